@@ -1,0 +1,194 @@
+//! The words everything else speaks: deliveries, events, positions, modes. Pure data, no I/O, no clock.
+//!
+//! Knows nothing of storage, transport or configuration; everything may import it.
+
+mod envelope;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use envelope::Envelope;
+
+/// A place in the log: 1, 2, 3, ... without gaps within an epoch. 0 stands before the first event.
+pub type Position = u64;
+
+/// A SHA-256 value.
+pub type Hash = [u8; 32];
+
+/// Microseconds since the Unix epoch, UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// Later by so many microseconds; saturates at the end of time.
+    #[must_use]
+    pub const fn plus_micros(self, micros: i64) -> Self {
+        Self(self.0.saturating_add(micros))
+    }
+}
+
+/// Where the time comes from. Made once, at the edge; everything else is handed it.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Which of Fasten's two worlds a fact belongs to. They never mix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ApiMode {
+    Live,
+    Test,
+}
+
+/// Whether an event may change state, and in which mode: the body's `api_mode` held against its endpoint's.
+/// The numbers are stored; never reuse one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ModeVerdict {
+    Live = 1,
+    Test = 2,
+    /// The body names another mode than its endpoint expects: kept, claims no key, applied to nothing.
+    Mismatched = 3,
+    /// Neither body nor endpoint tells a mode that we know: kept, applied to nothing.
+    Untold = 4,
+}
+
+impl ModeVerdict {
+    /// `expected` is the endpoint's mode, if it is fixed to one.
+    pub fn judge(told: Option<&str>, expected: Option<ApiMode>) -> Self {
+        match (told, expected) {
+            (Some("live"), None | Some(ApiMode::Live)) | (None, Some(ApiMode::Live)) => Self::Live,
+            (Some("test"), None | Some(ApiMode::Test)) | (None, Some(ApiMode::Test)) => Self::Test,
+            (Some(_), Some(_)) => Self::Mismatched,
+            (_, None) => Self::Untold,
+        }
+    }
+
+    /// The mode whose state the event changes, if any.
+    pub fn applies_to(self) -> Option<ApiMode> {
+        match self {
+            Self::Live => Some(ApiMode::Live),
+            Self::Test => Some(ApiMode::Test),
+            Self::Mismatched | Self::Untold => None,
+        }
+    }
+
+    pub fn from_stored(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => Self::Live,
+            2 => Self::Test,
+            3 => Self::Mismatched,
+            4 => Self::Untold,
+            _ => return None,
+        })
+    }
+}
+
+/// How an event came into the log. The numbers are stored; never reuse one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Provenance {
+    Webhook = 1,
+    Import = 2,
+    Local = 3,
+}
+
+impl Provenance {
+    pub fn from_stored(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => Self::Webhook,
+            2 => Self::Import,
+            3 => Self::Local,
+            _ => return None,
+        })
+    }
+}
+
+/// What all deliveries of one event share, within a tenant: `id:` and the body's id (it stays the same over Fasten's
+/// retries, while date, signature and so the body's bytes change), else `whid:` and the webhook-id.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct EventKey(String);
+
+impl EventKey {
+    pub fn of(envelope_id: Option<&str>, webhook_id: &str) -> Self {
+        match envelope_id {
+            Some(id) if !id.is_empty() => Self(format!("id:{id}")),
+            _ => Self(format!("whid:{webhook_id}")),
+        }
+    }
+
+    /// From a key as it was printed or stored.
+    pub fn from_text(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// One delivery that may enter the log: everything but what the log itself assigns.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Delivery {
+    pub tenant: String,
+    pub endpoint: String,
+    pub provenance: Provenance,
+    pub mode: ModeVerdict,
+    /// None claims no key: such an event is never a duplicate.
+    pub key: Option<EventKey>,
+    pub webhook_id: String,
+    /// The header's own bytes: they are what was signed.
+    pub webhook_timestamp: String,
+    pub webhook_signature: String,
+    /// The label of the secret that matched.
+    pub secret_label: String,
+    /// Random: hides the body behind its digest in the chain, so that the body can be erased one day.
+    pub nonce: [u8; 16],
+    pub body: Bytes,
+}
+
+/// One delivery in the log.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Event {
+    pub position: Position,
+    /// Stamped by the writer; never before the previous event's.
+    pub recorded_at: Timestamp,
+    pub delivery: Delivery,
+    /// The hash chain's value after this event.
+    pub chain: Hash,
+}
+
+// Bodies, keys and signatures never reach a log line, not even by `{:?}`: docs/guarantees.md, privacy.
+
+impl fmt::Debug for EventKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EventKey(..)")
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("tenant", &self.tenant)
+            .field("endpoint", &self.endpoint)
+            .field("mode", &self.mode)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("position", &self.position)
+            .field("delivery", &self.delivery)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,65 @@
+//! The log: one gapless, durable, hash-chained sequence of events. The only record there is.
+//!
+//! ```text
+//!   Appender ═bounded queue═▶ Writer (own thread): dedup, assign positions, encode blocks, commit, then answer
+//!                                └──▶ Head (a watch): all up to here is durable
+//!   Reader ◀── get, read, tail ── never past the head
+//! ```
+//!
+//! - An append that returns a position is on stable storage: `fdatasync` has returned.
+//! - One (tenant, event key) has one position for ever; a duplicate is answered with the first.
+//! - After a failed commit nothing is acknowledged any more ([`Log::health`] says why); reads go on.
+//! - Only `log/sled_store.rs` names sled. Nothing here knows of HTTP, gRPC, or what a body means.
+
+mod append;
+mod assembly;
+mod block;
+mod chain;
+mod codec;
+mod dedup;
+mod open;
+mod reader;
+mod record;
+mod sled_store;
+mod store;
+#[cfg(test)]
+mod tests;
+mod witness;
+mod writer;
+
+use crate::event::{Hash, Position, Timestamp};
+
+pub use append::{AppendError, Appended, Appender};
+pub use open::{Log, OpenError, Options, open};
+pub use reader::{ReadError, Reader, Tail};
+pub use store::StoreError;
+
+/// The last durable position. Position 0: the log is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    pub position: Position,
+    /// The hash chain's value there.
+    pub chain: Hash,
+    /// When that event was recorded.
+    pub recorded_at: Timestamp,
+}
+
+/// What one commit was, for those who count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commit {
+    pub events: u64,
+    /// Stored, compressed.
+    pub bytes: u64,
+    /// From taking the first event until all were durable.
+    pub micros: u64,
+    pub head: Head,
+}
+
+/// What the writer can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    Writable,
+    /// A commit failed, for this reason. Final: only a restart, which recovers, mends it.
+    Failed(std::sync::Arc<str>),
+}
+

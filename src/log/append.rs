@@ -1,0 +1,92 @@
+//! The way into the log: hands deliveries to the writer and waits for their positions. Knows nothing of how it commits.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::dedup::Digest;
+use super::reader::ReadError;
+use super::{chain, record};
+use crate::event::{Delivery, Hash, Position, Timestamp};
+use crate::token::Identity;
+
+/// Largest record, headers and body: it must fit one commit even if nothing of it can be compressed.
+pub(super) const RECORD_BYTES_MAX: usize = 480 * 1024;
+
+/// Where the event is, durably.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    pub position: Position,
+    pub recorded_at: Timestamp,
+    /// The log had it already: all this is of the first one.
+    pub duplicate: bool,
+    /// The hash chain's value after it.
+    pub chain: Hash,
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AppendError {
+    /// Final until a restart. Whether the event is in the log is unknown; sending it again is safe.
+    #[error("the log takes nothing any more: {0}")]
+    Failed(Arc<str>),
+    /// The log may have this event already, but cannot be read there.
+    #[error("cannot tell whether the event is a duplicate")]
+    Unconfirmed(#[source] ReadError),
+    #[error("the log is closed")]
+    Closed,
+    #[error("a record of {size} bytes is more than the log takes ({RECORD_BYTES_MAX})")]
+    TooLarge { size: usize },
+}
+
+/// One delivery on its way to the writer.
+pub(super) struct Pending {
+    pub delivery: Delivery,
+    pub commitment: Hash,
+    pub digest: Option<Digest>,
+    pub reply: Reply,
+}
+
+/// Somebody waits for this answer: it is owed exactly once.
+#[must_use]
+pub(super) struct Reply(oneshot::Sender<Result<Appended, AppendError>>);
+
+impl Reply {
+    pub fn send(self, result: Result<Appended, AppendError>) {
+        // The caller may have gone (its connection broke): the answer then has no reader, and the event stays.
+        self.0.send(result).ok();
+    }
+}
+
+/// A cheap handle; the log closes when the last one is dropped.
+#[derive(Clone)]
+pub struct Appender {
+    queue: mpsc::Sender<Pending>,
+    identity: Identity,
+}
+
+impl Appender {
+    pub(super) fn new(queue: mpsc::Sender<Pending>, identity: Identity) -> Self {
+        Self { queue, identity }
+    }
+
+    /// Returns once the event is on stable storage, or the first of its key has been since before.
+    ///
+    /// Waits for room in the queue. Dropping the future does not take the event back.
+    pub async fn append(&self, delivery: Delivery) -> Result<Appended, AppendError> {
+        let size = record::size(&delivery);
+        if size > RECORD_BYTES_MAX {
+            return Err(AppendError::TooLarge { size });
+        }
+        // Digests are made here, on the caller's core, so that the one writer does not have to.
+        let commitment = chain::commitment(&delivery);
+        let digest = delivery.key.as_ref().map(|key| Digest::of(self.identity.log_id, &delivery.tenant, key));
+        let (reply, answer) = oneshot::channel();
+        let pending = Pending { delivery, commitment, digest, reply: Reply(reply) };
+        self.queue.send(pending).await.map_err(|_| AppendError::Closed)?;
+        answer.await.map_err(|_| AppendError::Closed)?
+    }
+
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+}

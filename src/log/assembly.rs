@@ -1,0 +1,151 @@
+//! Makes one commit of deliveries: assigns positions, gathers them into blocks, keeps the commit within its bounds.
+//!
+//! Knows nothing of the disk; what it makes is either committed whole or not at all.
+
+use zstd::bulk::Compressor;
+
+use super::append::{AppendError, Appended, Pending, Reply};
+use super::block::{Builder, VALUE_BYTES_MAX};
+use super::dedup::{Digest, DigestMap};
+use super::record;
+use super::store::{Batch, StoreError};
+use super::{Commit, Head};
+use crate::event::Timestamp;
+
+/// sled reuses a freed segment by its own notion of stable, about two segments (1 MiB) later: never more than this goes
+/// into it between two fdatasyncs.
+const COMMIT_BYTES_MAX: usize = 512 * 1024;
+/// What headers and nonces can add to the records of the block in the making.
+const OVERHEAD_BYTES_MAX: usize = 8 * 1024;
+/// zstd's fastest regular level: a higher one gained 3 % of space for twice the time.
+const ZSTD_LEVEL: i32 = 1;
+
+/// One commit in the making.
+pub(super) struct Assembly {
+    batch: Batch,
+    builder: Builder,
+    before: Head,
+    recorded_at: Timestamp,
+    claimed: DigestMap<Appended>,
+    replies: Vec<(Reply, Appended)>,
+}
+
+impl Assembly {
+    /// An empty one, for the positions after `head`. Time never runs backwards, whatever the clock does.
+    pub fn after(head: &Head, now: Timestamp) -> Self {
+        Self {
+            batch: Batch::default(),
+            builder: Builder::new(head.position + 1, head.chain),
+            before: *head,
+            recorded_at: now.max(head.recorded_at),
+            claimed: DigestMap::default(),
+            replies: Vec::new(),
+        }
+    }
+
+    /// Whether it holds no event.
+    pub fn is_empty(&self) -> bool {
+        self.batch.puts.is_empty() && self.builder.count() == 0
+    }
+
+    pub fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// The head once this is committed.
+    pub fn head(&self) -> Head {
+        if self.is_empty() {
+            return self.before;
+        }
+        Head { position: self.builder.next() - 1, chain: self.builder.chain(), recorded_at: self.recorded_at }
+    }
+
+    /// The event of this commit that claimed the key, as a duplicate of it is to be answered.
+    pub fn claimed(&self, digest: Digest) -> Option<Appended> {
+        self.claimed.get(&digest).map(|first| Appended { duplicate: true, ..*first })
+    }
+
+    pub fn claims(&self) -> impl Iterator<Item = (Digest, Appended)> {
+        self.claimed.iter().map(|(digest, appended)| (*digest, *appended))
+    }
+
+    /// Owes `reply` what was said of the first event of its key.
+    pub fn repeat(&mut self, reply: Reply, first: Appended) {
+        self.replies.push((reply, first));
+    }
+
+    /// What this commit was, for those who count.
+    pub fn told(&self, micros: i64) -> Commit {
+        let head = self.head();
+        let events = head.position - self.before.position;
+        Commit { events, bytes: self.batch.bytes() as u64, micros: micros.max(0).cast_unsigned(), head }
+    }
+
+    pub fn answer(self, result: &Result<(), AppendError>) {
+        for (reply, appended) in self.replies {
+            reply.send(result.clone().map(|()| appended));
+        }
+    }
+
+    fn has_room(&self, size: usize) -> bool {
+        self.batch.bytes() + self.builder.records_len() + size + OVERHEAD_BYTES_MAX <= COMMIT_BYTES_MAX
+    }
+
+    fn add(&mut self, pending: Pending) {
+        let (position, chain) = self.builder.push(self.recorded_at, &pending.delivery, &pending.commitment);
+        let appended = Appended { position, recorded_at: self.recorded_at, duplicate: false, chain };
+        if let Some(digest) = pending.digest {
+            self.claimed.insert(digest, appended);
+        }
+        self.replies.push((pending.reply, appended));
+    }
+}
+
+/// Packs events into blocks; learns from each how many expanded bytes fill one.
+pub(super) struct Assembler {
+    compressor: Compressor<'static>,
+    target_bytes: usize,
+}
+
+impl Assembler {
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self { compressor: Compressor::new(ZSTD_LEVEL)?, target_bytes: 4 * VALUE_BYTES_MAX })
+    }
+
+    /// Gives the event back if the commit has no room for it. An empty commit has room for any.
+    pub fn push(&mut self, assembly: &mut Assembly, pending: Pending) -> Result<Result<(), Pending>, StoreError> {
+        let size = record::size(&pending.delivery);
+        if assembly.builder.records_len() + size > self.target_bytes {
+            self.finish(assembly)?;
+        }
+        if !assembly.is_empty() && !assembly.has_room(size) {
+            return Ok(Err(pending));
+        }
+        assembly.add(pending);
+        Ok(Ok(()))
+    }
+
+    /// Encodes what is gathered so far.
+    pub fn finish(&mut self, assembly: &mut Assembly) -> Result<(), StoreError> {
+        let builder = &mut assembly.builder;
+        if builder.count() == 0 {
+            return Ok(());
+        }
+        let failed = |error| StoreError::new("encode a block", error);
+        let entries = builder.encode(&mut self.compressor).map_err(failed)?;
+        let stored = entries.iter().map(|(_, value)| value.len()).sum();
+        self.learn(builder.records_len(), stored);
+        *builder = Builder::new(builder.next(), builder.chain());
+        assembly.batch.puts.extend(entries);
+        Ok(())
+    }
+
+    /// Aims the next block at 15/16 of a value, going by how this one packed.
+    fn learn(&mut self, records: usize, stored: usize) {
+        // A block of one or two events says little of a full one.
+        if records * 2 >= self.target_bytes {
+            let full = records * (VALUE_BYTES_MAX * 15 / 16) / stored.max(1);
+            self.target_bytes = usize::midpoint(self.target_bytes, full).clamp(VALUE_BYTES_MAX, 12 * VALUE_BYTES_MAX);
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Blocks: runs of adjacent events as stored values, small enough that sled never makes a blob file of them.
+//!
+//! ```text
+//! key    u64 first position ‖ u16 chunk                                     (big endian, so keys sort by position)
+//! value  of chunk 0:   0 u8 format, 1 ‖ 1 u8 codec: 0 verbatim, 1 zstd ‖ 2 u16 count ‖ 4 u64 first position
+//!                      ‖ 12 i64 first, 20 i64 last recorded_at, µs ‖ 28 chain before, 60 chain after, 32 B each
+//!                      ‖ 92 u32 records' length, expanded ‖ 96 u32 payload's length ‖ 100 u32 CRC32C of 0..100 and payload
+//!                      ‖ 104 payload: count × 16 B nonce ‖ records
+//!        of chunk 1..: the payload goes on
+//! ```
+//!
+//! A block of several events is always one value; only a single event that misses the limit is chunked.
+
+use bytes::Bytes;
+use zstd::bulk::Compressor;
+
+use super::chain;
+use super::codec::{Garbled, Put, Take};
+use super::record;
+use crate::event::{Delivery, Event, Hash, Position, Timestamp};
+
+/// No stored value is larger. A leaf page of sled holds at most 19 entries, so it stays below the 131,052 B from which
+/// sled would write a blob file, which it never syncs (storage notes in docs/architecture.md).
+pub(super) const VALUE_BYTES_MAX: usize = 6 * 1024;
+/// Expanded records of one block; decoding refuses more.
+const RECORDS_BYTES_MAX: usize = 1024 * 1024;
+const HEADER_BYTES: usize = 104;
+const FORMAT: u8 = 1;
+
+/// Where a value is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub first: Position,
+    pub chunk: u16,
+}
+
+impl Key {
+    pub const LAST: Self = Self { first: Position::MAX, chunk: u16::MAX };
+
+    pub fn block(first: Position) -> Self {
+        Self { first, chunk: 0 }
+    }
+
+    pub fn to_bytes(self) -> [u8; 10] {
+        let mut bytes = [0; 10];
+        bytes[..8].copy_from_slice(&self.first.to_be_bytes());
+        bytes[8..].copy_from_slice(&self.chunk.to_be_bytes());
+        bytes
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Garbled> {
+        let mut take = Take(bytes);
+        let key = Self { first: take.u64()?, chunk: take.u16()? };
+        take.end()?;
+        Ok(key)
+    }
+}
+
+/// A value, and where to store it.
+pub(super) type Entry = (Key, Vec<u8>);
+
+/// Gathers adjacent events and encodes them into as few blocks as fit.
+pub(super) struct Builder {
+    first: Position,
+    before: Hash,
+    records: Vec<u8>,
+    marks: Vec<Mark>,
+}
+
+/// The end of one record in `records`.
+struct Mark {
+    end: usize,
+    chain: Hash,
+    recorded_at: Timestamp,
+    nonce: [u8; 16],
+}
+
+impl Builder {
+    /// For events from `first` on; `before` is the chain's value before it.
+    pub fn new(first: Position, before: Hash) -> Self {
+        Self { first, before, records: Vec::new(), marks: Vec::new() }
+    }
+
+    /// Adds the next event; returns its position and the chain's value after it. `commitment` is the chain's of it.
+    pub fn push(&mut self, recorded_at: Timestamp, delivery: &Delivery, commitment: &Hash) -> (Position, Hash) {
+        let position = self.next();
+        let start = self.records.len();
+        let header_len = record::encode(&mut self.records, position, recorded_at, delivery);
+        let chain = chain::next(&self.chain(), &self.records[start..start + header_len], commitment);
+        self.marks.push(Mark { end: self.records.len(), chain, recorded_at, nonce: delivery.nonce });
+        (position, chain)
+    }
+
+    /// The chain's value after the last event.
+    pub fn chain(&self) -> Hash {
+        self.marks.last().map_or(self.before, |mark| mark.chain)
+    }
+
+    /// The position after the last event.
+    pub fn next(&self) -> Position {
+        self.first + self.marks.len() as u64
+    }
+
+    /// Expanded bytes so far.
+    pub fn records_len(&self) -> usize {
+        self.records.len()
+    }
+
+    pub fn count(&self) -> usize {
+        self.marks.len()
+    }
+
+    /// The entries that hold all these events, in order.
+    pub fn encode(&self, compressor: &mut Compressor<'_>) -> std::io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        self.encode_range(0, self.marks.len(), compressor, &mut entries)?;
+        Ok(entries)
+    }
+
+    fn encode_range(
+        &self,
+        from: usize,
+        to: usize,
+        compressor: &mut Compressor<'_>,
+        entries: &mut Vec<Entry>,
+    ) -> std::io::Result<()> {
+        if from == to {
+            return Ok(());
+        }
+        let value = self.encode_block(from, to, compressor)?;
+        let count = to - from;
+        if value.len() > VALUE_BYTES_MAX && count > 1 {
+            let middle = from + count / 2;
+            self.encode_range(from, middle, compressor, entries)?;
+            return self.encode_range(middle, to, compressor, entries);
+        }
+        let first = self.first + from as u64;
+        for (chunk, part) in (0..=u16::MAX).zip(value.chunks(VALUE_BYTES_MAX)) {
+            entries.push((Key { first, chunk }, part.to_vec()));
+        }
+        Ok(())
+    }
+
+    fn encode_block(&self, from: usize, to: usize, compressor: &mut Compressor<'_>) -> std::io::Result<Vec<u8>> {
+        let before = if from == 0 { (0, self.before) } else { (self.marks[from - 1].end, self.marks[from - 1].chain) };
+        let (marks, last) = (&self.marks[from..to], &self.marks[to - 1]);
+        let records = &self.records[before.0..last.end];
+        let compressed = compressor.compress(records)?;
+        let (codec, stored) = if compressed.len() < records.len() { (1, &compressed[..]) } else { (0, records) };
+        let payload_len = marks.len() * 16 + stored.len();
+        let too_large = |_| std::io::Error::other("a block's size overflows its header");
+
+        let mut value = Vec::with_capacity(HEADER_BYTES + payload_len);
+        value.put_u8(FORMAT);
+        value.put_u8(codec);
+        value.put(&u16::try_from(marks.len()).map_err(too_large)?.to_be_bytes());
+        value.put_u64(self.first + from as u64);
+        value.put_i64(marks[0].recorded_at.as_micros());
+        value.put_i64(last.recorded_at.as_micros());
+        value.put(&before.1);
+        value.put(&last.chain);
+        value.put_u32(u32::try_from(records.len()).map_err(too_large)?);
+        value.put_u32(u32::try_from(payload_len).map_err(too_large)?);
+        value.put_u32(0);
+        marks.iter().for_each(|mark| value.put(&mark.nonce));
+        value.put(stored);
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&value[..HEADER_BYTES - 4]), &value[HEADER_BYTES..]);
+        value[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&crc.to_be_bytes());
+        Ok(value)
+    }
+}
+
+/// A block's header, as far as it can be trusted before the checksum is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    pub first: Position,
+    pub count: u64,
+    pub before: Hash,
+    pub after: Hash,
+    pub last_recorded_at: Timestamp,
+    first_recorded_at: Timestamp,
+    codec: u8,
+    records_len: usize,
+    payload_len: usize,
+    crc: u32,
+}
+
+impl Header {
+    /// Of chunk 0's value.
+    pub fn read(value: &[u8]) -> Result<Self, Garbled> {
+        let mut take = Take(value);
+        if take.u8()? != FORMAT {
+            return Err(Garbled("unknown block format"));
+        }
+        let header = Self {
+            codec: take.u8()?,
+            count: take.u16()?.into(),
+            first: take.u64()?,
+            first_recorded_at: Timestamp::from_micros(take.i64()?),
+            last_recorded_at: Timestamp::from_micros(take.i64()?),
+            before: take.array()?,
+            after: take.array()?,
+            records_len: take.u32()? as usize,
+            payload_len: take.u32()? as usize,
+            crc: take.u32()?,
+        };
+        let sane = header.count > 0 && header.first > 0 && header.first.checked_add(header.count).is_some();
+        if sane { Ok(header) } else { Err(Garbled("a block's header cannot be")) }
+    }
+
+    /// The last position it holds.
+    pub fn last(&self) -> Position {
+        self.first + self.count - 1
+    }
+
+    /// How many values the block is stored in. Only a checksum makes it trustworthy.
+    pub fn chunks(&self) -> usize {
+        (HEADER_BYTES + self.payload_len).div_ceil(VALUE_BYTES_MAX)
+    }
+}
+
+/// The events of a whole block (the values of all its chunks, joined), checked: checksum, positions, times and chain.
+pub(super) fn decode(value: &[u8]) -> Result<(Header, Vec<Event>), Garbled> {
+    let header = Header::read(value)?;
+    let payload = &value[HEADER_BYTES..];
+    if payload.len() != header.payload_len {
+        return Err(Garbled("a block is not as long as it says"));
+    }
+    if crc32c::crc32c_append(crc32c::crc32c(&value[..HEADER_BYTES - 4]), payload) != header.crc {
+        return Err(Garbled("a block's checksum is wrong"));
+    }
+    let mut payload = Take(payload);
+    let mut nonces = Take(payload.bytes(header.count as usize * 16)?);
+    let raw = expand(&header, payload.0)?;
+    let mut records = Take(&raw);
+    let mut events: Vec<Event> = Vec::with_capacity(header.count as usize);
+    let mut before = (header.before, header.first_recorded_at);
+    for position in header.first..=header.last() {
+        let record = record::decode(&mut records, &raw, nonces.array()?)?;
+        if record.position != position || record.recorded_at < before.1 {
+            return Err(Garbled("a record's position or time is out of order"));
+        }
+        let chain = chain::next(&before.0, record.header, &chain::commitment(&record.delivery));
+        before = (chain, record.recorded_at);
+        events.push(Event { position, recorded_at: record.recorded_at, delivery: record.delivery, chain });
+    }
+    records.end()?;
+    if before != (header.after, header.last_recorded_at) {
+        return Err(Garbled("a block's chain is broken"));
+    }
+    Ok((header, events))
+}
+
+fn expand(header: &Header, stored: &[u8]) -> Result<Bytes, Garbled> {
+    if header.records_len > RECORDS_BYTES_MAX {
+        return Err(Garbled("a block says it is larger than blocks can be"));
+    }
+    let raw = match header.codec {
+        0 => stored.to_vec(),
+        1 => zstd::bulk::decompress(stored, header.records_len).map_err(|_| Garbled("a block does not expand"))?,
+        _ => return Err(Garbled("unknown block codec")),
+    };
+    if raw.len() == header.records_len { Ok(raw.into()) } else { Err(Garbled("a block expands to another length")) }
+}

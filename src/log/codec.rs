@@ -1,0 +1,94 @@
+//! Bytes in and out: big-endian numbers and length-prefixed strings. Knows no format and no meaning.
+
+/// Appends to a byte vector.
+pub(super) trait Put {
+    fn put(&mut self, bytes: &[u8]);
+
+    fn put_u8(&mut self, value: u8) {
+        self.put(&[value]);
+    }
+
+    fn put_u32(&mut self, value: u32) {
+        self.put(&value.to_be_bytes());
+    }
+
+    fn put_u64(&mut self, value: u64) {
+        self.put(&value.to_be_bytes());
+    }
+
+    fn put_i64(&mut self, value: i64) {
+        self.put(&value.to_be_bytes());
+    }
+
+    /// A u32 length, then the bytes. What may enter the log is far below 4 GiB; a longer one would be a bug upstream,
+    /// and is cut rather than written with a length that lies.
+    fn put_prefixed(&mut self, bytes: &[u8]) {
+        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        self.put_u32(len);
+        self.put(&bytes[..len as usize]);
+    }
+}
+
+impl Put for Vec<u8> {
+    fn put(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+/// The bytes ended too soon, or hold what cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Garbled(pub &'static str);
+
+/// Takes from the front of a byte slice.
+#[derive(Clone, Copy)]
+pub(super) struct Take<'a>(pub &'a [u8]);
+
+impl<'a> Take<'a> {
+    pub fn bytes(&mut self, len: usize) -> Result<&'a [u8], Garbled> {
+        let (head, rest) = self.0.split_at_checked(len).ok_or(Garbled("ends too soon"))?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Garbled> {
+        let mut out = [0; N];
+        out.copy_from_slice(self.bytes(N)?);
+        Ok(out)
+    }
+
+    pub fn u8(&mut self) -> Result<u8, Garbled> {
+        Ok(self.array::<1>()?[0])
+    }
+
+    pub fn u16(&mut self) -> Result<u16, Garbled> {
+        Ok(u16::from_be_bytes(self.array()?))
+    }
+
+    pub fn u32(&mut self) -> Result<u32, Garbled> {
+        Ok(u32::from_be_bytes(self.array()?))
+    }
+
+    pub fn u64(&mut self) -> Result<u64, Garbled> {
+        Ok(u64::from_be_bytes(self.array()?))
+    }
+
+    pub fn i64(&mut self) -> Result<i64, Garbled> {
+        Ok(i64::from_be_bytes(self.array()?))
+    }
+
+    pub fn prefixed(&mut self) -> Result<&'a [u8], Garbled> {
+        let len = self.u32()?;
+        self.bytes(len as usize)
+    }
+
+    pub fn text(&mut self) -> Result<String, Garbled> {
+        let bytes = self.prefixed()?;
+        std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| Garbled("text is not UTF-8"))
+    }
+
+    /// Nothing must be left.
+    pub fn end(self) -> Result<(), Garbled> {
+        if self.0.is_empty() { Ok(()) } else { Err(Garbled("goes on past its end")) }
+    }
+}

@@ -1,0 +1,79 @@
+//! Which event keys the log holds, and where: 16 bytes of keyed digest each, in memory, rebuilt from the log at start.
+//!
+//! A hit is a hint: whoever asks confirms it by reading the record. Sharded, so that growing never stalls the writer.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::sync::{PoisonError, RwLock};
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+
+use crate::event::{EventKey, Position};
+
+const SHARDS: usize = 256;
+
+/// 128 bits of (tenant, event key), keyed by the log's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Digest([u64; 2]);
+
+impl Digest {
+    pub fn of(log_id: u128, tenant: &str, key: &EventKey) -> Self {
+        let mut hasher = SipHasher13::new_with_key(&log_id.to_be_bytes());
+        hasher.write_usize(tenant.len());
+        hasher.write(tenant.as_bytes());
+        hasher.write(key.as_str().as_bytes());
+        let digest = hasher.finish128();
+        Self([digest.h1, digest.h2])
+    }
+}
+
+/// Digests are uniform already: hashing them again would only cost.
+impl Hash for Digest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0[0]);
+    }
+}
+
+#[derive(Default)]
+pub(super) struct TakeAsIs(u64);
+
+impl Hasher for TakeAsIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
+pub(super) type DigestMap<T> = HashMap<Digest, T, BuildHasherDefault<TakeAsIs>>;
+
+pub(super) struct DedupIndex {
+    shards: Vec<RwLock<DigestMap<Position>>>,
+}
+
+impl DedupIndex {
+    pub fn new() -> Self {
+        Self { shards: (0..SHARDS).map(|_| RwLock::default()).collect() }
+    }
+
+    fn shard(&self, digest: Digest) -> &RwLock<DigestMap<Position>> {
+        &self.shards[digest.0[1] as usize % SHARDS]
+    }
+
+    pub fn find(&self, digest: Digest) -> Option<Position> {
+        let shard = self.shard(digest).read().unwrap_or_else(PoisonError::into_inner);
+        shard.get(&digest).copied()
+    }
+
+    /// The first position stays.
+    pub fn insert(&self, digest: Digest, position: Position) {
+        let mut shard = self.shard(digest).write().unwrap_or_else(PoisonError::into_inner);
+        shard.entry(digest).or_insert(position);
+    }
+}

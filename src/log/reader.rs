@@ -1,0 +1,165 @@
+//! The way out of the log: single events, runs of them, and a tail that follows the head. Never past the head.
+//!
+//! It seeks afresh for every block and never trusts an iterator: merging blocks under an open sled iterator makes it skip.
+//! All reads block (some 50 µs from the cache, a disk read otherwise); keep them off async threads.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::Head;
+use super::block::{self, Header, Key};
+use super::dedup::{DedupIndex, Digest};
+use super::store::{Store, StoreError};
+use crate::event::{Event, EventKey, Hash, Position};
+use crate::token::Identity;
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadError {
+    #[error("the log is damaged from position {from}: {reason}")]
+    Damaged { from: Position, reason: &'static str },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Adjacent events, and the chain's value before the first.
+pub(super) struct Run {
+    pub before: Hash,
+    pub events: Vec<Event>,
+}
+
+/// The events from `position` to the end of the block that holds it. `position` must be in the log.
+pub(super) fn read_run(store: &dyn Store, position: Position) -> Result<Run, ReadError> {
+    let damaged = |reason| ReadError::Damaged { from: position, reason };
+    // Blocks may be merged between any two reads; a miss is then gone at the second look.
+    let value = match block_covering(store, position)? {
+        Some(value) => value,
+        None => block_covering(store, position)?.ok_or_else(|| damaged("no block holds it"))?,
+    };
+    let (header, mut events) = block::decode(&value).map_err(|garbled| damaged(garbled.0))?;
+    let skipped = usize::try_from(position - header.first).unwrap_or(usize::MAX);
+    let before = match skipped {
+        0 => header.before,
+        _ => events[skipped - 1].chain,
+    };
+    events.drain(..skipped);
+    Ok(Run { before, events })
+}
+
+/// The whole block that holds `position`, all chunks joined; None if the nearest one does not reach it.
+fn block_covering(store: &dyn Store, position: Position) -> Result<Option<Vec<u8>>, ReadError> {
+    let damaged = |reason| ReadError::Damaged { from: position, reason };
+    let Some((key, mut value)) = store.floor(Key::block(position))? else { return Ok(None) };
+    if key.chunk != 0 || key.first == 0 {
+        return Ok(None);
+    }
+    let header = Header::read(&value).map_err(|garbled| damaged(garbled.0))?;
+    if header.first != key.first {
+        return Err(damaged("a block is not where it belongs"));
+    }
+    if header.last() < position {
+        return Ok(None);
+    }
+    for chunk in 1..header.chunks() {
+        let chunk = u16::try_from(chunk).map_err(|_| damaged("a block has too many chunks"))?;
+        let part = store.get(Key { first: key.first, chunk })?.ok_or_else(|| damaged("a chunk is missing"))?;
+        value.extend_from_slice(&part);
+    }
+    Ok(Some(value))
+}
+
+/// A cheap handle on everything that is durable.
+#[derive(Clone)]
+pub struct Reader {
+    store: Arc<dyn Store>,
+    index: Arc<DedupIndex>,
+    head: watch::Receiver<Head>,
+    identity: Identity,
+}
+
+impl Reader {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        index: Arc<DedupIndex>,
+        head: watch::Receiver<Head>,
+        identity: Identity,
+    ) -> Self {
+        Self { store, index, head, identity }
+    }
+
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    pub fn head(&self) -> Head {
+        *self.head.borrow()
+    }
+
+    /// None for position 0 and past the head.
+    pub fn get(&self, position: Position) -> Result<Option<Event>, ReadError> {
+        Ok(self.read(position)?.into_iter().next())
+    }
+
+    /// The event that claimed this key.
+    pub fn find(&self, tenant: &str, key: &EventKey) -> Result<Option<Event>, ReadError> {
+        self.find_digest(Digest::of(self.identity.log_id, tenant, key), tenant, key)
+    }
+
+    /// A hit of the index is confirmed here, by the record itself.
+    pub(super) fn find_digest(&self, digest: Digest, tenant: &str, key: &EventKey) -> Result<Option<Event>, ReadError> {
+        let Some(position) = self.index.find(digest) else { return Ok(None) };
+        let event = self.get(position)?;
+        Ok(event.filter(|event| event.delivery.tenant == tenant && event.delivery.key.as_ref() == Some(key)))
+    }
+
+    /// Events from `from` on, as many as are stored together; empty for position 0 and past the head.
+    pub fn read(&self, from: Position) -> Result<Vec<Event>, ReadError> {
+        Ok(self.read_run(from)?.map_or_else(Vec::new, |run| run.events))
+    }
+
+    fn read_run(&self, from: Position) -> Result<Option<Run>, ReadError> {
+        let head = self.head().position;
+        if from == 0 || from > head {
+            return Ok(None);
+        }
+        let mut run = read_run(&*self.store, from)?;
+        run.events.truncate(usize::try_from(head - from + 1).unwrap_or(usize::MAX));
+        Ok(Some(run))
+    }
+
+    /// Everything after a position, for ever.
+    pub fn tail(&self, after: Position) -> Tail {
+        Tail { reader: self.clone(), last: after, chain: None }
+    }
+}
+
+/// Reads the log in order, block by block, and waits at its end.
+pub struct Tail {
+    reader: Reader,
+    last: Position,
+    /// The chain's value at `last`, once it has been read: the next run must start from it.
+    chain: Option<Hash>,
+}
+
+impl Tail {
+    /// Returns true when there is something to read, false when all was read and the log is closed.
+    pub async fn wait(&mut self) -> bool {
+        let last = self.last;
+        let ready = self.reader.head.wait_for(|head| head.position > last).await.is_ok();
+        // A closed watch still holds its last value.
+        ready || self.reader.head().position > last
+    }
+
+    /// The next events; empty if there are none yet. Blocks.
+    pub fn read(&mut self) -> Result<Vec<Event>, ReadError> {
+        let Some(run) = self.reader.read_run(self.last + 1)? else { return Ok(Vec::new()) };
+        if self.chain.is_some_and(|chain| chain != run.before) {
+            return Err(ReadError::Damaged { from: self.last + 1, reason: "the chain is broken between two blocks" });
+        }
+        if let Some(event) = run.events.last() {
+            self.last = event.position;
+            self.chain = Some(event.chain);
+        }
+        Ok(run.events)
+    }
+}

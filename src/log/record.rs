@@ -1,0 +1,94 @@
+//! One event as bytes: a canonical header, which the chain covers, and the body.
+//!
+//! ```text
+//! header: u64 position ‖ i64 recorded_at, µs ‖ u8 provenance ‖ u8 mode ‖ u8 body codec (0: verbatim) ‖ tenant ‖ endpoint
+//!         ‖ secret label ‖ webhook-id ‖ webhook-timestamp ‖ webhook-signature ‖ key, each u32 length ‖ bytes; no key: empty
+//! body:   u32 length ‖ bytes
+//! ```
+//!
+//! The nonce is not here: being random it does not compress, so a block keeps nonces apart.
+
+use bytes::Bytes;
+
+use super::codec::{Garbled, Put, Take};
+use crate::event::{Delivery, EventKey, ModeVerdict, Position, Provenance, Timestamp};
+
+const VERBATIM: u8 = 0;
+
+/// Appends header and body to `out`; returns the header's length.
+pub(super) fn encode(out: &mut Vec<u8>, position: Position, recorded_at: Timestamp, delivery: &Delivery) -> usize {
+    let start = out.len();
+    out.put_u64(position);
+    out.put_i64(recorded_at.as_micros());
+    out.put_u8(delivery.provenance as u8);
+    out.put_u8(delivery.mode as u8);
+    out.put_u8(VERBATIM);
+    let key = delivery.key.as_ref().map_or("", EventKey::as_str);
+    let texts = [
+        &delivery.tenant,
+        &delivery.endpoint,
+        &delivery.secret_label,
+        &delivery.webhook_id,
+        &delivery.webhook_timestamp,
+        &delivery.webhook_signature,
+    ];
+    for text in texts.into_iter().map(String::as_str).chain([key]) {
+        out.put_prefixed(text.as_bytes());
+    }
+    let header_len = out.len() - start;
+    out.put_prefixed(&delivery.body);
+    header_len
+}
+
+/// Bytes that `encode` will append, about: enough to plan with.
+pub(super) fn size(delivery: &Delivery) -> usize {
+    const FIXED: usize = 8 + 8 + 3 + 8 * 4;
+    FIXED
+        + delivery.tenant.len()
+        + delivery.endpoint.len()
+        + delivery.secret_label.len()
+        + delivery.webhook_id.len()
+        + delivery.webhook_timestamp.len()
+        + delivery.webhook_signature.len()
+        + delivery.key.as_ref().map_or(0, |key| key.as_str().len())
+        + delivery.body.len()
+}
+
+/// One record taken from a block's bytes.
+pub(super) struct Decoded<'a> {
+    pub header: &'a [u8],
+    pub position: Position,
+    pub recorded_at: Timestamp,
+    pub delivery: Delivery,
+}
+
+/// Takes the next record. `raw` is what `from` still points into, so that the body shares its memory.
+pub(super) fn decode<'a>(from: &mut Take<'a>, raw: &Bytes, nonce: [u8; 16]) -> Result<Decoded<'a>, Garbled> {
+    let start = *from;
+    let position = from.u64()?;
+    let recorded_at = Timestamp::from_micros(from.i64()?);
+    let provenance = Provenance::from_stored(from.u8()?).ok_or(Garbled("unknown provenance"))?;
+    let mode = ModeVerdict::from_stored(from.u8()?).ok_or(Garbled("unknown mode verdict"))?;
+    if from.u8()? != VERBATIM {
+        return Err(Garbled("unknown body codec"));
+    }
+    let (tenant, endpoint, secret_label) = (from.text()?, from.text()?, from.text()?);
+    let (webhook_id, webhook_timestamp, webhook_signature) = (from.text()?, from.text()?, from.text()?);
+    let key = Some(from.text()?).filter(|key| !key.is_empty()).map(EventKey::from_text);
+    let header = &start.0[..start.0.len() - from.0.len()];
+    let body = raw.slice_ref(from.prefixed()?);
+    let delivery = Delivery {
+        tenant,
+        endpoint,
+        provenance,
+        mode,
+        key,
+        webhook_id,
+        webhook_timestamp,
+        webhook_signature,
+        secret_label,
+        nonce,
+        body,
+    };
+    Ok(Decoded { header, position, recorded_at, delivery })
+}

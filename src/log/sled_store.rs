@@ -1,0 +1,171 @@
+//! The store on sled 0.34.7: the only file that names sled. Knows nothing of what the values mean.
+//!
+//! sled's own flush does not sync (it writes and waits with `sync_file_range`), so after each flush our own handle of its
+//! `db` file is fdatasynced; that is what makes a commit durable. Other traps it goes around: a left-over
+//! `snap.*.generating` makes sled refuse to open; blob files are never synced, so none may exist; damage can be a panic.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::block::{Entry, Key};
+use super::store::{Batch, Mark, Store, StoreError};
+
+/// sled's page cache. Reads are mostly scans of what was just written; a large cache gained nothing.
+const CACHE_BYTES: u64 = 32 * 1024 * 1024;
+/// After a kill the lock of the dead process may last a little.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_RETRY: Duration = Duration::from_millis(20);
+
+pub(super) struct SledStore {
+    db: sled::Db,
+    /// sled's `db` file, opened by us, for fdatasync alone.
+    file: File,
+    witness: File,
+}
+
+impl SledStore {
+    /// Opens or makes `<directory>/log` and `<directory>/head`. Everything that is there is synced when this returns.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let fail = |what| move |error: io::Error| StoreError::new(what, error);
+        let log = directory.join("log");
+        fs::create_dir_all(&log).map_err(fail("create the data directory"))?;
+        remove_half_written_snapshots(&log).map_err(fail("remove a half-written snapshot"))?;
+        refuse_blobs(&log)?;
+        let db = open_patiently(&log)?;
+        let file = File::open(log.join("db")).map_err(fail("open the log's file"))?;
+        let witness = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(directory.join("head"))
+            .map_err(fail("open the head witness"))?;
+        sync_all(directory, &log).map_err(fail("sync the log's files"))?;
+        Ok(Self { db, file, witness })
+    }
+}
+
+impl Store for SledStore {
+    fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
+        let mut sled_batch = sled::Batch::default();
+        batch.removes.iter().for_each(|key| sled_batch.remove(&key.to_bytes()));
+        batch.puts.iter().for_each(|(key, value)| sled_batch.insert(&key.to_bytes(), &value[..]));
+        guard("write the log", || self.db.apply_batch(sled_batch))
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        guard("flush the log", || self.db.flush())?;
+        self.file.sync_data().map_err(|error| StoreError::new("sync the log", error))
+    }
+
+    fn get(&self, key: Key) -> Result<Option<Vec<u8>>, StoreError> {
+        let found = guard("read the log", || self.db.get(key.to_bytes()))?;
+        Ok(found.map(|value| value.to_vec()))
+    }
+
+    fn floor(&self, key: Key) -> Result<Option<Entry>, StoreError> {
+        let found = guard("read the log", || self.db.range(..=key.to_bytes()).next_back().transpose())?;
+        let Some((key, value)) = found else { return Ok(None) };
+        let key = Key::from_bytes(&key).map_err(|garbled| StoreError::new("read a key of the log", garbled))?;
+        Ok(Some((key, value.to_vec())))
+    }
+
+    fn mark(&self, mark: &Mark) -> Result<(), StoreError> {
+        self.witness.write_all_at(mark, 0).map_err(|error| StoreError::new("write the head witness", error))
+    }
+
+    fn sync_mark(&self) -> Result<(), StoreError> {
+        self.witness.sync_data().map_err(|error| StoreError::new("sync the head witness", error))
+    }
+
+    fn marked(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        let read = || {
+            let mut bytes = vec![0; usize::try_from(self.witness.metadata()?.len()).unwrap_or(0).min(4096)];
+            self.witness.read_exact_at(&mut bytes, 0)?;
+            io::Result::Ok(bytes)
+        };
+        let bytes = read().map_err(|error| StoreError::new("read the head witness", error))?;
+        Ok(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+}
+
+/// sled panics on some damage; told as what it is, it is an error like any other.
+fn guard<T>(operation: &'static str, run: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(result) => result.map_err(|error| StoreError::new(operation, error)),
+        Err(_) => Err(StoreError::new(operation, "sled panicked: the files are damaged, or the disk failed")),
+    }
+}
+
+fn open_patiently(log: &Path) -> Result<sled::Db, StoreError> {
+    let open = || {
+        let config = sled::Config::new().path(log).flush_every_ms(None).cache_capacity(CACHE_BYTES);
+        guard("open the log", || match config.open() {
+            // The data may be good and only sled's recovery snapshot bad: without it sled replays everything.
+            Err(sled::Error::Corruption { .. }) if set_snapshots_aside(log) => config.open(),
+            result => result,
+        })
+    };
+    let mut waited = Duration::ZERO;
+    loop {
+        match open() {
+            Err(error) if error.reason.contains("could not acquire lock") && waited < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_RETRY);
+                waited += LOCK_RETRY;
+            }
+            result => return result,
+        }
+    }
+}
+
+fn snapshots(log: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(log)? {
+        let path = entry?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snap.")) {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+fn remove_half_written_snapshots(log: &Path) -> io::Result<()> {
+    for path in snapshots(log)? {
+        if path.extension().is_some_and(|extension| extension == "generating") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether there was one to set aside.
+fn set_snapshots_aside(log: &Path) -> bool {
+    let aside = |path: PathBuf| {
+        let name = path.file_name()?.to_string_lossy().replacen("snap.", "aside.snap.", 1);
+        fs::rename(&path, path.with_file_name(name)).ok()
+    };
+    snapshots(log).is_ok_and(|found| !found.is_empty() && found.into_iter().all(|path| aside(path).is_some()))
+}
+
+fn refuse_blobs(log: &Path) -> Result<(), StoreError> {
+    let blobs = fs::read_dir(log.join("blobs")).map_or(0, Iterator::count);
+    if blobs == 0 {
+        return Ok(());
+    }
+    Err(StoreError::new("open the log", format!("{} holds {blobs} files, which are never durable", log.join("blobs").display())))
+}
+
+/// sled syncs nothing at creation: neither its files nor the directories that name them.
+fn sync_all(directory: &Path, log: &Path) -> io::Result<()> {
+    let blobs = log.join("blobs");
+    let mut paths = vec![log.join("db"), log.join("conf"), directory.join("head")];
+    paths.extend(snapshots(log)?);
+    paths.extend([blobs, log.to_owned(), directory.to_owned()]);
+    let absolute = std::path::absolute(directory)?;
+    paths.extend(absolute.parent().map(Path::to_owned));
+    paths.into_iter().filter(|path| path.exists()).try_for_each(|path| File::open(path)?.sync_all())
+}

@@ -1,0 +1,163 @@
+//! Random histories against a model that is a vector: appends, duplicates, reads, reopens, on real sled.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::log::open;
+
+#[derive(Debug, Clone)]
+enum Operation {
+    /// (key, body) each; the keys are few, so that many repeat.
+    Append(Vec<(u16, Body)>),
+    Get(u64),
+    Find(u16),
+    ReadAll,
+    Reopen,
+}
+
+/// What a body compresses to is what decides the layout.
+#[derive(Debug, Clone, Copy)]
+enum Body {
+    Compressible(usize),
+    Random { seed: u64, len: usize },
+}
+
+impl Body {
+    fn bytes(self) -> Vec<u8> {
+        match self {
+            Self::Compressible(len) => b"{\"type\":\"webhook.test\"} ".iter().copied().cycle().take(len).collect(),
+            Self::Random { seed, len } => {
+                let step = |state: &mut u64| {
+                    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    Some((*state >> 56) as u8)
+                };
+                std::iter::successors(Some(0), |_| Some(0)).scan(seed | 1, |state, _: u8| step(state)).take(len).collect()
+            }
+        }
+    }
+}
+
+fn body() -> impl Strategy<Value = Body> {
+    prop_oneof![
+        8 => (0..2000usize).prop_map(Body::Compressible),
+        4 => (any::<u64>(), 0..9000usize).prop_map(|(seed, len)| Body::Random { seed, len }),
+        1 => (any::<u64>(), 100_000..390_000usize).prop_map(|(seed, len)| Body::Random { seed, len }),
+    ]
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    prop_oneof![
+        6 => prop::collection::vec((0..400u16, body()), 1..120).prop_map(Operation::Append),
+        2 => any::<u64>().prop_map(Operation::Get),
+        2 => (0..400u16).prop_map(Operation::Find),
+        1 => Just(Operation::ReadAll),
+        2 => Just(Operation::Reopen),
+    ]
+}
+
+#[derive(Default)]
+struct Model {
+    events: Vec<(Appended, Delivery)>,
+    positions: HashMap<u16, u64>,
+}
+
+fn check_append(log: &Log, model: &mut Model, given: &[(u16, Body)]) {
+    let deliveries: Vec<_> = given.iter().map(|(key, body)| delivery(&key.to_string(), &body.bytes())).collect();
+    let results = append_all(log, deliveries.clone());
+    for (((key, _), delivery), result) in given.iter().zip(deliveries).zip(results) {
+        let appended = result.unwrap();
+        let next = model.events.len() as u64 + 1;
+        let position = *model.positions.entry(*key).or_insert(next);
+        assert_eq!((appended.position, appended.duplicate), (position, position != next));
+        if appended.duplicate {
+            let first = model.events[position as usize - 1].0;
+            assert_eq!((first.chain, first.recorded_at), (appended.chain, appended.recorded_at));
+        } else {
+            model.events.push((appended, delivery));
+        }
+    }
+}
+
+fn check_event(event: &Event, (appended, delivery): &(Appended, Delivery)) {
+    let seen = (event.position, event.recorded_at, event.chain);
+    assert_eq!(seen, (appended.position, appended.recorded_at, appended.chain));
+    assert!(event.delivery == *delivery, "the event at {} is not what was appended", event.position);
+}
+
+fn check_all(log: &Log, model: &Model) {
+    let events = read_all(&log.reader);
+    assert_eq!(events.len(), model.events.len());
+    events.iter().zip(&model.events).for_each(|(event, expected)| check_event(event, expected));
+    assert!(events.is_sorted_by_key(|event| event.recorded_at));
+    let head = model.events.last().map(|(last, _)| (last.position, last.chain, last.recorded_at));
+    let Head { position, chain, recorded_at } = log.reader.head();
+    assert_eq!((position, chain, recorded_at), head.unwrap_or((0, chain, recorded_at)));
+}
+
+fn run(operations: Vec<Operation>) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut log = open(directory.path(), options()).unwrap();
+    let mut model = Model::default();
+    for operation in operations {
+        match operation {
+            Operation::Append(given) => check_append(&log, &mut model, &given),
+            Operation::Get(at) => {
+                let position = at % (model.events.len() as u64 + 3);
+                let expected = position.checked_sub(1).and_then(|index| model.events.get(index as usize));
+                let event = log.reader.get(position).unwrap();
+                assert_eq!(event.is_some(), expected.is_some(), "at {position}");
+                event.iter().zip(expected).for_each(|(event, expected)| check_event(event, expected));
+            }
+            Operation::Find(key) => {
+                let found = log.reader.find("default", &EventKey::of(Some(&key.to_string()), "")).unwrap();
+                assert_eq!(found.map(|event| event.position), model.positions.get(&key).copied());
+            }
+            Operation::ReadAll => check_all(&log, &model),
+            Operation::Reopen => {
+                close(log);
+                log = open(directory.path(), options()).unwrap();
+                assert_eq!(log.reader.identity(), IDENTITY);
+            }
+        }
+    }
+    check_all(&log, &model);
+    close(log);
+    assert_eq!(std::fs::read_dir(directory.path().join("log/blobs")).unwrap().count(), 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_history_of_appends_reads_and_reopens_is_that_of_a_vector(
+        operations in prop::collection::vec(operation(), 1..25)
+    ) {
+        run(operations);
+    }
+}
+
+#[test]
+fn the_largest_record_is_kept_and_a_larger_one_is_refused_without_harm() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path(), options()).unwrap();
+    let body = Body::Random { seed: 5, len: 478 * 1024 }.bytes();
+    assert_eq!(append(&log, "large", &body).unwrap().position, 1);
+    assert!(matches!(append(&log, "larger", &vec![0; 481 * 1024]), Err(AppendError::TooLarge { .. })));
+    assert_eq!(append(&log, "after", b"{}").unwrap().position, 2);
+    assert!(log.reader.get(1).unwrap().unwrap().delivery.body == body);
+    close(log);
+}
+
+#[test]
+fn the_same_key_of_two_tenants_is_two_events() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path(), options()).unwrap();
+    let other = Delivery { tenant: "other".into(), ..delivery("a", b"{}") };
+    let without = Delivery { key: None, ..delivery("a", b"{}") };
+    let given = vec![delivery("a", b"{}"), other, without.clone(), without, delivery("a", b"{ }")];
+    let positions: Vec<_> = append_all(&log, given).into_iter().map(|result| result.unwrap().position).collect();
+    assert_eq!(positions, [1, 2, 3, 4, 1], "an event without a key is never a duplicate");
+    close(log);
+}

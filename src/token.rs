@@ -1,0 +1,120 @@
+//! Tokens: opaque marks of a position in one epoch of one log. Not secret, and they grant nothing.
+//!
+//! A token says where, never who may: every use is authorised anew.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::event::{Hash, Position};
+
+const VERSION: u8 = 1;
+const LEN: usize = 1 + 16 + 16 + 8 + 8 + 8 + 2 + 4;
+
+/// Which log, and which life of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Made with the log; the same for ever.
+    pub log_id: u128,
+    /// Made anew when the log is restored from a backup: its positions may then mean other events.
+    pub epoch: u128,
+}
+
+/// A position, with enough about it to notice that it is not of this log, this history, this filter or this fold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Token {
+    pub identity: Identity,
+    pub position: Position,
+    /// The first 8 bytes of the hash chain's value at the position.
+    pub chain_prefix: [u8; 8],
+    /// Of the filter that a stream or list runs with; 0 for a read token.
+    pub filter_hash: u64,
+    /// Of the fold whose states were shown; 0 for a token of the log alone.
+    pub fold_version: u16,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    #[error("the token is not one of cleat's, or was cut or changed on its way")]
+    Malformed,
+    #[error("the token is of another version of cleat")]
+    Version,
+}
+
+impl Token {
+    /// A token that only says "everything up to here".
+    pub fn read(identity: Identity, position: Position, chain: &Hash) -> Self {
+        let mut chain_prefix = [0; 8];
+        chain_prefix.copy_from_slice(&chain[..8]);
+        Self { identity, position, chain_prefix, filter_hash: 0, fold_version: 0 }
+    }
+
+    /// URL-safe text of 84 characters.
+    pub fn encode(&self) -> String {
+        let mut bytes = Vec::with_capacity(LEN);
+        bytes.push(VERSION);
+        bytes.extend(self.identity.log_id.to_be_bytes());
+        bytes.extend(self.identity.epoch.to_be_bytes());
+        bytes.extend(self.position.to_be_bytes());
+        bytes.extend(self.chain_prefix);
+        bytes.extend(self.filter_hash.to_be_bytes());
+        bytes.extend(self.fold_version.to_be_bytes());
+        bytes.extend(crc32c::crc32c(&bytes).to_be_bytes());
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    pub fn decode(text: &str) -> Result<Self, TokenError> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::Malformed)?;
+        match bytes.first() {
+            Some(&VERSION) => {}
+            Some(_) => return Err(TokenError::Version),
+            None => return Err(TokenError::Malformed),
+        }
+        let bytes: [u8; LEN] = bytes.try_into().map_err(|_| TokenError::Malformed)?;
+        let (mut rest, crc) = bytes.split_at(LEN - 4);
+        if crc32c::crc32c(rest).to_be_bytes() != crc {
+            return Err(TokenError::Malformed);
+        }
+        rest = &rest[1..];
+        Ok(Self {
+            identity: Identity { log_id: u128::from_be_bytes(take(&mut rest)), epoch: u128::from_be_bytes(take(&mut rest)) },
+            position: u64::from_be_bytes(take(&mut rest)),
+            chain_prefix: take(&mut rest),
+            filter_hash: u64::from_be_bytes(take(&mut rest)),
+            fold_version: u16::from_be_bytes(take(&mut rest)),
+        })
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> [u8; N] {
+    let (head, tail) = rest.split_at(N);
+    *rest = tail;
+    let mut out = [0; N];
+    out.copy_from_slice(head);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token() -> Token {
+        let identity = Identity { log_id: 7, epoch: u128::MAX };
+        Token { filter_hash: 9, fold_version: 1, ..Token::read(identity, 42, &[3; 32]) }
+    }
+
+    #[test]
+    fn a_token_survives_its_text() {
+        assert_eq!(Token::decode(&token().encode()), Ok(token()));
+    }
+
+    #[test]
+    fn any_changed_or_missing_character_is_noticed() {
+        let text = token().encode();
+        for at in 0..text.len() {
+            let mut changed = text.clone().into_bytes();
+            changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+            assert!(Token::decode(std::str::from_utf8(&changed).unwrap()).is_err(), "at {at}");
+            assert!(Token::decode(&text[..at]).is_err(), "cut at {at}");
+        }
+    }
+}
