@@ -1,8 +1,8 @@
 //! The log: one gapless, durable, hash-chained sequence of events. The only record there is.
 //!
 //! ```text
-//!   Appender ═bounded queue═▶ Writer (own thread): dedup, assign positions, encode blocks, commit, then answer
-//!                                └──▶ Head (a watch): all up to here is durable
+//!   Appender ═bounded queue═▶ Writer: dedup, assign positions, encode blocks ──▶ Committer: make durable, then answer
+//!                                                                                  └──▶ Head (a watch): durable up to here
 //!   Reader ◀── get, read, tail ── never past the head
 //! ```
 //!
@@ -16,7 +16,9 @@ mod assembly;
 mod block;
 mod chain;
 mod codec;
+mod commit;
 mod dedup;
+mod fences;
 mod open;
 mod reader;
 mod record;

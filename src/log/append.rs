@@ -6,8 +6,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::dedup::Digest;
 use super::reader::ReadError;
-use super::{chain, record};
-use crate::event::{Delivery, Hash, Position, Timestamp};
+use super::record::Prepared;
+use crate::event::{Delivery, EventKey, Hash, Position, Timestamp};
 use crate::token::Identity;
 
 /// Largest record, headers and body: it must fit one commit even if nothing of it can be compressed.
@@ -40,10 +40,16 @@ pub enum AppendError {
 
 /// One delivery on its way to the writer.
 pub(super) struct Pending {
-    pub delivery: Delivery,
-    pub commitment: Hash,
-    pub digest: Option<Digest>,
+    pub record: Prepared,
+    pub claim: Option<Claim>,
     pub reply: Reply,
+}
+
+/// An event key that must have one position only.
+pub(super) struct Claim {
+    pub tenant: String,
+    pub key: EventKey,
+    pub digest: Digest,
 }
 
 /// Somebody waits for this answer: it is owed exactly once.
@@ -73,15 +79,14 @@ impl Appender {
     ///
     /// Waits for room in the queue. Dropping the future does not take the event back.
     pub async fn append(&self, delivery: Delivery) -> Result<Appended, AppendError> {
-        let size = record::size(&delivery);
-        if size > RECORD_BYTES_MAX {
-            return Err(AppendError::TooLarge { size });
+        let record = Prepared::of(&delivery);
+        if record.size() > RECORD_BYTES_MAX {
+            return Err(AppendError::TooLarge { size: record.size() });
         }
-        // Digests are made here, on the caller's core, so that the one writer does not have to.
-        let commitment = chain::commitment(&delivery);
-        let digest = delivery.key.as_ref().map(|key| Digest::of(self.identity.log_id, &delivery.tenant, key));
+        let Delivery { tenant, key, .. } = delivery;
+        let claim = key.map(|key| Claim { digest: Digest::of(self.identity.log_id, &tenant, &key), tenant, key });
         let (reply, answer) = oneshot::channel();
-        let pending = Pending { delivery, commitment, digest, reply: Reply(reply) };
+        let pending = Pending { record, claim, reply: Reply(reply) };
         self.queue.send(pending).await.map_err(|_| AppendError::Closed)?;
         answer.await.map_err(|_| AppendError::Closed)?
     }

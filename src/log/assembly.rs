@@ -2,13 +2,14 @@
 //!
 //! Knows nothing of the disk; what it makes is either committed whole or not at all.
 
+use std::sync::Arc;
+
 use zstd::bulk::Compressor;
 
 use super::append::{AppendError, Appended, Pending, Reply};
 use super::block::{Builder, VALUE_BYTES_MAX};
 use super::dedup::{Digest, DigestMap};
-use super::record;
-use super::store::{Batch, StoreError};
+use super::store::Batch;
 use super::{Commit, Head};
 use crate::event::Timestamp;
 
@@ -26,7 +27,7 @@ pub(super) struct Assembly {
     builder: Builder,
     before: Head,
     recorded_at: Timestamp,
-    claimed: DigestMap<Appended>,
+    claimed: Arc<DigestMap<Appended>>,
     replies: Vec<(Reply, Appended)>,
 }
 
@@ -38,7 +39,7 @@ impl Assembly {
             builder: Builder::new(head.position + 1, head.chain),
             before: *head,
             recorded_at: now.max(head.recorded_at),
-            claimed: DigestMap::default(),
+            claimed: Arc::default(),
             replies: Vec::new(),
         }
     }
@@ -60,9 +61,19 @@ impl Assembly {
         Head { position: self.builder.next() - 1, chain: self.builder.chain(), recorded_at: self.recorded_at }
     }
 
-    /// The event of this commit that claimed the key, as a duplicate of it is to be answered.
-    pub fn claimed(&self, digest: Digest) -> Option<Appended> {
-        self.claimed.get(&digest).map(|first| Appended { duplicate: true, ..*first })
+    /// The event of this commit that claimed the key.
+    pub fn first(&self, digest: Digest) -> Option<Appended> {
+        self.claimed.get(&digest).copied()
+    }
+
+    /// All that this commit claims.
+    pub fn claimed(&self) -> Arc<DigestMap<Appended>> {
+        self.claimed.clone()
+    }
+
+    /// How many wait for it.
+    pub fn answers(&self) -> usize {
+        self.replies.len()
     }
 
     pub fn claims(&self) -> impl Iterator<Item = (Digest, Appended)> {
@@ -92,10 +103,11 @@ impl Assembly {
     }
 
     fn add(&mut self, pending: Pending) {
-        let (position, chain) = self.builder.push(self.recorded_at, &pending.delivery, &pending.commitment);
+        let (position, chain) = self.builder.push(self.recorded_at, &pending.record);
         let appended = Appended { position, recorded_at: self.recorded_at, duplicate: false, chain };
-        if let Some(digest) = pending.digest {
-            self.claimed.insert(digest, appended);
+        if let Some(claim) = pending.claim {
+            // Shared only once it is handed over.
+            Arc::make_mut(&mut self.claimed).insert(claim.digest, appended);
         }
         self.replies.push((pending.reply, appended));
     }
@@ -113,31 +125,29 @@ impl Assembler {
     }
 
     /// Gives the event back if the commit has no room for it. An empty commit has room for any.
-    pub fn push(&mut self, assembly: &mut Assembly, pending: Pending) -> Result<Result<(), Pending>, StoreError> {
-        let size = record::size(&pending.delivery);
+    pub fn push(&mut self, assembly: &mut Assembly, pending: Pending) -> Result<(), Pending> {
+        let size = pending.record.size();
         if assembly.builder.records_len() + size > self.target_bytes {
-            self.finish(assembly)?;
+            self.finish(assembly);
         }
         if !assembly.is_empty() && !assembly.has_room(size) {
-            return Ok(Err(pending));
+            return Err(pending);
         }
         assembly.add(pending);
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// Encodes what is gathered so far.
-    pub fn finish(&mut self, assembly: &mut Assembly) -> Result<(), StoreError> {
+    pub fn finish(&mut self, assembly: &mut Assembly) {
         let builder = &mut assembly.builder;
         if builder.count() == 0 {
-            return Ok(());
+            return;
         }
-        let failed = |error| StoreError::new("encode a block", error);
-        let entries = builder.encode(&mut self.compressor).map_err(failed)?;
+        let entries = builder.encode(&mut self.compressor);
         let stored = entries.iter().map(|(_, value)| value.len()).sum();
         self.learn(builder.records_len(), stored);
         *builder = Builder::new(builder.next(), builder.chain());
         assembly.batch.puts.extend(entries);
-        Ok(())
     }
 
     /// Aims the next block at 15/16 of a value, going by how this one packed.

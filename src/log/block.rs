@@ -16,8 +16,8 @@ use zstd::bulk::Compressor;
 
 use super::chain;
 use super::codec::{Garbled, Put, Take};
-use super::record;
-use crate::event::{Delivery, Event, Hash, Position, Timestamp};
+use super::record::{self, Prepared};
+use crate::event::{Event, Hash, Position, Timestamp};
 
 /// No stored value is larger. A leaf page of sled holds at most 19 entries, so it stays below the 131,052 B from which
 /// sled would write a blob file, which it never syncs (storage notes in docs/architecture.md).
@@ -59,6 +59,11 @@ impl Key {
 /// A value, and where to store it.
 pub(super) type Entry = (Key, Vec<u8>);
 
+/// Whether an entry is a block by itself, not a chunk of one: a chunked block's first value is full.
+pub(super) fn is_whole(key: Key, value: &[u8]) -> bool {
+    key.chunk == 0 && value.len() < VALUE_BYTES_MAX
+}
+
 /// Gathers adjacent events and encodes them into as few blocks as fit.
 pub(super) struct Builder {
     first: Position,
@@ -81,13 +86,13 @@ impl Builder {
         Self { first, before, records: Vec::new(), marks: Vec::new() }
     }
 
-    /// Adds the next event; returns its position and the chain's value after it. `commitment` is the chain's of it.
-    pub fn push(&mut self, recorded_at: Timestamp, delivery: &Delivery, commitment: &Hash) -> (Position, Hash) {
+    /// Adds the next event; returns its position and the chain's value after it.
+    pub fn push(&mut self, recorded_at: Timestamp, record: &Prepared) -> (Position, Hash) {
         let position = self.next();
         let start = self.records.len();
-        let header_len = record::encode(&mut self.records, position, recorded_at, delivery);
-        let chain = chain::next(&self.chain(), &self.records[start..start + header_len], commitment);
-        self.marks.push(Mark { end: self.records.len(), chain, recorded_at, nonce: delivery.nonce });
+        let header_len = record.write(&mut self.records, position, recorded_at);
+        let chain = chain::next(&self.chain(), &self.records[start..start + header_len], &record.commitment);
+        self.marks.push(Mark { end: self.records.len(), chain, recorded_at, nonce: record.nonce });
         (position, chain)
     }
 
@@ -111,63 +116,61 @@ impl Builder {
     }
 
     /// The entries that hold all these events, in order.
-    pub fn encode(&self, compressor: &mut Compressor<'_>) -> std::io::Result<Vec<Entry>> {
+    pub fn encode(&self, compressor: &mut Compressor<'_>) -> Vec<Entry> {
         let mut entries = Vec::new();
-        self.encode_range(0, self.marks.len(), compressor, &mut entries)?;
-        Ok(entries)
+        self.encode_range(0, self.marks.len(), compressor, &mut entries);
+        entries
     }
 
-    fn encode_range(
-        &self,
-        from: usize,
-        to: usize,
-        compressor: &mut Compressor<'_>,
-        entries: &mut Vec<Entry>,
-    ) -> std::io::Result<()> {
+    fn encode_range(&self, from: usize, to: usize, compressor: &mut Compressor<'_>, entries: &mut Vec<Entry>) {
         if from == to {
-            return Ok(());
+            return;
         }
-        let value = self.encode_block(from, to, compressor)?;
+        let value = self.encode_block(from, to, compressor);
         let count = to - from;
         if value.len() > VALUE_BYTES_MAX && count > 1 {
             let middle = from + count / 2;
-            self.encode_range(from, middle, compressor, entries)?;
+            self.encode_range(from, middle, compressor, entries);
             return self.encode_range(middle, to, compressor, entries);
         }
         let first = self.first + from as u64;
         for (chunk, part) in (0..=u16::MAX).zip(value.chunks(VALUE_BYTES_MAX)) {
             entries.push((Key { first, chunk }, part.to_vec()));
         }
-        Ok(())
     }
 
-    fn encode_block(&self, from: usize, to: usize, compressor: &mut Compressor<'_>) -> std::io::Result<Vec<u8>> {
+    fn encode_block(&self, from: usize, to: usize, compressor: &mut Compressor<'_>) -> Vec<u8> {
         let before = if from == 0 { (0, self.before) } else { (self.marks[from - 1].end, self.marks[from - 1].chain) };
         let (marks, last) = (&self.marks[from..to], &self.marks[to - 1]);
         let records = &self.records[before.0..last.end];
-        let compressed = compressor.compress(records)?;
-        let (codec, stored) = if compressed.len() < records.len() { (1, &compressed[..]) } else { (0, records) };
+        let compressed = compressor.compress(records).ok().filter(|compressed| compressed.len() < records.len());
+        let (codec, stored) = compressed.as_ref().map_or((0, records), |compressed| (1, &compressed[..]));
         let payload_len = marks.len() * 16 + stored.len();
-        let too_large = |_| std::io::Error::other("a block's size overflows its header");
 
         let mut value = Vec::with_capacity(HEADER_BYTES + payload_len);
         value.put_u8(FORMAT);
         value.put_u8(codec);
-        value.put(&u16::try_from(marks.len()).map_err(too_large)?.to_be_bytes());
+        value.put_u16(count_of(marks.len()));
         value.put_u64(self.first + from as u64);
         value.put_i64(marks[0].recorded_at.as_micros());
         value.put_i64(last.recorded_at.as_micros());
         value.put(&before.1);
         value.put(&last.chain);
-        value.put_u32(u32::try_from(records.len()).map_err(too_large)?);
-        value.put_u32(u32::try_from(payload_len).map_err(too_large)?);
+        value.put_u32(count_of(records.len()));
+        value.put_u32(count_of(payload_len));
         value.put_u32(0);
         marks.iter().for_each(|mark| value.put(&mark.nonce));
         value.put(stored);
         let crc = crc32c::crc32c_append(crc32c::crc32c(&value[..HEADER_BYTES - 4]), &value[HEADER_BYTES..]);
         value[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&crc.to_be_bytes());
-        Ok(value)
+        value
     }
+}
+
+/// A block holds some 70 KiB of records, or one larger record: its numbers are far below what their fields hold.
+fn count_of<T: TryFrom<usize> + Default>(n: usize) -> T {
+    debug_assert!(T::try_from(n).is_ok());
+    T::try_from(n).unwrap_or_default()
 }
 
 /// A block's header, as far as it can be trusted before the checksum is.

@@ -8,6 +8,10 @@ pub(super) trait Put {
         self.put(&[value]);
     }
 
+    fn put_u16(&mut self, value: u16) {
+        self.put(&value.to_be_bytes());
+    }
+
     fn put_u32(&mut self, value: u32) {
         self.put(&value.to_be_bytes());
     }

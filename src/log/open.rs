@@ -14,12 +14,13 @@ use super::append::Appender;
 use super::assembly::Assembler;
 use super::block::{Header, Key};
 use super::codec::{Put, Take};
+use super::commit::{Committer, Poison};
 use super::dedup::{DedupIndex, Digest};
 use super::reader::{ReadError, Reader, read_run};
 use super::sled_store::SledStore;
 use super::store::{Batch, Store, StoreError};
 use super::witness::{Witness, WitnessKeeper};
-use super::writer::{Poison, Writer};
+use super::writer::Writer;
 use super::{Commit, Head, Health, chain};
 use crate::event::{Clock, Event, Position, Timestamp};
 use crate::token::Identity;
@@ -43,8 +44,8 @@ pub struct Log {
     pub appender: Appender,
     pub reader: Reader,
     pub health: watch::Receiver<Health>,
-    /// Ends when the last appender was dropped, all was answered and the witness is synced.
-    pub writer: JoinHandle<()>,
+    /// Ends when the last appender was dropped, all was answered and the witness is synced; before that only by a bug.
+    pub committer: JoinHandle<()>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -74,26 +75,38 @@ pub(super) fn open_on(store: Arc<dyn Store>, options: Options) -> Result<Log, Op
     store.mark(&Witness::of(identity, &head).encode())?;
     store.sync_mark()?;
 
-    let (head, heads) = watch::channel(head);
-    let (healthy, health) = watch::channel(Health::Writable);
-    // A full batch can wait while one is committed.
     let (queue, waiting) = mpsc::channel(2 * options.batch_events);
-    let reader = Reader::new(store.clone(), index.clone(), heads, identity);
-    let poison = Poison::new(healthy);
+    let (heads, health) = (watch::Sender::new(head), watch::Sender::new(Health::Writable));
+    let reader = Reader::new(store.clone(), index.clone(), heads.subscribe(), identity);
+    let log = (Appender::new(queue, identity), reader.clone(), health.subscribe());
+    let poison = Poison::new(health);
+    let (ready, readies) = mpsc::channel(1);
+    let (assembled, assemblies) = mpsc::channel(1);
     let writer = Writer {
-        witness: WitnessKeeper::spawn(store.clone(), poison.clone())?,
-        store,
-        index,
-        reader: reader.clone(),
-        head,
-        poison,
-        clock: options.clock,
+        reader,
+        clock: options.clock.clone(),
         assembler: Assembler::new()?,
         batch_events: options.batch_events,
+        assigned: head,
+        under_way: Arc::default(),
+        ready: readies,
+        committer: assembled,
+    };
+    let committer = Committer {
+        witness: WitnessKeeper::spawn(store.clone(), poison.clone())?,
+        store,
+        identity,
+        index,
+        head: heads,
+        poison,
+        clock: options.clock,
         on_commit: options.on_commit,
     };
-    let writer = thread::Builder::new().name("cleat-writer".into()).spawn(move || writer.run(waiting))?;
-    Ok(Log { appender: Appender::new(queue, identity), reader, health, writer })
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    thread::Builder::new().name("cleat-writer".into()).spawn(move || runtime.block_on(writer.run(waiting)))?;
+    let committer = thread::Builder::new().name("cleat-commit".into()).spawn(move || committer.run(&ready, assemblies))?;
+    let (appender, reader, health) = log;
+    Ok(Log { appender, reader, health, committer })
 }
 
 fn identity(store: &dyn Store) -> Result<Option<Identity>, OpenError> {

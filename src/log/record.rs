@@ -10,48 +10,58 @@
 
 use bytes::Bytes;
 
+use super::chain;
 use super::codec::{Garbled, Put, Take};
-use crate::event::{Delivery, EventKey, ModeVerdict, Position, Provenance, Timestamp};
+use crate::event::{Delivery, EventKey, Hash, ModeVerdict, Position, Provenance, Timestamp};
 
 const VERBATIM: u8 = 0;
+/// Position and time.
+const ASSIGNED_BYTES: usize = 16;
 
-/// Appends header and body to `out`; returns the header's length.
-pub(super) fn encode(out: &mut Vec<u8>, position: Position, recorded_at: Timestamp, delivery: &Delivery) -> usize {
-    let start = out.len();
-    out.put_u64(position);
-    out.put_i64(recorded_at.as_micros());
-    out.put_u8(delivery.provenance as u8);
-    out.put_u8(delivery.mode as u8);
-    out.put_u8(VERBATIM);
-    let key = delivery.key.as_ref().map_or("", EventKey::as_str);
-    let texts = [
-        &delivery.tenant,
-        &delivery.endpoint,
-        &delivery.secret_label,
-        &delivery.webhook_id,
-        &delivery.webhook_timestamp,
-        &delivery.webhook_signature,
-    ];
-    for text in texts.into_iter().map(String::as_str).chain([key]) {
-        out.put_prefixed(text.as_bytes());
-    }
-    let header_len = out.len() - start;
-    out.put_prefixed(&delivery.body);
-    header_len
+/// A record but for what the writer assigns: encoded on the caller's core, so that the one writer does not have to.
+pub(super) struct Prepared {
+    /// Header from provenance on, then body.
+    bytes: Vec<u8>,
+    header_len: usize,
+    pub commitment: Hash,
+    pub nonce: [u8; 16],
 }
 
-/// Bytes that `encode` will append, about: enough to plan with.
-pub(super) fn size(delivery: &Delivery) -> usize {
-    const FIXED: usize = 8 + 8 + 3 + 8 * 4;
-    FIXED
-        + delivery.tenant.len()
-        + delivery.endpoint.len()
-        + delivery.secret_label.len()
-        + delivery.webhook_id.len()
-        + delivery.webhook_timestamp.len()
-        + delivery.webhook_signature.len()
-        + delivery.key.as_ref().map_or(0, |key| key.as_str().len())
-        + delivery.body.len()
+impl Prepared {
+    pub fn of(delivery: &Delivery) -> Self {
+        let key = delivery.key.as_ref().map_or("", EventKey::as_str);
+        let texts = [
+            &delivery.tenant,
+            &delivery.endpoint,
+            &delivery.secret_label,
+            &delivery.webhook_id,
+            &delivery.webhook_timestamp,
+            &delivery.webhook_signature,
+        ];
+        let texts = texts.into_iter().map(String::as_str).chain([key]);
+        let len = 3 + 8 * 4 + texts.clone().map(str::len).sum::<usize>() + delivery.body.len();
+        let mut bytes = Vec::with_capacity(len);
+        bytes.put_u8(delivery.provenance as u8);
+        bytes.put_u8(delivery.mode as u8);
+        bytes.put_u8(VERBATIM);
+        texts.for_each(|text| bytes.put_prefixed(text.as_bytes()));
+        let header_len = bytes.len();
+        bytes.put_prefixed(&delivery.body);
+        Self { bytes, header_len, commitment: chain::commitment(delivery), nonce: delivery.nonce }
+    }
+
+    /// Bytes of the whole record.
+    pub fn size(&self) -> usize {
+        ASSIGNED_BYTES + self.bytes.len()
+    }
+
+    /// Appends the record to `out`; returns its header's length.
+    pub fn write(&self, out: &mut Vec<u8>, position: Position, recorded_at: Timestamp) -> usize {
+        out.put_u64(position);
+        out.put_i64(recorded_at.as_micros());
+        out.put(&self.bytes);
+        ASSIGNED_BYTES + self.header_len
+    }
 }
 
 /// One record taken from a block's bytes.

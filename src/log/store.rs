@@ -41,7 +41,8 @@ impl StoreError {
 ///
 /// After any error the store is done for writing: whether the failed write is on the disk is unknown for ever.
 pub(super) trait Store: Send + Sync + 'static {
-    /// Makes the batch visible to reads, all or nothing; durable only after `sync`.
+    /// Makes the batch visible to reads; durable only after `sync`. A crash before that leaves all of it, none of it, or,
+    /// if it only adds whole blocks, the first few of them.
     fn apply(&self, batch: &Batch) -> Result<(), StoreError>;
 
     /// Everything applied before is on stable storage when this returns.

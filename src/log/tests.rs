@@ -82,9 +82,9 @@ fn read_all(reader: &Reader) -> Vec<Event> {
 }
 
 fn close(log: Log) {
-    let Log { appender, reader, health, writer } = log;
+    let Log { appender, reader, health, committer } = log;
     drop((appender, reader, health));
-    writer.join().unwrap();
+    committer.join().unwrap();
 }
 
 fn sled(directory: &Path) -> Arc<SledStore> {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::Head;
 use super::codec::Take;
 use super::store::{Mark, Store, StoreError};
-use super::writer::Poison;
+use super::commit::Poison;
 use crate::event::Position;
 use crate::token::Identity;
 

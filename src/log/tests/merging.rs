@@ -7,8 +7,8 @@ use zstd::bulk::Compressor;
 
 use super::*;
 use crate::log::block::{Builder, Header};
-use crate::log::chain;
 use crate::log::reader::read_run;
+use crate::log::record::Prepared;
 
 /// The keys and last positions of the blocks that hold `from..=to`.
 fn blocks(store: &dyn Store, from: u64, to: u64) -> Vec<(Key, u64)> {
@@ -30,11 +30,11 @@ fn merge(store: &dyn Store, from: u64, to: u64) {
     let mut builder = Builder::new(first, read_run(store, first).unwrap().before);
     while builder.next() <= last {
         for event in read_run(store, builder.next()).unwrap().events {
-            let (_, chain) = builder.push(event.recorded_at, &event.delivery, &chain::commitment(&event.delivery));
+            let (_, chain) = builder.push(event.recorded_at, &Prepared::of(&event.delivery));
             assert_eq!(chain, event.chain, "merging must not change the chain");
         }
     }
-    let puts = builder.encode(&mut Compressor::new(1).unwrap()).unwrap();
+    let puts = builder.encode(&mut Compressor::new(1).unwrap());
     let kept = |key: &Key| puts.iter().any(|(put, _)| put == key);
     let removes = old.into_iter().map(|(key, _)| key).filter(|key| !kept(key)).collect();
     store.apply(&Batch { puts, removes }).unwrap();

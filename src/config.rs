@@ -1,0 +1,95 @@
+//! The configuration: what the operator wrote, parsed, completed with defaults, checked, secrets gathered.
+//!
+//! Plain data: it starts nothing and knows no other module but the words of `event`. The environment is handed in as
+//! a lookup. `config.toml` at the root documents every key and is compiled in; a test holds it to this code.
+
+mod check;
+mod endpoint;
+mod secret;
+mod sections;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+pub use endpoint::Endpoint;
+pub use secret::{DEVELOPMENT_SECRET, Secret};
+pub use sections::{BODY_LIMIT_MAX, Data, Grpc, Log, Operations, Shutdown, Webhooks};
+pub use value::Listen;
+
+/// The configuration that holds when no file is named: the development set-up.
+const BUILT_IN: &str = include_str!("../config.toml");
+const BUILT_IN_NAME: &str = "the built-in config.toml";
+
+/// Looks up an environment variable.
+pub type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// All of it. One field a section.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub data: Data,
+    pub webhooks: Webhooks,
+    pub grpc: Grpc,
+    pub operations: Operations,
+    pub log: Log,
+    pub shutdown: Shutdown,
+}
+
+/// Why there is no configuration. Never shows the value of a string, which may be a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("cannot read {path}")]
+    Read { path: PathBuf, source: std::io::Error },
+    /// The text is not TOML, a key is unknown, or a value is of the wrong type. Line and column count from 1.
+    #[error("{file}:{line}:{column}: {message}")]
+    Parse { file: String, line: usize, column: usize, message: String },
+    /// Well-formed, but it cannot be run with. Every problem names its key.
+    #[error("{file} cannot be used:\n  {}", problems.join("\n  "))]
+    Invalid { file: String, problems: Vec<String> },
+}
+
+impl Config {
+    /// Reads the file, or what is built in if there is none, and the secret files that it names. Blocking.
+    pub fn load(path: Option<&Path>, env: Env<'_>) -> Result<Self, ConfigError> {
+        let Some(path) = path else {
+            return Self::parse(BUILT_IN_NAME, BUILT_IN, env);
+        };
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(&path.display().to_string(), &text, env)
+    }
+
+    /// `file` is what errors call the text.
+    pub fn parse(file: &str, text: &str, env: Env<'_>) -> Result<Self, ConfigError> {
+        let mut config: Self = toml::from_str(text).map_err(|error| located(file, text, &error))?;
+        config.data.complete(env);
+        let mut problems = config.webhooks.gather_endpoints(env);
+        problems.extend(check::problems(&config, env));
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError::Invalid { file: file.to_owned(), problems }) }
+    }
+}
+
+/// Without the line itself, which toml would print: it may hold a secret.
+fn located(file: &str, text: &str, error: &toml::de::Error) -> ConfigError {
+    let at = error.span().map_or(0, |span| span.start);
+    let before = text.get(..at).unwrap_or_default();
+    ConfigError::Parse {
+        file: file.to_owned(),
+        line: before.matches('\n').count() + 1,
+        column: before.chars().rev().take_while(|&c| c != '\n').count() + 1,
+        message: without_value(error.message()),
+    }
+}
+
+/// Serde quotes a string of the wrong type: `invalid type: string "whsec_...", expected a sequence`.
+fn without_value(message: &str) -> String {
+    match (message.find(" string \""), message.rfind("\", expected ")) {
+        (Some(from), Some(to)) if from < to => format!("{} string{}", &message[..from], &message[to + 1..]),
+        _ => message.to_owned(),
+    }
+}

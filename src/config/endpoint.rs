@@ -1,0 +1,148 @@
+//! One webhook endpoint: as it is written, and as it is used, with its secrets read from wherever they are kept.
+//!
+//! Problems name the endpoint and the secret's label, never a value.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::Env;
+use super::secret::Secret;
+use crate::event::ApiMode;
+
+/// One path under `/webhooks/`, whose it is, and who may sign for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    pub name: String,
+    pub tenant: String,
+    /// None takes either.
+    pub api_mode: Option<ApiMode>,
+    /// 1 to 16 of them, labels unique.
+    pub secrets: Vec<Secret>,
+}
+
+/// As it stands in the file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Written {
+    name: String,
+    #[serde(default = "default_tenant")]
+    tenant: String,
+    #[serde(default)]
+    api_mode: WrittenMode,
+    #[serde(default)]
+    secrets: Inline,
+    #[serde(default)]
+    secret_files: Vec<PathBuf>,
+    #[serde(default)]
+    secret_credentials: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WrittenMode {
+    #[default]
+    Any,
+    Live,
+    Test,
+}
+
+/// Untagged, so that an error says what is expected and quotes nothing.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a list of secrets, each a string or { label = \"...\", secret = \"...\" }")]
+enum Inline {
+    List(Vec<InlineSecret>),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+enum InlineSecret {
+    Plain(String),
+    Labelled { label: String, secret: String },
+}
+
+impl Written {
+    pub(super) fn gather(self, env: Env<'_>, problems: &mut Vec<String>) -> Endpoint {
+        let mut gathered = Gathered { endpoint: &self.name, secrets: Vec::new(), problems };
+        gathered.inline(self.secrets);
+        for path in &self.secret_files {
+            gathered.file(path);
+        }
+        for name in &self.secret_credentials {
+            gathered.credential(name, env);
+        }
+        let secrets = gathered.secrets;
+        let api_mode = match self.api_mode {
+            WrittenMode::Any => None,
+            WrittenMode::Live => Some(ApiMode::Live),
+            WrittenMode::Test => Some(ApiMode::Test),
+        };
+        Endpoint { name: self.name, tenant: self.tenant, api_mode, secrets }
+    }
+}
+
+/// The secrets of one endpoint so far.
+struct Gathered<'a> {
+    endpoint: &'a str,
+    secrets: Vec<Secret>,
+    problems: &'a mut Vec<String>,
+}
+
+impl Gathered<'_> {
+    fn inline(&mut self, Inline::List(written): Inline) {
+        for (index, secret) in written.into_iter().enumerate() {
+            match secret {
+                InlineSecret::Plain(text) => self.take(&(index + 1).to_string(), &text),
+                InlineSecret::Labelled { label, secret } => self.take(&label, &secret),
+            }
+        }
+    }
+
+    /// The label is the file's name.
+    fn file(&mut self, path: &Path) {
+        let label = path.file_name().unwrap_or_default().to_string_lossy();
+        match std::fs::read_to_string(path) {
+            Ok(text) => self.take(&label, text.strip_suffix('\n').unwrap_or(&text)),
+            Err(error) => self.problem(&label, format_args!("cannot be read from {}: {error}", path.display())),
+        }
+    }
+
+    /// The label is the credential's name.
+    fn credential(&mut self, name: &str, env: Env<'_>) {
+        let Some(directory) = env("CREDENTIALS_DIRECTORY") else {
+            return self.problem(name, format_args!("is a credential, but $CREDENTIALS_DIRECTORY is not set"));
+        };
+        if name.is_empty() || name.contains('/') {
+            return self.problem(name, format_args!("is not the name of a credential"));
+        }
+        self.file(&Path::new(&directory).join(name));
+    }
+
+    fn take(&mut self, label: &str, text: &str) {
+        match Secret::decode(label, text) {
+            Ok(secret) => self.secrets.push(secret),
+            Err(error) => self.problem(label, format_args!("{error}")),
+        }
+    }
+
+    fn problem(&mut self, label: &str, what: fmt::Arguments<'_>) {
+        self.problems.push(format!("webhooks.endpoints: \"{}\": secret \"{label}\" {what}", self.endpoint));
+    }
+}
+
+impl Default for Inline {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
+}
+
+impl fmt::Debug for Inline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+fn default_tenant() -> String {
+    "default".to_owned()
+}

@@ -1,0 +1,147 @@
+//! The sections of the file, with their defaults. What the keys mean is said in `config.toml`, for operators;
+//! here stand only units and what the code must know.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::Deserialize;
+
+use super::Env;
+use super::endpoint::{Endpoint, Written};
+use super::value::{Listen, duration};
+
+/// Larger bodies would not fit the log's largest event.
+pub const BODY_LIMIT_MAX: ByteSize = ByteSize::kib(384);
+
+#[derive(Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Data {
+    directory: Option<PathBuf>,
+}
+
+impl Data {
+    /// Where the log and everything derived from it lie.
+    pub fn directory(&self) -> &Path {
+        self.directory.as_deref().unwrap_or(Path::new("data"))
+    }
+
+    /// systemd names its state directories in one variable, separated by colons; the first is ours.
+    pub(super) fn complete(&mut self, env: Env<'_>) {
+        if self.directory.is_none() {
+            let named = env("STATE_DIRECTORY").unwrap_or_default();
+            self.directory = std::env::split_paths(&named).find(|path| !path.as_os_str().is_empty());
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Webhooks {
+    pub listen: SocketAddr,
+    pub body_limit: ByteSize,
+    /// How far a webhook's timestamp may lie from our clock, either way.
+    #[serde(deserialize_with = "duration")]
+    pub timestamp_tolerance: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub header_timeout: Duration,
+    /// From the end of the headers to the answer.
+    #[serde(deserialize_with = "duration")]
+    pub request_timeout: Duration,
+    pub max_connections: u32,
+    /// Of all bodies together that have arrived and are not answered yet.
+    pub inflight_bytes: ByteSize,
+    #[serde(rename = "endpoints")]
+    written: Vec<Written>,
+    /// With all their secrets, wherever these are kept.
+    #[serde(skip)]
+    pub endpoints: Vec<Endpoint>,
+}
+
+impl Webhooks {
+    /// Turns what was written into endpoints with secrets, and tells all that is wrong with it.
+    pub(super) fn gather_endpoints(&mut self, env: Env<'_>) -> Vec<String> {
+        let mut problems = Vec::new();
+        for written in std::mem::take(&mut self.written) {
+            self.endpoints.push(written.gather(env, &mut problems));
+        }
+        problems
+    }
+}
+
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grpc {
+    pub listen: Listen,
+    pub max_watches: usize,
+    /// Counted in changes.
+    pub watch_ring: usize,
+}
+
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Operations {
+    pub listen: SocketAddr,
+}
+
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// Of one commit, at most.
+    pub batch_events: usize,
+}
+
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shutdown {
+    #[serde(deserialize_with = "duration")]
+    pub grace: Duration,
+    /// How long reads go on after a failed commit.
+    #[serde(deserialize_with = "duration")]
+    pub after_storage_failure: Duration,
+}
+
+const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+impl Default for Webhooks {
+    fn default() -> Self {
+        Self {
+            listen: loopback(7480),
+            body_limit: ByteSize::kib(256),
+            timestamp_tolerance: Duration::from_secs(300),
+            header_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+            max_connections: 1024,
+            inflight_bytes: ByteSize::mib(64),
+            written: Vec::new(),
+            endpoints: Vec::new(),
+        }
+    }
+}
+
+impl Default for Grpc {
+    fn default() -> Self {
+        Self { listen: Listen::Tcp(loopback(7481)), max_watches: 1000, watch_ring: 16_384 }
+    }
+}
+
+impl Default for Operations {
+    fn default() -> Self {
+        Self { listen: loopback(7482) }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { batch_events: 2048 }
+    }
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { grace: Duration::from_secs(20), after_storage_failure: Duration::from_secs(10) }
+    }
+}

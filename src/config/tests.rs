@@ -1,0 +1,217 @@
+//! Holds `config.toml` to the code, and shows what is refused.
+
+use std::ffi::OsString;
+
+use super::{BUILT_IN, Config, ConfigError, DEVELOPMENT_SECRET, Listen};
+use crate::event::ApiMode;
+
+const SECRET: &str = "whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
+
+fn no_env(_: &str) -> Option<OsString> {
+    None
+}
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse("cleat.toml", text, &no_env)
+}
+
+fn with_endpoint(rest: &str) -> String {
+    format!("{rest}\n[[webhooks.endpoints]]\nname = \"fasten\"\nsecrets = [\"{SECRET}\"]\n")
+}
+
+fn problems(text: &str) -> Vec<String> {
+    problems_in(text, &no_env)
+}
+
+fn problems_in(text: &str, env: super::Env<'_>) -> Vec<String> {
+    match Config::parse("cleat.toml", text, env) {
+        Err(ConfigError::Invalid { problems, .. }) => problems,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_built_in_file_says_the_defaults_and_one_development_endpoint() {
+    let mut built_in = Config::load(None, &no_env).unwrap();
+    let [endpoint] = &built_in.webhooks.endpoints[..] else { panic!("one endpoint") };
+    assert_eq!((endpoint.name.as_str(), endpoint.tenant.as_str(), endpoint.api_mode), ("fasten", "default", None));
+    assert!(endpoint.secrets[0].is_development() && endpoint.secrets.len() == 1);
+    assert!(BUILT_IN.contains(DEVELOPMENT_SECRET));
+    built_in.webhooks.endpoints.clear();
+    assert_eq!(format!("{built_in:#?}"), format!("{:#?}", Config::default()));
+}
+
+#[test]
+fn the_built_in_file_documents_every_key() {
+    let sections = ["data", "webhooks", "grpc", "operations", "log", "shutdown"];
+    assert_eq!(keys_of(""), sections);
+    let tables = sections.iter().map(|section| format!("[{section}]")).chain(["[[webhooks.endpoints]]".into()]);
+    for table in tables {
+        let documented = section_text(&table);
+        for key in keys_of(&table) {
+            let says = |prefix: &str| documented.lines().any(|line| line.starts_with(&format!("{prefix}{key} = ")));
+            assert!(key == "endpoints" || says("") || says("# "), "{key} in {table}");
+        }
+    }
+}
+
+/// The keys that the code takes in a table: what the error about an unknown key lists.
+fn keys_of(table: &str) -> Vec<String> {
+    let error = parse(&format!("{table}\nno_such_key = 1")).unwrap_err().to_string();
+    let (_, listed) = error.split_once("unknown field `no_such_key`, expected ").expect(&error);
+    listed.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+fn section_text(table: &str) -> &'static str {
+    let (_, from) = BUILT_IN.split_once(&format!("\n{table}")).expect(table);
+    from.split("\n[").next().unwrap()
+}
+
+#[test]
+fn an_unknown_key_is_told_with_its_line_and_column() {
+    let error = parse("[webhooks]\nlisten = \"127.0.0.1:1\"\n  lisden = 1\n").unwrap_err().to_string();
+    assert!(error.starts_with("cleat.toml:3:3: unknown field `lisden`, expected one of `listen`"), "{error}");
+}
+
+#[test]
+fn an_error_never_quotes_a_secret() {
+    for written in [
+        format!("secrets = \"{SECRET}\""),
+        format!("secrets = [\"{SECRET}\", 7]"),
+        format!("secrets = [{{ lable = \"a\", secret = \"{SECRET}\" }}]"),
+        format!("secrets = [\"{SECRET}]"),
+        format!("secret_files = \"{SECRET}\""),
+        format!("secret_credentials = {{ a = \"{SECRET}\" }}"),
+        format!("api_mode = \"live\"\nsecrets = [\"{SECRET}!\"]"),
+    ] {
+        let error = parse(&format!("[[webhooks.endpoints]]\nname = \"fasten\"\n{written}\n")).unwrap_err();
+        let told = format!("{error} {error:?}");
+        assert!(!told.contains("QUFB"), "{told}");
+    }
+}
+
+#[test]
+fn all_problems_are_told_at_once_and_name_their_keys() {
+    let told = problems(
+        "[webhooks]\nbody_limit = \"385KiB\"\ninflight_bytes = \"1KiB\"\n\
+         max_connections = 0\nrequest_timeout = \"0s\"\n\
+         [grpc]\nlisten = \"127.0.0.1:7480\"\n\
+         [[webhooks.endpoints]]\nname = \"A b\"\ntenant = \"\"\n",
+    );
+    for key in [
+        "webhooks.request_timeout: ",
+        "webhooks.max_connections: ",
+        "webhooks.body_limit: ",
+        "webhooks.inflight_bytes: ",
+        "grpc.listen: 127.0.0.1:7480 is taken by webhooks.listen",
+        "\"A b\": name: ",
+        "\"A b\": tenant: ",
+        "\"A b\": must have 1 to 16 usable secrets, has 0",
+    ] {
+        assert!(told.iter().any(|problem| problem.contains(key)), "{key}: {told:?}");
+    }
+}
+
+#[test]
+fn a_file_without_endpoints_is_refused() {
+    assert_eq!(problems(""), ["webhooks.endpoints: there is none, so no webhook could be received"]);
+}
+
+#[test]
+fn a_bad_secret_is_told_by_endpoint_and_label() {
+    let told = problems(
+        "[[webhooks.endpoints]]\nname = \"fasten\"\n\
+         secrets = [\"whsec_\", { label = \"2026-06\", secret = \"c2hvcnQ=\" }]",
+    );
+    assert_eq!(told[0], "webhooks.endpoints: \"fasten\": secret \"1\" is empty");
+    assert_eq!(
+        told[1],
+        "webhooks.endpoints: \"fasten\": secret \"2026-06\" decodes to 5 bytes; at least 24 are needed"
+    );
+}
+
+#[test]
+fn names_and_labels_may_not_come_twice_and_secrets_not_seventeen_times() {
+    let endpoint = with_endpoint("");
+    assert_eq!(problems(&format!("{endpoint}{endpoint}")), ["webhooks.endpoints: the name \"fasten\" is used twice"]);
+    let twice = format!("{{ label = \"a\", secret = \"{SECRET}\" }}, ").repeat(2);
+    let told = problems(&format!("[[webhooks.endpoints]]\nname = \"x\"\nsecrets = [{twice}]"));
+    assert_eq!(told, ["webhooks.endpoints: \"x\": secret \"a\": the label is used twice"]);
+    let many = format!("\"{SECRET}\", ").repeat(17);
+    let told = problems(&format!("[[webhooks.endpoints]]\nname = \"x\"\nsecrets = [{many}]"));
+    assert_eq!(told, ["webhooks.endpoints: \"x\": must have 1 to 16 usable secrets, has 17"]);
+}
+
+#[test]
+fn secrets_come_from_the_file_from_files_and_from_credentials() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("old"), format!("{SECRET}\n")).unwrap();
+    std::fs::write(directory.path().join("new"), SECRET).unwrap();
+    let credentials = directory.path().as_os_str().to_owned();
+    let env = move |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| credentials.clone());
+    let text = format!(
+        "{}secret_files = [{:?}]\nsecret_credentials = [\"new\"]\napi_mode = \"live\"",
+        with_endpoint(""),
+        directory.path().join("old"),
+    );
+    let config = Config::parse("cleat.toml", &text, &env).unwrap();
+    let endpoint = &config.webhooks.endpoints[0];
+    assert_eq!(endpoint.secrets.iter().map(super::Secret::label).collect::<Vec<_>>(), ["1", "old", "new"]);
+    assert!(endpoint.secrets.iter().all(|secret| secret.key() == [b'A'; 32]));
+    assert_eq!(endpoint.api_mode, Some(ApiMode::Live));
+}
+
+#[test]
+fn a_missing_file_or_credential_is_told_by_its_label() {
+    let text =
+        "[[webhooks.endpoints]]\nname = \"x\"\nsecret_files = [\"/nowhere/old\"]\nsecret_credentials = [\"new\"]";
+    let told = problems(text);
+    assert!(
+        told[0].starts_with("webhooks.endpoints: \"x\": secret \"old\" cannot be read from /nowhere/old: "),
+        "{told:?}"
+    );
+    assert!(told[1].contains("secret \"new\" is a credential, but $CREDENTIALS_DIRECTORY is not set"), "{told:?}");
+    let elsewhere = |_: &str| Some(OsString::from("/nowhere"));
+    let text = "[[webhooks.endpoints]]\nname = \"x\"\nsecret_credentials = [\"../new\"]";
+    assert!(problems_in(text, &elsewhere)[0].contains("is not the name of a credential"));
+}
+
+#[test]
+fn the_development_secret_is_refused_where_strangers_could_reach_it() {
+    let text = format!("[[webhooks.endpoints]]\nname = \"x\"\nsecrets = [\"{DEVELOPMENT_SECRET}\"]\n");
+    assert!(parse(&text).is_ok());
+    let exposed = format!("[webhooks]\nlisten = \"0.0.0.0:7480\"\n{text}");
+    assert!(problems(&exposed)[0].ends_with("refused because webhooks.listen is not a loopback address"));
+    for variable in ["INVOCATION_ID", "NOTIFY_SOCKET"] {
+        let env = |name: &str| (name == variable).then(|| OsString::from("x"));
+        assert!(problems_in(&text, &env)[0].ends_with("published development secret, refused under systemd"));
+    }
+    assert!(parse(&with_endpoint("[webhooks]\nlisten = \"0.0.0.0:7480\"")).is_ok());
+}
+
+#[test]
+fn the_state_directory_stands_in_for_an_absent_key_only() {
+    let env = |name: &str| (name == "STATE_DIRECTORY").then(|| OsString::from("/var/lib/cleat:/var/lib/other"));
+    let load = |text: &str, env: super::Env<'_>| Config::parse("cleat.toml", &with_endpoint(text), env).unwrap();
+    assert_eq!(load("", &no_env).data.directory().to_str(), Some("data"));
+    assert_eq!(load("", &env).data.directory().to_str(), Some("/var/lib/cleat"));
+    assert_eq!(load("[data]\ndirectory = \"here\"", &env).data.directory().to_str(), Some("here"));
+}
+
+#[test]
+fn grpc_listens_on_tcp_or_a_unix_socket() {
+    let listen =
+        |text: &str| parse(&with_endpoint(&format!("[grpc]\nlisten = {text:?}"))).map(|config| config.grpc.listen);
+    assert_eq!(listen("unix:/run/cleat/grpc.sock").unwrap(), Listen::Unix("/run/cleat/grpc.sock".into()));
+    assert_eq!(listen("[::1]:7481").unwrap(), Listen::Tcp("[::1]:7481".parse().unwrap()));
+    for wrong in ["unix:", "localhost", "7481", ""] {
+        let error = listen(wrong).unwrap_err().to_string();
+        assert!(error.starts_with("cleat.toml:2:10: "), "{error}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_told_by_its_path() {
+    let error = Config::load(Some("/nowhere/cleat.toml".as_ref()), &no_env).unwrap_err();
+    assert_eq!(error.to_string(), "cannot read /nowhere/cleat.toml");
+}

@@ -1,0 +1,37 @@
+//! The fold: what the events up to a position say, as the state of connections and exports.
+//!
+//! ```text
+//!   Tail ── event ──▶ apply(views, event) ──▶ changes ──▶ Views: immutable, one atomic swap ──▶ queries and watches
+//! ```
+//!
+//! - [`apply`] is pure and total: no clock, no I/O, no configuration; it never fails and never panics, whatever was signed.
+//! - An event changes a connection only if its own body names it, and then its version grows by one.
+//! - Entities are shared, never changed: whoever holds a [`Views`] holds one consistent state, and no lock.
+//! - Nothing here knows of gRPC, HTTP, or how the log is stored.
+
+mod apply;
+mod connection;
+mod entity;
+mod export;
+mod index;
+mod payload;
+mod projector;
+mod report;
+mod ring;
+mod state;
+#[cfg(test)]
+mod tests;
+mod views;
+
+pub use apply::apply;
+pub use connection::{Connection, Status};
+pub use entity::{Mark, Realm, Text, Trail};
+pub use export::{Export, ExportStatus, JoinedExport};
+pub use projector::{Projection, spawn};
+pub use report::{Attempt, Facts, Link, Stats};
+pub use ring::{Change, PositionChanges};
+pub use state::State;
+pub use views::Views;
+
+/// Grows whenever the same events give another state: what was derived by an older fold is rebuilt.
+pub const FOLD_VERSION: u16 = 1;

@@ -1,0 +1,49 @@
+//! What connections and exports have in common: the realm they live in, and the trail that events leave on them.
+
+use std::sync::Arc;
+
+use crate::event::{ApiMode, Position, Timestamp};
+
+/// A text as Fasten told it; opaque, never empty. None: never told.
+pub type Text = Option<Arc<str>>;
+
+/// One tenant's one mode: the state of one realm never touches another's.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Realm {
+    pub tenant: Arc<str>,
+    pub mode: ApiMode,
+}
+
+/// Where, and when, an event was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    pub position: Position,
+    pub recorded_at: Timestamp,
+}
+
+/// The events that made an entity what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trail {
+    /// How many: 1, 2, 3, ... without gaps.
+    pub version: u64,
+    pub first: Mark,
+    pub last: Mark,
+}
+
+impl Trail {
+    /// One event further, or the first.
+    pub(super) fn extend(trail: Option<&Trail>, mark: Mark) -> Trail {
+        match trail {
+            Some(trail) => Trail { version: trail.version + 1, first: trail.first, last: mark },
+            None => Trail { version: 1, first: mark, last: mark },
+        }
+    }
+}
+
+/// What is told replaces what was known; what is left out survives.
+pub(super) fn absorb(known: &mut Text, told: &Text) {
+    // An equal text keeps its place in memory: most events repeat what is known.
+    if told.is_some() && told != known {
+        known.clone_from(told);
+    }
+}

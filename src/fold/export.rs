@@ -1,0 +1,128 @@
+//! One export, and how its outcomes change it. Source of the rules: docs/architecture.md, connection state.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::connection::{Connection, Status};
+use super::entity::{Mark, Realm, Text, Trail, absorb};
+use super::report::{Link, Outcome, Stats};
+use crate::event::Timestamp;
+
+/// Fasten deletes an export 24 h after it was first fetched, which cannot be later than we first heard of it.
+const LIFETIME_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
+
+/// How an export ended. The numbers are part of tokens; never reuse one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ExportStatus {
+    Ready = 1,
+    Failed = 2,
+}
+
+/// One task at Fasten.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Export {
+    pub realm: Realm,
+    /// Fasten's id; opaque.
+    pub task_id: Arc<str>,
+    pub status: ExportStatus,
+    /// As it was written; an open list. None unless FAILED.
+    pub failure_reason: Text,
+    /// None until an event tells it.
+    pub connection_id: Text,
+    pub org_id: Text,
+    /// These, `stats` and `deadline` outlive a failure that comes after them: it may be the late news of an earlier try.
+    pub links: Arc<[Link]>,
+    pub stats: Option<Arc<Stats>>,
+    /// The links are dead after this, at the latest.
+    pub deadline: Option<Timestamp>,
+    /// It is READY although its connection was revoked then.
+    pub after_revocation: bool,
+    pub trail: Trail,
+}
+
+impl Export {
+    /// Before any event told of it.
+    pub(super) fn unheard_of(realm: &Realm, task_id: &Arc<str>, mark: Mark) -> Self {
+        Self {
+            realm: realm.clone(),
+            task_id: task_id.clone(),
+            status: ExportStatus::Failed,
+            failure_reason: None,
+            connection_id: None,
+            org_id: None,
+            links: Arc::default(),
+            stats: None,
+            deadline: None,
+            after_revocation: false,
+            trail: Trail { version: 0, first: mark, last: mark },
+        }
+    }
+
+    /// As the event at `mark` leaves it, but for the outcome.
+    #[must_use]
+    pub(super) fn touched(&self, mark: Mark, connection_id: &Text, org_id: &Text) -> Self {
+        let mut export = Self { trail: Trail::extend(Some(&self.trail), mark), ..self.clone() };
+        absorb(&mut export.connection_id, connection_id);
+        absorb(&mut export.org_id, org_id);
+        export
+    }
+
+    /// `connection`: the one it belongs to, as it is now.
+    pub(super) fn ended(&mut self, outcome: &Outcome, connection: Option<&Connection>) {
+        match outcome {
+            Outcome::Ready { links, stats } => {
+                self.ready(links, stats.as_ref());
+                self.after_revocation = connection.is_some_and(|connection| connection.status == Status::Revoked);
+            }
+            Outcome::Failed { reason } => self.failed(reason),
+        }
+    }
+
+    fn ready(&mut self, links: &Arc<[Link]>, stats: Option<&Arc<Stats>>) {
+        let now = self.trail.last.recorded_at;
+        self.status = ExportStatus::Ready;
+        self.failure_reason = None;
+        if !links.is_empty() {
+            self.links = links.clone();
+        }
+        if stats.is_some() {
+            self.stats = stats.cloned();
+        }
+        // Before the deadline it is the same export told again; after it, Fasten has made it anew.
+        if self.deadline.is_none_or(|deadline| deadline < now) {
+            self.deadline = Some(now.plus_micros(LIFETIME_MICROS));
+        }
+    }
+
+    fn failed(&mut self, reason: &Text) {
+        self.status = ExportStatus::Failed;
+        self.failure_reason.clone_from(reason);
+        self.after_revocation = false;
+    }
+
+    /// About how many bytes it takes on the wire.
+    pub fn weight(&self) -> usize {
+        let links: usize = self.links.iter().map(|link| 64 + link.url.len()).sum();
+        let stats = self.stats.as_ref().map_or(0, |stats| 32 * stats.total_by_resource_type.len());
+        192 + self.task_id.len() + links + stats
+    }
+}
+
+/// An export with its connection as it was at the same position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinedExport {
+    pub export: Arc<Export>,
+    pub connection: Option<Arc<Connection>>,
+}
+
+// Links open patient records: they stay out of logs, panics and test output.
+impl fmt::Debug for Export {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Export")
+            .field("realm", &self.realm)
+            .field("task_id", &self.task_id)
+            .field("status", &self.status)
+            .field("trail", &self.trail)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,114 @@
+//! Given events, then state. No log, no threads: the fold alone.
+
+mod connections;
+mod exports;
+mod fixtures;
+mod properties;
+mod tolerance;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::{Connection, Export, Realm, Views, apply};
+use crate::event::{ApiMode, Delivery, Event, ModeVerdict, Position, Provenance, Timestamp};
+
+const HOUR: i64 = 3_600_000_000;
+
+/// Events one second apart, from `tenant` "acme" and in live mode unless said otherwise.
+struct Story {
+    views: Views,
+    now: i64,
+}
+
+impl Story {
+    fn new() -> Self {
+        Self { views: Views::new(1000), now: 0 }
+    }
+
+    fn given(mut self, body: &Value) -> Self {
+        self.happens("acme", ModeVerdict::Live, &serde_json::to_vec(body).unwrap());
+        self
+    }
+
+    fn after_hours(mut self, hours: i64) -> Self {
+        self.now += hours * HOUR;
+        self
+    }
+
+    fn happens(&mut self, tenant: &str, mode: ModeVerdict, body: &[u8]) {
+        self.now += 1_000_000;
+        let event = event(self.views.position() + 1, self.now, tenant, mode, body);
+        self.views.advance(&event);
+    }
+
+    fn live(&self) -> Realm {
+        Realm { tenant: "acme".into(), mode: ApiMode::Live }
+    }
+
+    fn connection(&self, id: &str) -> Arc<Connection> {
+        self.views.state(&self.live()).connection(id).unwrap().clone()
+    }
+
+    fn export(&self, task_id: &str) -> Arc<Export> {
+        self.views.state(&self.live()).export(task_id).unwrap().clone()
+    }
+
+    /// Connections and exports, of all realms.
+    fn counts(&self) -> (usize, usize) {
+        (self.views.connection_count(), self.views.export_count())
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.now)
+    }
+}
+
+fn event(position: Position, micros: i64, tenant: &str, mode: ModeVerdict, body: &[u8]) -> Event {
+    let delivery = Delivery {
+        tenant: tenant.into(),
+        endpoint: "fasten".into(),
+        provenance: Provenance::Webhook,
+        mode,
+        key: None,
+        webhook_id: String::new(),
+        webhook_timestamp: String::new(),
+        webhook_signature: String::new(),
+        secret_label: String::new(),
+        nonce: [0; 16],
+        body: Bytes::copy_from_slice(body),
+    };
+    let mut chain = [0; 32];
+    chain[..8].copy_from_slice(&position.to_be_bytes());
+    Event { position, recorded_at: Timestamp::from_micros(micros), delivery, chain }
+}
+
+fn body(kind: &str, data: Value) -> Value {
+    json!({"api_mode": "live", "date": "2026-05-04T14:03:11Z", "id": "e", "type": kind, "data": data})
+}
+
+/// A `connection_success` of connection "c".
+fn attempt(status: &str) -> Value {
+    body("patient.connection_success", json!({"org_connection_id": "c", "connection_status": status}))
+}
+
+fn revocation() -> Value {
+    body("patient.authorization_revoked", json!({"org_connection_id": "c", "connection_status": "revoked"}))
+}
+
+/// Of task "t", for connection "c".
+fn ready() -> Value {
+    let data = json!({"org_connection_id": "c", "task_id": "t", "download_link": "https://x.test/1"});
+    body("patient.ehi_export_success", data)
+}
+
+/// Of task "t", for connection "c".
+fn failed(reason: &str) -> Value {
+    let data = json!({"org_connection_id": "c", "task_id": "t", "failure_reason": reason});
+    body("patient.ehi_export_failed", data)
+}
+
+fn text(text: &str) -> Option<Arc<str>> {
+    Some(text.into())
+}

@@ -1,0 +1,149 @@
+//! The rules of a connection's state.
+
+use serde_json::json;
+
+use super::*;
+use crate::fold::{Change, Status};
+
+#[test]
+fn an_attempt_sets_what_it_reports() {
+    let words = [
+        ("authorized", Status::Authorized),
+        ("rejected", Status::Rejected),
+        ("revoked", Status::Revoked),
+        ("connected", Status::Unrecognized),
+        ("Authorized", Status::Unrecognized),
+    ];
+    for (word, status) in words {
+        let connection = Story::new().given(&attempt(word)).connection("c");
+        assert_eq!((connection.status, connection.reported_status.clone()), (status, text(word)));
+        assert_eq!(connection.status_recorded_at, Some(connection.trail.first.recorded_at));
+    }
+}
+
+#[test]
+fn an_empty_or_absent_status_changes_nothing() {
+    let silent = body("patient.connection_success", json!({"org_connection_id": "c", "scope": "s"}));
+    let unknown = Story::new().given(&silent).connection("c");
+    assert_eq!((unknown.status, unknown.status_recorded_at), (Status::Unknown, None));
+
+    let story = Story::new().given(&attempt("authorized")).given(&attempt("")).given(&silent);
+    let connection = story.connection("c");
+    assert_eq!((connection.status, connection.reported_status.clone()), (Status::Authorized, text("authorized")));
+    assert_eq!((connection.trail.version, connection.attempt.scope.clone()), (3, text("s")));
+}
+
+#[test]
+fn a_revocation_revokes_whatever_it_reports() {
+    for word in ["revoked", "authorized", ""] {
+        let data = json!({"org_connection_id": "c", "connection_status": word});
+        let story = Story::new().given(&attempt("authorized")).given(&body("patient.authorization_revoked", data));
+        assert_eq!(story.connection("c").status, Status::Revoked);
+    }
+}
+
+#[test]
+fn the_time_of_a_status_is_that_of_the_event_that_brought_it() {
+    let story = Story::new().given(&attempt("authorized")).given(&revocation());
+    let since = story.connection("c").status_recorded_at;
+    assert_eq!(since, Some(story.now()));
+    assert_eq!(story.given(&revocation()).given(&ready()).connection("c").status_recorded_at, since);
+}
+
+#[test]
+fn every_return_from_revoked_to_authorized_is_counted() {
+    let mut story = Story::new().given(&attempt("authorized")).given(&attempt("authorized"));
+    assert_eq!(story.connection("c").reconnect_count, 0);
+    for count in 1..=3 {
+        story = story.given(&revocation()).given(&ready()).given(&attempt("authorized"));
+        let connection = story.connection("c");
+        assert_eq!((connection.reconnect_count, connection.last_reconnected_at), (count, Some(story.now())));
+    }
+}
+
+#[test]
+fn an_attempt_replaces_the_one_before_as_a_whole_and_facts_survive_their_absence() {
+    let full = json!({
+        "org_connection_id": "c", "connection_status": "authorized", "external_id": "x", "platform_type": "epic",
+        "endpoint_id": "e", "brand_id": "b", "portal_id": "p", "tefca_directory_id": "d",
+        "request_id": "r", "external_state": "s", "scope": "sc", "consent_expires_at": "2026-08-04T00:00:00Z",
+    });
+    let story = Story::new().given(&body("patient.connection_success", full));
+    let first = story.connection("c");
+    let attempt_told = &first.attempt;
+    assert_eq!(attempt_told.consent_expires_at, Some(Timestamp::from_micros(1_785_801_600_000_000)));
+    assert!(attempt_told.request_id.is_some() && attempt_told.external_state.is_some() && attempt_told.scope.is_some());
+
+    let revoked = story.given(&revocation());
+    assert!(revoked.connection("c").attempt == first.attempt, "a revocation is no attempt");
+
+    let second = revoked.given(&attempt("authorized")).connection("c");
+    assert!(second.facts == first.facts && second.attempt == Default::default());
+    assert_eq!((&second.facts.external_id, &second.facts.tefca_directory_id), (&text("x"), &text("d")));
+}
+
+#[test]
+fn the_index_of_external_ids_follows_a_change_of_it() {
+    let named = |external_id: &str| {
+        body("patient.connection_success", json!({"org_connection_id": "c", "external_id": external_id}))
+    };
+    let story = Story::new().given(&named("one")).given(&named("")).given(&named("two"));
+    let state = story.views.state(&story.live());
+    let ids = |external_id| state.connections_of(external_id, None).map(|it| it.id.to_string()).collect::<Vec<_>>();
+    assert_eq!((ids("one"), ids("two"), ids("tw")), (vec![], vec!["c".to_owned()], vec![]));
+}
+
+#[test]
+fn a_failed_token_asks_for_a_reconnect_until_the_next_authorisation() {
+    let story = Story::new().given(&attempt("authorized")).given(&failed("resource_patient_failure"));
+    assert!(!story.connection("c").needs_reconnect);
+    let story = story.given(&failed("token_refresh_failure")).given(&ready()).given(&attempt("rejected"));
+    assert!(story.connection("c").needs_reconnect);
+    assert!(!story.given(&attempt("authorized")).connection("c").needs_reconnect);
+}
+
+#[test]
+fn exports_make_a_connection_known_and_never_change_its_status() {
+    let story = Story::new().given(&ready()).given(&failed("token_refresh_failure"));
+    let connection = story.connection("c");
+    assert_eq!((connection.status, connection.trail.version), (Status::Unknown, 2));
+    let revoked = story.given(&revocation()).given(&ready()).connection("c");
+    assert_eq!(revoked.status, Status::Revoked);
+}
+
+#[test]
+fn the_version_counts_events_that_name_it_and_no_others() {
+    let unknown = body("patient.something_new", json!({"org_connection_id": "c", "external_id": "x"}));
+    let nameless = body("patient.ehi_export_success", json!({"task_id": "t"}));
+    let story = Story::new().given(&unknown).given(&ready()).given(&nameless).given(&attempt("authorized"));
+    let connection = story.connection("c");
+    assert_eq!((connection.trail.version, connection.trail.first.position, connection.trail.last.position), (3, 1, 4));
+    assert_eq!(connection.facts.external_id, None, "what a field means in an unknown type is unknown");
+}
+
+#[test]
+fn realms_never_mix_and_events_without_one_only_move_the_position() {
+    let mut story = Story::new();
+    let body = serde_json::to_vec(&attempt("authorized")).unwrap();
+    story.happens("acme", ModeVerdict::Mismatched, &body);
+    story.happens("acme", ModeVerdict::Untold, &body);
+    assert_eq!((story.views.position(), story.counts()), (2, (0, 0)));
+    for (tenant, mode) in [("acme", ModeVerdict::Live), ("acme", ModeVerdict::Test), ("other", ModeVerdict::Live)] {
+        story.happens(tenant, mode, &body);
+    }
+    assert_eq!(story.counts(), (3, 0));
+    assert_eq!(story.connection("c").trail.version, 1);
+}
+
+#[test]
+fn a_connection_that_looks_different_takes_its_exports_along() {
+    let story = Story::new().given(&ready()).given(&attempt("authorized")).given(&attempt("authorized"));
+    let changes = |position| story.views.changes_after(position, 1).unwrap()[0].changes.clone();
+    let [Change::Connection { .. }, Change::Export { previous: Some(previous), current }] = &changes(1)[..] else {
+        panic!("the export sees another status of its connection")
+    };
+    assert_eq!(previous.export, current.export);
+    let status = |joined: &crate::fold::JoinedExport| joined.connection.as_ref().unwrap().status;
+    assert_eq!((status(previous), status(current)), (Status::Unknown, Status::Authorized));
+    assert_eq!(changes(2).len(), 1, "nothing a filter can see has changed");
+}

@@ -1,0 +1,67 @@
+//! From a verified webhook to an event in the log.
+
+use tokio::time::{Instant, timeout_at};
+
+use super::Gate;
+use super::body::Charge;
+use super::outcome::{Accepted, Refusal};
+use super::verify::{Parts, Verified};
+use crate::event::{Delivery, Envelope, EventKey, ModeVerdict, Provenance};
+use crate::log::{AppendError, Appended, Appender};
+use crate::token::Token;
+
+/// Reads of the body only what says which event it is and of which mode. An unreadable body is kept all the same: to
+/// send it again would mend nothing.
+pub(super) fn delivery(gate: &Gate, verified: Verified, nonce: [u8; 16]) -> (Delivery, Charge) {
+    let Parts { webhook_id, webhook_timestamp, webhook_signature, secret_label, body, charge } = verified.into_parts();
+    let envelope = Envelope::read(&body);
+    let mode = ModeVerdict::judge(envelope.api_mode.as_deref(), gate.api_mode);
+    // A mismatched event claims no key: once the configuration is mended, the same event may still come in its place.
+    let key = (mode != ModeVerdict::Mismatched).then(|| EventKey::of(envelope.id.as_deref(), &webhook_id));
+    let delivery = Delivery {
+        tenant: gate.tenant.clone(),
+        endpoint: gate.name.clone(),
+        provenance: Provenance::Webhook,
+        mode,
+        key,
+        webhook_id,
+        webhook_timestamp,
+        webhook_signature,
+        secret_label,
+        nonce,
+        body,
+    };
+    (delivery, charge)
+}
+
+/// Waits until the event is durable, or for as long as the sender may be kept waiting.
+pub(super) async fn append(
+    appender: &Appender,
+    delivery: Delivery,
+    charge: Charge,
+    deadline: Instant,
+) -> Result<Accepted, Refusal> {
+    let (log, mode) = (appender.clone(), delivery.mode);
+    // Its own task, since it outlives a client that hangs up or is answered 503: the charge belongs to bytes that the
+    // log still holds. The log answers every append, so the task ends.
+    let append = tokio::spawn(async move {
+        let ended = log.append(delivery).await;
+        drop(charge);
+        ended
+    });
+    let Ok(ended) = timeout_at(deadline, append).await else {
+        return Err(Refusal::StorageSlow);
+    };
+    let Appended { position, chain, duplicate, .. } =
+        ended.map_err(|_| Refusal::StorageFailed)?.map_err(|error| refusal(&error))?;
+    let token = Token::read(appender.identity(), position, &chain).encode();
+    Ok(Accepted { position, duplicate, token, mismatched: mode == ModeVerdict::Mismatched })
+}
+
+fn refusal(error: &AppendError) -> Refusal {
+    match error {
+        AppendError::Failed(_) | AppendError::Unconfirmed(_) => Refusal::StorageFailed,
+        AppendError::Closed => Refusal::ShuttingDown,
+        AppendError::TooLarge { .. } => Refusal::BodyTooLarge,
+    }
+}

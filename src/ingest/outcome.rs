@@ -1,0 +1,199 @@
+//! How a request at the door can end, and what is answered. Every code and every label stands here.
+//!
+//! Never 3xx, 410, 415 or 422: senders do not follow, or take them for the wish to be left alone. Never 4xx for our own
+//! trouble. A 401 does not say whether signature or timestamp was wrong.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+
+use crate::event::Position;
+use crate::http::{Reply, problem};
+
+/// Seconds. Fasten's own schedule is slower; it serves others that heed it.
+const RETRY_AFTER_OUR_TROUBLE: HeaderValue = HeaderValue::from_static("5");
+
+/// The event is durable.
+#[derive(Debug, Serialize)]
+pub(super) struct Accepted {
+    pub(super) position: Position,
+    pub(super) duplicate: bool,
+    pub(super) token: String,
+    #[serde(skip)]
+    pub(super) mismatched: bool,
+}
+
+/// Nothing was taken; or, for `StorageSlow`, it is not known yet whether it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    UnknownEndpoint,
+    MethodNotAllowed,
+    /// Which header, and what is wrong with it.
+    Header(&'static str, HeaderFault),
+    BodyTooLarge,
+    BodySlow,
+    BodyBroken,
+    SignatureMismatch,
+    /// Rightly signed. Either a replay, or the clock of one side is wrong.
+    StaleTimestamp,
+    DevelopmentSecretForwarded,
+    Overloaded,
+    StorageSlow,
+    StorageFailed,
+    ShuttingDown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HeaderFault {
+    Missing,
+    Repeated,
+    Oversized,
+    Malformed,
+}
+
+/// The client left before its answer. What it had sent whole may be in the log.
+pub(super) const ABANDONED: &str = "abandoned";
+
+const ALL_REFUSALS: [Refusal; 16] = [
+    Refusal::UnknownEndpoint,
+    Refusal::MethodNotAllowed,
+    Refusal::Header("webhook-id", HeaderFault::Missing),
+    Refusal::Header("webhook-id", HeaderFault::Repeated),
+    Refusal::Header("webhook-id", HeaderFault::Oversized),
+    Refusal::Header("webhook-id", HeaderFault::Malformed),
+    Refusal::BodyTooLarge,
+    Refusal::BodySlow,
+    Refusal::BodyBroken,
+    Refusal::SignatureMismatch,
+    Refusal::StaleTimestamp,
+    Refusal::DevelopmentSecretForwarded,
+    Refusal::Overloaded,
+    Refusal::StorageSlow,
+    Refusal::StorageFailed,
+    Refusal::ShuttingDown,
+];
+
+/// All labels that a known endpoint can have: counted from zero, so that the first of each is seen as a rise.
+pub(super) fn labels() -> impl Iterator<Item = &'static str> {
+    let refused = ALL_REFUSALS.into_iter().filter(|refusal| *refusal != Refusal::UnknownEndpoint);
+    ["accepted", "accepted_mode_mismatch", "duplicate", ABANDONED].into_iter().chain(refused.map(Refusal::label))
+}
+
+impl Accepted {
+    pub(super) fn label(&self) -> &'static str {
+        match (self.duplicate, self.mismatched) {
+            (true, _) => "duplicate",
+            (false, true) => "accepted_mode_mismatch",
+            (false, false) => "accepted",
+        }
+    }
+
+    pub(super) fn reply(&self) -> Reply {
+        // A number, a truth and a string always make JSON.
+        let body = serde_json::to_vec(self).unwrap_or_default();
+        let mut reply = Response::new(Full::new(Bytes::from(body)));
+        reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        reply
+    }
+}
+
+impl Refusal {
+    /// For metrics and logs.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::UnknownEndpoint => "unknown_endpoint",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::Header(_, HeaderFault::Missing) => "header_missing",
+            Self::Header(_, HeaderFault::Repeated) => "header_repeated",
+            Self::Header(_, HeaderFault::Oversized) => "header_oversized",
+            Self::Header(_, HeaderFault::Malformed) => "header_malformed",
+            Self::BodyTooLarge => "body_too_large",
+            Self::BodySlow => "body_slow",
+            Self::BodyBroken => "body_broken",
+            Self::SignatureMismatch => "signature_mismatch",
+            Self::StaleTimestamp => "stale_timestamp",
+            Self::DevelopmentSecretForwarded => "development_secret_forwarded",
+            Self::Overloaded => "overloaded",
+            Self::StorageSlow => "storage_slow",
+            Self::StorageFailed => "storage_failed",
+            Self::ShuttingDown => "shutting_down",
+        }
+    }
+
+    pub(super) fn status(self) -> StatusCode {
+        self.terms().0
+    }
+
+    pub(super) fn reply(self) -> Reply {
+        let (status, reason, detail) = self.terms();
+        let mut reply = match self {
+            Self::Header(name, _) => problem(status, reason, &format!("{name}: {detail}")),
+            _ => problem(status, reason, detail),
+        };
+        if self == Self::MethodNotAllowed {
+            reply.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            reply.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_OUR_TROUBLE);
+        }
+        reply
+    }
+
+    /// Status, reason and detail.
+    fn terms(self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::UnknownEndpoint => (S::NOT_FOUND, "ENDPOINT_NOT_FOUND", "no such endpoint"),
+            Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "webhooks are posted"),
+            Self::Header(_, fault) => fault.terms(),
+            Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "the body is over the limit"),
+            Self::BodySlow => (S::REQUEST_TIMEOUT, "BODY_SLOW", "the body did not arrive in time"),
+            Self::BodyBroken => (S::BAD_REQUEST, "BODY_BROKEN", "the body did not arrive whole"),
+            Self::SignatureMismatch | Self::StaleTimestamp | Self::DevelopmentSecretForwarded => {
+                (S::UNAUTHORIZED, "UNAUTHENTICATED", "no signature matches, or the timestamp is too far from now")
+            }
+            Self::Overloaded => (S::SERVICE_UNAVAILABLE, "OVERLOADED", "too many bytes are in flight"),
+            Self::StorageSlow => (S::SERVICE_UNAVAILABLE, "STORAGE_SLOW", "the event is not durable yet"),
+            Self::StorageFailed => (S::SERVICE_UNAVAILABLE, "STORAGE_READ_ONLY", "events cannot be stored"),
+            Self::ShuttingDown => (S::SERVICE_UNAVAILABLE, "SHUTTING_DOWN", "the daemon is stopping"),
+        }
+    }
+}
+
+impl HeaderFault {
+    fn terms(self) -> (StatusCode, &'static str, &'static str) {
+        let (reason, detail) = match self {
+            Self::Missing => ("HEADER_MISSING", "missing or empty"),
+            Self::Repeated => ("HEADER_REPEATED", "came more than once"),
+            Self::Oversized => ("HEADER_OVERSIZED", "too long, or of too many parts"),
+            Self::Malformed => ("HEADER_MALFORMED", "of characters that it may not have"),
+        };
+        (StatusCode::BAD_REQUEST, reason, detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_refusal_is_answered_with_a_code_that_senders_misread() {
+        for refusal in ALL_REFUSALS {
+            let status = refusal.status().as_u16();
+            assert!([400, 401, 404, 405, 408, 413, 503].contains(&status), "{refusal:?}");
+            let reply = refusal.reply();
+            assert_eq!(reply.headers().contains_key(RETRY_AFTER), status == 503, "{refusal:?}");
+            assert_eq!(reply.headers().contains_key(ALLOW), status == 405, "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn every_end_has_its_own_label() {
+        let labels: Vec<_> = labels().collect();
+        assert_eq!(labels.iter().collect::<HashSet<_>>().len(), labels.len());
+    }
+}

@@ -1,0 +1,119 @@
+//! Standard Webhooks, version 1: HMAC-SHA256 over `id.timestamp.body`, the raw bytes.
+//!
+//! Only what passed here is [`Verified`], and only a `Verified` can become a delivery. Pure: now comes as a value.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hmac::digest::KeyInit as _;
+use hmac::{Hmac, Mac as _};
+use sha2::Sha256;
+use subtle::{Choice, ConstantTimeEq as _};
+
+use super::body::{Charge, Held};
+use super::outcome::Refusal;
+use super::request::SignedHeaders;
+use crate::config::Secret;
+use crate::event::Timestamp;
+
+/// The keys of one endpoint. The development key comes last, so that it counts only where no other matches.
+pub(super) struct Keyring(Vec<Key>);
+
+struct Key {
+    label: String,
+    mac: Hmac<Sha256>,
+    development: bool,
+}
+
+/// How far a timestamp may lie from now, either way.
+#[derive(Clone, Copy)]
+pub(super) struct Tolerance {
+    micros: u64,
+}
+
+/// A webhook that somebody with the secret sent, lately.
+pub(super) struct Verified {
+    id: String,
+    timestamp: String,
+    signature: String,
+    label: String,
+    body: Held,
+}
+
+/// What a [`Verified`] webhook was made of.
+pub(super) struct Parts {
+    pub(super) webhook_id: String,
+    pub(super) webhook_timestamp: String,
+    pub(super) webhook_signature: String,
+    pub(super) secret_label: String,
+    pub(super) body: Bytes,
+    pub(super) charge: Charge,
+}
+
+impl Tolerance {
+    pub(super) fn new(tolerance: Duration) -> Self {
+        Self { micros: u64::try_from(tolerance.as_micros()).unwrap_or(u64::MAX) }
+    }
+
+    fn allows(self, seconds: i64, now: Timestamp) -> bool {
+        seconds.saturating_mul(1_000_000).abs_diff(now.as_micros()) <= self.micros
+    }
+}
+
+impl Keyring {
+    pub(super) fn new(secrets: &[Secret]) -> Self {
+        // HMAC takes a key of any length: no secret is lost here.
+        let key = |secret: &Secret| {
+            let mac = Hmac::new_from_slice(secret.key()).ok()?;
+            Some(Key { label: secret.label().to_owned(), mac, development: secret.is_development() })
+        };
+        let mut keys: Vec<Key> = secrets.iter().filter_map(key).collect();
+        keys.sort_by_key(|key| key.development);
+        Self(keys)
+    }
+
+    /// The signature is judged before the timestamp: that a stale one was rightly signed, we want to know.
+    pub(super) fn verify(
+        &self,
+        headers: SignedHeaders,
+        body: Held,
+        now: Timestamp,
+        tolerance: Tolerance,
+    ) -> Result<Verified, Refusal> {
+        let key = self.0.iter().find(|key| key.signed(&headers, &body.bytes)).ok_or(Refusal::SignatureMismatch)?;
+        if key.development && headers.forwarded {
+            return Err(Refusal::DevelopmentSecretForwarded);
+        }
+        if !tolerance.allows(headers.seconds, now) {
+            return Err(Refusal::StaleTimestamp);
+        }
+        let SignedHeaders { id, timestamp, signature, .. } = headers;
+        Ok(Verified { id, timestamp, signature, label: key.label.clone(), body })
+    }
+}
+
+impl Key {
+    /// Whether one of the signatures is of this key. Takes as long whichever it is, and however much of it is right.
+    fn signed(&self, headers: &SignedHeaders, body: &[u8]) -> bool {
+        let mut mac = self.mac.clone();
+        for part in [headers.id.as_bytes(), b".", headers.timestamp.as_bytes(), b".", body] {
+            mac.update(part);
+        }
+        let right = mac.finalize().into_bytes();
+        let matches = |found: Choice, signature: &[u8; 32]| found | right.as_slice().ct_eq(signature);
+        headers.signatures.iter().fold(Choice::from(0), matches).into()
+    }
+}
+
+impl Verified {
+    pub(super) fn into_parts(self) -> Parts {
+        Parts {
+            webhook_id: self.id,
+            webhook_timestamp: self.timestamp,
+            webhook_signature: self.signature,
+            secret_label: self.label,
+            body: self.body.bytes,
+            charge: self.body.charge,
+        }
+    }
+}

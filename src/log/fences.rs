@@ -1,0 +1,107 @@
+//! Fences: empty entries that make sled split its last leaf before values come into it. Knows sled's rules, not its API.
+//!
+//! sled (0.34.7) keeps up to 16 entries in a leaf. The 17th splits it, 9 left and 8 right, and both halves are written
+//! again; ten changes to a leaf write it again too. With 6 KiB values that wrote every byte 4.8 times and left a file of
+//! 1.65 times its contents. So the leaf is split while it is empty: one range of positions after another gets a leaf of
+//! its own, bounded by fences that cost a few bytes, and takes no more values than it can as single changes. Measured:
+//! written 1.07 times, a file of 1.07 times its contents, and a commit in half the time.
+//!
+//! ```text
+//!   leaf of [B, C):  8 fences at B │ 7 values │ 1 fence at C-1 ‖ leaf of [C, ..): 8 fences at C
+//! ```
+//!
+//! The ninth fence stands right below C, since sled cuts the key that divides two leaves as short as it can. Fences mean
+//! nothing to readers, which step over them; where the guess of C is wrong, sled only works as it does without them.
+
+use super::block::{Entry, Key};
+use crate::event::Position;
+
+/// Blocks have far fewer chunks: a record's bytes are limited.
+const FENCE_CHUNK: u16 = 0xff00;
+/// On each side of a boundary: with one more, the seventeen that make sled split.
+const SIDE: u16 = 8;
+/// With the nine fences it makes 16 entries, and stays under ten changes.
+const VALUES_PER_LEAF: u64 = 7;
+
+pub(super) fn is_fence(key: Key) -> bool {
+    key.chunk >= FENCE_CHUNK
+}
+
+/// Where the last leaf begins, and how far apart blocks come.
+pub(super) struct Fences {
+    boundary: Position,
+    last: Position,
+    /// Positions a block, averaged, in eighths.
+    gap: u64,
+}
+
+impl Fences {
+    /// For a store whose greatest key is this.
+    pub fn resume(greatest: Option<Key>) -> Self {
+        let boundary = greatest.filter(|key| is_fence(*key)).map_or(0, |key| key.first);
+        Self { boundary, last: 0, gap: 8 }
+    }
+
+    /// What to put, in this order, before these entries.
+    pub fn before(&mut self, puts: &[Entry]) -> Vec<Key> {
+        let mut fences = Vec::new();
+        for (key, _) in puts {
+            // Values that replace older ones, as merging makes them, are no news.
+            if key.chunk != 0 || key.first <= self.last {
+                continue;
+            }
+            if self.last > 0 {
+                self.gap = (self.gap * 7).div_ceil(8) + (key.first - self.last).min(u64::from(u16::MAX));
+            }
+            self.last = key.first;
+            if key.first >= self.boundary {
+                self.enclose(key.first, &mut fences);
+            }
+        }
+        fences
+    }
+
+    /// Makes the next leaf begin some values after `first`.
+    fn enclose(&mut self, first: Position, fences: &mut Vec<Key>) {
+        let next = first + (self.gap * VALUES_PER_LEAF).div_ceil(8).max(2);
+        let side = |position| (0..SIDE).map(move |n| Key { first: position, chunk: FENCE_CHUNK + n });
+        if self.boundary == 0 {
+            fences.extend(side(first));
+        }
+        fences.push(Key { first: next - 1, chunk: FENCE_CHUNK + SIDE });
+        fences.extend(side(next));
+        self.boundary = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blocks(firsts: impl Iterator<Item = u64>) -> Vec<Entry> {
+        firsts.map(|first| (Key::block(first), Vec::new())).collect()
+    }
+
+    #[test]
+    fn leaves_get_seven_blocks_each_once_the_distance_of_blocks_is_known() {
+        let mut fences = Fences::resume(None);
+        let puts = blocks((1..=2000).map(|n| n * 30));
+        let fences = fences.before(&puts);
+        let boundaries: Vec<u64> = fences.iter().filter(|key| key.chunk == FENCE_CHUNK).map(|key| key.first).collect();
+        let widths: Vec<u64> = boundaries.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(widths.len() > 250 && widths[100..].iter().all(|width| (180..=240).contains(width)), "{widths:?}");
+    }
+
+    #[test]
+    fn replaced_blocks_and_chunks_move_nothing_and_a_restart_goes_on_at_its_boundary() {
+        let mut fences = Fences::resume(None);
+        let group = fences.before(&blocks(100..101));
+        assert!(group.iter().all(|key| is_fence(*key)) && group.len() == 17);
+        assert!(fences.before(&blocks(1..101)).is_empty());
+        assert!(fences.before(&[(Key { first: 500, chunk: 3 }, Vec::new())]).is_empty());
+        let greatest = group.into_iter().max();
+        let mut resumed = Fences::resume(greatest);
+        assert!(resumed.before(&blocks(101..102)).is_empty());
+        assert_eq!(resumed.before(&blocks(200..201)).len(), 9);
+    }
+}

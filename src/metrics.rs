@@ -1,0 +1,190 @@
+//! Every metric there is, by handle. Whoever does the work sets its own; `/metrics` prints all.
+//!
+//! Names and labels are an interface: dashboards and alerts hold them. No label is ever taken from a request, so the
+//! number of series is bounded by the configuration. Knows no other module.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// A gauge that counts: positions, bytes, connections.
+pub type Gauge = gauge::Gauge<u64, AtomicU64>;
+
+/// The content type of [`Metrics::encode`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WebhookLabels {
+    /// Empty for a path that is no endpoint.
+    endpoint: String,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListenerLabels {
+    listener: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabels {
+    version: &'static str,
+}
+
+/// Cheap to clone; all clones count together.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Arc<Registry>,
+    webhooks: Family<WebhookLabels, Counter>,
+    connections: Family<ListenerLabels, Gauge>,
+    /// From the end of a request's headers to its answer.
+    pub webhook_seconds: Histogram,
+    pub webhook_inflight_bytes: Gauge,
+    pub commits: Counter,
+    pub commit_seconds: Histogram,
+    /// Events of one commit.
+    pub batch_events: Histogram,
+    pub log_head_position: Gauge,
+    pub views_position: Gauge,
+    pub watches: Gauge,
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("cleat");
+        build_info(&mut registry);
+        let mut register = Register(&mut registry);
+        let webhooks = register.webhooks();
+        let connections = register.connections();
+        let (webhook_seconds, commit_seconds, batch_events) = register.histograms();
+        Self {
+            webhooks,
+            connections,
+            webhook_seconds,
+            webhook_inflight_bytes: register.gauge("webhook_inflight_bytes", "Bytes of bodies not answered yet"),
+            commits: register.commits(),
+            commit_seconds,
+            batch_events,
+            log_head_position: register.gauge("log_head_position", "The last durable position"),
+            views_position: register.gauge("views_position", "The position that queries are answered from"),
+            watches: register.gauge("watches", "Open watches"),
+            registry: Arc::new(registry),
+        }
+    }
+
+    /// Deliveries to an endpoint that ended so. `endpoint` is a configured name, or empty.
+    pub fn webhooks(&self, endpoint: &str, outcome: &'static str) -> Counter {
+        let labels = WebhookLabels { endpoint: endpoint.to_owned(), outcome };
+        self.webhooks.get_or_create(&labels).clone()
+    }
+
+    /// Open connections of a listener.
+    pub fn connections(&self, listener: &'static str) -> Gauge {
+        self.connections.get_or_create(&ListenerLabels { listener }).clone()
+    }
+
+    /// All of it, in the text format that [`CONTENT_TYPE`] names.
+    pub fn encode(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Names and help texts, in one place.
+struct Register<'a>(&'a mut Registry);
+
+impl Register<'_> {
+    fn gauge(&mut self, name: &str, help: &str) -> Gauge {
+        let gauge = Gauge::default();
+        self.0.register(name, help, gauge.clone());
+        gauge
+    }
+
+    fn webhooks(&mut self) -> Family<WebhookLabels, Counter> {
+        let family = Family::default();
+        self.0.register("webhooks", "Requests at the webhook door, by how they ended", family.clone());
+        family
+    }
+
+    fn connections(&mut self) -> Family<ListenerLabels, Gauge> {
+        let family = Family::default();
+        self.0.register("http_connections", "Open HTTP connections", family.clone());
+        family
+    }
+
+    fn commits(&mut self) -> Counter {
+        let commits = Counter::default();
+        self.0.register("commits", "Commits of the log that reached stable storage", commits.clone());
+        commits
+    }
+
+    fn histograms(&mut self) -> (Histogram, Histogram, Histogram) {
+        let webhook = Histogram::new(exponential_buckets(0.0005, 2.0, 16));
+        let commit = Histogram::new(exponential_buckets(0.0005, 2.0, 16));
+        let batch = Histogram::new(exponential_buckets(1.0, 2.0, 12));
+        let mut seconds = |name, help, histogram: &Histogram| {
+            self.0.register_with_unit(name, help, Unit::Seconds, histogram.clone());
+        };
+        seconds("webhook_duration", "From the end of a request's headers to its answer", &webhook);
+        seconds("commit_duration", "From the first byte given to the store to stable storage", &commit);
+        self.0.register("batch_events", "Events of one commit", batch.clone());
+        (webhook, commit, batch)
+    }
+}
+
+/// An ordinary gauge that is always 1: not every parser knows the info type.
+fn build_info(registry: &mut Registry) {
+    let family = Family::<BuildLabels, Gauge>::default();
+    family.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION") }).set(1);
+    registry.register("build_info", "Which cleat this is", family);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_printed_under_its_documented_name() {
+        let metrics = Metrics::new();
+        metrics.webhooks("fasten", "accepted").inc();
+        metrics.connections("webhooks").set(2);
+        metrics.log_head_position.set(u64::MAX);
+        metrics.commits.inc();
+        let text = metrics.encode().unwrap();
+        for line in [
+            "cleat_webhooks_total{endpoint=\"fasten\",outcome=\"accepted\"} 1",
+            "cleat_http_connections{listener=\"webhooks\"} 2",
+            "cleat_log_head_position 18446744073709551615",
+            "cleat_views_position 0",
+            "cleat_watches 0",
+            "cleat_commits_total 1",
+            "cleat_webhook_inflight_bytes 0",
+            "cleat_webhook_duration_seconds_count 0",
+            "cleat_commit_duration_seconds_count 0",
+            "cleat_batch_events_count 0",
+            concat!("cleat_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|printed| printed == line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn clones_count_together() {
+        let metrics = Metrics::new();
+        metrics.clone().webhooks("", "unknown_endpoint").inc();
+        assert_eq!(metrics.webhooks("", "unknown_endpoint").get(), 1);
+    }
+}

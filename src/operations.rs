@@ -1,0 +1,115 @@
+//! The operators' port: `/metrics`, `/livez`, `/readyz`.
+//!
+//! Whether cleat is ready it asks through a function; it knows no other part of the daemon.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::net::TcpListener;
+
+use crate::http::{self, Drain, Limits, Reply, problem};
+use crate::metrics::{self, Metrics};
+
+/// Enough for any monitoring; `config.toml` says so.
+const LIMITS: Limits = Limits { connections: 64, header_timeout: Duration::from_secs(10) };
+
+/// Tells why the daemon is not ready; nothing to tell means ready. Must not block, nor quote anything confidential.
+pub type Readiness = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+
+/// What the port shows.
+#[derive(Clone)]
+pub struct Operations {
+    metrics: Metrics,
+    readiness: Readiness,
+}
+
+impl Operations {
+    pub fn new(metrics: Metrics, readiness: Readiness) -> Self {
+        Self { metrics, readiness }
+    }
+
+    /// Until `drain`; see [`http::serve`].
+    pub async fn serve(self, listener: TcpListener, drain: Drain) {
+        let open = self.metrics.connections("operations");
+        let handler =
+            move |request: Request<_>| std::future::ready(self.answer(request.method(), request.uri().path()));
+        http::serve(listener, LIMITS, open, drain, handler).await;
+    }
+
+    fn answer(&self, method: &Method, path: &str) -> Reply {
+        match path {
+            "/livez" | "/readyz" | "/metrics" if !matches!(*method, Method::GET | Method::HEAD) => {
+                let mut reply = problem(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "only GET and HEAD");
+                reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+                reply
+            }
+            "/livez" => reply(StatusCode::OK, "application/json", r#"{"live":true}"#),
+            "/readyz" => self.ready(),
+            "/metrics" => self.metrics(),
+            _ => problem(StatusCode::NOT_FOUND, "NOT_FOUND", "there are /metrics, /livez and /readyz"),
+        }
+    }
+
+    fn ready(&self) -> Reply {
+        let reasons = (self.readiness)();
+        let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let body = serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons });
+        reply(status, "application/json", body.to_string())
+    }
+
+    fn metrics(&self) -> Reply {
+        match self.metrics.encode() {
+            Ok(text) => reply(StatusCode::OK, metrics::CONTENT_TYPE, text),
+            Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "METRICS_FAILED", "the metrics cannot be printed"),
+        }
+    }
+}
+
+fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(body.into()));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    async fn ask(reasons: &[&str], method: Method, path: &str) -> (StatusCode, String) {
+        let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+        let operations = Operations::new(Metrics::new(), Arc::new(move || reasons.clone()));
+        let (parts, body) = operations.answer(&method, path).into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (parts.status, String::from_utf8(body.into()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn readiness_lists_its_reasons_and_liveness_asks_none() {
+        let ready = ask(&[], Method::GET, "/readyz").await;
+        assert_eq!(ready, (StatusCode::OK, r#"{"ready":true,"reasons":[]}"#.into()));
+        let reasons = ["views are catching up", "the clock is wrong"];
+        let (status, body) = ask(&reasons, Method::GET, "/readyz").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(body, r#"{"ready":false,"reasons":["views are catching up","the clock is wrong"]}"#);
+        assert_eq!(ask(&reasons, Method::GET, "/livez").await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn metrics_are_printed_to_the_end() {
+        let (status, body) = ask(&[], Method::GET, "/metrics").await;
+        assert!(status == StatusCode::OK && body.ends_with("# EOF\n"));
+    }
+
+    #[tokio::test]
+    async fn other_paths_and_methods_are_refused() {
+        assert_eq!(ask(&[], Method::GET, "/").await.0, StatusCode::NOT_FOUND);
+        assert_eq!(ask(&[], Method::POST, "/readyz").await.0, StatusCode::METHOD_NOT_ALLOWED);
+    }
+}

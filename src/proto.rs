@@ -1,0 +1,7 @@
+//! The generated code of `cleat.v1`: messages, servers, clients. What it means is said in `proto/cleat/v1`.
+#![allow(clippy::all, clippy::pedantic, missing_docs, reason = "generated code")]
+
+tonic::include_proto!("cleat.v1");
+
+/// All of `cleat.v1` and what it imports, with comments: for reflection and JSON.
+pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("descriptor");

@@ -1,0 +1,33 @@
+//! The gRPC API `cleat.v1`: queries and watches over the views, events from the log, health and reflection.
+//!
+//! ```text
+//!   request ─▶ principal ─▶ gate (state) ─▶ consistency ─▶ one Views ─▶ scan ─▶ convert ─▶ answer
+//! ```
+//!
+//! - Every answer comes from one position, and tells it.
+//! - A watch is a stream that is pulled: no task, channel or buffer belongs to a subscriber.
+//! - Every error is a [`Refusal`] and carries its reason; no other file makes a status.
+//! - It reads: it knows nothing of the webhook door, and nothing here can change state.
+
+mod admin;
+mod connections;
+mod consistency;
+mod context;
+mod convert;
+mod events;
+mod exports;
+mod filter;
+mod health;
+mod pages;
+mod principal;
+mod scan;
+mod server;
+mod snapshots;
+mod state;
+mod status;
+mod watch;
+
+pub use principal::{Principal, Scope};
+pub use server::{Api, Listener, Options, ServeError, Sources};
+pub use state::ServingState;
+pub use status::Refusal;

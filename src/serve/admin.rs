@@ -1,0 +1,56 @@
+//! `AdminService`: how the daemon is. It answers in every state.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::context::Context;
+use super::convert;
+use super::principal::Principal;
+use super::state::ServingState;
+use crate::proto::admin_service_server::AdminService;
+use crate::proto::{self, GetStatusRequest, GetStatusResponse};
+
+pub(super) struct Admin(pub Arc<Context>);
+
+impl Admin {
+    fn status(&self) -> GetStatusResponse {
+        let (state, state_reason) = told(&self.0.state.borrow());
+        let (log_id, epoch) = convert::identity(self.0.reader.identity());
+        let (head, views) = (self.0.reader.head(), self.0.views());
+        GetStatusResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            state: state.into(),
+            state_reason,
+            log_id,
+            epoch,
+            head_position: head.position,
+            views_position: views.position(),
+            head_recorded_at: (head.position > 0).then(|| convert::timestamp(head.recorded_at)),
+            connections: views.connection_count() as u64,
+            exports: views.export_count() as u64,
+            watches: u32::try_from(self.0.watches_open()).unwrap_or(u32::MAX),
+            started_at: Some(convert::timestamp(self.0.started_at)),
+        }
+    }
+}
+
+fn told(state: &ServingState) -> (proto::ServingState, String) {
+    match state {
+        ServingState::Serving => (proto::ServingState::Serving, String::new()),
+        ServingState::CatchingUp { of } => {
+            (proto::ServingState::CatchingUp, format!("the state is being rebuilt from the log, up to position {of}"))
+        }
+        ServingState::ReadOnly { reason } => (proto::ServingState::ReadOnly, reason.as_ref().to_owned()),
+        ServingState::Damaged { reason } => (proto::ServingState::Damaged, reason.as_ref().to_owned()),
+        ServingState::ShuttingDown => (proto::ServingState::ShuttingDown, "the daemon was told to stop".to_owned()),
+    }
+}
+
+#[tonic::async_trait]
+impl AdminService for Admin {
+    async fn get_status(&self, request: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
+        let (_caller, GetStatusRequest {}) = Principal::of(request)?;
+        Ok(Response::new(self.status()))
+    }
+}

@@ -1,0 +1,91 @@
+//! `ConnectionService`: each method is a walk from the request to one state and back.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::context::{Context, off_runtime};
+use super::filter::{ConnectionFilter, FilterHasher};
+use super::pages::{self, Cursor};
+use super::principal::Principal;
+use super::status::Refusal;
+use super::watch::{self, Messages};
+use super::{consistency, convert, scan};
+use crate::proto::connection_service_server::ConnectionService;
+use crate::proto::{
+    GetConnectionRequest, GetConnectionResponse, ListConnectionsRequest, ListConnectionsResponse,
+    WatchConnectionsRequest,
+};
+
+pub(super) struct Connections(pub Arc<Context>);
+
+impl Connections {
+    async fn get(&self, caller: Principal, request: GetConnectionRequest) -> Result<GetConnectionResponse, Refusal> {
+        self.0.gate()?;
+        let realm = caller.realm(&request.tenant, request.api_mode)?;
+        let views = consistency::views(&self.0, request.consistency.as_ref()).await?;
+        let connection = views.state(&realm).connection(&request.org_connection_id);
+        let connection = connection.ok_or(Refusal::ConnectionNotFound)?;
+        Ok(GetConnectionResponse {
+            connection: Some(convert::connection(connection)),
+            position: views.position(),
+            read_token: self.0.read_token(&views),
+        })
+    }
+
+    async fn list(
+        &self,
+        caller: Principal,
+        request: ListConnectionsRequest,
+    ) -> Result<ListConnectionsResponse, Refusal> {
+        self.0.gate()?;
+        let realm = caller.realm(&request.tenant, request.api_mode)?;
+        let filter = ConnectionFilter::read(request.filter)?;
+        let limits = pages::limits(request.page_size)?;
+        let mut hasher = FilterHasher::new("connections", &realm);
+        filter.hash_into(&mut hasher);
+        let filter_hash = hasher.finish();
+        let cursor = Cursor::read(&request.page_token, filter_hash)?;
+
+        let views = self.0.page_views(cursor.as_ref(), request.consistency.as_ref()).await?;
+        let scanned = views.clone();
+        let (connections, next) = off_runtime(move || {
+            let after = cursor.as_ref().map(|cursor| cursor.last.as_str());
+            let step = scan::connections(scanned.state(&realm), &filter, after, limits);
+            (step.rows.iter().map(|connection| convert::connection(connection)).collect(), step.next)
+        })
+        .await?;
+        Ok(ListConnectionsResponse {
+            connections,
+            next_page_token: self.0.next_page(filter_hash, &views, next),
+            position: views.position(),
+            read_token: self.0.read_token(&views),
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl ConnectionService for Connections {
+    type WatchConnectionsStream = Messages;
+
+    async fn get_connection(
+        &self,
+        request: Request<GetConnectionRequest>,
+    ) -> Result<Response<GetConnectionResponse>, Status> {
+        let (caller, request) = Principal::of(request)?;
+        Ok(Response::new(self.get(caller, request).await?))
+    }
+
+    async fn list_connections(
+        &self,
+        request: Request<ListConnectionsRequest>,
+    ) -> Result<Response<ListConnectionsResponse>, Status> {
+        let (caller, request) = Principal::of(request)?;
+        Ok(Response::new(self.list(caller, request).await?))
+    }
+
+    async fn watch_connections(&self, request: Request<WatchConnectionsRequest>) -> Result<Response<Messages>, Status> {
+        let (caller, request) = Principal::of(request)?;
+        Ok(Response::new(watch::open(&self.0, caller, request)?))
+    }
+}

@@ -1,0 +1,66 @@
+//! How fresh an answer must be: waits until the views are, and finds out whether a token is of this log's history at all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::context::Context;
+use super::status::Refusal;
+use crate::event::Position;
+use crate::fold::Views;
+use crate::proto::{ReadConsistency, read_consistency::Requirement};
+use crate::token::{Token, TokenError};
+
+const WAIT_DEFAULT: Duration = Duration::from_secs(5);
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Views that are as fresh as required.
+pub(super) async fn views(context: &Context, consistency: Option<&ReadConsistency>) -> Result<Arc<Views>, Refusal> {
+    let wait = wait(consistency)?;
+    match consistency.and_then(|consistency| consistency.requirement.as_ref()) {
+        None | Some(Requirement::MinimizeLatency(_)) => Ok(context.views()),
+        Some(Requirement::FullyConsistent(_)) => reach(context, context.reader.head().position, wait).await,
+        Some(Requirement::AtLeastAsFresh(token)) => {
+            let token = Token::decode(token).map_err(malformed)?;
+            if token.identity != context.reader.identity() {
+                return Err(Refusal::LogEpochChanged);
+            }
+            let views = reach(context, token.position, wait).await?;
+            check_history(context, &views, token).await?;
+            Ok(views)
+        }
+    }
+}
+
+fn malformed(error: TokenError) -> Refusal {
+    Refusal::InvalidReadToken(match error {
+        TokenError::Malformed => "it was cut or changed on its way",
+        TokenError::Version => "it is of another version of cleat",
+    })
+}
+
+fn wait(consistency: Option<&ReadConsistency>) -> Result<Duration, Refusal> {
+    let Some(wait) = consistency.and_then(|consistency| consistency.max_wait) else { return Ok(WAIT_DEFAULT) };
+    let wait = Duration::try_from(wait).ok().filter(|wait| *wait <= WAIT_MAX);
+    wait.ok_or(Refusal::InvalidField { field: "consistency.max_wait", problem: "not between 0 and 60 s" })
+}
+
+async fn reach(context: &Context, wanted: Position, wait: Duration) -> Result<Arc<Views>, Refusal> {
+    let mut views = context.views.clone();
+    let reached = async { views.wait_for(|views| views.position() >= wanted).await.ok().map(|views| views.clone()) };
+    let reached = tokio::time::timeout(wait, reached).await;
+    reached.ok().flatten().ok_or_else(|| Refusal::StaleRead { at: context.views().position(), wanted })
+}
+
+/// A log that was restored from a copy may have other events at the same positions.
+async fn check_history(context: &Context, views: &Views, token: Token) -> Result<(), Refusal> {
+    let chain = match views.chain_at(token.position) {
+        // Before the first event, all logs of one identity are the same.
+        _ if token.position == 0 => return Ok(()),
+        Some(chain) => chain,
+        None => {
+            let event = context.read(move |reader| reader.get(token.position)).await?;
+            event.ok_or(Refusal::LogEpochChanged)?.chain
+        }
+    };
+    if chain.starts_with(&token.chain_prefix) { Ok(()) } else { Err(Refusal::LogEpochChanged) }
+}

@@ -1,0 +1,109 @@
+//! What all services share: handles of what lies below, and the gate that every request passes.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::consistency;
+use super::pages::Cursor;
+use super::snapshots::Snapshots;
+use super::state::ServingState;
+use super::status::Refusal;
+use crate::event::Timestamp;
+use crate::fold::Views;
+use crate::log::{ReadError, Reader};
+use crate::metrics::Gauge;
+use crate::proto::ReadConsistency;
+use crate::token::Token;
+
+pub(super) struct Context {
+    pub views: watch::Receiver<Arc<Views>>,
+    pub reader: Reader,
+    pub state: watch::Receiver<ServingState>,
+    pub snapshots: Snapshots,
+    pub watches: Arc<Semaphore>,
+    pub watches_max: usize,
+    pub watches_gauge: Gauge,
+    pub started_at: Timestamp,
+}
+
+/// One open watch; it ends the count of it when dropped.
+pub(super) struct WatchSlot {
+    _permit: OwnedSemaphorePermit,
+    gauge: Gauge,
+    /// How many were open then.
+    pub ordinal: usize,
+}
+
+impl Drop for WatchSlot {
+    fn drop(&mut self) {
+        self.gauge.dec();
+    }
+}
+
+impl Context {
+    /// What is published now.
+    pub fn views(&self) -> Arc<Views> {
+        self.views.borrow().clone()
+    }
+
+    /// Refuses while there is no state to tell.
+    pub fn gate(&self) -> Result<(), Refusal> {
+        match &*self.state.borrow() {
+            ServingState::Serving | ServingState::ReadOnly { .. } => Ok(()),
+            ServingState::CatchingUp { of } => Err(Refusal::CatchingUp { at: self.views().position(), of: *of }),
+            ServingState::Damaged { reason } => Err(Refusal::DataDamaged(reason.clone())),
+            ServingState::ShuttingDown => Err(Refusal::ShuttingDown),
+        }
+    }
+
+    /// The views that a page is read from: those of the page before while they are kept, else fresh ones.
+    pub async fn page_views(
+        &self,
+        cursor: Option<&Cursor>,
+        consistency: Option<&ReadConsistency>,
+    ) -> Result<Arc<Views>, Refusal> {
+        match cursor.and_then(|cursor| self.snapshots.kept(cursor.position)) {
+            Some(views) => Ok(views),
+            None => consistency::views(self, consistency).await,
+        }
+    }
+
+    /// The token of the page after the one that ended at `last`, whose views are kept for it; empty if there is none.
+    pub fn next_page(&self, filter_hash: u64, views: &Arc<Views>, last: Option<Arc<str>>) -> String {
+        let Some(last) = last else { return String::new() };
+        self.snapshots.keep(views);
+        Cursor { filter_hash, position: views.position(), last: last.as_ref().to_owned() }.encode()
+    }
+
+    /// Everything up to the position of these views, as a token.
+    pub fn read_token(&self, views: &Views) -> String {
+        Token::read(self.reader.identity(), views.position(), &views.chain()).encode()
+    }
+
+    /// Reads from the log, which blocks, on a thread that may.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let reader = self.reader.clone();
+        let found = off_runtime(move || read(&reader)).await?;
+        Ok(found.inspect_err(|error| tracing::error!(%error, "an event cannot be read"))?)
+    }
+
+    pub fn take_watch_slot(&self) -> Result<WatchSlot, Refusal> {
+        let permit = self.watches.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| Refusal::TooManyWatches(self.watches_max))?;
+        self.watches_gauge.inc();
+        Ok(WatchSlot { _permit: permit, gauge: self.watches_gauge.clone(), ordinal: self.watches_open() })
+    }
+
+    pub fn watches_open(&self) -> usize {
+        self.watches_max.saturating_sub(self.watches.available_permits())
+    }
+}
+
+/// For work that blocks, or takes longer than others should wait.
+pub(super) async fn off_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Internal)
+}

@@ -1,0 +1,65 @@
+//! `EventService`: single events, and the head. It reads the log itself, never the views.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::context::Context;
+use super::convert;
+use super::principal::Principal;
+use super::status::Refusal;
+use crate::event::EventKey;
+use crate::proto::event_service_server::EventService;
+use crate::proto::get_event_request::Event as Asked;
+use crate::proto::{GetEventRequest, GetEventResponse, GetHeadRequest, GetHeadResponse};
+use crate::token::Token;
+
+pub(super) struct Events(pub Arc<Context>);
+
+impl Events {
+    async fn get(&self, caller: Principal, request: GetEventRequest) -> Result<GetEventResponse, Refusal> {
+        self.0.gate()?;
+        let tenant = caller.tenant(&request.tenant)?;
+        let missing = Refusal::InvalidField { field: "event", problem: "neither a position nor an event key" };
+        let asked = request.event.ok_or(missing)?;
+        let owner = tenant.clone();
+        let event = self.0.read(move |reader| match asked {
+            Asked::Position(position) => reader.get(position),
+            Asked::EventKey(key) => reader.find(&owner, &EventKey::from_text(key)),
+        });
+        // Another tenant's event is none at all.
+        let event = event.await?.filter(|event| event.delivery.tenant == *tenant).ok_or(Refusal::EventNotFound)?;
+        let head = self.0.reader.head();
+        Ok(GetEventResponse {
+            event: Some(convert::event(event, &caller)),
+            position: head.position,
+            read_token: Token::read(self.0.reader.identity(), head.position, &head.chain).encode(),
+        })
+    }
+
+    fn head(&self) -> GetHeadResponse {
+        let head = self.0.reader.head();
+        let identity = self.0.reader.identity();
+        let (log_id, epoch) = convert::identity(identity);
+        GetHeadResponse {
+            log_id,
+            epoch,
+            position: head.position,
+            chain_hash: head.chain.to_vec(),
+            read_token: Token::read(identity, head.position, &head.chain).encode(),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl EventService for Events {
+    async fn get_event(&self, request: Request<GetEventRequest>) -> Result<Response<GetEventResponse>, Status> {
+        let (caller, request) = Principal::of(request)?;
+        Ok(Response::new(self.get(caller, request).await?))
+    }
+
+    async fn get_head(&self, request: Request<GetHeadRequest>) -> Result<Response<GetHeadResponse>, Status> {
+        let (_caller, GetHeadRequest {}) = Principal::of(request)?;
+        Ok(Response::new(self.head()))
+    }
+}

@@ -1,0 +1,73 @@
+//! `ExportService`: each method is a walk from the request to one state and back.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::context::{Context, off_runtime};
+use super::filter::{ExportFilter, FilterHasher};
+use super::pages::{self, Cursor};
+use super::principal::Principal;
+use super::status::Refusal;
+use super::{consistency, convert, scan};
+use crate::proto::export_service_server::ExportService;
+use crate::proto::{GetExportRequest, GetExportResponse, ListExportsRequest, ListExportsResponse};
+
+pub(super) struct Exports(pub Arc<Context>);
+
+impl Exports {
+    async fn get(&self, caller: Principal, request: GetExportRequest) -> Result<GetExportResponse, Refusal> {
+        self.0.gate()?;
+        let realm = caller.realm(&request.tenant, request.api_mode)?;
+        let views = consistency::views(&self.0, request.consistency.as_ref()).await?;
+        let state = views.state(&realm);
+        let export = state.export(&request.task_id).ok_or(Refusal::ExportNotFound)?;
+        Ok(GetExportResponse {
+            export: Some(convert::export(&state.join(export), &caller)),
+            position: views.position(),
+            read_token: self.0.read_token(&views),
+        })
+    }
+
+    async fn list(&self, caller: Principal, request: ListExportsRequest) -> Result<ListExportsResponse, Refusal> {
+        self.0.gate()?;
+        let realm = caller.realm(&request.tenant, request.api_mode)?;
+        let filter = ExportFilter::read(request.filter)?;
+        let limits = pages::limits(request.page_size)?;
+        let mut hasher = FilterHasher::new("exports", &realm);
+        filter.hash_into(&mut hasher);
+        let filter_hash = hasher.finish();
+        let cursor = Cursor::read(&request.page_token, filter_hash)?;
+
+        let views = self.0.page_views(cursor.as_ref(), request.consistency.as_ref()).await?;
+        let scanned = views.clone();
+        let (exports, next) = off_runtime(move || {
+            let after = cursor.as_ref().map(|cursor| cursor.last.as_str());
+            let step = scan::exports(scanned.state(&realm), &filter, after, limits);
+            (step.rows.iter().map(|export| convert::export(export, &caller)).collect(), step.next)
+        })
+        .await?;
+        Ok(ListExportsResponse {
+            exports,
+            next_page_token: self.0.next_page(filter_hash, &views, next),
+            position: views.position(),
+            read_token: self.0.read_token(&views),
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl ExportService for Exports {
+    async fn get_export(&self, request: Request<GetExportRequest>) -> Result<Response<GetExportResponse>, Status> {
+        let (caller, request) = Principal::of(request)?;
+        Ok(Response::new(self.get(caller, request).await?))
+    }
+
+    async fn list_exports(
+        &self,
+        request: Request<ListExportsRequest>,
+    ) -> Result<Response<ListExportsResponse>, Status> {
+        let (caller, request) = Principal::of(request)?;
+        Ok(Response::new(self.list(caller, request).await?))
+    }
+}

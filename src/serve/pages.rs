@@ -1,0 +1,101 @@
+//! Page sizes and page tokens: where a list goes on, for which filter, and from which position.
+//!
+//! ```text
+//! token = base64url( version u8 ‖ filter hash u64 ‖ position u64 ‖ last id ‖ CRC32C of all before )
+//! ```
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::scan::Limits;
+use super::status::Refusal;
+use crate::event::Position;
+
+const VERSION: u8 = 1;
+const HEADER: usize = 1 + 8 + 8;
+const CRC: usize = 4;
+
+const ROWS_DEFAULT: usize = 50;
+const ROWS_MAX: usize = 1000;
+/// A page well below the 4 MiB that gRPC clients take by default.
+const BYTES_MAX: usize = 1024 * 1024;
+/// So that a filter which matches nothing costs a bounded time a call.
+const VISITS_MAX: usize = 10_000;
+
+/// How far one page goes. 0 rows: the default.
+pub(super) fn limits(page_size: i32) -> Result<Limits, Refusal> {
+    let refused = Refusal::InvalidField { field: "page_size", problem: "not between 0 and 1000" };
+    let rows = match usize::try_from(page_size) {
+        Ok(0) => ROWS_DEFAULT,
+        Ok(rows) if rows <= ROWS_MAX => rows,
+        _ => return Err(refused),
+    };
+    Ok(Limits { rows, bytes: BYTES_MAX, visits: VISITS_MAX })
+}
+
+/// Where a list goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cursor {
+    pub filter_hash: u64,
+    /// Of the views that the page before showed.
+    pub position: Position,
+    /// The last id that was looked at.
+    pub last: String,
+}
+
+impl Cursor {
+    /// None for an empty token: the first page.
+    pub fn read(token: &str, filter_hash: u64) -> Result<Option<Self>, Refusal> {
+        if token.is_empty() {
+            return Ok(None);
+        }
+        let cursor = Self::decode(token).ok_or(Refusal::InvalidPageToken("it was cut or changed on its way"))?;
+        if cursor.filter_hash != filter_hash {
+            return Err(Refusal::InvalidPageToken("the filter, the tenant or the mode is another"));
+        }
+        Ok(Some(cursor))
+    }
+
+    pub fn encode(&self) -> String {
+        let mut bytes = vec![VERSION];
+        bytes.extend(self.filter_hash.to_be_bytes());
+        bytes.extend(self.position.to_be_bytes());
+        bytes.extend(self.last.as_bytes());
+        bytes.extend(crc32c::crc32c(&bytes).to_be_bytes());
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    fn decode(token: &str) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+        let (bytes, crc) = bytes.split_last_chunk::<CRC>()?;
+        if crc32c::crc32c(bytes).to_be_bytes() != *crc {
+            return None;
+        }
+        let (header, last) = bytes.split_first_chunk::<HEADER>()?;
+        let (version, numbers) = header.split_first()?;
+        let (filter_hash, position) = numbers.split_first_chunk()?;
+        (*version == VERSION).then_some(Self {
+            filter_hash: u64::from_be_bytes(*filter_hash),
+            position: u64::from_be_bytes(position.try_into().ok()?),
+            last: String::from_utf8(last.to_vec()).ok()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_survives_its_token_and_a_changed_token_is_noticed() {
+        let cursor = Cursor { filter_hash: u64::MAX - 1, position: 7, last: "a1b2-\u{e9}".into() };
+        let token = cursor.encode();
+        assert_eq!(Cursor::decode(&token), Some(cursor));
+        for at in 0..token.len() {
+            let mut changed = token.clone().into_bytes();
+            changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+            assert_eq!(Cursor::decode(std::str::from_utf8(&changed).unwrap()), None, "at {at}");
+            assert_eq!(Cursor::decode(&token[..at]), None, "cut at {at}");
+        }
+    }
+}

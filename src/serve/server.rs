@@ -1,0 +1,152 @@
+//! Puts the services on a listener, and takes them off again when the serving state says so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{Semaphore, watch};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_reflection::server::Builder;
+
+use super::admin::Admin;
+use super::connections::Connections;
+use super::context::Context;
+use super::events::Events;
+use super::exports::Exports;
+use super::health;
+use super::principal::{Principal, everyone_is};
+use super::snapshots::Snapshots;
+use super::state::ServingState;
+use crate::event::Timestamp;
+use crate::fold::Views;
+use crate::log::Reader;
+use crate::metrics::Gauge;
+use crate::proto;
+use crate::proto::admin_service_server::AdminServiceServer;
+use crate::proto::connection_service_server::ConnectionServiceServer;
+use crate::proto::event_service_server::EventServiceServer;
+use crate::proto::export_service_server::ExportServiceServer;
+
+/// A peer that vanished is noticed within half a minute, even by a watch that has nothing to say.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
+/// The largest filter fits several times.
+const REQUEST_BYTES_MAX: usize = 1024 * 1024;
+
+/// Where answers come from.
+pub struct Sources {
+    pub views: watch::Receiver<Arc<Views>>,
+    pub reader: Reader,
+    pub state: watch::Receiver<ServingState>,
+}
+
+pub struct Options {
+    /// Who every caller is.
+    pub principal: Principal,
+    /// Open at the same time.
+    pub watches_max: usize,
+    /// Told how many are.
+    pub watches_gauge: Gauge,
+    pub started_at: Timestamp,
+}
+
+pub enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("the descriptors of the API cannot be read")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    #[error("the gRPC server failed")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// The API, not yet listening.
+pub struct Api {
+    context: Arc<Context>,
+    principal: Principal,
+}
+
+impl Api {
+    pub fn new(sources: Sources, options: Options) -> Self {
+        let context = Context {
+            views: sources.views,
+            reader: sources.reader,
+            state: sources.state,
+            snapshots: Snapshots::default(),
+            watches: Arc::new(Semaphore::new(options.watches_max)),
+            watches_max: options.watches_max,
+            watches_gauge: options.watches_gauge,
+            started_at: options.started_at,
+        };
+        Self { context: Arc::new(context), principal: options.principal }
+    }
+
+    /// Serves until the state is `ShuttingDown`, and then until every connection has ended.
+    ///
+    /// Watches end by themselves then, but a peer that says nothing, or reads nothing, holds its connection open for as
+    /// long as it likes: bound the wait. Dropping this future is safe: nothing is promised that it would take back; it
+    /// stops accepting, and what is still open ends with the runtime.
+    pub async fn serve(self, listener: Listener) -> Result<(), ServeError> {
+        let (reporter, health) = tonic_health::server::health_reporter();
+        let routes = self.routes()?.add_service(health.max_decoding_message_size(REQUEST_BYTES_MAX));
+        let server = Server::builder()
+            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
+            .layer(everyone_is(self.principal))
+            .add_routes(routes);
+        let drained = drained(self.context.state.clone());
+        let serving = async {
+            match listener {
+                Listener::Tcp(listener) => {
+                    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+                    server.serve_with_incoming_shutdown(incoming, drained).await
+                }
+                Listener::Unix(listener) => {
+                    server.serve_with_incoming_shutdown(UnixListenerStream::new(listener), drained).await
+                }
+            }
+        };
+        tokio::select! {
+            ended = serving => Ok(ended?),
+            never = self.context.snapshots.sweep() => match never {},
+            never = health::follow(reporter, self.context.state.clone()) => match never {},
+        }
+    }
+
+    fn routes(&self) -> Result<Routes, ServeError> {
+        let context = || self.context.clone();
+        let mut routes = Routes::builder();
+        routes
+            .add_service(
+                ConnectionServiceServer::new(Connections(context())).max_decoding_message_size(REQUEST_BYTES_MAX),
+            )
+            .add_service(ExportServiceServer::new(Exports(context())).max_decoding_message_size(REQUEST_BYTES_MAX))
+            .add_service(EventServiceServer::new(Events(context())).max_decoding_message_size(REQUEST_BYTES_MAX))
+            .add_service(AdminServiceServer::new(Admin(context())).max_decoding_message_size(REQUEST_BYTES_MAX))
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?);
+        Ok(routes.routes())
+    }
+}
+
+/// With the descriptors of error details, clients can print these.
+fn reflection() -> Builder<'static> {
+    Builder::configure()
+        .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+}
+
+/// Until the daemon shuts down, or is gone.
+async fn drained(mut state: watch::Receiver<ServingState>) {
+    // An error means that nobody is left who could say so.
+    state.wait_for(|state| *state == ServingState::ShuttingDown).await.ok();
+}

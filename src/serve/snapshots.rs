@@ -1,0 +1,112 @@
+//! Old views that are still needed: for the next pages of lists, and for watches that have not read their snapshot yet.
+//!
+//! An old view keeps all that has been replaced since. So nobody else holds one for longer than it takes to read a part:
+//! a slow reader loses its snapshot, and costs nobody else anything.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::event::Position;
+use crate::fold::Views;
+
+const PAGES_KEPT: Duration = Duration::from_secs(60);
+const PAGES_KEPT_MAX: usize = 16;
+const LOAN_MAX: Duration = Duration::from_secs(300);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+pub(super) struct Snapshots(Mutex<Kept>);
+
+/// Emptied when the time is up, whoever still holds it.
+type Lent = Mutex<Option<Arc<Views>>>;
+
+#[derive(Default)]
+struct Kept {
+    /// In the order of their ends.
+    pages: VecDeque<(Instant, Arc<Views>)>,
+    loans: Vec<(Instant, Weak<Lent>)>,
+}
+
+/// Views on loan, for a bounded time.
+pub(super) struct Loan(Arc<Lent>);
+
+impl Loan {
+    /// None when the time is up.
+    pub fn views(&self) -> Option<Arc<Views>> {
+        lock(&self.0).clone()
+    }
+}
+
+impl Snapshots {
+    /// The next page will want these.
+    pub fn keep(&self, views: &Arc<Views>) {
+        let mut kept = lock(&self.0);
+        kept.pages.retain(|(_, page)| page.position() != views.position());
+        kept.pages.push_back((Instant::now() + PAGES_KEPT, views.clone()));
+        if kept.pages.len() > PAGES_KEPT_MAX {
+            kept.pages.pop_front();
+        }
+    }
+
+    /// Views that were kept, if they still are.
+    pub fn kept(&self, position: Position) -> Option<Arc<Views>> {
+        let kept = lock(&self.0);
+        kept.pages.iter().find(|(_, views)| views.position() == position).map(|(_, views)| views.clone())
+    }
+
+    pub fn lend(&self, views: Arc<Views>) -> Loan {
+        let loan = Arc::new(Mutex::new(Some(views)));
+        lock(&self.0).loans.push((Instant::now() + LOAN_MAX, Arc::downgrade(&loan)));
+        Loan(loan)
+    }
+
+    /// Lets go of what is due, for ever.
+    pub async fn sweep(&self) -> Infallible {
+        let mut interval = tokio::time::interval(SWEEP_INTERVAL);
+        loop {
+            interval.tick().await;
+            self.release(Instant::now());
+        }
+    }
+
+    fn release(&self, now: Instant) {
+        let mut kept = lock(&self.0);
+        kept.pages.retain(|(until, _)| *until > now);
+        kept.loans.retain(|(until, loan)| {
+            let Some(loan) = loan.upgrade().filter(|_| *until <= now) else { return loan.strong_count() > 0 };
+            lock(&loan).take();
+            false
+        });
+    }
+}
+
+/// What is held is whole at every moment, so a panic elsewhere leaves nothing to mend.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_let_go_when_its_time_is_up() {
+        let snapshots = Snapshots::default();
+        let views = Arc::new(Views::new(1));
+        snapshots.keep(&views);
+        let (loan, dropped) = (snapshots.lend(views.clone()), snapshots.lend(views.clone()));
+        drop(dropped);
+
+        snapshots.release(Instant::now() + PAGES_KEPT - Duration::from_secs(1));
+        assert!(snapshots.kept(0).is_some() && loan.views().is_some());
+        assert_eq!(lock(&snapshots.0).loans.len(), 1);
+
+        snapshots.release(Instant::now() + LOAN_MAX);
+        assert!(snapshots.kept(0).is_none() && loan.views().is_none());
+        assert_eq!(Arc::strong_count(&views), 1);
+    }
+}

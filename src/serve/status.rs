@@ -1,0 +1,122 @@
+//! Why a request is refused, and the only way from there to a gRPC status. Every status carries `google.rpc.ErrorInfo`
+//! with domain `cleat` and a reason that never changes its meaning; what may pass by waiting carries `RetryInfo` too.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::event::Position;
+use crate::log::ReadError;
+
+const DOMAIN: &str = "cleat";
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Refusal {
+    #[error("no event has named this connection")]
+    ConnectionNotFound,
+    #[error("no event has named this export")]
+    ExportNotFound,
+    #[error("the log has no such event")]
+    EventNotFound,
+    #[error("{field}: {problem}")]
+    InvalidField { field: &'static str, problem: &'static str },
+    #[error("{field}: {problem}")]
+    InvalidFilter { field: &'static str, problem: &'static str },
+    #[error("the page token is not of this list: {0}")]
+    InvalidPageToken(&'static str),
+    #[error("the read token cannot be used: {0}")]
+    InvalidReadToken(&'static str),
+    #[error("the request must name a tenant")]
+    TenantRequired,
+    #[error("the caller is not known")]
+    Unauthenticated,
+    #[error("the caller may not see this tenant")]
+    PermissionDenied,
+    #[error("the token is of another log, or of a history that this log does not have; start with a snapshot")]
+    LogEpochChanged,
+    #[error("the state is not yet as fresh as required: it is at {at}, not {wanted}")]
+    StaleRead { at: Position, wanted: Position },
+    #[error("the server is shutting down; reconnect")]
+    ShuttingDown,
+    #[error("the state is being rebuilt from the log: {at} of {of} events")]
+    CatchingUp { at: Position, of: Position },
+    #[error("as many watches are open as may be ({0})")]
+    TooManyWatches(usize),
+    #[error("the watch was read too slowly: changes it has not seen are no longer at hand")]
+    WatchFellBehind,
+    #[error("{0}")]
+    DataDamaged(Arc<str>),
+    #[error("the storage cannot be read")]
+    StorageFailed,
+    #[error("{0} is not implemented yet")]
+    NotImplemented(&'static str),
+    #[error("an internal error")]
+    Internal,
+}
+
+impl Refusal {
+    /// The stable name; see docs/api.md.
+    pub fn reason(&self) -> &'static str {
+        self.kind().1
+    }
+
+    fn kind(&self) -> (Code, &'static str) {
+        match self {
+            Self::ConnectionNotFound => (Code::NotFound, "CONNECTION_NOT_FOUND"),
+            Self::ExportNotFound => (Code::NotFound, "EXPORT_NOT_FOUND"),
+            Self::EventNotFound => (Code::NotFound, "EVENT_NOT_FOUND"),
+            Self::InvalidField { .. } => (Code::InvalidArgument, "INVALID_FIELD"),
+            Self::InvalidFilter { .. } => (Code::InvalidArgument, "INVALID_FILTER"),
+            Self::InvalidPageToken(_) => (Code::InvalidArgument, "INVALID_PAGE_TOKEN"),
+            Self::InvalidReadToken(_) => (Code::InvalidArgument, "INVALID_READ_TOKEN"),
+            Self::TenantRequired => (Code::InvalidArgument, "TENANT_REQUIRED"),
+            Self::Unauthenticated => (Code::Unauthenticated, "UNAUTHENTICATED"),
+            Self::PermissionDenied => (Code::PermissionDenied, "PERMISSION_DENIED"),
+            Self::LogEpochChanged => (Code::FailedPrecondition, "LOG_EPOCH_CHANGED"),
+            Self::StaleRead { .. } => (Code::Unavailable, "STALE_READ"),
+            Self::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
+            Self::CatchingUp { .. } => (Code::Unavailable, "CATCHING_UP"),
+            Self::TooManyWatches(_) => (Code::ResourceExhausted, "TOO_MANY_WATCHES"),
+            Self::WatchFellBehind => (Code::Aborted, "WATCH_FELL_BEHIND"),
+            Self::DataDamaged(_) => (Code::DataLoss, "DATA_DAMAGED"),
+            Self::StorageFailed => (Code::Internal, "STORAGE_FAILED"),
+            Self::NotImplemented(_) => (Code::Unimplemented, "NOT_IMPLEMENTED"),
+            Self::Internal => (Code::Internal, "INTERNAL"),
+        }
+    }
+
+    /// How long to wait, where waiting may help.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::StaleRead { .. } | Self::ShuttingDown => Some(Duration::from_secs(1)),
+            Self::CatchingUp { .. } | Self::TooManyWatches(_) => Some(Duration::from_secs(5)),
+            _ => None,
+        }
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let (code, reason) = refusal.kind();
+        let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+        if let Some(delay) = refusal.retry_after() {
+            details.set_retry_info(Some(delay));
+        }
+        if let Refusal::InvalidField { field, problem } | Refusal::InvalidFilter { field, problem } = &refusal {
+            details.add_bad_request_violation(*field, *problem);
+        }
+        Status::with_error_details(code, refusal.to_string(), details)
+    }
+}
+
+impl From<ReadError> for Refusal {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Damaged { .. } => Self::DataDamaged(error.to_string().into()),
+            ReadError::Store(_) => Self::StorageFailed,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! `WatchConnections`: a stream that is pulled, message by message, by whoever reads it.
+//!
+//! ```text
+//!   Started ─▶ [SnapshotBatch.. ─▶ SnapshotEnd] ─▶ { ChangeBatch | CaughtUp | Heartbeat }.. ─▶ [GoingAway] ─▶ status
+//! ```
+//!
+//! It holds no state between two messages but a position, and never more than a few changes: a slow reader costs nobody
+//! else anything, and is told when what it has not seen is no longer at hand.
+
+mod live;
+mod plan;
+mod render;
+mod snapshot;
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_stream::try_stream;
+use tokio_stream::Stream;
+use tonic::Status;
+
+use self::live::Live;
+use self::plan::Plan;
+use self::snapshot::Snapshot;
+use super::context::{Context, WatchSlot};
+use super::convert;
+use super::principal::Principal;
+use super::status::Refusal;
+use crate::event::{Hash, Position};
+use crate::fold::{FOLD_VERSION, Views};
+use crate::proto::watch_connections_response::Message as Body;
+use crate::proto::{WatchConnectionsRequest, WatchConnectionsResponse, WatchStarted};
+use crate::token::Token;
+
+pub(super) type Messages = Pin<Box<dyn Stream<Item = Result<WatchConnectionsResponse, Status>> + Send>>;
+
+/// Where a watch is: all before it has been sent.
+#[derive(Clone, Copy)]
+struct At {
+    position: Position,
+    chain: Hash,
+}
+
+impl At {
+    /// Resuming from here begins anew, with a snapshot.
+    const NOTHING: At = At { position: 0, chain: [0; 32] };
+
+    fn of(views: &Views) -> Self {
+        Self { position: views.position(), chain: views.chain() }
+    }
+}
+
+pub(super) fn open(
+    context: &Arc<Context>,
+    caller: Principal,
+    request: WatchConnectionsRequest,
+) -> Result<Messages, Refusal> {
+    context.gate()?;
+    let plan = Plan::read(caller, request)?;
+    let slot = context.take_watch_slot()?;
+    Ok(Box::pin(messages(context.clone(), Arc::new(plan), slot)))
+}
+
+fn messages(
+    context: Arc<Context>,
+    plan: Arc<Plan>,
+    slot: WatchSlot,
+) -> impl Stream<Item = Result<WatchConnectionsResponse, Status>> + Send {
+    try_stream! {
+        let views = context.views();
+        let start = At::of(&views);
+        let mut live = Live::new(&context, &plan, &slot, start);
+        // The views go on loan or are let go before anything waits for the reader.
+        let snapshot = plan.snapshot.then(|| Snapshot::of(&context, &plan, views));
+        let resume = if plan.snapshot { At::NOTHING } else { start };
+        yield message(&context, &plan, start.position, resume, started(&context, &plan));
+        if let Some(mut snapshot) = snapshot {
+            while let Some(body) = snapshot.next().await? {
+                let resume = if snapshot.ended() { start } else { At::NOTHING };
+                yield message(&context, &plan, start.position, resume, body);
+            }
+        }
+        loop {
+            let (at, body) = live.next().await?;
+            yield message(&context, &plan, at.position, at, body);
+        }
+    }
+}
+
+fn started(context: &Context, plan: &Plan) -> Body {
+    let (log_id, epoch) = convert::identity(context.reader.identity());
+    Body::Started(WatchStarted { log_id, epoch, snapshot: plan.snapshot })
+}
+
+fn message(context: &Context, plan: &Plan, position: Position, resume: At, body: Body) -> WatchConnectionsResponse {
+    let token = Token {
+        filter_hash: plan.filter_hash,
+        fold_version: FOLD_VERSION,
+        ..Token::read(context.reader.identity(), resume.position, &resume.chain)
+    };
+    WatchConnectionsResponse { position, resume_token: token.encode(), message: Some(body) }
+}

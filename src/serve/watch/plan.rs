@@ -1,0 +1,82 @@
+//! What a watch was asked for, checked.
+
+use std::time::Duration;
+
+use super::super::filter::{ConnectionFilter, ExportFilter, FilterHasher};
+use super::super::principal::Principal;
+use super::super::status::Refusal;
+use crate::fold::Realm;
+use crate::proto::watch_start::Position as Start;
+use crate::proto::{WatchConnectionsRequest, WatchKind, WatchStart};
+
+const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(15);
+const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
+const HEARTBEAT_MAX: Duration = Duration::from_secs(300);
+
+pub(super) struct Plan {
+    pub caller: Principal,
+    pub realm: Realm,
+    /// Its connection part is the watch's filter; an export matches when its connection does.
+    pub filter: ExportFilter,
+    pub filter_hash: u64,
+    pub kinds: Kinds,
+    pub snapshot: bool,
+    pub include_previous: bool,
+    pub heartbeat: Duration,
+}
+
+pub(super) struct Kinds {
+    pub connections: bool,
+    pub exports: bool,
+}
+
+impl Plan {
+    pub fn read(caller: Principal, request: WatchConnectionsRequest) -> Result<Self, Refusal> {
+        let realm = caller.realm(&request.tenant, request.api_mode)?;
+        let connection = ConnectionFilter::read(request.filter)?;
+        let kinds = kinds(&request.kinds)?;
+        let mut hasher = FilterHasher::new("watch", &realm);
+        connection.hash_into(&mut hasher);
+        hasher.number(u64::from(kinds.connections) | u64::from(kinds.exports) << 1);
+        Ok(Self {
+            caller,
+            realm,
+            filter: ExportFilter::of(connection),
+            filter_hash: hasher.finish(),
+            kinds,
+            snapshot: snapshot(request.start.as_ref())?,
+            include_previous: request.include_previous,
+            heartbeat: heartbeat(request.heartbeat_interval)?,
+        })
+    }
+}
+
+/// None named: both.
+fn kinds(named: &[i32]) -> Result<Kinds, Refusal> {
+    let mut kinds = Kinds { connections: named.is_empty(), exports: named.is_empty() };
+    for kind in named {
+        match WatchKind::try_from(*kind) {
+            Ok(WatchKind::Connection) => kinds.connections = true,
+            Ok(WatchKind::Export) => kinds.exports = true,
+            Ok(WatchKind::Unspecified) | Err(_) => {
+                return Err(Refusal::InvalidField { field: "kinds", problem: "a value has no meaning" });
+            }
+        }
+    }
+    Ok(kinds)
+}
+
+fn snapshot(start: Option<&WatchStart>) -> Result<bool, Refusal> {
+    match start.and_then(|start| start.position.as_ref()) {
+        Some(Start::Snapshot(_)) => Ok(true),
+        None | Some(Start::Live(_)) => Ok(false),
+        Some(Start::ResumeToken(_)) => Err(Refusal::NotImplemented("start.resume_token")),
+        Some(Start::AfterPosition(_)) => Err(Refusal::NotImplemented("start.after_position")),
+    }
+}
+
+fn heartbeat(interval: Option<prost_types::Duration>) -> Result<Duration, Refusal> {
+    let Some(interval) = interval else { return Ok(HEARTBEAT_DEFAULT) };
+    let interval = Duration::try_from(interval).ok().filter(|it| (HEARTBEAT_MIN..=HEARTBEAT_MAX).contains(it));
+    interval.ok_or(Refusal::InvalidField { field: "heartbeat_interval", problem: "not between 1 s and 5 min" })
+}

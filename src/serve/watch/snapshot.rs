@@ -1,0 +1,87 @@
+//! All that matches at one position, in bounded batches: connections first, then exports.
+
+use std::sync::Arc;
+
+use super::super::context::Context;
+use super::super::convert;
+use super::super::scan::{self, Limits};
+use super::super::snapshots::Loan;
+use super::super::status::Refusal;
+use super::plan::Plan;
+use crate::fold::Views;
+use crate::proto::watch_connections_response::Message as Body;
+use crate::proto::{SnapshotBatch, SnapshotEnd};
+
+/// One batch, and the work between two chances for others to run.
+const BATCH: Limits = Limits { rows: 200, bytes: 256 * 1024, visits: 1000 };
+
+enum Phase {
+    /// After this id.
+    Connections(Option<Arc<str>>),
+    /// After this task.
+    Exports(Option<Arc<str>>),
+    End,
+    Ended,
+}
+
+pub(super) struct Snapshot {
+    context: Arc<Context>,
+    plan: Arc<Plan>,
+    /// On loan: whoever reads too slowly must not keep old views alive.
+    loan: Loan,
+    phase: Phase,
+    sent: SnapshotEnd,
+}
+
+impl Snapshot {
+    pub fn of(context: &Arc<Context>, plan: &Arc<Plan>, views: Arc<Views>) -> Self {
+        let loan = context.snapshots.lend(views);
+        let phase = if plan.kinds.connections { Phase::Connections(None) } else { Phase::Exports(None) };
+        Self { context: context.clone(), plan: plan.clone(), loan, phase, sent: SnapshotEnd::default() }
+    }
+
+    /// Whether its end has been sent.
+    pub fn ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended)
+    }
+
+    /// The next batch, at last the end, then None.
+    pub async fn next(&mut self) -> Result<Option<Body>, Refusal> {
+        loop {
+            self.context.gate()?;
+            let batch = match std::mem::replace(&mut self.phase, Phase::Ended) {
+                Phase::Connections(after) => self.connections(after.as_deref())?,
+                Phase::Exports(after) => self.exports(after.as_deref())?,
+                Phase::End => return Ok(Some(Body::SnapshotEnd(self.sent))),
+                Phase::Ended => return Ok(None),
+            };
+            if !(batch.connections.is_empty() && batch.exports.is_empty()) {
+                return Ok(Some(Body::SnapshotBatch(batch)));
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn connections(&mut self, after: Option<&str>) -> Result<SnapshotBatch, Refusal> {
+        let views = self.loan.views().ok_or(Refusal::WatchFellBehind)?;
+        let state = views.state(&self.plan.realm);
+        let step = scan::connections(state, &self.plan.filter.connection, after, BATCH);
+        self.sent.connections += step.rows.len() as u64;
+        self.phase = match step.next {
+            Some(after) => Phase::Connections(Some(after)),
+            None if self.plan.kinds.exports => Phase::Exports(None),
+            None => Phase::End,
+        };
+        let connections = step.rows.iter().map(|connection| convert::connection(connection)).collect();
+        Ok(SnapshotBatch { connections, exports: Vec::new() })
+    }
+
+    fn exports(&mut self, after: Option<&str>) -> Result<SnapshotBatch, Refusal> {
+        let views = self.loan.views().ok_or(Refusal::WatchFellBehind)?;
+        let step = scan::exports(views.state(&self.plan.realm), &self.plan.filter, after, BATCH);
+        self.sent.exports += step.rows.len() as u64;
+        self.phase = step.next.map_or(Phase::End, |after| Phase::Exports(Some(after)));
+        let exports = step.rows.iter().map(|export| convert::export(export, &self.plan.caller)).collect();
+        Ok(SnapshotBatch { connections: Vec::new(), exports })
+    }
+}

@@ -1,0 +1,96 @@
+//! How it ends: watches say why, health says so, and the server comes to its end.
+
+use std::sync::Arc;
+
+use cleat::proto::GetHeadRequest;
+use cleat::proto::event_service_client::EventServiceClient;
+use cleat::proto::watch_connections_response::Message;
+use cleat::serve::{Api, Listener, Principal, ServingState, Sources};
+use tokio::net::{TcpStream, UnixListener};
+use tokio::sync::watch;
+use tonic::Code;
+use tonic::transport::Endpoint;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::follower::snapshot;
+use crate::support::*;
+
+#[tokio::test]
+async fn a_drain_ends_every_watch_with_its_reason_and_then_the_server() {
+    let api = TestApi::open().await;
+    let mut stream = api.connections().watch_connections(snapshot()).await.unwrap().into_inner();
+    let mut health = HealthClient::new(api.channel.clone());
+    let mut healths = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(healths.message().await.unwrap().unwrap().status().as_str_name(), "SERVING");
+    while !matches!(stream.message().await.unwrap().unwrap().message, Some(Message::CaughtUp(_))) {}
+
+    api.state.send_replace(ServingState::ShuttingDown);
+    let last = stream.message().await.unwrap().unwrap();
+    let Some(Message::GoingAway(going)) = last.message else { panic!("it says goodbye") };
+    assert_eq!((going.reason.as_str(), going.reconnect_after.unwrap().seconds), ("SHUTTING_DOWN", 1));
+    assert_eq!(refused(stream.message().await), (Code::Unavailable, "SHUTTING_DOWN".into(), true));
+    assert_eq!(healths.message().await.unwrap().unwrap().status().as_str_name(), "NOT_SERVING");
+    assert!(healths.message().await.unwrap().is_none());
+    api.serving.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn damage_ends_every_watch() {
+    let api = TestApi::open().await;
+    let mut stream = api.connections().watch_connections(snapshot()).await.unwrap().into_inner();
+    while !matches!(stream.message().await.unwrap().unwrap().message, Some(Message::CaughtUp(_))) {}
+    api.state.send_replace(ServingState::Damaged { reason: "from position 3".into() });
+    assert_eq!(refused(stream.message().await), (Code::DataLoss, "DATA_DAMAGED".into(), false));
+}
+
+#[tokio::test]
+async fn health_follows_the_state() {
+    let api = TestApi::open().await;
+    let mut health = HealthClient::new(api.channel.clone());
+    let whole = HealthCheckRequest::default();
+    let reading = HealthCheckRequest { service: "cleat.v1.ConnectionService".into() };
+    let mut whole = health.watch(whole).await.unwrap().into_inner();
+    let mut reading = health.watch(reading).await.unwrap().into_inner();
+    let mut next = async || {
+        let (whole, reading) = (whole.message().await.unwrap().unwrap(), reading.message().await.unwrap().unwrap());
+        (whole.status().as_str_name(), reading.status().as_str_name())
+    };
+    assert_eq!(next().await, ("SERVING", "SERVING"));
+    api.state.send_replace(ServingState::CatchingUp { of: 9 });
+    assert_eq!(next().await, ("NOT_SERVING", "NOT_SERVING"));
+    api.state.send_replace(ServingState::ReadOnly { reason: "the disk is gone".into() });
+    assert_eq!(next().await, ("NOT_SERVING", "SERVING"));
+}
+
+/// A port check that never says a word holds tonic's own shutdown open for as long as it likes.
+#[tokio::test]
+async fn a_server_that_is_given_up_stops_accepting() {
+    let api = TestApi::open().await;
+    let silent = TcpStream::connect(api.address).await.unwrap();
+    api.events().get_head(GetHeadRequest {}).await.unwrap();
+    api.serving.abort();
+    assert!(api.serving.await.unwrap_err().is_cancelled());
+    assert!(TcpStream::connect(api.address).await.is_err());
+    drop(silent);
+}
+
+#[tokio::test]
+async fn a_unix_socket_serves_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("grpc.sock");
+    let log = open_log(&directory.path().join("log"));
+    let (_views, views) = watch::channel(views_of([], 1));
+    let (state, states) = watch::channel(ServingState::Serving);
+    let sources = Sources { views, reader: log.reader.clone(), state: states };
+    let api = Api::new(sources, options(Principal::loopback([Arc::from("acme")]), 1));
+    let serving = tokio::spawn(api.serve(Listener::Unix(UnixListener::bind(&path).unwrap())));
+
+    let endpoint = Endpoint::from_shared(format!("unix://{}", path.display())).unwrap();
+    let channel = endpoint.connect().await.unwrap();
+    let head = EventServiceClient::new(channel.clone()).get_head(GetHeadRequest {}).await.unwrap().into_inner();
+    assert_eq!(head.position, 0);
+    drop(channel);
+    state.send_replace(ServingState::ShuttingDown);
+    serving.await.unwrap().unwrap();
+}

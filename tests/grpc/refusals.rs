@@ -1,0 +1,189 @@
+//! Every error has its code, its reason, and says when to come back if that may help.
+
+use std::sync::Arc;
+
+use cleat::proto::get_event_request::Event as Asked;
+use cleat::proto::watch_start::Position as Start;
+use cleat::proto::{
+    ConnectionFilter, GetConnectionRequest, GetEventRequest, GetExportRequest, GetHeadRequest, GetStatusRequest,
+    ListConnectionsRequest, ListExportsRequest, WatchConnectionsRequest, WatchStart,
+};
+use cleat::serve::{Principal, ServingState};
+use cleat::token::{Identity, Token};
+use tonic::Code;
+
+use crate::support::*;
+
+fn invalid(reason: &str) -> (Code, String, bool) {
+    (Code::InvalidArgument, reason.into(), false)
+}
+
+fn unavailable(reason: &str) -> (Code, String, bool) {
+    (Code::Unavailable, reason.into(), true)
+}
+
+fn start(position: Start) -> WatchConnectionsRequest {
+    WatchConnectionsRequest { start: Some(WatchStart { position: Some(position) }), ..Default::default() }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_not_found() {
+    let api = TestApi::open().await;
+    let answer = api.connections().get_connection(GetConnectionRequest::default()).await;
+    assert_eq!(refused(answer), (Code::NotFound, "CONNECTION_NOT_FOUND".into(), false));
+    let answer = api.exports().get_export(GetExportRequest::default()).await;
+    assert_eq!(refused(answer), (Code::NotFound, "EXPORT_NOT_FOUND".into(), false));
+    for asked in [Asked::Position(0), Asked::Position(9), Asked::EventKey("id:e".into())] {
+        let answer = api.events().get_event(GetEventRequest { event: Some(asked), ..Default::default() }).await;
+        assert_eq!(refused(answer), (Code::NotFound, "EVENT_NOT_FOUND".into(), false));
+    }
+}
+
+#[tokio::test]
+async fn filters_and_fields_are_checked() {
+    let api = TestApi::open().await;
+    for filter in [
+        ConnectionFilter { external_ids: vec!["x".into(); 101], ..Default::default() },
+        ConnectionFilter { external_ids: vec![String::new()], ..Default::default() },
+        ConnectionFilter { platform_types: vec!["x".repeat(1025)], ..Default::default() },
+        ConnectionFilter { statuses: vec![0], ..Default::default() },
+        ConnectionFilter { statuses: vec![99], ..Default::default() },
+        ConnectionFilter { statuses: vec![2; 11], ..Default::default() },
+    ] {
+        let request = ListConnectionsRequest { filter: Some(filter.clone()), ..Default::default() };
+        assert_eq!(refused(api.connections().list_connections(request).await), invalid("INVALID_FILTER"));
+        let request = WatchConnectionsRequest { filter: Some(filter), ..Default::default() };
+        assert_eq!(refused(api.connections().watch_connections(request).await), invalid("INVALID_FILTER"));
+    }
+    for page_size in [-1, 1001] {
+        let request = ListExportsRequest { page_size, ..Default::default() };
+        assert_eq!(refused(api.exports().list_exports(request).await), invalid("INVALID_FIELD"));
+    }
+    let request = GetConnectionRequest { api_mode: 7, ..Default::default() };
+    assert_eq!(refused(api.connections().get_connection(request).await), invalid("INVALID_FIELD"));
+    let answer = api.events().get_event(GetEventRequest::default()).await;
+    assert_eq!(refused(answer), invalid("INVALID_FIELD"));
+    let heartbeat_interval = Some(prost_types::Duration { seconds: 0, nanos: 1 });
+    let request = WatchConnectionsRequest { heartbeat_interval, ..Default::default() };
+    assert_eq!(refused(api.connections().watch_connections(request).await), invalid("INVALID_FIELD"));
+    let request = WatchConnectionsRequest { kinds: vec![0], ..Default::default() };
+    assert_eq!(refused(api.connections().watch_connections(request).await), invalid("INVALID_FIELD"));
+}
+
+#[tokio::test]
+async fn a_page_token_is_of_one_list_only() {
+    let api = TestApi::open().await;
+    for number in 0..3 {
+        api.append(&connected(&format!("e{number}"), &format!("c{number}"), "x", "authorized")).await;
+    }
+    let request = ListConnectionsRequest { page_size: 1, consistency: Some(fully()), ..Default::default() };
+    let page_token = api.connections().list_connections(request).await.unwrap().into_inner().next_page_token;
+    let filter = Some(ConnectionFilter { external_ids: vec!["x".into()], ..Default::default() });
+    for request in [
+        ListConnectionsRequest { page_token: page_token.clone(), filter, ..Default::default() },
+        ListConnectionsRequest { page_token: page_token.clone(), api_mode: 2, ..Default::default() },
+        ListConnectionsRequest { page_token: page_token[1..].to_owned(), ..Default::default() },
+        ListConnectionsRequest { page_token: "?".into(), ..Default::default() },
+    ] {
+        assert_eq!(refused(api.connections().list_connections(request).await), invalid("INVALID_PAGE_TOKEN"));
+    }
+    let request = ListExportsRequest { page_token, ..Default::default() };
+    assert_eq!(refused(api.exports().list_exports(request).await), invalid("INVALID_PAGE_TOKEN"));
+}
+
+#[tokio::test]
+async fn a_read_token_must_be_of_this_history() {
+    let api = TestApi::open().await;
+    let first = api.append(&connected("e1", "c", "x", "authorized")).await;
+    api.append(&connected("e2", "c", "x", "authorized")).await;
+    let get = async |token: String| {
+        let consistency = Some(at_least(token));
+        let request = GetConnectionRequest { org_connection_id: "c".into(), consistency, ..Default::default() };
+        api.connections().get_connection(request).await
+    };
+    get(api.token(&first)).await.unwrap();
+    let changed = (Code::FailedPrecondition, "LOG_EPOCH_CHANGED".to_owned(), false);
+    let restored = Identity { epoch: 9, ..api.reader.identity() };
+    assert_eq!(refused(get(Token::read(restored, 1, &first.chain).encode()).await), changed);
+    assert_eq!(refused(get(Token::read(api.reader.identity(), 1, &[0; 32]).encode()).await), changed);
+    assert_eq!(refused(get("x".into()).await), invalid("INVALID_READ_TOKEN"));
+}
+
+#[tokio::test]
+async fn what_does_not_become_fresh_in_time_is_stale() {
+    let api = TestApi::open().await;
+    let mut consistency = at_least(Token::read(api.reader.identity(), 5, &[0; 32]).encode());
+    consistency.max_wait = Some(prost_types::Duration { seconds: 0, nanos: 1_000_000 });
+    let request = GetConnectionRequest { consistency: Some(consistency.clone()), ..Default::default() };
+    assert_eq!(refused(api.connections().get_connection(request).await), unavailable("STALE_READ"));
+    consistency.max_wait = Some(prost_types::Duration { seconds: 61, nanos: 0 });
+    let request = GetConnectionRequest { consistency: Some(consistency), ..Default::default() };
+    assert_eq!(refused(api.connections().get_connection(request).await), invalid("INVALID_FIELD"));
+}
+
+#[tokio::test]
+async fn a_tenant_is_named_unless_there_is_one_and_only_the_callers_own_will_do() {
+    let principal = Principal::loopback([Arc::from("acme"), Arc::from("other")]);
+    let api = TestApi::with(Setup { principal, ..Setup::default() }).await;
+    let answer = api.connections().list_connections(ListConnectionsRequest::default()).await;
+    assert_eq!(refused(answer), invalid("TENANT_REQUIRED"));
+    for answer in [
+        refused(api.exports().get_export(GetExportRequest { tenant: "third".into(), ..Default::default() }).await),
+        refused(
+            api.events().get_event(GetEventRequest { tenant: "third".into(), event: Some(Asked::Position(1)) }).await,
+        ),
+    ] {
+        assert_eq!(answer, (Code::PermissionDenied, "PERMISSION_DENIED".into(), false));
+    }
+}
+
+#[tokio::test]
+async fn there_are_no_more_watches_than_may_be_and_a_closed_one_makes_room() {
+    let api = TestApi::with(Setup { watches_max: 1, ..Setup::default() }).await;
+    let open = api.connections().watch_connections(start(Start::Live(true))).await.unwrap();
+    let answer = api.connections().watch_connections(start(Start::Live(true))).await;
+    assert_eq!(refused(answer), (Code::ResourceExhausted, "TOO_MANY_WATCHES".into(), true));
+    assert_eq!(api.admin().get_status(GetStatusRequest {}).await.unwrap().into_inner().watches, 1);
+    drop(open);
+    while api.admin().get_status(GetStatusRequest {}).await.unwrap().into_inner().watches > 0 {
+        tokio::task::yield_now().await;
+    }
+    api.connections().watch_connections(start(Start::Live(true))).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_to_come_says_so() {
+    let api = TestApi::open().await;
+    for position in [Start::ResumeToken("t".into()), Start::AfterPosition(1)] {
+        let answer = api.connections().watch_connections(start(position)).await;
+        assert_eq!(refused(answer), (Code::Unimplemented, "NOT_IMPLEMENTED".into(), false));
+    }
+}
+
+#[tokio::test]
+async fn the_serving_state_is_the_reason_that_requests_get() {
+    let api = TestApi::open().await;
+    api.append(&connected("e1", "c", "x", "authorized")).await;
+    let get = async || {
+        let request = GetConnectionRequest { org_connection_id: "c".into(), ..Default::default() };
+        api.connections().get_connection(request).await
+    };
+    let damaged = (Code::DataLoss, "DATA_DAMAGED".to_owned(), false);
+    for (state, expected, told) in [
+        (ServingState::CatchingUp { of: 9 }, unavailable("CATCHING_UP"), "SERVING_STATE_CATCHING_UP"),
+        (ServingState::Damaged { reason: "from 3".into() }, damaged, "SERVING_STATE_DAMAGED"),
+    ] {
+        api.state.send_replace(state);
+        assert_eq!(refused(get().await), expected);
+        assert_eq!(refused(api.exports().list_exports(ListExportsRequest::default()).await), expected);
+        assert_eq!(refused(api.events().get_event(GetEventRequest::default()).await), expected);
+        assert_eq!(refused(api.connections().watch_connections(start(Start::Live(true))).await), expected);
+        let status = api.admin().get_status(GetStatusRequest {}).await.unwrap().into_inner();
+        assert_eq!((status.state().as_str_name(), status.state_reason.is_empty()), (told, false));
+        api.events().get_head(GetHeadRequest {}).await.unwrap();
+    }
+    api.state.send_replace(ServingState::ReadOnly { reason: "the disk is gone".into() });
+    let request = ListConnectionsRequest { consistency: Some(fully()), ..Default::default() };
+    api.connections().list_connections(request).await.unwrap();
+    get().await.unwrap();
+}

@@ -1,0 +1,217 @@
+//! A daemon's inside without its webhook door: log, projection and API on a free port, in a temporary directory.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use bytes::Bytes;
+use cleat::event::{Clock, Delivery, Event, EventKey, ModeVerdict, Provenance, Timestamp};
+use cleat::fold::{self, Views};
+use cleat::log::{Appended, Appender, Log, Reader};
+use cleat::metrics::Metrics;
+use cleat::proto::admin_service_client::AdminServiceClient;
+use cleat::proto::connection_service_client::ConnectionServiceClient;
+use cleat::proto::event_service_client::EventServiceClient;
+use cleat::proto::export_service_client::ExportServiceClient;
+use cleat::proto::{ListConnectionsRequest, ReadConsistency, read_consistency::Requirement};
+use cleat::serve::{Api, Listener, Options, Principal, ServeError, ServingState, Sources};
+use cleat::token::{Identity, Token};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+pub struct TestApi {
+    pub reader: Reader,
+    pub state: watch::Sender<ServingState>,
+    pub address: SocketAddr,
+    pub serving: JoinHandle<Result<(), ServeError>>,
+    pub channel: Channel,
+    appender: Appender,
+    _directory: tempfile::TempDir,
+}
+
+pub struct Setup {
+    pub principal: Principal,
+    pub watches_max: usize,
+    pub ring_len: usize,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { principal: Principal::loopback([Arc::from("acme")]), watches_max: 20, ring_len: 1000 }
+    }
+}
+
+impl TestApi {
+    pub async fn open() -> Self {
+        Self::with(Setup::default()).await
+    }
+
+    pub async fn with(setup: Setup) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let log = open_log(directory.path());
+        let runtime = tokio::runtime::Handle::current();
+        let projection = fold::spawn(log.reader.clone(), setup.ring_len, runtime, |_| {}).unwrap();
+        Self::serve(directory, log, projection.views, setup).await
+    }
+
+    /// Over an empty log, and views that the test publishes.
+    pub async fn over(views: watch::Receiver<Arc<Views>>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let log = open_log(directory.path());
+        Self::serve(directory, log, views, Setup::default()).await
+    }
+
+    async fn serve(directory: tempfile::TempDir, log: Log, views: watch::Receiver<Arc<Views>>, setup: Setup) -> Self {
+        let Log { appender, reader, .. } = log;
+        let (state, states) = watch::channel(ServingState::Serving);
+        let sources = Sources { views, reader: reader.clone(), state: states };
+        let api = Api::new(sources, options(setup.principal, setup.watches_max));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = tokio::spawn(api.serve(Listener::Tcp(listener)));
+        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+        Self { reader, state, address, serving, channel, appender, _directory: directory }
+    }
+
+    pub fn connections(&self) -> ConnectionServiceClient<Channel> {
+        ConnectionServiceClient::new(self.channel.clone())
+    }
+
+    pub fn exports(&self) -> ExportServiceClient<Channel> {
+        ExportServiceClient::new(self.channel.clone())
+    }
+
+    pub fn events(&self) -> EventServiceClient<Channel> {
+        EventServiceClient::new(self.channel.clone())
+    }
+
+    pub fn admin(&self) -> AdminServiceClient<Channel> {
+        AdminServiceClient::new(self.channel.clone())
+    }
+
+    /// Appends to tenant "acme", live.
+    pub async fn append(&self, body: &Value) -> Appended {
+        self.append_as("acme", ModeVerdict::Live, body).await
+    }
+
+    pub async fn append_as(&self, tenant: &str, mode: ModeVerdict, body: &Value) -> Appended {
+        let delivery = delivery(tenant, mode, body);
+        self.appender.append(delivery).await.unwrap()
+    }
+
+    /// Of a client that takes little at a time.
+    pub async fn narrow_channel(&self) -> Channel {
+        let endpoint = Channel::from_shared(format!("http://{}", self.address)).unwrap();
+        let endpoint = endpoint.initial_stream_window_size(65_535).initial_connection_window_size(65_535);
+        endpoint.connect().await.unwrap()
+    }
+
+    /// Until the state tells all that was appended.
+    pub async fn applied(&self) {
+        let request = ListConnectionsRequest {
+            tenant: "acme".into(),
+            page_size: 1,
+            consistency: Some(fully()),
+            ..Default::default()
+        };
+        self.connections().list_connections(request).await.unwrap();
+    }
+
+    /// Everything up to an append, as a webhook's answer gives it.
+    pub fn token(&self, appended: &Appended) -> String {
+        Token::read(self.reader.identity(), appended.position, &appended.chain).encode()
+    }
+}
+
+pub fn options(principal: Principal, watches_max: usize) -> Options {
+    let watches_gauge = Metrics::new().watches.clone();
+    Options { principal, watches_max, watches_gauge, started_at: Timestamp::from_micros(5_000_000) }
+}
+
+fn delivery(tenant: &str, mode: ModeVerdict, body: &Value) -> Delivery {
+    Delivery {
+        tenant: tenant.into(),
+        endpoint: "fasten".into(),
+        provenance: Provenance::Webhook,
+        mode,
+        key: body["id"].as_str().map(|id| EventKey::of(Some(id), "")),
+        webhook_id: "whid".into(),
+        webhook_timestamp: "1790000000".into(),
+        webhook_signature: "v1,sig".into(),
+        secret_label: "main".into(),
+        nonce: [7; 16],
+        body: Bytes::from(serde_json::to_vec(body).unwrap()),
+    }
+}
+
+/// Views after these bodies, of tenant "acme", live.
+pub fn views_of(bodies: impl IntoIterator<Item = Value>, ring_len: usize) -> Arc<Views> {
+    let mut views = Views::new(ring_len);
+    for (position, body) in (1..).zip(bodies) {
+        let recorded_at = Timestamp::from_micros(1_790_000_000_000_000);
+        let delivery = delivery("acme", ModeVerdict::Live, &body);
+        views.advance(&Event { position, recorded_at, delivery, chain: [1; 32] });
+    }
+    Arc::new(views)
+}
+
+/// Its clock goes on by a second with every look.
+pub fn open_log(directory: &std::path::Path) -> Log {
+    let now = AtomicI64::new(1_790_000_000_000_000);
+    let clock: Clock = Arc::new(move || Timestamp::from_micros(now.fetch_add(1_000_000, Ordering::Relaxed)));
+    let options = cleat::log::Options {
+        clock,
+        fresh: Identity { log_id: 7, epoch: 8 },
+        batch_events: 100,
+        on_commit: Box::new(|_| {}),
+    };
+    cleat::log::open(directory, options).unwrap()
+}
+
+pub fn at_least(token: String) -> ReadConsistency {
+    ReadConsistency { requirement: Some(Requirement::AtLeastAsFresh(token)), max_wait: None }
+}
+
+pub fn fully() -> ReadConsistency {
+    ReadConsistency { requirement: Some(Requirement::FullyConsistent(true)), max_wait: None }
+}
+
+/// The status's code, its reason, and whether it says when to come back.
+#[track_caller]
+pub fn refused<T>(answer: Result<T, Status>) -> (Code, String, bool) {
+    let Err(status) = answer else { panic!("it was answered") };
+    let details = status.get_error_details();
+    let info = details.error_info().expect("every error carries ErrorInfo");
+    assert_eq!(info.domain, "cleat");
+    (status.code(), info.reason.clone(), details.retry_info().is_some())
+}
+
+fn body(kind: &str, id: &str, data: &Value) -> Value {
+    json!({"api_mode": "live", "date": "2026-05-04T14:03:11Z", "id": id, "type": kind, "data": data})
+}
+
+pub fn connected(id: &str, connection: &str, external_id: &str, status: &str) -> Value {
+    let data = json!({
+        "org_connection_id": connection, "external_id": external_id, "connection_status": status,
+        "platform_type": "epic", "scope": "patient/*.read", "consent_expires_at": "2026-08-04T00:00:00Z",
+    });
+    body("patient.connection_success", id, &data)
+}
+
+pub fn revoked(id: &str, connection: &str) -> Value {
+    let data = json!({"org_connection_id": connection, "connection_status": "revoked", "platform_type": "epic"});
+    body("patient.authorization_revoked", id, &data)
+}
+
+pub fn exported(id: &str, task: &str, connection: &str) -> Value {
+    let data = json!({
+        "org_connection_id": connection, "task_id": task, "org_id": "o", "stats": {"total_resources": 12},
+        "download_links": [{"url": "https://x.test/1", "export_type": "jsonl"}],
+    });
+    body("patient.ehi_export_success", id, &data)
+}

@@ -1,0 +1,214 @@
+//! Watches: no gap, no repeat, no reordering, whenever they start; and how they see filters.
+
+use cleat::proto::change::{Effect, Entity, Previous};
+use cleat::proto::watch_connections_response::Message;
+use cleat::proto::{
+    Connection, ConnectionFilter, ConnectionStatus, Export, ListConnectionsRequest, ListExportsRequest,
+    WatchConnectionsRequest, WatchKind,
+};
+use tokio::sync::watch;
+use tonic::Code;
+
+use crate::follower::{Follower, snapshot};
+use crate::support::*;
+
+fn patients(ids: &[&str]) -> ConnectionFilter {
+    let external_ids = ids.iter().map(|id| (*id).to_owned()).collect();
+    ConnectionFilter { external_ids, statuses: vec![ConnectionStatus::Authorized.into()], ..Default::default() }
+}
+
+const STEPS: usize = 1000;
+
+/// One step of a little life of 251 connections: exports before connections, revocations, reconnects.
+async fn step(api: &TestApi, number: usize) {
+    // A prime, so that each connection meets every kind of event.
+    let connection = format!("c{:03}", number * 7 % 251);
+    let patient = format!("x{}", number * 7 % 251 % 4);
+    let id = format!("e{number}");
+    match number % 5 {
+        0 | 3 => api.append(&exported(&id, &format!("t{:03}", number % 300), &connection)).await,
+        1 | 4 => api.append(&connected(&id, &connection, &patient, "authorized")).await,
+        _ => api.append(&revoked(&id, &connection)).await,
+    };
+}
+
+/// Watches with several filters, opened while the log grows.
+async fn open_followers(api: &TestApi, head: u64) -> Vec<(ConnectionFilter, Follower)> {
+    while api.reader.head().position < head {
+        tokio::task::yield_now().await;
+    }
+    let mut followers = Vec::new();
+    for filter in [ConnectionFilter::default(), patients(&["x1", "x2"]), patients(&[])] {
+        let request = WatchConnectionsRequest { filter: Some(filter.clone()), ..snapshot() };
+        followers.push((filter, Follower::start(api, request).await));
+    }
+    followers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watches_started_before_during_and_after_the_changes_agree_with_the_lists() {
+    let api = TestApi::with(Setup { watches_max: 40, ring_len: 2000, ..Setup::default() }).await;
+    let mut followers = open_followers(&api, 0).await;
+    let growing = async {
+        for number in 0..STEPS {
+            step(&api, number).await;
+        }
+    };
+    let opening = async {
+        for head in (50..STEPS as u64).step_by(100) {
+            followers.extend(open_followers(&api, head).await);
+        }
+    };
+    tokio::join!(growing, opening);
+    followers.extend(open_followers(&api, 0).await);
+    // Something that every filter sees, so that every watch gets as far as this.
+    let last = api.append(&connected("last", "c999", "x1", "authorized")).await;
+
+    for (filter, mut follower) in followers {
+        follower.until(last.position).await;
+        assert_agrees(&api, &filter, &follower).await;
+    }
+}
+
+/// The watch knows what the lists tell; an export is shown when its connection is.
+async fn assert_agrees(api: &TestApi, filter: &ConnectionFilter, follower: &Follower) {
+    let consistency = Some(fully());
+    let filtered = Some(filter.clone());
+    let request = ListConnectionsRequest { filter: filtered, page_size: 1000, consistency, ..Default::default() };
+    let listed = api.connections().list_connections(request).await.unwrap().into_inner();
+    assert_eq!(listed.position, follower.position);
+    assert!(follower.connections.values().eq(&listed.connections));
+
+    let request = ListExportsRequest { page_size: 1000, ..Default::default() };
+    let exports = api.exports().list_exports(request).await.unwrap().into_inner().exports;
+    let all = *filter == ConnectionFilter::default();
+    let shown = exports.iter().filter(|it| all || follower.connections.contains_key(&it.org_connection_id));
+    let state = |it: &Export| (it.task_id.clone(), it.version, it.deadline);
+    assert!(follower.exports.values().map(state).eq(shown.map(state)));
+}
+
+#[tokio::test]
+async fn a_snapshot_larger_than_a_batch_comes_in_several() {
+    let api = TestApi::open().await;
+    for number in 0..450 {
+        api.append(&connected(&format!("e{number}"), &format!("c{number}"), "x", "authorized")).await;
+    }
+    api.applied().await;
+    let mut follower =
+        Follower::start(&api, WatchConnectionsRequest { kinds: vec![WatchKind::Connection.into()], ..snapshot() })
+            .await;
+    let mut sizes = Vec::new();
+    while let Message::SnapshotBatch(batch) = follower.next().await {
+        sizes.push(batch.connections.len());
+    }
+    assert_eq!(sizes, [200, 200, 50]);
+}
+
+#[tokio::test]
+async fn a_change_shows_how_it_looks_through_the_filter_and_what_was_before() {
+    let api = TestApi::open().await;
+    let request =
+        WatchConnectionsRequest { filter: Some(patients(&["x"])), include_previous: true, ..Default::default() };
+    let mut follower = Follower::start(&api, request).await;
+    assert!(matches!(follower.next().await, Message::CaughtUp(_)));
+    api.append(&exported("e1", "t", "c")).await;
+    api.append(&connected("e2", "c", "x", "authorized")).await;
+    api.append(&connected("e3", "c", "x", "authorized")).await;
+    api.append(&revoked("e4", "c")).await;
+    api.append(&revoked("e5", "c")).await;
+    api.append(&connected("e6", "c", "x", "authorized")).await;
+
+    let mut seen = Vec::new();
+    while seen.len() < 4 {
+        let Message::ChangeBatch(batch) = follower.next().await else { panic!("nothing but changes") };
+        let told = |change: &cleat::proto::Change| {
+            let before = match &change.previous {
+                Some(Previous::PreviousConnection(before)) => Some(before.version),
+                Some(Previous::PreviousExport(_)) | None => None,
+            };
+            (matches!(change.entity, Some(Entity::Export(_))), change.effect(), before)
+        };
+        seen.push((follower.position, batch.changes.iter().map(told).collect::<Vec<_>>()));
+    }
+    let expected = [
+        (2, vec![(false, Effect::Entered, Some(1)), (true, Effect::Entered, None)]),
+        (3, vec![(false, Effect::Updated, Some(2))]),
+        (4, vec![(false, Effect::Left, Some(3)), (true, Effect::Left, None)]),
+        (6, vec![(false, Effect::Entered, Some(5)), (true, Effect::Entered, None)]),
+    ];
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn a_watch_of_one_kind_sees_no_other() {
+    let api = TestApi::open().await;
+    let kinds = |kind: WatchKind| WatchConnectionsRequest { kinds: vec![kind.into()], ..snapshot() };
+    let mut live = Follower::start(&api, kinds(WatchKind::Export)).await;
+    api.append(&connected("e1", "c", "x", "authorized")).await;
+    api.append(&exported("e2", "t", "c")).await;
+    live.until(2).await;
+    assert_eq!((live.connections.len(), live.exports.len()), (0, 1));
+    let mut later = Follower::start(&api, kinds(WatchKind::Connection)).await;
+    later.until(2).await;
+    assert_eq!((later.connections.len(), later.exports.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_heartbeat_means_that_all_before_it_was_sent_even_if_nothing_matched() {
+    let api = TestApi::open().await;
+    let heartbeat_interval = Some(prost_types::Duration { seconds: 1, nanos: 0 });
+    let request = WatchConnectionsRequest { filter: Some(patients(&["x"])), heartbeat_interval, ..Default::default() };
+    let mut follower = Follower::start(&api, request).await;
+    let last = api.append(&connected("e1", "c", "other", "authorized")).await;
+    while follower.position < last.position {
+        assert!(matches!(follower.next().await, Message::CaughtUp(_) | Message::Heartbeat(_)));
+    }
+    assert!(follower.connections.is_empty());
+}
+
+#[tokio::test]
+async fn a_watch_that_misses_changes_is_told_and_ends() {
+    let bodies = (0..3).map(|number| connected(&format!("e{number}"), "c", "x", "authorized"));
+    let (publish, views) = watch::channel(views_of([], 1));
+    let api = TestApi::over(views).await;
+    let mut stream =
+        api.connections().watch_connections(WatchConnectionsRequest::default()).await.unwrap().into_inner();
+    while !matches!(stream.message().await.unwrap().unwrap().message, Some(Message::CaughtUp(_))) {}
+    publish.send_replace(views_of(bodies, 1));
+    assert_eq!(refused(stream.message().await), (Code::Aborted, "WATCH_FELL_BEHIND".into(), false));
+}
+
+#[tokio::test]
+async fn changes_that_are_published_together_are_all_sent_one_position_after_the_other() {
+    let (publish, views) = watch::channel(views_of([], 1000));
+    let api = TestApi::over(views).await;
+    let mut follower = Follower::start(&api, WatchConnectionsRequest::default()).await;
+    follower.until(0).await;
+    let bodies = (0..1000).map(|number| connected("", &format!("c{}", number % 10), "x", "authorized"));
+    publish.send_replace(views_of(bodies, 1000));
+    for position in 1..=1000 {
+        let Message::ChangeBatch(batch) = follower.next().await else { panic!("nothing but changes") };
+        let [change] = &batch.changes[..] else { panic!("one change a position") };
+        let Some(Entity::Connection(connection)) = &change.entity else { panic!("of a connection") };
+        assert_eq!((follower.position, connection.last_position), (position, position));
+    }
+}
+
+/// The client takes so little that the server is still inside the snapshot when the state changes.
+#[tokio::test]
+async fn a_change_during_a_snapshot_comes_after_it() {
+    let bodies = || (0..10_000).map(|number| connected("", &format!("c{number:05}"), "x", "authorized"));
+    let (publish, views) = watch::channel(views_of(bodies(), 10));
+    let api = TestApi::over(views).await;
+    let mut follower = Follower::over(api.narrow_channel().await, snapshot()).await;
+    let later = [revoked("", "c00000"), revoked("", "c09999")];
+    publish.send_replace(views_of(bodies().chain(later), 10));
+    while follower.in_snapshot {
+        follower.next().await;
+        let is_revoked = |it: &Connection| it.status() == ConnectionStatus::Revoked;
+        assert!(follower.position == 10_000 && !follower.connections.values().any(is_revoked));
+    }
+    follower.until(10_002).await;
+    assert_eq!(follower.connections["c00000"].status(), ConnectionStatus::Revoked);
+    assert_eq!(follower.connections["c09999"].status(), ConnectionStatus::Revoked);
+}

@@ -1,0 +1,184 @@
+//! The accept loop alone: its bounds, and its end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use cleat::http::{self, Limits, problem};
+use cleat::metrics::Gauge;
+use hyper::StatusCode;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+/// Answers 404, once it may.
+struct Listener {
+    address: std::net::SocketAddr,
+    open: Gauge,
+    /// Requests that have reached the handler.
+    begun: Arc<AtomicUsize>,
+    /// A request takes one of these to be answered.
+    answers: Arc<Semaphore>,
+    drain: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+}
+
+impl Listener {
+    async fn open(connections: u32, header_timeout: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (open, begun, answers) = (Gauge::default(), Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+        let (drain, draining) = watch::channel(false);
+        let handler = {
+            let (begun, answers) = (begun.clone(), answers.clone());
+            move |request: hyper::Request<_>| {
+                let (begun, answers) = (begun.clone(), answers.clone());
+                async move {
+                    assert_ne!(request.uri().path(), "/panic");
+                    begun.fetch_add(1, Ordering::SeqCst);
+                    answers.acquire().await.unwrap().forget();
+                    problem(StatusCode::NOT_FOUND, "NOTHING", "nothing")
+                }
+            }
+        };
+        let limits = Limits { connections, header_timeout };
+        let serving = tokio::spawn(http::serve(listener, limits, open.clone(), draining, handler));
+        Self { address, open, begun, answers, drain, serving }
+    }
+
+    async fn connect(&self, write: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(write).await.unwrap();
+        stream
+    }
+}
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), future).await.expect("it ends")
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    within(async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+/// One answer of a connection that stays open.
+async fn answer(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    let mut buffer = [0; 1024];
+    while !text.ends_with('}') {
+        let read = within(stream.read(&mut buffer)).await.unwrap();
+        assert_ne!(read, 0, "closed after {text:?}");
+        text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+    }
+    text
+}
+
+async fn closed(stream: &mut TcpStream) -> bool {
+    within(stream.read(&mut [0; 1024])).await.map_or(true, |read| read == 0)
+}
+
+#[tokio::test]
+async fn one_connection_carries_several_requests() {
+    let listener = Listener::open(8, Duration::from_secs(20)).await;
+    listener.answers.add_permits(2);
+    let mut stream = listener.connect(REQUEST).await;
+    assert!(answer(&mut stream).await.starts_with("HTTP/1.1 404 Not Found\r\n"));
+    stream.write_all(REQUEST).await.unwrap();
+    assert!(answer(&mut stream).await.starts_with("HTTP/1.1 404 Not Found\r\n"));
+}
+
+#[tokio::test]
+async fn silent_slow_and_idle_connections_are_closed() {
+    let listener = Listener::open(8, Duration::from_millis(100)).await;
+    listener.answers.add_permits(1);
+    let mut silent = listener.connect(b"").await;
+    let mut slow = listener.connect(b"GET / HTTP/1.1\r\nhos").await;
+    let mut idle = listener.connect(REQUEST).await;
+    answer(&mut idle).await;
+    assert!(closed(&mut silent).await && closed(&mut slow).await && closed(&mut idle).await);
+    until(|| listener.open.get() == 0).await;
+}
+
+#[tokio::test]
+async fn when_all_seats_are_taken_the_next_connection_waits_for_one() {
+    let listener = Listener::open(1, Duration::from_secs(20)).await;
+    let mut first = listener.connect(REQUEST).await;
+    until(|| listener.begun.load(Ordering::SeqCst) == 1).await;
+    let mut second = listener.connect(REQUEST).await;
+    assert_eq!((listener.open.get(), listener.begun.load(Ordering::SeqCst)), (1, 1));
+    listener.answers.add_permits(1);
+    answer(&mut first).await;
+    assert_eq!((listener.open.get(), listener.begun.load(Ordering::SeqCst)), (1, 1));
+    drop(first);
+    listener.answers.add_permits(1);
+    answer(&mut second).await;
+}
+
+#[tokio::test]
+async fn draining_closes_idle_and_silent_connections_and_waits_for_requests() {
+    let listener = Listener::open(8, Duration::from_secs(20)).await;
+    listener.answers.add_permits(1);
+    let mut idle = listener.connect(REQUEST).await;
+    answer(&mut idle).await;
+    let mut silent = listener.connect(b"").await;
+    let mut busy = listener.connect(REQUEST).await;
+    until(|| listener.begun.load(Ordering::SeqCst) == 2 && listener.open.get() == 3).await;
+
+    listener.drain.send(true).unwrap();
+    assert!(closed(&mut idle).await && closed(&mut silent).await);
+    until(|| listener.open.get() == 1).await;
+    assert!(TcpStream::connect(listener.address).await.is_err(), "the port is closed");
+    listener.answers.add_permits(1);
+    let last = answer(&mut busy).await;
+    assert!(last.contains("connection: close\r\n"), "{last}");
+    assert!(closed(&mut busy).await);
+    within(listener.serving).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dropped_drain_means_the_same() {
+    let listener = Listener::open(8, Duration::from_secs(20)).await;
+    let mut silent = listener.connect(b"").await;
+    drop(listener.drain);
+    assert!(closed(&mut silent).await);
+    within(listener.serving).await.unwrap();
+}
+
+#[tokio::test]
+async fn dropping_the_server_cuts_what_is_left() {
+    let listener = Listener::open(8, Duration::from_secs(20)).await;
+    let mut busy = listener.connect(REQUEST).await;
+    until(|| listener.begun.load(Ordering::SeqCst) == 1).await;
+    listener.serving.abort();
+    assert!(closed(&mut busy).await);
+    until(|| listener.open.get() == 0).await;
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_costs_its_own_connection_only() {
+    let listener = Listener::open(1, Duration::from_secs(20)).await;
+    let mut broken = listener.connect(b"GET /panic HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(closed(&mut broken).await);
+    listener.answers.add_permits(1);
+    assert!(answer(&mut listener.connect(REQUEST).await).await.contains("404"));
+}
+
+#[tokio::test]
+async fn malformed_requests_are_refused_by_the_engine() {
+    let listener = Listener::open(8, Duration::from_secs(20)).await;
+    for request in ["nonsense\r\n\r\n", "POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n"] {
+        let mut stream = listener.connect(request.as_bytes()).await;
+        let mut text = String::new();
+        within(stream.read_to_string(&mut text)).await.unwrap();
+        assert!(text.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{text}");
+    }
+    assert_eq!(listener.begun.load(Ordering::SeqCst), 0);
+}

@@ -1,0 +1,81 @@
+//! The projection over a real log: it catches up with what it finds, follows what comes, and ends with the log.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cleat::event::{Delivery, ModeVerdict, Provenance, Timestamp};
+use cleat::fold::{self, Views};
+use cleat::log::{Log, Options, Reader};
+use cleat::token::Identity;
+use tokio::runtime::Handle;
+
+fn open(directory: &Path) -> Log {
+    let options = Options {
+        clock: Arc::new(|| Timestamp::from_micros(1_790_000_000_000_000)),
+        fresh: Identity { log_id: 7, epoch: 8 },
+        batch_events: 16,
+        on_commit: Box::new(|_| {}),
+    };
+    cleat::log::open(directory, options).unwrap()
+}
+
+async fn append(log: &Log, number: usize) {
+    let status = ["authorized", "revoked", "rejected"][number % 3];
+    let body = format!(
+        r#"{{"type":"patient.connection_success","data":{{"org_connection_id":"c{}","connection_status":"{status}"}}}}"#,
+        number % 50
+    );
+    let delivery = Delivery {
+        tenant: "acme".into(),
+        endpoint: "fasten".into(),
+        provenance: Provenance::Webhook,
+        mode: ModeVerdict::Live,
+        key: None,
+        webhook_id: String::new(),
+        webhook_timestamp: String::new(),
+        webhook_signature: String::new(),
+        secret_label: String::new(),
+        nonce: [0; 16],
+        body: Bytes::from(body),
+    };
+    log.appender.append(delivery).await.unwrap();
+}
+
+fn folded(reader: &Reader, ring_len: usize) -> Views {
+    let mut views = Views::new(ring_len);
+    while let Some(event) = reader.get(views.position() + 1).unwrap() {
+        views.advance(&event);
+    }
+    views
+}
+
+#[tokio::test]
+async fn the_state_is_the_fold_of_the_log_live_and_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path());
+    for number in 0..300 {
+        append(&log, number).await;
+    }
+    let Log { appender, committer, reader, .. } = log;
+    drop((appender, reader));
+    committer.join().unwrap();
+
+    let log = open(directory.path());
+    let projection = fold::spawn(log.reader.clone(), 64, Handle::current(), |_| {}).unwrap();
+    let mut views = projection.views;
+    views.wait_for(|views| views.position() == 300).await.unwrap();
+    for number in 300..400 {
+        append(&log, number).await;
+    }
+    let live = views.wait_for(|views| views.position() == 400).await.unwrap().clone();
+    assert!(*live == folded(&log.reader, 64));
+    assert_eq!((live.connection_count(), live.chain()), (50, log.reader.head().chain));
+
+    let Log { appender, reader, .. } = log;
+    drop(appender);
+    let ended = tokio::task::spawn_blocking(move || projection.thread.join().unwrap()).await.unwrap();
+    ended.unwrap();
+    assert!(views.has_changed().is_err(), "nothing more will come");
+    assert!(**views.borrow() == folded(&reader, 64), "and what is known stays");
+}

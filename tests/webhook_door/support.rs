@@ -1,0 +1,241 @@
+//! A door on a free port over a log in a temporary directory, and a sender that writes requests byte by byte.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use cleat::config::{Config, DEVELOPMENT_SECRET};
+use cleat::event::{Clock, Timestamp};
+use cleat::ingest::{Door, StaleSignal};
+use cleat::log::{Log, Options, Reader};
+use cleat::metrics::Metrics;
+use cleat::token::Identity;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+pub const NOW: i64 = 1_790_000_000;
+pub const OLD: &str = "whsec_b2xkLW9sZC1vbGQtb2xkLW9sZC1vbGQtb2xkLW9sZC0=";
+pub const NEW: &str = "whsec_bmV3LW5ldy1uZXctbmV3LW5ldy1uZXctbmV3LW5ldy0=";
+pub const WRONG: &str = "whsec_d3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3I=";
+
+/// Three endpoints: `fasten` (either mode, old and new secret), `live` (live only), `dev` (the development secret).
+fn config(webhooks: &str) -> Config {
+    let text = format!(
+        "[webhooks]\n{webhooks}\n\
+         [[webhooks.endpoints]]\nname = \"fasten\"\nsecrets = [{{ label = \"old\", secret = \"{OLD}\" }}, \"{NEW}\"]\n\
+         [[webhooks.endpoints]]\nname = \"live\"\ntenant = \"other\"\napi_mode = \"live\"\nsecrets = [\"{OLD}\"]\n\
+         [[webhooks.endpoints]]\nname = \"dev\"\nsecrets = [\"{DEVELOPMENT_SECRET}\", \"{OLD}\"]\n"
+    );
+    Config::parse("test", &text, &|_| None).unwrap()
+}
+
+pub struct TestDoor {
+    pub reader: Reader,
+    pub metrics: Metrics,
+    pub stale: StaleSignal,
+    /// While it is set, no commit begins.
+    pub disk_stalls: Arc<AtomicBool>,
+    address: std::net::SocketAddr,
+    drain: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+    _directory: tempfile::TempDir,
+}
+
+impl TestDoor {
+    pub async fn open() -> Self {
+        Self::with("").await
+    }
+
+    /// With further keys of `[webhooks]`.
+    pub async fn with(webhooks: &str) -> Self {
+        crate::private::logged();
+        let directory = tempfile::tempdir().unwrap();
+        let disk_stalls = Arc::new(AtomicBool::new(false));
+        let Log { appender, reader, .. } = open_log(directory.path(), disk_stalls.clone());
+        let metrics = Metrics::new();
+        let clock: Clock = Arc::new(|| Timestamp::from_micros(NOW * 1_000_000));
+        let door = Door::new(&config(webhooks).webhooks, appender, clock, Arc::new(|| [7; 16]), metrics.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (drain, draining) = watch::channel(false);
+        let stale = door.stale_signal();
+        let serving = tokio::spawn(door.serve(listener, draining));
+        Self { reader, metrics, stale, disk_stalls, address, drain, serving, _directory: directory }
+    }
+
+    pub async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    pub async fn send(&self, request: &Request) -> Answer {
+        let mut stream = self.connect().await;
+        // A door that refuses early may close before it has read everything.
+        stream.write_all(&request.bytes()).await.ok();
+        Answer::read(stream).await
+    }
+
+    pub fn head(&self) -> u64 {
+        self.reader.head().position
+    }
+
+    pub fn count(&self, endpoint: &str, outcome: &'static str) -> u64 {
+        self.metrics.webhooks(endpoint, outcome).get()
+    }
+
+    pub fn inflight_bytes(&self) -> u64 {
+        self.metrics.webhook_inflight_bytes.get()
+    }
+
+    /// The refusal is answered and counted as it should be, and leaves neither event nor charge.
+    pub async fn refuses(&self, request: &Request, status: u16, reason: &str, outcome: &'static str) -> Answer {
+        let head = self.head();
+        let endpoint = if outcome == "unknown_endpoint" { "" } else { request.endpoint() };
+        let counted = self.count(endpoint, outcome);
+        let answer = self.send(request).await;
+        assert_eq!((answer.status, answer.reason().as_str()), (status, reason), "{}", answer.text);
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        until(|| self.count(endpoint, outcome) == counted + 1).await;
+        assert_eq!((self.head(), self.inflight_bytes()), (head, 0));
+        answer
+    }
+
+    pub async fn close(self) {
+        self.drain.send(true).unwrap();
+        within(self.serving).await.unwrap();
+    }
+}
+
+/// Its writer asks for the time at every commit: there it can be held up.
+fn open_log(directory: &std::path::Path, disk_stalls: Arc<AtomicBool>) -> Log {
+    let clock: Clock = Arc::new(move || {
+        while disk_stalls.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Timestamp::from_micros(NOW * 1_000_000)
+    });
+    let fresh = Identity { log_id: 1, epoch: 2 };
+    cleat::log::open(directory, Options { clock, fresh, batch_events: 16, on_commit: Box::new(|_| {}) }).unwrap()
+}
+
+/// Fails a test that would hang.
+pub async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), future).await.expect("it ends")
+}
+
+/// Waits for what must come.
+pub async fn until(condition: impl Fn() -> bool) {
+    within(async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+/// The signature header's value, by the reference implementation.
+pub fn sign(secret: &str, id: &str, timestamp: i64, body: &[u8]) -> String {
+    standardwebhooks::Webhook::new(secret).unwrap().sign(id, timestamp, body).unwrap()
+}
+
+#[derive(Clone)]
+pub struct Request {
+    pub method: &'static str,
+    pub path: String,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// Rightly signed with `secret`, now.
+    pub fn signed(endpoint: &str, secret: &str, id: &str, body: impl Into<Vec<u8>>) -> Self {
+        Self::signed_at(endpoint, secret, id, NOW, body)
+    }
+
+    pub fn signed_at(endpoint: &str, secret: &str, id: &str, timestamp: i64, body: impl Into<Vec<u8>>) -> Self {
+        let body = body.into();
+        let headers = vec![
+            ("webhook-id", id.to_owned()),
+            ("webhook-timestamp", timestamp.to_string()),
+            ("webhook-signature", sign(secret, id, timestamp, &body)),
+            ("content-length", body.len().to_string()),
+        ];
+        Self { method: "POST", path: format!("/webhooks/{endpoint}"), headers, body }
+    }
+
+    pub fn set(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.retain(|(set, _)| *set != name);
+        self.and(name, value)
+    }
+
+    pub fn and(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    pub fn without(mut self, name: &str) -> Self {
+        self.headers.retain(|(set, _)| *set != name);
+        self
+    }
+
+    /// The body in chunks of this many bytes.
+    pub fn chunked(self, size: usize) -> Self {
+        let mut body = Vec::new();
+        for chunk in self.body.chunks(size) {
+            body.extend(format!("{:x}\r\n", chunk.len()).bytes());
+            body.extend(chunk);
+            body.extend(b"\r\n");
+        }
+        body.extend(b"0\r\n\r\n");
+        Self { body, ..self }.without("content-length").and("transfer-encoding", "chunked")
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        let lines = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+        let head = format!("{} {} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n", self.method, self.path);
+        [head.as_bytes(), lines.collect::<Vec<_>>().concat().as_bytes(), b"\r\n", &self.body].concat()
+    }
+
+    fn endpoint(&self) -> &str {
+        self.path.trim_start_matches("/webhooks/")
+    }
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub text: String,
+}
+
+impl Answer {
+    /// All until the door closes.
+    pub async fn read(mut stream: TcpStream) -> Self {
+        let mut text = String::new();
+        within(stream.read_to_string(&mut text)).await.unwrap();
+        let status = text.split(' ').nth(1).and_then(|status| status.parse().ok());
+        Self { status: status.unwrap_or_else(|| panic!("no status: {text:?}")), text }
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let head = self.text.split("\r\n\r\n").next()?;
+        head.lines()
+            .filter_map(|line| line.split_once(": "))
+            .find(|(set, _)| set.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v)
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(self.text.split_once("\r\n\r\n").unwrap().1).unwrap()
+    }
+
+    pub fn reason(&self) -> String {
+        self.json()["reason"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Position and whether it was a duplicate, of an answer 200.
+    pub fn taken(&self) -> (u64, bool) {
+        assert_eq!(self.status, 200, "{}", self.text);
+        let json = self.json();
+        (json["position"].as_u64().unwrap(), json["duplicate"].as_bool().unwrap())
+    }
+}

@@ -1,0 +1,159 @@
+//! What the door takes, and what it then has in the log.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use cleat::config::DEVELOPMENT_SECRET;
+use cleat::event::{EventKey, ModeVerdict, Provenance};
+use cleat::token::Token;
+use hmac::digest::KeyInit as _;
+use hmac::{Hmac, Mac as _};
+
+use crate::support::{NEW, NOW, OLD, Request, TestDoor, WRONG, sign};
+
+#[tokio::test]
+async fn every_payload_known_of_fasten_is_taken_and_kept_byte_for_byte() {
+    let door = TestDoor::open().await;
+    let fixtures = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures")).unwrap();
+    let mut taken = 0;
+    for fixture in fixtures.map(|entry| entry.unwrap().path()) {
+        let body = std::fs::read(&fixture).unwrap();
+        let answer = door.send(&Request::signed("fasten", OLD, &format!("msg_{taken}"), body.clone())).await;
+        taken += 1;
+        assert_eq!(answer.taken(), (taken, false), "{}", fixture.display());
+        assert_eq!(door.reader.get(taken).unwrap().unwrap().delivery.body, body);
+    }
+    assert_eq!((taken, door.head(), door.count("fasten", "accepted")), (14, 14, 14));
+}
+
+#[tokio::test]
+async fn an_event_keeps_all_that_was_signed_and_the_answer_tells_where_it_is() {
+    let door = TestDoor::open().await;
+    let body = r#"{"api_mode":"test","id":"e-1","type":"webhook.test"}"#;
+    let request = Request::signed("fasten", NEW, "msg_1", body);
+    let answer = door.send(&request).await;
+    assert_eq!((answer.taken(), answer.header("content-type")), ((1, false), Some("application/json")));
+
+    let event = door.reader.get(1).unwrap().unwrap();
+    let token = Token::decode(answer.json()["token"].as_str().unwrap()).unwrap();
+    assert_eq!(token, Token::read(door.reader.identity(), 1, &event.chain));
+
+    let delivery = event.delivery;
+    assert_eq!((delivery.tenant.as_str(), delivery.endpoint.as_str()), ("default", "fasten"));
+    assert_eq!((delivery.provenance, delivery.mode), (Provenance::Webhook, ModeVerdict::Test));
+    assert!(delivery.key == Some(EventKey::from_text("id:e-1")));
+    assert_eq!((delivery.webhook_id.as_str(), delivery.webhook_timestamp), ("msg_1", NOW.to_string()));
+    assert_eq!(delivery.webhook_signature, request.headers[2].1);
+    assert_eq!((delivery.secret_label.as_str(), delivery.nonce), ("2", [7; 16]));
+    assert_eq!(delivery.body, body.as_bytes());
+}
+
+#[tokio::test]
+async fn a_duplicate_is_answered_with_the_first_position() {
+    let door = TestDoor::open().await;
+    let deliver = |id: &'static str, date: &str| {
+        Request::signed("fasten", OLD, id, format!(r#"{{"id":"e-1","date":"{date}","api_mode":"live"}}"#))
+    };
+    let first = door.send(&deliver("msg_1", "2026-05-04T00:00:00Z")).await;
+    let again = door.send(&deliver("msg_2", "2026-05-05T00:00:00Z")).await;
+    assert_eq!((first.taken(), again.taken()), ((1, false), (1, true)));
+    assert_eq!(first.json()["token"], again.json()["token"]);
+    assert_eq!((door.count("fasten", "accepted"), door.count("fasten", "duplicate")), (1, 1));
+    // Another tenant's event of the same id is another event.
+    let other = Request::signed("live", OLD, "msg_1", r#"{"id":"e-1","api_mode":"live"}"#);
+    assert_eq!(door.send(&other).await.taken(), (2, false));
+}
+
+#[tokio::test]
+async fn without_an_id_in_the_body_the_webhook_id_tells_duplicates() {
+    let door = TestDoor::open().await;
+    assert_eq!(door.send(&Request::signed("fasten", OLD, "msg_1", "{}")).await.taken(), (1, false));
+    assert_eq!(door.send(&Request::signed("fasten", OLD, "msg_1", r#"{"id":""}"#)).await.taken(), (1, true));
+    assert_eq!(door.send(&Request::signed("fasten", OLD, "msg_2", "{}")).await.taken(), (2, false));
+}
+
+#[tokio::test]
+async fn a_rightly_signed_body_that_cannot_be_read_is_kept() {
+    let door = TestDoor::open().await;
+    for (body, position) in [("", 1), ("not json", 2), ("[1,2]", 3)] {
+        let request = Request::signed("fasten", OLD, &format!("msg_{position}"), body);
+        assert_eq!(door.send(&request).await.taken(), (position, false));
+        let delivery = door.reader.get(position).unwrap().unwrap().delivery;
+        assert_eq!((delivery.body.as_ref(), delivery.mode), (body.as_bytes(), ModeVerdict::Untold));
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_text_is_verified_over_its_bytes() {
+    let door = TestDoor::open().await;
+    let body = [0xff, 0x00, 0xfe];
+    let key = STANDARD.decode(OLD.trim_start_matches("whsec_")).unwrap();
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&key).unwrap();
+    mac.update(format!("msg_1.{NOW}.").as_bytes());
+    mac.update(&body);
+    let signature = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
+    let mut request = Request::signed("fasten", OLD, "msg_1", "abc").set("webhook-signature", signature);
+    request.body = body.to_vec();
+    assert_eq!(door.send(&request).await.taken(), (1, false));
+    assert_eq!(door.reader.get(1).unwrap().unwrap().delivery.body.as_ref(), body);
+}
+
+#[tokio::test]
+async fn old_and_new_secret_overlap_and_one_right_signature_of_several_is_enough() {
+    let door = TestDoor::open().await;
+    for (position, secret, label) in [(1, OLD, "old"), (2, NEW, "2")] {
+        let id = format!("msg_{position}");
+        let request = Request::signed("fasten", secret, &id, "{}");
+        let right = &request.headers[2].1;
+        let several = format!("v1a,AAAA v1,@ {} v2,x {right}", sign(WRONG, &id, NOW, b"{}"));
+        assert_eq!(door.send(&request.clone().set("webhook-signature", several)).await.taken(), (position, false));
+        assert_eq!(door.reader.get(position).unwrap().unwrap().delivery.secret_label, label);
+    }
+}
+
+#[tokio::test]
+async fn the_vector_that_other_libraries_agree_on_is_taken() {
+    let signature = sign("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_1", 1_700_000_000, b"{}");
+    assert_eq!(signature, "v1,x5lVgj0b/JJJaUYaa1+6I5J/EECcryrPlFN4VrkmI94=");
+}
+
+#[tokio::test]
+async fn a_timestamp_at_either_end_of_the_tolerance_is_taken() {
+    let door = TestDoor::open().await;
+    for (position, seconds) in [(1, -300), (2, 300)] {
+        let request = Request::signed_at("fasten", OLD, &format!("msg_{position}"), NOW + seconds, "{}");
+        assert_eq!(door.send(&request).await.taken(), (position, false));
+    }
+}
+
+#[tokio::test]
+async fn an_event_of_the_other_mode_is_kept_and_claims_no_key() {
+    let door = TestDoor::open().await;
+    let body = r#"{"id":"e-1","api_mode":"test"}"#;
+    for position in [1, 2] {
+        assert_eq!(door.send(&Request::signed("live", OLD, "msg_1", body)).await.taken(), (position, false));
+        let delivery = door.reader.get(position).unwrap().unwrap().delivery;
+        assert!(delivery.mode == ModeVerdict::Mismatched && delivery.key.is_none());
+    }
+    assert_eq!((door.count("live", "accepted_mode_mismatch"), door.count("live", "accepted")), (2, 0));
+    let mended = Request::signed("live", OLD, "msg_1", r#"{"id":"e-1","api_mode":"live"}"#);
+    assert_eq!(door.send(&mended).await.taken(), (3, false));
+}
+
+#[tokio::test]
+async fn the_development_secret_serves_direct_requests_and_others_serve_forwarded_ones() {
+    let door = TestDoor::open().await;
+    assert_eq!(door.send(&Request::signed("dev", DEVELOPMENT_SECRET, "msg_1", "{}")).await.taken(), (1, false));
+    let forwarded = Request::signed("dev", OLD, "msg_2", "{}").and("x-forwarded-for", "203.0.113.7");
+    let both = format!("{} {}", sign(DEVELOPMENT_SECRET, "msg_2", NOW, b"{}"), forwarded.headers[2].1);
+    assert_eq!(door.send(&forwarded.set("webhook-signature", both)).await.taken(), (2, false));
+    assert_eq!(door.reader.get(2).unwrap().unwrap().delivery.secret_label, "2");
+}
+
+#[tokio::test]
+async fn a_chunked_body_is_taken_like_any_other() {
+    let door = TestDoor::open().await;
+    let body = "x".repeat(100_000);
+    let request = Request::signed("fasten", OLD, "msg_1", body.clone()).chunked(777);
+    assert_eq!(door.send(&request).await.taken(), (1, false));
+    assert_eq!(door.reader.get(1).unwrap().unwrap().delivery.body, body);
+}
