@@ -84,9 +84,10 @@ impl Door {
         }
     }
 
-    /// Tells when rightly signed webhooks are refused because of the clock.
-    pub fn stale_signal(&self) -> StaleSignal {
-        self.stale.clone()
+    /// Tells `stale` when rightly signed webhooks are refused because of the clock.
+    #[must_use]
+    pub fn telling(self, stale: StaleSignal) -> Self {
+        Self { stale, ..self }
     }
 
     /// Until `drain`; see [`http::serve`].

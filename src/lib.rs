@@ -17,3 +17,6 @@ pub mod proto;
 pub mod serve;
 
 pub mod operations;
+
+pub mod daemon;
+pub mod telemetry;

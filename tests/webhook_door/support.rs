@@ -60,7 +60,8 @@ impl TestDoor {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (drain, draining) = watch::channel(false);
-        let stale = door.stale_signal();
+        let stale = StaleSignal::default();
+        let door = door.telling(stale.clone());
         let serving = tokio::spawn(door.serve(listener, draining));
         Self { reader, metrics, stale, disk_stalls, address, drain, serving, _directory: directory }
     }

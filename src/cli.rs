@@ -1,0 +1,89 @@
+//! The command line: what the commands are, and what their ends mean to the shell.
+//!
+//! Data goes to stdout, everything else to stderr. The daemon itself is a library; here are only its users.
+
+mod client;
+mod connections;
+mod print;
+mod send;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tonic::Code;
+
+/// The durable record of an organisation's Fasten Connect connections.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 the daemon cannot be reached or cannot answer now.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the daemon until SIGTERM or SIGINT.
+    Serve(ConfigFile),
+    /// Say whether the daemon would start with this configuration.
+    CheckConfig(ConfigFile),
+    /// Post a signed sample webhook to a running daemon, as Fasten would.
+    Send(send::Send),
+    /// Ask for connections, or watch them change.
+    #[command(subcommand)]
+    Connections(connections::Connections),
+}
+
+#[derive(Args)]
+struct ConfigFile {
+    /// The configuration; without it, the built-in one for development.
+    #[arg(long, value_name = "FILE", env = "CLEAT_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For a person.
+    Table,
+    /// One JSON document.
+    Json,
+    /// One JSON document a line.
+    Ndjson,
+}
+
+/// Runs what the command line asks for.
+pub fn run() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(file) => serve::serve(file.config.as_deref()),
+        Command::CheckConfig(file) => serve::check(file.config.as_deref()),
+        Command::Send(send) => client::block_on(send.run()),
+        Command::Connections(connections) => client::block_on(connections.run()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            print::error(&error);
+            ExitCode::from(code(&error))
+        }
+    }
+}
+
+/// The reader of our output has seen enough.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+fn code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<tonic::Status>().map(tonic::Status::code) {
+        Some(Code::NotFound) => 3,
+        Some(Code::Unavailable) => 4,
+        None if error.is::<client::Unreachable>() => 4,
+        _ => 1,
+    }
+}

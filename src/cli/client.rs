@@ -1,0 +1,53 @@
+//! How commands reach a running daemon.
+
+use anyhow::Context as _;
+use clap::Args;
+use cleat::proto;
+use tonic::transport::{Channel, Endpoint};
+
+/// Streams may be large; tonic's own limit is 4 MiB.
+pub(super) const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Where the daemon's API is, and for whom to ask.
+#[derive(Args)]
+pub(super) struct Target {
+    /// The gRPC address, or unix:/path/to/socket.
+    #[arg(long, value_name = "ADDRESS", env = "CLEAT_GRPC", default_value = "127.0.0.1:7481")]
+    address: String,
+    /// The tenant, where there are several.
+    #[arg(long, env = "CLEAT_TENANT", default_value = "")]
+    pub tenant: String,
+    /// Ask for connections of Fasten's test mode.
+    #[arg(long)]
+    pub test: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot reach cleat's API at {address}; is `cleat serve` running?")]
+pub(super) struct Unreachable {
+    address: String,
+    source: tonic::transport::Error,
+}
+
+impl Target {
+    pub async fn connect(&self) -> anyhow::Result<Channel> {
+        let uri = if self.address.starts_with("unix:") || self.address.contains("://") {
+            self.address.clone()
+        } else {
+            format!("http://{}", self.address)
+        };
+        let endpoint = Endpoint::from_shared(uri).with_context(|| format!("{} is not an address", self.address))?;
+        let connected = endpoint.connect().await;
+        Ok(connected.map_err(|source| Unreachable { address: self.address.clone(), source })?)
+    }
+
+    pub fn api_mode(&self) -> i32 {
+        let mode = if self.test { proto::ApiMode::Test } else { proto::ApiMode::Live };
+        mode.into()
+    }
+}
+
+/// One thread is enough for a client.
+pub(super) fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?.block_on(command)
+}

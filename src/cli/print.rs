@@ -1,0 +1,45 @@
+//! What a command prints: lines, tables of words, canonical proto3 JSON, errors.
+
+use std::io::Write as _;
+
+use anyhow::Context as _;
+use cleat::proto::FILE_DESCRIPTOR_SET;
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage};
+use tonic_types::StatusExt as _;
+
+pub(super) fn line(text: &str) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stdout().lock(), "{text}")?)
+}
+
+/// Columns as wide as their widest cell.
+pub(super) fn table(rows: &[Vec<String>]) -> anyhow::Result<()> {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    rows.iter().try_for_each(|row| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        line(cells.collect::<Vec<_>>().join("  ").trim_end())
+    })
+}
+
+/// `name` is the message's full name, like `cleat.v1.Connection`.
+pub(super) fn json(name: &str, message: &impl Message, pretty: bool) -> anyhow::Result<String> {
+    let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).context("the API's descriptors cannot be read")?;
+    let descriptor = pool.get_message_by_name(name).with_context(|| format!("{name} is not in the API"))?;
+    let message = DynamicMessage::decode(descriptor, &message.encode_to_vec()[..])?;
+    Ok(if pretty { serde_json::to_string_pretty(&message)? } else { serde_json::to_string(&message)? })
+}
+
+/// The whole chain of causes, on stderr; of a refused call its reason as well.
+pub(super) fn error(error: &anyhow::Error) {
+    let text = match error.downcast_ref::<tonic::Status>() {
+        Some(status) => match status.get_error_details().error_info() {
+            Some(info) => format!("{}: {}", info.reason, status.message()),
+            None => format!("{:?}: {}", status.code(), status.message()),
+        },
+        None => format!("{error:#}"),
+    };
+    // If stderr is gone there is nobody to tell.
+    writeln!(std::io::stderr().lock(), "cleat: {text}").ok();
+}

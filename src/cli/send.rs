@@ -1,0 +1,140 @@
+//! `send`: what a new user needs first, a webhook like Fasten's, signed and posted.
+
+use anyhow::{Context as _, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use clap::{Args, ValueEnum};
+use cleat::config::DEVELOPMENT_SECRET;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use http_body_util::{BodyExt as _, Full};
+use hyper::Request;
+use hyper_util::rt::TokioIo;
+use sha2::Sha256;
+use tokio::net::TcpStream;
+
+use super::print;
+
+#[derive(Args)]
+pub(super) struct Send {
+    /// What to send.
+    #[arg(value_enum, default_value = "connection-success")]
+    kind: Kind,
+    /// The webhook address of a running daemon.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7480")]
+    address: String,
+    /// The endpoint to post to.
+    #[arg(long, default_value = "fasten")]
+    endpoint: String,
+    /// The signing secret; the default is the published one for development.
+    #[arg(long, env = "CLEAT_SECRET", default_value = DEVELOPMENT_SECRET, hide_env_values = true, hide_default_value = true)]
+    secret: String,
+    /// The connection that the webhook is about.
+    #[arg(long, value_name = "ID", default_value = "conn-1")]
+    connection: String,
+    /// Your own id of the patient.
+    #[arg(long, value_name = "ID", default_value = "patient-1")]
+    external_id: String,
+    /// Send it in Fasten's test mode.
+    #[arg(long)]
+    test: bool,
+    /// Send this file's bytes as they are, instead.
+    #[arg(long, value_name = "FILE")]
+    body: Option<std::path::PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    ConnectionSuccess,
+    AuthorizationRevoked,
+    ExportSuccess,
+    ExportFailed,
+    Test,
+}
+
+impl Send {
+    pub async fn run(self) -> anyhow::Result<()> {
+        let id = format!("{:032x}", rand::random::<u128>());
+        let body = match &self.body {
+            Some(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
+            None => self.sample(&id).to_string().into_bytes(),
+        };
+        let (status, answer) = self.post(&format!("msg_{id}"), body).await?;
+        if status.is_success() {
+            return print::line(&answer);
+        }
+        bail!("answered {status}: {answer}")
+    }
+
+    fn sample(&self, id: &str) -> serde_json::Value {
+        let connection = &self.connection;
+        let task = format!("task-{}", &id[..12]);
+        let (kind, data) = match self.kind {
+            Kind::ConnectionSuccess => (
+                "patient.connection_success",
+                serde_json::json!({ "org_connection_id": connection, "endpoint_id": "endpoint-1", "brand_id": "brand-1",
+                    "portal_id": "portal-1", "connection_status": "authorized", "platform_type": "epic",
+                    "request_id": format!("request-{}", &id[..12]), "external_id": self.external_id,
+                    "external_state": format!("attempt-{}", &id[..12]), "scope": "openid fhirUser patient/*.read" }),
+            ),
+            Kind::AuthorizationRevoked => (
+                "patient.authorization_revoked",
+                serde_json::json!({ "org_connection_id": connection, "platform_type": "epic",
+                    "connection_status": "revoked" }),
+            ),
+            Kind::ExportSuccess => (
+                "patient.ehi_export_success",
+                serde_json::json!({ "org_connection_id": connection, "task_id": task, "org_id": "org-1",
+                    "download_links": [{ "url": format!("https://example.org/exports/{task}.jsonl"),
+                        "export_type": "jsonl", "content_type": "application/fhir+ndjson" }],
+                    "stats": { "total_resources": 42, "total_by_resource_type": { "Patient": 1, "Observation": 41 } } }),
+            ),
+            Kind::ExportFailed => (
+                "patient.ehi_export_failed",
+                serde_json::json!({ "org_connection_id": connection, "task_id": task, "org_id": "org-1",
+                    "failure_reason": "suppressed_please_contact" }),
+            ),
+            Kind::Test => ("webhook.test", serde_json::json!({ "hello": "world", "random": id })),
+        };
+        let mode = if self.test { "test" } else { "live" };
+        let date = jiff::Timestamp::now().to_string();
+        serde_json::json!({ "api_mode": mode, "date": date, "id": id, "type": kind, "data": data })
+    }
+
+    fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> anyhow::Result<String> {
+        let secret = self.secret.strip_prefix("whsec_").unwrap_or(&self.secret);
+        let key = STANDARD.decode(secret).map_err(|_| anyhow::anyhow!("the secret is not base64"))?;
+        let mut mac = Hmac::<Sha256>::new_from_slice(&key)?;
+        mac.update(format!("{id}.{timestamp}.").as_bytes());
+        mac.update(body);
+        Ok(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
+    }
+
+    async fn post(&self, id: &str, body: Vec<u8>) -> anyhow::Result<(hyper::StatusCode, String)> {
+        let timestamp = jiff::Timestamp::now().as_second();
+        let request = Request::post(format!("/webhooks/{}", self.endpoint))
+            .header("host", &self.address)
+            .header("content-type", "application/json")
+            .header("webhook-id", id)
+            .header("webhook-timestamp", timestamp)
+            .header("webhook-signature", self.sign(id, timestamp, &body)?)
+            .body(Full::new(Bytes::from(body)))?;
+        let unreachable = || format!("cannot reach cleat's webhook door at {}; is `cleat serve` running?", self.address);
+        let stream = TcpStream::connect(&self.address).await.with_context(unreachable)?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let exchange = async {
+            let response = sender.send_request(request).await?;
+            let status = response.status();
+            let answer = response.into_body().collect().await?.to_bytes();
+            anyhow::Ok((status, String::from_utf8_lossy(&answer).into_owned()))
+        };
+        tokio::pin!(exchange);
+        tokio::select! {
+            answered = &mut exchange => answered,
+            closed = connection => {
+                closed?;
+                exchange.await
+            }
+        }
+    }
+}

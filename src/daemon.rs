@@ -1,0 +1,200 @@
+//! The composition root: binds, opens, wires and stops everything, in the order of the flow. It holds no logic of its own.
+//!
+//! ```text
+//!   start:  bind all ports ─▶ operations ─▶ log ─▶ projector, door, gRPC (CATCHING_UP until the views reach the head)
+//!   stop:   door ─▶ the last appender goes: committer ─▶ projector ─▶ watches, gRPC ─▶ operations
+//! ```
+
+mod listeners;
+mod readiness;
+mod supervisor;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::{self, Config};
+use crate::event::Clock;
+use crate::fold::{self, Projection};
+use crate::ingest::{Door, Nonces, StaleSignal};
+use crate::log::{self, Appender, Log, OpenError};
+use crate::metrics::Metrics;
+use crate::operations::Operations;
+use crate::serve::{self, Api, Principal, Scope, ServeError, ServingState};
+use crate::token::Identity;
+
+use listeners::Listeners;
+pub use listeners::{Addresses, BindError};
+use supervisor::Supervisor;
+
+/// How long gRPC connections may take to close once every stream has ended: a peer that never says anything would hold
+/// the server for ever.
+const GRPC_LINGER: Duration = Duration::from_secs(3);
+
+/// Time and randomness, which come into cleat here and nowhere else.
+#[derive(Clone)]
+pub struct World {
+    pub clock: Clock,
+    pub nonces: Nonces,
+    /// For a log that does not exist yet.
+    pub fresh: Identity,
+}
+
+/// Bound to its ports, not yet running: connections wait.
+pub struct Daemon {
+    config: Config,
+    world: World,
+    listeners: Listeners,
+}
+
+/// Why the daemon ended, other than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("cannot open the log in {directory}")]
+    Open { directory: String, source: OpenError },
+    #[error("cannot start a thread")]
+    Thread(#[from] std::io::Error),
+    #[error("the gRPC server failed")]
+    Serve(#[from] ServeError),
+    /// Nothing was acknowledged since; a restart recovers.
+    #[error("the log takes nothing any more: {0}")]
+    Storage(Arc<str>),
+}
+
+impl Daemon {
+    /// Takes every port, before any work is done.
+    pub async fn bind(config: Config, world: World) -> Result<Self, BindError> {
+        let listeners = Listeners::bind(&config).await?;
+        Ok(Self { config, world, listeners })
+    }
+
+    pub fn addresses(&self) -> &Addresses {
+        &self.listeners.addresses
+    }
+
+    /// Runs until `stop`, or until the storage fails. Everything acknowledged is durable, however it ends.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+        let Self { config, world, listeners } = self;
+        let metrics = Metrics::new();
+        let state = watch::Sender::new(ServingState::CatchingUp { of: 0 });
+        let (drain, drained) = watch::channel(false);
+        let (stop_operations, operations_stopped) = watch::channel(false);
+
+        let stale = StaleSignal::default();
+        let readiness = readiness::reasons(state.subscribe(), drained.clone(), stale.clone(), world.clock.clone());
+        let operations = Operations::new(metrics.clone(), readiness);
+        let operations = tokio::spawn(operations.serve(listeners.operations, operations_stopped));
+
+        let started_at = (world.clock)();
+        let log = open_log(&config, &world, &metrics).await?;
+        state.send_replace(ServingState::CatchingUp { of: log.reader.head().position });
+        let Log { appender, reader, health, committer } = log;
+        let projection = project(&config, &reader, &metrics)?;
+        let sources = serve::Sources { views: projection.views.clone(), reader, state: state.subscribe() };
+        let options = serve::Options {
+            principal: principal(&config),
+            watches_max: config.grpc.max_watches,
+            watches_gauge: metrics.watches.clone(),
+            started_at,
+        };
+        let grpc = tokio::spawn(Api::new(sources, options).serve(listeners.grpc));
+        let door = door(&config, &world, &metrics, appender, stale);
+        let door = tokio::spawn(door.serve(listeners.webhooks, drained));
+
+        let supervisor = Supervisor::start(state.clone(), health, projection, committer);
+        let ended = supervisor.until(stop, config.shutdown.after_storage_failure).await;
+        tracing::info!("stopping");
+        let deadline = Instant::now() + config.shutdown.grace;
+        drain.send_replace(true);
+        let stopped = Stopping { door, supervisor, state, grpc }.finish(deadline).await;
+        stop_operations.send_replace(true);
+        bounded("operations", deadline, operations).await;
+        ended.and(stopped)
+    }
+}
+
+async fn open_log(config: &Config, world: &World, metrics: &Metrics) -> Result<Log, RunError> {
+    let directory = config.data.directory().to_owned();
+    let counted = metrics.clone();
+    let options = log::Options {
+        clock: world.clock.clone(),
+        fresh: world.fresh,
+        batch_events: config.log.batch_events,
+        on_commit: Box::new(move |commit| {
+            counted.commits.inc();
+            counted.commit_seconds.observe(Duration::from_micros(commit.micros).as_secs_f64());
+            counted.batch_events.observe(f64::from(u32::try_from(commit.events).unwrap_or(u32::MAX)));
+            counted.log_head_position.set(commit.head.position);
+        }),
+    };
+    let opened = tokio::task::spawn_blocking({
+        let directory = directory.clone();
+        move || log::open(&directory, options)
+    });
+    let log = opened.await.map_err(std::io::Error::other)?;
+    let log = log.map_err(|source| RunError::Open { directory: directory.display().to_string(), source })?;
+    metrics.log_head_position.set(log.reader.head().position);
+    tracing::info!(directory = %directory.display(), head = log.reader.head().position, "the log is open");
+    Ok(log)
+}
+
+fn project(config: &Config, reader: &log::Reader, metrics: &Metrics) -> std::io::Result<Projection> {
+    let position = metrics.views_position.clone();
+    let published = move |views: &fold::Views| {
+        position.set(views.position());
+    };
+    fold::spawn(reader.clone(), config.grpc.watch_ring, tokio::runtime::Handle::current(), published)
+}
+
+/// Everybody who reaches the API, which listens where the operator lets it.
+fn principal(config: &Config) -> Principal {
+    let tenants = config.webhooks.endpoints.iter().map(|endpoint| Arc::from(endpoint.tenant.as_str()));
+    Principal::new(tenants, &[Scope::ExportsLinks, Scope::EventsRaw])
+}
+
+fn door(config: &Config, world: &World, metrics: &Metrics, appender: Appender, stale: StaleSignal) -> Door {
+    let config::Config { webhooks, .. } = config;
+    Door::new(webhooks, appender, world.clock.clone(), world.nonces.clone(), metrics.clone()).telling(stale)
+}
+
+/// What runs, on its way down.
+struct Stopping {
+    door: JoinHandle<()>,
+    supervisor: Supervisor,
+    state: watch::Sender<ServingState>,
+    grpc: JoinHandle<Result<(), ServeError>>,
+}
+
+impl Stopping {
+    /// In the order of the flow, so that whoever waits still gets an answer, and a watch its last changes.
+    async fn finish(self, deadline: Instant) -> Result<(), RunError> {
+        // The door's end drops the last appender, and that is what closes the log.
+        bounded("the webhook door", deadline, self.door).await;
+        bounded("the log and the views", deadline, tokio::spawn(self.supervisor.joined())).await;
+        self.state.send_replace(ServingState::ShuttingDown);
+        let deadline = deadline.min(Instant::now() + GRPC_LINGER);
+        match bounded("gRPC", deadline, self.grpc).await {
+            Some(served) => Ok(served?),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Waits for a task until the deadline; then cuts it.
+async fn bounded<T>(name: &str, deadline: Instant, mut task: JoinHandle<T>) -> Option<T> {
+    match timeout_at(deadline, &mut task).await {
+        Ok(Ok(ended)) => Some(ended),
+        Ok(Err(_)) => {
+            tracing::error!("{name} panicked");
+            None
+        }
+        Err(_) => {
+            tracing::warn!("{name} did not end in time and is cut");
+            task.abort();
+            None
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Takes the ports and sockets that the configuration names. Knows nothing of what will speak on them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+
+use crate::config::{Config, Listen};
+use crate::serve::Listener;
+
+/// Where the daemon listens, as bound: port 0 has become a real one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses {
+    pub webhooks: SocketAddr,
+    /// An address, or `unix:` and a path.
+    pub grpc: String,
+    pub operations: SocketAddr,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} for {purpose}")]
+pub struct BindError {
+    purpose: &'static str,
+    address: String,
+    source: io::Error,
+}
+
+pub(super) struct Listeners {
+    pub webhooks: TcpListener,
+    pub grpc: Listener,
+    pub operations: TcpListener,
+    pub addresses: Addresses,
+}
+
+impl Listeners {
+    pub async fn bind(config: &Config) -> Result<Self, BindError> {
+        let (webhooks, webhooks_address) = tcp("webhooks.listen", config.webhooks.listen).await?;
+        let (operations, operations_address) = tcp("operations.listen", config.operations.listen).await?;
+        let (grpc, grpc_address) = match &config.grpc.listen {
+            Listen::Tcp(address) => {
+                let (listener, address) = tcp("grpc.listen", *address).await?;
+                (Listener::Tcp(listener), address.to_string())
+            }
+            Listen::Unix(path) => (Listener::Unix(unix(path).await?), format!("unix:{}", path.display())),
+        };
+        let addresses = Addresses { webhooks: webhooks_address, grpc: grpc_address, operations: operations_address };
+        Ok(Self { webhooks, grpc, operations, addresses })
+    }
+}
+
+async fn tcp(purpose: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+    let failed = |source| BindError { purpose, address: address.to_string(), source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// A socket that nobody answers on is left over from a daemon that was killed.
+async fn unix(path: &Path) -> Result<UnixListener, BindError> {
+    let failed = |source| BindError { purpose: "grpc.listen", address: format!("unix:{}", path.display()), source };
+    if path.exists() && UnixStream::connect(path).await.is_err() {
+        std::fs::remove_file(path).map_err(failed)?;
+    }
+    UnixListener::bind(path).map_err(failed)
+}
