@@ -64,4 +64,3 @@ pub enum Health {
     /// A commit failed, for this reason. Final: only a restart, which recovers, mends it.
     Failed(std::sync::Arc<str>),
 }
-

@@ -76,7 +76,10 @@ impl Token {
         }
         rest = &rest[1..];
         Ok(Self {
-            identity: Identity { log_id: u128::from_be_bytes(take(&mut rest)), epoch: u128::from_be_bytes(take(&mut rest)) },
+            identity: Identity {
+                log_id: u128::from_be_bytes(take(&mut rest)),
+                epoch: u128::from_be_bytes(take(&mut rest)),
+            },
             position: u64::from_be_bytes(take(&mut rest)),
             chain_prefix: take(&mut rest),
             filter_hash: u64::from_be_bytes(take(&mut rest)),

@@ -173,7 +173,8 @@ impl Watch {
 fn lines(message: proto::WatchConnectionsResponse) -> Vec<String> {
     use cleat::proto::change::{Effect, Entity};
     let position = message.position;
-    let connection = |word: &str, it: &Connection| format!("{position:>8}  {word:<8}  connection  {}", row(it).join("  "));
+    let connection =
+        |word: &str, it: &Connection| format!("{position:>8}  {word:<8}  connection  {}", row(it).join("  "));
     let export = |word: &str, it: &proto::Export| {
         let status = it.status().as_str_name().trim_start_matches("EXPORT_STATUS_").to_lowercase();
         format!("{position:>8}  {word:<8}  export      {}  {status}  {}", it.task_id, it.org_connection_id)

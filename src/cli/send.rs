@@ -119,7 +119,8 @@ impl Send {
             .header("webhook-timestamp", timestamp)
             .header("webhook-signature", self.sign(id, timestamp, &body)?)
             .body(Full::new(Bytes::from(body)))?;
-        let unreachable = || format!("cannot reach cleat's webhook door at {}; is `cleat serve` running?", self.address);
+        let unreachable =
+            || format!("cannot reach cleat's webhook door at {}; is `cleat serve` running?", self.address);
         let stream = TcpStream::connect(&self.address).await.with_context(unreachable)?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let exchange = async {

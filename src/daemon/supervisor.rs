@@ -92,7 +92,8 @@ async fn failure(mut health: watch::Receiver<Health>) -> Option<Arc<str>> {
 /// Damage and the shutdown stay.
 fn become_unless_worse(state: &watch::Sender<ServingState>, next: ServingState) {
     state.send_if_modified(|state| {
-        let better = matches!(state, ServingState::CatchingUp { .. } | ServingState::Serving | ServingState::ReadOnly { .. });
+        let better =
+            matches!(state, ServingState::CatchingUp { .. } | ServingState::Serving | ServingState::ReadOnly { .. });
         if better {
             *state = next;
         }

@@ -104,7 +104,8 @@ pub(super) fn open_on(store: Arc<dyn Store>, options: Options) -> Result<Log, Op
     };
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     thread::Builder::new().name("cleat-writer".into()).spawn(move || runtime.block_on(writer.run(waiting)))?;
-    let committer = thread::Builder::new().name("cleat-commit".into()).spawn(move || committer.run(&ready, assemblies))?;
+    let committer =
+        thread::Builder::new().name("cleat-commit".into()).spawn(move || committer.run(&ready, assemblies))?;
     let (appender, reader, health) = log;
     Ok(Log { appender, reader, health, committer })
 }
@@ -114,7 +115,8 @@ fn identity(store: &dyn Store) -> Result<Option<Identity>, OpenError> {
     let mut take = Take(&value);
     let mut read = || {
         let format = take.array()?;
-        let identity = Identity { log_id: u128::from_be_bytes(take.array()?), epoch: u128::from_be_bytes(take.array()?) };
+        let identity =
+            Identity { log_id: u128::from_be_bytes(take.array()?), epoch: u128::from_be_bytes(take.array()?) };
         let crc = take.u32()?;
         Ok((format == *IDENTITY_FORMAT && crc == crc32c::crc32c(&value[..value.len() - 4])).then_some(identity))
     };

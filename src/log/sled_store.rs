@@ -177,7 +177,10 @@ fn refuse_blobs(log: &Path) -> Result<(), StoreError> {
     if blobs == 0 {
         return Ok(());
     }
-    Err(StoreError::new("open the log", format!("{} holds {blobs} files, which are never durable", log.join("blobs").display())))
+    Err(StoreError::new(
+        "open the log",
+        format!("{} holds {blobs} files, which are never durable", log.join("blobs").display()),
+    ))
 }
 
 /// sled syncs nothing at creation: neither its files nor the directories that name them.

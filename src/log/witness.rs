@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use super::Head;
 use super::codec::Take;
-use super::store::{Mark, Store, StoreError};
 use super::commit::Poison;
+use super::store::{Mark, Store, StoreError};
 use crate::event::Position;
 use crate::token::Identity;
 

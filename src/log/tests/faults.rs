@@ -31,7 +31,10 @@ fn after_the_nth_operation_fails_nothing_is_acknowledged_and_reads_go_on() {
         assert_eq!(acknowledged, (1..=head).collect::<Vec<_>>(), "the head is what was acknowledged");
         assert!(matches!(&*log.health.borrow(), Health::Failed(reason) if reason.contains("the disk is gone")));
         store.fail_from.store(usize::MAX, Ordering::SeqCst);
-        assert!(matches!(append(&log, "later", b"{}"), Err(AppendError::Failed(_))), "a disk that heals is not believed");
+        assert!(
+            matches!(append(&log, "later", b"{}"), Err(AppendError::Failed(_))),
+            "a disk that heals is not believed"
+        );
         assert_eq!(read_all(&log.reader).len() as u64, head, "reads go on, up to the head");
         close(log);
 

@@ -95,7 +95,9 @@ fn a_reader_beside_a_merging_thread_sees_every_event_once() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for width in [2, 5, 12, 30] {
-                (1..=EVENTS).step_by(width).for_each(|from| merge(&*store, from, (from + width as u64 - 1).min(EVENTS)));
+                (1..=EVENTS)
+                    .step_by(width)
+                    .for_each(|from| merge(&*store, from, (from + width as u64 - 1).min(EVENTS)));
             }
             merged.store(true, Ordering::SeqCst);
         });

@@ -33,7 +33,10 @@ impl Body {
                     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                     Some((*state >> 56) as u8)
                 };
-                std::iter::successors(Some(0), |_| Some(0)).scan(seed | 1, |state, _: u8| step(state)).take(len).collect()
+                std::iter::successors(Some(0), |_| Some(0))
+                    .scan(seed | 1, |state, _: u8| step(state))
+                    .take(len)
+                    .collect()
             }
         }
     }
