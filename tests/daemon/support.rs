@@ -1,0 +1,24 @@
+//! How these tests start the daemon and speak to it.
+
+mod process;
+mod sender;
+
+pub use process::{Daemon, Launch};
+pub use sender::{Answer, Sender};
+
+use std::time::{Duration, Instant};
+
+/// A tool or a right that this machine lacks: told, and a failure where everything must run.
+pub fn skip(why: &str) {
+    assert!(std::env::var_os("CI").is_none(), "CI runs every suite, but {why}");
+    eprintln!("skipped: {why}");
+}
+
+/// Waits for what must come.
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

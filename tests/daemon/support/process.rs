@@ -1,0 +1,146 @@
+//! The daemon as a process of its own, with free ports. Knows nothing of what it is asked.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::until;
+
+/// How to start it.
+pub struct Launch<'a> {
+    /// Takes the configuration, the log on stderr, and the data unless `data` says otherwise.
+    pub directory: &'a Path,
+    pub data: Option<&'a Path>,
+    /// Further sections of the configuration; `[data]`, `[webhooks]`, `[grpc]` and `[operations]` are there.
+    pub config: &'a str,
+    /// A command that runs the daemon, as `strace -D`. It must leave the process id to it.
+    pub wrapped: &'a [&'a str],
+    pub env: &'a [(&'a str, &'a str)],
+}
+
+impl<'a> Launch<'a> {
+    pub fn new(directory: &'a Path) -> Self {
+        Self { directory, data: None, config: "", wrapped: &[], env: &[] }
+    }
+
+    pub fn start(&self) -> Daemon {
+        let data = self.data.map_or_else(|| self.directory.join("data"), Path::to_path_buf);
+        let config = self.directory.join("config.toml");
+        let text = format!(
+            "[data]\ndirectory = {data:?}\n[webhooks]\nlisten = \"127.0.0.1:0\"\n\
+             [[webhooks.endpoints]]\nname = \"fasten\"\nsecrets = [\"{}\"]\n\
+             [grpc]\nlisten = \"127.0.0.1:0\"\n[operations]\nlisten = \"127.0.0.1:0\"\n{}",
+            cleat::config::DEVELOPMENT_SECRET,
+            self.config
+        );
+        std::fs::write(&config, text).unwrap();
+        let log = self.directory.join("stderr");
+        let words: Vec<&str> = self.wrapped.iter().copied().chain([env!("CARGO_BIN_EXE_cleat")]).collect();
+        let child = Command::new(words[0])
+            .args(&words[1..])
+            .args(["serve", "--config"])
+            .arg(&config)
+            .envs(self.env.iter().copied())
+            .stdin(Stdio::null())
+            .stderr(File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        Daemon::listening(child, log)
+    }
+}
+
+pub struct Daemon {
+    child: Child,
+    log: PathBuf,
+    pub webhooks: SocketAddr,
+    pub grpc: SocketAddr,
+    pub operations: SocketAddr,
+}
+
+impl Daemon {
+    /// A daemon over `<directory>/data`, listening, perhaps not yet ready.
+    pub fn start(directory: &Path) -> Self {
+        Launch::new(directory).start()
+    }
+
+    fn listening(mut child: Child, log: PathBuf) -> Self {
+        let mut addresses = None;
+        until("the daemon listens", || {
+            let told = std::fs::read_to_string(&log).unwrap();
+            assert!(child.try_wait().unwrap().is_none(), "it ended: {told}");
+            let lines = told.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+            addresses = lines.into_iter().find(|line| line["message"] == "listening");
+            addresses.is_some()
+        });
+        let addresses = addresses.unwrap();
+        let address = |name: &str| addresses[name].as_str().unwrap().parse().unwrap();
+        let (webhooks, grpc, operations) = (address("webhooks"), address("grpc"), address("operations"));
+        Self { child, log, webhooks, grpc, operations }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// What the operations port answers: status and body.
+    pub fn operations(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.operations).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// Until it takes webhooks and its views have caught up.
+    pub fn ready(self) -> Self {
+        until("the daemon is ready", || self.operations("/readyz").0 == 200);
+        self
+    }
+
+    /// As a crash of the process would: no handler runs.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// As systemd stops it.
+    pub fn terminate(mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.ended()
+    }
+
+    /// Until it ends by itself.
+    pub fn ended(&mut self) -> ExitStatus {
+        let mut status = None;
+        until("the daemon ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+}
+
+impl Drop for Daemon {
+    /// A failed test leaves no process behind.
+    fn drop(&mut self) {
+        if self.child.try_wait().unwrap().is_none() {
+            self.child.kill().unwrap();
+            self.child.wait().unwrap();
+        }
+    }
+}
