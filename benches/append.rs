@@ -6,6 +6,7 @@
 //! ```
 //!
 //! The plain file gets the same uncompressed record bytes from the same producers over the same queue, batched alike.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a benchmark fails and tells so")]
 
 mod plain;
 mod workload;

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::event::Clock;
 use crate::fold::{self, Projection};
 use crate::ingest::{Door, Nonces, StaleSignal};
@@ -156,8 +156,7 @@ fn principal(config: &Config) -> Principal {
 }
 
 fn door(config: &Config, world: &World, metrics: &Metrics, appender: Appender, stale: StaleSignal) -> Door {
-    let config::Config { webhooks, .. } = config;
-    Door::new(webhooks, appender, world.clock.clone(), world.nonces.clone(), metrics.clone()).telling(stale)
+    Door::new(&config.webhooks, appender, world.clock.clone(), world.nonces.clone(), metrics.clone()).telling(stale)
 }
 
 /// What runs, on its way down.

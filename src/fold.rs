@@ -1,10 +1,10 @@
 //! The fold: what the events up to a position say, as the state of connections and exports.
 //!
 //! ```text
-//!   Tail ── event ──▶ apply(views, event) ──▶ changes ──▶ Views: immutable, one atomic swap ──▶ queries and watches
+//!   Tail ── event ──▶ apply(state, event) ──▶ changes ──▶ Views: immutable, one atomic swap ──▶ queries and watches
 //! ```
 //!
-//! - [`apply`] is pure and total: no clock, no I/O, no configuration; it never fails and never panics, whatever was signed.
+//! - `apply` is pure and total: no clock, no I/O, no configuration; it never fails and never panics, whatever was signed.
 //! - An event changes a connection only if its own body names it, and then its version grows by one.
 //! - Entities are shared, never changed: whoever holds a [`Views`] holds one consistent state, and no lock.
 //! - Nothing here knows of gRPC, HTTP, or how the log is stored.
@@ -23,7 +23,6 @@ mod state;
 mod tests;
 mod views;
 
-pub use apply::apply;
 pub use connection::{Connection, Status};
 pub use entity::{Mark, Realm, Text, Trail};
 pub use export::{Export, ExportStatus, JoinedExport};

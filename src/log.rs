@@ -20,8 +20,10 @@ mod commit;
 mod dedup;
 mod fences;
 mod open;
+mod poison;
 mod reader;
 mod record;
+mod recovery;
 mod sled_store;
 mod store;
 #[cfg(test)]
@@ -29,10 +31,12 @@ mod tests;
 mod witness;
 mod writer;
 
+use std::ops::RangeInclusive;
+
 use crate::event::{Hash, Position, Timestamp};
 
 pub use append::{AppendError, Appended, Appender};
-pub use open::{Log, OpenError, Options, open};
+pub use open::{Log, Options, open};
 pub use reader::{ReadError, Reader, Tail};
 pub use store::StoreError;
 
@@ -63,4 +67,16 @@ pub enum Health {
     Writable,
     /// A commit failed, for this reason. Final: only a restart, which recovers, mends it.
     Failed(std::sync::Arc<str>),
+}
+
+/// Why a log cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Nothing was written. A backup has these events, or `cleat repair` may tell more.
+    #[error("events {} to {} are missing or damaged: {reason}", .range.start(), .range.end())]
+    Damaged { range: RangeInclusive<Position>, reason: String },
+    #[error("cannot start the log's threads")]
+    Thread(#[from] std::io::Error),
 }

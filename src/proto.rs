@@ -1,5 +1,11 @@
 //! The generated code of `cleat.v1`: messages, servers, clients. What it means is said in `proto/cleat/v1`.
-#![allow(clippy::all, clippy::pedantic, missing_docs, reason = "generated code")]
+#![allow(
+    clippy::all,
+    clippy::pedantic,
+    clippy::allow_attributes_without_reason,
+    unused_qualifications,
+    reason = "generated code"
+)]
 
 tonic::include_proto!("cleat.v1");
 

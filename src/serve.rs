@@ -10,6 +10,7 @@
 //! - It reads: it knows nothing of the webhook door, and nothing here can change state.
 
 mod admin;
+mod asked;
 mod connections;
 mod consistency;
 mod context;

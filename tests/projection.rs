@@ -1,4 +1,5 @@
 //! The projection over a real log: it catches up with what it finds, follows what comes, and ends with the log.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may end so")]
 
 use std::path::Path;
 use std::sync::Arc;

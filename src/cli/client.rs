@@ -11,7 +11,7 @@ pub(super) const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Where the daemon's API is, and for whom to ask.
 #[derive(Args)]
 pub(super) struct Target {
-    /// The gRPC address, or unix:/path/to/socket.
+    /// The gRPC address, or `unix:/path/to/socket`.
     #[arg(long, value_name = "ADDRESS", env = "CLEAT_GRPC", default_value = "127.0.0.1:7481")]
     address: String,
     /// The tenant, where there are several.

@@ -40,6 +40,5 @@ pub(super) fn error(error: &anyhow::Error) {
         },
         None => format!("{error:#}"),
     };
-    // If stderr is gone there is nobody to tell.
-    writeln!(std::io::stderr().lock(), "cleat: {text}").ok();
+    drop(writeln!(std::io::stderr().lock(), "cleat: {text}")); // if stderr is gone there is nobody to tell
 }

@@ -97,7 +97,7 @@ impl Send {
             Kind::Test => ("webhook.test", serde_json::json!({ "hello": "world", "random": id })),
         };
         let mode = if self.test { "test" } else { "live" };
-        let date = jiff::Timestamp::now().to_string();
+        let date = super::now().to_string();
         serde_json::json!({ "api_mode": mode, "date": date, "id": id, "type": kind, "data": data })
     }
 
@@ -111,7 +111,7 @@ impl Send {
     }
 
     async fn post(&self, id: &str, body: Vec<u8>) -> anyhow::Result<(hyper::StatusCode, String)> {
-        let timestamp = jiff::Timestamp::now().as_second();
+        let timestamp = super::now().as_second();
         let request = Request::post(format!("/webhooks/{}", self.endpoint))
             .header("host", &self.address)
             .header("content-type", "application/json")

@@ -48,7 +48,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
 
 fn world() -> World {
     World {
-        clock: Arc::new(|| Timestamp::from_micros(jiff::Timestamp::now().as_microsecond())),
+        clock: Arc::new(|| Timestamp::from_micros(super::now().as_microsecond())),
         nonces: Arc::new(rand::random),
         fresh: Identity { log_id: rand::random(), epoch: rand::random() },
     }

@@ -1,4 +1,4 @@
-//! One event's changes. Pure and total: the same views and event give the same changes, and no event is beyond it.
+//! One event's changes. Pure and total: the same state and event give the same changes, and no event is beyond it.
 
 use std::sync::Arc;
 
@@ -9,16 +9,12 @@ use super::payload;
 use super::report::{Outcome, Told};
 use super::ring::Change;
 use super::state::State;
-use super::views::Views;
 use crate::event::Event;
 
-/// What `event`, the next one after `views`, changes; empty for events that are only kept.
-pub fn apply(views: &Views, event: &Event) -> Vec<Change> {
-    let Some(mode) = event.delivery.mode.applies_to() else { return Vec::new() };
+/// What `event` changes in the state of its realm; empty for events that are only kept.
+pub fn apply(state: &State, realm: &Realm, event: &Event) -> Vec<Change> {
     let Some(report) = payload::read(&event.delivery.body) else { return Vec::new() };
-    let realm = views.realm(&event.delivery.tenant, mode);
-    let mark = Mark { position: event.position, recorded_at: event.recorded_at };
-    let step = Step { state: views.state(&realm), realm, mark };
+    let step = Step { state, realm, mark: Mark { position: event.position, recorded_at: event.recorded_at } };
 
     let mut changes = Vec::new();
     let named = report.connection_id.as_ref().map(|id| step.connection(id, &report.told));
@@ -35,14 +31,14 @@ pub fn apply(views: &Views, event: &Event) -> Vec<Change> {
 /// One event at its place.
 struct Step<'a> {
     state: &'a State,
-    realm: Realm,
+    realm: &'a Realm,
     mark: Mark,
 }
 
 impl Step<'_> {
     fn connection(&self, id: &Arc<str>, told: &Told) -> (Option<Arc<Connection>>, Arc<Connection>) {
         let previous = self.state.connection(id).cloned();
-        let current = Connection::after(previous.as_deref(), &self.realm, id, self.mark, told);
+        let current = Connection::after(previous.as_deref(), self.realm, id, self.mark, told);
         (previous, Arc::new(current))
     }
 
@@ -65,7 +61,7 @@ impl Step<'_> {
         let named_id = named.as_ref().map(|connection| connection.id.clone());
         let mut export = match &previous {
             Some(joined) => joined.export.touched(self.mark, &named_id, org_id),
-            None => Export::unheard_of(&self.realm, task_id, self.mark).touched(self.mark, &named_id, org_id),
+            None => Export::unheard_of(self.realm, task_id, self.mark).touched(self.mark, &named_id, org_id),
         };
         let connection = named.or_else(|| previous.as_ref().and_then(|joined| joined.connection.clone()));
         export.ended(outcome, connection.as_deref());

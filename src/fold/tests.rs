@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Connection, Export, Realm, Views, apply};
+use super::{Connection, Export, Realm, Views};
 use crate::event::{ApiMode, Delivery, Event, ModeVerdict, Position, Provenance, Timestamp};
 
 const HOUR: i64 = 3_600_000_000;
@@ -43,16 +43,16 @@ impl Story {
         self.views.advance(&event);
     }
 
-    fn live(&self) -> Realm {
+    fn live() -> Realm {
         Realm { tenant: "acme".into(), mode: ApiMode::Live }
     }
 
     fn connection(&self, id: &str) -> Arc<Connection> {
-        self.views.state(&self.live()).connection(id).unwrap().clone()
+        self.views.state(&Self::live()).connection(id).unwrap().clone()
     }
 
     fn export(&self, task_id: &str) -> Arc<Export> {
-        self.views.state(&self.live()).export(task_id).unwrap().clone()
+        self.views.state(&Self::live()).export(task_id).unwrap().clone()
     }
 
     /// Connections and exports, of all realms.
@@ -84,31 +84,33 @@ fn event(position: Position, micros: i64, tenant: &str, mode: ModeVerdict, body:
     Event { position, recorded_at: Timestamp::from_micros(micros), delivery, chain }
 }
 
-fn body(kind: &str, data: Value) -> Value {
+fn body(kind: &str, data: &Value) -> Value {
     json!({"api_mode": "live", "date": "2026-05-04T14:03:11Z", "id": "e", "type": kind, "data": data})
 }
 
 /// A `connection_success` of connection "c".
 fn attempt(status: &str) -> Value {
-    body("patient.connection_success", json!({"org_connection_id": "c", "connection_status": status}))
+    body("patient.connection_success", &json!({"org_connection_id": "c", "connection_status": status}))
 }
 
 fn revocation() -> Value {
-    body("patient.authorization_revoked", json!({"org_connection_id": "c", "connection_status": "revoked"}))
+    body("patient.authorization_revoked", &json!({"org_connection_id": "c", "connection_status": "revoked"}))
 }
 
 /// Of task "t", for connection "c".
 fn ready() -> Value {
     let data = json!({"org_connection_id": "c", "task_id": "t", "download_link": "https://x.test/1"});
-    body("patient.ehi_export_success", data)
+    body("patient.ehi_export_success", &data)
 }
 
 /// Of task "t", for connection "c".
 fn failed(reason: &str) -> Value {
     let data = json!({"org_connection_id": "c", "task_id": "t", "failure_reason": reason});
-    body("patient.ehi_export_failed", data)
+    body("patient.ehi_export_failed", &data)
 }
 
+/// As the state tells a text that it knows.
+#[expect(clippy::unnecessary_wraps, reason = "what it is compared with may be absent")]
 fn text(text: &str) -> Option<Arc<str>> {
     Some(text.into())
 }

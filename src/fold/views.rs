@@ -56,7 +56,7 @@ impl Views {
     }
 
     /// A realm by its parts; known ones share their name in memory.
-    pub(super) fn realm(&self, tenant: &str, mode: ApiMode) -> Realm {
+    fn realm(&self, tenant: &str, mode: ApiMode) -> Realm {
         let named = Realm { tenant: tenant.into(), mode };
         self.realms.get_key_value(&named).map_or(named, |(known, _)| known.clone())
     }
@@ -86,15 +86,18 @@ impl Views {
 
     /// Goes on to `event`, which must be the next one.
     pub fn advance(&mut self, event: &Event) {
-        let changes = apply(self, event);
-        (self.position, self.chain, self.recorded_at) = (event.position, event.chain, event.recorded_at);
-        let Some(mode) = event.delivery.mode.applies_to().filter(|_| !changes.is_empty()) else { return };
+        let (position, chain, recorded_at) = (event.position, event.chain, event.recorded_at);
+        (self.position, self.chain, self.recorded_at) = (position, chain, recorded_at);
+        let Some(mode) = event.delivery.mode.applies_to() else { return };
         let realm = self.realm(&event.delivery.tenant, mode);
+        let changes = apply(self.state(&realm), &realm, event);
+        if changes.is_empty() {
+            return;
+        }
         let state = self.realms.entry(realm.clone()).or_default();
         for change in &changes {
             state.put(change);
         }
-        let (position, chain, recorded_at) = (event.position, event.chain, event.recorded_at);
         self.ring.push(PositionChanges { position, chain, recorded_at, realm, changes });
     }
 }

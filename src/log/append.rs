@@ -59,7 +59,9 @@ pub(super) struct Reply(oneshot::Sender<Result<Appended, AppendError>>);
 impl Reply {
     pub fn send(self, result: Result<Appended, AppendError>) {
         // The caller may have gone (its connection broke): the answer then has no reader, and the event stays.
-        self.0.send(result).ok();
+        if self.0.send(result).is_err() {
+            tracing::debug!("nobody waits for an answer any more");
+        }
     }
 }
 

@@ -125,16 +125,16 @@ impl Assembler {
     }
 
     /// Gives the event back if the commit has no room for it. An empty commit has room for any.
-    pub fn push(&mut self, assembly: &mut Assembly, pending: Pending) -> Result<(), Pending> {
+    pub fn push(&mut self, assembly: &mut Assembly, pending: Pending) -> Option<Pending> {
         let size = pending.record.size();
         if assembly.builder.records_len() + size > self.target_bytes {
             self.finish(assembly);
         }
         if !assembly.is_empty() && !assembly.has_room(size) {
-            return Err(pending);
+            return Some(pending);
         }
         assembly.add(pending);
-        Ok(())
+        None
     }
 
     /// Encodes what is gathered so far.

@@ -159,7 +159,9 @@ impl Builder {
         value.put_u32(count_of(records.len()));
         value.put_u32(count_of(payload_len));
         value.put_u32(0);
-        marks.iter().for_each(|mark| value.put(&mark.nonce));
+        for mark in marks {
+            value.put(&mark.nonce);
+        }
         value.put(stored);
         let crc = crc32c::crc32c_append(crc32c::crc32c(&value[..HEADER_BYTES - 4]), &value[HEADER_BYTES..]);
         value[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&crc.to_be_bytes());
@@ -177,7 +179,7 @@ fn count_of<T: TryFrom<usize> + Default>(n: usize) -> T {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub first: Position,
-    pub count: u64,
+    pub count: u16,
     pub before: Hash,
     pub after: Hash,
     pub last_recorded_at: Timestamp,
@@ -197,7 +199,7 @@ impl Header {
         }
         let header = Self {
             codec: take.u8()?,
-            count: take.u16()?.into(),
+            count: take.u16()?,
             first: take.u64()?,
             first_recorded_at: Timestamp::from_micros(take.i64()?),
             last_recorded_at: Timestamp::from_micros(take.i64()?),
@@ -207,13 +209,13 @@ impl Header {
             payload_len: take.u32()? as usize,
             crc: take.u32()?,
         };
-        let sane = header.count > 0 && header.first > 0 && header.first.checked_add(header.count).is_some();
+        let sane = header.count > 0 && header.first > 0 && header.first.checked_add(header.count.into()).is_some();
         if sane { Ok(header) } else { Err(Garbled("a block's header cannot be")) }
     }
 
     /// The last position it holds.
     pub fn last(&self) -> Position {
-        self.first + self.count - 1
+        self.first + u64::from(self.count) - 1
     }
 
     /// How many values the block is stored in. Only a checksum makes it trustworthy.
@@ -233,10 +235,10 @@ pub(super) fn decode(value: &[u8]) -> Result<(Header, Vec<Event>), Garbled> {
         return Err(Garbled("a block's checksum is wrong"));
     }
     let mut payload = Take(payload);
-    let mut nonces = Take(payload.bytes(header.count as usize * 16)?);
+    let mut nonces = Take(payload.bytes(usize::from(header.count) * 16)?);
     let raw = expand(&header, payload.0)?;
     let mut records = Take(&raw);
-    let mut events: Vec<Event> = Vec::with_capacity(header.count as usize);
+    let mut events: Vec<Event> = Vec::with_capacity(usize::from(header.count));
     let mut before = (header.before, header.first_recorded_at);
     for position in header.first..=header.last() {
         let record = record::decode(&mut records, &raw, nonces.array()?)?;

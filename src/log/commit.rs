@@ -9,39 +9,12 @@ use tokio::sync::{mpsc, watch};
 use super::append::AppendError;
 use super::assembly::Assembly;
 use super::dedup::DedupIndex;
+use super::poison::Poison;
 use super::store::{Store, StoreError};
 use super::witness::{Witness, WitnessKeeper};
-use super::{Commit, Head, Health};
+use super::{Commit, Head};
 use crate::event::Clock;
 use crate::token::Identity;
-
-/// Tells everybody, once and for ever, that a write failed.
-#[derive(Clone)]
-pub(super) struct Poison(watch::Sender<Health>);
-
-impl Poison {
-    pub fn new(health: watch::Sender<Health>) -> Self {
-        Self(health)
-    }
-
-    /// The first failure stays.
-    pub fn fail(&self, error: &StoreError) {
-        self.0.send_if_modified(|health| {
-            let first = *health == Health::Writable;
-            if first {
-                *health = Health::Failed(error.to_string().into());
-            }
-            first
-        });
-    }
-
-    fn check(&self) -> Result<(), AppendError> {
-        match &*self.0.borrow() {
-            Health::Writable => Ok(()),
-            Health::Failed(reason) => Err(AppendError::Failed(reason.clone())),
-        }
-    }
-}
 
 pub(super) struct Committer {
     pub store: Arc<dyn Store>,

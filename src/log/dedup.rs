@@ -10,6 +10,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::event::{EventKey, Position};
 
+/// One for each value of a byte.
 const SHARDS: usize = 256;
 
 /// 128 bits of (tenant, event key), keyed by the log's id.
@@ -43,7 +44,9 @@ impl Hasher for TakeAsIs {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
     }
 
     fn write_u64(&mut self, value: u64) {
@@ -63,7 +66,7 @@ impl DedupIndex {
     }
 
     fn shard(&self, digest: Digest) -> &RwLock<DigestMap<Position>> {
-        &self.shards[digest.0[1] as usize % SHARDS]
+        &self.shards[usize::from(digest.0[1].to_be_bytes()[7])]
     }
 
     pub fn find(&self, digest: Digest) -> Option<Position> {

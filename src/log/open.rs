@@ -1,9 +1,5 @@
-//! Opens the log: checks that all that was ever acknowledged is still there, before anything is written.
-//!
-//! sled silently shortens a damaged log, so nothing it says is believed: the identity, every block from 1 to the end, the
-//! chain through them, and the head witness must agree; otherwise the range that is in doubt is named and the log stays shut.
+//! Opens the log: recovers what is there, and starts the threads of the writer, the committer and the witness.
 
-use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -12,22 +8,17 @@ use tokio::sync::{mpsc, watch};
 
 use super::append::Appender;
 use super::assembly::Assembler;
-use super::block::{Header, Key};
-use super::codec::{Put, Take};
-use super::commit::{Committer, Poison};
-use super::dedup::{DedupIndex, Digest};
-use super::reader::{ReadError, Reader, read_run};
+use super::commit::Committer;
+use super::poison::Poison;
+use super::reader::Reader;
+use super::recovery::{Recovered, recover};
 use super::sled_store::SledStore;
-use super::store::{Batch, Store, StoreError};
+use super::store::Store;
 use super::witness::{Witness, WitnessKeeper};
 use super::writer::Writer;
-use super::{Commit, Head, Health, chain};
-use crate::event::{Clock, Event, Position, Timestamp};
+use super::{Commit, Health, OpenError};
+use crate::event::Clock;
 use crate::token::Identity;
-
-/// Where the log's identity is stored: no block can be there.
-const IDENTITY: Key = Key { first: 0, chunk: 0 };
-const IDENTITY_FORMAT: &[u8; 4] = b"cli1";
 
 pub struct Options {
     pub clock: Clock,
@@ -48,42 +39,29 @@ pub struct Log {
     pub committer: JoinHandle<()>,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// Nothing was written. A backup has these events, or `cleat repair` may tell more.
-    #[error("events {} to {} are missing or damaged: {reason}", .range.start(), .range.end())]
-    Damaged { range: RangeInclusive<Position>, reason: String },
-    #[error("cannot start the log's threads")]
-    Thread(#[from] std::io::Error),
-}
-
 /// Opens the log in `directory`, or makes it. Blocks: it reads the whole log.
 pub fn open(directory: &Path, options: Options) -> Result<Log, OpenError> {
     open_on(Arc::new(SledStore::open(directory)?), options)
 }
 
 pub(super) fn open_on(store: Arc<dyn Store>, options: Options) -> Result<Log, OpenError> {
-    let identity = match identity(&*store)? {
-        Some(identity) => identity,
-        None => create(&*store, options.fresh)?,
-    };
-    let witness = check_witness(&*store, identity)?;
-    let index = Arc::new(DedupIndex::new());
-    let head = scan(&*store, &witness, &index)?;
-    store.mark(&Witness::of(identity, &head).encode())?;
+    let recovered = recover(&*store, options.fresh)?;
+    store.mark(&Witness::of(recovered.identity, &recovered.head).encode())?;
     store.sync_mark()?;
+    start(store, recovered, options)
+}
 
+fn start(store: Arc<dyn Store>, recovered: Recovered, options: Options) -> Result<Log, OpenError> {
+    let Recovered { identity, head, index } = recovered;
     let (queue, waiting) = mpsc::channel(2 * options.batch_events);
-    let (heads, health) = (watch::Sender::new(head), watch::Sender::new(Health::Writable));
+    let (heads, healths) = (watch::Sender::new(head), watch::Sender::new(Health::Writable));
+    let health = healths.subscribe();
+    let poison = Poison::new(healths);
     let reader = Reader::new(store.clone(), index.clone(), heads.subscribe(), identity);
-    let log = (Appender::new(queue, identity), reader.clone(), health.subscribe());
-    let poison = Poison::new(health);
     let (ready, readies) = mpsc::channel(1);
     let (assembled, assemblies) = mpsc::channel(1);
     let writer = Writer {
-        reader,
+        reader: reader.clone(),
         clock: options.clock.clone(),
         assembler: Assembler::new()?,
         batch_events: options.batch_events,
@@ -106,118 +84,5 @@ pub(super) fn open_on(store: Arc<dyn Store>, options: Options) -> Result<Log, Op
     thread::Builder::new().name("cleat-writer".into()).spawn(move || runtime.block_on(writer.run(waiting)))?;
     let committer =
         thread::Builder::new().name("cleat-commit".into()).spawn(move || committer.run(&ready, assemblies))?;
-    let (appender, reader, health) = log;
-    Ok(Log { appender, reader, health, committer })
-}
-
-fn identity(store: &dyn Store) -> Result<Option<Identity>, OpenError> {
-    let Some(value) = store.get(IDENTITY)? else { return Ok(None) };
-    let mut take = Take(&value);
-    let mut read = || {
-        let format = take.array()?;
-        let identity =
-            Identity { log_id: u128::from_be_bytes(take.array()?), epoch: u128::from_be_bytes(take.array()?) };
-        let crc = take.u32()?;
-        Ok((format == *IDENTITY_FORMAT && crc == crc32c::crc32c(&value[..value.len() - 4])).then_some(identity))
-    };
-    match read() {
-        Ok(Some(identity)) => Ok(Some(identity)),
-        Ok(None) | Err(super::codec::Garbled(_)) => {
-            let last = last_position(store)?.max(1);
-            Err(OpenError::Damaged { range: 1..=last, reason: "the log's identity cannot be read".into() })
-        }
-    }
-}
-
-/// A new log: only where there is nothing, and nothing says that there was something.
-fn create(store: &dyn Store, fresh: Identity) -> Result<Identity, OpenError> {
-    let last = last_position(store)?;
-    let witnessed = store.marked()?.and_then(|bytes| Witness::decode(&bytes)).map_or(0, |witness| witness.position);
-    let last = last.max(witnessed);
-    if last > 0 {
-        return Err(OpenError::Damaged { range: 1..=last, reason: "the log's identity is gone".into() });
-    }
-    let mut value = Vec::new();
-    value.put(IDENTITY_FORMAT);
-    value.put(&fresh.log_id.to_be_bytes());
-    value.put(&fresh.epoch.to_be_bytes());
-    value.put_u32(crc32c::crc32c(&value));
-    store.apply(&Batch { puts: vec![(IDENTITY, value)], removes: Vec::new() })?;
-    store.sync()?;
-    Ok(fresh)
-}
-
-/// The witness of this log. A missing or unreadable one can only be of a log that was never acknowledged from.
-fn check_witness(store: &dyn Store, identity: Identity) -> Result<Witness, OpenError> {
-    let last = last_position(store)?;
-    let damaged = |to: Position, reason: &str| OpenError::Damaged { range: 1..=to.max(1), reason: reason.into() };
-    let witness = match store.marked()?.map(|bytes| Witness::decode(&bytes)) {
-        Some(Some(witness)) => witness,
-        None | Some(None) if last == 0 => Witness::of(identity, &empty(identity)),
-        Some(None) => return Err(damaged(last, "the head witness (file `head`) cannot be read")),
-        None => return Err(damaged(last, "the head witness (file `head`) is gone")),
-    };
-    if witness.identity != identity {
-        return Err(damaged(last, "the head witness (file `head`) is of another log"));
-    }
-    if witness.position > last {
-        let reason = "the log ends before its head witness (file `head`)".into();
-        return Err(OpenError::Damaged { range: last + 1..=witness.position, reason });
-    }
-    Ok(witness)
-}
-
-fn empty(identity: Identity) -> Head {
-    Head { position: 0, chain: chain::genesis(identity.log_id), recorded_at: Timestamp::default() }
-}
-
-/// The last position of the last block, by its header alone.
-fn last_position(store: &dyn Store) -> Result<Position, OpenError> {
-    let Some((key, value)) = store.floor(Key::LAST)? else { return Ok(0) };
-    let value = match key {
-        IDENTITY => return Ok(0),
-        Key { chunk: 0, .. } => Some(value),
-        Key { first, .. } => store.get(Key::block(first))?,
-    };
-    // A header that cannot be read still says by its key that there was something; the scan will find out what.
-    let header = value.and_then(|value| Header::read(&value).ok());
-    Ok(header.map_or(key.first, |header| header.last()))
-}
-
-/// Reads every block to the end, checks that the chain runs through them and through the witness, and collects the keys.
-fn scan(store: &dyn Store, witness: &Witness, index: &DedupIndex) -> Result<Head, OpenError> {
-    let last = last_position(store)?;
-    let mut head = empty(witness.identity);
-    check_chain(witness, &head, last)?;
-    while head.position < last {
-        let from = head.position + 1;
-        let damaged = |reason: String| OpenError::Damaged { range: from..=last, reason };
-        let run = read_run(store, from).map_err(|error| match error {
-            ReadError::Damaged { reason, .. } => damaged(reason.into()),
-            ReadError::Store(error) => OpenError::Store(error),
-        })?;
-        if run.before != head.chain {
-            return Err(damaged("the chain is broken between two blocks".into()));
-        }
-        for event in &run.events {
-            head = Head { position: event.position, chain: event.chain, recorded_at: event.recorded_at };
-            check_chain(witness, &head, last)?;
-            claim(index, witness.identity, event);
-        }
-    }
-    Ok(head)
-}
-
-fn check_chain(witness: &Witness, head: &Head, last: Position) -> Result<(), OpenError> {
-    if witness.position != head.position || *witness == Witness::of(witness.identity, head) {
-        return Ok(());
-    }
-    let reason = format!("the chain at {} is not the one its head witness saw", head.position);
-    Err(OpenError::Damaged { range: 1..=last.max(1), reason })
-}
-
-fn claim(index: &DedupIndex, identity: Identity, event: &Event) {
-    if let Some(key) = &event.delivery.key {
-        index.insert(Digest::of(identity.log_id, &event.delivery.tenant, key), event.position);
-    }
+    Ok(Log { appender: Appender::new(queue, identity), reader, health, committer })
 }

@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::block::{Entry, Key};
-use super::open::{OpenError, open_on};
+use super::OpenError;
+use super::open::open_on;
 use super::sled_store::SledStore;
 use super::store::{Batch, Mark, Store, StoreError};
 use super::{AppendError, Appended, Head, Health, Log, Options, Reader};

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::Head;
 use super::codec::Take;
-use super::commit::Poison;
+use super::poison::Poison;
 use super::store::{Mark, Store, StoreError};
 use crate::event::Position;
 use crate::token::Identity;

@@ -82,7 +82,7 @@ impl Writer {
             match self.first_of(&pending, assembly) {
                 Ok(Some(first)) => assembly.repeat(pending.reply, first),
                 Ok(None) => {
-                    if let Err(pending) = self.assembler.push(assembly, pending) {
+                    if let Some(pending) = self.assembler.push(assembly, pending) {
                         return waiting.push_front(pending);
                     }
                 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::Context;
+use super::pages::Cursor;
 use super::status::Refusal;
 use crate::event::Position;
 use crate::fold::Views;
@@ -28,6 +29,18 @@ pub(super) async fn views(context: &Context, consistency: Option<&ReadConsistenc
             check_history(context, &views, token).await?;
             Ok(views)
         }
+    }
+}
+
+/// The views that a page is read from: those of the page before while they are kept, else as fresh as required.
+pub(super) async fn page_views(
+    context: &Context,
+    cursor: Option<&Cursor>,
+    consistency: Option<&ReadConsistency>,
+) -> Result<Arc<Views>, Refusal> {
+    match cursor.and_then(|cursor| context.snapshots.kept(cursor.position)) {
+        Some(kept) => Ok(kept),
+        None => views(context, consistency).await,
     }
 }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::consistency;
 use super::pages::Cursor;
 use super::snapshots::Snapshots;
 use super::state::ServingState;
@@ -13,7 +12,6 @@ use crate::event::Timestamp;
 use crate::fold::Views;
 use crate::log::{ReadError, Reader};
 use crate::metrics::Gauge;
-use crate::proto::ReadConsistency;
 use crate::token::Token;
 
 pub(super) struct Context {
@@ -54,18 +52,6 @@ impl Context {
             ServingState::CatchingUp { of } => Err(Refusal::CatchingUp { at: self.views().position(), of: *of }),
             ServingState::Damaged { reason } => Err(Refusal::DataDamaged(reason.clone())),
             ServingState::ShuttingDown => Err(Refusal::ShuttingDown),
-        }
-    }
-
-    /// The views that a page is read from: those of the page before while they are kept, else fresh ones.
-    pub async fn page_views(
-        &self,
-        cursor: Option<&Cursor>,
-        consistency: Option<&ReadConsistency>,
-    ) -> Result<Arc<Views>, Refusal> {
-        match cursor.and_then(|cursor| self.snapshots.kept(cursor.position)) {
-            Some(views) => Ok(views),
-            None => consistency::views(self, consistency).await,
         }
     }
 

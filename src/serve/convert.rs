@@ -1,4 +1,4 @@
-//! From the domain to the wire, and the few words that come back. No decision is made here but what a caller may not see.
+//! From the domain to the wire. No decision is made here but what a caller may not see.
 
 use crate::event::{ApiMode, Envelope, Event, ModeVerdict, Provenance, Timestamp};
 use crate::fold::{Connection, ExportStatus, JoinedExport, Link, Stats, Status, Text};
@@ -6,7 +6,6 @@ use crate::proto;
 use crate::token::Identity;
 
 use super::principal::Principal;
-use super::status::Refusal;
 
 pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
     let micros = time.as_micros();
@@ -30,15 +29,6 @@ fn mode(mode: ApiMode) -> proto::ApiMode {
     }
 }
 
-/// A request that names no mode asks for live.
-pub(super) fn mode_asked(mode: i32) -> Result<ApiMode, Refusal> {
-    match proto::ApiMode::try_from(mode) {
-        Ok(proto::ApiMode::Unspecified | proto::ApiMode::Live) => Ok(ApiMode::Live),
-        Ok(proto::ApiMode::Test) => Ok(ApiMode::Test),
-        Err(_) => Err(Refusal::InvalidField { field: "api_mode", problem: "no such mode" }),
-    }
-}
-
 fn status(status: Status) -> proto::ConnectionStatus {
     match status {
         Status::Unknown => proto::ConnectionStatus::Unknown,
@@ -49,31 +39,10 @@ fn status(status: Status) -> proto::ConnectionStatus {
     }
 }
 
-/// None: unspecified, or a number we do not know.
-pub(super) fn status_asked(status: i32) -> Option<Status> {
-    match proto::ConnectionStatus::try_from(status).ok()? {
-        proto::ConnectionStatus::Unspecified => None,
-        proto::ConnectionStatus::Unknown => Some(Status::Unknown),
-        proto::ConnectionStatus::Authorized => Some(Status::Authorized),
-        proto::ConnectionStatus::Rejected => Some(Status::Rejected),
-        proto::ConnectionStatus::Revoked => Some(Status::Revoked),
-        proto::ConnectionStatus::Unrecognized => Some(Status::Unrecognized),
-    }
-}
-
 fn export_status(status: ExportStatus) -> proto::ExportStatus {
     match status {
         ExportStatus::Ready => proto::ExportStatus::Ready,
         ExportStatus::Failed => proto::ExportStatus::Failed,
-    }
-}
-
-/// None: unspecified, or a number we do not know.
-pub(super) fn export_status_asked(status: i32) -> Option<ExportStatus> {
-    match proto::ExportStatus::try_from(status).ok()? {
-        proto::ExportStatus::Unspecified => None,
-        proto::ExportStatus::Ready => Some(ExportStatus::Ready),
-        proto::ExportStatus::Failed => Some(ExportStatus::Failed),
     }
 }
 

@@ -39,7 +39,7 @@ impl Exports {
         let filter_hash = hasher.finish();
         let cursor = Cursor::read(&request.page_token, filter_hash)?;
 
-        let views = self.0.page_views(cursor.as_ref(), request.consistency.as_ref()).await?;
+        let views = consistency::page_views(&self.0, cursor.as_ref(), request.consistency.as_ref()).await?;
         let scanned = views.clone();
         let (exports, next) = off_runtime(move || {
             let after = cursor.as_ref().map(|cursor| cursor.last.as_str());

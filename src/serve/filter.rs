@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
 
-use super::convert;
+use super::asked;
 use super::status::Refusal;
 use crate::event::ApiMode;
 use crate::fold::{Connection, Export, ExportStatus, Realm, Status};
@@ -29,7 +29,7 @@ impl ConnectionFilter {
         let filter = filter.unwrap_or_default();
         Ok(Self {
             external_ids: texts("filter.external_ids", filter.external_ids)?,
-            statuses: words("filter.statuses", &filter.statuses, convert::status_asked)?,
+            statuses: words("filter.statuses", &filter.statuses, asked::status)?,
             platform_types: texts("filter.platform_types", filter.platform_types)?,
         })
     }
@@ -49,9 +49,9 @@ impl ConnectionFilter {
     }
 
     pub fn hash_into(&self, hasher: &mut FilterHasher) {
-        hasher.texts(self.external_ids.iter());
+        hasher.texts(&self.external_ids);
         hasher.number(self.statuses.iter().fold(0, |bits, status| bits | 1 << *status as u64));
-        hasher.texts(self.platform_types.iter());
+        hasher.texts(&self.platform_types);
     }
 }
 
@@ -70,7 +70,7 @@ impl ExportFilter {
         let external_ids = texts("filter.external_ids", filter.external_ids)?;
         Ok(Self {
             connection_ids: texts("filter.org_connection_ids", filter.org_connection_ids)?,
-            statuses: words("filter.statuses", &filter.statuses, convert::export_status_asked)?,
+            statuses: words("filter.statuses", &filter.statuses, asked::export_status)?,
             connection: ConnectionFilter { external_ids, ..ConnectionFilter::default() },
         })
     }
@@ -88,7 +88,7 @@ impl ExportFilter {
     }
 
     pub fn hash_into(&self, hasher: &mut FilterHasher) {
-        hasher.texts(self.connection_ids.iter());
+        hasher.texts(&self.connection_ids);
         hasher.number(self.statuses.iter().fold(0, |bits, status| bits | 1 << *status as u64));
         self.connection.hash_into(hasher);
     }
@@ -119,9 +119,11 @@ impl FilterHasher {
         self.0.update(text);
     }
 
-    fn texts<'a>(&mut self, texts: impl ExactSizeIterator<Item = &'a String>) {
+    fn texts(&mut self, texts: &BTreeSet<String>) {
         self.number(texts.len() as u64);
-        texts.for_each(|text| self.text(text));
+        for text in texts {
+            self.text(text);
+        }
     }
 
     pub fn finish(self) -> u64 {

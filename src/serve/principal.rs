@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::service::interceptor::InterceptorLayer;
 use tonic::{Request, Status};
 
-use super::convert;
+use super::asked;
 use super::status::Refusal;
 use crate::fold::Realm;
 
@@ -57,7 +57,7 @@ impl Principal {
 
     /// As [`Self::tenant`], with the request's `api_mode`.
     pub(super) fn realm(&self, tenant: &str, mode: i32) -> Result<Realm, Refusal> {
-        Ok(Realm { tenant: self.tenant(tenant)?, mode: convert::mode_asked(mode)? })
+        Ok(Realm { tenant: self.tenant(tenant)?, mode: asked::mode(mode)? })
     }
 
     pub(super) fn sees_links(&self) -> bool {

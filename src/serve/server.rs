@@ -147,6 +147,7 @@ fn reflection() -> Builder<'static> {
 
 /// Until the daemon shuts down, or is gone.
 async fn drained(mut state: watch::Receiver<ServingState>) {
-    // An error means that nobody is left who could say so.
-    state.wait_for(|state| *state == ServingState::ShuttingDown).await.ok();
+    if state.wait_for(|state| *state == ServingState::ShuttingDown).await.is_err() {
+        tracing::debug!("nobody is left who could say that it shuts down");
+    }
 }

@@ -1,4 +1,5 @@
 //! The gRPC API over a real log, a real projection and a real socket, asked by generated clients.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may end so")]
 
 mod drain;
 mod follower;

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::fold::report::Attempt;
 use crate::fold::{Change, Status};
 
 #[test]
@@ -23,7 +24,7 @@ fn an_attempt_sets_what_it_reports() {
 
 #[test]
 fn an_empty_or_absent_status_changes_nothing() {
-    let silent = body("patient.connection_success", json!({"org_connection_id": "c", "scope": "s"}));
+    let silent = body("patient.connection_success", &json!({"org_connection_id": "c", "scope": "s"}));
     let unknown = Story::new().given(&silent).connection("c");
     assert_eq!((unknown.status, unknown.status_recorded_at), (Status::Unknown, None));
 
@@ -37,7 +38,7 @@ fn an_empty_or_absent_status_changes_nothing() {
 fn a_revocation_revokes_whatever_it_reports() {
     for word in ["revoked", "authorized", ""] {
         let data = json!({"org_connection_id": "c", "connection_status": word});
-        let story = Story::new().given(&attempt("authorized")).given(&body("patient.authorization_revoked", data));
+        let story = Story::new().given(&attempt("authorized")).given(&body("patient.authorization_revoked", &data));
         assert_eq!(story.connection("c").status, Status::Revoked);
     }
 }
@@ -68,7 +69,7 @@ fn an_attempt_replaces_the_one_before_as_a_whole_and_facts_survive_their_absence
         "endpoint_id": "e", "brand_id": "b", "portal_id": "p", "tefca_directory_id": "d",
         "request_id": "r", "external_state": "s", "scope": "sc", "consent_expires_at": "2026-08-04T00:00:00Z",
     });
-    let story = Story::new().given(&body("patient.connection_success", full));
+    let story = Story::new().given(&body("patient.connection_success", &full));
     let first = story.connection("c");
     let attempt_told = &first.attempt;
     assert_eq!(attempt_told.consent_expires_at, Some(Timestamp::from_micros(1_785_801_600_000_000)));
@@ -78,17 +79,17 @@ fn an_attempt_replaces_the_one_before_as_a_whole_and_facts_survive_their_absence
     assert!(revoked.connection("c").attempt == first.attempt, "a revocation is no attempt");
 
     let second = revoked.given(&attempt("authorized")).connection("c");
-    assert!(second.facts == first.facts && second.attempt == Default::default());
+    assert!(second.facts == first.facts && second.attempt == Attempt::default());
     assert_eq!((&second.facts.external_id, &second.facts.tefca_directory_id), (&text("x"), &text("d")));
 }
 
 #[test]
 fn the_index_of_external_ids_follows_a_change_of_it() {
     let named = |external_id: &str| {
-        body("patient.connection_success", json!({"org_connection_id": "c", "external_id": external_id}))
+        body("patient.connection_success", &json!({"org_connection_id": "c", "external_id": external_id}))
     };
     let story = Story::new().given(&named("one")).given(&named("")).given(&named("two"));
-    let state = story.views.state(&story.live());
+    let state = story.views.state(&Story::live());
     let ids = |external_id| state.connections_of(external_id, None).map(|it| it.id.to_string()).collect::<Vec<_>>();
     assert_eq!((ids("one"), ids("two"), ids("tw")), (vec![], vec!["c".to_owned()], vec![]));
 }
@@ -113,8 +114,8 @@ fn exports_make_a_connection_known_and_never_change_its_status() {
 
 #[test]
 fn the_version_counts_events_that_name_it_and_no_others() {
-    let unknown = body("patient.something_new", json!({"org_connection_id": "c", "external_id": "x"}));
-    let nameless = body("patient.ehi_export_success", json!({"task_id": "t"}));
+    let unknown = body("patient.something_new", &json!({"org_connection_id": "c", "external_id": "x"}));
+    let nameless = body("patient.ehi_export_success", &json!({"task_id": "t"}));
     let story = Story::new().given(&unknown).given(&ready()).given(&nameless).given(&attempt("authorized"));
     let connection = story.connection("c");
     assert_eq!((connection.trail.version, connection.trail.first.position, connection.trail.last.position), (3, 1, 4));

@@ -45,13 +45,13 @@ fn an_export_that_is_ready_after_a_revocation_is_kept_and_marked() {
 
 #[test]
 fn an_export_stands_alone_until_an_event_of_its_task_names_a_connection() {
-    let nameless = body("patient.ehi_export_success", json!({"task_id": "t", "download_link": "https://x.test/1"}));
+    let nameless = body("patient.ehi_export_success", &json!({"task_id": "t", "download_link": "https://x.test/1"}));
     let story = Story::new().given(&nameless);
     assert_eq!((story.export("t").connection_id.clone(), story.counts()), (None, (0, 1)));
 
     let story = story.given(&ready()).given(&nameless);
     assert_eq!((story.export("t").connection_id.clone(), story.counts()), (text("c"), (1, 1)));
-    let state = story.views.state(&story.live());
+    let state = story.views.state(&Story::live());
     assert_eq!(state.exports_of("c", None).map(|export| &*export.task_id).collect::<Vec<_>>(), ["t"]);
     assert_eq!(story.connection("c").trail.version, 1, "its other events do not name the connection");
 }
@@ -67,7 +67,7 @@ fn links_of_every_form_are_one_list_without_repeats() {
         "download_link": {"url": "https://x.test/3"},
     });
     let links = |data| {
-        let export = Story::new().given(&body("patient.ehi_export_success", data)).export("t");
+        let export = Story::new().given(&body("patient.ehi_export_success", &data)).export("t");
         export.links.iter().map(|link| (link.url.to_string(), link.export_type.clone())).collect::<Vec<_>>()
     };
     let bare = |url: &str| (url.to_owned(), None);
@@ -86,8 +86,8 @@ fn links_of_every_form_are_one_list_without_repeats() {
 fn stats_and_links_survive_their_absence() {
     let stats = json!({"total_resources": 3, "total_by_resource_type": {"Patient": 1, "Odd": -1, "Odder": "1"}});
     let data = json!({"task_id": "t", "stats": stats, "download_link": "https://x.test/1"});
-    let story = Story::new().given(&body("patient.ehi_export_success", data));
-    let story = story.given(&body("patient.ehi_export_success", json!({"task_id": "t", "stats": 3})));
+    let story = Story::new().given(&body("patient.ehi_export_success", &data));
+    let story = story.given(&body("patient.ehi_export_success", &json!({"task_id": "t", "stats": 3})));
     let export = story.export("t");
     let stats = export.stats.as_ref().unwrap();
     assert_eq!((stats.total_resources, stats.total_by_resource_type.len(), export.links.len()), (Some(3), 1, 1));

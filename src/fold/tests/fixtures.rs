@@ -89,8 +89,8 @@ fn every_field_of_the_users_document_is_in_the_state_or_in_the_raw_event() {
         "external_id": "x", "external_state": "s",
     });
     let story = Story::new()
-        .given(&body("patient.connection_success", connected))
-        .given(&body("patient.ehi_export_success", success));
+        .given(&body("patient.connection_success", &connected))
+        .given(&body("patient.ehi_export_success", &success));
     let export = story.export("fedec7b78cf6905872032b426473");
     assert!(export.links[0].url.ends_with("ab97519bd1fa.jsonl"));
     assert_eq!(export.stats.as_ref().unwrap().total_resources, Some(12));
@@ -112,8 +112,9 @@ fn every_field_of_the_users_document_is_in_the_state_or_in_the_raw_event() {
         "org_connection_id": "189484f4-1234-1234-1234-78a8caa3b64a", "endpoint_id": "e2", "portal_id": "p2",
         "brand_id": "b2", "platform_type": "cerner", "connection_status": "revoked",
     });
-    let story =
-        story.given(&body("patient.ehi_export_failed", failed)).given(&body("patient.authorization_revoked", revoked));
+    let story = story
+        .given(&body("patient.ehi_export_failed", &failed))
+        .given(&body("patient.authorization_revoked", &revoked));
     let failure = story.export("fedec7b78cf6905872032b426473").failure_reason.clone();
     assert_eq!(failure, text("suppressed_please_contact"));
     let connection = story.connection("189484f4-1234-1234-1234-78a8caa3b64a");
@@ -128,7 +129,7 @@ fn the_documents_empty_sample_is_kept_and_changes_nothing() {
         "org_connection_id": "", "endpoint_id": "", "brand_id": "", "portal_id": "", "connection_status": "",
         "platform_type": "", "request_id": "", "external_id": "",
     });
-    let story = Story::new().given(&body("patient.connection_success", empty));
+    let story = Story::new().given(&body("patient.connection_success", &empty));
     assert_eq!((story.views.position(), story.counts()), (1, (0, 0)));
     let test = serde_json::to_vec(&json!({"hello": "world", "random": "txpsdf923jksdfl93"})).unwrap();
     assert_eq!(Envelope::read(&test), Envelope::default());

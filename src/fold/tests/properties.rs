@@ -100,11 +100,10 @@ proptest! {
         events in events(),
         shared_after in prop::collection::vec(any::<bool>(), 80),
     ) {
-        let mut undisturbed = Views::new(20);
-        let mut shared = Views::new(20);
+        let mut undisturbed = Views::new(100);
+        let mut shared = Views::new(100);
         let mut held = Vec::new();
         for (event, share) in events.iter().zip(shared_after) {
-            prop_assert!(apply(&undisturbed, event) == apply(&shared, event));
             undisturbed.advance(event);
             shared.advance(event);
             if share {
@@ -115,7 +114,7 @@ proptest! {
         prop_assert_eq!(undisturbed.position(), events.len() as u64);
         check_indexes(&shared);
         for (position, views) in held {
-            let mut again = Views::new(20);
+            let mut again = Views::new(100);
             events.iter().take_while(|event| event.position <= position).for_each(|event| again.advance(event));
             prop_assert!(again == views, "what is shared never changes");
         }
@@ -124,7 +123,9 @@ proptest! {
     #[test]
     fn versions_grow_by_one_and_changes_join_without_gaps(events in events()) {
         let mut views = Views::new(1000);
-        events.iter().for_each(|event| views.advance(event));
+        for event in &events {
+            views.advance(event);
+        }
         let mut last = std::collections::HashMap::new();
         for changes in views.changes_after(0, usize::MAX).unwrap() {
             for change in &changes.changes {
@@ -143,7 +144,7 @@ proptest! {
 fn a_ring_says_when_it_no_longer_holds_what_is_asked_for() {
     let mut story = Story { views: Views::new(2), now: 0 };
     for _ in 0..4 {
-        story = story.given(&attempt("authorized")).given(&body("webhook.test", json!({})));
+        story = story.given(&attempt("authorized")).given(&body("webhook.test", &json!({})));
     }
     let positions = |after, most| {
         let changes = story.views.changes_after(after, most)?;

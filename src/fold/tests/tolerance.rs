@@ -19,7 +19,7 @@ fn a_flat_body_says_the_same_as_a_nested_one() {
 fn both_spellings_of_the_request_id_are_read() {
     for name in ["request_id", "request-id"] {
         let data = json!({"org_connection_id": "c", name: "r", "consent_expires_at": "soon"});
-        let connection = Story::new().given(&body("patient.connection_success", data)).connection("c");
+        let connection = Story::new().given(&body("patient.connection_success", &data)).connection("c");
         assert_eq!(connection.attempt.request_id, text("r"));
         assert_eq!(connection.attempt.consent_expires_at, None);
     }
@@ -30,7 +30,7 @@ fn ids_that_are_empty_or_no_strings_are_absent() {
     for id in [json!(""), json!(7), json!(null), json!(["c"]), json!({"id": "c"})] {
         let data = json!({"org_connection_id": id, "task_id": id, "connection_status": "authorized"});
         for kind in ["patient.connection_success", "patient.ehi_export_success", "patient.something_new"] {
-            let story = Story::new().given(&body(kind, data.clone()));
+            let story = Story::new().given(&body(kind, &data));
             assert_eq!((story.views.position(), story.counts()), (1, (0, 0)), "{kind} {id}");
         }
     }
@@ -40,7 +40,7 @@ fn ids_that_are_empty_or_no_strings_are_absent() {
 fn a_date_beyond_what_the_api_can_tell_is_absent() {
     for date in ["-009999-01-01T00:00:00Z", "0000-12-31T23:59:59Z", "2026-08-04", ""] {
         let data = json!({"org_connection_id": "c", "consent_expires_at": date});
-        let connection = Story::new().given(&body("patient.connection_success", data)).connection("c");
+        let connection = Story::new().given(&body("patient.connection_success", &data)).connection("c");
         assert_eq!(connection.attempt.consent_expires_at, None, "{date}");
     }
 }
@@ -50,7 +50,7 @@ fn events_of_other_concerns_and_unreadable_bodies_only_move_the_position() {
     let data = json!({"org_connection_id": "c", "task_id": "t", "connection_status": "authorized"});
     let mut story = Story::new();
     for kind in ["webhook.test", "patient.request_health_system", "patient.request_support"] {
-        story = story.given(&body(kind, data.clone()));
+        story = story.given(&body(kind, &data));
     }
     for unreadable in [&b""[..], b"\xff", b"[]", b"null", b"{\"data\":", b"{\"id\":\"a\"} x"] {
         story.happens("acme", ModeVerdict::Live, unreadable);

@@ -80,8 +80,8 @@ fn a_witness_that_is_gone_garbled_or_of_another_history_stops_the_open() {
         let witness = Witness::decode(mark.as_ref().unwrap()).unwrap();
         *mark = Some(Witness { identity: Identity { log_id: 1, epoch: 1 }, ..witness }.encode().to_vec());
     };
-    let harms: [&dyn Fn(&mut Option<Vec<u8>>); 5] = [&|mark| *mark = None, &garble, &shorten, &replace, &foreign];
-    for harm in harms {
+    let remove = |mark: &mut Option<Vec<u8>>| *mark = None;
+    for harm in [remove, garble, shorten, replace, foreign] {
         let store = store();
         harm(&mut store.mark.lock().unwrap());
         assert!(damage(store).2.contains("witness"));
@@ -162,7 +162,7 @@ fn what_a_kill_leaves_of_sleds_snapshot_is_removed_and_blobs_are_refused() {
 fn no_stored_value_is_larger_than_the_limit() {
     let store = Arc::new(MemoryStore::default());
     let log = open_on(store.clone(), options()).unwrap();
-    let body = |n: usize| (0..n).map(|at| (at * at * 31 + n) as u8).collect::<Vec<_>>();
+    let body = |n: usize| (0..n).map(|at| (at * at * 31 + n).to_be_bytes()[7]).collect::<Vec<_>>();
     append_all(&log, (0..300).map(|n| delivery(&n.to_string(), &body(n * 97 % 20_000))).collect());
     close(log);
     let entries = store.entries.lock().unwrap();

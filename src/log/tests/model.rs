@@ -75,7 +75,7 @@ fn check_append(log: &Log, model: &mut Model, given: &[(u16, Body)]) {
         let position = *model.positions.entry(*key).or_insert(next);
         assert_eq!((appended.position, appended.duplicate), (position, position != next));
         if appended.duplicate {
-            let first = model.events[position as usize - 1].0;
+            let first = model.events[usize::try_from(position).unwrap() - 1].0;
             assert_eq!((first.chain, first.recorded_at), (appended.chain, appended.recorded_at));
         } else {
             model.events.push((appended, delivery));
@@ -108,7 +108,8 @@ fn run(operations: Vec<Operation>) {
             Operation::Append(given) => check_append(&log, &mut model, &given),
             Operation::Get(at) => {
                 let position = at % (model.events.len() as u64 + 3);
-                let expected = position.checked_sub(1).and_then(|index| model.events.get(index as usize));
+                let expected =
+                    position.checked_sub(1).and_then(|index| model.events.get(usize::try_from(index).unwrap()));
                 let event = log.reader.get(position).unwrap();
                 assert_eq!(event.is_some(), expected.is_some(), "at {position}");
                 event.iter().zip(expected).for_each(|(event, expected)| check_event(event, expected));

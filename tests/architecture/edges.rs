@@ -1,0 +1,102 @@
+//! Who may import whom. Data flows ingest → log → fold → serve; modules import only downwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::source::{self, Source};
+
+/// Each module with those it may name, in an order in which every arrow points upwards in this list.
+const MAY_NAME: [(&str, &[&str]); 13] = [
+    ("proto", &[]),
+    ("event", &[]),
+    ("metrics", &[]),
+    ("telemetry", &[]),
+    ("token", &["event"]),
+    ("config", &["event"]),
+    ("http", &["metrics"]),
+    ("log", &["event", "token"]),
+    ("fold", &["event", "log"]),
+    ("ingest", &["config", "event", "http", "log", "metrics", "token"]),
+    ("serve", &["event", "fold", "log", "metrics", "proto", "token"]),
+    ("operations", &["http", "metrics"]),
+    ("daemon", &["config", "event", "fold", "http", "ingest", "log", "metrics", "operations", "serve", "token"]),
+];
+
+/// Crates that shape what uses them, and the only files or modules that may.
+const CONFINED: [(&str, &[&str]); 7] = [
+    ("sled", &["src/log/sled_store.rs"]),
+    ("zstd", &["src/log/"]),
+    ("imbl", &["src/fold/"]),
+    ("hyper", &["src/http", "src/ingest", "src/operations.rs", "src/cli/send.rs"]),
+    ("tonic", &["src/serve", "src/proto.rs", "src/cli"]),
+    ("prost", &["src/serve", "src/proto.rs", "src/cli"]),
+    ("anyhow", &["src/main.rs", "src/cli"]),
+];
+
+/// The library's module that a file belongs to; None for the binary and the library's root.
+fn module(source: &Source) -> Option<&str> {
+    let name = source.path.strip_prefix("src/")?.split('/').next()?.trim_end_matches(".rs");
+    (!["lib", "main", "cli"].contains(&name)).then_some(name)
+}
+
+#[test]
+fn modules_name_only_what_lies_below_them_in_the_flow() {
+    let mut used: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let sources = source::all(&["src"]);
+    for source in &sources {
+        let Some(from) = module(source) else { continue };
+        let named = source.named().into_iter().filter(|path| path.len() > 1 && path[0] == "crate");
+        used.entry(from).or_default().extend(named.map(|path| path[1].clone()).filter(|to| to != from));
+    }
+    let allowed: BTreeMap<&str, BTreeSet<String>> =
+        MAY_NAME.iter().map(|(from, to)| (*from, to.iter().map(ToString::to_string).collect())).collect();
+    assert_eq!(used, allowed, "left: what is; right: what may be. An edge that nobody uses any more goes, too");
+}
+
+#[test]
+fn the_allowed_edges_make_no_circle() {
+    for (index, (from, to)) in MAY_NAME.iter().enumerate() {
+        let below: Vec<&str> = MAY_NAME[..index].iter().map(|(name, _)| *name).collect();
+        assert!(to.iter().all(|to| below.contains(to)), "{from} names what does not stand above it in the list");
+    }
+}
+
+#[test]
+fn the_parts_of_a_module_make_no_circle() {
+    let sources = source::all(&["src"]);
+    let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for source in sources.iter().filter(|source| !source.path.contains("/tests")) {
+        let stem = source.path.trim_end_matches(".rs");
+        let Some((parent, _)) = stem.rsplit_once('/') else { continue };
+        let siblings = source.named().into_iter().filter(|path| path.len() > 1 && path[0] == "super");
+        let siblings = siblings.map(|path| format!("{parent}/{}", path[1]));
+        let exists = |sibling: &String| sources.iter().any(|source| source.path == format!("{sibling}.rs"));
+        edges.entry(stem.to_owned()).or_default().extend(siblings.filter(exists));
+    }
+    // Whoever names nobody, or is named by nobody, is in no circle: taken away, again and again, until only circles stay.
+    loop {
+        let named: BTreeSet<String> = edges.values().flatten().cloned().collect();
+        let before = edges.len();
+        edges.retain(|from, to| named.contains(from) && !to.is_empty());
+        let left: BTreeSet<String> = edges.keys().cloned().collect();
+        for to in edges.values_mut() {
+            *to = to.intersection(&left).cloned().collect();
+        }
+        if edges.len() == before {
+            break;
+        }
+    }
+    assert!(edges.is_empty(), "a circle: {edges:#?}");
+}
+
+#[test]
+fn each_crate_stays_where_it_belongs() {
+    let sources = source::all(&["src"]);
+    for (name, places) in CONFINED {
+        let users = sources.iter().filter(|source| source.named().iter().any(|path| path.len() > 1 && path[0] == name));
+        let users: Vec<&str> = users.map(|source| source.path.as_str()).collect();
+        assert!(!users.is_empty(), "nobody uses {name}");
+        for user in users {
+            assert!(places.iter().any(|place| user.starts_with(place)), "{user} names {name}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What every file says of itself, that none is dead, and how large files and functions may grow.
+
+use std::collections::BTreeSet;
+
+use syn::spanned::Spanned as _;
+use syn::visit::{self, Visit};
+
+use super::source::{self, Source};
+
+const EVERYWHERE: [&str; 3] = ["src", "tests", "benches"];
+
+#[test]
+fn every_file_says_first_what_it_owns() {
+    for source in source::all(&EVERYWHERE) {
+        assert!(source.text.starts_with("//! "), "{} does not begin with //!", source.path);
+    }
+}
+
+#[test]
+fn no_file_is_dead() {
+    let sources = source::all(&EVERYWHERE);
+    let declared: BTreeSet<String> = sources.iter().flat_map(Source::declared).flatten().collect();
+    for path in sources.iter().map(|source| &source.path) {
+        let parts: Vec<&str> = path.split('/').collect();
+        let is_root =
+            matches!(parts[..], ["src", "lib.rs" | "main.rs"] | ["tests" | "benches", _] | ["tests", _, "main.rs"]);
+        assert!(is_root || declared.contains(path), "{path} is part of no module");
+    }
+}
+
+#[test]
+fn files_stay_small_enough_to_read() {
+    let mut sizes: Vec<(usize, String)> =
+        source::all(&EVERYWHERE).iter().map(|source| (source.lines(), source.path.clone())).collect();
+    sizes.sort();
+    let (median, _) = sizes[sizes.len() / 2];
+    assert!(median <= 120, "the median file has {median} lines");
+    let large: Vec<_> = sizes.iter().filter(|(lines, _)| *lines > 300).collect();
+    assert!(large.len() <= sizes.len() / 50, "too many large files: {large:?}");
+    let largest = sizes.last().unwrap();
+    assert!(largest.0 <= 400, "too large: {largest:?}");
+}
+
+#[test]
+fn functions_stay_short_enough_to_read_at_once() {
+    let mut functions = Functions::default();
+    for source in source::all(&EVERYWHERE) {
+        functions.path = source.path;
+        functions.visit_file(&source.syntax);
+    }
+    let over = |lines: usize| functions.found.iter().filter(|found| found.0 > lines).collect::<Vec<_>>();
+    assert!(over(70).is_empty(), "{:#?}", over(70));
+    assert!(over(40).len() <= functions.found.len() / 100, "too many over 40 lines: {:#?}", over(40));
+}
+
+/// Every function with its length in lines.
+#[derive(Default)]
+struct Functions {
+    path: String,
+    found: Vec<(usize, String)>,
+}
+
+impl Functions {
+    fn add(&mut self, name: &syn::Ident, body: proc_macro2::Span) {
+        let lines = body.end().line - body.start().line + 1;
+        self.found.push((lines, format!("{}::{name}", self.path)));
+    }
+}
+
+impl<'ast> Visit<'ast> for Functions {
+    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
+        self.add(&item.sig.ident, item.block.span());
+        visit::visit_item_fn(self, item);
+    }
+
+    fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
+        self.add(&item.sig.ident, item.block.span());
+        visit::visit_impl_item_fn(self, item);
+    }
+}

@@ -1,0 +1,131 @@
+//! The source files and what they name, parsed.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use syn::visit::{self, Visit};
+use syn::{ItemMod, ItemUse, UseTree};
+
+/// One source file.
+pub struct Source {
+    /// From the root, as `src/log/open.rs`.
+    pub path: String,
+    pub text: String,
+    pub syntax: syn::File,
+}
+
+impl Source {
+    pub fn lines(&self) -> usize {
+        self.text.lines().count()
+    }
+
+    /// Every path that is named anywhere, with its first segments, as `["crate", "log", "Reader"]`. Macros' insides too.
+    pub fn named(&self) -> BTreeSet<Vec<String>> {
+        let mut names = Names::default();
+        names.visit_file(&self.syntax);
+        names.0
+    }
+
+    /// The files of the modules that it declares without a body: either may exist.
+    pub fn declared(&self) -> Vec<[String; 2]> {
+        let stem = self.path.trim_end_matches(".rs");
+        let is_root = ["lib", "main"].iter().any(|root| stem.ends_with(&format!("/{root}")));
+        let directory = if is_root { Path::new(stem).parent().unwrap() } else { Path::new(stem) };
+        let names = self.syntax.items.iter().filter_map(|item| match item {
+            syn::Item::Mod(ItemMod { ident, content: None, .. }) => Some(ident.to_string()),
+            _ => None,
+        });
+        let file = |path: PathBuf| path.to_str().unwrap().to_owned();
+        let beside = |name: &str| Path::new(stem).parent().unwrap().join(format!("{name}.rs"));
+        names.map(|name| [file(directory.join(format!("{name}.rs"))), file(beside(&name))]).collect()
+    }
+}
+
+/// Every Rust file below these directories.
+pub fn all(directories: &[&str]) -> Vec<Source> {
+    let mut paths = Vec::new();
+    for directory in directories {
+        collect(&root().join(directory), &mut paths);
+    }
+    paths.sort();
+    paths.iter().map(|path| read(path)).collect()
+}
+
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn collect(directory: &Path, paths: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, paths);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            paths.push(path);
+        }
+    }
+}
+
+fn read(path: &Path) -> Source {
+    let text = std::fs::read_to_string(path).unwrap();
+    let syntax = syn::parse_file(&text).unwrap();
+    Source { path: path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned(), text, syntax }
+}
+
+#[derive(Default)]
+struct Names(BTreeSet<Vec<String>>);
+
+impl Names {
+    fn tree(&mut self, prefix: &[String], tree: &UseTree) {
+        let with = |name: &syn::Ident| [prefix, &[name.to_string()]].concat();
+        match tree {
+            UseTree::Path(path) => self.tree(&with(&path.ident), &path.tree),
+            UseTree::Name(name) => drop(self.0.insert(with(&name.ident))),
+            UseTree::Rename(rename) => drop(self.0.insert(with(&rename.ident))),
+            UseTree::Glob(_) => drop(self.0.insert(prefix.to_vec())),
+            UseTree::Group(group) => group.items.iter().for_each(|item| self.tree(prefix, item)),
+        }
+    }
+
+    /// A macro's tokens are not parsed: paths are found by `::` between names.
+    fn tokens(&mut self, tokens: proc_macro2::TokenStream) {
+        let mut path: Vec<String> = Vec::new();
+        let mut colons = 0;
+        for token in tokens {
+            match token {
+                proc_macro2::TokenTree::Group(group) => self.tokens(group.stream()),
+                proc_macro2::TokenTree::Punct(punct) if punct.as_char() == ':' => {
+                    colons += 1;
+                    continue;
+                }
+                proc_macro2::TokenTree::Ident(ident) => {
+                    if colons != 2 {
+                        path.clear();
+                    }
+                    path.push(ident.to_string());
+                    self.0.insert(path.clone());
+                    colons = 0;
+                    continue;
+                }
+                _ => {}
+            }
+            (path, colons) = (Vec::new(), 0);
+        }
+    }
+}
+
+impl<'ast> Visit<'ast> for Names {
+    fn visit_item_use(&mut self, item: &'ast ItemUse) {
+        self.tree(&[], &item.tree);
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        self.0.insert(path.segments.iter().map(|segment| segment.ident.to_string()).collect());
+        visit::visit_path(self, path);
+    }
+
+    fn visit_macro(&mut self, call: &'ast syn::Macro) {
+        self.tokens(call.tokens.clone());
+        visit::visit_macro(self, call);
+    }
+}
