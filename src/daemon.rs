@@ -33,6 +33,9 @@ use supervisor::Supervisor;
 /// How long gRPC connections may take to close once every stream has ended: a peer that never says anything would hold
 /// the server for ever.
 const GRPC_LINGER: Duration = Duration::from_secs(3);
+/// What each stage of a stop has at least, also when an earlier one took all of the grace: the log's end is quick, but
+/// not instant.
+const STAGE_MIN: Duration = Duration::from_secs(2);
 
 /// Time and randomness, which come into cleat here and nowhere else.
 #[derive(Clone)]
@@ -182,9 +185,9 @@ impl Stopping {
     }
 }
 
-/// Waits for a task until the deadline; then cuts it.
+/// Waits for a task until the deadline, and at least for [`STAGE_MIN`]; then cuts it.
 async fn bounded<T>(name: &str, deadline: Instant, mut task: JoinHandle<T>) -> Option<T> {
-    match timeout_at(deadline, &mut task).await {
+    match timeout_at(deadline.max(Instant::now() + STAGE_MIN), &mut task).await {
         Ok(Ok(ended)) => Some(ended),
         Ok(Err(_)) => {
             tracing::error!("{name} panicked");

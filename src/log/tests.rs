@@ -12,8 +12,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::block::{Entry, Key};
 use super::OpenError;
+use super::block::{Entry, Key};
 use super::open::open_on;
 use super::sled_store::SledStore;
 use super::store::{Batch, Mark, Store, StoreError};
