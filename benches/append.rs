@@ -97,12 +97,12 @@ fn rate_of_plain(runtime: &tokio::runtime::Runtime, producers: usize, events: &A
 
 fn rate_of_cleat(runtime: &tokio::runtime::Runtime, producers: usize, events: &Arc<Vec<Delivery>>) -> f64 {
     let directory = tempfile::tempdir_in(".").unwrap();
-    let Log { appender, committer, .. } = open(directory.path());
+    let Log { appender, writer, .. } = open(directory.path());
     let rate = rate(runtime, producers, events, move |delivery| {
         let appender = appender.clone();
         async move { assert!(!appender.append(delivery).await.unwrap().duplicate) }
     });
-    committer.join().unwrap();
+    writer.join().unwrap();
     rate
 }
 
@@ -114,7 +114,7 @@ fn median(mut figures: Vec<f64>) -> f64 {
 fn grow(runtime: &tokio::runtime::Runtime, events: usize) {
     const PRODUCERS: usize = 256;
     let directory = tempfile::tempdir_in(".").unwrap();
-    let Log { appender, committer, reader, .. } = open(directory.path());
+    let Log { appender, writer, reader, .. } = open(directory.path());
     let started = Instant::now();
     runtime.block_on(async {
         let mut tasks = JoinSet::new();
@@ -137,7 +137,7 @@ fn grow(runtime: &tokio::runtime::Runtime, events: usize) {
     };
     let (resident, peak) = (memory("VmRSS:"), memory("VmHWM:"));
     drop((appender, reader));
-    committer.join().unwrap();
+    writer.join().unwrap();
     let disk = disk_bytes(directory.path()) as f64 / count as f64;
     let blobs = std::fs::read_dir(directory.path().join("log/blobs")).unwrap().count();
     println!("{count} events in {seconds:.1} s (with making them), {:.0}/s", count as f64 / seconds);

@@ -90,6 +90,7 @@ fn code(error: &anyhow::Error) -> u8 {
         Some(Code::NotFound) => 3,
         Some(Code::Unavailable) => 4,
         None if error.is::<client::Unreachable>() => 4,
+        None if error.downcast_ref().is_some_and(send::Refused::for_now) => 4,
         _ => 1,
     }
 }

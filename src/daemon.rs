@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   start:  bind all ports ─▶ operations ─▶ log ─▶ projector, door, gRPC (CATCHING_UP until the views reach the head)
-//!   stop:   door ─▶ the last appender goes: committer ─▶ projector ─▶ watches, gRPC ─▶ operations
+//!   stop:   door ─▶ the last appender goes: writer ─▶ projector ─▶ watches, gRPC ─▶ operations
 //! ```
 
 mod listeners;
@@ -94,7 +94,7 @@ impl Daemon {
         let started_at = (world.clock)();
         let log = open_log(&config, &world, &metrics).await?;
         state.send_replace(ServingState::CatchingUp { of: log.reader.head().position });
-        let Log { appender, reader, health, committer } = log;
+        let Log { appender, reader, health, writer } = log;
         let projection = project(&config, &reader, &metrics)?;
         let sources = serve::Sources { views: projection.views.clone(), reader, state: state.subscribe() };
         let options = serve::Options {
@@ -107,7 +107,7 @@ impl Daemon {
         let door = door(&config, &world, &metrics, appender, stale);
         let door = tokio::spawn(door.serve(listeners.webhooks, drained));
 
-        let supervisor = Supervisor::start(state.clone(), health, projection, committer);
+        let supervisor = Supervisor::start(state.clone(), health, projection, writer);
         let ended = supervisor.until(stop, config.shutdown.after_storage_failure).await;
         tracing::info!("stopping");
         let deadline = Instant::now() + config.shutdown.grace;

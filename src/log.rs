@@ -1,8 +1,8 @@
 //! The log: one gapless, durable, hash-chained sequence of events. The only record there is.
 //!
 //! ```text
-//!   Appender ═bounded queue═▶ Writer: dedup, assign positions, encode blocks ──▶ Committer: make durable, then answer
-//!                                                                                  └──▶ Head (a watch): durable up to here
+//!   Appender ═bounded queue═▶ Writer: dedup, assign positions, encode blocks, make durable, then answer
+//!                                                                              └──▶ Head (a watch): durable up to here
 //!   Reader ◀── get, read, tail ── never past the head
 //! ```
 //!

@@ -3,7 +3,9 @@
 use std::io::IsTerminal;
 use std::panic::{self, PanicHookInfo};
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -11,13 +13,20 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// Levels by `RUST_LOG`, `info` without it. Call it once.
 pub fn init() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let layers = tracing_subscriber::registry().with(filter);
+    let layers = tracing_subscriber::registry().with(filter).with(filter_fn(discreet));
     if std::io::stderr().is_terminal() {
         layers.with(fmt::layer().with_writer(std::io::stderr)).init();
     } else {
         layers.with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)).init();
     }
     panic::set_hook(Box::new(report));
+}
+
+/// Our own lines say nothing confidential. Below `info`, others' may: sled's `trace` shows every value that it writes. No
+/// `RUST_LOG` turns these on.
+fn discreet(line: &Metadata<'_>) -> bool {
+    let ours = line.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
+    ours || *line.level() <= Level::INFO
 }
 
 /// Where it panicked, never the message: a formatted one may quote what was being worked on.

@@ -58,9 +58,9 @@ async fn the_state_is_the_fold_of_the_log_live_and_after_a_restart() {
     for number in 0..300 {
         append(&log, number).await;
     }
-    let Log { appender, committer, reader, .. } = log;
+    let Log { appender, writer, reader, .. } = log;
     drop((appender, reader));
-    committer.join().unwrap();
+    writer.join().unwrap();
 
     let log = open(directory.path());
     let projection = fold::spawn(log.reader.clone(), 64, Handle::current(), |_| {}).unwrap();

@@ -23,10 +23,11 @@ pub(super) struct Target {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("cannot reach cleat's API at {address}; is `cleat serve` running?")]
+#[error("cannot reach cleat's {port} at {address}; is `cleat serve` running?")]
 pub(super) struct Unreachable {
-    address: String,
-    source: tonic::transport::Error,
+    pub port: &'static str,
+    pub address: String,
+    pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
 impl Target {
@@ -37,8 +38,12 @@ impl Target {
             format!("http://{}", self.address)
         };
         let endpoint = Endpoint::from_shared(uri).with_context(|| format!("{} is not an address", self.address))?;
-        let connected = endpoint.connect().await;
-        Ok(connected.map_err(|source| Unreachable { address: self.address.clone(), source })?)
+        let unreachable = |source: tonic::transport::Error| Unreachable {
+            port: "API",
+            address: self.address.clone(),
+            source: source.into(),
+        };
+        Ok(endpoint.connect().await.map_err(unreachable)?)
     }
 
     pub fn api_mode(&self) -> i32 {

@@ -1,6 +1,6 @@
 //! `send`: what a new user needs first, a webhook like Fasten's, signed and posted.
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use sha2::Sha256;
 use tokio::net::TcpStream;
 
+use super::client::Unreachable;
 use super::print;
 
 #[derive(Args)]
@@ -52,6 +53,20 @@ enum Kind {
     Test,
 }
 
+#[derive(Debug, thiserror::Error)]
+#[error("answered {status}: {answer}")]
+pub(super) struct Refused {
+    status: hyper::StatusCode,
+    answer: String,
+}
+
+impl Refused {
+    /// The same webhook may be taken later.
+    pub fn for_now(&self) -> bool {
+        self.status == hyper::StatusCode::SERVICE_UNAVAILABLE
+    }
+}
+
 impl Send {
     pub async fn run(self) -> anyhow::Result<()> {
         let id = format!("{:032x}", rand::random::<u128>());
@@ -63,7 +78,7 @@ impl Send {
         if status.is_success() {
             return print::line(&answer);
         }
-        bail!("answered {status}: {answer}")
+        Err(Refused { status, answer }.into())
     }
 
     fn sample(&self, id: &str) -> serde_json::Value {
@@ -119,9 +134,12 @@ impl Send {
             .header("webhook-timestamp", timestamp)
             .header("webhook-signature", self.sign(id, timestamp, &body)?)
             .body(Full::new(Bytes::from(body)))?;
-        let unreachable =
-            || format!("cannot reach cleat's webhook door at {}; is `cleat serve` running?", self.address);
-        let stream = TcpStream::connect(&self.address).await.with_context(unreachable)?;
+        let unreachable = |source: std::io::Error| Unreachable {
+            port: "webhook door",
+            address: self.address.clone(),
+            source: source.into(),
+        };
+        let stream = TcpStream::connect(&self.address).await.map_err(unreachable)?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let exchange = async {
             let response = sender.send_request(request).await?;

@@ -14,7 +14,7 @@ use crate::serve::ServingState;
 
 pub(super) struct Supervisor {
     health: watch::Receiver<Health>,
-    /// The committer's end, then the projector's.
+    /// The writer's end, then the projector's.
     threads: JoinHandle<()>,
     states: JoinHandle<()>,
 }
@@ -24,7 +24,7 @@ impl Supervisor {
         state: watch::Sender<ServingState>,
         health: watch::Receiver<Health>,
         projection: Projection,
-        committer: thread::JoinHandle<()>,
+        writer: thread::JoinHandle<()>,
     ) -> Self {
         let Projection { mut views, thread: projector } = projection;
         let failed = health.clone();
@@ -52,8 +52,8 @@ impl Supervisor {
                 tracing::error!(%reason, "the views can tell nothing newer");
                 damaged.send_replace(ServingState::Damaged { reason: reason.into() });
             }
-            if committer.join().is_err() {
-                tracing::error!("the committer panicked");
+            if writer.join().is_err() {
+                tracing::error!("the writer panicked");
             }
         });
         Self { health, threads, states }

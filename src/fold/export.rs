@@ -115,6 +115,13 @@ pub struct JoinedExport {
     pub connection: Option<Arc<Connection>>,
 }
 
+impl JoinedExport {
+    /// The integrator's id of the patient, as its connection tells it.
+    pub fn external_id(&self) -> Option<&str> {
+        self.connection.as_ref()?.facts.external_id.as_deref()
+    }
+}
+
 // Links open patient records: they stay out of logs, panics and test output.
 impl fmt::Debug for Export {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

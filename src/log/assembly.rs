@@ -2,16 +2,13 @@
 //!
 //! Knows nothing of the disk; what it makes is either committed whole or not at all.
 
-use std::sync::Arc;
-
 use zstd::bulk::Compressor;
 
 use super::append::{AppendError, Appended, Pending, Reply};
 use super::block::{Builder, VALUE_BYTES_MAX};
-use super::dedup::{Digest, DigestMap};
 use super::store::Batch;
 use super::{Commit, Head};
-use crate::event::Timestamp;
+use crate::event::{Position, Timestamp};
 
 /// sled reuses a freed segment by its own notion of stable, about two segments (1 MiB) later: never more than this goes
 /// into it between two fdatasyncs.
@@ -27,8 +24,10 @@ pub(super) struct Assembly {
     builder: Builder,
     before: Head,
     recorded_at: Timestamp,
-    claimed: Arc<DigestMap<Appended>>,
-    replies: Vec<(Reply, Appended)>,
+    /// Who waits for each new event, in the order of positions.
+    news: Vec<(Reply, Appended)>,
+    /// Who waits to hear of an event that was there before.
+    repeats: Vec<(Reply, Appended)>,
 }
 
 impl Assembly {
@@ -39,8 +38,8 @@ impl Assembly {
             builder: Builder::new(head.position + 1, head.chain),
             before: *head,
             recorded_at: now.max(head.recorded_at),
-            claimed: Arc::default(),
-            replies: Vec::new(),
+            news: Vec::new(),
+            repeats: Vec::new(),
         }
     }
 
@@ -61,28 +60,32 @@ impl Assembly {
         Head { position: self.builder.next() - 1, chain: self.builder.chain(), recorded_at: self.recorded_at }
     }
 
-    /// The event of this commit that claimed the key.
-    pub fn first(&self, digest: Digest) -> Option<Appended> {
-        self.claimed.get(&digest).copied()
+    /// The position that the next new event gets.
+    pub fn next(&self) -> Position {
+        self.builder.next()
     }
 
-    /// All that this commit claims.
-    pub fn claimed(&self) -> Arc<DigestMap<Appended>> {
-        self.claimed.clone()
+    /// The event at a position, if it is new with this commit.
+    pub fn appended(&self, position: Position) -> Option<Appended> {
+        let index = position.checked_sub(self.before.position + 1)?;
+        self.news.get(usize::try_from(index).ok()?).map(|(_, appended)| *appended)
     }
 
     /// How many wait for it.
     pub fn answers(&self) -> usize {
-        self.replies.len()
+        self.news.len() + self.repeats.len()
     }
 
-    pub fn claims(&self) -> impl Iterator<Item = (Digest, Appended)> {
-        self.claimed.iter().map(|(digest, appended)| (*digest, *appended))
+    /// Appends a new event.
+    pub fn add(&mut self, pending: Pending) {
+        let (position, chain) = self.builder.push(self.recorded_at, &pending.record);
+        let appended = Appended { position, recorded_at: self.recorded_at, duplicate: false, chain };
+        self.news.push((pending.reply, appended));
     }
 
     /// Owes `reply` what was said of the first event of its key.
     pub fn repeat(&mut self, reply: Reply, first: Appended) {
-        self.replies.push((reply, first));
+        self.repeats.push((reply, Appended { duplicate: true, ..first }));
     }
 
     /// What this commit was, for those who count.
@@ -93,23 +96,13 @@ impl Assembly {
     }
 
     pub fn answer(self, result: &Result<(), AppendError>) {
-        for (reply, appended) in self.replies {
+        for (reply, appended) in self.news.into_iter().chain(self.repeats) {
             reply.send(result.clone().map(|()| appended));
         }
     }
 
-    fn has_room(&self, size: usize) -> bool {
+    fn fits(&self, size: usize) -> bool {
         self.batch.bytes() + self.builder.records_len() + size + OVERHEAD_BYTES_MAX <= COMMIT_BYTES_MAX
-    }
-
-    fn add(&mut self, pending: Pending) {
-        let (position, chain) = self.builder.push(self.recorded_at, &pending.record);
-        let appended = Appended { position, recorded_at: self.recorded_at, duplicate: false, chain };
-        if let Some(claim) = pending.claim {
-            // Shared only once it is handed over.
-            Arc::make_mut(&mut self.claimed).insert(claim.digest, appended);
-        }
-        self.replies.push((pending.reply, appended));
     }
 }
 
@@ -124,17 +117,13 @@ impl Assembler {
         Ok(Self { compressor: Compressor::new(ZSTD_LEVEL)?, target_bytes: 4 * VALUE_BYTES_MAX })
     }
 
-    /// Gives the event back if the commit has no room for it. An empty commit has room for any.
-    pub fn push(&mut self, assembly: &mut Assembly, pending: Pending) -> Option<Pending> {
-        let size = pending.record.size();
+    /// Whether the commit has room for a record of this size, after the block in the making was closed if it is full. An empty
+    /// commit has room for any.
+    pub fn has_room(&mut self, assembly: &mut Assembly, size: usize) -> bool {
         if assembly.builder.records_len() + size > self.target_bytes {
             self.finish(assembly);
         }
-        if !assembly.is_empty() && !assembly.has_room(size) {
-            return Some(pending);
-        }
-        assembly.add(pending);
-        None
+        assembly.is_empty() || assembly.fits(size)
     }
 
     /// Encodes what is gathered so far.

@@ -1,14 +1,11 @@
-//! The committer: makes one assembly at a time durable, then visible, then answers. Runs on its own thread, for sled blocks.
-//!
-//! After the first failed commit it answers everybody with the reason and commits nothing more.
+//! The commit protocol: first durable, then witnessed, then visible. After the first failure, never again.
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::append::AppendError;
 use super::assembly::Assembly;
-use super::dedup::DedupIndex;
 use super::poison::Poison;
 use super::store::{Store, StoreError};
 use super::witness::{Witness, WitnessKeeper};
@@ -19,7 +16,6 @@ use crate::token::Identity;
 pub(super) struct Committer {
     pub store: Arc<dyn Store>,
     pub identity: Identity,
-    pub index: Arc<DedupIndex>,
     pub head: watch::Sender<Head>,
     pub poison: Poison,
     pub witness: WitnessKeeper,
@@ -28,19 +24,9 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    /// Asks for one assembly after the other; ends when there are no more.
-    pub fn run(self, ready: &mpsc::Sender<()>, mut assemblies: mpsc::Receiver<Assembly>) {
-        let mut wanted = ready.blocking_send(()).is_ok();
-        while wanted && let Some(assembly) = assemblies.blocking_recv() {
-            let result = self.poison.check().and_then(|()| self.commit(&assembly));
-            // The next assembly is closed while this one is answered.
-            wanted = ready.blocking_send(()).is_ok();
-            assembly.answer(&result);
-        }
-        self.witness.stop();
-    }
-
-    fn commit(&self, assembly: &Assembly) -> Result<(), AppendError> {
+    /// Only when this returns Ok may anybody be told.
+    pub fn commit(&self, assembly: &Assembly) -> Result<(), AppendError> {
+        self.poison.check()?;
         if assembly.is_empty() {
             return Ok(());
         }
@@ -49,12 +35,14 @@ impl Committer {
             self.poison.fail(&error);
             AppendError::Failed(error.to_string().into())
         })?;
-        for (digest, appended) in assembly.claims() {
-            self.index.insert(digest, appended.position);
-        }
         self.head.send_replace(assembly.head());
         (self.on_commit)(assembly.told((self.clock)().as_micros() - started.as_micros()));
         Ok(())
+    }
+
+    /// Syncs what a commit leaves for later.
+    pub fn stop(self) {
+        self.witness.stop();
     }
 
     /// The witness is never ahead of what is durable.

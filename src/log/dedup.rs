@@ -1,8 +1,10 @@
 //! Which event keys the log holds, and where: 16 bytes of keyed digest each, in memory, rebuilt from the log at start.
 //!
-//! A hit is a hint: whoever asks confirms it by reading the record. Sharded, so that growing never stalls the writer.
+//! A hit is a hint: whoever asks confirms it by reading the record, which is not there before its commit is durable, nor after
+//! one that failed. Sharded, so that growing never stalls the writer.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::{PoisonError, RwLock};
 
@@ -36,7 +38,7 @@ impl Hash for Digest {
 }
 
 #[derive(Default)]
-pub(super) struct TakeAsIs(u64);
+struct TakeAsIs(u64);
 
 impl Hasher for TakeAsIs {
     fn finish(&self) -> u64 {
@@ -54,10 +56,10 @@ impl Hasher for TakeAsIs {
     }
 }
 
-pub(super) type DigestMap<T> = HashMap<Digest, T, BuildHasherDefault<TakeAsIs>>;
+type Shard = HashMap<Digest, Position, BuildHasherDefault<TakeAsIs>>;
 
 pub(super) struct DedupIndex {
-    shards: Vec<RwLock<DigestMap<Position>>>,
+    shards: Vec<RwLock<Shard>>,
 }
 
 impl DedupIndex {
@@ -65,7 +67,7 @@ impl DedupIndex {
         Self { shards: (0..SHARDS).map(|_| RwLock::default()).collect() }
     }
 
-    fn shard(&self, digest: Digest) -> &RwLock<DigestMap<Position>> {
+    fn shard(&self, digest: Digest) -> &RwLock<Shard> {
         &self.shards[usize::from(digest.0[1].to_be_bytes()[7])]
     }
 
@@ -74,9 +76,15 @@ impl DedupIndex {
         shard.get(&digest).copied()
     }
 
-    /// The first position stays.
-    pub fn insert(&self, digest: Digest, position: Position) {
+    /// Takes the key for `position`, unless it is taken: then by whom.
+    pub fn claim(&self, digest: Digest, position: Position) -> Option<Position> {
         let mut shard = self.shard(digest).write().unwrap_or_else(PoisonError::into_inner);
-        shard.entry(digest).or_insert(position);
+        match shard.entry(digest) {
+            Entry::Occupied(taken) => Some(*taken.get()),
+            Entry::Vacant(free) => {
+                free.insert(position);
+                None
+            }
+        }
     }
 }

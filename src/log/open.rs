@@ -1,4 +1,4 @@
-//! Opens the log: recovers what is there, and starts the threads of the writer, the committer and the witness.
+//! Opens the log: recovers what is there, and starts the threads of the writer and the witness.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub struct Log {
     pub reader: Reader,
     pub health: watch::Receiver<Health>,
     /// Ends when the last appender was dropped, all was answered and the witness is synced; before that only by a bug.
-    pub committer: JoinHandle<()>,
+    pub writer: JoinHandle<()>,
 }
 
 /// Opens the log in `directory`, or makes it. Blocks: it reads the whole log.
@@ -58,31 +58,23 @@ fn start(store: Arc<dyn Store>, recovered: Recovered, options: Options) -> Resul
     let health = healths.subscribe();
     let poison = Poison::new(healths);
     let reader = Reader::new(store.clone(), index.clone(), heads.subscribe(), identity);
-    let (ready, readies) = mpsc::channel(1);
-    let (assembled, assemblies) = mpsc::channel(1);
     let writer = Writer {
+        index,
         reader: reader.clone(),
         clock: options.clock.clone(),
         assembler: Assembler::new()?,
         batch_events: options.batch_events,
-        assigned: head,
-        under_way: Arc::default(),
-        ready: readies,
-        committer: assembled,
+        head,
+        committer: Committer {
+            witness: WitnessKeeper::spawn(store.clone(), poison.clone())?,
+            store,
+            identity,
+            head: heads,
+            poison,
+            clock: options.clock,
+            on_commit: options.on_commit,
+        },
     };
-    let committer = Committer {
-        witness: WitnessKeeper::spawn(store.clone(), poison.clone())?,
-        store,
-        identity,
-        index,
-        head: heads,
-        poison,
-        clock: options.clock,
-        on_commit: options.on_commit,
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    thread::Builder::new().name("cleat-writer".into()).spawn(move || runtime.block_on(writer.run(waiting)))?;
-    let committer =
-        thread::Builder::new().name("cleat-commit".into()).spawn(move || committer.run(&ready, assemblies))?;
-    Ok(Log { appender: Appender::new(queue, identity), reader, health, committer })
+    let writer = thread::Builder::new().name("cleat-writer".into()).spawn(move || writer.run(waiting))?;
+    Ok(Log { appender: Appender::new(queue, identity), reader, health, writer })
 }

@@ -102,12 +102,12 @@ impl Reader {
 
     /// The event that claimed this key.
     pub fn find(&self, tenant: &str, key: &EventKey) -> Result<Option<Event>, ReadError> {
-        self.find_digest(Digest::of(self.identity.log_id, tenant, key), tenant, key)
+        let digest = Digest::of(self.identity.log_id, tenant, key);
+        self.index.find(digest).map_or(Ok(None), |position| self.confirm(position, tenant, key))
     }
 
-    /// A hit of the index is confirmed here, by the record itself.
-    pub(super) fn find_digest(&self, digest: Digest, tenant: &str, key: &EventKey) -> Result<Option<Event>, ReadError> {
-        let Some(position) = self.index.find(digest) else { return Ok(None) };
+    /// The event at a position that the index gave, if it really has this key.
+    pub(super) fn confirm(&self, position: Position, tenant: &str, key: &EventKey) -> Result<Option<Event>, ReadError> {
         let event = self.get(position)?;
         Ok(event.filter(|event| event.delivery.tenant == tenant && event.delivery.key.as_ref() == Some(key)))
     }

@@ -144,6 +144,7 @@ fn check_chain(witness: &Witness, head: &Head, last: Position) -> Result<(), Ope
 
 fn claim(index: &DedupIndex, identity: Identity, event: &Event) {
     if let Some(key) = &event.delivery.key {
-        index.insert(Digest::of(identity.log_id, &event.delivery.tenant, key), event.position);
+        // The first stays.
+        index.claim(Digest::of(identity.log_id, &event.delivery.tenant, key), event.position);
     }
 }

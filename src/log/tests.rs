@@ -83,9 +83,9 @@ fn read_all(reader: &Reader) -> Vec<Event> {
 }
 
 fn close(log: Log) {
-    let Log { appender, reader, health, committer } = log;
+    let Log { appender, reader, health, writer } = log;
     drop((appender, reader, health));
-    committer.join().unwrap();
+    writer.join().unwrap();
 }
 
 fn sled(directory: &Path) -> Arc<SledStore> {

@@ -78,7 +78,7 @@ pub(super) fn connection(connection: &Connection) -> proto::Connection {
 }
 
 pub(super) fn export(joined: &JoinedExport, principal: &Principal) -> proto::Export {
-    let JoinedExport { export, connection } = joined;
+    let export = &joined.export;
     let links = if principal.sees_links() { &*export.links } else { &[] };
     proto::Export {
         tenant: export.realm.tenant.as_ref().to_owned(),
@@ -87,7 +87,7 @@ pub(super) fn export(joined: &JoinedExport, principal: &Principal) -> proto::Exp
         status: export_status(export.status).into(),
         failure_reason: text(&export.failure_reason),
         org_connection_id: text(&export.connection_id),
-        external_id: connection.as_ref().map(|connection| text(&connection.facts.external_id)).unwrap_or_default(),
+        external_id: joined.external_id().unwrap_or_default().to_owned(),
         org_id: text(&export.org_id),
         links: links.iter().map(link).collect(),
         stats: export.stats.as_deref().map(stats),

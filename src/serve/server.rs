@@ -10,10 +10,12 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_reflection::server::Builder;
+use tower::util::MapResponseLayer;
 
 use super::admin::Admin;
 use super::connections::Connections;
 use super::context::Context;
+use super::engine;
 use super::events::Events;
 use super::exports::Exports;
 use super::health;
@@ -101,6 +103,7 @@ impl Api {
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
             .layer(everyone_is(self.principal))
+            .layer(MapResponseLayer::new(engine::explained))
             .add_routes(routes);
         let drained = drained(self.context.state.clone());
         let serving = async {

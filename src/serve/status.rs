@@ -53,12 +53,20 @@ pub enum Refusal {
     StorageFailed,
     #[error("{0} is not implemented yet")]
     NotImplemented(&'static str),
+    #[error("there is no such method")]
+    UnknownMethod,
+    #[error("no such service is known to the health check")]
+    UnknownService,
+    #[error("the request cannot be read as its message")]
+    MalformedRequest,
+    #[error("the request is larger than may be")]
+    RequestTooLarge,
     #[error("an internal error")]
     Internal,
 }
 
 impl Refusal {
-    /// The stable name; see docs/api.md.
+    /// The stable name.
     pub fn reason(&self) -> &'static str {
         self.kind().1
     }
@@ -84,6 +92,10 @@ impl Refusal {
             Self::DataDamaged(_) => (Code::DataLoss, "DATA_DAMAGED"),
             Self::StorageFailed => (Code::Internal, "STORAGE_FAILED"),
             Self::NotImplemented(_) => (Code::Unimplemented, "NOT_IMPLEMENTED"),
+            Self::UnknownMethod => (Code::Unimplemented, "UNKNOWN_METHOD"),
+            Self::UnknownService => (Code::NotFound, "UNKNOWN_SERVICE"),
+            Self::MalformedRequest => (Code::InvalidArgument, "MALFORMED_REQUEST"),
+            Self::RequestTooLarge => (Code::OutOfRange, "REQUEST_TOO_LARGE"),
             Self::Internal => (Code::Internal, "INTERNAL"),
         }
     }

@@ -10,7 +10,12 @@ use cleat::proto::{
 };
 use cleat::serve::{Principal, ServingState};
 use cleat::token::{Identity, Token};
-use tonic::Code;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::{Code, Request, Response, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_prost::ProstCodec;
 
 use crate::support::*;
 
@@ -158,6 +163,29 @@ async fn what_is_to_come_says_so() {
         let answer = api.connections().watch_connections(start(position)).await;
         assert_eq!(refused(answer), (Code::Unimplemented, "NOT_IMPLEMENTED".into(), false));
     }
+}
+
+#[tokio::test]
+async fn what_no_handler_sees_is_refused_with_a_reason_too() {
+    let api = TestApi::open().await;
+    let unknown = call(&api, "/cleat.v1.EventService/Nothing", Vec::new()).await;
+    assert_eq!(refused(unknown), (Code::Unimplemented, "UNKNOWN_METHOD".into(), false));
+    let unknown = call(&api, "/cleat.v1.NoService/Nothing", Vec::new()).await;
+    assert_eq!(refused(unknown), (Code::Unimplemented, "UNKNOWN_METHOD".into(), false));
+    // As a message, bytes have the place of the tenant, which is a text.
+    let malformed = call(&api, "/cleat.v1.EventService/GetEvent", vec![0xff]).await;
+    assert_eq!(refused(malformed), (Code::InvalidArgument, "MALFORMED_REQUEST".into(), false));
+    let large = call(&api, "/cleat.v1.EventService/GetEvent", vec![b'x'; 1024 * 1024]).await;
+    assert_eq!(refused(large), (Code::OutOfRange, "REQUEST_TOO_LARGE".into(), false));
+    let request = HealthCheckRequest { service: "nobody".into() };
+    let unknown = HealthClient::new(api.channel.clone()).check(request).await;
+    assert_eq!(refused(unknown), (Code::NotFound, "UNKNOWN_SERVICE".into(), false));
+}
+
+async fn call(api: &TestApi, path: &'static str, message: Vec<u8>) -> Result<Response<()>, Status> {
+    let mut client = Grpc::new(api.channel.clone());
+    client.ready().await.unwrap();
+    client.unary(Request::new(message), PathAndQuery::from_static(path), ProstCodec::default()).await
 }
 
 #[tokio::test]

@@ -41,8 +41,11 @@ impl Plan {
     fn export(&self, previous: Option<&JoinedExport>, current: &JoinedExport) -> Option<proto::Change> {
         let matches = |joined: &JoinedExport| self.filter.matches(&joined.export, joined.connection.as_deref());
         let effect = effect(previous.is_some_and(matches), matches(current))?;
-        // Only its connection has changed, and this watch does not see it otherwise.
-        if effect == Effect::Updated && previous.is_some_and(|previous| previous.export == current.export) {
+        // Only its connection has changed, in nothing that this watch or the export tells of it.
+        let same = |previous: &JoinedExport| {
+            previous.export == current.export && previous.external_id() == current.external_id()
+        };
+        if effect == Effect::Updated && previous.is_some_and(same) {
             return None;
         }
         let previous = previous.filter(|_| self.include_previous);

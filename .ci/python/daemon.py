@@ -1,0 +1,123 @@
+"""Runs the release binary over a directory: its configuration, its start, its end.
+
+Knows nothing of what it is asked over its ports.
+"""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+ROOT = Path(__file__).resolve().parents[2]
+BINARY = ROOT / "target" / "release" / "cleat"
+TENANT = "clinic"
+ENDPOINTS: Mapping[str, str] = {"fasten": TENANT}
+# Of these tests alone; not the published one.
+SECRET = "whsec_cHl0aG9uLWNsaWVudC10ZXN0LXNlY3JldC0wMDAwMDA="
+SECRET_LABEL = "python"
+PATIENCE_SECONDS = 60.0
+
+T = TypeVar("T")
+
+
+def until(what: str, condition: Callable[[], T | None]) -> T:
+    """Waits for what must come."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        found = condition()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(0.005)
+
+
+class Daemon:
+    """A running cleat, ready for requests."""
+
+    def __init__(
+        self,
+        directory: Path,
+        endpoints: Mapping[str, str] = ENDPOINTS,
+        grpc_keys: str = "",
+    ) -> None:
+        self._log = directory / "stderr"
+        config = directory / "cleat.toml"
+        config.write_text(_config(directory / "data", endpoints, grpc_keys))
+        # Levels are the daemon's own: the line with its addresses must be there.
+        env = {name: value for name, value in os.environ.items() if name != "RUST_LOG"}
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [BINARY, "serve", "--config", config],
+                stdin=subprocess.DEVNULL,
+                stderr=log,
+                env=env,
+            )
+        try:
+            line = until("the daemon listens", self._listening)
+            self.webhooks: str = line["webhooks"]
+            self.grpc: str = line["grpc"]
+            self.operations: str = line["operations"]
+            until("the daemon is ready", self._ready)
+        except BaseException:
+            self.kill()
+            raise
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def terminate(self) -> None:
+        """As systemd asks it to stop; see `exit_code` for its end."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def exit_code(self) -> int:
+        """Once it has ended by itself."""
+        return self._process.wait(PATIENCE_SECONDS)
+
+    def kill(self) -> None:
+        """No test leaves a process behind. It may have ended before."""
+        self._process.kill()
+        self._process.wait()
+
+    def _listening(self) -> dict[str, str] | None:
+        assert self._process.poll() is None, f"it ended: {self.log()}"
+        # What follows the last line break is still being written.
+        whole_lines = self.log().rpartition("\n")[0].splitlines()
+        lines = [json.loads(line) for line in whole_lines]
+        return next((it for it in lines if it["message"] == "listening"), None)
+
+    def _ready(self) -> bool:
+        assert self._process.poll() is None, f"it ended: {self.log()}"
+        connection = http.client.HTTPConnection(self.operations, timeout=PATIENCE_SECONDS)
+        try:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
+        finally:
+            connection.close()
+
+
+def _config(data: Path, endpoints: Mapping[str, str], grpc_keys: str) -> str:
+    # A JSON string is a TOML string.
+    sections = "\n".join(
+        f"[[webhooks.endpoints]]\n"
+        f"name = {json.dumps(name)}\n"
+        f"tenant = {json.dumps(tenant)}\n"
+        f"secrets = [{{ label = {json.dumps(SECRET_LABEL)}, secret = {json.dumps(SECRET)} }}]"
+        for name, tenant in endpoints.items()
+    )
+    return f"""\
+[data]
+directory = {json.dumps(str(data))}
+[webhooks]
+listen = "127.0.0.1:0"
+{sections}
+[grpc]
+listen = "127.0.0.1:0"
+{grpc_keys}
+[operations]
+listen = "127.0.0.1:0"
+"""

@@ -1,0 +1,24 @@
+//! Errors that tonic makes by itself, before or instead of a handler: told in our words and with a reason, like all others.
+
+use tonic::body::Body;
+use tonic::codegen::http::Response;
+use tonic::{Code, Status};
+
+use super::status::Refusal;
+
+/// Leaves alone what is an answer, or a refusal already.
+pub(super) fn explained(response: Response<Body>) -> Response<Body> {
+    let Some(status) = Status::from_header_map(response.headers()) else { return response };
+    if status.code() == Code::Ok || !status.details().is_empty() {
+        return response;
+    }
+    // tonic's message may quote the request: it is not passed on.
+    let refusal = match status.code() {
+        Code::Unimplemented => Refusal::UnknownMethod,
+        Code::NotFound => Refusal::UnknownService,
+        Code::OutOfRange | Code::ResourceExhausted => Refusal::RequestTooLarge,
+        Code::Internal | Code::InvalidArgument => Refusal::MalformedRequest,
+        _ => return response,
+    };
+    Status::from(refusal).into_http()
+}
