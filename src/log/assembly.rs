@@ -3,6 +3,7 @@
 //! Knows nothing of the disk; what it makes is either committed whole or not at all.
 
 use zstd::bulk::Compressor;
+use zstd::zstd_safe::{CParameter, ParamSwitch};
 
 use super::append::{AppendError, Appended, Pending, Reply};
 use super::block::{Builder, VALUE_BYTES_MAX};
@@ -15,8 +16,8 @@ use crate::event::{Position, Timestamp};
 const COMMIT_BYTES_MAX: usize = 512 * 1024;
 /// What headers and nonces can add to the records of the block in the making.
 const OVERHEAD_BYTES_MAX: usize = 8 * 1024;
-/// zstd's fastest regular level: a higher one gained 3 % of space for twice the time.
-const ZSTD_LEVEL: i32 = 1;
+/// Fast match finding, but with literals coded: against level 1, 2 % more space for two thirds of the time.
+const ZSTD_LEVEL: i32 = -3;
 
 /// One commit in the making.
 pub(super) struct Assembly {
@@ -114,7 +115,9 @@ pub(super) struct Assembler {
 
 impl Assembler {
     pub fn new() -> std::io::Result<Self> {
-        Ok(Self { compressor: Compressor::new(ZSTD_LEVEL)?, target_bytes: 4 * VALUE_BYTES_MAX })
+        let mut compressor = Compressor::new(ZSTD_LEVEL)?;
+        compressor.set_parameter(CParameter::LiteralCompressionMode(ParamSwitch::Enable))?;
+        Ok(Self { compressor, target_bytes: 4 * VALUE_BYTES_MAX })
     }
 
     /// Whether the commit has room for a record of this size, after the block in the making was closed if it is full. An empty

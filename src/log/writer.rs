@@ -60,7 +60,7 @@ impl Writer {
                 Ok(None) => assembly.add(pending),
                 Err(error) => pending.reply.send(Err(AppendError::Unconfirmed(error))),
             }
-            next = (assembly.answers() < self.batch_events).then(|| queue.try_recv().ok()).flatten();
+            next = (assembly.answers() < self.batch_events).then(|| waiting(queue)).flatten();
         }
         None
     }
@@ -80,4 +80,13 @@ impl Writer {
             chain: event.chain,
         }))
     }
+}
+
+/// What waits already, or comes while others have the core for a moment: they were just answered, and half of them in a
+/// commit of their own would cost a sync more.
+fn waiting(queue: &mut mpsc::Receiver<Pending>) -> Option<Pending> {
+    queue.try_recv().ok().or_else(|| {
+        std::thread::yield_now();
+        queue.try_recv().ok()
+    })
 }
