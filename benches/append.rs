@@ -13,11 +13,11 @@ mod workload;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use cleat::event::{Delivery, Timestamp};
-use cleat::log::{Log, Options};
+use cleat::log::{Commit, Log, Options};
 use cleat::token::Identity;
 use tokio::task::JoinSet;
 
@@ -42,10 +42,18 @@ fn main() {
     }
 }
 
+/// Commits and their stored bytes, since the process began.
+static COMMITS: AtomicU64 = AtomicU64::new(0);
+static STORED: AtomicU64 = AtomicU64::new(0);
+
 fn open(directory: &Path) -> Log {
     let clock = Arc::new(|| Timestamp::from_micros(jiff::Timestamp::now().as_microsecond()));
     let fresh = Identity { log_id: rand::random(), epoch: rand::random() };
-    let options = Options { clock, fresh, batch_events: BATCH_EVENTS, on_commit: Box::new(|_| {}) };
+    let on_commit = Box::new(|commit: Commit| {
+        COMMITS.fetch_add(1, Ordering::Relaxed);
+        STORED.fetch_add(commit.bytes, Ordering::Relaxed);
+    });
+    let options = Options { clock, fresh, batch_events: BATCH_EVENTS, on_commit };
     cleat::log::open(directory, options).unwrap()
 }
 
@@ -141,6 +149,9 @@ fn grow(runtime: &tokio::runtime::Runtime, events: usize) {
     let disk = disk_bytes(directory.path()) as f64 / count as f64;
     let blobs = std::fs::read_dir(directory.path().join("log/blobs")).unwrap().count();
     println!("{count} events in {seconds:.1} s (with making them), {:.0}/s", count as f64 / seconds);
+    let each = |sum: &AtomicU64, of: u64| sum.load(Ordering::Relaxed) as f64 / of as f64;
+    let commits = COMMITS.load(Ordering::Relaxed);
+    println!("{:.0} events a commit, {:.0} B stored an event", count as f64 / commits as f64, each(&STORED, count));
     println!("resident {resident} MiB (peak {peak}), {disk:.0} B on disk an event, {blobs} blob files");
     let started = Instant::now();
     let log = open(directory.path());

@@ -1,4 +1,15 @@
 //! The real binary, over real sockets and real disks: what it promises when it is loaded, stopped, killed, starved or cut
 //! off from power. `support` starts it and sends to it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may end so")]
 
+mod failure;
+mod first_minute;
+mod kill;
+mod load;
+mod no_sync;
+mod power_cut;
+mod privacy;
+mod shutdown;
 mod support;
+mod sync_order;
+mod workload;

@@ -1,10 +1,11 @@
 //! The daemon as a process of its own, with free ports. Knows nothing of what it is asked.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -15,6 +16,8 @@ pub struct Launch<'a> {
     /// Takes the configuration, the log on stderr, and the data unless `data` says otherwise.
     pub directory: &'a Path,
     pub data: Option<&'a Path>,
+    /// Further keys of `[webhooks]`, each on its line.
+    pub webhooks: &'a str,
     /// Further sections of the configuration; `[data]`, `[webhooks]`, `[grpc]` and `[operations]` are there.
     pub config: &'a str,
     /// A command that runs the daemon, as `strace -D`. It must leave the process id to it.
@@ -24,16 +27,18 @@ pub struct Launch<'a> {
 
 impl<'a> Launch<'a> {
     pub fn new(directory: &'a Path) -> Self {
-        Self { directory, data: None, config: "", wrapped: &[], env: &[] }
+        Self { directory, data: None, webhooks: "", config: "", wrapped: &[], env: &[] }
     }
 
     pub fn start(&self) -> Daemon {
         let data = self.data.map_or_else(|| self.directory.join("data"), Path::to_path_buf);
         let config = self.directory.join("config.toml");
         let text = format!(
-            "[data]\ndirectory = {data:?}\n[webhooks]\nlisten = \"127.0.0.1:0\"\n\
+            "[data]\ndirectory = \"{}\"\n[webhooks]\nlisten = \"127.0.0.1:0\"\n{}\n\
              [[webhooks.endpoints]]\nname = \"fasten\"\nsecrets = [\"{}\"]\n\
              [grpc]\nlisten = \"127.0.0.1:0\"\n[operations]\nlisten = \"127.0.0.1:0\"\n{}",
+            data.display(),
+            self.webhooks,
             cleat::config::DEVELOPMENT_SECRET,
             self.config
         );
@@ -93,17 +98,25 @@ impl Daemon {
 
     /// What the operations port answers: status and body.
     pub fn operations(&self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.operations).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+        self.ask(path).unwrap()
+    }
+
+    fn ask(&self, path: &str) -> io::Result<(u16, String)> {
+        let mut stream = TcpStream::connect(self.operations)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok((head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned()))
     }
 
     /// Until it takes webhooks and its views have caught up.
-    pub fn ready(self) -> Self {
-        until("the daemon is ready", || self.operations("/readyz").0 == 200);
+    pub fn ready(mut self) -> Self {
+        until("the daemon is ready", || {
+            assert!(self.child.try_wait().unwrap().is_none(), "it ended: {}", self.log());
+            self.ask("/readyz").is_ok_and(|(status, _)| status == 200)
+        });
         self
     }
 

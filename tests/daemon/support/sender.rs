@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,
+    /// In seconds.
+    pub retry_after: Option<u64>,
     pub body: serde_json::Value,
 }
 
@@ -38,23 +40,25 @@ impl Sender {
         self.finish()
     }
 
-    /// Sends, and leaves the answer for [`Self::finish`].
+    /// Sends, and leaves the answer for [`Self::finish`]. Several may be begun before the first is finished.
     pub fn begin(&mut self, id: &str, body: &[u8]) -> io::Result<()> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let webhook = standardwebhooks::Webhook::new(cleat::config::DEVELOPMENT_SECRET).unwrap();
-        let signature = webhook.sign(id, i64::try_from(now).unwrap(), body).unwrap();
-        let head = format!(
-            "POST /webhooks/fasten HTTP/1.1\r\nhost: localhost\r\nwebhook-id: {id}\r\nwebhook-timestamp: {now}\r\n\
-             webhook-signature: {signature}\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
-        self.stream.get_mut().write_all(&[head.as_bytes(), body].concat())
+        self.write(&signed(id, body))
+    }
+
+    /// Sends as it is told to: a body need not be text then.
+    pub fn begin_signed(&mut self, id: &str, now: u64, signature: &str, body: &[u8]) -> io::Result<()> {
+        self.write(&request(id, now, signature, body))
+    }
+
+    /// A part of a request, say.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.get_mut().write_all(bytes)
     }
 
     pub fn finish(&mut self) -> io::Result<Answer> {
         let status = self.line()?.split(' ').nth(1).and_then(|status| status.parse().ok());
         let status = status.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let mut length = 0;
+        let (mut length, mut retry_after) = (0, None);
         loop {
             let line = self.line()?.to_ascii_lowercase();
             if line.is_empty() {
@@ -63,10 +67,13 @@ impl Sender {
             if let Some(value) = line.strip_prefix("content-length:") {
                 length = value.trim().parse().map_err(io::Error::other)?;
             }
+            if let Some(value) = line.strip_prefix("retry-after:") {
+                retry_after = Some(value.trim().parse().map_err(io::Error::other)?);
+            }
         }
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body)?;
-        Ok(Answer { status, body: serde_json::from_slice(&body)? })
+        Ok(Answer { status, retry_after, body: serde_json::from_slice(&body)? })
     }
 
     fn line(&mut self) -> io::Result<String> {
@@ -76,4 +83,22 @@ impl Sender {
         }
         Ok(line.trim_end().to_owned())
     }
+}
+
+/// The bytes of a request, signed with the development secret, now.
+pub fn signed(id: &str, body: &[u8]) -> Vec<u8> {
+    #[expect(clippy::disallowed_methods, reason = "the daemon judges timestamps by the real clock")]
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let webhook = standardwebhooks::Webhook::new(cleat::config::DEVELOPMENT_SECRET).unwrap();
+    let signature = webhook.sign(id, i64::try_from(now).unwrap(), body).unwrap();
+    request(id, now, &signature, body)
+}
+
+fn request(id: &str, now: u64, signature: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST /webhooks/fasten HTTP/1.1\r\nhost: localhost\r\nwebhook-id: {id}\r\nwebhook-timestamp: {now}\r\n\
+         webhook-signature: {signature}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
 }

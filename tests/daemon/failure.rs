@@ -1,0 +1,95 @@
+//! A disk that is full: nothing is acknowledged that is not durable, reads go on for a while, then it exits.
+//!
+//! A limit on the size of files does it without root: writes beyond it fail with EFBIG.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::thread;
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::json;
+use tonic::Code;
+
+use crate::support::{Answer, Api, Cli, Daemon, Launch, Sender, until};
+
+/// 4 MiB, in the 512 B blocks of POSIX. Beyond it a write gets no signal, only an error.
+const LIMITED: [&str; 4] = ["sh", "-c", "trap '' XFSZ; ulimit -f 8192; exec \"$@\"", "sh"];
+const SENDERS: u64 = 16;
+
+/// What one sender sent until it was refused.
+struct Sent {
+    /// Body and position, in order.
+    acknowledged: Vec<(Vec<u8>, u64)>,
+    refused: Answer,
+}
+
+/// Random digits: compressed, they are half as much at least.
+fn body(id: &str, random: &mut StdRng) -> Vec<u8> {
+    let filler = (0..100).map(|_| format!("{:032x}", random.random::<u128>())).collect::<Vec<_>>().concat();
+    let data = json!({ "org_connection_id": id, "connection_status": "authorized", "scope": filler });
+    json!({ "api_mode": "live", "id": id, "type": "patient.connection_success", "data": data }).to_string().into_bytes()
+}
+
+fn send_until_refused(webhooks: SocketAddr, sender: u64) -> Sent {
+    let mut random = StdRng::seed_from_u64(sender);
+    let mut connection = Sender::connect(webhooks).unwrap();
+    let mut acknowledged = Vec::new();
+    for n in 0..10_000 {
+        let id = format!("{sender}-{n}");
+        let body = body(&id, &mut random);
+        let answer = connection.deliver(&id, &body).unwrap();
+        if answer.status != 200 {
+            return Sent { acknowledged, refused: answer };
+        }
+        acknowledged.push((body, answer.taken().0));
+    }
+    panic!("the disk was never full");
+}
+
+fn is_our_trouble(answer: &Answer) {
+    assert_eq!((answer.status, answer.body["reason"].as_str()), (503, Some("STORAGE_READ_ONLY")), "{}", answer.body);
+    assert!(answer.retry_after.is_some());
+}
+
+#[test]
+fn a_full_disk_is_never_acknowledged_and_ends_it_after_a_while_of_reading() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = "[shutdown]\nafter_storage_failure = \"10s\"\n";
+    let launch = Launch { wrapped: &LIMITED, config, ..Launch::new(directory.path()) };
+    let mut daemon = launch.start().ready();
+    let webhooks = daemon.webhooks;
+    let senders: Vec<_> = (0..SENDERS).map(|n| thread::spawn(move || send_until_refused(webhooks, n))).collect();
+    let sent: Vec<Sent> = senders.into_iter().map(|sender| sender.join().unwrap()).collect();
+
+    for sent in &sent {
+        is_our_trouble(&sent.refused);
+    }
+    is_our_trouble(&Sender::connect(webhooks).unwrap().deliver("later", b"{}").unwrap());
+    assert_eq!(Cli::of(&daemon).call(&["send"]).code, 4, "it cannot answer now");
+    until("it says why", || {
+        let (status, why) = daemon.operations("/readyz");
+        status == 503 && why.contains("the log takes nothing any more")
+    });
+    assert_eq!(daemon.operations("/livez").0, 200);
+    let api = Api::connect(daemon.grpc);
+    assert_eq!(api.connection("0-0").unwrap().org_connection_id, "0-0");
+    assert_eq!(api.connection("later").unwrap_err().code(), Code::NotFound);
+    drop(api);
+    let status = daemon.ended();
+    assert!(status.code().is_some_and(|code| code != 0), "{status}: {}", daemon.log());
+
+    has_all(directory.path(), &sent);
+}
+
+/// Without the limit.
+fn has_all(directory: &Path, sent: &[Sent]) {
+    let daemon = Daemon::start(directory).ready();
+    let mut sender = Sender::connect(daemon.webhooks).unwrap();
+    let acknowledged: Vec<_> = sent.iter().flat_map(|sent| &sent.acknowledged).collect();
+    assert!(acknowledged.len() > 500, "{}", acknowledged.len());
+    for (body, position) in acknowledged {
+        assert_eq!(sender.deliver("again", body).unwrap().taken(), (*position, true));
+    }
+    assert_eq!(sender.deliver("new", b"{}").unwrap().taken(), (Api::connect(daemon.grpc).head(), false));
+}

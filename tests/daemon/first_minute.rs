@@ -1,0 +1,151 @@
+//! What README promises for the first minute: the daemon and the commands, as a person or a script calls them.
+
+use std::net::TcpListener;
+
+use serde_json::Value;
+
+use crate::support::{Cli, Daemon, until};
+
+const BUILT_IN: [&str; 3] = ["127.0.0.1:7480", "127.0.0.1:7481", "127.0.0.1:7482"];
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+/// The value beside a name, in what `connections get` prints.
+fn fact<'a>(table: &'a str, name: &str) -> Option<&'a str> {
+    table.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("  ")).map(str::trim)
+}
+
+#[test]
+fn what_is_sent_is_shown_and_watched() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(directory.path()).ready();
+    let cli = Cli::of(&daemon);
+    let sent = json(&cli.succeeds(&["send"]));
+    assert_eq!((&sent["position"], &sent["duplicate"]), (&Value::from(1), &Value::from(false)));
+
+    let shown = cli.succeeds(&["connections", "get", "conn-1"]);
+    let facts = ["connection", "status", "external id", "version"].map(|name| fact(&shown, name));
+    assert_eq!(facts, [Some("conn-1"), Some("authorized"), Some("patient-1"), Some("1")], "{shown}");
+
+    let mut watch = cli.runs(&["connections", "watch", "--snapshot"]);
+    assert_eq!(watch.words(), ["1", "is", "connection", "conn-1", "authorized", "patient-1", "epic", "1", "1"]);
+    cli.succeeds(&["send", "export-success"]);
+    assert_eq!(watch.words()[..4], ["2", "updated", "connection", "conn-1"]);
+    assert_eq!(watch.words()[..3], ["2", "entered", "export"]);
+    cli.succeeds(&["send", "authorization-revoked"]);
+    assert_eq!(watch.words()[..5], ["3", "updated", "connection", "conn-1", "revoked"]);
+
+    let rows = |external_id| cli.succeeds(&["connections", "list", "--external-id", external_id]).lines().count();
+    assert_eq!((rows("patient-1"), rows("patient-2")), (2, 1), "with the header");
+    assert!(daemon.terminate().success());
+    assert_eq!(watch.words(), ["3", "the", "daemon", "is", "going", "away:", "SHUTTING_DOWN"]);
+    assert_eq!(watch.ended(), 4);
+}
+
+#[test]
+fn what_is_for_programs_parses() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(directory.path()).ready();
+    let cli = Cli::of(&daemon);
+    cli.succeeds(&["send", "--connection", "a"]);
+    cli.succeeds(&["send", "--connection", "b", "--external-id", "patient-2"]);
+    cli.succeeds(&["send", "--connection", "t", "--test"]);
+    for format in ["json", "ndjson"] {
+        let one = json(&cli.succeeds(&["connections", "get", "a", "-o", format]));
+        assert_eq!((&one["orgConnectionId"], &one["status"]), (&"a".into(), &"CONNECTION_STATUS_AUTHORIZED".into()));
+    }
+    let ids = |all: &[Value]| all.iter().map(|one| one["orgConnectionId"].clone()).collect::<Vec<_>>();
+    let all = json(&cli.succeeds(&["connections", "list", "-o", "json"]));
+    assert_eq!(ids(all.as_array().unwrap()), ["a", "b"]);
+    let lines: Vec<Value> = cli.succeeds(&["connections", "list", "-o", "ndjson"]).lines().map(json).collect();
+    assert_eq!(ids(&lines), ["a", "b"]);
+    let test = json(&cli.succeeds(&["connections", "list", "--test", "-o", "json"]));
+    assert_eq!(ids(test.as_array().unwrap()), ["t"]);
+
+    let mut watch = cli.runs(&["connections", "watch", "--snapshot", "-o", "ndjson"]);
+    let messages = ["started", "snapshotBatch", "snapshotEnd", "caughtUp"].map(|name| (name, json(&watch.line())));
+    assert!(messages.iter().all(|(name, message)| message.get(name).is_some()), "{messages:?}");
+    cli.succeeds(&["send", "authorization-revoked", "--connection", "b"]);
+    let change = json(&watch.line());
+    let connection = &change["changeBatch"]["changes"][0]["connection"];
+    assert_eq!((&change["position"], &connection["orgConnectionId"]), (&"4".into(), &"b".into()), "{change}");
+}
+
+#[test]
+fn exit_codes_are_as_documented() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(directory.path()).ready();
+    let cli = Cli::of(&daemon);
+    assert_eq!(cli.call(&["connections", "list"]).code, 0);
+    let wrong_secret = ["send", "--secret", "whsec_d3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3I="];
+    assert_eq!(cli.call(&wrong_secret).code, 1);
+    assert_eq!(cli.call(&["connections", "fetch"]).code, 2);
+    let missing = cli.call(&["connections", "get", "nobody"]);
+    assert_eq!((missing.code, missing.stdout.as_str()), (3, ""));
+    assert!(missing.stderr.contains("CONNECTION_NOT_FOUND"), "{}", missing.stderr);
+
+    assert!(daemon.terminate().success());
+    for command in [["connections", "list"].as_slice(), &["send"]] {
+        let unreachable = cli.call(command);
+        assert_eq!((unreachable.code, unreachable.stdout.as_str()), (4, ""), "{}", unreachable.stderr);
+        assert!(unreachable.stderr.contains("is `cleat serve` running?"), "{}", unreachable.stderr);
+    }
+}
+
+#[test]
+fn a_configuration_is_checked_before_it_is_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("cleat.toml");
+    let check = ["check-config", "--config", config.to_str().unwrap()];
+    let cli = Cli::default();
+    std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/config.toml"), &config).unwrap();
+    assert!(cli.succeeds(&check).contains("endpoints fasten"));
+
+    std::fs::write(&config, "[webhooks]\n\n  lisen = \"127.0.0.1:1\"\n").unwrap();
+    for command in ["check-config", "serve"] {
+        let refused = cli.call(&[command, check[1], check[2]]);
+        assert_eq!((refused.code, refused.stdout.as_str()), (1, ""));
+        assert!(refused.stderr.contains("cleat.toml:3:3: ") && refused.stderr.contains("lisen"), "{}", refused.stderr);
+    }
+    assert_eq!(cli.call(&["check-config", "--config", "/nowhere.toml"]).code, 1);
+}
+
+#[test]
+fn an_address_that_is_taken_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap();
+    let config = directory.path().join("cleat.toml");
+    let text = format!(
+        "[webhooks]\nlisten = \"127.0.0.1:0\"\n[[webhooks.endpoints]]\nname = \"fasten\"\nsecrets = [\"{}\"]\n\
+         [operations]\nlisten = \"{taken}\"\n",
+        cleat::config::DEVELOPMENT_SECRET
+    );
+    std::fs::write(&config, text).unwrap();
+    let refused = Cli::in_directory(directory.path()).call(&["serve", "--config", config.to_str().unwrap()]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains(&format!("cannot listen on {taken} for operations.listen")), "{}", refused.stderr);
+    assert!(!directory.path().join("data").exists(), "no work is done before the ports are there");
+}
+
+/// On a machine where others may use these ports: then it must say which.
+#[test]
+fn without_a_configuration_it_listens_where_readme_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut daemon = Cli::in_directory(directory.path()).runs(&["serve"]);
+    until("it listens, or has ended", || daemon.stderr().contains(r#""message":"listening""#) || daemon.has_ended());
+    if daemon.has_ended() {
+        let told = daemon.stderr();
+        assert!(BUILT_IN.iter().any(|address| told.contains(&format!("cannot listen on {address} for "))), "{told}");
+        return;
+    }
+    let told = daemon.stderr();
+    let listening = json(told.lines().find(|line| line.contains(r#""message":"listening""#)).unwrap());
+    assert_eq!(["webhooks", "grpc", "operations"].map(|port| listening[port].as_str().unwrap()), BUILT_IN);
+    let cli = Cli::default();
+    cli.succeeds(&["send"]);
+    assert!(cli.succeeds(&["connections", "list"]).contains("conn-1"));
+    assert!(directory.path().join("data/log/db").exists());
+}

@@ -1,0 +1,211 @@
+//! A disk in memory with a volatile cache: what is written is durable only once synced, and a power cut takes the rest.
+//!
+//! Knows nothing of files, mounts, or who writes.
+
+use std::collections::BTreeMap;
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+const PAGE: usize = 4096;
+
+/// What a power cut leaves of the writes that were not synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    Nothing,
+    /// Each piece of this many bytes with a chance of one half, chosen by the seed.
+    Half {
+        piece: usize,
+        seed: u64,
+    },
+}
+
+pub struct Disk {
+    durable: Vec<u8>,
+    /// Newest contents of pages written since the last sync.
+    unsynced: BTreeMap<usize, Box<[u8; PAGE]>>,
+    armed: Option<(u32, Keep)>,
+    cut: Option<usize>,
+}
+
+impl Disk {
+    /// Of whole pages, all zero.
+    pub fn blank(bytes: usize) -> Self {
+        assert_eq!(bytes % PAGE, 0);
+        Self { durable: vec![0; bytes], unsynced: BTreeMap::new(), armed: None, cut: None }
+    }
+
+    pub fn len(&self) -> usize {
+        self.durable.len()
+    }
+
+    /// What was last written, synced or not, also after a cut: whoever still runs must not see the past.
+    pub fn read(&self, offset: usize, len: usize) -> Vec<u8> {
+        let end = self.len().min(offset + len);
+        let mut bytes = self.durable[offset.min(end)..end].to_vec();
+        for (page, from, to) in pages(offset, bytes.len()) {
+            if let Some(newer) = self.unsynced.get(&page) {
+                let at = page * PAGE + from - offset;
+                bytes[at..at + to - from].copy_from_slice(&newer[from..to]);
+            }
+        }
+        bytes
+    }
+
+    /// False if it does not fit.
+    pub fn write(&mut self, offset: usize, bytes: &[u8]) -> bool {
+        if offset + bytes.len() > self.len() {
+            return false;
+        }
+        for (page, from, to) in pages(offset, bytes.len()) {
+            let at = page * PAGE + from - offset;
+            let durable = &self.durable[page * PAGE..(page + 1) * PAGE];
+            let newest = self.unsynced.entry(page).or_insert_with(|| Box::new(durable.try_into().unwrap()));
+            newest[from..to].copy_from_slice(&bytes[at..at + to - from]);
+        }
+        match &mut self.armed {
+            Some((writes, keep)) if *writes <= 1 => {
+                let keep = *keep;
+                self.cut(keep);
+            }
+            Some((writes, _)) => *writes -= 1,
+            None => {}
+        }
+        true
+    }
+
+    /// Makes durable all that was written. After a cut it is only an answer.
+    pub fn sync(&mut self) {
+        if self.cut.is_some() {
+            return;
+        }
+        for (page, bytes) in std::mem::take(&mut self.unsynced) {
+            self.durable[page * PAGE..(page + 1) * PAGE].copy_from_slice(&bytes[..]);
+        }
+    }
+
+    /// Cuts the power right after so many more writes; at once for none.
+    pub fn cut_after(&mut self, writes: u32, keep: Keep) {
+        if writes == 0 {
+            return self.cut(keep);
+        }
+        self.armed = Some((writes, keep));
+    }
+
+    /// From here on, nothing becomes durable.
+    fn cut(&mut self, keep: Keep) {
+        self.armed = None;
+        self.cut = Some(self.unsynced.len());
+        let Keep::Half { piece, seed } = keep else { return };
+        let mut random = StdRng::seed_from_u64(seed);
+        for (page, bytes) in &self.unsynced {
+            let durable = &mut self.durable[page * PAGE..(page + 1) * PAGE];
+            for (kept, written) in durable.chunks_mut(piece).zip(bytes.chunks(piece)) {
+                if random.random() {
+                    kept.copy_from_slice(written);
+                }
+            }
+        }
+    }
+
+    /// Whether the power was cut, and how many pages were not synced then.
+    pub fn was_cut(&self) -> Option<usize> {
+        self.cut
+    }
+
+    /// Only what was durable at the cut is there.
+    pub fn power_on(&mut self) {
+        self.unsynced.clear();
+        self.cut = None;
+    }
+}
+
+/// The pages that a range touches, with the touched part of each.
+fn pages(offset: usize, len: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    let end = offset + len;
+    (offset / PAGE..end.div_ceil(PAGE)).map(move |page| {
+        let start = page * PAGE;
+        (page, offset.max(start) - start, end.min(start + PAGE) - start)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: usize = 16 * PAGE;
+
+    /// All zero and synced, then all one and not.
+    fn half_way() -> Disk {
+        let mut disk = Disk::blank(SIZE);
+        assert!(disk.write(0, &vec![1; SIZE]));
+        disk
+    }
+
+    fn after_a_cut(mut disk: Disk, keep: Keep) -> Vec<u8> {
+        disk.cut_after(0, keep);
+        disk.power_on();
+        disk.read(0, SIZE)
+    }
+
+    #[test]
+    fn reads_give_what_was_last_written_over_the_bounds_of_pages() {
+        let mut disk = Disk::blank(SIZE);
+        assert!(disk.write(PAGE - 3, b"abcdef"));
+        assert!(disk.write(PAGE - 1, b"XY"));
+        assert_eq!(disk.read(PAGE - 4, 8), b"\0abXYef\0");
+        disk.sync();
+        assert_eq!(disk.read(PAGE - 4, 8), b"\0abXYef\0");
+        assert!(!disk.write(SIZE - 1, b"ab"));
+        assert_eq!(disk.read(SIZE - 1, 10), [0]);
+    }
+
+    #[test]
+    fn a_cut_takes_what_was_not_synced_and_leaves_what_was() {
+        let mut disk = half_way();
+        disk.sync();
+        assert!(disk.write(10, b"lost"));
+        assert!(after_a_cut(disk, Keep::Nothing) == vec![1; SIZE]);
+        assert!(after_a_cut(half_way(), Keep::Nothing) == vec![0; SIZE]);
+    }
+
+    #[test]
+    fn nothing_becomes_durable_after_the_cut_though_it_can_be_read_until_the_power_is_back() {
+        let mut disk = half_way();
+        disk.cut_after(0, Keep::Nothing);
+        assert_eq!(disk.was_cut(), Some(SIZE / PAGE));
+        disk.sync();
+        assert!(disk.write(0, b"after"));
+        disk.sync();
+        assert_eq!(disk.read(0, 6), b"after\x01");
+        disk.power_on();
+        assert!(disk.read(0, SIZE) == vec![0; SIZE] && disk.was_cut().is_none());
+        assert!(disk.write(0, b"again"));
+        disk.sync();
+        assert_eq!(after_a_cut(disk, Keep::Nothing)[..5], *b"again");
+    }
+
+    #[test]
+    fn an_armed_cut_comes_with_the_write_it_was_set_for() {
+        let mut disk = Disk::blank(SIZE);
+        disk.cut_after(2, Keep::Half { piece: SIZE, seed: 0 });
+        assert!(disk.write(0, b"one"));
+        assert_eq!(disk.was_cut(), None);
+        disk.sync();
+        assert!(disk.write(PAGE, b"two"));
+        assert_eq!(disk.was_cut(), Some(1));
+    }
+
+    #[test]
+    fn a_tearing_cut_keeps_about_half_of_the_pieces_whole_and_the_same_ones_for_a_seed() {
+        for piece in [512, PAGE] {
+            let torn = after_a_cut(half_way(), Keep::Half { piece, seed: 7 });
+            let kept = torn.chunks(piece).filter(|bytes| bytes.iter().all(|byte| *byte == 1)).count();
+            let lost = torn.chunks(piece).filter(|bytes| bytes.iter().all(|byte| *byte == 0)).count();
+            let all = SIZE / piece;
+            assert!(kept + lost == all && kept >= all / 4 && lost >= all / 4, "{piece}: {kept} and {lost} of {all}");
+            assert!(torn == after_a_cut(half_way(), Keep::Half { piece, seed: 7 }));
+            assert!(torn != after_a_cut(half_way(), Keep::Half { piece, seed: 8 }));
+        }
+    }
+}

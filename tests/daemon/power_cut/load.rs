@@ -1,0 +1,91 @@
+//! Senders that keep the daemon busy until the power is cut, and what they saw acknowledged before that.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::thread;
+
+use super::disk::Keep;
+use super::fuse::SharedDisk;
+use crate::support::{Sender, until};
+
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    /// One makes commits of one event each, many make big ones.
+    pub senders: usize,
+    /// The cut is armed once so many are acknowledged.
+    pub events: usize,
+}
+
+/// An event that must never be lost.
+#[derive(Debug, Clone)]
+pub struct Acknowledged {
+    pub id: String,
+    pub body: Vec<u8>,
+    pub position: u64,
+}
+
+/// One run of a load.
+struct Run<'a> {
+    load: Load,
+    name: u64,
+    daemon: SocketAddr,
+    disk: &'a SharedDisk,
+    acknowledged: Mutex<Vec<Acknowledged>>,
+    arm: (u32, Keep),
+}
+
+impl Load {
+    /// Cuts after so many writes more than the load asks for. Returns once every sender has noticed.
+    pub fn run(self, name: u64, daemon: SocketAddr, disk: &SharedDisk, arm: (u32, Keep)) -> Vec<Acknowledged> {
+        let run = Run { load: self, name, daemon, disk, acknowledged: Mutex::default(), arm };
+        thread::scope(|scope| {
+            for sender in 0..self.senders {
+                let run = &run;
+                scope.spawn(move || run.send(sender));
+            }
+            until("the power is cut", || disk.lock().was_cut().is_some());
+        });
+        run.acknowledged.into_inner().unwrap()
+    }
+}
+
+impl Run<'_> {
+    fn send(&self, sender: usize) {
+        let mut connection = Sender::connect(self.daemon).unwrap();
+        for n in 0.. {
+            let id = format!("{}-{sender}-{n}", self.name);
+            let body = body(&id, n);
+            let answer = connection.deliver(&id, &body);
+            // Asked under the lock that every write takes: what counts was read before the cut.
+            let mut disk = self.disk.lock();
+            if disk.was_cut().is_some() {
+                return;
+            }
+            let (position, duplicate) = answer.unwrap().taken();
+            assert!(!duplicate, "{id} was never sent before");
+            let mut acknowledged = self.acknowledged.lock().unwrap();
+            acknowledged.push(Acknowledged { id, body, position });
+            if acknowledged.len() == self.load.events {
+                disk.cut_after(self.arm.0, self.arm.1);
+            }
+        }
+    }
+}
+
+/// Mostly as large as Fasten's; some take several blocks.
+pub fn body(id: &str, n: usize) -> Vec<u8> {
+    let length = if n % 16 == 3 { 24_000 } else { 600 };
+    let mut filler = String::new();
+    let mut state = id.bytes().fold(7_u64, |state, byte| state.wrapping_mul(31).wrapping_add(byte.into()));
+    while filler.len() < length {
+        // Random digits, since equal ones would be compressed to nothing.
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        write!(filler, "{:08x}", state >> 32).unwrap();
+    }
+    let data = serde_json::json!({ "org_connection_id": format!("c{}", n % 50), "connection_status": "authorized",
+        "platform_type": "epic", "filler": filler });
+    let event = serde_json::json!({ "api_mode": "live", "date": "2026-05-04T14:03:11Z", "id": id,
+        "type": "patient.connection_success", "data": data });
+    serde_json::to_vec(&event).unwrap()
+}

@@ -1,0 +1,109 @@
+//! A blocking client of the gRPC API. Its runtime runs only inside a call: between two calls it reads nothing.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use cleat::proto::connection_service_client::ConnectionServiceClient;
+use cleat::proto::event_service_client::EventServiceClient;
+use cleat::proto::get_event_request::Event as Which;
+use cleat::proto::read_consistency::Requirement;
+use cleat::proto::watch_start::Position;
+use cleat::proto::{
+    Connection, Event, GetConnectionRequest, GetEventRequest, GetHeadRequest, ListConnectionsRequest, ReadConsistency,
+    WatchConnectionsRequest, WatchConnectionsResponse, WatchStart,
+};
+use tokio::runtime::{Builder, Runtime};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Status, Streaming};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct Api {
+    runtime: Runtime,
+    channel: Channel,
+}
+
+impl Api {
+    pub fn connect(address: SocketAddr) -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        // The least that HTTP/2 knows, so that whoever does not read is soon written to no more.
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        let endpoint = endpoint.initial_stream_window_size(65_535).initial_connection_window_size(65_535);
+        let channel = runtime.block_on(within(endpoint.connect())).unwrap();
+        Self { runtime, channel }
+    }
+
+    /// For what is asked nowhere else; see [`Self::wait`].
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    pub fn wait<T>(&self, answer: impl Future<Output = T>) -> T {
+        self.runtime.block_on(within(answer))
+    }
+
+    /// The last durable position.
+    pub fn head(&self) -> u64 {
+        let mut events = EventServiceClient::new(self.channel.clone());
+        self.wait(events.get_head(GetHeadRequest {})).unwrap().into_inner().position
+    }
+
+    pub fn event(&self, position: u64) -> Event {
+        let mut events = EventServiceClient::new(self.channel.clone());
+        let request = GetEventRequest { tenant: String::new(), event: Some(Which::Position(position)) };
+        self.wait(events.get_event(request)).unwrap().into_inner().event.unwrap()
+    }
+
+    pub fn connection(&self, id: &str) -> Result<Connection, Status> {
+        let mut connections = ConnectionServiceClient::new(self.channel.clone());
+        let request = GetConnectionRequest { org_connection_id: id.to_owned(), ..Default::default() };
+        let answer = self.wait(connections.get_connection(request));
+        answer.map(|answer| answer.into_inner().connection.unwrap())
+    }
+
+    /// All live ones, after everything that is durable now.
+    pub fn connections(&self) -> Vec<Connection> {
+        let mut client = ConnectionServiceClient::new(self.channel.clone());
+        let consistency = ReadConsistency { requirement: Some(Requirement::FullyConsistent(true)), max_wait: None };
+        let mut request = ListConnectionsRequest { page_size: 7, consistency: Some(consistency), ..Default::default() };
+        let mut all = Vec::new();
+        loop {
+            let page = self.wait(client.list_connections(request.clone())).unwrap().into_inner();
+            all.extend(page.connections);
+            if page.next_page_token.is_empty() {
+                return all;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// Of all live connections and exports, with a heartbeat every second.
+    pub fn watch(self) -> Watch {
+        let mut client = ConnectionServiceClient::new(self.channel.clone());
+        let request = WatchConnectionsRequest {
+            start: Some(WatchStart { position: Some(Position::Snapshot(true)) }),
+            heartbeat_interval: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+            ..Default::default()
+        };
+        let stream = self.wait(client.watch_connections(request)).unwrap().into_inner();
+        Watch { api: self, stream }
+    }
+}
+
+/// A watch that begins with a snapshot.
+pub struct Watch {
+    api: Api,
+    stream: Streaming<WatchConnectionsResponse>,
+}
+
+impl Watch {
+    /// The next message; an error is how it ends.
+    pub fn next(&mut self) -> Result<WatchConnectionsResponse, Status> {
+        let message = self.api.wait(self.stream.message())?;
+        Ok(message.expect("a watch ends with a status"))
+    }
+}
+
+async fn within<T>(answer: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, answer).await.expect("an answer comes")
+}

@@ -1,0 +1,102 @@
+//! Events of every kind for a few connections, from a seed, and what the connections must be after them.
+
+use std::collections::BTreeMap;
+
+use cleat::proto::{Connection, ConnectionStatus};
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use serde_json::{Value, json};
+
+const CONNECTIONS: u32 = 60;
+
+/// An event to send.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// The `webhook-id`, and the body's id where it has one.
+    pub id: String,
+    pub body: Vec<u8>,
+    /// As the log has it.
+    pub key: String,
+    /// The connection that the body names, and the status that it tells of it.
+    names: Option<(String, Option<ConnectionStatus>)>,
+}
+
+impl Sample {
+    /// `id` must be new.
+    pub fn new(id: &str, random: &mut StdRng) -> Self {
+        let connection = format!("connection-{}", random.random_range(0..CONNECTIONS));
+        let (kind, status, data) = match random.random_range(0..20) {
+            0 => return Self::unreadable(id, random),
+            1 => ("webhook.test", None, json!({ "hello": "world" })),
+            2..=4 => ("patient.authorization_revoked", Some(ConnectionStatus::Revoked), revoked(&connection)),
+            5..=8 => ("patient.ehi_export_success", None, exported(&connection, id, random)),
+            9..=10 => ("patient.ehi_export_failed", None, failed(&connection, id)),
+            _ => ("patient.connection_success", Some(ConnectionStatus::Authorized), connected(&connection, id)),
+        };
+        let body = json!({ "api_mode": "live", "date": "2026-05-04T14:03:11Z", "id": id, "type": kind, "data": data });
+        let names = (kind != "webhook.test").then_some((connection, status));
+        Self { id: id.to_owned(), body: body.to_string().into_bytes(), key: format!("id:{id}"), names }
+    }
+
+    /// Rightly signed all the same: kept.
+    fn unreadable(id: &str, random: &mut StdRng) -> Self {
+        let body = (0..random.random_range(0..2000)).map(|_| random.random_range(b' '..b'~')).collect();
+        Self { id: id.to_owned(), body, key: format!("whid:{id}"), names: None }
+    }
+}
+
+fn connected(connection: &str, id: &str) -> Value {
+    json!({ "org_connection_id": connection, "connection_status": "authorized", "platform_type": "epic",
+        "external_id": format!("patient of {connection}"), "request_id": id, "scope": "patient/*.read" })
+}
+
+fn revoked(connection: &str) -> Value {
+    json!({ "org_connection_id": connection, "connection_status": "revoked", "platform_type": "epic" })
+}
+
+/// Some have so many links that the event takes several blocks.
+fn exported(connection: &str, id: &str, random: &mut StdRng) -> Value {
+    let links = [1, 1, 1, 200][random.random_range(0..4)];
+    let link = |_| json!({ "url": format!("https://example.org/{:032x}", random.random::<u128>()) });
+    json!({ "org_connection_id": connection, "task_id": format!("task-{id}"), "stats": { "total_resources": 12 },
+        "download_links": (0..links).map(link).collect::<Vec<_>>() })
+}
+
+fn failed(connection: &str, id: &str) -> Value {
+    json!({ "org_connection_id": connection, "task_id": format!("task-{id}"), "failure_reason": "unknown" })
+}
+
+/// What a connection must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    version: u64,
+    first_position: u64,
+    last_position: u64,
+    status: ConnectionStatus,
+}
+
+/// All of them, by id.
+pub type States = BTreeMap<String, State>;
+
+/// After these events, in order of their positions.
+pub fn states<'a, T: IntoIterator<Item = (u64, &'a Sample)>>(events: T) -> States {
+    let mut states = States::new();
+    for (position, sample) in events {
+        let Some((connection, told)) = &sample.names else { continue };
+        let new = State { version: 0, first_position: position, last_position: 0, status: ConnectionStatus::Unknown };
+        let state = states.entry(connection.clone()).or_insert(new);
+        state.version += 1;
+        state.last_position = position;
+        state.status = told.unwrap_or(state.status);
+    }
+    states
+}
+
+/// As the API tells them.
+pub fn told(connections: &[Connection]) -> States {
+    let state = |it: &Connection| {
+        let (first_position, last_position) = (it.first_position, it.last_position);
+        State { version: it.version, first_position, last_position, status: it.status() }
+    };
+    connections.iter().map(|it| (it.org_connection_id.clone(), state(it))).collect()
+}
