@@ -6,7 +6,16 @@
 //! ```
 //!
 //! The plain file gets the same uncompressed record bytes from the same producers over the same queue, batched alike.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a benchmark fails and tells so")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    reason = "a benchmark fails where it must, prints rounded figures, and is its own edge"
+)]
 
 mod plain;
 mod workload;

@@ -1,7 +1,7 @@
 //! The standard workload: deliveries like a busy organisation's, made from a seed. Knows only the delivery's shape.
 //!
-//! Per connection one connection_success, on average 8 ehi_export_success (a third with full stats), 0.7
-//! ehi_export_failed, 5 % revoked, 2 % reconnected, the rest other types; interleaved at random over all connections met
+//! Per connection one `connection_success`, on average 8 `ehi_export_success` (a third with full stats), 0.7
+//! `ehi_export_failed`, 5 % revoked, 2 % reconnected, the rest other types; interleaved at random over all connections met
 //! so far; fresh UUIDs, task ids, request ids and nonces, a real signature each; external ids shared by three connections.
 
 use base64::Engine as _;
