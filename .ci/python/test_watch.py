@@ -5,7 +5,7 @@ import threading
 import bodies
 from case import CONNECTIONS, EXPORTS, DaemonCase, message_id
 from daemon import until
-from watch import LIVE, SNAPSHOT, Watch, own
+from watch import LIVE, SNAPSHOT, Watch
 
 EVENTS = 400
 # The poster waits here until every watch that begins while it posts has its snapshot.
@@ -63,8 +63,7 @@ class WatchesOfEverything(DaemonCase):
 
         after = {"after": Watch(self.api, SNAPSHOT)}
         connections = self.rows(CONNECTIONS + "ListConnections", {"page_size": 7})
-        listed = self.rows(EXPORTS + "ListExports", {"page_size": 7})
-        exports = {task: own(row) for task, row in listed.items()}
+        exports = self.rows(EXPORTS + "ListExports", {"page_size": 7})
         self.assertGreaterEqual(len(connections), 25)
         for name, watch in (before | during | after).items():
             with self.subTest(name):
@@ -91,7 +90,7 @@ class WatchesOfSome(DaemonCase):
         self.assertGreater(len(expected), 0)
         self.assertEqual((both.connections, connections.connections), (expected, expected))
         all_exports = self.rows(EXPORTS + "ListExports").items()
-        joined = {task: own(row) for task, row in all_exports if row["org_connection_id"] in expected}
+        joined = {task: row for task, row in all_exports if row["org_connection_id"] in expected}
         self.assertGreater(len(joined), 0)
         self.assertEqual((both.exports, exports.exports), (joined, joined))
         self.assertEqual((connections.exports, exports.connections), ({}, {}))
