@@ -1,4 +1,4 @@
-//! One connection, and how what is reported of it changes it. Source of the rules: docs/architecture.md, connection state.
+//! One connection, and how what is reported of it changes it. The rules: docs/architecture.md, "Connection state".
 
 use std::fmt;
 use std::sync::Arc;
@@ -120,23 +120,23 @@ impl Connection {
         self.reported_status.clone_from(reported);
     }
 
-    /// Whether a filter that matches one of the two might not match the other.
-    pub(super) fn looks_different(&self, other: &Connection) -> bool {
-        let looks = |connection: &Connection| {
-            (connection.status, connection.facts.external_id.clone(), connection.facts.platform_type.clone())
-        };
-        looks(self) != looks(other)
-    }
-
-    /// About how many bytes it takes on the wire.
-    pub fn weight(&self) -> usize {
+    /// Bytes in memory, about.
+    pub(super) fn weight(&self) -> usize {
         let Facts { external_id, platform_type, endpoint_id, brand_id, portal_id, tefca_directory_id, org_id } =
             &self.facts;
         let Attempt { request_id, external_state, scope, .. } = &self.attempt;
         let facts = [external_id, platform_type, endpoint_id, brand_id, portal_id, tefca_directory_id, org_id];
         let attempt = [request_id, external_state, scope, &self.reported_status];
         let texts = facts.into_iter().chain(attempt).flatten().map(|text| text.len());
-        128 + self.id.len() + texts.sum::<usize>()
+        size_of::<Self>() + self.id.len() + texts.sum::<usize>()
+    }
+
+    /// Whether a filter that matches one of the two might not match the other.
+    pub(super) fn looks_different(&self, other: &Connection) -> bool {
+        let looks = |connection: &Connection| {
+            (connection.status, connection.facts.external_id.clone(), connection.facts.platform_type.clone())
+        };
+        looks(self) != looks(other)
     }
 }
 

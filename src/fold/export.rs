@@ -1,4 +1,4 @@
-//! One export, and how its outcomes change it. Source of the rules: docs/architecture.md, connection state.
+//! One export, and how its outcomes change it. The rules: docs/architecture.md, "Connection state".
 
 use std::fmt;
 use std::sync::Arc;
@@ -100,11 +100,16 @@ impl Export {
         self.after_revocation = false;
     }
 
-    /// About how many bytes it takes on the wire.
-    pub fn weight(&self) -> usize {
-        let links: usize = self.links.iter().map(|link| 64 + link.url.len()).sum();
-        let stats = self.stats.as_ref().map_or(0, |stats| 32 * stats.total_by_resource_type.len());
-        192 + self.task_id.len() + links + stats
+    /// Bytes in memory, about.
+    pub(super) fn weight(&self) -> usize {
+        let links: usize = self.links.iter().map(|link| size_of::<Link>() + link.url.len()).sum();
+        let stats = self
+            .stats
+            .as_ref()
+            .map_or(0, |stats| stats.total_by_resource_type.keys().map(|kind| kind.len() + 32).sum::<usize>());
+        let texts = [&self.failure_reason, &self.connection_id, &self.org_id];
+        let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
+        size_of::<Self>() + self.task_id.len() + texts + links + stats
     }
 }
 

@@ -7,7 +7,7 @@ use imbl::Vector;
 use super::connection::Connection;
 use super::entity::Realm;
 use super::export::JoinedExport;
-use crate::event::{Hash, Position, Timestamp};
+use crate::event::{Hash, Position};
 
 /// One entity before and after an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,10 +29,27 @@ pub struct PositionChanges {
     pub position: Position,
     /// The hash chain's value there.
     pub chain: Hash,
-    pub recorded_at: Timestamp,
     /// An event changes one realm only.
     pub realm: Realm,
     pub changes: Vec<Change>,
+}
+
+/// What the changes of a ring may keep alive, about: an odd one can be much larger than others.
+const BYTES_MAX: usize = 64 * 1024 * 1024;
+
+impl PositionChanges {
+    /// What it keeps alive beyond the state itself, about: what was before, and the changes.
+    fn weight(&self) -> usize {
+        let weight = |change: &Change| match change {
+            Change::Connection { previous, .. } => previous.as_ref().map_or(0, |previous| previous.weight()),
+            Change::Export { previous: Some(previous), current } if !Arc::ptr_eq(&previous.export, &current.export) => {
+                previous.export.weight()
+            }
+            Change::Export { .. } => 0,
+        };
+        let own = size_of::<Self>() + self.changes.len() * size_of::<Change>();
+        own + self.changes.iter().map(weight).sum::<usize>()
+    }
 }
 
 /// Cheap to clone; clones share what is equal.
@@ -40,19 +57,24 @@ pub struct PositionChanges {
 pub(super) struct Ring {
     newest: Vector<Arc<PositionChanges>>,
     len_max: usize,
+    bytes: usize,
     /// Every change after this position is here.
     floor: Position,
 }
 
 impl Ring {
     pub fn new(len_max: usize) -> Self {
-        Self { newest: Vector::new(), len_max, floor: 0 }
+        Self { newest: Vector::new(), len_max, bytes: 0, floor: 0 }
     }
 
     pub fn push(&mut self, changes: PositionChanges) {
+        self.bytes += changes.weight();
         self.newest.push_back(Arc::new(changes));
-        while self.newest.len() > self.len_max {
-            self.floor = self.newest.pop_front().map_or(self.floor, |oldest| oldest.position);
+        while (self.newest.len() > self.len_max || self.bytes > BYTES_MAX)
+            && let Some(oldest) = self.newest.pop_front()
+        {
+            self.bytes -= oldest.weight();
+            self.floor = oldest.position;
         }
     }
 

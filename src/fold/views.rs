@@ -9,7 +9,7 @@ use super::apply::apply;
 use super::entity::Realm;
 use super::ring::{PositionChanges, Ring};
 use super::state::State;
-use crate::event::{ApiMode, Event, Hash, Position, Timestamp};
+use crate::event::{ApiMode, Event, Hash, Position};
 
 /// Cheap to clone; clones share what is equal.
 #[derive(Clone, PartialEq, Eq)]
@@ -17,7 +17,6 @@ pub struct Views {
     /// Every event up to here is applied. 0: none.
     position: Position,
     chain: Hash,
-    recorded_at: Timestamp,
     realms: OrdMap<Realm, State>,
     /// What a realm holds that no event has touched.
     nothing: State,
@@ -30,7 +29,6 @@ impl Views {
         Self {
             position: 0,
             chain: Hash::default(),
-            recorded_at: Timestamp::default(),
             realms: OrdMap::new(),
             nothing: State::default(),
             ring: Ring::new(ring_len),
@@ -44,11 +42,6 @@ impl Views {
     /// The hash chain's value at the position; zeros at 0.
     pub fn chain(&self) -> Hash {
         self.chain
-    }
-
-    /// When the event at the position was recorded.
-    pub fn recorded_at(&self) -> Timestamp {
-        self.recorded_at
     }
 
     pub fn state(&self, realm: &Realm) -> &State {
@@ -86,8 +79,8 @@ impl Views {
 
     /// Goes on to `event`, which must be the next one.
     pub fn advance(&mut self, event: &Event) {
-        let (position, chain, recorded_at) = (event.position, event.chain, event.recorded_at);
-        (self.position, self.chain, self.recorded_at) = (position, chain, recorded_at);
+        let (position, chain) = (event.position, event.chain);
+        (self.position, self.chain) = (position, chain);
         let Some(mode) = event.delivery.mode.applies_to() else { return };
         let realm = self.realm(&event.delivery.tenant, mode);
         let changes = apply(self.state(&realm), &realm, event);
@@ -98,7 +91,7 @@ impl Views {
         for change in &changes {
             state.put(change);
         }
-        self.ring.push(PositionChanges { position, chain, recorded_at, realm, changes });
+        self.ring.push(PositionChanges { position, chain, realm, changes });
     }
 }
 

@@ -43,21 +43,21 @@ impl Connections {
         let filter = ConnectionFilter::read(request.filter)?;
         let limits = pages::limits(request.page_size)?;
         let mut hasher = FilterHasher::new("connections", &realm);
+        hasher.log(self.0.reader.identity());
         filter.hash_into(&mut hasher);
         let filter_hash = hasher.finish();
         let cursor = Cursor::read(&request.page_token, filter_hash)?;
 
         let views = consistency::page_views(&self.0, cursor.as_ref(), request.consistency.as_ref()).await?;
         let scanned = views.clone();
-        let (connections, next) = off_runtime(move || {
+        let step = off_runtime(move || {
             let after = cursor.as_ref().map(|cursor| cursor.last.as_str());
-            let step = scan::connections(scanned.state(&realm), &filter, after, limits);
-            (step.rows.iter().map(|connection| convert::connection(connection)).collect(), step.next)
+            scan::connections(scanned.state(&realm), &filter, after, limits)
         })
         .await?;
         Ok(ListConnectionsResponse {
-            connections,
-            next_page_token: self.0.next_page(filter_hash, &views, next),
+            connections: step.rows,
+            next_page_token: self.0.next_page(filter_hash, &views, step.next),
             position: views.position(),
             read_token: self.0.read_token(&views),
         })

@@ -18,8 +18,11 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 pub(super) async fn views(context: &Context, consistency: Option<&ReadConsistency>) -> Result<Arc<Views>, Refusal> {
     let wait = wait(consistency)?;
     match consistency.and_then(|consistency| consistency.requirement.as_ref()) {
-        None | Some(Requirement::MinimizeLatency(_)) => Ok(context.views()),
-        Some(Requirement::FullyConsistent(_)) => reach(context, context.reader.head().position, wait).await,
+        Some(Requirement::MinimizeLatency(false) | Requirement::FullyConsistent(false)) => {
+            Err(Refusal::InvalidField { field: "consistency", problem: "false has no meaning" })
+        }
+        None | Some(Requirement::MinimizeLatency(true)) => Ok(context.views()),
+        Some(Requirement::FullyConsistent(true)) => reach(context, context.reader.head().position, wait).await,
         Some(Requirement::AtLeastAsFresh(token)) => {
             let token = Token::decode(token).map_err(malformed)?;
             if token.identity != context.reader.identity() {

@@ -55,6 +55,11 @@ impl Context {
         }
     }
 
+    /// Refuses only at the end: the log can be read while there is no state, and around its damage.
+    pub fn gate_of_the_log(&self) -> Result<(), Refusal> {
+        if *self.state.borrow() == ServingState::ShuttingDown { Err(Refusal::ShuttingDown) } else { Ok(()) }
+    }
+
     /// The token of the page after the one that ended at `last`, whose views are kept for it; empty if there is none.
     pub fn next_page(&self, filter_hash: u64, views: &Arc<Views>, last: Option<Arc<str>>) -> String {
         let Some(last) = last else { return String::new() };

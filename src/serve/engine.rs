@@ -14,11 +14,17 @@ pub(super) fn explained(response: Response<Body>) -> Response<Body> {
     }
     // tonic's message may quote the request: it is not passed on.
     let refusal = match status.code() {
-        Code::Unimplemented => Refusal::UnknownMethod,
+        Code::Unimplemented if status.message().is_empty() => Refusal::UnknownMethod,
+        Code::Unimplemented => Refusal::CompressedRequest,
         Code::NotFound => Refusal::UnknownService,
         Code::OutOfRange | Code::ResourceExhausted => Refusal::RequestTooLarge,
         Code::Internal | Code::InvalidArgument => Refusal::MalformedRequest,
         _ => return response,
     };
-    Status::from(refusal).into_http()
+    let mut explained = Status::from(refusal).into_http();
+    // What a client that compresses must know.
+    for (name, value) in response.headers().iter().filter(|(name, _)| *name == "grpc-accept-encoding") {
+        explained.headers_mut().insert(name, value.clone());
+    }
+    explained
 }

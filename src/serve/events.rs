@@ -18,7 +18,7 @@ pub(super) struct Events(pub Arc<Context>);
 
 impl Events {
     async fn get(&self, caller: Principal, request: GetEventRequest) -> Result<GetEventResponse, Refusal> {
-        self.0.gate()?;
+        self.0.gate_of_the_log()?;
         let tenant = caller.tenant(&request.tenant)?;
         let missing = Refusal::InvalidField { field: "event", problem: "neither a position nor an event key" };
         let asked = request.event.ok_or(missing)?;

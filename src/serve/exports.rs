@@ -35,21 +35,21 @@ impl Exports {
         let filter = ExportFilter::read(request.filter)?;
         let limits = pages::limits(request.page_size)?;
         let mut hasher = FilterHasher::new("exports", &realm);
+        hasher.log(self.0.reader.identity());
         filter.hash_into(&mut hasher);
         let filter_hash = hasher.finish();
         let cursor = Cursor::read(&request.page_token, filter_hash)?;
 
         let views = consistency::page_views(&self.0, cursor.as_ref(), request.consistency.as_ref()).await?;
         let scanned = views.clone();
-        let (exports, next) = off_runtime(move || {
+        let step = off_runtime(move || {
             let after = cursor.as_ref().map(|cursor| cursor.last.as_str());
-            let step = scan::exports(scanned.state(&realm), &filter, after, limits);
-            (step.rows.iter().map(|export| convert::export(export, &caller)).collect(), step.next)
+            scan::exports(scanned.state(&realm), &filter, &caller, after, limits)
         })
         .await?;
         Ok(ListExportsResponse {
-            exports,
-            next_page_token: self.0.next_page(filter_hash, &views, next),
+            exports: step.rows,
+            next_page_token: self.0.next_page(filter_hash, &views, step.next),
             position: views.position(),
             read_token: self.0.read_token(&views),
         })

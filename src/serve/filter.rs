@@ -9,6 +9,7 @@ use super::status::Refusal;
 use crate::event::ApiMode;
 use crate::fold::{Connection, Export, ExportStatus, Realm, Status};
 use crate::proto;
+use crate::token::Identity;
 
 /// As the protos promise.
 const STATUSES_MAX: usize = 10;
@@ -108,6 +109,12 @@ impl FilterHasher {
             ApiMode::Test => 2,
         });
         hasher
+    }
+
+    /// For tokens that do not tell their log by themselves.
+    pub fn log(&mut self, identity: Identity) {
+        self.0.update(identity.log_id.to_be_bytes());
+        self.0.update(identity.epoch.to_be_bytes());
     }
 
     pub fn number(&mut self, number: u64) {

@@ -4,8 +4,13 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 
+use prost::Message;
+
+use super::convert;
 use super::filter::{ConnectionFilter, ExportFilter};
-use crate::fold::{Connection, Export, JoinedExport, State};
+use super::principal::Principal;
+use crate::fold::{Connection, Export, State};
+use crate::proto;
 
 /// With more owners than this, looking at every export in turn is no dearer than gathering theirs.
 const OWNERS_MAX: usize = 1000;
@@ -14,7 +19,7 @@ const OWNERS_MAX: usize = 1000;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub rows: usize,
-    /// Of the rows on the wire, about.
+    /// Of the rows on the wire.
     pub bytes: usize,
     /// Entities looked at, whether they match or not.
     pub visits: usize,
@@ -34,7 +39,7 @@ pub(super) fn connections(
     filter: &ConnectionFilter,
     after: Option<&str>,
     limits: Limits,
-) -> Step<Arc<Connection>> {
+) -> Step<proto::Connection> {
     let candidates: Candidates<'_, Connection> = if filter.external_ids.is_empty() {
         Box::new(state.connections(after))
     } else {
@@ -42,12 +47,17 @@ pub(super) fn connections(
         Box::new(Merge::new(owned, |connection| &connection.id))
     };
     step(candidates, limits, |connection| {
-        let row = filter.matches(connection).then(|| (connection.clone(), connection.weight()));
-        (&connection.id, row)
+        (&connection.id, filter.matches(connection).then(|| convert::connection(connection)))
     })
 }
 
-pub(super) fn exports(state: &State, filter: &ExportFilter, after: Option<&str>, limits: Limits) -> Step<JoinedExport> {
+pub(super) fn exports(
+    state: &State,
+    filter: &ExportFilter,
+    caller: &Principal,
+    after: Option<&str>,
+    limits: Limits,
+) -> Step<proto::Export> {
     let candidates: Candidates<'_, Export> = match owners(state, filter) {
         Some(owners) => {
             let owned = owners.iter().map(|owner| state.exports_of(owner, after));
@@ -58,7 +68,7 @@ pub(super) fn exports(state: &State, filter: &ExportFilter, after: Option<&str>,
     step(candidates, limits, |export| {
         let joined = state.join(export);
         let matches = filter.matches(export, joined.connection.as_deref());
-        (&export.task_id, matches.then(|| (joined, export.weight())))
+        (&export.task_id, matches.then(|| convert::export(&joined, caller)))
     })
 }
 
@@ -76,10 +86,10 @@ fn owners<'a>(state: &'a State, filter: &'a ExportFilter) -> Option<Vec<&'a str>
     (owners.len() <= OWNERS_MAX).then_some(owners)
 }
 
-fn step<'a, T: 'a, R>(
+fn step<'a, T: 'a, R: Message>(
     candidates: impl Iterator<Item = &'a Arc<T>>,
     limits: Limits,
-    look: impl Fn(&'a Arc<T>) -> (&'a Arc<str>, Option<(R, usize)>),
+    look: impl Fn(&'a Arc<T>) -> (&'a Arc<str>, Option<R>),
 ) -> Step<R> {
     let mut step = Step { rows: Vec::new(), next: None };
     let mut last: Option<&Arc<str>> = None;
@@ -91,8 +101,8 @@ fn step<'a, T: 'a, R>(
         }
         let (id, row) = look(candidate);
         last = Some(id);
-        if let Some((row, weight)) = row {
-            bytes += weight;
+        if let Some(row) = row {
+            bytes += row.encoded_len();
             step.rows.push(row);
         }
     }

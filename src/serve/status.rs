@@ -59,6 +59,8 @@ pub enum Refusal {
     UnknownService,
     #[error("the request cannot be read as its message")]
     MalformedRequest,
+    #[error("the request is compressed, which is not supported")]
+    CompressedRequest,
     #[error("the request is larger than may be")]
     RequestTooLarge,
     #[error("an internal error")]
@@ -95,6 +97,7 @@ impl Refusal {
             Self::UnknownMethod => (Code::Unimplemented, "UNKNOWN_METHOD"),
             Self::UnknownService => (Code::NotFound, "UNKNOWN_SERVICE"),
             Self::MalformedRequest => (Code::InvalidArgument, "MALFORMED_REQUEST"),
+            Self::CompressedRequest => (Code::Unimplemented, "COMPRESSED_REQUEST"),
             Self::RequestTooLarge => (Code::OutOfRange, "REQUEST_TOO_LARGE"),
             Self::Internal => (Code::Internal, "INTERNAL"),
         }

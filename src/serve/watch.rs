@@ -75,9 +75,16 @@ fn messages(
         let resume = if plan.snapshot { At::NOTHING } else { start };
         yield message(&context, &plan, start.position, resume, started(&context, &plan));
         if let Some(mut snapshot) = snapshot {
-            while let Some(body) = snapshot.next().await? {
-                let resume = if snapshot.ended() { start } else { At::NOTHING };
+            loop {
+                let (resume, body) = match snapshot.next().await {
+                    Ok(Some(body)) => (if snapshot.ended() { start } else { At::NOTHING }, body),
+                    Ok(None) => break,
+                    Err(refusal) => (At::NOTHING, live.end(refusal)?.1),
+                };
                 yield message(&context, &plan, start.position, resume, body);
+                if live.is_ending() {
+                    break;
+                }
             }
         }
         loop {

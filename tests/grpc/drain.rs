@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cleat::proto::GetHeadRequest;
+use cleat::proto::connection_service_client::ConnectionServiceClient;
 use cleat::proto::event_service_client::EventServiceClient;
 use cleat::proto::watch_connections_response::Message;
 use cleat::serve::{Api, Listener, Principal, ServingState, Sources};
@@ -33,6 +34,40 @@ async fn a_drain_ends_every_watch_with_its_reason_and_then_the_server() {
     assert_eq!(healths.message().await.unwrap().unwrap().status().as_str_name(), "NOT_SERVING");
     assert!(healths.message().await.unwrap().is_none());
     api.serving.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_was_published_before_the_drain_is_sent_before_the_goodbye() {
+    for _ in 0..40 {
+        let (publish, views) = watch::channel(views_of([], 10));
+        let api = TestApi::over(views).await;
+        let mut stream = api.connections().watch_connections(snapshot()).await.unwrap().into_inner();
+        while !matches!(stream.message().await.unwrap().unwrap().message, Some(Message::CaughtUp(_))) {}
+        publish.send_replace(views_of([connected("e", "c", "x", "authorized")], 10));
+        api.state.send_replace(ServingState::ShuttingDown);
+        assert!(matches!(stream.message().await.unwrap().unwrap().message, Some(Message::ChangeBatch(_))));
+        assert!(matches!(stream.message().await.unwrap().unwrap().message, Some(Message::GoingAway(_))));
+    }
+}
+
+#[tokio::test]
+async fn a_drain_inside_a_snapshot_says_goodbye_too() {
+    let api = TestApi::open().await;
+    let padding = "x".repeat(100_000);
+    for number in 0..40 {
+        api.append(&connected(&format!("e{number}"), &format!("c{number}"), &padding, "authorized")).await;
+    }
+    api.applied().await;
+    let mut client = ConnectionServiceClient::new(api.narrow_channel().await);
+    let mut stream = client.watch_connections(snapshot()).await.unwrap().into_inner();
+    while !matches!(stream.message().await.unwrap().unwrap().message, Some(Message::SnapshotBatch(_))) {}
+    api.state.send_replace(ServingState::ShuttingDown);
+    let mut last = stream.message().await.unwrap().unwrap();
+    while matches!(last.message, Some(Message::SnapshotBatch(_))) {
+        last = stream.message().await.unwrap().unwrap();
+    }
+    assert!(matches!(last.message, Some(Message::GoingAway(_))), "and no SnapshotEnd before it");
+    assert_eq!(refused(stream.message().await), (Code::Unavailable, "SHUTTING_DOWN".into(), true));
 }
 
 #[tokio::test]

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use cleat::proto::get_event_request::Event as Asked;
+use cleat::proto::read_consistency::Requirement;
 use cleat::proto::watch_start::Position as Start;
 use cleat::proto::{
     ConnectionFilter, GetConnectionRequest, GetEventRequest, GetExportRequest, GetHeadRequest, GetStatusRequest,
-    ListConnectionsRequest, ListExportsRequest, WatchConnectionsRequest, WatchStart,
+    ListConnectionsRequest, ListExportsRequest, ReadConsistency, WatchConnectionsRequest, WatchStart,
 };
 use cleat::serve::{Principal, ServingState};
 use cleat::token::{Identity, Token};
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
+use tonic::service::interceptor::InterceptedService;
 use tonic::{Code, Request, Response, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -71,6 +73,12 @@ async fn filters_and_fields_are_checked() {
     let heartbeat_interval = Some(prost_types::Duration { seconds: 0, nanos: 1 });
     let request = WatchConnectionsRequest { heartbeat_interval, ..Default::default() };
     assert_eq!(refused(api.connections().watch_connections(request).await), invalid("INVALID_FIELD"));
+    for position in [Start::Snapshot(false), Start::Live(false)] {
+        assert_eq!(refused(api.connections().watch_connections(start(position)).await), invalid("INVALID_FIELD"));
+    }
+    let consistency = Some(ReadConsistency { requirement: Some(Requirement::FullyConsistent(false)), max_wait: None });
+    let request = GetConnectionRequest { consistency, ..Default::default() };
+    assert_eq!(refused(api.connections().get_connection(request).await), invalid("INVALID_FIELD"));
     let request = WatchConnectionsRequest { kinds: vec![0], ..Default::default() };
     assert_eq!(refused(api.connections().watch_connections(request).await), invalid("INVALID_FIELD"));
 }
@@ -94,6 +102,22 @@ async fn a_page_token_is_of_one_list_only() {
     }
     let request = ListExportsRequest { page_token, ..Default::default() };
     assert_eq!(refused(api.exports().list_exports(request).await), invalid("INVALID_PAGE_TOKEN"));
+}
+
+#[tokio::test]
+async fn a_page_token_is_of_one_log_only() {
+    let (mut tokens, mut logs) = (Vec::new(), Vec::new());
+    for epoch in [8, 9] {
+        let api = TestApi::of(Identity { log_id: 7, epoch }).await;
+        for number in 0..3 {
+            api.append(&connected(&format!("e{number}"), &format!("c{number}"), "x", "authorized")).await;
+        }
+        let request = ListConnectionsRequest { page_size: 1, consistency: Some(fully()), ..Default::default() };
+        tokens.push(api.connections().list_connections(request).await.unwrap().into_inner().next_page_token);
+        logs.push(api);
+    }
+    let foreign = ListConnectionsRequest { page_token: tokens[0].clone(), ..Default::default() };
+    assert_eq!(refused(logs[1].connections().list_connections(foreign).await), invalid("INVALID_PAGE_TOKEN"));
 }
 
 #[tokio::test]
@@ -173,6 +197,8 @@ async fn what_no_handler_sees_is_refused_with_a_reason_too() {
     let unknown = call(&api, "/cleat.v1.NoService/Nothing", Vec::new()).await;
     assert_eq!(refused(unknown), (Code::Unimplemented, "UNKNOWN_METHOD".into(), false));
     // As a message, bytes have the place of the tenant, which is a text.
+    let packed = gzip_call(&api, "/cleat.v1.EventService/GetHead").await;
+    assert_eq!(refused(packed), (Code::Unimplemented, "COMPRESSED_REQUEST".into(), false));
     let malformed = call(&api, "/cleat.v1.EventService/GetEvent", vec![0xff]).await;
     assert_eq!(refused(malformed), (Code::InvalidArgument, "MALFORMED_REQUEST".into(), false));
     let large = call(&api, "/cleat.v1.EventService/GetEvent", vec![b'x'; 1024 * 1024]).await;
@@ -186,6 +212,19 @@ async fn call(api: &TestApi, path: &'static str, message: Vec<u8>) -> Result<Res
     let mut client = Grpc::new(api.channel.clone());
     client.ready().await.unwrap();
     client.unary(Request::new(message), PathAndQuery::from_static(path), ProstCodec::default()).await
+}
+
+/// As a client with compression on would say it, whatever is in the message.
+async fn gzip_call(api: &TestApi, path: &'static str) -> Result<Response<()>, Status> {
+    let mut client = Grpc::with_origin(
+        InterceptedService::new(api.channel.clone(), |mut request: Request<()>| {
+            request.metadata_mut().insert("grpc-encoding", "gzip".parse().unwrap());
+            Ok(request)
+        }),
+        format!("http://{}", api.address).parse().unwrap(),
+    );
+    client.ready().await.unwrap();
+    client.unary(Request::new(Vec::<u8>::new()), PathAndQuery::from_static(path), ProstCodec::default()).await
 }
 
 #[tokio::test]
@@ -204,7 +243,8 @@ async fn the_serving_state_is_the_reason_that_requests_get() {
         api.state.send_replace(state);
         assert_eq!(refused(get().await), expected);
         assert_eq!(refused(api.exports().list_exports(ListExportsRequest::default()).await), expected);
-        assert_eq!(refused(api.events().get_event(GetEventRequest::default()).await), expected);
+        let first = GetEventRequest { event: Some(Asked::Position(1)), ..Default::default() };
+        api.events().get_event(first).await.expect("the log can be read whatever the state is");
         assert_eq!(refused(api.connections().watch_connections(start(Start::Live(true))).await), expected);
         let status = api.admin().get_status(GetStatusRequest {}).await.unwrap().into_inner();
         assert_eq!((status.state().as_str_name(), status.state_reason.is_empty()), (told, false));

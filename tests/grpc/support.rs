@@ -54,6 +54,17 @@ impl TestApi {
     pub async fn with(setup: Setup) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let log = open_log(directory.path());
+        Self::following(directory, log, setup).await
+    }
+
+    /// Over a new log of this identity.
+    pub async fn of(identity: Identity) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let log = open_log_of(directory.path(), identity);
+        Self::following(directory, log, Setup::default()).await
+    }
+
+    async fn following(directory: tempfile::TempDir, log: Log, setup: Setup) -> Self {
         let runtime = tokio::runtime::Handle::current();
         let projection = fold::spawn(log.reader.clone(), setup.ring_len, runtime, |_| {}).unwrap();
         Self::serve(directory, log, projection.views, setup).await
@@ -160,16 +171,15 @@ pub fn views_of(bodies: impl IntoIterator<Item = Value>, ring_len: usize) -> Arc
     Arc::new(views)
 }
 
-/// Its clock goes on by a second with every look.
 pub fn open_log(directory: &std::path::Path) -> Log {
+    open_log_of(directory, Identity { log_id: 7, epoch: 8 })
+}
+
+/// Its clock goes on by a second with every look.
+fn open_log_of(directory: &std::path::Path, fresh: Identity) -> Log {
     let now = AtomicI64::new(1_790_000_000_000_000);
     let clock: Clock = Arc::new(move || Timestamp::from_micros(now.fetch_add(1_000_000, Ordering::Relaxed)));
-    let options = cleat::log::Options {
-        clock,
-        fresh: Identity { log_id: 7, epoch: 8 },
-        batch_events: 100,
-        on_commit: Box::new(|_| {}),
-    };
+    let options = cleat::log::Options { clock, fresh, batch_events: 100, on_commit: Box::new(|_| {}) };
     cleat::log::open(directory, options).unwrap()
 }
 

@@ -141,6 +141,18 @@ proptest! {
 }
 
 #[test]
+fn a_ring_of_odd_sizes_is_bounded_in_bytes_too() {
+    let mut story = Story { views: Views::new(10_000), now: 0 };
+    for number in 0..1000 {
+        let scope = format!("{number}{}", "x".repeat(200_000));
+        let data = json!({"org_connection_id": "c", "connection_status": "authorized", "scope": scope});
+        story = story.given(&body("patient.connection_success", &data));
+    }
+    let kept = (0..1000).rev().take_while(|position| story.views.changes_after(*position, 1).is_some()).count();
+    assert!((300..=340).contains(&kept), "64 MiB hold {kept} states of 200 KB");
+}
+
+#[test]
 fn a_ring_says_when_it_no_longer_holds_what_is_asked_for() {
     let mut story = Story { views: Views::new(2), now: 0 };
     for _ in 0..4 {

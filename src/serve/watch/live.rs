@@ -67,12 +67,20 @@ impl Live {
                 return Ok((self.at, Body::CaughtUp(CaughtUp {})));
             }
             tokio::select! {
-                refusal = ended(&mut self.state) => return self.end(refusal),
+                biased;
+                // First, or a watch whose filter matches nothing would be silent while others' changes pour in.
                 _ = self.heartbeat.tick() => return Ok((self.at, Body::Heartbeat(Heartbeat {}))),
                 () = beyond(&mut self.views, self.at.position) => self.take()?,
+                // Last: at a stop the views are final by then, and all of them is sent.
+                refusal = ended(&mut self.state) => return self.end(refusal),
             }
             tokio::task::coop::consume_budget().await;
         }
+    }
+
+    /// Whether the end has been announced.
+    pub fn is_ending(&self) -> bool {
+        self.ending.is_some()
     }
 
     fn next_change(&mut self) -> Option<Body> {
@@ -98,8 +106,8 @@ impl Live {
         Ok(())
     }
 
-    /// A planned end is announced first.
-    fn end(&mut self, refusal: Refusal) -> Result<(At, Body), Refusal> {
+    /// A planned end is announced first; then [`Self::next`] brings it.
+    pub fn end(&mut self, refusal: Refusal) -> Result<(At, Body), Refusal> {
         if !matches!(refusal, Refusal::ShuttingDown) {
             return Err(refusal);
         }

@@ -68,8 +68,11 @@ fn kinds(named: &[i32]) -> Result<Kinds, Refusal> {
 
 fn snapshot(start: Option<&WatchStart>) -> Result<bool, Refusal> {
     match start.and_then(|start| start.position.as_ref()) {
-        Some(Start::Snapshot(_)) => Ok(true),
-        None | Some(Start::Live(_)) => Ok(false),
+        Some(Start::Snapshot(true)) => Ok(true),
+        None | Some(Start::Live(true)) => Ok(false),
+        Some(Start::Snapshot(false) | Start::Live(false)) => {
+            Err(Refusal::InvalidField { field: "start", problem: "false has no meaning" })
+        }
         Some(Start::ResumeToken(_)) => Err(Refusal::NotImplemented("start.resume_token")),
         Some(Start::AfterPosition(_)) => Err(Refusal::NotImplemented("start.after_position")),
     }

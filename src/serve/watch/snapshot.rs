@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::super::context::Context;
-use super::super::convert;
 use super::super::scan::{self, Limits};
 use super::super::snapshots::Loan;
 use super::super::status::Refusal;
@@ -72,16 +71,14 @@ impl Snapshot {
             None if self.plan.kinds.exports => Phase::Exports(None),
             None => Phase::End,
         };
-        let connections = step.rows.iter().map(|connection| convert::connection(connection)).collect();
-        Ok(SnapshotBatch { connections, exports: Vec::new() })
+        Ok(SnapshotBatch { connections: step.rows, exports: Vec::new() })
     }
 
     fn exports(&mut self, after: Option<&str>) -> Result<SnapshotBatch, Refusal> {
         let views = self.loan.views().ok_or(Refusal::WatchFellBehind)?;
-        let step = scan::exports(views.state(&self.plan.realm), &self.plan.filter, after, BATCH);
+        let step = scan::exports(views.state(&self.plan.realm), &self.plan.filter, &self.plan.caller, after, BATCH);
         self.sent.exports += step.rows.len() as u64;
         self.phase = step.next.map_or(Phase::End, |after| Phase::Exports(Some(after)));
-        let exports = step.rows.iter().map(|export| convert::export(export, &self.plan.caller)).collect();
-        Ok(SnapshotBatch { connections: Vec::new(), exports })
+        Ok(SnapshotBatch { connections: Vec::new(), exports: step.rows })
     }
 }
