@@ -34,13 +34,21 @@ fn run(mut file: File, mut queue: mpsc::Receiver<(Delivery, oneshot::Sender<()>)
         while let Some((delivery, reply)) = next {
             write(&mut bytes, &delivery);
             replies.push(reply);
-            next = (replies.len() < BATCH_EVENTS).then(|| queue.try_recv().ok()).flatten();
+            next = (replies.len() < BATCH_EVENTS).then(|| waiting(&mut queue)).flatten();
         }
         file.write_all(&bytes).unwrap();
         file.sync_data().unwrap();
         bytes.clear();
         replies.drain(..).for_each(|reply| reply.send(()).unwrap());
     }
+}
+
+/// As the log's writer does it.
+fn waiting<T>(queue: &mut mpsc::Receiver<T>) -> Option<T> {
+    queue.try_recv().ok().or_else(|| {
+        std::thread::yield_now();
+        queue.try_recv().ok()
+    })
 }
 
 /// As many bytes as a record of the log has before compression: position, time, kinds, nonce, and each field with its length.

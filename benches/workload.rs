@@ -73,9 +73,9 @@ impl Workload {
     fn connected(&mut self, number: u64) -> String {
         let (mut rng, id) = self.of_connection(number);
         let (catalog, request) = (Self::catalog(&mut rng), Self::uuid(&mut self.rng));
-        let (external, attempt): (u64, u32) = (number / 3, self.rng.random());
+        let (seed, external, attempt): (u64, u64, u32) = (self.seed, number / 3, self.rng.random());
         format!(
-            r#"{{"org_connection_id":"{id}",{catalog},"connection_status":"authorized","request_id":"{request}","external_id":"user-{external}","external_state":"attempt-{attempt:08x}","scope":"openid fhirUser offline_access patient/*.read","consent_expires_at":"2026-12-04T00:00:00Z"}}"#
+            r#"{{"org_connection_id":"{id}",{catalog},"connection_status":"authorized","request_id":"{request}","external_id":"user-{seed}-{external}","external_state":"attempt-{attempt:08x}","scope":"openid fhirUser offline_access patient/*.read","consent_expires_at":"2026-12-04T00:00:00Z"}}"#
         )
     }
 

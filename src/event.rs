@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 
 pub use envelope::Envelope;
 
@@ -91,6 +92,13 @@ impl ModeVerdict {
     }
 }
 
+/// Fasten's ids are UUIDs of 36.
+const ID_BYTES_MAX: usize = 512;
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// How an event came into the log. The numbers are stored; never reuse one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -112,13 +120,15 @@ impl Provenance {
 }
 
 /// What all deliveries of one event share, within a tenant: `id:` and the body's id (it stays the same over Fasten's
-/// retries, while date, signature and so the body's bytes change), else `whid:` and the webhook-id.
+/// retries, while date, signature and so the body's bytes change), else `whid:` and the webhook-id. An id that is longer than
+/// any honest one stands in the key by its SHA-256, as `idsha:`, so that a key is small whatever was signed.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct EventKey(String);
 
 impl EventKey {
     pub fn of(envelope_id: Option<&str>, webhook_id: &str) -> Self {
         match envelope_id {
+            Some(id) if id.len() > ID_BYTES_MAX => Self(format!("idsha:{}", hex(&Sha256::digest(id)))),
             Some(id) if !id.is_empty() => Self(format!("id:{id}")),
             _ => Self(format!("whid:{webhook_id}")),
         }

@@ -18,6 +18,7 @@ mod chain;
 mod codec;
 mod commit;
 mod dedup;
+mod directory;
 mod fences;
 mod open;
 mod poison;
@@ -56,7 +57,7 @@ pub struct Commit {
     pub events: u64,
     /// Stored, compressed.
     pub bytes: u64,
-    /// From taking the first event until all were durable.
+    /// Of making it durable, by the log's clock.
     pub micros: u64,
     pub head: Head,
 }
@@ -74,7 +75,7 @@ pub enum Health {
 pub enum OpenError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Nothing was written. A backup has these events, or `cleat repair` may tell more.
+    /// What was acknowledged is not all there. A backup has these events.
     #[error("events {} to {} are missing or damaged: {reason}", .range.start(), .range.end())]
     Damaged { range: RangeInclusive<Position>, reason: String },
     #[error("cannot start the log's threads")]

@@ -72,11 +72,6 @@ impl Assembly {
         self.news.get(usize::try_from(index).ok()?).map(|(_, appended)| *appended)
     }
 
-    /// How many wait for it.
-    pub fn answers(&self) -> usize {
-        self.news.len() + self.repeats.len()
-    }
-
     /// Appends a new event.
     pub fn add(&mut self, pending: Pending) {
         let (position, chain) = self.builder.push(self.recorded_at, &pending.record);

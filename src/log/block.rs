@@ -20,7 +20,7 @@ use super::record::{self, Prepared};
 use crate::event::{Event, Hash, Position, Timestamp};
 
 /// No stored value is larger. A leaf page of sled holds at most 19 entries, so it stays below the 131,052 B from which
-/// sled would write a blob file, which it never syncs (storage notes in docs/architecture.md).
+/// sled would write a blob file, which it never syncs (docs/architecture.md, "The log").
 pub(super) const VALUE_BYTES_MAX: usize = 6 * 1024;
 /// Expanded records of one block; decoding refuses more.
 const RECORDS_BYTES_MAX: usize = 1024 * 1024;

@@ -35,6 +35,8 @@ impl Committer {
             self.poison.fail(&error);
             AppendError::Failed(error.to_string().into())
         })?;
+        // The witness's own sync, beside this one, may have failed meanwhile.
+        self.poison.check()?;
         self.head.send_replace(assembly.head());
         (self.on_commit)(assembly.told((self.clock)().as_micros() - started.as_micros()));
         Ok(())

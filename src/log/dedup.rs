@@ -1,7 +1,7 @@
 //! Which event keys the log holds, and where: 16 bytes of keyed digest each, in memory, rebuilt from the log at start.
 //!
 //! A hit is a hint: whoever asks confirms it by reading the record, which is not there before its commit is durable, nor after
-//! one that failed. Sharded, so that growing never stalls the writer.
+//! one that failed; only within a commit the digest alone decides. Sharded, so that growing never stalls the writer.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::append::Appender;
 use super::assembly::Assembler;
 use super::commit::Committer;
-use super::poison::Poison;
+use super::poison::{Poison, Watchman};
 use super::reader::Reader;
 use super::recovery::{Recovered, recover};
 use super::sled_store::SledStore;
@@ -58,6 +58,7 @@ fn start(store: Arc<dyn Store>, recovered: Recovered, options: Options) -> Resul
     let health = healths.subscribe();
     let poison = Poison::new(healths);
     let reader = Reader::new(store.clone(), index.clone(), heads.subscribe(), identity);
+    let watchman = Watchman(poison.clone());
     let writer = Writer {
         index,
         reader: reader.clone(),
@@ -75,6 +76,9 @@ fn start(store: Arc<dyn Store>, recovered: Recovered, options: Options) -> Resul
             on_commit: options.on_commit,
         },
     };
-    let writer = thread::Builder::new().name("cleat-writer".into()).spawn(move || writer.run(waiting))?;
+    let writer = thread::Builder::new().name("cleat-writer".into()).spawn(move || {
+        let _watchman = watchman;
+        writer.run(waiting);
+    })?;
     Ok(Log { appender: Appender::new(queue, identity), reader, health, writer })
 }

@@ -6,6 +6,17 @@ use super::Health;
 use super::append::AppendError;
 use super::store::StoreError;
 
+/// Fails the log if its thread panics while holding this.
+pub(super) struct Watchman(pub Poison);
+
+impl Drop for Watchman {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(&StoreError::new("write the log", "the writer panicked"));
+        }
+    }
+}
+
 #[derive(Clone)]
 pub(super) struct Poison(watch::Sender<Health>);
 

@@ -58,9 +58,9 @@ fn identity(store: &dyn Store) -> Result<Option<Identity>, OpenError> {
 /// A new log: only where there is nothing, and nothing says that there was something.
 fn create(store: &dyn Store, fresh: Identity) -> Result<Identity, OpenError> {
     let last = last_position(store)?;
-    let witnessed = store.marked()?.and_then(|bytes| Witness::decode(&bytes)).map_or(0, |witness| witness.position);
-    let last = last.max(witnessed);
-    if last > 0 {
+    let witness = store.marked()?.map(|bytes| Witness::decode(&bytes));
+    if last > 0 || witness.is_some_and(|witness| witness.is_none_or(|witness| witness.position > 0)) {
+        let last = last.max(witness.flatten().map_or(1, |witness| witness.position));
         return Err(OpenError::Damaged { range: 1..=last, reason: "the log's identity is gone".into() });
     }
     let mut value = Vec::new();
@@ -73,13 +73,13 @@ fn create(store: &dyn Store, fresh: Identity) -> Result<Identity, OpenError> {
     Ok(fresh)
 }
 
-/// The witness of this log. A missing or unreadable one can only be of a log that was never acknowledged from.
+/// The witness of this log. A missing one can only be of a log that was never acknowledged from.
 fn check_witness(store: &dyn Store, identity: Identity) -> Result<Witness, OpenError> {
     let last = last_position(store)?;
     let damaged = |to: Position, reason: &str| OpenError::Damaged { range: 1..=to.max(1), reason: reason.into() };
     let witness = match store.marked()?.map(|bytes| Witness::decode(&bytes)) {
         Some(Some(witness)) => witness,
-        None | Some(None) if last == 0 => Witness::of(identity, &empty(identity)),
+        None if last == 0 => Witness::of(identity, &empty(identity)),
         Some(None) => return Err(damaged(last, "the head witness (file `head`) cannot be read")),
         None => return Err(damaged(last, "the head witness (file `head`) is gone")),
     };

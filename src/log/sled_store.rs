@@ -8,19 +8,16 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use super::block::{Entry, Key, is_whole};
+use super::directory::{DataDirectory, patiently};
 use super::fences::{Fences, is_fence};
 use super::store::{Batch, Mark, Store, StoreError};
 
 /// sled's page cache. Reads are mostly scans of what was just written; a large cache gained nothing.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
-/// After a kill the lock of the dead process may last a little.
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
-const LOCK_RETRY: Duration = Duration::from_millis(20);
 
 pub(super) struct SledStore {
     db: sled::Db,
@@ -28,28 +25,31 @@ pub(super) struct SledStore {
     file: File,
     witness: File,
     fences: Mutex<Fences>,
+    /// Let go of last.
+    _directory: DataDirectory,
 }
 
 impl SledStore {
     /// Opens or makes `<directory>/log` and `<directory>/head`. Everything that is there is synced when this returns.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         let fail = |what| move |error: io::Error| StoreError::new(what, error);
-        let log = directory.join("log");
-        fs::create_dir_all(&log).map_err(fail("create the data directory"))?;
-        remove_half_written_snapshots(&log).map_err(fail("remove a half-written snapshot"))?;
+        let directory = DataDirectory::open(directory).map_err(fail("open the data directory"))?;
+        let log = directory.log();
+        directory.remove_half_written_snapshots().map_err(fail("remove a half-written snapshot"))?;
         refuse_blobs(&log)?;
-        let db = open_patiently(&log)?;
+        directory.forget_cached().map_err(fail("read the log's files from the disk"))?;
+        let db = open_sled(&directory)?;
         let file = File::open(log.join("db")).map_err(fail("open the log's file"))?;
         let witness = OpenOptions::new()
             .create(true)
             .truncate(false)
             .read(true)
             .write(true)
-            .open(directory.join("head"))
+            .open(directory.head())
             .map_err(fail("open the head witness"))?;
-        sync_all(directory, &log).map_err(fail("sync the log's files"))?;
+        directory.sync().map_err(fail("sync the log's files"))?;
         let greatest = guard("read the log", || db.last())?.map(|(key, _)| parse(&key)).transpose()?;
-        Ok(Self { db, file, witness, fences: Mutex::new(Fences::resume(greatest)) })
+        Ok(Self { db, file, witness, fences: Mutex::new(Fences::resume(greatest)), _directory: directory })
     }
 }
 
@@ -106,7 +106,8 @@ impl Store for SledStore {
             io::Result::Ok(bytes)
         };
         let bytes = read().map_err(|error| StoreError::new("read the head witness", error))?;
-        Ok(Some(bytes).filter(|bytes| !bytes.is_empty()))
+        // Zeros are what a power cut leaves of a file that was made and not yet written.
+        Ok(Some(bytes).filter(|bytes| bytes.iter().any(|byte| *byte != 0)))
     }
 }
 
@@ -122,54 +123,17 @@ fn guard<T>(operation: &'static str, run: impl FnOnce() -> sled::Result<T>) -> R
     }
 }
 
-fn open_patiently(log: &Path) -> Result<sled::Db, StoreError> {
+fn open_sled(directory: &DataDirectory) -> Result<sled::Db, StoreError> {
+    let config = sled::Config::new().path(directory.log()).flush_every_ms(None).cache_capacity(CACHE_BYTES);
     let open = || {
-        let config = sled::Config::new().path(log).flush_every_ms(None).cache_capacity(CACHE_BYTES);
         guard("open the log", || match config.open() {
             // The data may be good and only sled's recovery snapshot bad: without it sled replays everything.
-            Err(sled::Error::Corruption { .. }) if set_snapshots_aside(log) => config.open(),
+            Err(sled::Error::Corruption { .. }) if directory.set_snapshots_aside() => config.open(),
             result => result,
         })
     };
-    let mut waited = Duration::ZERO;
-    loop {
-        match open() {
-            Err(error) if error.reason.contains("could not acquire lock") && waited < LOCK_PATIENCE => {
-                std::thread::sleep(LOCK_RETRY);
-                waited += LOCK_RETRY;
-            }
-            result => return result,
-        }
-    }
-}
-
-fn snapshots(log: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(log)? {
-        let path = entry?.path();
-        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snap.")) {
-            found.push(path);
-        }
-    }
-    Ok(found)
-}
-
-fn remove_half_written_snapshots(log: &Path) -> io::Result<()> {
-    for path in snapshots(log)? {
-        if path.extension().is_some_and(|extension| extension == "generating") {
-            fs::remove_file(path)?;
-        }
-    }
-    Ok(())
-}
-
-/// Whether there was one to set aside.
-fn set_snapshots_aside(log: &Path) -> bool {
-    let aside = |path: PathBuf| {
-        let name = path.file_name()?.to_string_lossy().replacen("snap.", "aside.snap.", 1);
-        fs::rename(&path, path.with_file_name(name)).ok()
-    };
-    snapshots(log).is_ok_and(|found| !found.is_empty() && found.into_iter().all(|path| aside(path).is_some()))
+    // Threads of an earlier handle in this very process may hold sled's own lock a little longer than it lived.
+    patiently(open, |error| error.reason.contains("could not acquire lock"))
 }
 
 fn refuse_blobs(log: &Path) -> Result<(), StoreError> {
@@ -181,15 +145,4 @@ fn refuse_blobs(log: &Path) -> Result<(), StoreError> {
         "open the log",
         format!("{} holds {blobs} files, which are never durable", log.join("blobs").display()),
     ))
-}
-
-/// sled syncs nothing at creation: neither its files nor the directories that name them.
-fn sync_all(directory: &Path, log: &Path) -> io::Result<()> {
-    let blobs = log.join("blobs");
-    let mut paths = vec![log.join("db"), log.join("conf"), directory.join("head")];
-    paths.extend(snapshots(log)?);
-    paths.extend([blobs, log.to_owned(), directory.to_owned()]);
-    let absolute = std::path::absolute(directory)?;
-    paths.extend(absolute.parent().map(Path::to_owned));
-    paths.into_iter().filter(|path| path.exists()).try_for_each(|path| File::open(path)?.sync_all())
 }

@@ -58,6 +58,6 @@ pub(super) trait Store: Send + Sync + 'static {
 
     fn sync_mark(&self) -> Result<(), StoreError>;
 
-    /// The witness as it is, whatever its length; None if there is none.
+    /// The witness as it is, whatever its length; None if none was ever written.
     fn marked(&self) -> Result<Option<Vec<u8>>, StoreError>;
 }

@@ -139,11 +139,13 @@ struct FailingStore {
     under: Arc<dyn Store>,
     operations: AtomicUsize,
     fail_from: AtomicUsize,
+    /// Every operation for writing, in order.
+    told: Mutex<Vec<&'static str>>,
 }
 
 impl FailingStore {
     fn over(under: Arc<dyn Store>) -> Self {
-        Self { under, operations: AtomicUsize::new(0), fail_from: AtomicUsize::new(usize::MAX) }
+        Self { under, operations: AtomicUsize::new(0), fail_from: AtomicUsize::new(usize::MAX), told: Mutex::default() }
     }
 
     /// The n-th operation from now (0: the next) and all after it fail.
@@ -152,6 +154,7 @@ impl FailingStore {
     }
 
     fn count(&self, operation: &'static str) -> Result<(), StoreError> {
+        self.told.lock().unwrap().push(operation);
         let n = self.operations.fetch_add(1, Ordering::SeqCst);
         if n >= self.fail_from.load(Ordering::SeqCst) {
             return Err(StoreError::new(operation, "the disk is gone"));

@@ -1,7 +1,7 @@
 //! The one writer: takes what waits, finds what is new, assigns positions, packs blocks, commits, answers. Runs on a thread
 //! of its own, for sled blocks.
 //!
-//! Group commit without a timer: what already waits is taken, and not waited for. Load makes batches bigger by itself. A
+//! Group commit without a timer: what already waits is taken, and not waited for longer than a few yields of the core. Load makes batches bigger by itself. A
 //! second thread that packs while the disk syncs was slower at 64 producers and no faster at 1024: it halves the batches.
 
 use std::sync::Arc;
@@ -15,6 +15,9 @@ use super::commit::Committer;
 use super::dedup::DedupIndex;
 use super::reader::{ReadError, Reader};
 use crate::event::Clock;
+
+/// Of one commit: on a busy machine each may take as long as a slice of the scheduler.
+const YIELDS_MAX: usize = 16;
 
 pub(super) struct Writer {
     pub index: Arc<DedupIndex>,
@@ -50,6 +53,8 @@ impl Writer {
         first: Pending,
         queue: &mut mpsc::Receiver<Pending>,
     ) -> Option<Pending> {
+        let mut yields = 0;
+        let mut taken = 0;
         let mut next = Some(first);
         while let Some(pending) = next {
             if !self.assembler.has_room(assembly, pending.record.size()) {
@@ -60,7 +65,8 @@ impl Writer {
                 Ok(None) => assembly.add(pending),
                 Err(error) => pending.reply.send(Err(AppendError::Unconfirmed(error))),
             }
-            next = (assembly.answers() < self.batch_events).then(|| waiting(queue)).flatten();
+            taken += 1;
+            next = (taken < self.batch_events).then(|| waiting(queue, &mut yields)).flatten();
         }
         None
     }
@@ -84,8 +90,12 @@ impl Writer {
 
 /// What waits already, or comes while others have the core for a moment: they were just answered, and half of them in a
 /// commit of their own would cost a sync more.
-fn waiting(queue: &mut mpsc::Receiver<Pending>) -> Option<Pending> {
+fn waiting(queue: &mut mpsc::Receiver<Pending>, yields: &mut usize) -> Option<Pending> {
     queue.try_recv().ok().or_else(|| {
+        *yields += 1;
+        if *yields > YIELDS_MAX {
+            return None;
+        }
         std::thread::yield_now();
         queue.try_recv().ok()
     })

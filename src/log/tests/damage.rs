@@ -100,6 +100,10 @@ fn a_log_whose_identity_is_gone_or_garbled_is_not_taken_for_a_new_one() {
     let garbled = store();
     garbled.entries.lock().unwrap().get_mut(&identity).unwrap()[10] ^= 1;
     assert_eq!(damage(garbled).1, EVENTS);
+    let both = store();
+    both.entries.lock().unwrap().clear();
+    both.mark.lock().unwrap().as_mut().unwrap()[40] ^= 1;
+    assert!(damage(both).2.contains("identity is gone"), "a witness that cannot be read is not none");
 }
 
 #[test]

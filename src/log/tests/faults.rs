@@ -72,11 +72,35 @@ fn a_witness_that_cannot_be_synced_stops_the_writer_too() {
 }
 
 #[test]
+fn a_writer_that_panics_says_so_and_nothing_is_acknowledged_any_more() {
+    let on_commit = Box::new(|_| panic!("a bug"));
+    let log = open_on(Arc::new(MemoryStore::default()), Options { on_commit, ..options() }).unwrap();
+    assert!(append(&log, "a", b"{}").is_err());
+    let Log { appender, writer, health, .. } = log;
+    drop(appender);
+    assert!(writer.join().is_err());
+    assert!(matches!(&*health.borrow(), Health::Failed(reason) if reason.contains("the writer panicked")));
+}
+
+#[test]
+fn each_commit_is_synced_before_it_is_witnessed() {
+    let store = Arc::new(FailingStore::over(Arc::new(MemoryStore::default())));
+    let log = open_on(store.clone(), options()).unwrap();
+    store.told.lock().unwrap().clear();
+    for id in ["a", "b", "c"] {
+        append(&log, id, b"{}").unwrap();
+    }
+    let told: Vec<_> = store.told.lock().unwrap().iter().copied().filter(|told| *told != "sync mark").collect();
+    assert_eq!(told, ["apply", "sync", "mark"].repeat(3));
+    close(log);
+}
+
+#[test]
 fn a_second_opener_is_refused_and_the_first_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     let log = crate::log::open(directory.path(), options()).unwrap();
     let refused = crate::log::open(directory.path(), options()).err().unwrap().to_string();
-    assert!(refused.contains("lock"), "{refused}");
+    assert!(refused.contains("another process uses it"), "{refused}");
     assert_eq!(append(&log, "a", b"{}").unwrap().position, 1);
     close(log);
 }

@@ -155,6 +155,18 @@ fn the_largest_record_is_kept_and_a_larger_one_is_refused_without_harm() {
 }
 
 #[test]
+fn an_id_as_long_as_its_body_is_kept_and_its_key_is_small() {
+    let log = open_on(Arc::new(MemoryStore::default()), options()).unwrap();
+    let long = "i".repeat(245 * 1024);
+    let body = vec![b' '; 250 * 1024];
+    let of_long_id = Delivery { key: Some(EventKey::of(Some(&long), "")), ..delivery("x", &body) };
+    assert!(of_long_id.key.as_ref().unwrap().as_str().len() < 80);
+    assert_eq!(append_all(&log, vec![of_long_id.clone()]).remove(0).unwrap().position, 1);
+    assert!(append_all(&log, vec![of_long_id]).remove(0).unwrap().duplicate);
+    close(log);
+}
+
+#[test]
 fn the_same_key_of_two_tenants_is_two_events() {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path(), options()).unwrap();
