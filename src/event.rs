@@ -7,6 +7,8 @@ mod envelope;
 use std::fmt;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
@@ -95,10 +97,6 @@ impl ModeVerdict {
 /// Fasten's ids are UUIDs of 36.
 const ID_BYTES_MAX: usize = 512;
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// How an event came into the log. The numbers are stored; never reuse one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -121,14 +119,16 @@ impl Provenance {
 
 /// What all deliveries of one event share, within a tenant: `id:` and the body's id (it stays the same over Fasten's
 /// retries, while date, signature and so the body's bytes change), else `whid:` and the webhook-id. An id that is longer than
-/// any honest one stands in the key by its SHA-256, as `idsha:`, so that a key is small whatever was signed.
+/// any honest one stands in the key by its SHA-256 in base64url, as `idsha:`, so that a key is small whatever was signed.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct EventKey(String);
 
 impl EventKey {
     pub fn of(envelope_id: Option<&str>, webhook_id: &str) -> Self {
         match envelope_id {
-            Some(id) if id.len() > ID_BYTES_MAX => Self(format!("idsha:{}", hex(&Sha256::digest(id)))),
+            Some(id) if id.len() > ID_BYTES_MAX => {
+                Self(format!("idsha:{}", URL_SAFE_NO_PAD.encode(Sha256::digest(id))))
+            }
             Some(id) if !id.is_empty() => Self(format!("id:{id}")),
             _ => Self(format!("whid:{webhook_id}")),
         }
