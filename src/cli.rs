@@ -4,6 +4,7 @@
 
 mod client;
 mod connections;
+mod open_files;
 mod print;
 mod send;
 mod serve;
@@ -28,7 +29,7 @@ struct Cli {
 enum Command {
     /// Run the daemon until SIGTERM or SIGINT.
     Serve(ConfigFile),
-    /// Say whether the daemon would start with this configuration.
+    /// Say whether the configuration is good.
     CheckConfig(ConfigFile),
     /// Post a signed sample webhook to a running daemon, as Fasten would.
     Send(send::Send),
@@ -58,7 +59,7 @@ enum Output {
 /// Runs what the command line asks for.
 pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Serve(file) => serve::serve(file.config.as_deref()),
+        Command::Serve(file) => return serve::serve(file.config.as_deref()),
         Command::CheckConfig(file) => serve::check(file.config.as_deref()),
         Command::Send(send) => client::block_on(send.run()),
         Command::Connections(connections) => client::block_on(connections.run()),

@@ -6,15 +6,17 @@
 //! ```
 
 mod listeners;
+mod part;
 mod readiness;
+mod stopping;
 mod supervisor;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::event::Clock;
@@ -28,14 +30,10 @@ use crate::token::Identity;
 
 use listeners::Listeners;
 pub use listeners::{Addresses, BindError};
-use supervisor::Supervisor;
-
-/// How long gRPC connections may take to close once every stream has ended: a peer that never says anything would hold
-/// the server for ever.
-const GRPC_LINGER: Duration = Duration::from_secs(3);
-/// What each stage of a stop has at least, also when an earlier one took all of the grace: the log's end is quick, but
-/// not instant.
-const STAGE_MIN: Duration = Duration::from_secs(2);
+use part::Part;
+use stopping::Stopping;
+pub use supervisor::Trouble;
+use supervisor::{Supervisor, Told};
 
 /// Time and randomness, which come into cleat here and nowhere else.
 #[derive(Clone)]
@@ -60,11 +58,17 @@ pub enum RunError {
     Open { directory: String, source: OpenError },
     #[error("cannot start a thread")]
     Thread(#[from] std::io::Error),
-    #[error("the gRPC server failed")]
+    #[error(transparent)]
     Serve(#[from] ServeError),
-    /// Nothing was acknowledged since; a restart recovers.
-    #[error("the log takes nothing any more: {0}")]
-    Storage(Arc<str>),
+    #[error(transparent)]
+    Trouble(#[from] Trouble),
+    #[error("{0} ended by itself")]
+    Ended(&'static str),
+    /// Its message may quote what was being worked on.
+    #[error("{0} panicked")]
+    Panicked(&'static str),
+    #[error("{0} did not end in time")]
+    Cut(&'static str),
 }
 
 impl Daemon {
@@ -78,21 +82,28 @@ impl Daemon {
         &self.listeners.addresses
     }
 
-    /// Runs until `stop`, or until the storage fails. Everything acknowledged is durable, however it ends.
+    /// Runs until `stop`, or until something fails for good. Everything acknowledged is durable, however it ends.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
         let Self { config, world, listeners } = self;
+        let mut stop = pin!(stop);
         let metrics = Metrics::new();
         let state = watch::Sender::new(ServingState::CatchingUp { of: 0 });
+        let told = Told::default();
         let (drain, drained) = watch::channel(false);
         let (stop_operations, operations_stopped) = watch::channel(false);
 
         let stale = StaleSignal::default();
-        let readiness = readiness::reasons(state.subscribe(), drained.clone(), stale.clone(), world.clock.clone());
-        let operations = Operations::new(metrics.clone(), readiness);
-        let operations = tokio::spawn(operations.serve(listeners.operations, operations_stopped));
+        let seen = readiness::Seen { state: state.subscribe(), told: told.clone(), drain: drained.clone() };
+        let operations = Operations::new(metrics.clone(), seen.reasons(stale.clone(), world.clock.clone()));
+        let mut operations =
+            Part::spawn("the operations port", operations.serve(listeners.operations, operations_stopped));
 
         let started_at = (world.clock)();
-        let log = open_log(&config, &world, &metrics).await?;
+        let log = tokio::select! {
+            // What is being opened is left where it is, as by a kill: the process ends now.
+            () = stop.as_mut() => return Ok(()),
+            log = open_log(&config, &world, &metrics) => log?,
+        };
         state.send_replace(ServingState::CatchingUp { of: log.reader.head().position });
         let Log { appender, reader, health, writer } = log;
         let projection = project(&config, &reader, &metrics)?;
@@ -103,19 +114,25 @@ impl Daemon {
             watches_gauge: metrics.watches.clone(),
             started_at,
         };
-        let grpc = tokio::spawn(Api::new(sources, options).serve(listeners.grpc));
+        let mut grpc = Part::spawn("the gRPC server", Api::new(sources, options).serve(listeners.grpc));
         let door = door(&config, &world, &metrics, appender, stale);
-        let door = tokio::spawn(door.serve(listeners.webhooks, drained));
+        let mut door = Part::spawn("the webhook door", door.serve(listeners.webhooks, drained));
 
-        let supervisor = Supervisor::start(state.clone(), health, projection, writer);
-        let ended = supervisor.until(stop, config.shutdown.after_storage_failure).await;
+        let supervisor = Supervisor::start(state.clone(), told, health, projection, writer);
+        let ended = tokio::select! {
+            ended = supervisor.until(stop, config.shutdown.after_storage_failure) => ended,
+            early = door.ends_early() => Err(early),
+            early = grpc.ends_early() => Err(early),
+            early = operations.ends_early() => Err(early),
+        };
         tracing::info!("stopping");
         let deadline = Instant::now() + config.shutdown.grace;
         drain.send_replace(true);
         let stopped = Stopping { door, supervisor, state, grpc }.finish(deadline).await;
         stop_operations.send_replace(true);
-        bounded("operations", deadline, operations).await;
-        ended.and(stopped)
+        let stopped = stopped.and(operations.finish(deadline).await.map(drop));
+        // Why something ended by itself shows when it is waited for.
+        if matches!(ended, Err(RunError::Ended(_))) { stopped.and(ended) } else { ended.and(stopped) }
     }
 }
 
@@ -137,7 +154,7 @@ async fn open_log(config: &Config, world: &World, metrics: &Metrics) -> Result<L
         let directory = directory.clone();
         move || log::open(&directory, options)
     });
-    let log = opened.await.map_err(std::io::Error::other)?;
+    let log = opened.await.map_err(|_| RunError::Panicked("what opens the log"))?;
     let log = log.map_err(|source| RunError::Open { directory: directory.display().to_string(), source })?;
     metrics.log_head_position.set(log.reader.head().position);
     tracing::info!(directory = %directory.display(), head = log.reader.head().position, "the log is open");
@@ -160,43 +177,4 @@ fn principal(config: &Config) -> Principal {
 
 fn door(config: &Config, world: &World, metrics: &Metrics, appender: Appender, stale: StaleSignal) -> Door {
     Door::new(&config.webhooks, appender, world.clock.clone(), world.nonces.clone(), metrics.clone()).telling(stale)
-}
-
-/// What runs, on its way down.
-struct Stopping {
-    door: JoinHandle<()>,
-    supervisor: Supervisor,
-    state: watch::Sender<ServingState>,
-    grpc: JoinHandle<Result<(), ServeError>>,
-}
-
-impl Stopping {
-    /// In the order of the flow, so that whoever waits still gets an answer, and a watch its last changes.
-    async fn finish(self, deadline: Instant) -> Result<(), RunError> {
-        // The door's end drops the last appender, and that is what closes the log.
-        bounded("the webhook door", deadline, self.door).await;
-        bounded("the log and the views", deadline, tokio::spawn(self.supervisor.joined())).await;
-        self.state.send_replace(ServingState::ShuttingDown);
-        let deadline = deadline.min(Instant::now() + GRPC_LINGER);
-        match bounded("gRPC", deadline, self.grpc).await {
-            Some(served) => Ok(served?),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Waits for a task until the deadline, and at least for [`STAGE_MIN`]; then cuts it.
-async fn bounded<T>(name: &str, deadline: Instant, mut task: JoinHandle<T>) -> Option<T> {
-    match timeout_at(deadline.max(Instant::now() + STAGE_MIN), &mut task).await {
-        Ok(Ok(ended)) => Some(ended),
-        Ok(Err(_)) => {
-            tracing::error!("{name} panicked");
-            None
-        }
-        Err(_) => {
-            tracing::warn!("{name} did not end in time and is cut");
-            task.abort();
-            None
-        }
-    }
 }

@@ -3,10 +3,11 @@
 //!
 //! Knows nothing of what is served. The listener comes bound, so that tests and sockets handed in work alike.
 
+mod accept;
 mod connection;
 mod problem;
+mod write_timeout;
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +15,12 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::metrics::Gauge;
+pub use accept::accept;
 pub use problem::problem;
 
 /// What a handler answers.
@@ -27,15 +29,12 @@ pub type Reply = Response<Full<Bytes>>;
 /// Turns true once, when the daemon stops. A dropped sender means the same.
 pub type Drain = watch::Receiver<bool>;
 
-/// How long to leave new connections waiting when the process can open no more files.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
-
 /// What a listener allows its clients.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// When so many are open, further ones wait in the system's queue.
     pub connections: u32,
-    /// For the headers of a request, and so for silence between two.
+    /// For the headers of a request, and so for silence between two; and for the peer to take more of its answers.
     pub header_timeout: Duration,
 }
 
@@ -54,7 +53,7 @@ where
             biased;
             () = draining(&mut drain) => break,
             Some(ended) = connections.join_next() => report(ended),
-            (stream, seat) = next(&listener, &seats) => {
+            ((stream, _), seat) = accept(&seats, |context| listener.poll_accept(context)) => {
                 let seat = Seat::take(seat, &open);
                 let served = connection::run(stream, limits.header_timeout, stopping.clone(), handler.clone());
                 connections.spawn(async move {
@@ -76,28 +75,6 @@ async fn draining(drain: &mut Drain) {
         // An error says that the sender is gone, and the daemon with it.
         Ok(_) | Err(_) => {}
     }
-}
-
-/// The next connection, once there is a seat for it. Safe to cancel.
-async fn next(listener: &TcpListener, seats: &Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
-    // The semaphore is never closed, so there always is a seat in the end.
-    let seat = seats.clone().acquire_owned().await.ok();
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return (stream, seat),
-            Err(error) if concerns_one_client(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-/// Its client went away while it waited; the next accept may succeed at once.
-fn concerns_one_client(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 fn report(ended: Result<(), JoinError>) {

@@ -22,6 +22,7 @@ mod directory;
 mod fences;
 mod open;
 mod poison;
+mod preflight;
 mod reader;
 mod record;
 mod recovery;

@@ -20,6 +20,7 @@ mod events;
 mod exports;
 mod filter;
 mod health;
+mod incoming;
 mod pages;
 mod principal;
 mod scan;
@@ -29,6 +30,7 @@ mod state;
 mod status;
 mod watch;
 
+pub use incoming::CONNECTIONS_MAX;
 pub use principal::{Principal, Scope};
 pub use server::{Api, Listener, Options, ServeError, Sources};
 pub use state::ServingState;

@@ -29,7 +29,7 @@ fn discreet(line: &Metadata<'_>) -> bool {
     ours || *line.level() <= Level::INFO
 }
 
-/// Where it panicked, never the message: a formatted one may quote what was being worked on.
+/// Where it panicked, and the message if it is a literal of the code: a formatted one may quote what was being worked on.
 fn report(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
     let thread = std::thread::current();

@@ -9,7 +9,7 @@ use cleat::http::{self, Limits, problem};
 use cleat::metrics::Gauge;
 use hyper::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
@@ -106,6 +106,20 @@ async fn silent_slow_and_idle_connections_are_closed() {
     answer(&mut idle).await;
     assert!(closed(&mut silent).await && closed(&mut slow).await && closed(&mut idle).await);
     until(|| listener.open.get() == 0).await;
+}
+
+/// It asks again and again, and takes none of the answers.
+#[tokio::test]
+async fn a_client_that_never_reads_gives_up_its_seat() {
+    let listener = Listener::open(1, Duration::from_millis(300)).await;
+    listener.answers.add_permits(Semaphore::MAX_PERMITS);
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut unread = socket.connect(listener.address).await.unwrap();
+    let asked = within(async { while unread.write_all(REQUEST).await.is_ok() {} });
+    asked.await;
+    until(|| listener.open.get() == 0).await;
+    assert!(answer(&mut listener.connect(REQUEST).await).await.contains("404"));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! `serve` and `check-config`: the edge where time, randomness, signals and the environment come in.
 
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -8,9 +9,10 @@ use cleat::config::Config;
 use cleat::daemon::{Daemon, World};
 use cleat::event::Timestamp;
 use cleat::token::Identity;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 
-use super::print;
+use super::{open_files, print};
 
 fn load(path: Option<&Path>) -> anyhow::Result<Config> {
     Ok(Config::load(path, &|name| std::env::var_os(name))?)
@@ -22,9 +24,27 @@ pub(super) fn check(path: Option<&Path>) -> anyhow::Result<()> {
     print::line(&format!("good: data in {}, endpoints {}", config.data.directory().display(), endpoints.join(", ")))
 }
 
-pub(super) fn serve(path: Option<&Path>) -> anyhow::Result<()> {
-    let config = load(path)?;
+/// A failure is told once: on stderr for a person until the logs are set up, and then as a line of these.
+pub(super) fn serve(path: Option<&Path>) -> ExitCode {
+    let config = match load(path) {
+        Ok(config) => config,
+        Err(error) => {
+            print::error(&error);
+            return ExitCode::FAILURE;
+        }
+    };
     cleat::telemetry::init();
+    match start(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(config: Config) -> anyhow::Result<()> {
+    open_files::allow(u64::from(config.webhooks.max_connections) + cleat::serve::CONNECTIONS_MAX as u64);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
     let result = runtime.block_on(run(config));
     // What is left after a bounded stop are peers that do not close.
@@ -33,15 +53,11 @@ pub(super) fn serve(path: Option<&Path>) -> anyhow::Result<()> {
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {
-    let stop = Stop::listen().context("cannot listen for signals")?;
+    let stop = told_to_stop().context("cannot listen for signals")?;
     let daemon = Daemon::bind(config, world()).await?;
     let addresses = daemon.addresses();
     tracing::info!(webhooks = %addresses.webhooks, grpc = %addresses.grpc, operations = %addresses.operations, "listening");
-    let ended = daemon.run(stop.wait()).await;
-    if let Err(error) = &ended {
-        tracing::error!("{error}");
-    }
-    ended?;
+    daemon.run(stop.notified()).await?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -54,31 +70,24 @@ fn world() -> World {
     }
 }
 
-/// SIGTERM and SIGINT: the first stops in order, the second at once.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    fn listen() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) {
+/// SIGTERM and SIGINT, from now on: the first stops in order, the second at once, whatever is being done.
+fn told_to_stop() -> std::io::Result<Arc<Notify>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut next = async move || {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
-    }
-
-    async fn wait(mut self) {
-        self.next().await;
-        // Detached: it lives as long as the process, and ends it.
-        tokio::spawn(async move {
-            self.next().await;
-            tracing::warn!("told twice: stopping at once; what was acknowledged is durable");
-            std::process::exit(1);
-        });
-    }
+    };
+    let stop = Arc::new(Notify::new());
+    let told = stop.clone();
+    // Detached: it lives as long as the process, and ends it.
+    tokio::spawn(async move {
+        next().await;
+        told.notify_one();
+        next().await;
+        tracing::warn!("told twice: stopping at once; what was acknowledged is durable");
+        std::process::exit(1);
+    });
+    Ok(stop)
 }

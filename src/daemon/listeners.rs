@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use tokio::net::{TcpListener, UnixListener, UnixStream};
@@ -56,11 +57,42 @@ async fn tcp(purpose: &'static str, address: SocketAddr) -> Result<(TcpListener,
     Ok((listener, bound))
 }
 
-/// A socket that nobody answers on is left over from a daemon that was killed.
 async fn unix(path: &Path) -> Result<UnixListener, BindError> {
     let failed = |source| BindError { purpose: "grpc.listen", address: format!("unix:{}", path.display()), source };
-    if path.exists() && UnixStream::connect(path).await.is_err() {
+    if is_left_over(path).await {
         std::fs::remove_file(path).map_err(failed)?;
     }
     UnixListener::bind(path).map_err(failed)
+}
+
+/// A socket that nobody listens on is what a daemon leaves behind. All else at the path is somebody's.
+async fn is_left_over(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket())
+        && UnixStream::connect(path).await.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn refuses(path: &Path) -> bool {
+        unix(path).await.is_err_and(|error| error.source.kind() == io::ErrorKind::AddrInUse)
+    }
+
+    #[tokio::test]
+    async fn only_a_socket_that_nobody_listens_on_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let [file, socket, link] = ["file", "socket", "link"].map(|name| directory.path().join(name));
+        std::fs::write(&file, "somebody's").unwrap();
+        assert!(refuses(&file).await);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "somebody's");
+
+        let listening = unix(&socket).await.unwrap();
+        assert!(refuses(&socket).await);
+        drop(listening);
+        std::os::unix::fs::symlink(&socket, &link).unwrap();
+        assert!(refuses(&link).await);
+        assert!(link.is_symlink() && socket.exists());
+        unix(&socket).await.unwrap();
+    }
 }

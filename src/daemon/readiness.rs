@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::supervisor::Told;
 use crate::event::Clock;
 use crate::http::Drain;
 use crate::ingest::StaleSignal;
@@ -13,25 +14,30 @@ use crate::serve::ServingState;
 /// One replayed webhook must not keep us out of service for ever.
 const STALE_COUNTS_FOR_MICROS: i64 = 10 * 60 * 1_000_000;
 
-pub(super) fn reasons(
-    state: watch::Receiver<ServingState>,
-    drain: Drain,
-    stale: StaleSignal,
-    clock: Clock,
-) -> Readiness {
-    Arc::new(move || {
-        let state = match &*state.borrow() {
-            ServingState::Serving => None,
-            ServingState::CatchingUp { of } => Some(format!("the views are catching up with position {of}")),
-            ServingState::ReadOnly { reason } => Some(format!("the log takes nothing any more: {reason}")),
-            ServingState::Damaged { reason } => Some(reason.to_string()),
-            ServingState::ShuttingDown => Some("shutting down".to_owned()),
-        };
-        let draining = (*drain.borrow() && state.is_none()).then(|| "shutting down".to_owned());
-        let recent = |at: crate::event::Timestamp| (clock)() < at.plus_micros(STALE_COUNTS_FOR_MICROS);
-        let clock_is_wrong = stale.last().is_some_and(recent).then(|| {
-            "a rightly signed webhook was refused for its timestamp: this machine's clock may be wrong".to_owned()
-        });
-        state.into_iter().chain(draining).chain(clock_is_wrong).collect()
-    })
+/// Where the reasons show.
+pub(super) struct Seen {
+    pub state: watch::Receiver<ServingState>,
+    pub told: Told,
+    pub drain: Drain,
+}
+
+impl Seen {
+    pub fn reasons(self, stale: StaleSignal, clock: Clock) -> Readiness {
+        Arc::new(move || {
+            let state = match &*self.state.borrow() {
+                // What it cannot do any more is told as trouble.
+                ServingState::Serving | ServingState::ReadOnly { .. } => None,
+                ServingState::CatchingUp { of } => Some(format!("the views are catching up with position {of}")),
+                ServingState::Damaged { reason } => Some(reason.to_string()),
+                ServingState::ShuttingDown => Some("shutting down".to_owned()),
+            };
+            let trouble = self.told.now().map(|trouble| trouble.to_string());
+            let draining = (*self.drain.borrow() && state.is_none()).then(|| "shutting down".to_owned());
+            let recent = |at: crate::event::Timestamp| (clock)() < at.plus_micros(STALE_COUNTS_FOR_MICROS);
+            let clock_is_wrong = stale.last().is_some_and(recent).then(|| {
+                "a rightly signed webhook was refused for its timestamp: this machine's clock may be wrong".to_owned()
+            });
+            trouble.into_iter().chain(state).chain(draining).chain(clock_is_wrong).collect()
+        })
+    }
 }

@@ -14,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use super::block::{Entry, Key, is_whole};
 use super::directory::{DataDirectory, patiently};
 use super::fences::{Fences, is_fence};
+use super::preflight;
 use super::store::{Batch, Mark, Store, StoreError};
 
 /// sled's page cache. Reads are mostly scans of what was just written; a large cache gained nothing.
@@ -125,12 +126,15 @@ fn guard<T>(operation: &'static str, run: impl FnOnce() -> sled::Result<T>) -> R
 
 fn open_sled(directory: &DataDirectory) -> Result<sled::Db, StoreError> {
     let config = sled::Config::new().path(directory.log()).flush_every_ms(None).cache_capacity(CACHE_BYTES);
+    let look = || preflight::check(&directory.log(), &directory.head());
+    look()?;
     let open = || {
-        guard("open the log", || match config.open() {
+        let opened = guard("open the log", || match config.open() {
             // The data may be good and only sled's recovery snapshot bad: without it sled replays everything.
-            Err(sled::Error::Corruption { .. }) if directory.set_snapshots_aside() => config.open(),
-            result => result,
-        })
+            Err(sled::Error::Corruption { .. }) if directory.set_snapshots_aside() => Ok(None),
+            result => result.map(Some),
+        })?;
+        opened.map_or_else(|| look().and_then(|()| guard("open the log", || config.open())), Ok)
     };
     // Threads of an earlier handle in this very process may hold sled's own lock a little longer than it lived.
     patiently(open, |error| error.reason.contains("could not acquire lock"))

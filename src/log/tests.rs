@@ -6,6 +6,7 @@ mod damage;
 mod faults;
 mod merging;
 mod model;
+mod preflight;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{Semaphore, watch};
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_reflection::server::Builder;
 use tower::util::MapResponseLayer;
 
@@ -19,6 +17,7 @@ use super::engine;
 use super::events::Events;
 use super::exports::Exports;
 use super::health;
+use super::incoming::incoming;
 use super::principal::{Principal, everyone_is};
 use super::snapshots::Snapshots;
 use super::state::ServingState;
@@ -36,6 +35,8 @@ use crate::proto::export_service_server::ExportServiceServer;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
+/// Of one connection, watches among them.
+const STREAMS_MAX: u32 = 256;
 /// The largest filter fits several times.
 const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 
@@ -102,6 +103,7 @@ impl Api {
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
+            .max_concurrent_streams(Some(STREAMS_MAX))
             .layer(everyone_is(self.principal))
             .layer(MapResponseLayer::new(engine::explained))
             .add_routes(routes);
@@ -109,11 +111,13 @@ impl Api {
         let serving = async {
             match listener {
                 Listener::Tcp(listener) => {
-                    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+                    let incoming =
+                        incoming(move |context| listener.poll_accept(context).map_ok(|(stream, _)| at_once(stream)));
                     server.serve_with_incoming_shutdown(incoming, drained).await
                 }
                 Listener::Unix(listener) => {
-                    server.serve_with_incoming_shutdown(UnixListenerStream::new(listener), drained).await
+                    let incoming = incoming(move |context| listener.poll_accept(context).map_ok(|(stream, _)| stream));
+                    server.serve_with_incoming_shutdown(incoming, drained).await
                 }
             }
         };
@@ -138,6 +142,14 @@ impl Api {
             .add_service(reflection().build_v1alpha()?);
         Ok(routes.routes())
     }
+}
+
+/// What is written goes out, however little it is.
+fn at_once(stream: TcpStream) -> TcpStream {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "the connection is already gone");
+    }
+    stream
 }
 
 /// With the descriptors of error details, clients can print these.

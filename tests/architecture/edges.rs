@@ -16,7 +16,7 @@ const MAY_NAME: [(&str, &[&str]); 13] = [
     ("log", &["event", "token"]),
     ("fold", &["event", "log"]),
     ("ingest", &["config", "event", "http", "log", "metrics", "token"]),
-    ("serve", &["event", "fold", "log", "metrics", "proto", "token"]),
+    ("serve", &["event", "fold", "http", "log", "metrics", "proto", "token"]),
     ("operations", &["http", "metrics"]),
     ("daemon", &["config", "event", "fold", "http", "ingest", "log", "metrics", "operations", "serve", "token"]),
 ];

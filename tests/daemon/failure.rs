@@ -78,8 +78,30 @@ fn a_full_disk_is_never_acknowledged_and_ends_it_after_a_while_of_reading() {
     drop(api);
     let status = daemon.ended();
     assert!(status.code().is_some_and(|code| code != 0), "{status}: {}", daemon.log());
+    tells_only_lines_of_json(&daemon);
 
     has_all(directory.path(), &sent);
+}
+
+#[test]
+fn a_stop_while_reads_go_on_does_not_hide_the_failure() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = "[shutdown]\nafter_storage_failure = \"10m\"\n";
+    let launch = Launch { wrapped: &LIMITED, config, ..Launch::new(directory.path()) };
+    let daemon = launch.start().ready();
+    is_our_trouble(&send_until_refused(daemon.webhooks, 0).refused);
+    let log = directory.path().join("stderr");
+    assert_eq!(daemon.terminate().code(), Some(1));
+    let told = std::fs::read_to_string(log).unwrap();
+    let last: serde_json::Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+    assert_eq!(last["level"], "ERROR");
+    assert!(last["message"].as_str().unwrap().starts_with("the log takes nothing any more: "), "{last}");
+}
+
+fn tells_only_lines_of_json(daemon: &Daemon) {
+    let log = daemon.log();
+    let plain = log.lines().find(|line| serde_json::from_str::<serde_json::Value>(line).is_err());
+    assert_eq!(plain, None);
 }
 
 /// Without the limit.

@@ -7,6 +7,7 @@ mod first_minute;
 mod kill;
 mod load;
 mod no_sync;
+mod open_files;
 mod power_cut;
 mod privacy;
 mod shutdown;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cleat::proto::watch_connections_response::Message;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 use serde_json::json;
 use tonic::Code;
@@ -119,6 +120,19 @@ fn a_second_sigterm_ends_it_at_once_and_takes_nothing_back() {
     drop(half_body);
 
     has_all(directory.path(), PRELOADED);
+}
+
+/// The lock is a pipe that nobody reads, so that to open the log takes for ever.
+#[test]
+fn sigterm_ends_it_while_the_log_is_being_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("data")).unwrap();
+    mknodat(CWD, directory.path().join("data/lock"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let daemon = Daemon::start(directory.path());
+    let log = directory.path().join("stderr");
+    assert_eq!(daemon.operations("/readyz").0, 503);
+    assert_eq!(daemon.terminate().code(), Some(0));
+    assert!(!std::fs::read_to_string(log).unwrap().contains("the log is open"));
 }
 
 /// And nothing of what was only begun.

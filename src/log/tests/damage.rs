@@ -173,7 +173,7 @@ fn no_stored_value_is_larger_than_the_limit() {
     assert!(entries.len() > 1 && entries.values().all(|value| value.len() <= VALUE_BYTES_MAX));
 }
 
-fn copy_tree(from: &Path, to: &Path) {
+pub(super) fn copy_tree(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -1,0 +1,86 @@
+//! One task of the daemon, by name: told when it ends before its time, waited for when it should. Knows nothing of what it
+//! does.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+use super::RunError;
+
+/// What each stage of a stop has at least, also when an earlier one took all of the grace: the log's end is quick, but
+/// not instant.
+const STAGE_MIN: Duration = Duration::from_secs(2);
+
+pub(super) struct Part<T> {
+    name: &'static str,
+    task: JoinHandle<T>,
+    /// Closed when the task has ended, however it did.
+    alive: oneshot::Receiver<()>,
+}
+
+impl<T: Send + 'static> Part<T> {
+    pub fn spawn(name: &'static str, work: impl Future<Output = T> + Send + 'static) -> Self {
+        let (lives, alive) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let _lives: oneshot::Sender<()> = lives;
+            work.await
+        });
+        Self { name, task, alive }
+    }
+
+    /// Until it has ended, which it should not while nobody told it to. Call it once.
+    pub async fn ends_early(&mut self) -> RunError {
+        // Nothing is ever sent: this waits for the sender's end.
+        drop((&mut self.alive).await);
+        RunError::Ended(self.name)
+    }
+
+    /// Waits for its end until the deadline, and at least for [`STAGE_MIN`]; then cuts it: None.
+    pub async fn finish(mut self, deadline: Instant) -> Result<Option<T>, RunError> {
+        match timeout_at(deadline.max(Instant::now() + STAGE_MIN), &mut self.task).await {
+            Ok(Ok(ended)) => Ok(Some(ended)),
+            Ok(Err(_)) => Err(RunError::Panicked(self.name)),
+            Err(_) => {
+                tracing::warn!("{} did not end in time and is cut", self.name);
+                self.task.abort();
+                Ok(None)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn within<T>(future: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_secs(20), future).await.expect("it ends")
+    }
+
+    #[tokio::test]
+    async fn an_early_end_is_noticed_and_what_it_came_to_is_not_lost() {
+        let mut part = Part::spawn("the part", async { 7 });
+        assert_eq!(within(part.ends_early()).await.to_string(), "the part ended by itself");
+        assert_eq!(within(part.finish(Instant::now())).await.unwrap(), Some(7));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_told_without_its_message() {
+        let mut part = Part::spawn("the part", async { assert_eq!("secret", "", "panics") });
+        within(part.ends_early()).await;
+        assert_eq!(within(part.finish(Instant::now())).await.unwrap_err().to_string(), "the part panicked");
+    }
+
+    #[tokio::test]
+    async fn what_does_not_end_is_cut() {
+        let (held, dropped) = oneshot::channel::<()>();
+        let part = Part::spawn("the part", async move {
+            std::future::pending::<()>().await;
+            drop(held);
+        });
+        assert_eq!(within(part.finish(Instant::now())).await.unwrap(), None);
+        assert!(within(dropped).await.is_err());
+    }
+}
