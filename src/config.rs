@@ -5,6 +5,8 @@
 
 mod check;
 mod endpoint;
+mod exposure;
+mod ranges;
 mod secret;
 mod sections;
 #[cfg(test)]
@@ -18,7 +20,7 @@ use serde::Deserialize;
 
 pub use endpoint::Endpoint;
 pub use secret::{DEVELOPMENT_SECRET, Secret};
-pub use sections::{BODY_LIMIT_MAX, Data, Grpc, Log, Operations, Shutdown, Webhooks};
+pub use sections::{BODY_LIMIT_MAX, Data, Grpc, Log, Operations, REQUEST_BYTES, Shutdown, Webhooks};
 pub use value::Listen;
 
 /// The configuration that holds when no file is named: the development set-up.
@@ -72,6 +74,11 @@ impl Config {
         problems.extend(check::problems(&config, env));
         if problems.is_empty() { Ok(config) } else { Err(ConfigError::Invalid { file: file.to_owned(), problems }) }
     }
+
+    /// What can be run with, but the operator should know: for the log at start. Each names its key, none a secret.
+    pub fn warnings(&self) -> Vec<String> {
+        exposure::warnings(self)
+    }
 }
 
 /// Without the line itself, which toml would print: it may hold a secret.
@@ -86,10 +93,15 @@ fn located(file: &str, text: &str, error: &toml::de::Error) -> ConfigError {
     }
 }
 
-/// Serde quotes a string of the wrong type: `invalid type: string "whsec_...", expected a sequence`.
+/// Serde quotes a string of the wrong type (`invalid type: string "...", expected a sequence`) and one that is none of the
+/// words it may be (`unknown variant `...`, expected one of`). A key is quoted too, and shown unless it looks like a secret.
 fn without_value(message: &str) -> String {
-    match (message.find(" string \""), message.rfind("\", expected ")) {
-        (Some(from), Some(to)) if from < to => format!("{} string{}", &message[..from], &message[to + 1..]),
-        _ => message.to_owned(),
-    }
+    let cut = [(" string ", "\"", "\", expected "), (" variant ", "`", "`, expected ")].iter().find_map(
+        |(what, open, close)| {
+            let from = message.find(&format!("{what}{open}"))?;
+            let to = message.rfind(close).filter(|to| from < *to)?;
+            Some(format!("{}{}{}", &message[..from], what.trim_end(), &message[to + 1..]))
+        },
+    );
+    secret::shown_words(&cut.unwrap_or_else(|| message.to_owned()))
 }

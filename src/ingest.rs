@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   route ─ method ─ headers ─ size ─ body ─ signature ─ timestamp ─▶ Verified ─▶ Delivery ─▶ Appender
-//!                                     └ bytes are charged as they arrive, until the append has ended
+//!                                     └ charged, itself and its bytes as they arrive, until the append has ended
 //! ```
 //!
 //! Knows the log by its [`Appender`] only, and of a body only its envelope. What it logs and counts names the endpoint

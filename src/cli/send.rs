@@ -1,5 +1,7 @@
 //! `send`: what a new user needs first, a webhook like Fasten's, signed and posted.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,13 +10,16 @@ use clap::{Args, ValueEnum};
 use cleat::config::DEVELOPMENT_SECRET;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http_body_util::{BodyExt as _, Full};
-use hyper::Request;
+use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use sha2::Sha256;
 use tokio::net::TcpStream;
 
 use super::client::Unreachable;
 use super::print;
+
+/// For the whole exchange: the daemon answers or refuses within its `request_timeout`, which is less by default.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Args)]
 pub(super) struct Send {
@@ -56,14 +61,14 @@ enum Kind {
 #[derive(Debug, thiserror::Error)]
 #[error("answered {status}: {answer}")]
 pub(super) struct Refused {
-    status: hyper::StatusCode,
+    status: StatusCode,
     answer: String,
 }
 
 impl Refused {
     /// The same webhook may be taken later.
     pub fn for_now(&self) -> bool {
-        self.status == hyper::StatusCode::SERVICE_UNAVAILABLE
+        self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 }
 
@@ -125,7 +130,7 @@ impl Send {
         Ok(format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())))
     }
 
-    async fn post(&self, id: &str, body: Vec<u8>) -> anyhow::Result<(hyper::StatusCode, String)> {
+    async fn post(&self, id: &str, body: Vec<u8>) -> anyhow::Result<(StatusCode, String)> {
         let timestamp = super::now().as_second();
         let request = Request::post(format!("/webhooks/{}", self.endpoint))
             .header("host", &self.address)
@@ -134,26 +139,33 @@ impl Send {
             .header("webhook-timestamp", timestamp)
             .header("webhook-signature", self.sign(id, timestamp, &body)?)
             .body(Full::new(Bytes::from(body)))?;
-        let unreachable = |source: std::io::Error| Unreachable {
-            port: "webhook door",
-            address: self.address.clone(),
-            source: source.into(),
-        };
-        let stream = TcpStream::connect(&self.address).await.map_err(unreachable)?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let exchange = async {
-            let response = sender.send_request(request).await?;
-            let status = response.status();
-            let answer = response.into_body().collect().await?.to_bytes();
-            anyhow::Ok((status, String::from_utf8_lossy(&answer).into_owned()))
-        };
-        tokio::pin!(exchange);
-        tokio::select! {
-            answered = &mut exchange => answered,
-            closed = connection => {
-                closed?;
-                exchange.await
-            }
+        let unanswered = |source| Unreachable { port: "webhook door", address: self.address.clone(), source };
+        let exchange = tokio::time::timeout(PATIENCE, exchange(&self.address, request));
+        let answered = exchange.await.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}").into()));
+        Ok(answered.map_err(unanswered)?)
+    }
+}
+
+/// One request and its answer. That it fails says that no answer came, not that the webhook was not taken.
+async fn exchange(
+    address: &str,
+    request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, String), Box<dyn std::error::Error + std::marker::Send + Sync>> {
+    let stream = TcpStream::connect(address).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let answered = async {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let answer = response.into_body().collect().await?.to_bytes();
+        Ok((status, String::from_utf8_lossy(&answer).into_owned()))
+    };
+    tokio::pin!(answered);
+    tokio::select! {
+        answered = &mut answered => answered,
+        // It ends with its error, if it has one, before the answer does.
+        closed = connection => {
+            closed?;
+            answered.await
         }
     }
 }

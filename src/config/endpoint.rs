@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::Env;
-use super::secret::Secret;
+use super::secret::{Secret, shown};
 use crate::event::ApiMode;
 
 /// One path under `/webhooks/`, whose it is, and who may sign for it.
@@ -104,7 +104,12 @@ impl Gathered<'_> {
         let label = path.file_name().unwrap_or_default().to_string_lossy();
         match std::fs::read_to_string(path) {
             Ok(text) => self.take(&label, text.strip_suffix('\n').unwrap_or(&text)),
-            Err(error) => self.problem(&label, format_args!("cannot be read from {}: {error}", path.display())),
+            Err(error) => {
+                // A secret may hold a slash: then its last part is all that the label is.
+                let path = path.to_string_lossy();
+                let label = if shown(&path) == path { &*label } else { shown(&path) };
+                self.problem(label, format_args!("cannot be read from {}: {error}", shown(&path)));
+            }
         }
     }
 
@@ -127,7 +132,8 @@ impl Gathered<'_> {
     }
 
     fn problem(&mut self, label: &str, what: fmt::Arguments<'_>) {
-        self.problems.push(format!("webhooks.endpoints: \"{}\": secret \"{label}\" {what}", self.endpoint));
+        let (endpoint, label) = (shown(self.endpoint), shown(label));
+        self.problems.push(format!("webhooks.endpoints: \"{endpoint}\": secret \"{label}\" {what}"));
     }
 }
 

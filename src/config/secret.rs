@@ -1,4 +1,4 @@
-//! A webhook secret: what it must be, and that nothing ever prints it.
+//! A webhook secret: what it must be, and that nothing ever prints it, wherever in the file it was written.
 
 use std::fmt;
 
@@ -9,6 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 /// reach the door.
 pub const DEVELOPMENT_SECRET: &str = "whsec_Y2xlYXQtZGV2ZWxvcG1lbnQtb25seS1zZWNyZXQtMDA=";
 const DEVELOPMENT_KEY: &[u8] = b"cleat-development-only-secret-00";
+
+/// How Fasten's portal begins every secret.
+const PREFIX: &str = "whsec_";
+const REDACTED: &str = "[redacted]";
 
 /// Standard Webhooks asks for 24 bytes at least.
 const KEY_BYTES_MIN: usize = 24;
@@ -33,7 +37,7 @@ pub(super) enum SecretError {
 impl Secret {
     /// From the text that Fasten's portal shows: base64, after an optional `whsec_`.
     pub(super) fn decode(label: &str, text: &str) -> Result<Self, SecretError> {
-        let encoded = text.strip_prefix("whsec_").unwrap_or(text);
+        let encoded = text.strip_prefix(PREFIX).unwrap_or(text);
         let key = STANDARD.decode(encoded).map_err(|_| SecretError::NotBase64)?;
         match key.len() {
             0 => Err(SecretError::Empty),
@@ -56,9 +60,29 @@ impl Secret {
     }
 }
 
+/// A name or a path that somebody wrote, as errors may show it: it can be a secret in the wrong place.
+pub(super) fn shown(text: &str) -> &str {
+    if looks_secret(text) { REDACTED } else { text }
+}
+
+pub(super) fn looks_secret(text: &str) -> bool {
+    text.contains(PREFIX)
+}
+
+/// A message that quotes what was written: each word is shown or not by itself.
+pub(super) fn shown_words(message: &str) -> String {
+    let ends_word = |c: char| c.is_whitespace() || matches!(c, '`' | '"' | '\'');
+    let mut told = String::with_capacity(message.len());
+    for word in message.split_inclusive(ends_word) {
+        let (text, end) = word.split_at(word.trim_end_matches(ends_word).len());
+        told.extend([shown(text), end]);
+    }
+    told
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Secret").field("label", &self.label).field("key", &format_args!("[redacted]")).finish()
+        f.debug_struct("Secret").field("label", &self.label).field("key", &format_args!("{REDACTED}")).finish()
     }
 }
 

@@ -14,6 +14,8 @@ use super::value::{Listen, duration};
 
 /// Larger bodies would not fit the log's largest event.
 pub const BODY_LIMIT_MAX: ByteSize = ByteSize::kib(384);
+/// What a request counts for beyond its body: its headers, its task, its record.
+pub const REQUEST_BYTES: ByteSize = ByteSize::kib(4);
 
 #[derive(Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
@@ -50,7 +52,7 @@ pub struct Webhooks {
     #[serde(deserialize_with = "duration")]
     pub request_timeout: Duration,
     pub max_connections: u32,
-    /// Of all bodies together that have arrived and are not answered yet.
+    /// Of all requests together whose bodies have begun to arrive and that are not answered yet.
     pub inflight_bytes: ByteSize,
     #[serde(rename = "endpoints")]
     written: Vec<Written>,
@@ -75,7 +77,7 @@ impl Webhooks {
 pub struct Grpc {
     pub listen: Listen,
     pub max_watches: usize,
-    /// Counted in changes.
+    /// Counted in positions.
     pub watch_ring: usize,
 }
 

@@ -83,6 +83,22 @@ fn an_error_never_quotes_a_secret() {
         format!("secret_files = \"{SECRET}\""),
         format!("secret_credentials = {{ a = \"{SECRET}\" }}"),
         format!("api_mode = \"live\"\nsecrets = [\"{SECRET}!\"]"),
+        format!("secret_files = [\"{SECRET}\"]"),
+        "secret_files = [\"whsec_QUFB/QUFBQUFB\"]".to_owned(),
+        format!("secret_credentials = [\"{SECRET}\"]"),
+        format!("secrets = [{{ label = \"{SECRET}\", secret = \"2026-06\" }}]"),
+        format!("secrets = [{}]", format!("{{ label = \"{SECRET}\", secret = \"{SECRET}\" }},").repeat(2)),
+        format!(
+            "secrets = [{{ label = \"{SECRET}\", secret = \"{DEVELOPMENT_SECRET}\" }}]\n[grpc]\nlisten = \"0.0.0.0:1\""
+        ),
+        format!("api_mode = \"{SECRET}\""),
+        format!("api_mode = \"{}\"", SECRET.trim_start_matches("whsec_")),
+        format!("\"{SECRET}\" = \"live\""),
+        format!("tenant = \"{SECRET} \""),
+        format!("secrets = []\n[[webhooks.endpoints]]\nname = \"{SECRET}\"\nsecrets = [\"{SECRET}\", \"\"]"),
+        format!("secrets = []\n{}", format!("[[webhooks.endpoints]]\nname = \"{SECRET}\"\n").repeat(2)),
+        format!("secrets = [\"{SECRET}\"]\n[webhooks]\nbody_limit = \"{SECRET}\""),
+        format!("secrets = [\"{SECRET}\"]\n[grpc]\nlisten = \"{SECRET}\""),
     ] {
         let error = parse(&format!("[[webhooks.endpoints]]\nname = \"fasten\"\n{written}\n")).unwrap_err();
         let told = format!("{error} {error:?}");
@@ -182,11 +198,68 @@ fn the_development_secret_is_refused_where_strangers_could_reach_it() {
     assert!(parse(&text).is_ok());
     let exposed = format!("[webhooks]\nlisten = \"0.0.0.0:7480\"\n{text}");
     assert!(problems(&exposed)[0].ends_with("refused because webhooks.listen is not a loopback address"));
-    for variable in ["INVOCATION_ID", "NOTIFY_SOCKET"] {
-        let env = |name: &str| (name == variable).then(|| OsString::from("x"));
-        assert!(problems_in(&text, &env)[0].ends_with("published development secret, refused under systemd"));
+    for key in ["grpc", "operations"] {
+        let exposed = format!("[{key}]\nlisten = \"192.0.2.1:1\"\n{text}");
+        assert!(problems(&exposed)[0].ends_with(&format!("refused because {key}.listen is not a loopback address")));
     }
+    assert!(parse(&format!("[grpc]\nlisten = \"unix:/run/cleat.sock\"\n{text}")).is_ok());
     assert!(parse(&with_endpoint("[webhooks]\nlisten = \"0.0.0.0:7480\"")).is_ok());
+}
+
+#[test]
+fn the_development_secret_is_refused_to_a_unit_but_not_to_a_shell_in_a_units_terminal() {
+    let text = format!("[[webhooks.endpoints]]\nname = \"x\"\nsecrets = [\"{DEVELOPMENT_SECRET}\"]\n");
+    let own = std::process::id();
+    for (variable, value) in [
+        ("NOTIFY_SOCKET", "/run/systemd/notify"),
+        ("CREDENTIALS_DIRECTORY", "/run/credentials/cleat.service"),
+        ("STATE_DIRECTORY", "/var/lib/cleat"),
+        ("SYSTEMD_EXEC_PID", &own.to_string()),
+    ] {
+        let env = |name: &str| (name == variable).then(|| OsString::from(value));
+        let told = problems_in(&text, &env);
+        let named = told[0].contains(&format!("refused under systemd: ${variable} is "));
+        assert!(named, "{told:?}");
+        assert!(Config::parse("cleat.toml", &with_endpoint(""), &env).is_ok(), "another secret is good there");
+    }
+    let inherited = [
+        ("INVOCATION_ID", "0123456789abcdef0123456789abcdef".to_owned()),
+        ("JOURNAL_STREAM", "8:12345".to_owned()),
+        ("SYSTEMD_EXEC_PID", (own + 1).to_string()),
+    ];
+    let terminal = |name: &str| inherited.iter().find(|(set, _)| *set == name).map(|(_, value)| value.into());
+    assert!(Config::parse("cleat.toml", &text, &terminal).is_ok());
+}
+
+#[test]
+fn an_api_that_strangers_could_reach_is_warned_of() {
+    let warnings = |listen: &str| parse(&with_endpoint(&format!("[grpc]\nlisten = {listen:?}"))).unwrap().warnings();
+    assert!(warnings("0.0.0.0:7481")[0].starts_with("grpc.listen: 0.0.0.0:7481 is not a loopback address"));
+    for safe in ["127.0.0.1:7481", "[::1]:7481", "unix:/run/cleat/grpc.sock"] {
+        assert_eq!(warnings(safe), [""; 0]);
+    }
+}
+
+#[test]
+fn absurd_numbers_sizes_and_durations_are_refused() {
+    for (section, key, most, more) in [
+        ("webhooks", "max_connections", "100000", "100001"),
+        ("webhooks", "inflight_bytes", "\"64GiB\"", "\"65GiB\""),
+        ("webhooks", "inflight_bytes", "\"260KiB\"", "\"259KiB\""),
+        ("webhooks", "header_timeout", "\"24h\"", "\"25h\""),
+        ("webhooks", "request_timeout", "\"1ms\"", "\"0ms\""),
+        ("grpc", "max_watches", "100000", "18446744073709551615"),
+        ("grpc", "watch_ring", "10000000", "9223372036854775807"),
+        ("log", "batch_events", "65536", "65537"),
+        ("log", "batch_events", "1", "0"),
+        ("shutdown", "grace", "\"0s\"", "\"25h\""),
+        ("shutdown", "after_storage_failure", "\"24h\"", "\"18446744073709551s\""),
+    ] {
+        let with = |value: &str| parse(&with_endpoint(&format!("[{section}]\n{key} = {value}")));
+        assert!(with(most).is_ok(), "{key} = {most}");
+        let error = with(more).unwrap_err().to_string();
+        assert!(error.contains(&format!("{section}.{key}: must ")) || error.contains("cleat.toml:2:"), "{error}");
+    }
 }
 
 #[test]

@@ -60,8 +60,8 @@ pub(super) async fn append(
 
 fn refusal(error: &AppendError) -> Refusal {
     match error {
-        AppendError::Failed(_) | AppendError::Unconfirmed(_) => Refusal::StorageFailed,
-        AppendError::Closed => Refusal::ShuttingDown,
+        // Closed, while there is an appender, by a panic of its writer only: a stop waits for the door.
+        AppendError::Failed(_) | AppendError::Unconfirmed(_) | AppendError::Closed => Refusal::StorageFailed,
         AppendError::TooLarge { .. } => Refusal::BodyTooLarge,
     }
 }

@@ -42,7 +42,6 @@ pub(super) enum Refusal {
     Overloaded,
     StorageSlow,
     StorageFailed,
-    ShuttingDown,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +55,7 @@ pub(super) enum HeaderFault {
 /// The client left before its answer. What it had sent whole may be in the log.
 pub(super) const ABANDONED: &str = "abandoned";
 
-const ALL_REFUSALS: [Refusal; 16] = [
+const ALL_REFUSALS: [Refusal; 15] = [
     Refusal::UnknownEndpoint,
     Refusal::MethodNotAllowed,
     Refusal::Header("webhook-id", HeaderFault::Missing),
@@ -72,7 +71,6 @@ const ALL_REFUSALS: [Refusal; 16] = [
     Refusal::Overloaded,
     Refusal::StorageSlow,
     Refusal::StorageFailed,
-    Refusal::ShuttingDown,
 ];
 
 /// All labels that a known endpoint can have: counted from zero, so that the first of each is seen as a rise.
@@ -118,7 +116,6 @@ impl Refusal {
             Self::Overloaded => "overloaded",
             Self::StorageSlow => "storage_slow",
             Self::StorageFailed => "storage_failed",
-            Self::ShuttingDown => "shutting_down",
         }
     }
 
@@ -157,7 +154,6 @@ impl Refusal {
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "OVERLOADED", "too many bytes are in flight"),
             Self::StorageSlow => (S::SERVICE_UNAVAILABLE, "STORAGE_SLOW", "the event is not durable yet"),
             Self::StorageFailed => (S::SERVICE_UNAVAILABLE, "STORAGE_READ_ONLY", "events cannot be stored"),
-            Self::ShuttingDown => (S::SERVICE_UNAVAILABLE, "SHUTTING_DOWN", "the daemon is stopping"),
         }
     }
 }

@@ -81,19 +81,60 @@ impl Appender {
     ///
     /// Waits for room in the queue. Dropping the future does not take the event back.
     pub async fn append(&self, delivery: Delivery) -> Result<Appended, AppendError> {
-        let record = Prepared::of(&delivery);
+        let (record, claim) = self.prepare(delivery);
         if record.size() > RECORD_BYTES_MAX {
             return Err(AppendError::TooLarge { size: record.size() });
         }
-        let Delivery { tenant, key, .. } = delivery;
-        let claim = key.map(|key| Claim { digest: Digest::of(self.identity.log_id, &tenant, &key), tenant, key });
         let (reply, answer) = oneshot::channel();
         let pending = Pending { record, claim, reply: Reply(reply) };
         self.queue.send(pending).await.map_err(|_| AppendError::Closed)?;
         answer.await.map_err(|_| AppendError::Closed)?
     }
 
+    /// The delivery ends here: its body must not lie in memory beside its record for as long as the disk takes.
+    fn prepare(&self, delivery: Delivery) -> (Prepared, Option<Claim>) {
+        let record = Prepared::of(&delivery);
+        let Delivery { tenant, key, .. } = delivery;
+        let claim = key.map(|key| Claim { digest: Digest::of(self.identity.log_id, &tenant, &key), tenant, key });
+        (record, claim)
+    }
+
     pub fn identity(&self) -> Identity {
         self.identity
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::event::{ModeVerdict, Provenance};
+
+    #[test]
+    fn a_body_is_let_go_of_before_its_event_is_durable() {
+        let (queue, mut waiting) = mpsc::channel(1);
+        let appender = Appender::new(queue, Identity { log_id: 1, epoch: 1 });
+        let body = Bytes::from(vec![b'x'; 1000]);
+        let delivery = Delivery {
+            tenant: "default".into(),
+            endpoint: "fasten".into(),
+            provenance: Provenance::Webhook,
+            mode: ModeVerdict::Live,
+            key: Some(EventKey::of(Some("a"), "")),
+            webhook_id: "msg_a".into(),
+            webhook_timestamp: "1700000000".into(),
+            webhook_signature: "v1,AAAA".into(),
+            secret_label: "1".into(),
+            nonce: [7; 16],
+            body: body.clone(),
+        };
+        let mut append = pin!(appender.append(delivery));
+        assert!(matches!(append.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending));
+        assert!(waiting.try_recv().is_ok(), "the writer has the record");
+        assert!(body.is_unique(), "nobody else holds the body");
     }
 }

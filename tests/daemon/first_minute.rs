@@ -1,6 +1,8 @@
 //! What README promises for the first minute: the daemon and the commands, as a person or a script calls them.
 
+use std::io::Read as _;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
 
@@ -92,6 +94,32 @@ fn exit_codes_are_as_documented() {
         assert_eq!((unreachable.code, unreachable.stdout.as_str()), (4, ""), "{}", unreachable.stderr);
         assert!(unreachable.stderr.contains("is `cleat serve` running?"), "{}", unreachable.stderr);
     }
+}
+
+#[test]
+fn a_daemon_that_hangs_up_instead_of_answering_counts_as_unreachable() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let hangs_up = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut [0]).unwrap(); // what is left unread makes it a reset
+    });
+    let unanswered = Cli::default().call(&["send", "--address", &address]);
+    assert_eq!((unanswered.code, unanswered.stdout.as_str()), (4, ""), "{}", unanswered.stderr);
+    hangs_up.join().unwrap();
+}
+
+#[test]
+fn the_data_directory_is_for_nobody_else_to_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let given = directory.path().metadata().unwrap().permissions();
+    let daemon = Daemon::start(directory.path()).ready();
+    for made in ["data", "data/log"] {
+        let mode = directory.path().join(made).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700, "{made}");
+    }
+    assert_eq!(directory.path().metadata().unwrap().permissions(), given);
+    assert!(daemon.terminate().success());
 }
 
 #[test]

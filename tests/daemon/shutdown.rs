@@ -15,6 +15,9 @@ use tonic_types::StatusExt as _;
 use crate::support::{Api, Daemon, Launch, Sender, Watch, signed, until};
 
 const PRELOADED: u64 = 300;
+/// What a request counts for beside its body.
+#[expect(clippy::cast_possible_truncation, reason = "4 KiB")]
+const REQUEST_BYTES: usize = cleat::config::REQUEST_BYTES.as_u64() as usize;
 
 /// Nothing but the grace bounds anything.
 fn start(directory: &Path, grace: &str) -> Daemon {
@@ -87,7 +90,7 @@ fn sigterm_ends_it_in_order_whoever_is_connected() {
     let (half_body, _) = begun(&daemon, "half", &body(0), 10);
     let last = body(PRELOADED + 1);
     let (mut in_time, later) = begun(&daemon, "last", &last, 1);
-    let arrived = body(0).len() - 10 + last.len() - 1;
+    let arrived = 2 * REQUEST_BYTES + body(0).len() - 10 + last.len() - 1;
     until("both have begun", || metric(&daemon, "cleat_webhook_inflight_bytes") == arrived);
     until("all are connected", || metric(&daemon, "cleat_http_connections{listener=\"webhooks\"}") == 5);
     until("both watch", || metric(&daemon, "cleat_watches") == 2);
@@ -110,7 +113,7 @@ fn a_second_sigterm_ends_it_at_once_and_takes_nothing_back() {
     let mut daemon = start(directory.path(), "10m");
     preload(&mut Sender::connect(daemon.webhooks).unwrap());
     let (half_body, _) = begun(&daemon, "half", &body(0), 10);
-    until("it has begun", || metric(&daemon, "cleat_webhook_inflight_bytes") == body(0).len() - 10);
+    until("it has begun", || metric(&daemon, "cleat_webhook_inflight_bytes") == REQUEST_BYTES + body(0).len() - 10);
 
     daemon.signal(Signal::TERM);
     until("it stops", || daemon.log().contains(r#""message":"stopping""#));

@@ -2,9 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
+use cleat::config::REQUEST_BYTES;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::{Answer, OLD, Request, TestDoor, until, within};
+
+/// What a request counts for beside its body.
+const EACH: u64 = REQUEST_BYTES.as_u64();
 
 fn of_size(bytes: usize) -> Request {
     Request::signed("fasten", OLD, "msg_1", "x".repeat(bytes))
@@ -51,7 +55,7 @@ async fn a_body_that_breaks_off_leaves_nothing() {
     let cut = Request { body: b"{\"half".to_vec(), ..of_size(0).set("content-length", "100") };
     let mut stream = door.connect().await;
     stream.write_all(&cut.bytes()).await.unwrap();
-    until(|| door.inflight_bytes() == 6).await;
+    until(|| door.inflight_bytes() == EACH + 6).await;
     drop(stream);
     until(|| door.inflight_bytes() == 0).await;
     until(|| door.count("fasten", "body_broken") + door.count("fasten", "abandoned") == 1).await;
@@ -60,18 +64,18 @@ async fn a_body_that_breaks_off_leaves_nothing() {
 
 #[tokio::test]
 async fn a_full_room_is_503_until_there_is_room_again() {
-    let door = TestDoor::with("body_limit = \"1KiB\"\ninflight_bytes = \"1KiB\"").await;
+    let door = TestDoor::with("body_limit = \"1KiB\"\ninflight_bytes = \"9KiB\"").await;
     let first = of_size(1000).bytes();
     let (sent, rest) = first.split_at(first.len() - 100);
     let mut stream = door.connect().await;
     stream.write_all(sent).await.unwrap();
-    until(|| door.inflight_bytes() == 900).await;
+    until(|| door.inflight_bytes() == EACH + 900).await;
 
     let second = Request::signed("fasten", OLD, "msg_2", "x".repeat(125));
     let answer = door.send(&second).await;
     assert_eq!((answer.status, answer.reason().as_str()), (503, "OVERLOADED"));
     assert!(answer.header("retry-after").is_some());
-    assert_eq!((door.inflight_bytes(), door.head()), (900, 0));
+    assert_eq!((door.inflight_bytes(), door.head()), (EACH + 900, 0));
 
     stream.write_all(rest).await.unwrap();
     assert_eq!(Answer::read(stream).await.taken(), (1, false));
@@ -86,11 +90,21 @@ async fn a_disk_that_stalls_is_503_and_the_retry_finds_its_event() {
     let answer = door.send(&of_size(100)).await;
     assert_eq!((answer.status, answer.reason().as_str()), (503, "STORAGE_SLOW"));
     assert!(answer.header("retry-after").is_some());
-    assert_eq!(door.inflight_bytes(), 100, "the log still holds them");
+    assert_eq!(door.inflight_bytes(), EACH + 100, "the log still holds them");
     door.disk_stalls.store(false, Ordering::SeqCst);
     until(|| door.head() == 1).await;
     until(|| door.inflight_bytes() == 0).await;
     until_taken(&door, &of_size(100), (1, true)).await;
+}
+
+#[tokio::test]
+async fn a_log_whose_writer_died_is_503_and_does_not_say_that_the_daemon_stops() {
+    let door = TestDoor::open().await;
+    assert_eq!(door.send(&Request::signed("fasten", OLD, "msg_0", "{}")).await.taken(), (1, false));
+    door.writer_dies.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        door.refuses(&of_size(100), 503, "STORAGE_READ_ONLY", "storage_failed").await;
+    }
 }
 
 /// A disk that has just come back may still be slower than the short timeout.
@@ -112,10 +126,10 @@ async fn a_client_that_hangs_up_does_not_take_its_event_or_its_charge_back() {
     door.disk_stalls.store(true, Ordering::SeqCst);
     let mut stream = door.connect().await;
     stream.write_all(&of_size(100).bytes()).await.unwrap();
-    until(|| door.inflight_bytes() == 100).await;
+    until(|| door.inflight_bytes() == EACH + 100).await;
     drop(stream);
     until(|| door.count("fasten", "abandoned") == 1).await;
-    assert_eq!(door.inflight_bytes(), 100, "the log still holds them");
+    assert_eq!(door.inflight_bytes(), EACH + 100, "the log still holds them");
     door.disk_stalls.store(false, Ordering::SeqCst);
     until(|| door.inflight_bytes() == 0).await;
     assert_eq!(door.send(&of_size(100)).await.taken(), (1, true));
@@ -129,7 +143,7 @@ async fn a_request_in_flight_is_answered_before_the_door_closes() {
     let mut stream = door.connect().await;
     stream.write_all(sent).await.unwrap();
     let mut silent = door.connect().await;
-    until(|| door.inflight_bytes() == 50 && door.metrics.connections("webhooks").get() == 2).await;
+    until(|| door.inflight_bytes() == EACH + 50 && door.metrics.connections("webhooks").get() == 2).await;
 
     let (reader, metrics) = (door.reader.clone(), door.metrics.clone());
     let closing = tokio::spawn(door.close());

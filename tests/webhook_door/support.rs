@@ -37,6 +37,8 @@ pub struct TestDoor {
     pub stale: StaleSignal,
     /// While it is set, no commit begins.
     pub disk_stalls: Arc<AtomicBool>,
+    /// Once it is set, the next commit is the end of the writer.
+    pub writer_dies: Arc<AtomicBool>,
     address: std::net::SocketAddr,
     drain: watch::Sender<bool>,
     serving: JoinHandle<()>,
@@ -52,8 +54,8 @@ impl TestDoor {
     pub async fn with(webhooks: &str) -> Self {
         crate::private::logged();
         let directory = tempfile::tempdir().unwrap();
-        let disk_stalls = Arc::new(AtomicBool::new(false));
-        let Log { appender, reader, .. } = open_log(directory.path(), disk_stalls.clone());
+        let (disk_stalls, writer_dies) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
+        let Log { appender, reader, .. } = open_log(directory.path(), disk_stalls.clone(), writer_dies.clone());
         let metrics = Metrics::new();
         let clock: Clock = Arc::new(|| Timestamp::from_micros(NOW * 1_000_000));
         let door = Door::new(&config(webhooks).webhooks, appender, clock, Arc::new(|| [7; 16]), metrics.clone());
@@ -63,7 +65,7 @@ impl TestDoor {
         let stale = StaleSignal::default();
         let door = door.telling(stale.clone());
         let serving = tokio::spawn(door.serve(listener, draining));
-        Self { reader, metrics, stale, disk_stalls, address, drain, serving, _directory: directory }
+        Self { reader, metrics, stale, disk_stalls, writer_dies, address, drain, serving, _directory: directory }
     }
 
     pub async fn connect(&self) -> TcpStream {
@@ -109,12 +111,13 @@ impl TestDoor {
     }
 }
 
-/// Its writer asks for the time at every commit: there it can be held up.
-fn open_log(directory: &std::path::Path, disk_stalls: Arc<AtomicBool>) -> Log {
+/// Its writer asks for the time at every commit: there it can be held up, or killed.
+fn open_log(directory: &std::path::Path, disk_stalls: Arc<AtomicBool>, writer_dies: Arc<AtomicBool>) -> Log {
     let clock: Clock = Arc::new(move || {
         while disk_stalls.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(1));
         }
+        assert!(!writer_dies.load(Ordering::SeqCst), "a test kills the writer");
         Timestamp::from_micros(NOW * 1_000_000)
     });
     let fresh = Identity { log_id: 1, epoch: 2 };

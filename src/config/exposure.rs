@@ -1,0 +1,53 @@
+//! Who could reach the daemon that should not: the published development secret, and the API without authentication.
+
+use std::net::SocketAddr;
+
+use super::secret::shown;
+use super::{Config, Env, Listen};
+
+/// Anyone can sign with the development secret, and whoever holds it must be on this machine to use it or read of it.
+pub(super) fn problems(config: &Config, env: Env<'_>, problems: &mut Vec<String>) {
+    let mut reasons: Vec<String> = listeners(config)
+        .filter(|(_, address)| !address.ip().is_loopback())
+        .map(|(key, _)| format!("because {key} is not a loopback address"))
+        .collect();
+    reasons.extend(systemd(env).map(|sign| format!("under systemd: {sign}")));
+    for endpoint in &config.webhooks.endpoints {
+        for secret in endpoint.secrets.iter().filter(|secret| secret.is_development()) {
+            let (name, label) = (shown(&endpoint.name), shown(secret.label()));
+            problems.extend(reasons.iter().map(|why| {
+                format!("webhooks.endpoints: \"{name}\": secret \"{label}\" is the published development secret, refused {why}")
+            }));
+        }
+    }
+}
+
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    match config.grpc.listen {
+        Listen::Tcp(address) if !address.ip().is_loopback() => vec![format!(
+            "grpc.listen: {address} is not a loopback address, and the API asks nobody who he is: whoever reaches it reads everything"
+        )],
+        _ => Vec::new(),
+    }
+}
+
+fn listeners(config: &Config) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+    let grpc = match config.grpc.listen {
+        Listen::Tcp(address) => Some(("grpc.listen", address)),
+        Listen::Unix(_) => None,
+    };
+    let others = [("webhooks.listen", config.webhooks.listen), ("operations.listen", config.operations.listen)];
+    others.into_iter().chain(grpc)
+}
+
+/// What shows that we are a unit's own process. `INVOCATION_ID` and `JOURNAL_STREAM` do not: every shell in a terminal
+/// that the user's systemd started inherits both. The first three are set for units that ask for them; `SYSTEMD_EXEC_PID`
+/// for every unit (since systemd 248), and what inherits it can tell by the number that it is meant for another.
+fn systemd(env: Env<'_>) -> Option<String> {
+    let asked =
+        ["NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"].into_iter().find(|name| env(name).is_some());
+    let own = || env("SYSTEMD_EXEC_PID").is_some_and(|pid| pid.to_str() == Some(&std::process::id().to_string()));
+    asked
+        .map(|name| format!("${name} is set"))
+        .or_else(|| own().then(|| "$SYSTEMD_EXEC_PID is this process".to_owned()))
+}

@@ -1,0 +1,56 @@
+//! How large and how small numbers, sizes and durations may be: outside, the daemon would be of no use, or end in a panic.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+
+use super::{BODY_LIMIT_MAX, Config, REQUEST_BYTES, Webhooks};
+
+const INFLIGHT_MAX: ByteSize = ByteSize::gib(64);
+const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
+
+pub(super) fn problems(config: &Config, problems: &mut Vec<String>) {
+    numbers(config, problems);
+    sizes(&config.webhooks, problems);
+    durations(config, problems);
+}
+
+fn numbers(config: &Config, problems: &mut Vec<String>) {
+    let most = [
+        ("webhooks.max_connections", config.webhooks.max_connections as usize, 100_000),
+        ("grpc.max_watches", config.grpc.max_watches, 100_000),
+        ("grpc.watch_ring", config.grpc.watch_ring, 10_000_000),
+        ("log.batch_events", config.log.batch_events, 65_536),
+    ];
+    let outside = most.iter().filter(|(_, value, max)| !(1..=*max).contains(value));
+    problems.extend(outside.map(|(key, value, max)| format!("{key}: must be 1 to {max}, is {value}")));
+}
+
+fn sizes(webhooks: &Webhooks, problems: &mut Vec<String>) {
+    let (body, inflight) = (webhooks.body_limit, webhooks.inflight_bytes);
+    if body == ByteSize::b(0) || body > BODY_LIMIT_MAX {
+        problems.push(format!("webhooks.body_limit: must be 1 B to {BODY_LIMIT_MAX}, is {body}"));
+    }
+    let request = body.min(BODY_LIMIT_MAX) + REQUEST_BYTES;
+    if inflight < request {
+        let sum = format!("webhooks.body_limit and {REQUEST_BYTES}");
+        problems.push(format!("webhooks.inflight_bytes: must hold one request, {sum}: {request}; is {inflight}"));
+    }
+    if inflight > INFLIGHT_MAX {
+        problems.push(format!("webhooks.inflight_bytes: must be at most {INFLIGHT_MAX}, is {inflight}"));
+    }
+}
+
+fn durations(config: &Config, problems: &mut Vec<String>) {
+    let (webhooks, shutdown) = (&config.webhooks, &config.shutdown);
+    let positive = [
+        ("webhooks.timestamp_tolerance", webhooks.timestamp_tolerance),
+        ("webhooks.header_timeout", webhooks.header_timeout),
+        ("webhooks.request_timeout", webhooks.request_timeout),
+    ];
+    let any = [("shutdown.grace", shutdown.grace), ("shutdown.after_storage_failure", shutdown.after_storage_failure)];
+    let zero = positive.iter().filter(|(_, duration)| duration.is_zero());
+    problems.extend(zero.map(|(key, _)| format!("{key}: must not be 0")));
+    let long = positive.iter().chain(&any).filter(|(_, duration)| *duration > DURATION_MAX);
+    problems.extend(long.map(|(key, _)| format!("{key}: must be at most 24h")));
+}
