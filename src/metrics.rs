@@ -66,7 +66,10 @@ impl Metrics {
             webhooks,
             connections,
             webhook_seconds,
-            webhook_inflight_bytes: register.gauge("webhook_inflight_bytes", "Bytes of bodies not answered yet"),
+            webhook_inflight_bytes: register.gauge(
+                "webhook_inflight_bytes",
+                "Bytes of requests that are not in the log yet: bodies, and 4 KiB each",
+            ),
             commits: register.commits(),
             commit_seconds,
             batch_events,

@@ -34,6 +34,9 @@ pub(super) fn serve(path: Option<&Path>) -> ExitCode {
         }
     };
     cleat::telemetry::init();
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
     match start(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
