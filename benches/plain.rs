@@ -28,27 +28,35 @@ impl PlainFile {
 }
 
 fn run(mut file: File, mut queue: mpsc::Receiver<(Delivery, oneshot::Sender<()>)>) {
-    let (mut bytes, mut replies) = (Vec::new(), Vec::new());
+    let (mut bytes, mut replies, mut expected) = (Vec::new(), Vec::new(), 0);
     while let Some(first) = queue.blocking_recv() {
-        let mut next = Some(first);
+        let (mut next, mut yields) = (Some(first), 0);
         while let Some((delivery, reply)) = next {
             write(&mut bytes, &delivery);
             replies.push(reply);
-            next = (replies.len() < BATCH_EVENTS).then(|| waiting(&mut queue)).flatten();
+            next = next_waiting(&mut queue, replies.len(), expected, &mut yields);
         }
         file.write_all(&bytes).unwrap();
         file.sync_data().unwrap();
         bytes.clear();
+        expected = replies.len();
         replies.drain(..).for_each(|reply| reply.send(()).unwrap());
     }
 }
 
 /// As the log's writer does it.
-fn waiting<T>(queue: &mut mpsc::Receiver<T>) -> Option<T> {
-    queue.try_recv().ok().or_else(|| {
+fn next_waiting<T>(queue: &mut mpsc::Receiver<T>, taken: usize, expected: usize, yields: &mut usize) -> Option<T> {
+    if taken == BATCH_EVENTS {
+        return None;
+    }
+    loop {
+        let next = queue.try_recv().ok();
+        if next.is_some() || taken >= expected || *yields == 100 {
+            return next;
+        }
+        *yields += 1;
         std::thread::yield_now();
-        queue.try_recv().ok()
-    })
+    }
 }
 
 /// As many bytes as a record of the log has before compression: position, time, kinds, nonce, and each field with its length.

@@ -15,6 +15,7 @@ mod connections;
 mod consistency;
 mod context;
 mod convert;
+mod deadline;
 mod engine;
 mod events;
 mod exports;

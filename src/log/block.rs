@@ -89,9 +89,8 @@ impl Builder {
     /// Adds the next event; returns its position and the chain's value after it.
     pub fn push(&mut self, recorded_at: Timestamp, record: &Prepared) -> (Position, Hash) {
         let position = self.next();
-        let start = self.records.len();
-        let header_len = record.write(&mut self.records, position, recorded_at);
-        let chain = chain::next(&self.chain(), &self.records[start..start + header_len], &record.commitment);
+        record.write(&mut self.records, position, recorded_at);
+        let chain = chain::next(&self.chain(), position, recorded_at, &record.content);
         self.marks.push(Mark { end: self.records.len(), chain, recorded_at, nonce: record.nonce });
         (position, chain)
     }
@@ -245,7 +244,7 @@ pub(super) fn decode(value: &[u8]) -> Result<(Header, Vec<Event>), Garbled> {
         if record.position != position || record.recorded_at < before.1 {
             return Err(Garbled("a record's position or time is out of order"));
         }
-        let chain = chain::next(&before.0, record.header, &chain::commitment(&record.delivery));
+        let chain = chain::next(&before.0, position, record.recorded_at, &record.content);
         before = (chain, record.recorded_at);
         events.push(Event { position, recorded_at: record.recorded_at, delivery: record.delivery, chain });
     }

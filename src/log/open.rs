@@ -66,6 +66,7 @@ fn start(store: Arc<dyn Store>, recovered: Recovered, options: Options) -> Resul
         assembler: Assembler::new()?,
         batch_events: options.batch_events,
         head,
+        answered: 0,
         committer: Committer {
             witness: WitnessKeeper::spawn(store.clone(), poison.clone())?,
             store,

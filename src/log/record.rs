@@ -22,8 +22,8 @@ const ASSIGNED_BYTES: usize = 16;
 pub(super) struct Prepared {
     /// Header from provenance on, then body.
     bytes: Vec<u8>,
-    header_len: usize,
-    pub commitment: Hash,
+    /// What the chain holds of it.
+    pub content: Hash,
     pub nonce: [u8; 16],
 }
 
@@ -45,9 +45,9 @@ impl Prepared {
         bytes.put_u8(delivery.mode as u8);
         bytes.put_u8(VERBATIM);
         texts.for_each(|text| bytes.put_prefixed(text.as_bytes()));
-        let header_len = bytes.len();
+        let content = chain::content(&bytes, &delivery.nonce, &delivery.body);
         bytes.put_prefixed(&delivery.body);
-        Self { bytes, header_len, commitment: chain::commitment(delivery), nonce: delivery.nonce }
+        Self { bytes, content, nonce: delivery.nonce }
     }
 
     /// Bytes of the whole record.
@@ -55,28 +55,28 @@ impl Prepared {
         ASSIGNED_BYTES + self.bytes.len()
     }
 
-    /// Appends the record to `out`; returns its header's length.
-    pub fn write(&self, out: &mut Vec<u8>, position: Position, recorded_at: Timestamp) -> usize {
+    /// Appends the record to `out`.
+    pub fn write(&self, out: &mut Vec<u8>, position: Position, recorded_at: Timestamp) {
         out.put_u64(position);
         out.put_i64(recorded_at.as_micros());
         out.put(&self.bytes);
-        ASSIGNED_BYTES + self.header_len
     }
 }
 
 /// One record taken from a block's bytes.
-pub(super) struct Decoded<'a> {
-    pub header: &'a [u8],
+pub(super) struct Decoded {
     pub position: Position,
     pub recorded_at: Timestamp,
     pub delivery: Delivery,
+    /// What the chain holds of it.
+    pub content: Hash,
 }
 
 /// Takes the next record. `raw` is what `from` still points into, so that the body shares its memory.
-pub(super) fn decode<'a>(from: &mut Take<'a>, raw: &Bytes, nonce: [u8; 16]) -> Result<Decoded<'a>, Garbled> {
-    let start = *from;
+pub(super) fn decode(from: &mut Take<'_>, raw: &Bytes, nonce: [u8; 16]) -> Result<Decoded, Garbled> {
     let position = from.u64()?;
     let recorded_at = Timestamp::from_micros(from.i64()?);
+    let start = *from;
     let provenance = Provenance::from_stored(from.u8()?).ok_or(Garbled("unknown provenance"))?;
     let mode = ModeVerdict::from_stored(from.u8()?).ok_or(Garbled("unknown mode verdict"))?;
     if from.u8()? != VERBATIM {
@@ -87,6 +87,7 @@ pub(super) fn decode<'a>(from: &mut Take<'a>, raw: &Bytes, nonce: [u8; 16]) -> R
     let key = Some(from.text()?).filter(|key| !key.is_empty()).map(EventKey::from_text);
     let header = &start.0[..start.0.len() - from.0.len()];
     let body = raw.slice_ref(from.prefixed()?);
+    let content = chain::content(header, &nonce, &body);
     let delivery = Delivery {
         tenant,
         endpoint,
@@ -100,5 +101,5 @@ pub(super) fn decode<'a>(from: &mut Take<'a>, raw: &Bytes, nonce: [u8; 16]) -> R
         nonce,
         body,
     };
-    Ok(Decoded { header, position, recorded_at, delivery })
+    Ok(Decoded { position, recorded_at, delivery, content })
 }

@@ -1,8 +1,9 @@
 //! The one writer: takes what waits, finds what is new, assigns positions, packs blocks, commits, answers. Runs on a thread
 //! of its own, for sled blocks.
 //!
-//! Group commit without a timer: what already waits is taken, and not waited for longer than a few yields of the core. Load makes batches bigger by itself. A
-//! second thread that packs while the disk syncs was slower at 64 producers and no faster at 1024: it halves the batches.
+//! Group commit without a timer: what already waits is taken, and a commit smaller than the last one gives those who were
+//! just answered a moment to come back. Load makes batches bigger by itself. A second thread that packs while the disk syncs
+//! was slower at 64 producers and no faster at 1024: it halves the batches.
 
 use std::sync::Arc;
 
@@ -16,8 +17,9 @@ use super::dedup::DedupIndex;
 use super::reader::{ReadError, Reader};
 use crate::event::Clock;
 
-/// Of one commit: on a busy machine each may take as long as a slice of the scheduler.
-const YIELDS_MAX: usize = 16;
+/// What a commit waits for more at most, some 50 µs of an idle core: half of a batch in a commit of its own would cost a
+/// sync more.
+const YIELDS_MAX: usize = 100;
 
 pub(super) struct Writer {
     pub index: Arc<DedupIndex>,
@@ -28,6 +30,8 @@ pub(super) struct Writer {
     pub batch_events: usize,
     /// After the last commit.
     pub head: Head,
+    /// How many deliveries the last commit answered.
+    pub answered: usize,
     pub committer: Committer,
 }
 
@@ -46,29 +50,49 @@ impl Writer {
         self.committer.stop();
     }
 
-    /// Takes `first` and what already waits after it, as much as fits; gives back what did not.
+    /// Takes `first` and what waits after it, as much as fits; gives back what did not.
     fn fill(
         &mut self,
         assembly: &mut Assembly,
         first: Pending,
         queue: &mut mpsc::Receiver<Pending>,
     ) -> Option<Pending> {
+        let expected = std::mem::take(&mut self.answered);
         let mut yields = 0;
-        let mut taken = 0;
         let mut next = Some(first);
         while let Some(pending) = next {
             if !self.assembler.has_room(assembly, pending.record.size()) {
                 return Some(pending);
             }
+            self.answered += 1;
             match self.first_of(&pending, assembly) {
                 Ok(Some(first)) => assembly.repeat(pending.reply, first),
                 Ok(None) => assembly.add(pending),
                 Err(error) => pending.reply.send(Err(AppendError::Unconfirmed(error))),
             }
-            taken += 1;
-            next = (taken < self.batch_events).then(|| waiting(queue, &mut yields)).flatten();
+            next = self.next_waiting(queue, expected, &mut yields);
         }
         None
+    }
+
+    /// What waits already, or comes while some of those who are `expected` are still missing and others have the core.
+    fn next_waiting(
+        &self,
+        queue: &mut mpsc::Receiver<Pending>,
+        expected: usize,
+        yields: &mut usize,
+    ) -> Option<Pending> {
+        if self.answered == self.batch_events {
+            return None;
+        }
+        loop {
+            let next = queue.try_recv().ok();
+            if next.is_some() || self.answered >= expected || *yields == YIELDS_MAX {
+                return next;
+            }
+            *yields += 1;
+            std::thread::yield_now();
+        }
     }
 
     /// The event that has this one's key already, in this very commit or in the log; if none has, the key is claimed.
@@ -86,17 +110,4 @@ impl Writer {
             chain: event.chain,
         }))
     }
-}
-
-/// What waits already, or comes while others have the core for a moment: they were just answered, and half of them in a
-/// commit of their own would cost a sync more.
-fn waiting(queue: &mut mpsc::Receiver<Pending>, yields: &mut usize) -> Option<Pending> {
-    queue.try_recv().ok().or_else(|| {
-        *yields += 1;
-        if *yields > YIELDS_MAX {
-            return None;
-        }
-        std::thread::yield_now();
-        queue.try_recv().ok()
-    })
 }

@@ -8,11 +8,13 @@ use tokio::sync::{Semaphore, watch};
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic_reflection::server::Builder;
+use tower::layer::layer_fn;
 use tower::util::MapResponseLayer;
 
 use super::admin::Admin;
 use super::connections::Connections;
 use super::context::Context;
+use super::deadline::Deadline;
 use super::engine;
 use super::events::Events;
 use super::exports::Exports;
@@ -105,6 +107,7 @@ impl Api {
             .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
             .max_concurrent_streams(Some(STREAMS_MAX))
             .layer(everyone_is(self.principal))
+            .layer(layer_fn(Deadline))
             .layer(MapResponseLayer::new(engine::explained))
             .add_routes(routes);
         let drained = drained(self.context.state.clone());

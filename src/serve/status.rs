@@ -41,6 +41,8 @@ pub enum Refusal {
     StaleRead { at: Position, wanted: Position },
     #[error("the server is shutting down; reconnect")]
     ShuttingDown,
+    #[error("the deadline that the caller set has passed")]
+    DeadlineExceeded,
     #[error("the state is being rebuilt from the log: {at} of {of} events")]
     CatchingUp { at: Position, of: Position },
     #[error("as many watches are open as may be ({0})")]
@@ -88,6 +90,7 @@ impl Refusal {
             Self::LogEpochChanged => (Code::FailedPrecondition, "LOG_EPOCH_CHANGED"),
             Self::StaleRead { .. } => (Code::Unavailable, "STALE_READ"),
             Self::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
+            Self::DeadlineExceeded => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
             Self::CatchingUp { .. } => (Code::Unavailable, "CATCHING_UP"),
             Self::TooManyWatches(_) => (Code::ResourceExhausted, "TOO_MANY_WATCHES"),
             Self::WatchFellBehind => (Code::Aborted, "WATCH_FELL_BEHIND"),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use cleat::proto::get_event_request::Event as Asked;
 use cleat::proto::read_consistency::Requirement;
 use cleat::proto::watch_start::Position as Start;
@@ -11,6 +12,10 @@ use cleat::proto::{
 };
 use cleat::serve::{Principal, ServingState};
 use cleat::token::{Identity, Token};
+use http_body_util::Full;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message as _;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::service::interceptor::InterceptedService;
@@ -206,6 +211,34 @@ async fn what_no_handler_sees_is_refused_with_a_reason_too() {
     let request = HealthCheckRequest { service: "nobody".into() };
     let unknown = HealthClient::new(api.channel.clone()).check(request).await;
     assert_eq!(refused(unknown), (Code::NotFound, "UNKNOWN_SERVICE".into(), false));
+}
+
+#[tokio::test]
+async fn a_deadline_that_passes_is_told_with_its_reason() {
+    let api = TestApi::open().await;
+    let ahead = Token::read(api.reader.identity(), 9, &[0; 32]).encode();
+    let requirement = Some(Requirement::AtLeastAsFresh(ahead));
+    let consistency = Some(ReadConsistency { requirement, ..Default::default() });
+    let message = GetConnectionRequest { consistency, ..Default::default() }.encode_to_vec();
+    let answer = call_within(&api, "20m", "/cleat.v1.ConnectionService/GetConnection", &message).await;
+    assert_eq!(refused(answer), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into(), false));
+}
+
+/// By bare HTTP/2, since gRPC clients keep their deadlines themselves.
+async fn call_within(api: &TestApi, timeout: &str, path: &str, message: &[u8]) -> Result<Response<()>, Status> {
+    let stream = tokio::net::TcpStream::connect(api.address).await.unwrap();
+    let (mut client, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    let request = hyper::Request::post(format!("http://{}{path}", api.address))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header("grpc-timeout", timeout)
+        .body(Full::<Bytes>::from([&[0], &length[..], message].concat()))
+        .unwrap();
+    let answer = client.send_request(request).await.unwrap();
+    connection.abort();
+    Err(Status::from_header_map(answer.headers()).expect("no answer but a refusal"))
 }
 
 async fn call(api: &TestApi, path: &'static str, message: Vec<u8>) -> Result<Response<()>, Status> {
