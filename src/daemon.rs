@@ -143,6 +143,7 @@ async fn open_log(config: &Config, world: &World, metrics: &Metrics) -> Result<L
         clock: world.clock.clone(),
         fresh: world.fresh,
         batch_events: config.log.batch_events,
+        dedup_run_events: log::DEDUP_RUN_EVENTS,
         on_commit: Box::new(move |commit| {
             counted.commits.inc();
             counted.commit_seconds.observe(Duration::from_micros(commit.micros).as_secs_f64());

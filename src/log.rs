@@ -35,10 +35,10 @@ mod writer;
 
 use std::ops::RangeInclusive;
 
-use crate::event::{Hash, Position, Timestamp};
+use crate::event::{Event, Hash, Position, Timestamp};
 
 pub use append::{AppendError, Appended, Appender};
-pub use open::{Log, Options, open};
+pub use open::{DEDUP_RUN_EVENTS, Log, Options, open};
 pub use reader::{ReadError, Reader, Tail};
 pub use store::StoreError;
 
@@ -50,6 +50,12 @@ pub struct Head {
     pub chain: Hash,
     /// When that event was recorded.
     pub recorded_at: Timestamp,
+}
+
+impl Head {
+    fn of(event: &Event) -> Self {
+        Self { position: event.position, chain: event.chain, recorded_at: event.recorded_at }
+    }
 }
 
 /// What one commit was, for those who count.

@@ -16,6 +16,7 @@ fn open(directory: &Path) -> Log {
         clock: Arc::new(|| Timestamp::from_micros(1_790_000_000_000_000)),
         fresh: Identity { log_id: 7, epoch: 8 },
         batch_events: 16,
+        dedup_run_events: 100,
         on_commit: Box::new(|_| {}),
     };
     cleat::log::open(directory, options).unwrap()

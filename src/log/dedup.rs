@@ -1,7 +1,14 @@
-//! Which event keys the log holds, and where: 16 bytes of keyed digest each, in memory, rebuilt from the log at start.
+//! Which event keys the log holds, and where: 16 bytes of keyed digest each, in memory, saved as immutable runs.
+//!
+//! At start the runs are loaded, and only what the log has beyond them is read. They are derived: any may be missing.
 //!
 //! A hit is a hint: whoever asks confirms it by reading the record, which is not there before its commit is durable, nor after
 //! one that failed; only within a commit the digest alone decides. Sharded, so that growing never stalls the writer.
+
+mod files;
+mod load;
+mod run;
+mod saver;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,6 +18,10 @@ use std::sync::{PoisonError, RwLock};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::event::{EventKey, Position};
+
+pub(super) use files::RunFiles;
+pub(super) use load::load;
+pub(super) use saver::{Saver, Young};
 
 /// One for each value of a byte.
 const SHARDS: usize = 256;
@@ -69,6 +80,15 @@ impl DedupIndex {
 
     fn shard(&self, digest: Digest) -> &RwLock<Shard> {
         &self.shards[usize::from(digest.0[1].to_be_bytes()[7])]
+    }
+
+    /// Makes room for about so many keys, so that filling it does not move what is there.
+    pub fn reserve(&self, keys: usize) {
+        // Evenly spread, give or take.
+        let of_one = keys / SHARDS + keys / SHARDS / 16;
+        for shard in &self.shards {
+            shard.write().unwrap_or_else(PoisonError::into_inner).reserve(of_one);
+        }
     }
 
     pub fn find(&self, digest: Digest) -> Option<Position> {

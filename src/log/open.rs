@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::append::Appender;
 use super::assembly::Assembler;
 use super::commit::Committer;
+use super::dedup::Saver;
 use super::poison::{Poison, Watchman};
 use super::reader::Reader;
 use super::recovery::{Recovered, recover};
@@ -20,12 +21,17 @@ use super::{Commit, Health, OpenError};
 use crate::event::Clock;
 use crate::token::Identity;
 
+/// A start reads this much of the log at most, and some more under load: a third of a second. A run is then 2.6 MB.
+pub const DEDUP_RUN_EVENTS: u64 = 128 * 1024;
+
 pub struct Options {
     pub clock: Clock,
     /// For a log that does not exist yet: two random numbers.
     pub fresh: Identity,
     /// How many events one commit takes at most.
     pub batch_events: usize,
+    /// How many positions one dedup run covers: see [`DEDUP_RUN_EVENTS`].
+    pub dedup_run_events: u64,
     /// Called after each commit, on the writer's thread: must be quick.
     pub on_commit: Box<dyn Fn(Commit) + Send>,
 }
@@ -39,20 +45,20 @@ pub struct Log {
     pub writer: JoinHandle<()>,
 }
 
-/// Opens the log in `directory`, or makes it. Blocks: it reads the whole log.
+/// Opens the log in `directory`, or makes it. Blocks: it reads what no dedup run covers, all of it if there is none.
 pub fn open(directory: &Path, options: Options) -> Result<Log, OpenError> {
     open_on(Arc::new(SledStore::open(directory)?), options)
 }
 
 pub(super) fn open_on(store: Arc<dyn Store>, options: Options) -> Result<Log, OpenError> {
-    let recovered = recover(&*store, options.fresh)?;
+    let recovered = recover(&*store, options.fresh, options.dedup_run_events)?;
     store.mark(&Witness::of(recovered.identity, &recovered.head).encode())?;
     store.sync_mark()?;
     start(store, recovered, options)
 }
 
 fn start(store: Arc<dyn Store>, recovered: Recovered, options: Options) -> Result<Log, OpenError> {
-    let Recovered { identity, head, index } = recovered;
+    let Recovered { identity, head, index, young } = recovered;
     let (queue, waiting) = mpsc::channel(2 * options.batch_events);
     let (heads, healths) = (watch::Sender::new(head), watch::Sender::new(Health::Writable));
     let health = healths.subscribe();
@@ -61,6 +67,7 @@ fn start(store: Arc<dyn Store>, recovered: Recovered, options: Options) -> Resul
     let watchman = Watchman(poison.clone());
     let writer = Writer {
         index,
+        saver: Saver::spawn(store.clone(), identity, options.dedup_run_events, young)?,
         reader: reader.clone(),
         clock: options.clock.clone(),
         assembler: Assembler::new()?,

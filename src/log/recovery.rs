@@ -1,14 +1,15 @@
 //! What an open log is believed on: nothing that sled says.
 //!
-//! sled silently shortens a damaged log. So the identity, every block from 1 to the end, the chain through them, and the
-//! head witness must agree, before anything is written; otherwise the range in doubt is named and the log stays shut.
+//! sled silently shortens a damaged log. So the identity, the head witness, the dedup runs, every block that these do not
+//! cover and the chain through them must agree, before anything is written; otherwise the range in doubt is named and the
+//! log stays shut. What the runs do cover was read before; damage to it is found by whoever reads it again.
 
 use std::sync::Arc;
 
 use super::block::{Header, Key};
 use super::codec::{Garbled, Put, Take};
-use super::dedup::{DedupIndex, Digest};
-use super::reader::{ReadError, read_run};
+use super::dedup::{self, DedupIndex, Digest, Young};
+use super::reader::{ReadError, Run, read_run};
 use super::store::{Batch, Store};
 use super::witness::Witness;
 use super::{Head, OpenError, chain};
@@ -19,23 +20,31 @@ use crate::token::Identity;
 const IDENTITY: Key = Key { first: 0, chunk: 0 };
 const IDENTITY_FORMAT: &[u8; 4] = b"cli1";
 
-/// A log that was checked from its first event to its last.
+/// A log that was checked to its last event.
 pub(super) struct Recovered {
     pub identity: Identity,
     pub head: Head,
     pub index: Arc<DedupIndex>,
+    /// What no run covers.
+    pub young: Young,
 }
 
-/// Checks the log, or begins a new one of identity `fresh`. Reads all of it.
-pub(super) fn recover(store: &dyn Store, fresh: Identity) -> Result<Recovered, OpenError> {
+/// Checks the log, or begins a new one of identity `fresh`. Reads what no dedup run covers, and saves runs of it.
+pub(super) fn recover(store: &dyn Store, fresh: Identity, run_events: u64) -> Result<Recovered, OpenError> {
     let identity = match identity(store)? {
         Some(identity) => identity,
         None => create(store, fresh)?,
     };
     let witness = check_witness(store, identity)?;
     let index = Arc::new(DedupIndex::new());
-    let head = scan(store, &witness, &index)?;
-    Ok(Recovered { identity, head, index })
+    let reached = dedup::load(store, identity, empty(identity), &index)?;
+    let last = last_position(store)?;
+    check_reached(store, &witness, &reached, last)?;
+    let mut scan =
+        Scan { store, witness, index: &index, run_events, head: reached, young: Young::after(reached.position) };
+    scan.run(last)?;
+    let Scan { head, young, .. } = scan;
+    Ok(Recovered { identity, head, index, young })
 }
 
 fn identity(store: &dyn Store) -> Result<Option<Identity>, OpenError> {
@@ -110,28 +119,88 @@ fn last_position(store: &dyn Store) -> Result<Position, OpenError> {
     Ok(header.map_or(key.first, |header| header.last()))
 }
 
+/// What the dedup runs say of the log must be there, and the witness be on the same history.
+fn check_reached(store: &dyn Store, witness: &Witness, reached: &Head, last: Position) -> Result<(), OpenError> {
+    check_chain(witness, reached, last)?;
+    if reached.position == 0 {
+        return Ok(());
+    }
+    if reached.position > last {
+        let reason = "the log ends before its newest dedup run (directory `dedup`)".into();
+        return Err(OpenError::Damaged { range: last + 1..=reached.position, reason });
+    }
+    if head_at(store, reached.position, last)? != *reached {
+        let reason = format!("the chain at {} is not the one its dedup run saw (directory `dedup`)", reached.position);
+        return Err(OpenError::Damaged { range: 1..=last, reason });
+    }
+    // The scan will not come by it.
+    if (1..reached.position).contains(&witness.position) {
+        check_chain(witness, &head_at(store, witness.position, last)?, last)?;
+    }
+    Ok(())
+}
+
+fn head_at(store: &dyn Store, position: Position, last: Position) -> Result<Head, OpenError> {
+    let run = read(store, position, last)?;
+    let damaged = || OpenError::Damaged { range: position..=last, reason: "no block holds it".into() };
+    run.events.first().map(Head::of).ok_or_else(damaged)
+}
+
+fn read(store: &dyn Store, from: Position, last: Position) -> Result<Run, OpenError> {
+    read_run(store, from).map_err(|error| match error {
+        ReadError::Damaged { reason, .. } => OpenError::Damaged { range: from..=last, reason: reason.into() },
+        ReadError::Store(error) => OpenError::Store(error),
+    })
+}
+
 /// Reads every block to the end, checks that the chain runs through them and through the witness, and collects the keys.
-fn scan(store: &dyn Store, witness: &Witness, index: &DedupIndex) -> Result<Head, OpenError> {
-    let last = last_position(store)?;
-    let mut head = empty(witness.identity);
-    check_chain(witness, &head, last)?;
-    while head.position < last {
-        let from = head.position + 1;
-        let damaged = |reason: String| OpenError::Damaged { range: from..=last, reason };
-        let run = read_run(store, from).map_err(|error| match error {
-            ReadError::Damaged { reason, .. } => damaged(reason.into()),
-            ReadError::Store(error) => OpenError::Store(error),
-        })?;
-        if run.before != head.chain {
-            return Err(damaged("the chain is broken between two blocks".into()));
+struct Scan<'a> {
+    store: &'a dyn Store,
+    witness: Witness,
+    index: &'a DedupIndex,
+    run_events: u64,
+    /// As far as it came.
+    head: Head,
+    young: Young,
+}
+
+impl Scan<'_> {
+    fn run(&mut self, last: Position) -> Result<(), OpenError> {
+        while self.head.position < last {
+            let from = self.head.position + 1;
+            let run = read(self.store, from, last)?;
+            if run.before != self.head.chain {
+                let reason = "the chain is broken between two blocks".into();
+                return Err(OpenError::Damaged { range: from..=last, reason });
+            }
+            for event in &run.events {
+                self.head = Head::of(event);
+                check_chain(&self.witness, &self.head, last)?;
+                self.claim(event);
+            }
+            self.save();
         }
-        for event in &run.events {
-            head = Head { position: event.position, chain: event.chain, recorded_at: event.recorded_at };
-            check_chain(witness, &head, last)?;
-            claim(index, witness.identity, event);
+        Ok(())
+    }
+
+    fn claim(&mut self, event: &Event) {
+        let Some(key) = &event.delivery.key else { return };
+        let digest = Digest::of(self.witness.identity.log_id, &event.delivery.tenant, key);
+        // The first stays.
+        if self.index.claim(digest, event.position).is_none() {
+            self.young.claims.push((digest, event.position));
         }
     }
-    Ok(head)
+
+    fn save(&mut self) {
+        if self.head.position - self.young.after < self.run_events {
+            return;
+        }
+        let run = self.young.cut(self.witness.identity, self.head);
+        if let Err(error) = self.store.save_run(run.head.position, &run.encode()) {
+            tracing::warn!(%error, "a start will have to read the log again");
+        }
+    }
 }
 
 fn check_chain(witness: &Witness, head: &Head, last: Position) -> Result<(), OpenError> {
@@ -140,11 +209,4 @@ fn check_chain(witness: &Witness, head: &Head, last: Position) -> Result<(), Ope
     }
     let reason = format!("the chain at {} is not the one its head witness saw", head.position);
     Err(OpenError::Damaged { range: 1..=last.max(1), reason })
-}
-
-fn claim(index: &DedupIndex, identity: Identity, event: &Event) {
-    if let Some(key) = &event.delivery.key {
-        // The first stays.
-        index.claim(Digest::of(identity.log_id, &event.delivery.tenant, key), event.position);
-    }
 }

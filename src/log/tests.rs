@@ -3,6 +3,7 @@
 //! Here, not in `tests/`, because these reach under the log: they put doubles and damage at the store's seam.
 
 mod damage;
+mod dedup_runs;
 mod faults;
 mod merging;
 mod model;
@@ -31,6 +32,7 @@ fn options() -> Options {
         clock: Arc::new(move || Timestamp::from_micros(now.fetch_add(1_000, Ordering::Relaxed))),
         fresh: IDENTITY,
         batch_events: 64,
+        dedup_run_events: u64::MAX,
         on_commit: Box::new(|_| {}),
     }
 }
@@ -98,6 +100,7 @@ fn sled(directory: &Path) -> Arc<SledStore> {
 struct MemoryStore {
     entries: Mutex<BTreeMap<Key, Vec<u8>>>,
     mark: Mutex<Option<Vec<u8>>>,
+    runs: Mutex<BTreeMap<u64, Vec<u8>>>,
 }
 
 impl Store for MemoryStore {
@@ -133,6 +136,24 @@ impl Store for MemoryStore {
     fn marked(&self) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.mark.lock().unwrap().clone())
     }
+
+    fn runs(&self) -> Result<Vec<u64>, StoreError> {
+        Ok(self.runs.lock().unwrap().keys().copied().collect())
+    }
+
+    fn run(&self, through: u64) -> Result<Vec<u8>, StoreError> {
+        Ok(self.runs.lock().unwrap()[&through].clone())
+    }
+
+    fn save_run(&self, through: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        self.runs.lock().unwrap().insert(through, bytes.to_vec());
+        Ok(())
+    }
+
+    fn remove_run(&self, through: u64) -> Result<(), StoreError> {
+        self.runs.lock().unwrap().remove(&through);
+        Ok(())
+    }
 }
 
 /// Passes on to another store, and fails every operation for writing from the n-th on.
@@ -140,13 +161,21 @@ struct FailingStore {
     under: Arc<dyn Store>,
     operations: AtomicUsize,
     fail_from: AtomicUsize,
+    /// This one fails always.
+    fail_only: Mutex<Option<&'static str>>,
     /// Every operation for writing, in order.
     told: Mutex<Vec<&'static str>>,
 }
 
 impl FailingStore {
     fn over(under: Arc<dyn Store>) -> Self {
-        Self { under, operations: AtomicUsize::new(0), fail_from: AtomicUsize::new(usize::MAX), told: Mutex::default() }
+        Self {
+            under,
+            operations: AtomicUsize::new(0),
+            fail_from: AtomicUsize::new(usize::MAX),
+            fail_only: Mutex::default(),
+            told: Mutex::default(),
+        }
     }
 
     /// The n-th operation from now (0: the next) and all after it fail.
@@ -157,7 +186,7 @@ impl FailingStore {
     fn count(&self, operation: &'static str) -> Result<(), StoreError> {
         self.told.lock().unwrap().push(operation);
         let n = self.operations.fetch_add(1, Ordering::SeqCst);
-        if n >= self.fail_from.load(Ordering::SeqCst) {
+        if n >= self.fail_from.load(Ordering::SeqCst) || *self.fail_only.lock().unwrap() == Some(operation) {
             return Err(StoreError::new(operation, "the disk is gone"));
         }
         Ok(())
@@ -195,5 +224,22 @@ impl Store for FailingStore {
 
     fn marked(&self) -> Result<Option<Vec<u8>>, StoreError> {
         self.under.marked()
+    }
+
+    fn runs(&self) -> Result<Vec<u64>, StoreError> {
+        self.under.runs()
+    }
+
+    fn run(&self, through: u64) -> Result<Vec<u8>, StoreError> {
+        self.under.run(through)
+    }
+
+    fn save_run(&self, through: u64, bytes: &[u8]) -> Result<(), StoreError> {
+        self.count("save run")?;
+        self.under.save_run(through, bytes)
+    }
+
+    fn remove_run(&self, through: u64) -> Result<(), StoreError> {
+        self.under.remove_run(through)
     }
 }

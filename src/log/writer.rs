@@ -13,7 +13,7 @@ use super::Head;
 use super::append::{AppendError, Appended, Claim, Pending};
 use super::assembly::{Assembler, Assembly};
 use super::commit::Committer;
-use super::dedup::DedupIndex;
+use super::dedup::{DedupIndex, Saver};
 use super::reader::{ReadError, Reader};
 use crate::event::Clock;
 
@@ -23,6 +23,7 @@ const YIELDS_MAX: usize = 100;
 
 pub(super) struct Writer {
     pub index: Arc<DedupIndex>,
+    pub saver: Saver,
     /// Confirms duplicates.
     pub reader: Reader,
     pub clock: Clock,
@@ -45,8 +46,12 @@ impl Writer {
             self.assembler.finish(&mut assembly);
             let result = self.committer.commit(&assembly);
             self.head = assembly.head();
+            if result.is_ok() {
+                self.saver.durable(self.head);
+            }
             assembly.answer(&result);
         }
+        self.saver.stop();
         self.committer.stop();
     }
 
@@ -96,9 +101,12 @@ impl Writer {
     }
 
     /// The event that has this one's key already, in this very commit or in the log; if none has, the key is claimed.
-    fn first_of(&self, pending: &Pending, assembly: &Assembly) -> Result<Option<Appended>, ReadError> {
+    fn first_of(&mut self, pending: &Pending, assembly: &Assembly) -> Result<Option<Appended>, ReadError> {
         let Some(Claim { tenant, key, digest }) = &pending.claim else { return Ok(None) };
-        let Some(position) = self.index.claim(*digest, assembly.next()) else { return Ok(None) };
+        let Some(position) = self.index.claim(*digest, assembly.next()) else {
+            self.saver.claimed(*digest, assembly.next());
+            return Ok(None);
+        };
         if let Some(first) = assembly.appended(position) {
             return Ok(Some(first));
         }

@@ -179,7 +179,8 @@ pub fn open_log(directory: &std::path::Path) -> Log {
 fn open_log_of(directory: &std::path::Path, fresh: Identity) -> Log {
     let now = AtomicI64::new(1_790_000_000_000_000);
     let clock: Clock = Arc::new(move || Timestamp::from_micros(now.fetch_add(1_000_000, Ordering::Relaxed)));
-    let options = cleat::log::Options { clock, fresh, batch_events: 100, on_commit: Box::new(|_| {}) };
+    let options =
+        cleat::log::Options { clock, fresh, batch_events: 100, dedup_run_events: 1000, on_commit: Box::new(|_| {}) };
     cleat::log::open(directory, options).unwrap()
 }
 

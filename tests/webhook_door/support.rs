@@ -121,7 +121,11 @@ fn open_log(directory: &std::path::Path, disk_stalls: Arc<AtomicBool>, writer_di
         Timestamp::from_micros(NOW * 1_000_000)
     });
     let fresh = Identity { log_id: 1, epoch: 2 };
-    cleat::log::open(directory, Options { clock, fresh, batch_events: 16, on_commit: Box::new(|_| {}) }).unwrap()
+    cleat::log::open(
+        directory,
+        Options { clock, fresh, batch_events: 16, dedup_run_events: 1000, on_commit: Box::new(|_| {}) },
+    )
+    .unwrap()
 }
 
 /// Fails a test that would hang.

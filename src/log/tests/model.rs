@@ -101,6 +101,7 @@ fn check_all(log: &Log, model: &Model) {
 
 fn run(operations: Vec<Operation>) {
     let directory = tempfile::tempdir().unwrap();
+    let options = || Options { dedup_run_events: 50, ..options() };
     let mut log = open(directory.path(), options()).unwrap();
     let mut model = Model::default();
     for operation in operations {

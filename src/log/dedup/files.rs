@@ -1,0 +1,61 @@
+//! Dedup runs as files, `<data>/dedup/<through>.run`: each appears whole or not at all. Knows nothing of what is in them.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::event::Position;
+
+pub(in crate::log) struct RunFiles(PathBuf);
+
+impl RunFiles {
+    /// In a data directory; what a crash left half-written goes.
+    pub fn open(data: &Path) -> io::Result<Self> {
+        let directory = data.join("dedup");
+        DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+        for entry in fs::read_dir(&directory)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "new") {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(Self(directory))
+    }
+
+    /// What each is named for, in order.
+    pub fn list(&self) -> io::Result<Vec<Position>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.0)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "run") {
+                found.extend(path.file_stem().and_then(|stem| stem.to_str()?.parse::<Position>().ok()));
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    pub fn read(&self, through: Position) -> io::Result<Vec<u8>> {
+        fs::read(self.path(through))
+    }
+
+    /// Durable when this returns.
+    pub fn write(&self, through: Position, bytes: &[u8]) -> io::Result<()> {
+        let path = self.path(through);
+        let new = path.with_extension("new");
+        let mut file = File::create(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(new, path)?;
+        File::open(&self.0)?.sync_all()
+    }
+
+    pub fn remove(&self, through: Position) -> io::Result<()> {
+        fs::remove_file(self.path(through))
+    }
+
+    fn path(&self, through: Position) -> PathBuf {
+        self.0.join(format!("{through:020}.run"))
+    }
+}
