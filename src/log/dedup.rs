@@ -13,6 +13,7 @@ mod saver;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::io;
 use std::sync::{PoisonError, RwLock};
 
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -20,8 +21,21 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 use crate::event::{EventKey, Position};
 
 pub(super) use files::RunFiles;
-pub(super) use load::load;
+pub(super) use load::{Known, load};
 pub(super) use saver::{Saver, Young};
+
+/// Where runs are kept, each by its last position.
+pub(super) trait RunStore: Send + Sync + 'static {
+    /// In order.
+    fn list(&self) -> io::Result<Vec<Position>>;
+
+    fn read(&self, through: Position) -> io::Result<Vec<u8>>;
+
+    /// Durable, and whole, when it returns. An error harms nothing but this run.
+    fn write(&self, through: Position, bytes: &[u8]) -> io::Result<()>;
+
+    fn remove(&self, through: Position) -> io::Result<()>;
+}
 
 /// One for each value of a byte.
 const SHARDS: usize = 256;
@@ -38,6 +52,11 @@ impl Digest {
         hasher.write(key.as_str().as_bytes());
         let digest = hasher.finish128();
         Self([digest.h1, digest.h2])
+    }
+
+    /// Not by the bits that place it within the shard.
+    fn shard(self) -> usize {
+        usize::from(self.0[1].to_be_bytes()[7])
     }
 }
 
@@ -79,7 +98,7 @@ impl DedupIndex {
     }
 
     fn shard(&self, digest: Digest) -> &RwLock<Shard> {
-        &self.shards[usize::from(digest.0[1].to_be_bytes()[7])]
+        &self.shards[digest.shard()]
     }
 
     /// Makes room for about so many keys, so that filling it does not move what is there.
@@ -88,6 +107,21 @@ impl DedupIndex {
         let of_one = keys / SHARDS + keys / SHARDS / 16;
         for shard in &self.shards {
             shard.write().unwrap_or_else(PoisonError::into_inner).reserve(of_one);
+        }
+    }
+
+    /// Takes many keys at once, shard by shard: the shard in work stays in the core's cache, which is several times faster.
+    pub fn claim_all(&self, claims: Vec<(Digest, Position)>) {
+        let of_one = claims.len() / SHARDS * 9 / 8;
+        let mut of_shards: Vec<_> = (0..SHARDS).map(|_| Vec::with_capacity(of_one)).collect();
+        for claim in claims {
+            of_shards[claim.0.shard()].push(claim);
+        }
+        for (shard, claims) in self.shards.iter().zip(of_shards) {
+            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+            for (digest, position) in claims {
+                shard.entry(digest).or_insert(position);
+            }
         }
     }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use rustix::fs::{Advice, fadvise};
 
+use super::store::StoreError;
+
 /// After a kill the lock of the dead process may last a little.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 const LOCK_RETRY: Duration = Duration::from_millis(20);
@@ -23,7 +25,11 @@ pub(super) struct DataDirectory {
 
 impl DataDirectory {
     /// Makes `<directory>/log`, for nobody else to read, and takes the lock.
-    pub fn open(directory: &Path) -> io::Result<Self> {
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        Self::take(directory).map_err(|error| StoreError::new("open the data directory", error))
+    }
+
+    fn take(directory: &Path) -> io::Result<Self> {
         let path = std::path::absolute(directory)?;
         let above = path.ancestors().skip(1).find(|above| above.exists()).unwrap_or(&path).to_owned();
         DirBuilder::new().recursive(true).mode(0o700).create(path.join("log"))?;

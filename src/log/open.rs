@@ -1,5 +1,6 @@
 //! Opens the log: recovers what is there, and starts the threads of the writer and the witness.
 
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -9,12 +10,13 @@ use tokio::sync::{mpsc, watch};
 use super::append::Appender;
 use super::assembly::Assembler;
 use super::commit::Committer;
-use super::dedup::Saver;
+use super::dedup::{self, Known, RunFiles, RunStore, Saver};
+use super::directory::DataDirectory;
 use super::poison::{Poison, Watchman};
 use super::reader::Reader;
 use super::recovery::{Recovered, recover};
 use super::sled_store::SledStore;
-use super::store::Store;
+use super::store::{Store, StoreError};
 use super::witness::{Witness, WitnessKeeper};
 use super::writer::Writer;
 use super::{Commit, Health, OpenError};
@@ -47,17 +49,35 @@ pub struct Log {
 
 /// Opens the log in `directory`, or makes it. Blocks: it reads what no dedup run covers, all of it if there is none.
 pub fn open(directory: &Path, options: Options) -> Result<Log, OpenError> {
-    open_on(Arc::new(SledStore::open(directory)?), options)
+    let directory = DataDirectory::open(directory)?;
+    let runs = Arc::new(RunFiles::open(directory.path())?);
+    // Beside each other: the one waits for the disk, the other for memory.
+    let (store, known) = thread::scope(|scope| {
+        let known = scope.spawn(|| dedup::load(&*runs));
+        (SledStore::open(directory), known.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    });
+    let known = known.map_err(|error| StoreError::new("read the dedup runs", error))?;
+    open_on(Arc::new(store?), runs, known, options)
 }
 
-pub(super) fn open_on(store: Arc<dyn Store>, options: Options) -> Result<Log, OpenError> {
-    let recovered = recover(&*store, options.fresh, options.dedup_run_events)?;
+pub(super) fn open_on(
+    store: Arc<dyn Store>,
+    runs: Arc<dyn RunStore>,
+    known: Known,
+    options: Options,
+) -> Result<Log, OpenError> {
+    let recovered = recover(&*store, &*runs, known, options.fresh, options.dedup_run_events)?;
     store.mark(&Witness::of(recovered.identity, &recovered.head).encode())?;
     store.sync_mark()?;
-    start(store, recovered, options)
+    start(store, runs, recovered, options)
 }
 
-fn start(store: Arc<dyn Store>, recovered: Recovered, options: Options) -> Result<Log, OpenError> {
+fn start(
+    store: Arc<dyn Store>,
+    runs: Arc<dyn RunStore>,
+    recovered: Recovered,
+    options: Options,
+) -> Result<Log, OpenError> {
     let Recovered { identity, head, index, young } = recovered;
     let (queue, waiting) = mpsc::channel(2 * options.batch_events);
     let (heads, healths) = (watch::Sender::new(head), watch::Sender::new(Health::Writable));
@@ -67,7 +87,7 @@ fn start(store: Arc<dyn Store>, recovered: Recovered, options: Options) -> Resul
     let watchman = Watchman(poison.clone());
     let writer = Writer {
         index,
-        saver: Saver::spawn(store.clone(), identity, options.dedup_run_events, young)?,
+        saver: Saver::spawn(runs, identity, options.dedup_run_events, young)?,
         reader: reader.clone(),
         clock: options.clock.clone(),
         assembler: Assembler::new()?,

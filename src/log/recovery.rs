@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use super::block::{Header, Key};
 use super::codec::{Garbled, Put, Take};
-use super::dedup::{self, DedupIndex, Digest, Young};
+use super::dedup::{DedupIndex, Digest, Known, RunStore, Young};
 use super::reader::{ReadError, Run, read_run};
-use super::store::{Batch, Store};
+use super::store::{Batch, Store, StoreError};
 use super::witness::Witness;
 use super::{Head, OpenError, chain};
 use crate::event::{Event, Position, Timestamp};
@@ -29,19 +29,26 @@ pub(super) struct Recovered {
     pub young: Young,
 }
 
-/// Checks the log, or begins a new one of identity `fresh`. Reads what no dedup run covers, and saves runs of it.
-pub(super) fn recover(store: &dyn Store, fresh: Identity, run_events: u64) -> Result<Recovered, OpenError> {
+/// Checks the log, or begins a new one of identity `fresh`. Reads what `known` does not cover, and saves runs of it, of
+/// `run_events` each.
+pub(super) fn recover(
+    store: &dyn Store,
+    runs: &dyn RunStore,
+    known: Known,
+    fresh: Identity,
+    run_events: u64,
+) -> Result<Recovered, OpenError> {
     let identity = match identity(store)? {
         Some(identity) => identity,
         None => create(store, fresh)?,
     };
     let witness = check_witness(store, identity)?;
-    let index = Arc::new(DedupIndex::new());
-    let reached = dedup::load(store, identity, empty(identity), &index)?;
+    let known = known.of(identity, runs).map_err(|error| StoreError::new("remove the dedup runs", error))?;
+    let (reached, index) = (known.reached.map_or(empty(identity), |(_, head)| head), Arc::new(known.index));
     let last = last_position(store)?;
     check_reached(store, &witness, &reached, last)?;
     let mut scan =
-        Scan { store, witness, index: &index, run_events, head: reached, young: Young::after(reached.position) };
+        Scan { store, runs, witness, index: &index, run_events, head: reached, young: Young::after(reached.position) };
     scan.run(last)?;
     let Scan { head, young, .. } = scan;
     Ok(Recovered { identity, head, index, young })
@@ -156,6 +163,7 @@ fn read(store: &dyn Store, from: Position, last: Position) -> Result<Run, OpenEr
 /// Reads every block to the end, checks that the chain runs through them and through the witness, and collects the keys.
 struct Scan<'a> {
     store: &'a dyn Store,
+    runs: &'a dyn RunStore,
     witness: Witness,
     index: &'a DedupIndex,
     run_events: u64,
@@ -197,7 +205,7 @@ impl Scan<'_> {
             return;
         }
         let run = self.young.cut(self.witness.identity, self.head);
-        if let Err(error) = self.store.save_run(run.head.position, &run.encode()) {
+        if let Err(error) = self.runs.write(run.head.position, &run.encode()) {
             tracing::warn!(%error, "a start will have to read the log again");
         }
     }

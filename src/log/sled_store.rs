@@ -12,12 +12,10 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use super::block::{Entry, Key, is_whole};
-use super::dedup::RunFiles;
 use super::directory::{DataDirectory, patiently};
 use super::fences::{Fences, is_fence};
 use super::preflight;
 use super::store::{Batch, Mark, Store, StoreError};
-use crate::event::Position;
 
 /// sled's page cache. Reads are mostly scans of what was just written; a large cache gained nothing.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
@@ -27,17 +25,15 @@ pub(super) struct SledStore {
     /// sled's `db` file, opened by us, for fdatasync alone.
     file: File,
     witness: File,
-    runs: RunFiles,
     fences: Mutex<Fences>,
     /// Let go of last.
     _directory: DataDirectory,
 }
 
 impl SledStore {
-    /// Opens or makes `<directory>/log` and `<directory>/head`. Everything that is there is synced when this returns.
-    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+    /// Opens or makes `log/` and `head` in it. Everything that is there is synced when this returns.
+    pub fn open(directory: DataDirectory) -> Result<Self, StoreError> {
         let fail = |what| move |error: io::Error| StoreError::new(what, error);
-        let directory = DataDirectory::open(directory).map_err(fail("open the data directory"))?;
         let log = directory.log();
         directory.remove_half_written_snapshots().map_err(fail("remove a half-written snapshot"))?;
         refuse_blobs(&log)?;
@@ -51,10 +47,9 @@ impl SledStore {
             .write(true)
             .open(directory.head())
             .map_err(fail("open the head witness"))?;
-        let runs = RunFiles::open(directory.path()).map_err(fail("open the dedup runs"))?;
         directory.sync().map_err(fail("sync the log's files"))?;
         let greatest = guard("read the log", || db.last())?.map(|(key, _)| parse(&key)).transpose()?;
-        Ok(Self { db, file, witness, runs, fences: Mutex::new(Fences::resume(greatest)), _directory: directory })
+        Ok(Self { db, file, witness, fences: Mutex::new(Fences::resume(greatest)), _directory: directory })
     }
 }
 
@@ -113,22 +108,6 @@ impl Store for SledStore {
         let bytes = read().map_err(|error| StoreError::new("read the head witness", error))?;
         // Zeros are what a power cut leaves of a file that was made and not yet written.
         Ok(Some(bytes).filter(|bytes| bytes.iter().any(|byte| *byte != 0)))
-    }
-
-    fn runs(&self) -> Result<Vec<Position>, StoreError> {
-        self.runs.list().map_err(|error| StoreError::new("list the dedup runs", error))
-    }
-
-    fn run(&self, through: Position) -> Result<Vec<u8>, StoreError> {
-        self.runs.read(through).map_err(|error| StoreError::new("read a dedup run", error))
-    }
-
-    fn save_run(&self, through: Position, bytes: &[u8]) -> Result<(), StoreError> {
-        self.runs.write(through, bytes).map_err(|error| StoreError::new("save a dedup run", error))
-    }
-
-    fn remove_run(&self, through: Position) -> Result<(), StoreError> {
-        self.runs.remove(through).map_err(|error| StoreError::new("remove a dedup run", error))
     }
 }
 

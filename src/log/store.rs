@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use super::block::{Entry, Key};
-use crate::event::Position;
 
 /// Changes that become visible together, and durable together.
 #[derive(Debug, Default)]
@@ -38,7 +37,7 @@ impl StoreError {
     }
 }
 
-/// Ordered values on a disk; beside them the 64 bytes of the head witness, and the dedup runs.
+/// Ordered values on a disk, and the 64 bytes of the head witness beside them.
 ///
 /// After any error the store is done for writing: whether the failed write is on the disk is unknown for ever.
 pub(super) trait Store: Send + Sync + 'static {
@@ -61,14 +60,4 @@ pub(super) trait Store: Send + Sync + 'static {
 
     /// The witness as it is, whatever its length; None if none was ever written.
     fn marked(&self) -> Result<Option<Vec<u8>>, StoreError>;
-
-    /// The dedup runs that are saved, by their last positions, in order.
-    fn runs(&self) -> Result<Vec<Position>, StoreError>;
-
-    fn run(&self, through: Position) -> Result<Vec<u8>, StoreError>;
-
-    /// Durable, and whole, when it returns. An error harms nothing but this run.
-    fn save_run(&self, through: Position, bytes: &[u8]) -> Result<(), StoreError>;
-
-    fn remove_run(&self, through: Position) -> Result<(), StoreError>;
 }

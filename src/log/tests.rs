@@ -10,13 +10,16 @@ mod model;
 mod preflight;
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::OpenError;
 use super::block::{Entry, Key};
-use super::open::open_on;
+use super::dedup::{Known, RunStore};
+use super::directory::DataDirectory;
+use super::open;
 use super::sled_store::SledStore;
 use super::store::{Batch, Mark, Store, StoreError};
 use super::{AppendError, Appended, Head, Health, Log, Options, Reader};
@@ -92,7 +95,7 @@ fn close(log: Log) {
 }
 
 fn sled(directory: &Path) -> Arc<SledStore> {
-    Arc::new(SledStore::open(directory).unwrap())
+    Arc::new(SledStore::open(DataDirectory::open(directory).unwrap()).unwrap())
 }
 
 /// A store in memory that forgets nothing, shared by a log and the test that reaches under it.
@@ -101,6 +104,7 @@ struct MemoryStore {
     entries: Mutex<BTreeMap<Key, Vec<u8>>>,
     mark: Mutex<Option<Vec<u8>>>,
     runs: Mutex<BTreeMap<u64, Vec<u8>>>,
+    takes_no_runs: AtomicBool,
 }
 
 impl Store for MemoryStore {
@@ -136,24 +140,34 @@ impl Store for MemoryStore {
     fn marked(&self) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.mark.lock().unwrap().clone())
     }
+}
 
-    fn runs(&self) -> Result<Vec<u64>, StoreError> {
+impl RunStore for MemoryStore {
+    fn list(&self) -> io::Result<Vec<u64>> {
         Ok(self.runs.lock().unwrap().keys().copied().collect())
     }
 
-    fn run(&self, through: u64) -> Result<Vec<u8>, StoreError> {
+    fn read(&self, through: u64) -> io::Result<Vec<u8>> {
         Ok(self.runs.lock().unwrap()[&through].clone())
     }
 
-    fn save_run(&self, through: u64, bytes: &[u8]) -> Result<(), StoreError> {
+    fn write(&self, through: u64, bytes: &[u8]) -> io::Result<()> {
+        if self.takes_no_runs.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the disk is full"));
+        }
         self.runs.lock().unwrap().insert(through, bytes.to_vec());
         Ok(())
     }
 
-    fn remove_run(&self, through: u64) -> Result<(), StoreError> {
+    fn remove(&self, through: u64) -> io::Result<()> {
         self.runs.lock().unwrap().remove(&through);
         Ok(())
     }
+}
+
+/// Without runs that outlive it.
+fn open_on(store: Arc<dyn Store>, options: Options) -> Result<Log, OpenError> {
+    open::open_on(store, Arc::new(MemoryStore::default()), Known::nothing(), options)
 }
 
 /// Passes on to another store, and fails every operation for writing from the n-th on.
@@ -161,21 +175,13 @@ struct FailingStore {
     under: Arc<dyn Store>,
     operations: AtomicUsize,
     fail_from: AtomicUsize,
-    /// This one fails always.
-    fail_only: Mutex<Option<&'static str>>,
     /// Every operation for writing, in order.
     told: Mutex<Vec<&'static str>>,
 }
 
 impl FailingStore {
     fn over(under: Arc<dyn Store>) -> Self {
-        Self {
-            under,
-            operations: AtomicUsize::new(0),
-            fail_from: AtomicUsize::new(usize::MAX),
-            fail_only: Mutex::default(),
-            told: Mutex::default(),
-        }
+        Self { under, operations: AtomicUsize::new(0), fail_from: AtomicUsize::new(usize::MAX), told: Mutex::default() }
     }
 
     /// The n-th operation from now (0: the next) and all after it fail.
@@ -186,7 +192,7 @@ impl FailingStore {
     fn count(&self, operation: &'static str) -> Result<(), StoreError> {
         self.told.lock().unwrap().push(operation);
         let n = self.operations.fetch_add(1, Ordering::SeqCst);
-        if n >= self.fail_from.load(Ordering::SeqCst) || *self.fail_only.lock().unwrap() == Some(operation) {
+        if n >= self.fail_from.load(Ordering::SeqCst) {
             return Err(StoreError::new(operation, "the disk is gone"));
         }
         Ok(())
@@ -224,22 +230,5 @@ impl Store for FailingStore {
 
     fn marked(&self) -> Result<Option<Vec<u8>>, StoreError> {
         self.under.marked()
-    }
-
-    fn runs(&self) -> Result<Vec<u64>, StoreError> {
-        self.under.runs()
-    }
-
-    fn run(&self, through: u64) -> Result<Vec<u8>, StoreError> {
-        self.under.run(through)
-    }
-
-    fn save_run(&self, through: u64, bytes: &[u8]) -> Result<(), StoreError> {
-        self.count("save run")?;
-        self.under.save_run(through, bytes)
-    }
-
-    fn remove_run(&self, through: u64) -> Result<(), StoreError> {
-        self.under.remove_run(through)
     }
 }

@@ -5,13 +5,19 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use super::super::store::StoreError;
+use super::RunStore;
 use crate::event::Position;
 
 pub(in crate::log) struct RunFiles(PathBuf);
 
 impl RunFiles {
     /// In a data directory; what a crash left half-written goes.
-    pub fn open(data: &Path) -> io::Result<Self> {
+    pub fn open(data: &Path) -> Result<Self, StoreError> {
+        Self::sweep(data).map_err(|error| StoreError::new("open the dedup runs", error))
+    }
+
+    fn sweep(data: &Path) -> io::Result<Self> {
         let directory = data.join("dedup");
         DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
         for entry in fs::read_dir(&directory)? {
@@ -23,8 +29,13 @@ impl RunFiles {
         Ok(Self(directory))
     }
 
-    /// What each is named for, in order.
-    pub fn list(&self) -> io::Result<Vec<Position>> {
+    fn path(&self, through: Position) -> PathBuf {
+        self.0.join(format!("{through:020}.run"))
+    }
+}
+
+impl RunStore for RunFiles {
+    fn list(&self) -> io::Result<Vec<Position>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.0)? {
             let path = entry?.path();
@@ -36,12 +47,11 @@ impl RunFiles {
         Ok(found)
     }
 
-    pub fn read(&self, through: Position) -> io::Result<Vec<u8>> {
+    fn read(&self, through: Position) -> io::Result<Vec<u8>> {
         fs::read(self.path(through))
     }
 
-    /// Durable when this returns.
-    pub fn write(&self, through: Position, bytes: &[u8]) -> io::Result<()> {
+    fn write(&self, through: Position, bytes: &[u8]) -> io::Result<()> {
         let path = self.path(through);
         let new = path.with_extension("new");
         let mut file = File::create(&new)?;
@@ -51,11 +61,7 @@ impl RunFiles {
         File::open(&self.0)?.sync_all()
     }
 
-    pub fn remove(&self, through: Position) -> io::Result<()> {
+    fn remove(&self, through: Position) -> io::Result<()> {
         fs::remove_file(self.path(through))
-    }
-
-    fn path(&self, through: Position) -> PathBuf {
-        self.0.join(format!("{through:020}.run"))
     }
 }

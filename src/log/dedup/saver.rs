@@ -6,9 +6,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use super::super::Head;
-use super::super::store::Store;
-use super::Digest;
 use super::run::Run;
+use super::{Digest, RunStore};
 use crate::event::Position;
 use crate::token::Identity;
 
@@ -47,7 +46,7 @@ pub(in crate::log) struct Saver {
 
 impl Saver {
     /// A run covers `run_events` positions or a few more.
-    pub fn spawn(store: Arc<dyn Store>, identity: Identity, run_events: u64, young: Young) -> std::io::Result<Self> {
+    pub fn spawn(store: Arc<dyn RunStore>, identity: Identity, run_events: u64, young: Young) -> std::io::Result<Self> {
         let (runs, waiting) = sync_channel(1);
         let thread = thread::Builder::new().name("cleat-dedup".into()).spawn(move || save_all(&*store, &waiting))?;
         Ok(Self { identity, run_events, young, runs: Some(runs), thread })
@@ -86,9 +85,9 @@ impl Saver {
     }
 }
 
-fn save_all(store: &dyn Store, runs: &Receiver<Run>) {
+fn save_all(store: &dyn RunStore, runs: &Receiver<Run>) {
     while let Ok(run) = runs.recv() {
-        if let Err(error) = store.save_run(run.head.position, &run.encode()) {
+        if let Err(error) = store.write(run.head.position, &run.encode()) {
             tracing::warn!(%error, "no dedup run is saved any more: the next start has to read the log from here");
             return;
         }

@@ -124,7 +124,7 @@ fn damage_that_comes_while_it_is_open_is_an_error_of_what_it_touches_only() {
 #[test]
 fn a_flipped_byte_in_sleds_file_never_shortens_the_log_silently() {
     let directory = tempfile::tempdir().unwrap();
-    let log = crate::log::open(directory.path(), options()).unwrap();
+    let log = open(directory.path(), options()).unwrap();
     append_all(&log, (0..200).map(|n| delivery(&n.to_string(), format!("{{\"n\":{}}}", n * 7).as_bytes())).collect());
     close(log);
     let file = directory.path().join("log/db");
@@ -137,7 +137,7 @@ fn a_flipped_byte_in_sleds_file_never_shortens_the_log_silently() {
         let mut bytes = whole.clone();
         bytes[used * n / 24] ^= 1 << (n % 8);
         std::fs::write(copy.path().join("log/db"), bytes).unwrap();
-        match crate::log::open(copy.path(), options()) {
+        match open(copy.path(), options()) {
             Err(_) => refused += 1,
             Ok(log) => {
                 assert_eq!(read_all(&log.reader).len(), 200, "flip {n}");
@@ -152,13 +152,13 @@ fn a_flipped_byte_in_sleds_file_never_shortens_the_log_silently() {
 #[test]
 fn what_a_kill_leaves_of_sleds_snapshot_is_removed_and_blobs_are_refused() {
     let directory = tempfile::tempdir().unwrap();
-    close(crate::log::open(directory.path(), options()).unwrap());
+    close(open(directory.path(), options()).unwrap());
     let left_over = directory.path().join("log/snap.0000000000000042.generating");
     std::fs::write(&left_over, b"half").unwrap();
-    close(crate::log::open(directory.path(), options()).unwrap());
+    close(open(directory.path(), options()).unwrap());
     assert!(!left_over.exists());
     std::fs::write(directory.path().join("log/blobs/1"), b"blob").unwrap();
-    let refused = crate::log::open(directory.path(), options()).err().unwrap().to_string();
+    let refused = open(directory.path(), options()).err().unwrap().to_string();
     assert!(refused.contains("blobs"), "{refused}");
 }
 

@@ -98,8 +98,8 @@ fn each_commit_is_synced_before_it_is_witnessed() {
 #[test]
 fn a_second_opener_is_refused_and_the_first_goes_on() {
     let directory = tempfile::tempdir().unwrap();
-    let log = crate::log::open(directory.path(), options()).unwrap();
-    let refused = crate::log::open(directory.path(), options()).err().unwrap().to_string();
+    let log = open(directory.path(), options()).unwrap();
+    let refused = open(directory.path(), options()).err().unwrap().to_string();
     assert!(refused.contains("another process uses it"), "{refused}");
     assert_eq!(append(&log, "a", b"{}").unwrap().position, 1);
     close(log);

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::log::open;
 
 #[derive(Debug, Clone)]
 enum Operation {

@@ -30,7 +30,7 @@ fn image(directory: &Path) -> tempfile::TempDir {
 }
 
 fn open(directory: &Path) -> Result<Log, String> {
-    crate::log::open(directory, options()).map_err(|error| format!("{error:?}"))
+    super::open(directory, options()).map_err(|error| format!("{error:?}"))
 }
 
 /// The log in the image with one bit flipped at each of many places: whole, or shut with every byte still to be had.
