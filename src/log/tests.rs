@@ -12,7 +12,7 @@ mod preflight;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::OpenError;
@@ -105,6 +105,7 @@ struct MemoryStore {
     mark: Mutex<Option<Vec<u8>>>,
     runs: Mutex<BTreeMap<u64, Vec<u8>>>,
     takes_no_runs: AtomicBool,
+    unreadable_run: AtomicU64,
 }
 
 impl Store for MemoryStore {
@@ -148,6 +149,9 @@ impl RunStore for MemoryStore {
     }
 
     fn read(&self, through: u64) -> io::Result<Vec<u8>> {
+        if self.unreadable_run.load(Ordering::SeqCst) == through {
+            return Err(io::Error::other("a bad sector"));
+        }
         Ok(self.runs.lock().unwrap()[&through].clone())
     }
 

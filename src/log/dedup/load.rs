@@ -43,7 +43,8 @@ pub(in crate::log) fn load(runs: &dyn RunStore) -> io::Result<Known> {
     let names = runs.list()?;
     let mut claims = Vec::new();
     for (at, name) in names.iter().enumerate() {
-        match usable(&runs.read(*name)?, reached) {
+        let bytes = runs.read(*name).map_err(|_| "it cannot be read");
+        match bytes.and_then(|bytes| usable(&bytes, reached)) {
             Ok(run) => {
                 if at == 0 {
                     index.reserve(run.claims.len() * names.len());

@@ -99,6 +99,14 @@ fn a_run_that_is_missing_or_damaged_or_foreign_is_made_anew_with_all_after_it() 
 }
 
 #[test]
+fn a_run_that_cannot_be_read_does_not_keep_the_log_shut() {
+    let store = store();
+    store.unreadable_run.store(200, Ordering::SeqCst);
+    check(&store);
+    assert_eq!(store.list().unwrap(), [100, 200, 300]);
+}
+
+#[test]
 fn a_log_that_ends_before_its_runs_or_is_another_than_they_saw_stays_shut() {
     let shortened = store();
     shortened.entries.lock().unwrap().retain(|key, _| key.first <= 220);
