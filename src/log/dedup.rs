@@ -22,7 +22,7 @@ use crate::event::{EventKey, Position};
 
 pub(super) use files::RunFiles;
 pub(super) use load::{Known, load};
-pub(super) use saver::{Saver, Young};
+pub(super) use saver::Saver;
 
 /// Where runs are kept, each by its last position.
 pub(super) trait RunStore: Send + Sync + 'static {

@@ -43,8 +43,9 @@ impl DataDirectory {
         Ok(Self { path, above, _lock: lock })
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Where the dedup runs are, if there are any.
+    pub fn dedup(&self) -> PathBuf {
+        self.path.join("dedup")
     }
 
     pub fn log(&self) -> PathBuf {
@@ -79,7 +80,7 @@ impl DataDirectory {
     /// Everything that is there, and what names it: sled syncs nothing at creation.
     pub fn sync(&self) -> io::Result<()> {
         let above = self.path.ancestors().take_while(|path| path.starts_with(&self.above)).map(Path::to_owned);
-        let directories = [self.log().join("blobs"), self.log(), self.path.join("dedup")].into_iter().chain(above);
+        let directories = [self.log().join("blobs"), self.log(), self.dedup()].into_iter().chain(above);
         let paths = self.files()?.into_iter().chain(directories);
         paths.filter(|path| path.exists()).try_for_each(|path| File::open(path)?.sync_all())
     }

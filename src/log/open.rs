@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use super::append::Appender;
 use super::assembly::Assembler;
 use super::commit::Committer;
-use super::dedup::{self, Known, RunFiles, RunStore, Saver};
+use super::dedup::{self, Known, RunFiles, RunStore};
 use super::directory::DataDirectory;
 use super::poison::{Poison, Watchman};
 use super::reader::Reader;
@@ -50,7 +50,7 @@ pub struct Log {
 /// Opens the log in `directory`, or makes it. Blocks: it reads what no dedup run covers, all of it if there is none.
 pub fn open(directory: &Path, options: Options) -> Result<Log, OpenError> {
     let directory = DataDirectory::open(directory)?;
-    let runs = Arc::new(RunFiles::open(directory.path())?);
+    let runs = Arc::new(RunFiles::open(directory.dedup())?);
     // Beside each other: the one waits for the disk, the other for memory.
     let (store, known) = thread::scope(|scope| {
         let known = scope.spawn(|| dedup::load(&*runs));
@@ -66,19 +66,14 @@ pub(super) fn open_on(
     known: Known,
     options: Options,
 ) -> Result<Log, OpenError> {
-    let recovered = recover(&*store, &*runs, known, options.fresh, options.dedup_run_events)?;
+    let recovered = recover(&*store, runs, known, options.fresh, options.dedup_run_events)?;
     store.mark(&Witness::of(recovered.identity, &recovered.head).encode())?;
     store.sync_mark()?;
-    start(store, runs, recovered, options)
+    start(store, recovered, options)
 }
 
-fn start(
-    store: Arc<dyn Store>,
-    runs: Arc<dyn RunStore>,
-    recovered: Recovered,
-    options: Options,
-) -> Result<Log, OpenError> {
-    let Recovered { identity, head, index, young } = recovered;
+fn start(store: Arc<dyn Store>, recovered: Recovered, options: Options) -> Result<Log, OpenError> {
+    let Recovered { identity, head, index, saver } = recovered;
     let (queue, waiting) = mpsc::channel(2 * options.batch_events);
     let (heads, healths) = (watch::Sender::new(head), watch::Sender::new(Health::Writable));
     let health = healths.subscribe();
@@ -87,7 +82,7 @@ fn start(
     let watchman = Watchman(poison.clone());
     let writer = Writer {
         index,
-        saver: Saver::spawn(runs, identity, options.dedup_run_events, young)?,
+        saver,
         reader: reader.clone(),
         clock: options.clock.clone(),
         assembler: Assembler::new()?,

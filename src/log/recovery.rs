@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::block::{Header, Key};
 use super::codec::{Garbled, Put, Take};
-use super::dedup::{DedupIndex, Digest, Known, RunStore, Young};
+use super::dedup::{DedupIndex, Digest, Known, RunStore, Saver};
 use super::reader::{ReadError, Run, read_run};
 use super::store::{Batch, Store, StoreError};
 use super::witness::Witness;
@@ -25,15 +25,15 @@ pub(super) struct Recovered {
     pub identity: Identity,
     pub head: Head,
     pub index: Arc<DedupIndex>,
-    /// What no run covers.
-    pub young: Young,
+    /// Has the claims that no run covers.
+    pub saver: Saver,
 }
 
 /// Checks the log, or begins a new one of identity `fresh`. Reads what `known` does not cover, and saves runs of it, of
 /// `run_events` each.
 pub(super) fn recover(
     store: &dyn Store,
-    runs: &dyn RunStore,
+    runs: Arc<dyn RunStore>,
     known: Known,
     fresh: Identity,
     run_events: u64,
@@ -43,15 +43,15 @@ pub(super) fn recover(
         None => create(store, fresh)?,
     };
     let witness = check_witness(store, identity)?;
-    let known = known.of(identity, runs).map_err(|error| StoreError::new("remove the dedup runs", error))?;
+    let known = known.of(identity, &*runs).map_err(|error| StoreError::new("remove the dedup runs", error))?;
     let (reached, index) = (known.reached.map_or(empty(identity), |(_, head)| head), Arc::new(known.index));
     let last = last_position(store)?;
     check_reached(store, &witness, &reached, last)?;
-    let mut scan =
-        Scan { store, runs, witness, index: &index, run_events, head: reached, young: Young::after(reached.position) };
+    let saver = Saver::spawn(runs, identity, run_events, reached.position)?;
+    let mut scan = Scan { store, witness, index: &index, saver, head: reached };
     scan.run(last)?;
-    let Scan { head, young, .. } = scan;
-    Ok(Recovered { identity, head, index, young })
+    let Scan { head, saver, .. } = scan;
+    Ok(Recovered { identity, head, index, saver })
 }
 
 fn identity(store: &dyn Store) -> Result<Option<Identity>, OpenError> {
@@ -163,13 +163,11 @@ fn read(store: &dyn Store, from: Position, last: Position) -> Result<Run, OpenEr
 /// Reads every block to the end, checks that the chain runs through them and through the witness, and collects the keys.
 struct Scan<'a> {
     store: &'a dyn Store,
-    runs: &'a dyn RunStore,
     witness: Witness,
     index: &'a DedupIndex,
-    run_events: u64,
+    saver: Saver,
     /// As far as it came.
     head: Head,
-    young: Young,
 }
 
 impl Scan<'_> {
@@ -186,7 +184,7 @@ impl Scan<'_> {
                 check_chain(&self.witness, &self.head, last)?;
                 self.claim(event);
             }
-            self.save();
+            self.saver.durable(self.head);
         }
         Ok(())
     }
@@ -196,17 +194,7 @@ impl Scan<'_> {
         let digest = Digest::of(self.witness.identity.log_id, &event.delivery.tenant, key);
         // The first stays.
         if self.index.claim(digest, event.position).is_none() {
-            self.young.claims.push((digest, event.position));
-        }
-    }
-
-    fn save(&mut self) {
-        if self.head.position - self.young.after < self.run_events {
-            return;
-        }
-        let run = self.young.cut(self.witness.identity, self.head);
-        if let Err(error) = self.runs.write(run.head.position, &run.encode()) {
-            tracing::warn!(%error, "a start will have to read the log again");
+            self.saver.claimed(digest, event.position);
         }
     }
 }

@@ -46,10 +46,10 @@ impl Writer {
             self.assembler.finish(&mut assembly);
             let result = self.committer.commit(&assembly);
             self.head = assembly.head();
+            assembly.answer(&result);
             if result.is_ok() {
                 self.saver.durable(self.head);
             }
-            assembly.answer(&result);
         }
         self.saver.stop();
         self.committer.stop();

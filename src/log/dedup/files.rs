@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::super::store::StoreError;
 use super::RunStore;
@@ -12,13 +12,12 @@ use crate::event::Position;
 pub(in crate::log) struct RunFiles(PathBuf);
 
 impl RunFiles {
-    /// In a data directory; what a crash left half-written goes.
-    pub fn open(data: &Path) -> Result<Self, StoreError> {
-        Self::sweep(data).map_err(|error| StoreError::new("open the dedup runs", error))
+    /// Opens or makes the directory; what a crash left half-written goes.
+    pub fn open(directory: PathBuf) -> Result<Self, StoreError> {
+        Self::sweep(directory).map_err(|error| StoreError::new("open the dedup runs", error))
     }
 
-    fn sweep(data: &Path) -> io::Result<Self> {
-        let directory = data.join("dedup");
+    fn sweep(directory: PathBuf) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
         for entry in fs::read_dir(&directory)? {
             let path = entry?.path();

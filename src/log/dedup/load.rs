@@ -37,7 +37,8 @@ impl Known {
     }
 }
 
-/// A run that cannot be used is told, and removed with all after it: they are written again as the log is read.
+/// Loads the runs as far as they can be used. The first that cannot is told, and removed with all after it: they are
+/// written again as the log is read.
 pub(in crate::log) fn load(runs: &dyn RunStore) -> io::Result<Known> {
     let Known { index, mut reached } = Known::nothing();
     let names = runs.list()?;

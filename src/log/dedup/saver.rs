@@ -1,8 +1,8 @@
-//! Saves the index a run at a time, off the writer's path. Losing one costs time at the next start, and nothing else.
+//! Saves the index a run at a time, on a thread of its own. Losing a run costs time at the next start, and nothing else.
 
 use std::mem;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use super::super::Head;
@@ -11,68 +11,49 @@ use super::{Digest, RunStore};
 use crate::event::Position;
 use crate::token::Identity;
 
-/// So many runs' worth of claims may wait for the disk; then the writer waits.
-const WAITING_MAX: u64 = 8;
+/// So many runs may wait for the disk; then whoever claims waits too.
+const WAITING_MAX: usize = 8;
 
-/// What was claimed since the last run.
-#[derive(Debug)]
-pub(in crate::log) struct Young {
-    pub after: Position,
-    pub claims: Vec<(Digest, Position)>,
-}
-
-impl Young {
-    /// Nothing yet, after a position.
-    pub fn after(position: Position) -> Self {
-        Self { after: position, claims: Vec::new() }
-    }
-
-    /// As a run that ends at `head`; what comes after it is young again.
-    pub fn cut(&mut self, identity: Identity, head: Head) -> Run {
-        let young = mem::replace(self, Self::after(head.position));
-        Run { identity, after: young.after, head, claims: young.claims }
-    }
-}
-
-/// Takes the claims of what has become durable, and sees to it that they are saved.
+/// Takes the claims of what becomes durable, and sees to it that they are saved.
 pub(in crate::log) struct Saver {
     identity: Identity,
     run_events: u64,
-    young: Young,
+    /// Where the last run ended.
+    after: Position,
+    /// Since then.
+    claims: Vec<(Digest, Position)>,
     /// None once a run could not be saved: those after it would be of no use.
     runs: Option<SyncSender<Run>>,
     thread: JoinHandle<()>,
 }
 
 impl Saver {
-    /// A run covers `run_events` positions or a few more.
-    pub fn spawn(store: Arc<dyn RunStore>, identity: Identity, run_events: u64, young: Young) -> std::io::Result<Self> {
-        let (runs, waiting) = sync_channel(1);
+    /// For what comes after a position that saved runs reach. A run covers `run_events` positions or a few more.
+    pub fn spawn(
+        store: Arc<dyn RunStore>,
+        identity: Identity,
+        run_events: u64,
+        after: Position,
+    ) -> std::io::Result<Self> {
+        let (runs, waiting) = sync_channel(WAITING_MAX);
         let thread = thread::Builder::new().name("cleat-dedup".into()).spawn(move || save_all(&*store, &waiting))?;
-        Ok(Self { identity, run_events, young, runs: Some(runs), thread })
+        Ok(Self { identity, run_events, after, claims: Vec::new(), runs: Some(runs), thread })
     }
 
-    /// `position` is in the commit that is being made.
+    /// By an event that is, or will be, durable.
     pub fn claimed(&mut self, digest: Digest, position: Position) {
         if self.runs.is_some() {
-            self.young.claims.push((digest, position));
+            self.claims.push((digest, position));
         }
     }
 
     /// Everything claimed so far is durable.
     pub fn durable(&mut self, head: Head) {
-        let covered = head.position - self.young.after;
-        let Some(runs) = self.runs.as_ref().filter(|_| covered >= self.run_events) else { return };
-        let run = self.young.cut(self.identity, head);
-        let sent = if covered < self.run_events * WAITING_MAX {
-            runs.try_send(run)
-        } else {
-            runs.send(run).map_err(|unsent| TrySendError::Disconnected(unsent.0))
-        };
-        match sent {
-            Ok(()) => {}
-            Err(TrySendError::Full(run)) => self.young = Young { after: run.after, claims: run.claims },
-            Err(TrySendError::Disconnected(_)) => self.runs = None,
+        let Some(runs) = self.runs.as_ref().filter(|_| head.position - self.after >= self.run_events) else { return };
+        let after = mem::replace(&mut self.after, head.position);
+        let run = Run { identity: self.identity, after, head, claims: mem::take(&mut self.claims) };
+        if runs.send(run).is_err() {
+            self.runs = None;
         }
     }
 
