@@ -13,6 +13,7 @@ pub mod config;
 pub mod metrics;
 
 // The one record there is.
+mod blocklog;
 pub mod log;
 
 // In: the webhook door.

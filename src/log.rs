@@ -9,25 +9,20 @@
 //! - An append that returns a position is on stable storage: `fdatasync` has returned.
 //! - One (tenant, event key) has one position for ever; a duplicate is answered with the first.
 //! - After a failed commit nothing is acknowledged any more ([`Log::health`] says why); reads go on.
-//! - Only `log/sled_store.rs` names sled. Nothing here knows of HTTP, gRPC, or what a body means.
+//! - Nothing here knows of HTTP, gRPC, or what a body means.
 
 mod append;
 mod assembly;
-mod block;
 mod chain;
-mod codec;
 mod commit;
 mod dedup;
 mod directory;
-mod fences;
 mod open;
 mod poison;
 mod preflight;
 mod reader;
 mod record;
 mod recovery;
-mod sled_store;
-mod store;
 #[cfg(test)]
 mod tests;
 mod witness;
@@ -37,10 +32,11 @@ use std::ops::RangeInclusive;
 
 use crate::event::{Event, Hash, Position, Timestamp};
 
+pub use crate::blocklog::{ReadError, StoreError};
+
 pub use append::{AppendError, Appended, Appender};
 pub use open::{DEDUP_RUN_EVENTS, Log, Options, open};
-pub use reader::{ReadError, Reader, Tail};
-pub use store::StoreError;
+pub use reader::{Reader, Tail};
 
 /// The last durable position. Position 0: the log is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

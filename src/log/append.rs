@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::dedup::Digest;
-use super::reader::ReadError;
 use super::record::Prepared;
+use crate::blocklog::ReadError;
 use crate::event::{Delivery, EventKey, Hash, Position, Timestamp};
 use crate::token::Identity;
 

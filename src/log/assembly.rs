@@ -2,13 +2,9 @@
 //!
 //! Knows nothing of the disk; what it makes is either committed whole or not at all.
 
-use zstd::bulk::Compressor;
-use zstd::zstd_safe::{CParameter, ParamSwitch};
-
 use super::append::{AppendError, Appended, Pending, Reply};
-use super::block::{Builder, VALUE_BYTES_MAX};
-use super::store::Batch;
 use super::{Commit, Head};
+use crate::blocklog::{Batch, Builder, Packer};
 use crate::event::{Position, Timestamp};
 
 /// sled reuses a freed segment by its own notion of stable, about two segments (1 MiB) later: never more than this goes
@@ -16,8 +12,6 @@ use crate::event::{Position, Timestamp};
 const COMMIT_BYTES_MAX: usize = 512 * 1024;
 /// What headers and nonces can add to the records of the block in the making.
 const OVERHEAD_BYTES_MAX: usize = 8 * 1024;
-/// Fast match finding, but with literals coded: against level 1, 2 % more space for two thirds of the time.
-const ZSTD_LEVEL: i32 = -3;
 
 /// One commit in the making.
 pub(super) struct Assembly {
@@ -58,7 +52,7 @@ impl Assembly {
         if self.is_empty() {
             return self.before;
         }
-        Head { position: self.builder.next() - 1, chain: self.builder.chain(), recorded_at: self.recorded_at }
+        Head { position: self.builder.next() - 1, chain: self.builder.hash(), recorded_at: self.recorded_at }
     }
 
     /// The position that the next new event gets.
@@ -74,7 +68,7 @@ impl Assembly {
 
     /// Appends a new event.
     pub fn add(&mut self, pending: Pending) {
-        let (position, chain) = self.builder.push(self.recorded_at, &pending.record);
+        let (position, chain) = pending.record.push(&mut self.builder, self.recorded_at);
         let appended = Appended { position, recorded_at: self.recorded_at, duplicate: false, chain };
         self.news.push((pending.reply, appended));
     }
@@ -102,23 +96,18 @@ impl Assembly {
     }
 }
 
-/// Packs events into blocks; learns from each how many expanded bytes fill one.
-pub(super) struct Assembler {
-    compressor: Compressor<'static>,
-    target_bytes: usize,
-}
+/// Gathers events into blocks, and blocks into commits.
+pub(super) struct Assembler(Packer);
 
 impl Assembler {
     pub fn new() -> std::io::Result<Self> {
-        let mut compressor = Compressor::new(ZSTD_LEVEL)?;
-        compressor.set_parameter(CParameter::LiteralCompressionMode(ParamSwitch::Enable))?;
-        Ok(Self { compressor, target_bytes: 4 * VALUE_BYTES_MAX })
+        Ok(Self(Packer::new()?))
     }
 
     /// Whether the commit has room for a record of this size, after the block in the making was closed if it is full. An empty
     /// commit has room for any.
     pub fn has_room(&mut self, assembly: &mut Assembly, size: usize) -> bool {
-        if assembly.builder.records_len() + size > self.target_bytes {
+        if self.0.is_full(&assembly.builder, size) {
             self.finish(assembly);
         }
         assembly.is_empty() || assembly.fits(size)
@@ -126,23 +115,6 @@ impl Assembler {
 
     /// Encodes what is gathered so far.
     pub fn finish(&mut self, assembly: &mut Assembly) {
-        let builder = &mut assembly.builder;
-        if builder.count() == 0 {
-            return;
-        }
-        let entries = builder.encode(&mut self.compressor);
-        let stored = entries.iter().map(|(_, value)| value.len()).sum();
-        self.learn(builder.records_len(), stored);
-        *builder = Builder::new(builder.next(), builder.chain());
-        assembly.batch.puts.extend(entries);
-    }
-
-    /// Aims the next block at 15/16 of a value, going by how this one packed.
-    fn learn(&mut self, records: usize, stored: usize) {
-        // A block of one or two events says little of a full one.
-        if records * 2 >= self.target_bytes {
-            let full = records * (VALUE_BYTES_MAX * 15 / 16) / stored.max(1);
-            self.target_bytes = usize::midpoint(self.target_bytes, full).clamp(VALUE_BYTES_MAX, 12 * VALUE_BYTES_MAX);
-        }
+        assembly.batch.puts.extend(self.0.finish(&mut assembly.builder));
     }
 }

@@ -7,9 +7,9 @@ use tokio::sync::watch;
 use super::append::AppendError;
 use super::assembly::Assembly;
 use super::poison::Poison;
-use super::store::{Store, StoreError};
 use super::witness::{Witness, WitnessKeeper};
 use super::{Commit, Head};
+use crate::blocklog::{Store, StoreError};
 use crate::event::Clock;
 use crate::token::Identity;
 

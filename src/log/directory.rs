@@ -1,19 +1,14 @@
-//! The data directory: made, locked and synced, so that what is found in it is what the disk holds. Knows the names of sled's
-//! files, nothing of what is in them.
+//! The data directory: made, locked and synced, so that what is found in it is what the disk holds.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::fs::{Advice, fadvise};
 
-use super::store::StoreError;
-
-/// After a kill the lock of the dead process may last a little.
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
-const LOCK_RETRY: Duration = Duration::from_millis(20);
+use super::witness::{Mark, MarkStore};
+use crate::blocklog::{SledFiles, StoreError, patiently};
 
 /// `<data>`, ours alone while this lives.
 pub(super) struct DataDirectory {
@@ -48,81 +43,53 @@ impl DataDirectory {
         self.path.join("dedup")
     }
 
-    pub fn log(&self) -> PathBuf {
-        self.path.join("log")
+    pub fn log(&self) -> SledFiles {
+        SledFiles::of(self.path.join("log"))
     }
 
     pub fn head(&self) -> PathBuf {
         self.path.join("head")
     }
 
-    /// sled writes its recovery snapshot under a name that it then refuses to open over.
-    pub fn remove_half_written_snapshots(&self) -> io::Result<()> {
-        for path in self.snapshots()? {
-            if path.extension().is_some_and(|extension| extension == "generating") {
-                fs::remove_file(path)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets the page cache go: after a failed write it may hold, as clean, what the disk never took, and what is read from
-    /// there would be taken for durable.
-    pub fn forget_cached(&self) -> io::Result<()> {
-        for path in self.files()? {
-            let file = File::open(path)?;
+    /// Opens or makes the head witness, as the disk has it, and syncs what names all that is here.
+    pub fn witness(self) -> Result<WitnessFile, StoreError> {
+        let open = || {
+            let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(self.head())?;
             file.sync_all()?;
             fadvise(&file, 0, None, Advice::DontNeed)?;
-        }
-        Ok(())
-    }
-
-    /// Everything that is there, and what names it: sled syncs nothing at creation.
-    pub fn sync(&self) -> io::Result<()> {
-        let above = self.path.ancestors().take_while(|path| path.starts_with(&self.above)).map(Path::to_owned);
-        let directories = [self.log().join("blobs"), self.log(), self.dedup()].into_iter().chain(above);
-        let paths = self.files()?.into_iter().chain(directories);
-        paths.filter(|path| path.exists()).try_for_each(|path| File::open(path)?.sync_all())
-    }
-
-    /// Whether there was a snapshot to set aside.
-    pub fn set_snapshots_aside(&self) -> bool {
-        let aside = |path: PathBuf| {
-            let name = path.file_name()?.to_string_lossy().replacen("snap.", "aside.snap.", 1);
-            fs::rename(&path, path.with_file_name(name)).ok()
+            let above = self.path.ancestors().take_while(|path| path.starts_with(&self.above));
+            let mut paths = [self.dedup()].into_iter().chain(above.map(Path::to_owned)).filter(|path| path.exists());
+            paths.try_for_each(|path| File::open(path)?.sync_all())?;
+            io::Result::Ok(file)
         };
-        self.snapshots().is_ok_and(|found| !found.is_empty() && found.into_iter().all(|path| aside(path).is_some()))
-    }
-
-    fn files(&self) -> io::Result<Vec<PathBuf>> {
-        let mut files = vec![self.log().join("db"), self.log().join("conf"), self.head()];
-        files.extend(self.snapshots()?);
-        files.retain(|path| path.exists());
-        Ok(files)
-    }
-
-    fn snapshots(&self) -> io::Result<Vec<PathBuf>> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(self.log())? {
-            let path = entry?.path();
-            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snap.")) {
-                found.push(path);
-            }
-        }
-        Ok(found)
+        let file = open().map_err(|error| StoreError::new("open the head witness", error))?;
+        Ok(WitnessFile { file, _directory: self })
     }
 }
 
-/// Tries again for a while as long as the error only says that another holds the lock.
-pub(super) fn patiently<T, E>(mut attempt: impl FnMut() -> Result<T, E>, locked: impl Fn(&E) -> bool) -> Result<T, E> {
-    let mut waited = Duration::ZERO;
-    loop {
-        match attempt() {
-            Err(error) if locked(&error) && waited < LOCK_PATIENCE => {
-                std::thread::sleep(LOCK_RETRY);
-                waited += LOCK_RETRY;
-            }
-            result => return result,
-        }
+/// `<data>/head`. Keeps the data directory ours.
+pub(super) struct WitnessFile {
+    file: File,
+    _directory: DataDirectory,
+}
+
+impl MarkStore for WitnessFile {
+    fn mark(&self, mark: &Mark) -> Result<(), StoreError> {
+        self.file.write_all_at(mark, 0).map_err(|error| StoreError::new("write the head witness", error))
+    }
+
+    fn sync_mark(&self) -> Result<(), StoreError> {
+        self.file.sync_data().map_err(|error| StoreError::new("sync the head witness", error))
+    }
+
+    fn marked(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        let read = || {
+            let mut bytes = vec![0; usize::try_from(self.file.metadata()?.len()).unwrap_or(0).min(4096)];
+            self.file.read_exact_at(&mut bytes, 0)?;
+            io::Result::Ok(bytes)
+        };
+        let bytes = read().map_err(|error| StoreError::new("read the head witness", error))?;
+        // Zeros are what a power cut leaves of a file that was made and not yet written.
+        Ok(Some(bytes).filter(|bytes| bytes.iter().any(|byte| *byte != 0)))
     }
 }

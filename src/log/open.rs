@@ -10,16 +10,16 @@ use tokio::sync::{mpsc, watch};
 use super::append::Appender;
 use super::assembly::Assembler;
 use super::commit::Committer;
-use super::dedup::{self, Known, RunFiles, RunStore};
+use super::dedup::{self, Known, RunFiles};
 use super::directory::DataDirectory;
 use super::poison::{Poison, Watchman};
+use super::preflight;
 use super::reader::Reader;
-use super::recovery::{Recovered, recover};
-use super::sled_store::SledStore;
-use super::store::{Store, StoreError};
+use super::recovery::{Disk, Recovered, recover};
 use super::witness::{Witness, WitnessKeeper};
 use super::writer::Writer;
 use super::{Commit, Health, OpenError};
+use crate::blocklog::{SledStore, StoreError};
 use crate::event::Clock;
 use crate::token::Identity;
 
@@ -54,25 +54,26 @@ pub fn open(directory: &Path, options: Options) -> Result<Log, OpenError> {
     // Beside each other: the one waits for the disk, the other for memory.
     let (store, known) = thread::scope(|scope| {
         let known = scope.spawn(|| dedup::load(&*runs));
-        (SledStore::open(directory), known.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        (open_store(&directory), known.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
     let known = known.map_err(|error| StoreError::new("read the dedup runs", error))?;
-    open_on(Arc::new(store?), runs, known, options)
+    let disk = Disk { store: Arc::new(store?), marks: Arc::new(directory.witness()?), runs };
+    open_on(disk, known, options)
 }
 
-pub(super) fn open_on(
-    store: Arc<dyn Store>,
-    runs: Arc<dyn RunStore>,
-    known: Known,
-    options: Options,
-) -> Result<Log, OpenError> {
-    let recovered = recover(&*store, runs, known, options.fresh, options.dedup_run_events)?;
-    store.mark(&Witness::of(recovered.identity, &recovered.head).encode())?;
-    store.sync_mark()?;
-    start(store, recovered, options)
+pub(super) fn open_store(directory: &DataDirectory) -> Result<SledStore, StoreError> {
+    let files = directory.log();
+    SledStore::open("log", &files, &|| preflight::check(files.path(), &directory.head()))
 }
 
-fn start(store: Arc<dyn Store>, recovered: Recovered, options: Options) -> Result<Log, OpenError> {
+pub(super) fn open_on(disk: Disk, known: Known, options: Options) -> Result<Log, OpenError> {
+    let recovered = recover(&disk, known, options.fresh, options.dedup_run_events)?;
+    disk.marks.mark(&Witness::of(recovered.identity, &recovered.head).encode())?;
+    disk.marks.sync_mark()?;
+    start(disk, recovered, options)
+}
+
+fn start(Disk { store, marks, .. }: Disk, recovered: Recovered, options: Options) -> Result<Log, OpenError> {
     let Recovered { identity, head, index, saver } = recovered;
     let (queue, waiting) = mpsc::channel(2 * options.batch_events);
     let (heads, healths) = (watch::Sender::new(head), watch::Sender::new(Health::Writable));
@@ -90,7 +91,7 @@ fn start(store: Arc<dyn Store>, recovered: Recovered, options: Options) -> Resul
         head,
         answered: 0,
         committer: Committer {
-            witness: WitnessKeeper::spawn(store.clone(), poison.clone())?,
+            witness: WitnessKeeper::spawn(marks, poison.clone())?,
             store,
             identity,
             head: heads,

@@ -4,7 +4,7 @@ use tokio::sync::watch;
 
 use super::Health;
 use super::append::AppendError;
-use super::store::StoreError;
+use crate::blocklog::StoreError;
 
 /// Fails the log if its thread panics while holding this.
 pub(super) struct Watchman(pub Poison);

@@ -18,8 +18,8 @@ use std::path::Path;
 
 use self::replay::Unread;
 use self::segment::SEGMENT_BYTES;
-use super::store::StoreError;
 use super::witness::Witness;
+use crate::blocklog::StoreError;
 
 /// Of the last acknowledged event's chain hash, as the witness keeps it.
 type Acknowledged = [u8; 16];

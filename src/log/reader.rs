@@ -1,26 +1,16 @@
 //! The way out of the log: single events, runs of them, and a tail that follows the head. Never past the head.
 //!
-//! It seeks afresh for every block and never trusts an iterator: merging blocks under an open sled iterator makes it skip.
 //! All reads block (some 50 µs from the cache, a disk read otherwise); keep them off async threads.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::Head;
-use super::block::{self, Header, Key};
 use super::dedup::{DedupIndex, Digest};
-use super::store::{Store, StoreError};
+use super::{Head, record};
+use crate::blocklog::{self, ReadError, Store};
 use crate::event::{Event, EventKey, Hash, Position};
 use crate::token::Identity;
-
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ReadError {
-    #[error("the log is damaged from position {from}: {reason}")]
-    Damaged { from: Position, reason: &'static str },
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 /// Adjacent events, and the chain's value before the first.
 pub(super) struct Run {
@@ -30,42 +20,16 @@ pub(super) struct Run {
 
 /// The events from `position` to the end of the block that holds it. `position` must be in the log.
 pub(super) fn read_run(store: &dyn Store, position: Position) -> Result<Run, ReadError> {
-    let damaged = |reason| ReadError::Damaged { from: position, reason };
-    // Blocks may be merged between any two reads; a miss is then gone at the second look.
-    let value = match block_covering(store, position)? {
-        Some(value) => value,
-        None => block_covering(store, position)?.ok_or_else(|| damaged("no block holds it"))?,
-    };
-    let (header, mut events) = block::decode(&value).map_err(|garbled| damaged(garbled.0))?;
-    let skipped = usize::try_from(position - header.first).unwrap_or(usize::MAX);
+    let block = blocklog::read(store, position)?;
+    let mut events =
+        record::events(&block).map_err(|garbled| ReadError::Damaged { from: position, reason: garbled.0 })?;
+    let skipped = usize::try_from(position - block.header.first).unwrap_or(usize::MAX);
     let before = match skipped {
-        0 => header.before,
+        0 => block.header.before,
         _ => events[skipped - 1].chain,
     };
     events.drain(..skipped);
     Ok(Run { before, events })
-}
-
-/// The whole block that holds `position`, all chunks joined; None if the nearest one does not reach it.
-fn block_covering(store: &dyn Store, position: Position) -> Result<Option<Vec<u8>>, ReadError> {
-    let damaged = |reason| ReadError::Damaged { from: position, reason };
-    let Some((key, mut value)) = store.floor(Key::block(position))? else { return Ok(None) };
-    if key.chunk != 0 || key.first == 0 {
-        return Ok(None);
-    }
-    let header = Header::read(&value).map_err(|garbled| damaged(garbled.0))?;
-    if header.first != key.first {
-        return Err(damaged("a block is not where it belongs"));
-    }
-    if header.last() < position {
-        return Ok(None);
-    }
-    for chunk in 1..header.chunks() {
-        let chunk = u16::try_from(chunk).map_err(|_| damaged("a block has too many chunks"))?;
-        let part = store.get(Key { first: key.first, chunk })?.ok_or_else(|| damaged("a chunk is missing"))?;
-        value.extend_from_slice(&part);
-    }
-    Ok(Some(value))
 }
 
 /// A cheap handle on everything that is durable.

@@ -6,13 +6,14 @@
 //! body:   u32 length ‖ bytes
 //! ```
 //!
-//! The nonce is not here: being random it does not compress, so a block keeps nonces apart.
+//! The nonce is the record's mark in its block.
 
 use bytes::Bytes;
 
 use super::chain;
-use super::codec::{Garbled, Put, Take};
-use crate::event::{Delivery, EventKey, Hash, ModeVerdict, Position, Provenance, Timestamp};
+use crate::blocklog::codec::{Garbled, Put, Take};
+use crate::blocklog::{Block, Builder};
+use crate::event::{Delivery, Event, EventKey, Hash, ModeVerdict, Position, Provenance, Timestamp};
 
 const VERBATIM: u8 = 0;
 /// Position and time.
@@ -55,25 +56,52 @@ impl Prepared {
         ASSIGNED_BYTES + self.bytes.len()
     }
 
-    /// Appends the record to `out`.
-    pub fn write(&self, out: &mut Vec<u8>, position: Position, recorded_at: Timestamp) {
-        out.put_u64(position);
-        out.put_i64(recorded_at.as_micros());
-        out.put(&self.bytes);
+    /// Appends it to a block; returns its position and the chain's value after it.
+    pub fn push(&self, builder: &mut Builder, recorded_at: Timestamp) -> (Position, Hash) {
+        let position = builder.next();
+        let chain = chain::next(&builder.hash(), position, recorded_at, &self.content);
+        builder.push(recorded_at, chain, &self.nonce, |out| {
+            out.put_u64(position);
+            out.put_i64(recorded_at.as_micros());
+            out.put(&self.bytes);
+        });
+        (position, chain)
     }
 }
 
+/// The events of a block, checked: positions, times and chain.
+pub(super) fn events(block: &Block) -> Result<Vec<Event>, Garbled> {
+    let header = &block.header;
+    let mut records = Take(&block.records);
+    let mut events: Vec<Event> = Vec::with_capacity(usize::from(header.count));
+    let mut before = (header.before, header.first_recorded_at);
+    for (position, nonce) in (header.first..).zip(block.marks()?) {
+        let record = decode(&mut records, &block.records, *nonce)?;
+        if record.position != position || record.recorded_at < before.1 {
+            return Err(Garbled("a record's position or time is out of order"));
+        }
+        let chain = chain::next(&before.0, position, record.recorded_at, &record.content);
+        before = (chain, record.recorded_at);
+        events.push(Event { position, recorded_at: record.recorded_at, delivery: record.delivery, chain });
+    }
+    records.end()?;
+    if before != (header.after, header.last_recorded_at) {
+        return Err(Garbled("a block's chain is broken"));
+    }
+    Ok(events)
+}
+
 /// One record taken from a block's bytes.
-pub(super) struct Decoded {
-    pub position: Position,
-    pub recorded_at: Timestamp,
-    pub delivery: Delivery,
+struct Decoded {
+    position: Position,
+    recorded_at: Timestamp,
+    delivery: Delivery,
     /// What the chain holds of it.
-    pub content: Hash,
+    content: Hash,
 }
 
 /// Takes the next record. `raw` is what `from` still points into, so that the body shares its memory.
-pub(super) fn decode(from: &mut Take<'_>, raw: &Bytes, nonce: [u8; 16]) -> Result<Decoded, Garbled> {
+fn decode(from: &mut Take<'_>, raw: &Bytes, nonce: [u8; 16]) -> Result<Decoded, Garbled> {
     let position = from.u64()?;
     let recorded_at = Timestamp::from_micros(from.i64()?);
     let start = *from;

@@ -6,19 +6,25 @@
 
 use std::sync::Arc;
 
-use super::block::{Header, Key};
-use super::codec::{Garbled, Put, Take};
 use super::dedup::{DedupIndex, Digest, Known, RunStore, Saver};
-use super::reader::{ReadError, Run, read_run};
-use super::store::{Batch, Store, StoreError};
-use super::witness::Witness;
+use super::reader::{Run, read_run};
+use super::witness::{MarkStore, Witness};
 use super::{Head, OpenError, chain};
+use crate::blocklog::codec::{Garbled, Put, Take};
+use crate::blocklog::{Batch, Key, ReadError, Store, StoreError, last_position};
 use crate::event::{Event, Position, Timestamp};
 use crate::token::Identity;
 
 /// Where the log's identity is stored: no block can be there.
 const IDENTITY: Key = Key { first: 0, chunk: 0 };
 const IDENTITY_FORMAT: &[u8; 4] = b"cli1";
+
+/// Where a log is kept.
+pub(super) struct Disk {
+    pub store: Arc<dyn Store>,
+    pub marks: Arc<dyn MarkStore>,
+    pub runs: Arc<dyn RunStore>,
+}
 
 /// A log that was checked to its last event.
 pub(super) struct Recovered {
@@ -31,23 +37,19 @@ pub(super) struct Recovered {
 
 /// Checks the log, or begins a new one of identity `fresh`. Reads what `known` does not cover, and saves runs of it, of
 /// `run_events` each.
-pub(super) fn recover(
-    store: &dyn Store,
-    runs: Arc<dyn RunStore>,
-    known: Known,
-    fresh: Identity,
-    run_events: u64,
-) -> Result<Recovered, OpenError> {
+pub(super) fn recover(disk: &Disk, known: Known, fresh: Identity, run_events: u64) -> Result<Recovered, OpenError> {
+    let Disk { store, marks, runs } = disk;
+    let (store, marks): (&dyn Store, &dyn MarkStore) = (&**store, &**marks);
     let identity = match identity(store)? {
         Some(identity) => identity,
-        None => create(store, fresh)?,
+        None => create(store, marks, fresh)?,
     };
-    let witness = check_witness(store, identity)?;
-    let known = known.of(identity, &*runs).map_err(|error| StoreError::new("remove the dedup runs", error))?;
+    let witness = check_witness(store, marks, identity)?;
+    let known = known.of(identity, &**runs).map_err(|error| StoreError::new("remove the dedup runs", error))?;
     let (reached, index) = (known.reached.map_or(empty(identity), |(_, head)| head), Arc::new(known.index));
     let last = last_position(store)?;
     check_reached(store, &witness, &reached, last)?;
-    let saver = Saver::spawn(runs, identity, run_events, reached.position)?;
+    let saver = Saver::spawn(runs.clone(), identity, run_events, reached.position)?;
     let mut scan = Scan { store, witness, index: &index, saver, head: reached };
     scan.run(last)?;
     let Scan { head, saver, .. } = scan;
@@ -72,9 +74,9 @@ fn identity(store: &dyn Store) -> Result<Option<Identity>, OpenError> {
 }
 
 /// A new log: only where there is nothing, and nothing says that there was something.
-fn create(store: &dyn Store, fresh: Identity) -> Result<Identity, OpenError> {
+fn create(store: &dyn Store, marks: &dyn MarkStore, fresh: Identity) -> Result<Identity, OpenError> {
     let last = last_position(store)?;
-    let witness = store.marked()?.map(|bytes| Witness::decode(&bytes));
+    let witness = marks.marked()?.map(|bytes| Witness::decode(&bytes));
     if last > 0 || witness.is_some_and(|witness| witness.is_none_or(|witness| witness.position > 0)) {
         let last = last.max(witness.flatten().map_or(1, |witness| witness.position));
         return Err(OpenError::Damaged { range: 1..=last, reason: "the log's identity is gone".into() });
@@ -90,10 +92,10 @@ fn create(store: &dyn Store, fresh: Identity) -> Result<Identity, OpenError> {
 }
 
 /// The witness of this log. A missing one can only be of a log that was never acknowledged from.
-fn check_witness(store: &dyn Store, identity: Identity) -> Result<Witness, OpenError> {
+fn check_witness(store: &dyn Store, marks: &dyn MarkStore, identity: Identity) -> Result<Witness, OpenError> {
     let last = last_position(store)?;
     let damaged = |to: Position, reason: &str| OpenError::Damaged { range: 1..=to.max(1), reason: reason.into() };
-    let witness = match store.marked()?.map(|bytes| Witness::decode(&bytes)) {
+    let witness = match marks.marked()?.map(|bytes| Witness::decode(&bytes)) {
         Some(Some(witness)) => witness,
         None if last == 0 => Witness::of(identity, &empty(identity)),
         Some(None) => return Err(damaged(last, "the head witness (file `head`) cannot be read")),
@@ -111,19 +113,6 @@ fn check_witness(store: &dyn Store, identity: Identity) -> Result<Witness, OpenE
 
 fn empty(identity: Identity) -> Head {
     Head { position: 0, chain: chain::genesis(identity.log_id), recorded_at: Timestamp::default() }
-}
-
-/// The last position of the last block, by its header alone.
-fn last_position(store: &dyn Store) -> Result<Position, OpenError> {
-    let Some((key, value)) = store.floor(Key::LAST)? else { return Ok(0) };
-    let value = match key {
-        IDENTITY => return Ok(0),
-        Key { chunk: 0, .. } => Some(value),
-        Key { first, .. } => store.get(Key::block(first))?,
-    };
-    // A header that cannot be read still says by its key that there was something; the scan will find out what.
-    let header = value.and_then(|value| Header::read(&value).ok());
-    Ok(header.map_or(key.first, |header| header.last()))
 }
 
 /// What the dedup runs say of the log must be there, and the witness be on the same history.

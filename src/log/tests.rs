@@ -16,13 +16,13 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex};
 
 use super::OpenError;
-use super::block::{Entry, Key};
 use super::dedup::{Known, RunStore};
-use super::directory::DataDirectory;
-use super::open;
-use super::sled_store::SledStore;
-use super::store::{Batch, Mark, Store, StoreError};
+use super::directory::{DataDirectory, WitnessFile};
+use super::open::open;
+use super::recovery::Disk;
+use super::witness::{Mark, MarkStore};
 use super::{AppendError, Appended, Head, Health, Log, Options, Reader};
+use crate::blocklog::{Batch, Entry, Key, SledStore, Store, StoreError};
 use crate::event::{Delivery, Event, EventKey, ModeVerdict, Provenance, Timestamp};
 use crate::token::Identity;
 
@@ -94,8 +94,10 @@ fn close(log: Log) {
     writer.join().unwrap();
 }
 
-fn sled(directory: &Path) -> Arc<SledStore> {
-    Arc::new(SledStore::open(DataDirectory::open(directory).unwrap()).unwrap())
+/// A real directory's, whose witness also keeps it locked.
+fn sled(directory: &Path) -> (Arc<SledStore>, Arc<WitnessFile>) {
+    let directory = DataDirectory::open(directory).unwrap();
+    (Arc::new(super::open::open_store(&directory).unwrap()), Arc::new(directory.witness().unwrap()))
 }
 
 /// A store in memory that forgets nothing, shared by a log and the test that reaches under it.
@@ -128,7 +130,9 @@ impl Store for MemoryStore {
         let entries = self.entries.lock().unwrap();
         Ok(entries.range(..=key).next_back().map(|(key, value)| (*key, value.clone())))
     }
+}
 
+impl MarkStore for MemoryStore {
     fn mark(&self, mark: &Mark) -> Result<(), StoreError> {
         *self.mark.lock().unwrap() = Some(mark.to_vec());
         Ok(())
@@ -170,13 +174,14 @@ impl RunStore for MemoryStore {
 }
 
 /// Without runs that outlive it.
-fn open_on(store: Arc<dyn Store>, options: Options) -> Result<Log, OpenError> {
-    open::open_on(store, Arc::new(MemoryStore::default()), Known::nothing(), options)
+fn open_on<T: Store + MarkStore>(store: Arc<T>, options: Options) -> Result<Log, OpenError> {
+    let disk = Disk { store: store.clone(), marks: store, runs: Arc::new(MemoryStore::default()) };
+    super::open::open_on(disk, Known::nothing(), options)
 }
 
 /// Passes on to another store, and fails every operation for writing from the n-th on.
 struct FailingStore {
-    under: Arc<dyn Store>,
+    under: Arc<MemoryStore>,
     operations: AtomicUsize,
     fail_from: AtomicUsize,
     /// Every operation for writing, in order.
@@ -184,7 +189,7 @@ struct FailingStore {
 }
 
 impl FailingStore {
-    fn over(under: Arc<dyn Store>) -> Self {
+    fn over(under: Arc<MemoryStore>) -> Self {
         Self { under, operations: AtomicUsize::new(0), fail_from: AtomicUsize::new(usize::MAX), told: Mutex::default() }
     }
 
@@ -221,7 +226,9 @@ impl Store for FailingStore {
     fn floor(&self, key: Key) -> Result<Option<Entry>, StoreError> {
         self.under.floor(key)
     }
+}
 
+impl MarkStore for FailingStore {
     fn mark(&self, mark: &Mark) -> Result<(), StoreError> {
         self.count("mark")?;
         self.under.mark(mark)

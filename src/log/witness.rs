@@ -13,15 +13,29 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::Head;
-use super::codec::Take;
 use super::poison::Poison;
-use super::store::{Mark, Store, StoreError};
+use crate::blocklog::StoreError;
+use crate::blocklog::codec::Take;
 use crate::event::Position;
 use crate::token::Identity;
 
 const MAGIC: &[u8; 4] = b"clt1";
 /// How much of the witness a power cut may take: it then only notices less.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// The bytes of the head witness.
+pub(super) type Mark = [u8; 64];
+
+/// Where they are kept.
+pub(super) trait MarkStore: Send + Sync + 'static {
+    /// Overwrites the witness; durable only after `sync_mark`.
+    fn mark(&self, mark: &Mark) -> Result<(), StoreError>;
+
+    fn sync_mark(&self) -> Result<(), StoreError>;
+
+    /// The witness as it is, whatever its length; None if none was ever written.
+    fn marked(&self) -> Result<Option<Vec<u8>>, StoreError>;
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Witness {
@@ -70,7 +84,7 @@ impl Witness {
 
 /// Writes the witness after each commit, and syncs it once a second off the commit's path.
 pub(super) struct WitnessKeeper {
-    store: Arc<dyn Store>,
+    store: Arc<dyn MarkStore>,
     unsynced: Arc<AtomicBool>,
     /// Dropped to end the thread.
     stop: SyncSender<()>,
@@ -78,7 +92,7 @@ pub(super) struct WitnessKeeper {
 }
 
 impl WitnessKeeper {
-    pub fn spawn(store: Arc<dyn Store>, poison: Poison) -> std::io::Result<Self> {
+    pub fn spawn(store: Arc<dyn MarkStore>, poison: Poison) -> std::io::Result<Self> {
         let unsynced = Arc::new(AtomicBool::new(false));
         let (stop, stopped) = sync_channel(0);
         let thread = {
@@ -109,7 +123,7 @@ impl WitnessKeeper {
     }
 }
 
-fn sync(store: &dyn Store, unsynced: &AtomicBool, poison: &Poison) {
+fn sync(store: &dyn MarkStore, unsynced: &AtomicBool, poison: &Poison) {
     if unsynced.swap(false, Ordering::AcqRel)
         && let Err(error) = store.sync_mark()
     {

@@ -14,7 +14,8 @@ use super::append::{AppendError, Appended, Claim, Pending};
 use super::assembly::{Assembler, Assembly};
 use super::commit::Committer;
 use super::dedup::{DedupIndex, Saver};
-use super::reader::{ReadError, Reader};
+use super::reader::Reader;
+use crate::blocklog::ReadError;
 use crate::event::Clock;
 
 /// What a commit waits for more at most, some 50 µs of an idle core: half of a batch in a commit of its own would cost a

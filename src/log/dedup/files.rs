@@ -5,8 +5,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
-use super::super::store::StoreError;
 use super::RunStore;
+use crate::blocklog::StoreError;
 use crate::event::Position;
 
 pub(in crate::log) struct RunFiles(PathBuf);

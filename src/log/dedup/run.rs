@@ -8,8 +8,8 @@
 //! It covers `after` (exclusive) to `through`; events without a key are not in it.
 
 use super::super::Head;
-use super::super::codec::{Garbled, Put, Take};
 use super::Digest;
+use crate::blocklog::codec::{Garbled, Put, Take};
 use crate::event::{Position, Timestamp};
 use crate::token::Identity;
 

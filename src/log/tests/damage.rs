@@ -1,7 +1,7 @@
 //! Damage of every kind at the seam and in sled's own file: named by position, never a silently shortened log.
 
 use super::*;
-use crate::log::block::VALUE_BYTES_MAX;
+use crate::blocklog::VALUE_BYTES_MAX;
 use crate::log::witness::Witness;
 
 const EVENTS: u64 = 30;

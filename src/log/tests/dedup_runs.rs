@@ -12,7 +12,7 @@ fn options() -> Options {
 /// With the runs that are in the store.
 fn open_on(store: Arc<MemoryStore>, options: Options) -> Result<Log, OpenError> {
     let known = dedup::load(&*store).unwrap();
-    open::open_on(store.clone(), store, known, options)
+    crate::log::open::open_on(Disk { store: store.clone(), marks: store.clone(), runs: store }, known, options)
 }
 
 /// A closed log of one-event blocks with runs up to 100, 200 and 300.

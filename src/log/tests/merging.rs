@@ -3,10 +3,9 @@
 use std::sync::atomic::AtomicBool;
 
 use proptest::prelude::*;
-use zstd::bulk::Compressor;
 
 use super::*;
-use crate::log::block::{Builder, Header};
+use crate::blocklog::{Builder, Header, Packer};
 use crate::log::reader::read_run;
 use crate::log::record::Prepared;
 
@@ -30,11 +29,11 @@ fn merge(store: &dyn Store, from: u64, to: u64) {
     let mut builder = Builder::new(first, read_run(store, first).unwrap().before);
     while builder.next() <= last {
         for event in read_run(store, builder.next()).unwrap().events {
-            let (_, chain) = builder.push(event.recorded_at, &Prepared::of(&event.delivery));
+            let (_, chain) = Prepared::of(&event.delivery).push(&mut builder, event.recorded_at);
             assert_eq!(chain, event.chain, "merging must not change the chain");
         }
     }
-    let puts = builder.encode(&mut Compressor::new(1).unwrap());
+    let puts = Packer::new().unwrap().finish(&mut builder);
     let kept = |key: &Key| puts.iter().any(|(put, _)| put == key);
     let removes = old.into_iter().map(|(key, _)| key).filter(|key| !kept(key)).collect();
     store.apply(&Batch { puts, removes }).unwrap();
@@ -42,14 +41,15 @@ fn merge(store: &dyn Store, from: u64, to: u64) {
 }
 
 /// A log of `count` one-event blocks, and the store under it.
-fn light_load(directory: &Path, count: u64) -> (Log, Arc<SledStore>) {
-    let store = sled(directory);
-    let log = open_on(store.clone(), options()).unwrap();
+fn light_load(directory: &Path, count: u64) -> (Log, Disk) {
+    let (store, marks) = sled(directory);
+    let disk = || Disk { store: store.clone(), marks: marks.clone(), runs: Arc::new(MemoryStore::default()) };
+    let log = super::super::open::open_on(disk(), Known::nothing(), options()).unwrap();
     for n in 1..=count {
         assert_eq!(append(&log, &n.to_string(), format!("{{\"n\":{n}}}").as_bytes()).unwrap().position, n);
     }
     assert_eq!(blocks(&*store, 1, count).len() as u64, count);
-    (log, store)
+    (log, disk())
 }
 
 proptest! {
@@ -61,13 +61,13 @@ proptest! {
         started_at in 0..60u64,
     ) {
         let directory = tempfile::tempdir().unwrap();
-        let (log, store) = light_load(directory.path(), 60);
+        let (log, disk) = light_load(directory.path(), 60);
         let mut tail = log.reader.tail(started_at);
         let mut merges = merges.into_iter();
         let mut seen = Vec::new();
         loop {
             if let Some((from, len)) = merges.next() {
-                merge(&*store, from, (from + len).min(60));
+                merge(&*disk.store, from, (from + len).min(60));
             }
             let events = tail.read().unwrap();
             if events.is_empty() {
@@ -80,7 +80,7 @@ proptest! {
             prop_assert_eq!(log.reader.get(position).unwrap().unwrap().position, position);
         }
         close(log);
-        let reopened = open_on(store, options()).unwrap();
+        let reopened = super::super::open::open_on(disk, Known::nothing(), options()).unwrap();
         prop_assert_eq!(reopened.reader.head().position, 60);
         close(reopened);
     }
@@ -90,14 +90,14 @@ proptest! {
 fn a_reader_beside_a_merging_thread_sees_every_event_once() {
     const EVENTS: u64 = 600;
     let directory = tempfile::tempdir().unwrap();
-    let (log, store) = light_load(directory.path(), EVENTS);
+    let (log, disk) = light_load(directory.path(), EVENTS);
     let merged = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for width in [2, 5, 12, 30] {
                 (1..=EVENTS)
                     .step_by(width)
-                    .for_each(|from| merge(&*store, from, (from + width as u64 - 1).min(EVENTS)));
+                    .for_each(|from| merge(&*disk.store, from, (from + width as u64 - 1).min(EVENTS)));
             }
             merged.store(true, Ordering::SeqCst);
         });

@@ -24,12 +24,12 @@ const SIDE: u16 = 8;
 /// small block.
 const VALUES_PER_LEAF: u64 = 6;
 
-pub(super) fn is_fence(key: Key) -> bool {
+pub fn is_fence(key: Key) -> bool {
     key.chunk >= FENCE_CHUNK
 }
 
 /// Where the last leaf begins, and how far apart blocks come.
-pub(super) struct Fences {
+pub struct Fences {
     boundary: Position,
     last: Position,
     /// Positions a block, averaged, in eighths.

@@ -1,35 +1,35 @@
-//! Blocks: runs of adjacent events as stored values, small enough that sled never makes a blob file of them.
+//! Blocks: runs of adjacent records as stored values, small enough that sled never makes a blob file of them.
 //!
 //! ```text
 //! key    u64 first position ‖ u16 chunk                                     (big endian, so keys sort by position)
-//! value  of chunk 0:   0 u8 format, 1 ‖ 1 u8 codec: 0 verbatim, 1 zstd ‖ 2 u16 count ‖ 4 u64 first position
-//!                      ‖ 12 i64 first, 20 i64 last recorded_at, µs ‖ 28 chain before, 60 chain after, 32 B each
-//!                      ‖ 92 u32 records' length, expanded ‖ 96 u32 payload's length ‖ 100 u32 CRC32C of 0..100 and payload
-//!                      ‖ 104 payload: count × 16 B nonce ‖ records
+//! value  of chunk 0:   0 u8 format, 1 ‖ 1 u8 codec: 0 verbatim, 1 zstd ‖ 2 u8 mark's bytes ‖ 3 u16 count
+//!                      ‖ 5 u64 first position ‖ 13 i64 first, 21 i64 last recorded_at, µs
+//!                      ‖ 29 hash before, 61 hash after, 32 B each
+//!                      ‖ 93 u32 records' length, expanded ‖ 97 u32 payload's length ‖ 101 u32 CRC32C of 0..101 and payload
+//!                      ‖ 105 payload: count × mark ‖ records
 //!        of chunk 1..: the payload goes on
 //! ```
 //!
-//! A block of several events is always one value; only a single event that misses the limit is chunked.
+//! A mark is what of a record does not compress, being random: it is kept apart. A block of several records is always one
+//! value; only a single record that misses the limit is chunked.
 
 use bytes::Bytes;
 use zstd::bulk::Compressor;
 
-use super::chain;
 use super::codec::{Garbled, Put, Take};
-use super::record::{self, Prepared};
-use crate::event::{Event, Hash, Position, Timestamp};
+use crate::event::{Hash, Position, Timestamp};
 
 /// No stored value is larger. A leaf page of sled holds at most 19 entries, so it stays below the 131,052 B from which
 /// sled would write a blob file, which it never syncs (docs/architecture.md, "The log").
-pub(super) const VALUE_BYTES_MAX: usize = 6 * 1024;
+pub const VALUE_BYTES_MAX: usize = 6 * 1024;
 /// Expanded records of one block; decoding refuses more.
 const RECORDS_BYTES_MAX: usize = 1024 * 1024;
-const HEADER_BYTES: usize = 104;
+const HEADER_BYTES: usize = 105;
 const FORMAT: u8 = 1;
 
 /// Where a value is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Key {
+pub struct Key {
     pub first: Position,
     pub chunk: u16,
 }
@@ -57,52 +57,50 @@ impl Key {
 }
 
 /// A value, and where to store it.
-pub(super) type Entry = (Key, Vec<u8>);
+pub type Entry = (Key, Vec<u8>);
 
 /// Whether an entry is a block by itself, not a chunk of one: a chunked block's first value is full.
-pub(super) fn is_whole(key: Key, value: &[u8]) -> bool {
+pub fn is_whole(key: Key, value: &[u8]) -> bool {
     key.chunk == 0 && value.len() < VALUE_BYTES_MAX
 }
 
-/// Gathers adjacent events and encodes them into as few blocks as fit.
-pub(super) struct Builder {
+/// Gathers adjacent records and encodes them into as few blocks as fit.
+pub struct Builder {
     first: Position,
     before: Hash,
     records: Vec<u8>,
-    marks: Vec<Mark>,
+    marks: Vec<u8>,
+    ends: Vec<End>,
 }
 
 /// The end of one record in `records`.
-struct Mark {
-    end: usize,
-    chain: Hash,
+struct End {
+    at: usize,
+    hash: Hash,
     recorded_at: Timestamp,
-    nonce: [u8; 16],
 }
 
 impl Builder {
-    /// For events from `first` on; `before` is the chain's value before it.
+    /// For records from `first` on; `before` is the hash before it.
     pub fn new(first: Position, before: Hash) -> Self {
-        Self { first, before, records: Vec::new(), marks: Vec::new() }
+        Self { first, before, records: Vec::new(), marks: Vec::new(), ends: Vec::new() }
     }
 
-    /// Adds the next event; returns its position and the chain's value after it.
-    pub fn push(&mut self, recorded_at: Timestamp, record: &Prepared) -> (Position, Hash) {
-        let position = self.next();
-        record.write(&mut self.records, position, recorded_at);
-        let chain = chain::next(&self.chain(), position, recorded_at, &record.content);
-        self.marks.push(Mark { end: self.records.len(), chain, recorded_at, nonce: record.nonce });
-        (position, chain)
+    /// Adds the next record, as `write` appends it. All marks of a builder are of one length.
+    pub fn push(&mut self, recorded_at: Timestamp, hash: Hash, mark: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.records);
+        self.marks.extend_from_slice(mark);
+        self.ends.push(End { at: self.records.len(), hash, recorded_at });
     }
 
-    /// The chain's value after the last event.
-    pub fn chain(&self) -> Hash {
-        self.marks.last().map_or(self.before, |mark| mark.chain)
+    /// The hash after the last record.
+    pub fn hash(&self) -> Hash {
+        self.ends.last().map_or(self.before, |end| end.hash)
     }
 
-    /// The position after the last event.
+    /// The position after the last record.
     pub fn next(&self) -> Position {
-        self.first + self.marks.len() as u64
+        self.first + self.ends.len() as u64
     }
 
     /// Expanded bytes so far.
@@ -111,13 +109,13 @@ impl Builder {
     }
 
     pub fn count(&self) -> usize {
-        self.marks.len()
+        self.ends.len()
     }
 
-    /// The entries that hold all these events, in order.
+    /// The entries that hold all these records, in order.
     pub fn encode(&self, compressor: &mut Compressor<'_>) -> Vec<Entry> {
         let mut entries = Vec::new();
-        self.encode_range(0, self.marks.len(), compressor, &mut entries);
+        self.encode_range(0, self.ends.len(), compressor, &mut entries);
         entries
     }
 
@@ -139,28 +137,28 @@ impl Builder {
     }
 
     fn encode_block(&self, from: usize, to: usize, compressor: &mut Compressor<'_>) -> Vec<u8> {
-        let before = if from == 0 { (0, self.before) } else { (self.marks[from - 1].end, self.marks[from - 1].chain) };
-        let (marks, last) = (&self.marks[from..to], &self.marks[to - 1]);
-        let records = &self.records[before.0..last.end];
+        let (start, before) = from.checked_sub(1).map_or((0, self.before), |at| (self.ends[at].at, self.ends[at].hash));
+        let (ends, last) = (&self.ends[from..to], &self.ends[to - 1]);
+        let mark_len = self.marks.len() / self.ends.len();
+        let records = &self.records[start..last.at];
         let compressed = compressor.compress(records).ok().filter(|compressed| compressed.len() < records.len());
         let (codec, stored) = compressed.as_ref().map_or((0, records), |compressed| (1, &compressed[..]));
-        let payload_len = marks.len() * 16 + stored.len();
+        let payload_len = ends.len() * mark_len + stored.len();
 
         let mut value = Vec::with_capacity(HEADER_BYTES + payload_len);
         value.put_u8(FORMAT);
         value.put_u8(codec);
-        value.put_u16(count_of(marks.len()));
+        value.put_u8(count_of(mark_len));
+        value.put_u16(count_of(ends.len()));
         value.put_u64(self.first + from as u64);
-        value.put_i64(marks[0].recorded_at.as_micros());
+        value.put_i64(ends[0].recorded_at.as_micros());
         value.put_i64(last.recorded_at.as_micros());
-        value.put(&before.1);
-        value.put(&last.chain);
+        value.put(&before);
+        value.put(&last.hash);
         value.put_u32(count_of(records.len()));
         value.put_u32(count_of(payload_len));
         value.put_u32(0);
-        for mark in marks {
-            value.put(&mark.nonce);
-        }
+        value.put(&self.marks[from * mark_len..to * mark_len]);
         value.put(stored);
         let crc = crc32c::crc32c_append(crc32c::crc32c(&value[..HEADER_BYTES - 4]), &value[HEADER_BYTES..]);
         value[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&crc.to_be_bytes());
@@ -176,13 +174,14 @@ fn count_of<T: TryFrom<usize> + Default>(n: usize) -> T {
 
 /// A block's header, as far as it can be trusted before the checksum is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Header {
+pub struct Header {
     pub first: Position,
     pub count: u16,
     pub before: Hash,
     pub after: Hash,
+    pub first_recorded_at: Timestamp,
     pub last_recorded_at: Timestamp,
-    first_recorded_at: Timestamp,
+    mark_len: usize,
     codec: u8,
     records_len: usize,
     payload_len: usize,
@@ -198,6 +197,7 @@ impl Header {
         }
         let header = Self {
             codec: take.u8()?,
+            mark_len: take.u8()?.into(),
             count: take.u16()?,
             first: take.u64()?,
             first_recorded_at: Timestamp::from_micros(take.i64()?),
@@ -223,36 +223,36 @@ impl Header {
     }
 }
 
-/// The events of a whole block (the values of all its chunks, joined), checked: checksum, positions, times and chain.
-pub(super) fn decode(value: &[u8]) -> Result<(Header, Vec<Event>), Garbled> {
-    let header = Header::read(value)?;
-    let payload = &value[HEADER_BYTES..];
-    if payload.len() != header.payload_len {
-        return Err(Garbled("a block is not as long as it says"));
-    }
-    if crc32c::crc32c_append(crc32c::crc32c(&value[..HEADER_BYTES - 4]), payload) != header.crc {
-        return Err(Garbled("a block's checksum is wrong"));
-    }
-    let mut payload = Take(payload);
-    let mut nonces = Take(payload.bytes(usize::from(header.count) * 16)?);
-    let raw = expand(&header, payload.0)?;
-    let mut records = Take(&raw);
-    let mut events: Vec<Event> = Vec::with_capacity(usize::from(header.count));
-    let mut before = (header.before, header.first_recorded_at);
-    for position in header.first..=header.last() {
-        let record = record::decode(&mut records, &raw, nonces.array()?)?;
-        if record.position != position || record.recorded_at < before.1 {
-            return Err(Garbled("a record's position or time is out of order"));
+/// A whole block, its checksum good.
+pub struct Block {
+    pub header: Header,
+    marks: Vec<u8>,
+    /// One after the other; where each ends is its owner's business.
+    pub records: Bytes,
+}
+
+impl Block {
+    /// From the values of all its chunks, joined.
+    pub fn decode(value: &[u8]) -> Result<Self, Garbled> {
+        let header = Header::read(value)?;
+        let payload = &value[HEADER_BYTES..];
+        if payload.len() != header.payload_len {
+            return Err(Garbled("a block is not as long as it says"));
         }
-        let chain = chain::next(&before.0, position, record.recorded_at, &record.content);
-        before = (chain, record.recorded_at);
-        events.push(Event { position, recorded_at: record.recorded_at, delivery: record.delivery, chain });
+        if crc32c::crc32c_append(crc32c::crc32c(&value[..HEADER_BYTES - 4]), payload) != header.crc {
+            return Err(Garbled("a block's checksum is wrong"));
+        }
+        let mut payload = Take(payload);
+        let marks = payload.bytes(usize::from(header.count) * header.mark_len)?.to_vec();
+        Ok(Self { header, marks, records: expand(&header, payload.0)? })
     }
-    records.end()?;
-    if before != (header.after, header.last_recorded_at) {
-        return Err(Garbled("a block's chain is broken"));
+
+    /// Of each record, in order; [`Garbled`] if they are not of this length.
+    pub fn marks<const N: usize>(&self) -> Result<&[[u8; N]], Garbled> {
+        let (marks, rest) = self.marks.as_chunks();
+        let whole = rest.is_empty() && marks.len() == usize::from(self.header.count);
+        if whole { Ok(marks) } else { Err(Garbled("a block's marks are of another length")) }
     }
-    Ok((header, events))
 }
 
 fn expand(header: &Header, stored: &[u8]) -> Result<Bytes, Garbled> {

@@ -1,7 +1,7 @@
 //! Bytes in and out: big-endian numbers and length-prefixed strings. Knows no format and no meaning.
 
 /// Appends to a byte vector.
-pub(super) trait Put {
+pub trait Put {
     fn put(&mut self, bytes: &[u8]);
 
     fn put_u8(&mut self, value: u8) {
@@ -42,11 +42,11 @@ impl Put for Vec<u8> {
 /// The bytes ended too soon, or hold what cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Garbled(pub &'static str);
+pub struct Garbled(pub &'static str);
 
 /// Takes from the front of a byte slice.
 #[derive(Clone, Copy)]
-pub(super) struct Take<'a>(pub &'a [u8]);
+pub struct Take<'a>(pub &'a [u8]);
 
 impl<'a> Take<'a> {
     pub fn bytes(&mut self, len: usize) -> Result<&'a [u8], Garbled> {

@@ -1,0 +1,132 @@
+//! The store on sled 0.34.7: the only file that names sled. Knows nothing of what the values mean.
+//!
+//! sled's own flush does not sync (it writes and waits with `sync_file_range`), so after each flush our own handle of its
+//! `db` file is fdatasynced; that is what makes a commit durable. Other traps it goes around: a left-over
+//! `snap.*.generating` makes sled refuse to open; blob files are never synced, so none may exist; damage can be a panic.
+
+mod files;
+
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::block::{Entry, Key, is_whole};
+use super::fences::{Fences, is_fence};
+use super::store::{Batch, Store, StoreError};
+pub use files::SledFiles;
+
+/// sled's page cache. Reads are mostly scans of what was just written; a large cache gained nothing.
+const CACHE_BYTES: u64 = 32 * 1024 * 1024;
+/// After a kill the lock of the dead process may last a little.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_RETRY: Duration = Duration::from_millis(20);
+
+pub struct SledStore {
+    /// As in "cannot write the log".
+    name: &'static str,
+    db: sled::Db,
+    /// sled's `db` file, opened by us, for fdatasync alone.
+    file: File,
+    fences: Mutex<Fences>,
+}
+
+impl SledStore {
+    /// Opens or makes it, `look` having looked before each try. Everything that is there is synced when this returns.
+    pub fn open(
+        name: &'static str,
+        files: &SledFiles,
+        look: &dyn Fn() -> Result<(), StoreError>,
+    ) -> Result<Self, StoreError> {
+        let fail = |error: std::io::Error| StoreError::new(format!("open the {name}'s files"), error);
+        files.remove_half_written_snapshots().map_err(fail)?;
+        files.refuse_blobs().map_err(fail)?;
+        files.forget_cached().map_err(fail)?;
+        let db = open_sled(name, files, look)?;
+        let file = File::open(files.db()).map_err(fail)?;
+        files.sync().map_err(fail)?;
+        let greatest = guard(name, "read", || db.last())?.map(|(key, _)| parse(name, &key)).transpose()?;
+        Ok(Self { name, db, file, fences: Mutex::new(Fences::resume(greatest)) })
+    }
+}
+
+impl Store for SledStore {
+    fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
+        for fence in self.fences.lock().unwrap_or_else(PoisonError::into_inner).before(&batch.puts) {
+            guard(self.name, "write", || self.db.insert(fence.to_bytes(), &[]))?;
+        }
+        // New whole blocks go in one by one: after a crash sled keeps a prefix of what it was given, and a prefix of blocks
+        // is a log. A sled batch would be a third more work: a second write each, and a random order that undoes the fences.
+        if batch.removes.is_empty() && batch.puts.iter().all(|(key, value)| is_whole(*key, value)) {
+            let insert = |(key, value): &Entry| self.db.insert(key.to_bytes(), &value[..]).map(drop);
+            return guard(self.name, "write", || batch.puts.iter().try_for_each(insert));
+        }
+        let mut sled_batch = sled::Batch::default();
+        batch.removes.iter().for_each(|key| sled_batch.remove(&key.to_bytes()));
+        batch.puts.iter().for_each(|(key, value)| sled_batch.insert(&key.to_bytes(), &value[..]));
+        guard(self.name, "write", || self.db.apply_batch(sled_batch))
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        guard(self.name, "flush", || self.db.flush())?;
+        self.file.sync_data().map_err(|error| StoreError::new(format!("sync the {}", self.name), error))
+    }
+
+    fn get(&self, key: Key) -> Result<Option<Vec<u8>>, StoreError> {
+        let found = guard(self.name, "read", || self.db.get(key.to_bytes()))?;
+        Ok(found.map(|value| value.to_vec()))
+    }
+
+    fn floor(&self, key: Key) -> Result<Option<Entry>, StoreError> {
+        let mut before = self.db.range(..=key.to_bytes()).rev();
+        while let Some((key, value)) = guard(self.name, "read", || before.next().transpose())? {
+            let key = parse(self.name, &key)?;
+            if !is_fence(key) {
+                return Ok(Some((key, value.to_vec())));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn parse(name: &str, key: &[u8]) -> Result<Key, StoreError> {
+    Key::from_bytes(key).map_err(|garbled| StoreError::new(format!("read a key of the {name}"), garbled))
+}
+
+/// sled panics on some damage; told as what it is, it is an error like any other.
+fn guard<T>(name: &str, verb: &str, run: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+    let failed = |reason: &dyn std::fmt::Display| StoreError::new(format!("{verb} the {name}"), reason);
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(result) => result.map_err(|error| failed(&error)),
+        Err(_) => Err(failed(&"sled panicked: the files are damaged, or the disk failed")),
+    }
+}
+
+fn open_sled(name: &str, files: &SledFiles, look: &dyn Fn() -> Result<(), StoreError>) -> Result<sled::Db, StoreError> {
+    let config = sled::Config::new().path(files.path()).flush_every_ms(None).cache_capacity(CACHE_BYTES);
+    look()?;
+    let open = || {
+        let opened = guard(name, "open", || match config.open() {
+            // The data may be good and only sled's recovery snapshot bad: without it sled replays everything.
+            Err(sled::Error::Corruption { .. }) if files.set_snapshots_aside() => Ok(None),
+            result => result.map(Some),
+        })?;
+        opened.map_or_else(|| look().and_then(|()| guard(name, "open", || config.open())), Ok)
+    };
+    // Threads of an earlier handle in this very process may hold sled's own lock a little longer than it lived.
+    patiently(open, |error| error.reason.contains("could not acquire lock"))
+}
+
+/// Tries again for a while as long as the error only says that another holds the lock.
+pub fn patiently<T, E>(mut attempt: impl FnMut() -> Result<T, E>, locked: impl Fn(&E) -> bool) -> Result<T, E> {
+    let mut waited = Duration::ZERO;
+    loop {
+        match attempt() {
+            Err(error) if locked(&error) && waited < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_RETRY);
+                waited += LOCK_RETRY;
+            }
+            result => return result,
+        }
+    }
+}
