@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::event::Clock;
-use crate::fold::{self, Projection};
+use crate::fold::{self, Projection, Rebuild};
 use crate::ingest::{Door, Nonces, StaleSignal};
 use crate::log::{self, Appender, Log, OpenError};
 use crate::metrics::Metrics;
@@ -106,7 +106,7 @@ impl Daemon {
         };
         state.send_replace(ServingState::CatchingUp { of: log.reader.head().position });
         let Log { appender, reader, health, writer } = log;
-        let projection = project(&config, &reader, &metrics)?;
+        let (projection, _rebuild) = project(&config, &reader, &metrics)?;
         let sources = serve::Sources { views: projection.views.clone(), reader, state: state.subscribe() };
         let options = serve::Options {
             principal: principal(&config),
@@ -162,12 +162,17 @@ async fn open_log(config: &Config, world: &World, metrics: &Metrics) -> Result<L
     Ok(log)
 }
 
-fn project(config: &Config, reader: &log::Reader, metrics: &Metrics) -> std::io::Result<Projection> {
+fn project(config: &Config, reader: &log::Reader, metrics: &Metrics) -> std::io::Result<(Projection, Rebuild)> {
     let position = metrics.views_position.clone();
     let published = move |views: &fold::Views| {
         position.set(views.position());
     };
-    fold::spawn(reader.clone(), config.grpc.watch_ring, tokio::runtime::Handle::current(), published)
+    let options = fold::Options {
+        directory: config.data.directory().join("views"),
+        ring_len: config.grpc.watch_ring,
+        checkpoint_events: fold::CHECKPOINT_EVENTS,
+    };
+    fold::spawn(reader.clone(), options, tokio::runtime::Handle::current(), published)
 }
 
 /// Everybody who reaches the API, which listens where the operator lets it.

@@ -50,6 +50,20 @@ pub enum ApiMode {
     Test,
 }
 
+impl ApiMode {
+    /// As a byte; never reuse one.
+    pub fn stored(self) -> u8 {
+        match self {
+            Self::Live => 1,
+            Self::Test => 2,
+        }
+    }
+
+    pub fn from_stored(byte: u8) -> Option<Self> {
+        [Self::Live, Self::Test].into_iter().find(|mode| mode.stored() == byte)
+    }
+}
+
 /// Whether an event may change state, and in which mode: the body's `api_mode` held against its endpoint's.
 /// The numbers are stored; never reuse one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

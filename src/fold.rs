@@ -10,26 +10,42 @@
 //! - Nothing here knows of gRPC, HTTP, or how the log is stored.
 
 mod apply;
+mod bytes;
+mod changes;
+mod checkpoint;
+mod codec;
 mod connection;
 mod entity;
 mod export;
-mod index;
+mod folding;
+mod generation;
+mod id;
+mod live;
+mod older;
+mod past;
 mod payload;
 mod projector;
+mod rebuild;
+mod record;
 mod report;
 mod ring;
 mod state;
 #[cfg(test)]
 mod tests;
 mod views;
+mod words;
 
 pub use connection::{Connection, Status};
 pub use entity::{Mark, Realm, Text, Trail};
 pub use export::{Export, ExportStatus, JoinedExport};
-pub use projector::{Projection, spawn};
+pub use folding::Fold;
+pub use generation::ProjectionError;
+pub use id::Id;
+pub use projector::{CHECKPOINT_EVENTS, Options, Projection, spawn};
+pub use rebuild::Rebuild;
 pub use report::{Attempt, Facts, Link, Stats};
 pub use ring::{Change, PositionChanges};
-pub use state::State;
+pub use state::Slot;
 pub use views::Views;
 
 /// Grows whenever the same events give another state: what was derived by an older fold is rebuilt.

@@ -19,13 +19,21 @@ pub struct Identity {
     pub epoch: u128,
 }
 
+/// The first 8 bytes of the hash chain's value at a position: enough to notice another history.
+pub type ChainPrefix = [u8; 8];
+
+pub fn chain_prefix(chain: &Hash) -> ChainPrefix {
+    let mut prefix = [0; 8];
+    prefix.copy_from_slice(&chain[..8]);
+    prefix
+}
+
 /// A position, with enough about it to notice that it is not of this log, this history, this filter or this fold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Token {
     pub identity: Identity,
     pub position: Position,
-    /// The first 8 bytes of the hash chain's value at the position.
-    pub chain_prefix: [u8; 8],
+    pub chain_prefix: ChainPrefix,
     /// Of the filter that a stream or list runs with; 0 for a read token.
     pub filter_hash: u64,
     /// Of the fold whose states were shown; 0 for a token of the log alone.
@@ -43,8 +51,11 @@ pub enum TokenError {
 impl Token {
     /// A token that only says "everything up to here".
     pub fn read(identity: Identity, position: Position, chain: &Hash) -> Self {
-        let mut chain_prefix = [0; 8];
-        chain_prefix.copy_from_slice(&chain[..8]);
+        Self::at(identity, position, chain_prefix(chain))
+    }
+
+    /// The same, where only this much of the chain is known.
+    pub fn at(identity: Identity, position: Position, chain_prefix: ChainPrefix) -> Self {
         Self { identity, position, chain_prefix, filter_hash: 0, fold_version: 0 }
     }
 

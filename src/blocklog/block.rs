@@ -13,8 +13,10 @@
 //! A mark is what of a record does not compress, being random: it is kept apart. A block of several records is always one
 //! value; only a single record that misses the limit is chunked.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
-use zstd::bulk::Compressor;
+use zstd::bulk::{Compressor, Decompressor};
 
 use super::codec::{Garbled, Put, Take};
 use crate::event::{Hash, Position, Timestamp};
@@ -255,13 +257,24 @@ impl Block {
     }
 }
 
+/// A context is 160 KB to set up: one a thread.
+fn decompress(stored: &[u8], len: usize) -> std::io::Result<Vec<u8>> {
+    thread_local! {
+        static CONTEXT: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+    }
+    CONTEXT.with_borrow_mut(|context| match context {
+        Some(context) => context.decompress(stored, len),
+        None => context.insert(Decompressor::new()?).decompress(stored, len),
+    })
+}
+
 fn expand(header: &Header, stored: &[u8]) -> Result<Bytes, Garbled> {
     if header.records_len > RECORDS_BYTES_MAX {
         return Err(Garbled("a block says it is larger than blocks can be"));
     }
     let raw = match header.codec {
         0 => stored.to_vec(),
-        1 => zstd::bulk::decompress(stored, header.records_len).map_err(|_| Garbled("a block does not expand"))?,
+        1 => decompress(stored, header.records_len).map_err(|_| Garbled("a block does not expand"))?,
         _ => return Err(Garbled("unknown block codec")),
     };
     if raw.len() == header.records_len { Ok(raw.into()) } else { Err(Garbled("a block expands to another length")) }

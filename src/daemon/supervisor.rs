@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::RunError;
-use crate::fold::{Projection, Views};
+use crate::fold::{Projection, ProjectionError, Views};
 use crate::log::{Health, ReadError};
 use crate::serve::ServingState;
 pub use trouble::{Told, Trouble};
@@ -96,15 +96,17 @@ async fn failing(mut health: watch::Receiver<Health>, told: Told) {
 }
 
 /// Only damage of the log is told as damage: a restart may mend all else.
-fn projected(ended: &thread::Result<Result<(), ReadError>>, state: &watch::Sender<ServingState>, told: &Told) {
+fn projected(ended: &thread::Result<Result<(), ProjectionError>>, state: &watch::Sender<ServingState>, told: &Told) {
     match ended {
         Ok(Ok(())) => {}
-        Ok(Err(damage @ ReadError::Damaged { .. })) => {
+        Ok(Err(damage @ (ProjectionError::Log(ReadError::Damaged { .. }) | ProjectionError::LogIsShort { .. }))) => {
             let reason: Arc<str> = damage.to_string().into();
             tracing::error!(%reason, "the views can tell nothing newer");
             become_unless_worse(state, ServingState::Damaged { reason });
         }
-        Ok(Err(error @ ReadError::Store(_))) => told.tell(Trouble::Fold(error.to_string().into())),
+        Ok(Err(error @ (ProjectionError::Log(ReadError::Store(_)) | ProjectionError::Views(_)))) => {
+            told.tell(Trouble::Fold(error.to_string().into()));
+        }
         Err(_) => told.tell(Trouble::Fold("the fold panicked".into())),
     }
 }

@@ -1,63 +1,98 @@
-//! One event's changes. Pure and total: the same state and event give the same changes, and no event is beyond it.
+//! One event's changes. Pure and total: the same state and event give the same changes, and no event is beyond it. What the
+//! state keeps only by position, the past tells.
 
 use std::sync::Arc;
 
 use super::connection::Connection;
 use super::entity::{Mark, Realm, Text};
 use super::export::{Export, JoinedExport};
+use super::id::Id;
+use super::past::Past;
 use super::payload;
 use super::report::{Outcome, Told};
 use super::ring::Change;
 use super::state::State;
-use crate::event::Event;
+use super::words::Words;
+use crate::blocklog::ReadError;
+use crate::event::{Event, Position};
 
-/// What `event` changes in the state of its realm; empty for events that are only kept.
-pub fn apply(state: &State, realm: &Realm, event: &Event) -> Vec<Change> {
-    let Some(report) = payload::read(&event.delivery.body) else { return Vec::new() };
-    let step = Step { state, realm, mark: Mark { position: event.position, recorded_at: event.recorded_at } };
+const NEWEST: Position = Position::MAX;
+
+/// What `event` changes in the state of its realm; empty for events that are only kept. An error is the past's.
+pub(super) fn apply(
+    state: &State,
+    past: Past<'_>,
+    words: &mut Words,
+    realm: &Realm,
+    event: &Event,
+) -> Result<Vec<Change>, ReadError> {
+    let Some(report) = payload::read(&event.delivery.body, words) else { return Ok(Vec::new()) };
+    let step = Step { state, past, realm, mark: Mark { position: event.position, recorded_at: event.recorded_at } };
 
     let mut changes = Vec::new();
     let named = report.connection_id.as_ref().map(|id| step.connection(id, &report.told));
     if let Some((previous, current)) = &named {
         changes.push(Change::Connection { previous: previous.clone(), current: current.clone() });
-        changes.extend(step.rejoined(previous.as_ref(), current));
+        changes.extend(step.rejoined(previous.as_ref(), current)?);
     }
     if let Told::Export { task_id: Some(task_id), org_id, outcome } = &report.told {
-        changes.push(step.export(task_id, org_id, outcome, named.map(|(_, current)| current)));
+        changes.push(step.export(task_id, org_id, outcome, named.map(|(_, current)| current))?);
     }
-    changes
+    Ok(changes)
 }
 
 /// One event at its place.
 struct Step<'a> {
     state: &'a State,
+    past: Past<'a>,
     realm: &'a Realm,
     mark: Mark,
 }
 
 impl Step<'_> {
     fn connection(&self, id: &Arc<str>, told: &Told) -> (Option<Arc<Connection>>, Arc<Connection>) {
-        let previous = self.state.connection(id).cloned();
+        let previous = self.state.connection(&Id::of(id), NEWEST).cloned();
         let current = Connection::after(previous.as_deref(), self.realm, id, self.mark, told);
         (previous, Arc::new(current))
     }
 
     /// The exports that a filter on connections may see otherwise now, although they are as they were.
-    fn rejoined(&self, previous: Option<&Arc<Connection>>, current: &Arc<Connection>) -> Vec<Change> {
-        let Some(previous) = previous.filter(|previous| previous.looks_different(current)) else { return Vec::new() };
-        let exports = self.state.exports_of(&current.id, None);
+    fn rejoined(
+        &self,
+        previous: Option<&Arc<Connection>>,
+        current: &Arc<Connection>,
+    ) -> Result<Vec<Change>, ReadError> {
+        let different = previous.filter(|previous| previous.looks_different(current));
+        let Some(previous) = different else { return Ok(Vec::new()) };
         let joined = |export: &Arc<Export>, connection: &Arc<Connection>| JoinedExport {
             export: export.clone(),
             connection: Some(connection.clone()),
         };
-        exports
-            .map(|export| Change::Export { previous: Some(joined(export, previous)), current: joined(export, current) })
-            .collect()
+        let owner = Id::of(&current.id);
+        let (exports, _) = self.state.exports_of(&owner, None, NEWEST, usize::MAX);
+        let mut changes = Vec::with_capacity(exports.len());
+        for (task_id, (slot, moved)) in exports {
+            let export = self.past.resolve(self.realm, &task_id, &slot)?;
+            if !moved || export.owner() == owner {
+                let (previous, current) = (joined(&export, previous), joined(&export, current));
+                changes.push(Change::Export { previous: Some(previous), current });
+            }
+        }
+        Ok(changes)
     }
 
     /// `named`: the connection that the event itself names, as it leaves it.
-    fn export(&self, task_id: &Arc<str>, org_id: &Text, outcome: &Outcome, named: Option<Arc<Connection>>) -> Change {
-        let previous = self.state.export(task_id).map(|export| self.state.join(export));
+    fn export(
+        &self,
+        task_id: &Arc<str>,
+        org_id: &Text,
+        outcome: &Outcome,
+        named: Option<Arc<Connection>>,
+    ) -> Result<Change, ReadError> {
+        let key = Id::of(task_id);
+        let known =
+            self.state.export(&key, NEWEST).map(|slot| self.past.resolve(self.realm, &key, &slot)).transpose()?;
+        let previous = known.map(|export| self.state.join(export, NEWEST));
         let named_id = named.as_ref().map(|connection| connection.id.clone());
         let mut export = match &previous {
             Some(joined) => joined.export.touched(self.mark, &named_id, org_id),
@@ -65,6 +100,6 @@ impl Step<'_> {
         };
         let connection = named.or_else(|| previous.as_ref().and_then(|joined| joined.connection.clone()));
         export.ended(outcome, connection.as_deref());
-        Change::Export { previous, current: JoinedExport { export: Arc::new(export), connection } }
+        Ok(Change::Export { previous, current: JoinedExport { export: Arc::new(export), connection } })
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::entity::{Mark, Realm, Text, Trail, absorb};
 use super::report::{Attempt, Facts, Told};
+use super::words::Words;
 use crate::event::Timestamp;
 
-/// Whether Fasten may fetch the patient's records. The numbers are part of tokens; never reuse one.
+/// Whether Fasten may fetch the patient's records. The numbers are stored, and part of tokens; never reuse one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Status {
     /// No event has told it: the connection is known from exports, or from events that we do not know.
@@ -27,6 +28,12 @@ impl Status {
             "revoked" => Self::Revoked,
             _ => Self::Unrecognized,
         }
+    }
+
+    pub(super) fn from_stored(byte: u8) -> Option<Self> {
+        [Self::Unknown, Self::Authorized, Self::Rejected, Self::Revoked, Self::Unrecognized]
+            .into_iter()
+            .find(|status| *status as u8 == byte)
     }
 }
 
@@ -68,7 +75,7 @@ impl Connection {
         connection
     }
 
-    fn unheard_of(realm: &Realm, id: &Arc<str>, trail: Trail) -> Self {
+    pub(super) fn unheard_of(realm: &Realm, id: &Arc<str>, trail: Trail) -> Self {
         Self {
             realm: realm.clone(),
             id: id.clone(),
@@ -118,6 +125,13 @@ impl Connection {
         self.needs_reconnect &= status != Status::Authorized;
         self.status = status;
         self.reported_status.clone_from(reported);
+    }
+
+    /// Texts that others have too, once in memory.
+    pub(super) fn share(&mut self, words: &mut Words) {
+        words.share(&mut self.reported_status);
+        self.facts.share(words);
+        self.attempt.share(words);
     }
 
     /// Bytes in memory, about.

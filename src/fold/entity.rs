@@ -31,6 +31,12 @@ pub struct Trail {
 }
 
 impl Trail {
+    /// Of what no event has touched.
+    pub(super) const NONE: Trail = {
+        let nowhere = Mark { position: 0, recorded_at: Timestamp::from_micros(0) };
+        Trail { version: 0, first: nowhere, last: nowhere }
+    };
+
     /// One event further, or the first.
     pub(super) fn extend(trail: Option<&Trail>, mark: Mark) -> Trail {
         match trail {

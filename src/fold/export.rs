@@ -5,17 +5,25 @@ use std::sync::Arc;
 
 use super::connection::{Connection, Status};
 use super::entity::{Mark, Realm, Text, Trail, absorb};
+use super::id::Id;
 use super::report::{Link, Outcome, Stats};
+use super::words::Words;
 use crate::event::Timestamp;
 
 /// Fasten deletes an export 24 h after it was first fetched, which cannot be later than we first heard of it.
 const LIFETIME_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
 
-/// How an export ended. The numbers are part of tokens; never reuse one.
+/// How an export ended. The numbers are stored, and part of tokens; never reuse one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ExportStatus {
     Ready = 1,
     Failed = 2,
+}
+
+impl ExportStatus {
+    pub(super) fn from_stored(byte: u8) -> Option<Self> {
+        [Self::Ready, Self::Failed].into_iter().find(|status| *status as u8 == byte)
+    }
 }
 
 /// One task at Fasten.
@@ -98,6 +106,22 @@ impl Export {
         self.status = ExportStatus::Failed;
         self.failure_reason.clone_from(reason);
         self.after_revocation = false;
+    }
+
+    /// The connection it belongs to; [`Id::Empty`] if none is known.
+    pub(super) fn owner(&self) -> Id {
+        self.connection_id.as_ref().map_or(Id::Empty, Id::of)
+    }
+
+    /// When its state need not be at hand any more: after the deadline, or a day after its last news.
+    pub(super) fn settles_at(&self) -> Timestamp {
+        self.deadline.unwrap_or_else(|| self.trail.last.recorded_at.plus_micros(LIFETIME_MICROS))
+    }
+
+    /// Texts that others have too, once in memory.
+    pub(super) fn share(&mut self, words: &mut Words) {
+        words.share(&mut self.failure_reason);
+        words.share(&mut self.org_id);
     }
 
     /// Bytes in memory, about.

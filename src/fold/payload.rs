@@ -11,20 +11,23 @@ use serde_json::{Map, Value};
 
 use super::entity::Text;
 use super::report::{Attempt, Facts, Link, Outcome, Report, Stats, Told};
+use super::words::Words;
 use crate::event::{Envelope, Timestamp};
 
-/// 0001-01-01T00:00:00Z: the first second that `google.protobuf.Timestamp` can tell.
-const FIRST_SECOND: i64 = -62_135_596_800;
+/// 0001-01-01T00:00:00Z: the first instant that `google.protobuf.Timestamp` can tell.
+const FIRST: Timestamp = Timestamp::from_micros(-62_135_596_800_000_000);
 
 /// None for what changes no state: events of other concerns, and bodies that are no JSON object.
-pub(super) fn read(body: &[u8]) -> Option<Report> {
+pub(super) fn read(body: &[u8], words: &mut Words) -> Option<Report> {
     let kind = Envelope::read(body).kind;
     let kind = kind.as_deref().unwrap_or_default();
     if matches!(kind, "webhook.test" | "patient.request_health_system" | "patient.request_support") {
         return None;
     }
     let fields = Fields::read(body)?;
-    Some(Report { connection_id: fields.text("org_connection_id"), told: fields.told(kind) })
+    let mut told = fields.told(kind);
+    told.share(words);
+    Some(Report { connection_id: fields.text("org_connection_id"), told })
 }
 
 struct Fields(Map<String, Value>);
@@ -126,5 +129,5 @@ fn link(value: &Value) -> Option<Link> {
 
 fn instant(text: &str) -> Option<Timestamp> {
     let instant: jiff::Timestamp = text.parse().ok()?;
-    (instant.as_second() >= FIRST_SECOND).then(|| Timestamp::from_micros(instant.as_microsecond()))
+    Some(Timestamp::from_micros(instant.as_microsecond())).filter(|instant| *instant >= FIRST)
 }

@@ -1,48 +1,87 @@
-//! Keeps the views up with the log: one thread that reads, applies and publishes. It knows nobody who looks at them.
+//! Keeps the views up with the log: one thread that reads, applies, records and publishes. It knows nobody who looks at them.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
+use super::folding::Fold;
+use super::generation::{Generation, ProjectionError};
+use super::rebuild::{Rebuild, Rebuilder};
 use super::views::Views;
-use crate::log::{ReadError, Reader, Tail};
+use crate::log::{Reader, Tail};
 
-/// Behind, a swap makes the next changes dearer: whoever waits can wait this long.
+/// Behind, whoever waits can wait this long.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(20);
+/// At a stop a checkpoint is worth its while if folding again what it saves takes longer: a part of what is between two.
+const WORTH_IT: u64 = 8;
+
+pub struct Options {
+    /// `<data>/views`.
+    pub directory: PathBuf,
+    /// See [`Fold::new`].
+    pub ring_len: usize,
+    /// A checkpoint is made after so many: see [`CHECKPOINT_EVENTS`].
+    pub checkpoint_events: u64,
+}
+
+/// What a start folds at most, and some more under load: about two seconds.
+pub const CHECKPOINT_EVENTS: u64 = 256 * 1024;
 
 /// A running projection.
 pub struct Projection {
     /// Closed when the thread has ended; its last value stays.
     pub views: watch::Receiver<Arc<Views>>,
-    /// Ends when the log is closed and all is applied, or with the damage that it met: the views then tell all before it.
-    pub thread: JoinHandle<Result<(), ReadError>>,
+    /// Ends when the log is closed and all is applied, or with what it failed of: the views then tell all before it.
+    pub thread: JoinHandle<Result<(), ProjectionError>>,
 }
 
-/// Starts at the first event. `ring_len`: see [`Views::new`]. `published` is called after each swap, on the thread.
+/// Goes on where the last one was, as far as that can be known. `published` is called after each swap, on the thread.
 pub fn spawn(
     reader: Reader,
-    ring_len: usize,
+    options: Options,
     runtime: Handle,
     published: impl Fn(&Views) + Send + 'static,
-) -> io::Result<Projection> {
-    let views = Views::new(ring_len);
-    let (sender, receiver) = watch::channel(Arc::new(views.clone()));
-    let tail = reader.tail(0);
-    let projector = Projector { reader, tail, runtime, working: views, sender, published, last: Instant::now() };
-    let thread = thread::Builder::new().name("cleat-projector".into()).spawn(move || projector.run())?;
-    Ok(Projection { views: receiver, thread })
+) -> io::Result<(Projection, Rebuild)> {
+    let (sender, views) = watch::channel(Fold::new(options.ring_len).publish());
+    let (rebuild, rebuilder, rebuilt) = Rebuild::new(reader.clone(), options.directory.clone(), options.ring_len);
+    let thread = thread::Builder::new().name("cleat-projector".into()).spawn(move || {
+        let generation = Generation::open(&options.directory, &reader, options.ring_len)?;
+        let tail = reader.tail(generation.position());
+        let projector = Projector {
+            reader,
+            tail,
+            runtime,
+            generation,
+            checkpoint_events: options.checkpoint_events,
+            saving: None,
+            rebuilder,
+            rebuilt,
+            sender,
+            published,
+            last: Instant::now(),
+        };
+        projector.run()
+    })?;
+    Ok((Projection { views, thread }, rebuild))
 }
 
 struct Projector<F> {
     reader: Reader,
     tail: Tail,
     runtime: Handle,
-    /// Ahead of what is published, and shared with nobody until it is.
-    working: Views,
+    /// Ahead of what is published.
+    generation: Generation,
+    checkpoint_events: u64,
+    /// The checkpoint that is being written.
+    saving: Option<JoinHandle<()>>,
+    rebuilder: Rebuilder,
+    /// Brings the generation that is to take this one's place.
+    rebuilt: mpsc::Receiver<Box<Generation>>,
     sender: watch::Sender<Arc<Views>>,
     published: F,
     /// When the last swap was.
@@ -50,28 +89,110 @@ struct Projector<F> {
 }
 
 impl<F: Fn(&Views)> Projector<F> {
-    fn run(mut self) -> Result<(), ReadError> {
-        let ended = self.follow();
+    fn run(mut self) -> Result<(), ProjectionError> {
+        let mut ended = self.follow();
         self.publish();
+        if matches!(ended, Err(ProjectionError::Views(_)))
+            && let Err(error) = self.generation.condemn()
+        {
+            tracing::error!(%error, "the views' checkpoints cannot be removed");
+        }
+        if ended.is_ok() {
+            ended = self.finish();
+        }
+        self.rebuilder.stop();
+        self.wait_until_saved();
         ended
     }
 
-    fn follow(&mut self) -> Result<(), ReadError> {
-        while self.runtime.block_on(self.tail.wait()) {
-            for event in self.tail.read()? {
-                self.working.advance(&event);
+    fn follow(&mut self) -> Result<(), ProjectionError> {
+        self.publish();
+        while let Some(next) = self.runtime.block_on(next(&mut self.tail, &mut self.rebuilt)) {
+            if let Next::Rebuilt(generation) = next {
+                self.replace(generation)?;
             }
-            let caught_up = self.working.position() >= self.reader.head().position;
+            for event in self.tail.read().map_err(ProjectionError::Log)? {
+                self.generation.advance(&event)?;
+            }
+            let caught_up = self.generation.position() >= self.reader.head().position;
             if caught_up || self.last.elapsed() >= PUBLISH_INTERVAL {
                 self.publish();
             }
+            self.checkpoint(caught_up)?;
         }
         Ok(())
     }
 
     fn publish(&mut self) {
-        self.sender.send_replace(Arc::new(self.working.clone()));
-        (self.published)(&self.working);
+        let views = self.generation.publish();
+        self.sender.send_replace(views.clone());
+        (self.published)(&views);
         self.last = Instant::now();
+    }
+
+    /// Begins one if it is due. Far behind, each would be old before it is whole: then only as the state doubles.
+    fn checkpoint(&mut self, caught_up: bool) -> Result<(), ProjectionError> {
+        let position = self.generation.position();
+        let due = if caught_up { self.checkpoint_events } else { self.checkpoint_events.max(position / 2) };
+        if position - self.generation.saved < due || self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
+            return Ok(());
+        }
+        self.wait_until_saved();
+        let save = self.generation.prepare_checkpoint(&self.reader)?;
+        let thread = thread::Builder::new().name("cleat-checkpoint".into());
+        let saving = thread.spawn(move || {
+            if let Err(error) = save() {
+                tracing::warn!(%error, position, "no checkpoint of the views was written");
+            }
+        });
+        self.saving = Some(saving.map_err(ProjectionError::views)?);
+        Ok(())
+    }
+
+    /// Goes on with a generation that was made beside this one, once it is as far.
+    fn replace(&mut self, mut rebuilt: Box<Generation>) -> Result<(), ProjectionError> {
+        let mut tail = self.reader.tail(rebuilt.position());
+        while rebuilt.position() < self.generation.position() {
+            for event in tail.read().map_err(ProjectionError::Log)? {
+                rebuilt.advance(&event)?;
+            }
+        }
+        self.tail = tail;
+        self.wait_until_saved();
+        let old = std::mem::replace(&mut self.generation, *rebuilt);
+        // The next start takes the newest generation that has a checkpoint: from here on, this one.
+        self.generation.prepare_checkpoint(&self.reader)?().map_err(ProjectionError::views)?;
+        self.publish();
+        old.retire();
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), ProjectionError> {
+        self.wait_until_saved();
+        let folded = self.generation.position() - self.generation.saved;
+        if folded >= self.checkpoint_events / WORTH_IT {
+            self.generation.prepare_checkpoint(&self.reader)?().map_err(ProjectionError::views)?;
+            return Ok(());
+        }
+        self.generation.sync()
+    }
+
+    fn wait_until_saved(&mut self) {
+        if self.saving.take().is_some_and(|saving| saving.join().is_err()) {
+            tracing::error!("the thread that writes checkpoints panicked");
+        }
+    }
+}
+
+enum Next {
+    Events,
+    Rebuilt(Box<Generation>),
+}
+
+/// None: all was read, and the log is closed.
+async fn next(tail: &mut Tail, rebuilt: &mut mpsc::Receiver<Box<Generation>>) -> Option<Next> {
+    tokio::select! {
+        more = tail.wait() => more.then_some(Next::Events),
+        Some(generation) = rebuilt.recv() => Some(Next::Rebuilt(generation)),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::entity::{Text, absorb};
+use super::words::Words;
 use crate::event::Timestamp;
 
 pub(super) struct Report {
@@ -30,6 +31,29 @@ pub(super) enum Told {
     },
     /// By a type that we do not know, or by none.
     Unknown,
+}
+
+impl Told {
+    pub fn share(&mut self, words: &mut Words) {
+        match self {
+            Self::Attempt { status, facts, attempt } => {
+                words.share(status);
+                facts.share(words);
+                attempt.share(words);
+            }
+            Self::Revocation { status, facts } => {
+                words.share(status);
+                facts.share(words);
+            }
+            Self::Export { org_id, outcome, .. } => {
+                words.share(org_id);
+                if let Outcome::Failed { reason } = outcome {
+                    words.share(reason);
+                }
+            }
+            Self::Unknown => {}
+        }
+    }
 }
 
 pub(super) enum Outcome {
@@ -68,7 +92,22 @@ pub struct Facts {
     pub org_id: Text,
 }
 
+impl Attempt {
+    pub(super) fn share(&mut self, words: &mut Words) {
+        words.share(&mut self.scope);
+    }
+}
+
 impl Facts {
+    /// All but whom they are of.
+    pub(super) fn share(&mut self, words: &mut Words) {
+        let Self { external_id: _, platform_type, endpoint_id, brand_id, portal_id, tefca_directory_id, org_id } = self;
+        let shared = [platform_type, endpoint_id, brand_id, portal_id, tefca_directory_id, org_id];
+        for text in shared {
+            words.share(text);
+        }
+    }
+
     pub(super) fn absorb(&mut self, told: &Facts) {
         absorb(&mut self.external_id, &told.external_id);
         absorb(&mut self.platform_type, &told.platform_type);

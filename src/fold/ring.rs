@@ -1,13 +1,13 @@
-//! The newest changes, for those who follow: a bounded ring that is part of the same swap as the state.
+//! The newest changes, for those who follow: a bounded ring.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-
-use imbl::Vector;
 
 use super::connection::Connection;
 use super::entity::Realm;
 use super::export::JoinedExport;
-use crate::event::{Hash, Position};
+use crate::event::Position;
+use crate::token::ChainPrefix;
 
 /// One entity before and after an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub enum Change {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PositionChanges {
     pub position: Position,
-    /// The hash chain's value there.
-    pub chain: Hash,
+    /// Of the hash chain's value there.
+    pub chain: ChainPrefix,
     /// An event changes one realm only.
     pub realm: Realm,
     pub changes: Vec<Change>,
@@ -52,44 +52,54 @@ impl PositionChanges {
     }
 }
 
-/// Cheap to clone; clones share what is equal.
-#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Ring {
-    newest: Vector<Arc<PositionChanges>>,
+    newest: VecDeque<Arc<PositionChanges>>,
     len_max: usize,
     bytes: usize,
-    /// Every change after this position is here.
     floor: Position,
 }
 
 impl Ring {
-    pub fn new(len_max: usize) -> Self {
-        Self { newest: Vector::new(), len_max, bytes: 0, floor: 0 }
+    /// An empty one, for changes after `floor`.
+    pub fn after_position(floor: Position, len_max: usize) -> Self {
+        Self { newest: VecDeque::new(), len_max, bytes: 0, floor }
     }
 
-    pub fn push(&mut self, changes: PositionChanges) {
+    /// Every change after this position is here.
+    pub fn floor(&self) -> Position {
+        self.floor
+    }
+
+    pub fn push(&mut self, changes: Arc<PositionChanges>) {
         self.bytes += changes.weight();
-        self.newest.push_back(Arc::new(changes));
-        while (self.newest.len() > self.len_max || self.bytes > BYTES_MAX)
-            && let Some(oldest) = self.newest.pop_front()
-        {
+        self.newest.push_back(changes);
+    }
+
+    /// The oldest position, if there is more than there may be.
+    pub fn surplus(&self) -> Option<Position> {
+        let over = self.newest.len() > self.len_max || self.bytes > BYTES_MAX;
+        self.newest.front().filter(|_| over).map(|oldest| oldest.position)
+    }
+
+    pub fn drop_oldest(&mut self) {
+        if let Some(oldest) = self.newest.pop_front() {
             self.bytes -= oldest.weight();
             self.floor = oldest.position;
         }
     }
 
-    /// The changes after a position, in order, at most so many. None: they are no longer all here.
-    pub fn after(&self, position: Position, count_max: usize) -> Option<Vec<Arc<PositionChanges>>> {
-        if position < self.floor {
+    /// The changes after a position and up to another, in order, at most so many. None: they are no longer all here.
+    pub fn between(&self, after: Position, to: Position, count_max: usize) -> Option<Vec<Arc<PositionChanges>>> {
+        if after < self.floor {
             return None;
         }
-        let found = self.newest.binary_search_by(|changes| changes.position.cmp(&(position + 1)));
-        let start = found.unwrap_or_else(|next| next);
-        Some((start..self.newest.len()).take(count_max).filter_map(|at| self.newest.get(at).cloned()).collect())
+        let start = self.newest.partition_point(|changes| changes.position <= after);
+        let found = self.newest.range(start..).take_while(|changes| changes.position <= to).take(count_max);
+        Some(found.cloned().collect())
     }
 
-    pub fn at(&self, position: Position) -> Option<&PositionChanges> {
+    pub fn at(&self, position: Position) -> Option<&Arc<PositionChanges>> {
         let found = self.newest.binary_search_by(|changes| changes.position.cmp(&position)).ok()?;
-        self.newest.get(found).map(|changes| &**changes)
+        self.newest.get(found)
     }
 }

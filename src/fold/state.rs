@@ -1,67 +1,130 @@
-//! The state of one realm: its connections and exports in the order of their ids, and the ways from one to the other.
+//! The state of one realm, as it is and as it was wherever somebody still looks from: its connections and exports in the order
+//! of their ids, and the ways from one to the other.
+//!
+//! An entity is never changed, only replaced, and it bears the position of its last change. A version that is replaced is kept
+//! while a position is looked from at which it is the newest: so whoever asks for a position sees what was then. Copying the
+//! paths of persistent maps instead cost ten times as much an event (docs/performance.md).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use imbl::OrdMap;
-
 use super::connection::Connection;
 use super::export::{Export, JoinedExport};
-use super::index::Index;
+use super::id::Id;
+use super::older::Older;
 use super::ring::Change;
+use crate::event::{Position, Timestamp};
 
-/// Cheap to clone; clones share what is equal.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct State {
-    connections: OrdMap<Arc<str>, Arc<Connection>>,
-    /// From an `external_id` to its connections.
-    by_external_id: Index,
-    exports: OrdMap<Arc<str>, Arc<Export>>,
-    /// From a connection to its exports.
-    by_connection: Index,
+/// What is at hand of an export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Slot {
+    /// The links may still be alive, or it changed not long ago.
+    Open(Arc<Export>),
+    /// Only where the event stands that changed it last: the change log has the rest.
+    Settled(Position),
 }
 
+impl Slot {
+    /// Of its last change.
+    fn position(&self) -> Position {
+        match self {
+            Self::Open(export) => export.trail.last.position,
+            Self::Settled(position) => *position,
+        }
+    }
+}
+
+struct Connected {
+    connection: Arc<Connection>,
+    /// In order. One that moved on to another connection stays, and is in `moved`.
+    exports: Vec<Id>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    connections: BTreeMap<Id, Connected>,
+    /// From an `external_id` to its connections; those that have another one by now stay.
+    by_external_id: BTreeSet<(Id, Id)>,
+    exports: BTreeMap<Id, Slot>,
+    /// Those that belong, or once belonged, to no connection.
+    nobodys: Vec<Id>,
+    /// The exports that have belonged to another connection, or to none, before.
+    moved: BTreeSet<Id>,
+    /// The open exports, by when they settle.
+    open: BTreeSet<(Timestamp, Id)>,
+    older_connections: Older<Arc<Connection>>,
+    older_exports: Older<Arc<Export>>,
+}
+
+/// A part of a walk: what is there at a position, and after which id it goes on. None: nothing is left.
+pub(super) type Part<T> = (Vec<(Id, T)>, Option<Id>);
+
 impl State {
-    pub fn connection(&self, id: &str) -> Option<&Arc<Connection>> {
-        self.connections.get(id)
+    pub fn connection(&self, id: &Id, at: Position) -> Option<&Arc<Connection>> {
+        self.version(id, self.connections.get(id)?, at)
     }
 
-    pub fn export(&self, task_id: &str) -> Option<&Arc<Export>> {
-        self.exports.get(task_id)
+    fn version<'a>(&'a self, id: &Id, connected: &'a Connected, at: Position) -> Option<&'a Arc<Connection>> {
+        let newest = &connected.connection;
+        if newest.trail.last.position <= at { Some(newest) } else { self.older_connections.at(id, at) }
     }
 
-    /// All connections after an id, in order.
-    pub fn connections(&self, after: Option<&str>) -> impl Iterator<Item = &Arc<Connection>> {
-        self.connections.range::<_, str>(beyond(after)).map(|(_, connection)| connection)
+    pub fn export(&self, task_id: &Id, at: Position) -> Option<Slot> {
+        self.slot(task_id, self.exports.get(task_id)?, at)
     }
 
-    /// All exports after a task, in order.
-    pub fn exports(&self, after: Option<&str>) -> impl Iterator<Item = &Arc<Export>> {
-        self.exports.range::<_, str>(beyond(after)).map(|(_, export)| export)
-    }
-
-    /// The connections of one external id after an id, in order.
-    pub fn connections_of<'a>(
-        &'a self,
-        external_id: &str,
-        after: Option<&str>,
-    ) -> impl Iterator<Item = &'a Arc<Connection>> + use<'a> {
-        self.by_external_id.members(external_id, after).filter_map(|id| self.connection(id))
-    }
-
-    /// The exports of one connection after a task, in order.
-    pub fn exports_of<'a>(
-        &'a self,
-        connection_id: &str,
-        after: Option<&str>,
-    ) -> impl Iterator<Item = &'a Arc<Export>> + use<'a> {
-        self.by_connection.members(connection_id, after).filter_map(|task_id| self.export(task_id))
+    fn slot(&self, task_id: &Id, newest: &Slot, at: Position) -> Option<Slot> {
+        if newest.position() <= at {
+            return Some(newest.clone());
+        }
+        self.older_exports.at(task_id, at).cloned().map(Slot::Open)
     }
 
     /// With its connection, if that is known.
-    pub fn join(&self, export: &Arc<Export>) -> JoinedExport {
-        let connection = export.connection_id.as_ref().and_then(|id| self.connection(id));
-        JoinedExport { export: export.clone(), connection: connection.cloned() }
+    pub fn join(&self, export: Arc<Export>, at: Position) -> JoinedExport {
+        let connection = export.connection_id.as_ref().and_then(|id| self.connection(&Id::of(id), at)).cloned();
+        JoinedExport { export, connection }
+    }
+
+    /// Connections after an id, in order; so many are looked at.
+    pub fn connections(&self, after: Option<&Id>, at: Position, visits: usize) -> Part<Arc<Connection>> {
+        let all = self.connections.range::<Id, _>(beyond(after));
+        part(all, visits, |id, connected| self.version(id, connected, at).cloned())
+    }
+
+    /// Exports after a task, in order; so many are looked at.
+    pub fn exports(&self, after: Option<&Id>, at: Position, visits: usize) -> Part<Slot> {
+        let all = self.exports.range::<Id, _>(beyond(after));
+        part(all, visits, |task_id, slot| self.slot(task_id, slot, at))
+    }
+
+    /// The connections of one external id after an id, in order; so many are looked at.
+    pub fn connections_of(
+        &self,
+        external_id: &Id,
+        after: Option<&Id>,
+        at: Position,
+        visits: usize,
+    ) -> Part<Arc<Connection>> {
+        let start = (external_id.clone(), after.cloned().unwrap_or(Id::Empty));
+        let pairs = self.by_external_id.range((Bound::Excluded(start), Bound::Unbounded));
+        let ids = pairs.take_while(|(owner, _)| owner == external_id).map(|(_, id)| (id, ()));
+        let has_it = |it: &&Arc<Connection>| it.facts.external_id.as_ref().map(Id::of).as_ref() == Some(external_id);
+        part(ids, visits, |id, ()| self.connection(id, at).filter(has_it).cloned())
+    }
+
+    /// The exports of one connection after a task, in order, and whether each may be another's by now, or not yet its own: then
+    /// only its own state can tell. [`Id::Empty`]: of no connection.
+    pub fn exports_of(&self, owner: &Id, after: Option<&Id>, at: Position, visits: usize) -> Part<(Slot, bool)> {
+        let members = match owner {
+            Id::Empty => &self.nobodys,
+            owner => self.connections.get(owner).map_or(&self.nobodys, |connected| &connected.exports),
+        };
+        let none = *owner != Id::Empty && !self.connections.contains_key(owner);
+        let start = after.map_or(0, |after| members.partition_point(|id| id <= after));
+        let ids = members[start..].iter().filter(|_| !none).map(|id| (id, ()));
+        part(ids, visits, |id, ()| Some((self.export(id, at)?, self.moved.contains(id))))
     }
 
     pub fn connection_count(&self) -> usize {
@@ -72,23 +135,142 @@ impl State {
         self.exports.len()
     }
 
-    pub(super) fn put(&mut self, change: &Change) {
+    /// `live`: the positions that are looked from, in order.
+    pub fn put(&mut self, change: &Change, live: &[Position]) {
         match change {
-            Change::Connection { previous, current } => {
-                let before = previous.as_ref().and_then(|connection| connection.facts.external_id.as_ref());
-                self.by_external_id.shift(&current.id, before, current.facts.external_id.as_ref());
-                self.connections.insert(current.id.clone(), current.clone());
-            }
+            Change::Connection { current, .. } => self.put_connection(current, live),
+            // It is as it was, and may have settled long ago.
+            Change::Export { previous: Some(previous), current } if previous.export.trail == current.export.trail => {}
             Change::Export { previous, current } => {
-                let before = previous.as_ref().and_then(|joined| joined.export.connection_id.as_ref());
-                let export = &current.export;
-                self.by_connection.shift(&export.task_id, before, export.connection_id.as_ref());
-                self.exports.insert(export.task_id.clone(), export.clone());
+                self.put_export(previous.as_ref().map(|joined| &joined.export), &current.export, live);
             }
         }
     }
+
+    fn put_connection(&mut self, current: &Arc<Connection>, live: &[Position]) {
+        let id = Id::of(&current.id);
+        let external_id = current.facts.external_id.as_ref();
+        let connected = self.connections.get_mut(&id);
+        let same = connected.as_ref().is_some_and(|it| it.connection.facts.external_id.as_ref() == external_id);
+        if let Some(external_id) = external_id.filter(|_| !same) {
+            self.by_external_id.insert((Id::of(external_id), id.clone()));
+        }
+        match connected {
+            None => {
+                self.connections.insert(id, Connected { connection: current.clone(), exports: Vec::new() });
+            }
+            Some(connected) => {
+                let previous = std::mem::replace(&mut connected.connection, current.clone());
+                self.older_connections.replaced(id, previous, current.trail.last.position, live);
+            }
+        }
+    }
+
+    fn put_export(&mut self, previous: Option<&Arc<Export>>, current: &Arc<Export>, live: &[Position]) {
+        let task_id = Id::of(&current.task_id);
+        let owner = current.owner();
+        if let Some(previous) = previous {
+            self.open.remove(&(previous.settles_at(), task_id.clone()));
+            self.older_exports.replaced(task_id.clone(), previous.clone(), current.trail.last.position, live);
+        }
+        if previous.is_none_or(|previous| previous.owner() != owner) {
+            self.moved.extend(previous.map(|_| task_id.clone()));
+            self.own(&owner, &task_id);
+        }
+        self.open.insert((current.settles_at(), task_id.clone()));
+        self.exports.insert(task_id, Slot::Open(current.clone()));
+    }
+
+    fn own(&mut self, owner: &Id, task_id: &Id) {
+        // An event that gives an export its connection names that connection, and so makes it known.
+        let connected = self.connections.get_mut(owner);
+        let members = connected.map_or(&mut self.nobodys, |connected| &mut connected.exports);
+        if let Err(at) = members.binary_search(task_id) {
+            members.insert(at, task_id.clone());
+        }
+    }
+
+    /// Keeps of the exports whose time is up only where they are told of, at most so many at once.
+    pub fn settle(&mut self, now: Timestamp, count_max: usize) {
+        for _ in 0..count_max {
+            let Some((_, task_id)) = self.open.first().filter(|(at, _)| *at < now) else { return };
+            if let Some(slot) = self.exports.get_mut(task_id) {
+                *slot = Slot::Settled(slot.position());
+            }
+            self.open.pop_first();
+        }
+    }
+
+    #[cfg(test)]
+    pub fn older_count(&self) -> usize {
+        self.older_connections.count() + self.older_exports.count()
+    }
+
+    /// Lets go of older versions that nobody looks at any more, among so many of those that were replaced first.
+    pub fn release(&mut self, live: &[Position], count: usize) {
+        let connections = &self.connections;
+        let newest = |id: &Id| connections.get(id).map(|connected| connected.connection.trail.last.position);
+        self.older_connections.release(newest, live, count);
+        let exports = &self.exports;
+        self.older_exports.release(|id| exports.get(id).map(Slot::position), live, count);
+    }
 }
 
-fn beyond(after: Option<&str>) -> (Bound<&str>, Bound<&str>) {
+fn part<'a, T, R, I>(all: I, visits: usize, look: impl Fn(&Id, T) -> Option<R>) -> Part<R>
+where
+    I: Iterator<Item = (&'a Id, T)>,
+{
+    let mut found = Vec::new();
+    let mut last: Option<&Id> = None;
+    for (visited, (id, entry)) in all.enumerate() {
+        if visited == visits {
+            return (found, last.cloned());
+        }
+        last = Some(id);
+        found.extend(look(id, entry).map(|it| (id.clone(), it)));
+    }
+    (found, None)
+}
+
+fn beyond(after: Option<&Id>) -> (Bound<&Id>, Bound<&Id>) {
     (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
+}
+
+/// Makes a state of what a checkpoint holds, in its order: each connection, then its exports; before the first, nobody's.
+#[derive(Default)]
+pub(super) struct StateBuilder {
+    state: State,
+    connections: Vec<(Id, Connected)>,
+    exports: Vec<(Id, Slot)>,
+    by_external_id: Vec<(Id, Id)>,
+    open: Vec<(Timestamp, Id)>,
+}
+
+impl StateBuilder {
+    pub fn connection(&mut self, connection: Arc<Connection>) {
+        let id = Id::of(&connection.id);
+        let external_id = connection.facts.external_id.as_ref().map(Id::of);
+        self.by_external_id.extend(external_id.map(|external_id| (external_id, id.clone())));
+        self.connections.push((id, Connected { connection, exports: Vec::new() }));
+    }
+
+    pub fn export(&mut self, task_id: Id, slot: Slot) {
+        if let Slot::Open(export) = &slot {
+            self.open.push((export.settles_at(), task_id.clone()));
+        }
+        let members = self.connections.last_mut().map_or(&mut self.state.nobodys, |(_, owner)| &mut owner.exports);
+        members.push(task_id.clone());
+        self.exports.push((task_id, slot));
+    }
+
+    pub fn finish(self) -> State {
+        // Each map sorts what it is made of and is then filled from one end to the other.
+        State {
+            connections: self.connections.into_iter().collect(),
+            by_external_id: self.by_external_id.into_iter().collect(),
+            exports: self.exports.into_iter().collect(),
+            open: self.open.into_iter().collect(),
+            ..self.state
+        }
+    }
 }

@@ -4,6 +4,7 @@ mod connections;
 mod exports;
 mod fixtures;
 mod properties;
+mod reference;
 mod tolerance;
 
 use std::sync::Arc;
@@ -11,20 +12,27 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Connection, Export, Realm, Views};
+use super::{Connection, Export, Fold, Realm, Views};
 use crate::event::{ApiMode, Delivery, Event, ModeVerdict, Position, Provenance, Timestamp};
 
 const HOUR: i64 = 3_600_000_000;
 
 /// Events one second apart, from `tenant` "acme" and in live mode unless said otherwise.
 struct Story {
-    views: Views,
+    fold: Fold,
+    /// After the last event.
+    views: Arc<Views>,
     now: i64,
 }
 
 impl Story {
     fn new() -> Self {
-        Self { views: Views::new(1000), now: 0 }
+        Self::with_ring(1000)
+    }
+
+    fn with_ring(len: usize) -> Self {
+        let mut fold = Fold::new(len);
+        Self { views: fold.publish(), fold, now: 0 }
     }
 
     fn given(mut self, body: &Value) -> Self {
@@ -40,7 +48,8 @@ impl Story {
     fn happens(&mut self, tenant: &str, mode: ModeVerdict, body: &[u8]) {
         self.now += 1_000_000;
         let event = event(self.views.position() + 1, self.now, tenant, mode, body);
-        self.views.advance(&event);
+        self.fold.advance(&event).unwrap();
+        self.views = self.fold.publish();
     }
 
     fn live() -> Realm {
@@ -48,11 +57,11 @@ impl Story {
     }
 
     fn connection(&self, id: &str) -> Arc<Connection> {
-        self.views.state(&Self::live()).connection(id).unwrap().clone()
+        self.views.connection(&Self::live(), id).unwrap()
     }
 
     fn export(&self, task_id: &str) -> Arc<Export> {
-        self.views.state(&Self::live()).export(task_id).unwrap().clone()
+        self.views.export(&Self::live(), task_id).unwrap().unwrap().export
     }
 
     /// Connections and exports, of all realms.

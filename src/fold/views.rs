@@ -1,40 +1,65 @@
-//! All state at one position. Whoever holds it reads without a lock, for as long as they like.
+//! All state at one position, for those who read. Whoever holds it sees that position, for as long as they like.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use imbl::OrdMap;
-
-use super::apply::apply;
+use super::changes::ChangeLog;
+use super::connection::Connection;
 use super::entity::Realm;
+use super::export::JoinedExport;
+use super::id::Id;
+use super::live::{Live, Look};
+use super::past::Past;
 use super::ring::{PositionChanges, Ring};
-use super::state::State;
-use crate::event::{ApiMode, Event, Hash, Position};
+use super::state::{Part, Slot, State};
+use crate::blocklog::ReadError;
+use crate::event::{Hash, Position};
+use crate::token::{ChainPrefix, chain_prefix};
 
-/// Cheap to clone; clones share what is equal.
-#[derive(Clone, PartialEq, Eq)]
+/// Looked at under one hold of a lock: some 50 µs.
+const VISITS: usize = 256;
+
+/// What all views of one fold share; one thread writes to it.
+pub(super) struct Shared {
+    pub realms: RwLock<BTreeMap<Realm, Arc<RwLock<State>>>>,
+    pub ring: RwLock<Ring>,
+    /// Has all that the ring has let go of. None: it has let go of nothing that is still needed.
+    pub changes: Option<ChangeLog>,
+    pub live: Live,
+}
+
+/// What a panic elsewhere leaves is read as it is: the process ends soon.
+pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub fn state(&self, realm: &Realm) -> Option<Arc<RwLock<State>>> {
+        read(&self.realms).get(realm).cloned()
+    }
+
+    pub fn past(&self) -> Past<'_> {
+        Past { ring: &self.ring, changes: self.changes.as_ref() }
+    }
+}
+
+/// One position. Reads take a lock for a moment each, and never see anything newer.
 pub struct Views {
-    /// Every event up to here is applied. 0: none.
-    position: Position,
-    chain: Hash,
-    realms: OrdMap<Realm, State>,
-    /// What a realm holds that no event has touched.
-    nothing: State,
-    ring: Ring,
+    pub(super) shared: Arc<Shared>,
+    pub(super) position: Position,
+    pub(super) chain: Hash,
+    pub(super) connections: usize,
+    pub(super) exports: usize,
+    pub(super) _look: Look,
 }
 
 impl Views {
-    /// Before the first event. The newest `ring_len` positions that change something are kept for those who follow.
-    pub fn new(ring_len: usize) -> Self {
-        Self {
-            position: 0,
-            chain: Hash::default(),
-            realms: OrdMap::new(),
-            nothing: State::default(),
-            ring: Ring::new(ring_len),
-        }
-    }
-
+    /// Every event up to here is applied. 0: none.
     pub fn position(&self) -> Position {
         self.position
     }
@@ -44,54 +69,111 @@ impl Views {
         self.chain
     }
 
-    pub fn state(&self, realm: &Realm) -> &State {
-        self.realms.get(realm).unwrap_or(&self.nothing)
-    }
-
-    /// A realm by its parts; known ones share their name in memory.
-    fn realm(&self, tenant: &str, mode: ApiMode) -> Realm {
-        let named = Realm { tenant: tenant.into(), mode };
-        self.realms.get_key_value(&named).map_or(named, |(known, _)| known.clone())
-    }
-
     /// Of all realms.
     pub fn connection_count(&self) -> usize {
-        self.realms.values().map(State::connection_count).sum()
+        self.connections
     }
 
     /// Of all realms.
     pub fn export_count(&self) -> usize {
-        self.realms.values().map(State::export_count).sum()
+        self.exports
+    }
+
+    /// Those that an event has touched.
+    pub fn realms(&self) -> Vec<Realm> {
+        read(&self.shared.realms).keys().cloned().collect()
+    }
+
+    pub fn connection(&self, realm: &Realm, id: &str) -> Option<Arc<Connection>> {
+        let state = self.shared.state(realm)?;
+        read(&state).connection(&Id::find(id), self.position).cloned()
+    }
+
+    /// An export with its connection. May read the change log, which blocks.
+    pub fn export(&self, realm: &Realm, task_id: &str) -> Result<Option<JoinedExport>, ReadError> {
+        let key = Id::find(task_id);
+        let Some(state) = self.shared.state(realm) else { return Ok(None) };
+        let slot = read(&state).export(&key, self.position);
+        slot.map(|slot| self.join(realm, &key, &slot)).transpose()
+    }
+
+    /// The export of a slot, with its connection. May read the change log, which blocks.
+    pub fn join(&self, realm: &Realm, task_id: &Id, slot: &Slot) -> Result<JoinedExport, ReadError> {
+        let export = self.shared.past().resolve(realm, task_id, slot)?;
+        Ok(match self.shared.state(realm) {
+            Some(state) => read(&state).join(export, self.position),
+            None => JoinedExport { export, connection: None },
+        })
+    }
+
+    /// All connections after an id, in order.
+    pub fn connections(&self, realm: &Realm, after: Option<Id>) -> impl Iterator<Item = (Id, Arc<Connection>)> + use<> {
+        self.walk(realm, after, |state, after, at| state.connections(after, at, VISITS))
+    }
+
+    /// The connections of one external id after an id, in order.
+    pub fn connections_of(
+        &self,
+        realm: &Realm,
+        external_id: &str,
+        after: Option<Id>,
+    ) -> impl Iterator<Item = (Id, Arc<Connection>)> + use<> {
+        let external_id = Id::find(external_id);
+        self.walk(realm, after, move |state, after, at| state.connections_of(&external_id, after, at, VISITS))
+    }
+
+    /// All exports after a task, in order.
+    pub fn exports(&self, realm: &Realm, after: Option<Id>) -> impl Iterator<Item = (Id, Slot)> + use<> {
+        self.walk(realm, after, |state, after, at| state.exports(after, at, VISITS))
+    }
+
+    /// The exports of one connection after a task, in order; [`Id::Empty`]: those of none. With the flag, one may be another's
+    /// at this position: only its state can tell.
+    pub fn exports_of(
+        &self,
+        realm: &Realm,
+        owner: Id,
+        after: Option<Id>,
+    ) -> impl Iterator<Item = (Id, (Slot, bool))> + use<> {
+        self.walk(realm, after, move |state, after, at| state.exports_of(&owner, after, at, VISITS))
+    }
+
+    fn walk<T, F>(&self, realm: &Realm, after: Option<Id>, mut step: F) -> impl Iterator<Item = (Id, T)> + use<T, F>
+    where
+        F: FnMut(&State, Option<&Id>, Position) -> Part<T>,
+    {
+        let at = self.position;
+        let mut state = self.shared.state(realm);
+        let (mut after, mut found) = (after, VecDeque::new());
+        std::iter::from_fn(move || {
+            while found.is_empty() {
+                let (part, next) = step(&read(state.as_ref()?), after.as_ref(), at);
+                found.extend(part);
+                match next {
+                    Some(next) => after = Some(next),
+                    None => state = None,
+                }
+            }
+            found.pop_front()
+        })
     }
 
     /// The changes after a position, in order, at most so many. None: it is too long ago to tell.
     pub fn changes_after(&self, position: Position, count_max: usize) -> Option<Vec<Arc<PositionChanges>>> {
-        self.ring.after(position, count_max)
+        read(&self.shared.ring).between(position, self.position, count_max)
     }
 
-    /// The hash chain's value at a position, if it is still known here.
-    pub fn chain_at(&self, position: Position) -> Option<Hash> {
+    /// What an event changed, if anything. May read the change log, which blocks.
+    pub fn changes_at(&self, position: Position) -> Result<Option<Arc<PositionChanges>>, ReadError> {
+        self.shared.past().at(position)
+    }
+
+    /// Of the hash chain's value at a position, if it is still known here.
+    pub fn chain_at(&self, position: Position) -> Option<ChainPrefix> {
         if position == self.position {
-            return Some(self.chain);
+            return Some(chain_prefix(&self.chain));
         }
-        self.ring.at(position).map(|changes| changes.chain)
-    }
-
-    /// Goes on to `event`, which must be the next one.
-    pub fn advance(&mut self, event: &Event) {
-        let (position, chain) = (event.position, event.chain);
-        (self.position, self.chain) = (position, chain);
-        let Some(mode) = event.delivery.mode.applies_to() else { return };
-        let realm = self.realm(&event.delivery.tenant, mode);
-        let changes = apply(self.state(&realm), &realm, event);
-        if changes.is_empty() {
-            return;
-        }
-        let state = self.realms.entry(realm.clone()).or_default();
-        for change in &changes {
-            state.put(change);
-        }
-        self.ring.push(PositionChanges { position, chain, realm, changes });
+        read(&self.shared.ring).at(position).map(|changes| changes.chain)
     }
 }
 

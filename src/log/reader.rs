@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::dedup::{DedupIndex, Digest};
-use super::{Head, record};
+use super::{Head, chain, record};
 use crate::blocklog::{self, ReadError, Store};
 use crate::event::{Event, EventKey, Hash, Position};
 use crate::token::Identity;
@@ -53,6 +53,11 @@ impl Reader {
 
     pub fn identity(&self) -> Identity {
         self.identity
+    }
+
+    /// The hash chain's value before the first event.
+    pub fn genesis(&self) -> Hash {
+        chain::genesis(self.identity.log_id)
     }
 
     pub fn head(&self) -> Head {

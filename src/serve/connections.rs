@@ -11,6 +11,7 @@ use super::principal::Principal;
 use super::status::Refusal;
 use super::watch::{self, Messages};
 use super::{consistency, convert, scan};
+use crate::fold::Id;
 use crate::proto::connection_service_server::ConnectionService;
 use crate::proto::{
     GetConnectionRequest, GetConnectionResponse, ListConnectionsRequest, ListConnectionsResponse,
@@ -24,10 +25,10 @@ impl Connections {
         self.0.gate()?;
         let realm = caller.realm(&request.tenant, request.api_mode)?;
         let views = consistency::views(&self.0, request.consistency.as_ref()).await?;
-        let connection = views.state(&realm).connection(&request.org_connection_id);
+        let connection = views.connection(&realm, &request.org_connection_id);
         let connection = connection.ok_or(Refusal::ConnectionNotFound)?;
         Ok(GetConnectionResponse {
-            connection: Some(convert::connection(connection)),
+            connection: Some(convert::connection(&connection)),
             position: views.position(),
             read_token: self.0.read_token(&views),
         })
@@ -51,10 +52,10 @@ impl Connections {
         let views = consistency::page_views(&self.0, cursor.as_ref(), request.consistency.as_ref()).await?;
         let scanned = views.clone();
         let step = off_runtime(move || {
-            let after = cursor.as_ref().map(|cursor| cursor.last.as_str());
-            scan::connections(scanned.state(&realm), &filter, after, limits)
+            let after = cursor.as_ref().map(|cursor| Id::find(&cursor.last));
+            scan::connections(&scanned, &realm, &filter, after, limits)
         })
-        .await?;
+        .await??;
         Ok(ListConnectionsResponse {
             connections: step.rows,
             next_page_token: self.0.next_page(filter_hash, &views, step.next),

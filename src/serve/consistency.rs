@@ -9,7 +9,7 @@ use super::status::Refusal;
 use crate::event::Position;
 use crate::fold::Views;
 use crate::proto::{ReadConsistency, read_consistency::Requirement};
-use crate::token::{Token, TokenError};
+use crate::token::{Token, TokenError, chain_prefix};
 
 const WAIT_DEFAULT: Duration = Duration::from_secs(5);
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -75,8 +75,8 @@ async fn check_history(context: &Context, views: &Views, token: Token) -> Result
         Some(chain) => chain,
         None => {
             let event = context.read(move |reader| reader.get(token.position)).await?;
-            event.ok_or(Refusal::LogEpochChanged)?.chain
+            chain_prefix(&event.ok_or(Refusal::LogEpochChanged)?.chain)
         }
     };
-    if chain.starts_with(&token.chain_prefix) { Ok(()) } else { Err(Refusal::LogEpochChanged) }
+    if chain == token.chain_prefix { Ok(()) } else { Err(Refusal::LogEpochChanged) }
 }

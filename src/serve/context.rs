@@ -9,7 +9,7 @@ use super::snapshots::Snapshots;
 use super::state::ServingState;
 use super::status::Refusal;
 use crate::event::Timestamp;
-use crate::fold::Views;
+use crate::fold::{Id, Views};
 use crate::log::{ReadError, Reader};
 use crate::metrics::Gauge;
 use crate::token::Token;
@@ -61,10 +61,10 @@ impl Context {
     }
 
     /// The token of the page after the one that ended at `last`, whose views are kept for it; empty if there is none.
-    pub fn next_page(&self, filter_hash: u64, views: &Arc<Views>, last: Option<Arc<str>>) -> String {
+    pub fn next_page(&self, filter_hash: u64, views: &Arc<Views>, last: Option<Id>) -> String {
         let Some(last) = last else { return String::new() };
         self.snapshots.keep(views);
-        Cursor { filter_hash, position: views.position(), last: last.as_ref().to_owned() }.encode()
+        Cursor { filter_hash, position: views.position(), last: last.text().as_ref().to_owned() }.encode()
     }
 
     /// Everything up to the position of these views, as a token.

@@ -10,6 +10,7 @@ use super::pages::{self, Cursor};
 use super::principal::Principal;
 use super::status::Refusal;
 use super::{consistency, convert, scan};
+use crate::fold::Id;
 use crate::proto::export_service_server::ExportService;
 use crate::proto::{GetExportRequest, GetExportResponse, ListExportsRequest, ListExportsResponse};
 
@@ -20,10 +21,11 @@ impl Exports {
         self.0.gate()?;
         let realm = caller.realm(&request.tenant, request.api_mode)?;
         let views = consistency::views(&self.0, request.consistency.as_ref()).await?;
-        let state = views.state(&realm);
-        let export = state.export(&request.task_id).ok_or(Refusal::ExportNotFound)?;
+        let looked_in = views.clone();
+        let export = off_runtime(move || looked_in.export(&realm, &request.task_id)).await?;
+        let export = export.map_err(Refusal::from)?.ok_or(Refusal::ExportNotFound)?;
         Ok(GetExportResponse {
-            export: Some(convert::export(&state.join(export), &caller)),
+            export: Some(convert::export(&export, &caller)),
             position: views.position(),
             read_token: self.0.read_token(&views),
         })
@@ -43,10 +45,10 @@ impl Exports {
         let views = consistency::page_views(&self.0, cursor.as_ref(), request.consistency.as_ref()).await?;
         let scanned = views.clone();
         let step = off_runtime(move || {
-            let after = cursor.as_ref().map(|cursor| cursor.last.as_str());
-            scan::exports(scanned.state(&realm), &filter, &caller, after, limits)
+            let after = cursor.as_ref().map(|cursor| Id::find(&cursor.last));
+            scan::exports(&scanned, &realm, &filter, &caller, after, limits)
         })
-        .await?;
+        .await??;
         Ok(ListExportsResponse {
             exports: step.rows,
             next_page_token: self.0.next_page(filter_hash, &views, step.next),

@@ -9,7 +9,8 @@ use prost::Message;
 use super::convert;
 use super::filter::{ConnectionFilter, ExportFilter};
 use super::principal::Principal;
-use crate::fold::{Connection, Export, State};
+use super::status::Refusal;
+use crate::fold::{Connection, Id, Realm, Slot, Views};
 use crate::proto;
 
 /// With more owners than this, looking at every export in turn is no dearer than gathering theirs.
@@ -29,119 +30,121 @@ pub(super) struct Limits {
 pub(super) struct Step<T> {
     pub rows: Vec<T>,
     /// Where the next step goes on: after this id. None: there is nothing more.
-    pub next: Option<Arc<str>>,
+    pub next: Option<Id>,
 }
 
-type Candidates<'a, T> = Box<dyn Iterator<Item = &'a Arc<T>> + 'a>;
+type Candidates<'a, T> = Box<dyn Iterator<Item = (Id, T)> + 'a>;
 
 pub(super) fn connections(
-    state: &State,
+    views: &Views,
+    realm: &Realm,
     filter: &ConnectionFilter,
-    after: Option<&str>,
+    after: Option<Id>,
     limits: Limits,
-) -> Step<proto::Connection> {
-    let candidates: Candidates<'_, Connection> = if filter.external_ids.is_empty() {
-        Box::new(state.connections(after))
+) -> Result<Step<proto::Connection>, Refusal> {
+    let candidates: Candidates<'_, Arc<Connection>> = if filter.external_ids.is_empty() {
+        Box::new(views.connections(realm, after))
     } else {
-        let owned = filter.external_ids.iter().map(|owner| state.connections_of(owner, after));
-        Box::new(Merge::new(owned, |connection| &connection.id))
+        let of = |external_id: &String| views.connections_of(realm, external_id, after.clone());
+        Box::new(Merge::new(filter.external_ids.iter().map(of)))
     };
-    step(candidates, limits, |connection| {
-        (&connection.id, filter.matches(connection).then(|| convert::connection(connection)))
-    })
+    step(candidates, limits, |_, connection| Ok(filter.matches(&connection).then(|| convert::connection(&connection))))
 }
 
+/// May read the change log, which blocks.
 pub(super) fn exports(
-    state: &State,
+    views: &Views,
+    realm: &Realm,
     filter: &ExportFilter,
     caller: &Principal,
-    after: Option<&str>,
+    after: Option<Id>,
     limits: Limits,
-) -> Step<proto::Export> {
-    let candidates: Candidates<'_, Export> = match owners(state, filter) {
+) -> Result<Step<proto::Export>, Refusal> {
+    let candidates: Candidates<'_, Slot> = match owners(views, realm, filter) {
+        // An export that has moved from one owner to another may come with both.
         Some(owners) => {
-            let owned = owners.iter().map(|owner| state.exports_of(owner, after));
-            Box::new(Merge::new(owned, |export| &export.task_id))
+            let of = |owner| views.exports_of(realm, owner, after.clone()).map(|(id, (slot, _))| (id, slot));
+            let mut last = None;
+            let unseen = move |(id, _): &(Id, Slot)| last.replace(id.clone()).as_ref() != Some(id);
+            Box::new(Merge::new(owners.into_iter().map(of)).filter(unseen))
         }
-        None => Box::new(state.exports(after)),
+        None => Box::new(views.exports(realm, after)),
     };
-    step(candidates, limits, |export| {
-        let joined = state.join(export);
-        let matches = filter.matches(export, joined.connection.as_deref());
-        (&export.task_id, matches.then(|| convert::export(&joined, caller)))
+    step(candidates, limits, |task_id, slot| {
+        let joined = views.join(realm, task_id, &slot)?;
+        let matches = filter.matches(&joined.export, joined.connection.as_deref());
+        Ok(matches.then(|| convert::export(&joined, caller)))
     })
 }
 
 /// The connections that a matching export must belong to; None if there are too many, or any will do.
-fn owners<'a>(state: &'a State, filter: &'a ExportFilter) -> Option<Vec<&'a str>> {
+fn owners(views: &Views, realm: &Realm, filter: &ExportFilter) -> Option<Vec<Id>> {
     if !filter.connection_ids.is_empty() {
-        return Some(filter.connection_ids.iter().map(String::as_str).collect());
+        return Some(filter.connection_ids.iter().map(|id| Id::find(id)).collect());
     }
     let external_ids = &filter.connection.external_ids;
     if external_ids.is_empty() {
         return None;
     }
-    let connections = external_ids.iter().flat_map(|external_id| state.connections_of(external_id, None));
-    let owners: Vec<_> = connections.map(|connection| &*connection.id).take(OWNERS_MAX + 1).collect();
+    let connections = external_ids.iter().flat_map(|external_id| views.connections_of(realm, external_id, None));
+    let owners: Vec<_> = connections.map(|(id, _)| id).take(OWNERS_MAX + 1).collect();
     (owners.len() <= OWNERS_MAX).then_some(owners)
 }
 
-fn step<'a, T: 'a, R: Message>(
-    candidates: impl Iterator<Item = &'a Arc<T>>,
+fn step<T, R: Message>(
+    candidates: impl Iterator<Item = (Id, T)>,
     limits: Limits,
-    look: impl Fn(&'a Arc<T>) -> (&'a Arc<str>, Option<R>),
-) -> Step<R> {
+    look: impl Fn(&Id, T) -> Result<Option<R>, Refusal>,
+) -> Result<Step<R>, Refusal> {
     let mut step = Step { rows: Vec::new(), next: None };
-    let mut last: Option<&Arc<str>> = None;
+    let mut last = None;
     let mut bytes = 0;
-    for (visits, candidate) in candidates.enumerate() {
+    for (visits, (id, candidate)) in candidates.enumerate() {
         if visits == limits.visits || step.rows.len() == limits.rows || bytes >= limits.bytes {
-            step.next = last.cloned();
+            step.next = last;
             break;
         }
-        let (id, row) = look(candidate);
-        last = Some(id);
-        if let Some(row) = row {
+        if let Some(row) = look(&id, candidate)? {
             bytes += row.encoded_len();
             step.rows.push(row);
         }
+        last = Some(id);
     }
-    step
+    Ok(step)
 }
 
-/// Several runs, each in order and with nothing in common, as one in order.
-struct Merge<'a, T, I> {
+/// Several runs, each in order, as one in order.
+struct Merge<T, I> {
     runs: Vec<I>,
     /// The next of each run that has one, the least id on top.
-    heads: BinaryHeap<Reverse<(&'a Arc<str>, usize)>>,
-    waiting: Vec<Option<&'a Arc<T>>>,
-    id: fn(&'a Arc<T>) -> &'a Arc<str>,
+    heads: BinaryHeap<Reverse<(Id, usize)>>,
+    waiting: Vec<Option<(Id, T)>>,
 }
 
-impl<'a, T, I: Iterator<Item = &'a Arc<T>>> Merge<'a, T, I> {
-    fn new(runs: impl Iterator<Item = I>, id: fn(&'a Arc<T>) -> &'a Arc<str>) -> Self {
+impl<T, I: Iterator<Item = (Id, T)>> Merge<T, I> {
+    fn new(runs: impl Iterator<Item = I>) -> Self {
         let runs: Vec<I> = runs.collect();
-        let waiting = vec![None; runs.len()];
-        let mut merge = Self { runs, heads: BinaryHeap::new(), waiting, id };
+        let waiting = runs.iter().map(|_| None).collect();
+        let mut merge = Self { runs, heads: BinaryHeap::new(), waiting };
         for run in 0..merge.runs.len() {
             merge.draw(run);
         }
         merge
     }
 
-    fn draw(&mut self, run: usize) -> Option<&'a Arc<T>> {
+    fn draw(&mut self, run: usize) -> Option<(Id, T)> {
         let next = self.runs.get_mut(run)?.next();
-        if let Some(next) = next {
-            self.heads.push(Reverse(((self.id)(next), run)));
+        if let Some((id, _)) = &next {
+            self.heads.push(Reverse((id.clone(), run)));
         }
         std::mem::replace(self.waiting.get_mut(run)?, next)
     }
 }
 
-impl<'a, T, I: Iterator<Item = &'a Arc<T>>> Iterator for Merge<'a, T, I> {
-    type Item = &'a Arc<T>;
+impl<T, I: Iterator<Item = (Id, T)>> Iterator for Merge<T, I> {
+    type Item = (Id, T);
 
-    fn next(&mut self) -> Option<&'a Arc<T>> {
+    fn next(&mut self) -> Option<Self::Item> {
         let Reverse((_, run)) = self.heads.pop()?;
         self.draw(run)
     }

@@ -92,11 +92,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fold::Fold;
 
     #[test]
     fn a_snapshot_is_let_go_when_its_time_is_up() {
         let snapshots = Snapshots::default();
-        let views = Arc::new(Views::new(1));
+        let views = Fold::new(1).publish();
         snapshots.keep(&views);
         let (loan, dropped) = (snapshots.lend(views.clone()), snapshots.lend(views.clone()));
         drop(dropped);

@@ -26,11 +26,11 @@ use super::context::{Context, WatchSlot};
 use super::convert;
 use super::principal::Principal;
 use super::status::Refusal;
-use crate::event::{Hash, Position};
+use crate::event::Position;
 use crate::fold::{FOLD_VERSION, Views};
 use crate::proto::watch_connections_response::Message as Body;
 use crate::proto::{WatchConnectionsRequest, WatchConnectionsResponse, WatchStarted};
-use crate::token::Token;
+use crate::token::{ChainPrefix, Token, chain_prefix};
 
 pub(super) type Messages = Pin<Box<dyn Stream<Item = Result<WatchConnectionsResponse, Status>> + Send>>;
 
@@ -38,15 +38,15 @@ pub(super) type Messages = Pin<Box<dyn Stream<Item = Result<WatchConnectionsResp
 #[derive(Clone, Copy)]
 struct At {
     position: Position,
-    chain: Hash,
+    chain: ChainPrefix,
 }
 
 impl At {
     /// Resuming from here begins anew, with a snapshot.
-    const NOTHING: At = At { position: 0, chain: [0; 32] };
+    const NOTHING: At = At { position: 0, chain: [0; 8] };
 
     fn of(views: &Views) -> Self {
-        Self { position: views.position(), chain: views.chain() }
+        Self { position: views.position(), chain: chain_prefix(&views.chain()) }
     }
 }
 
@@ -103,7 +103,7 @@ fn message(context: &Context, plan: &Plan, position: Position, resume: At, body:
     let token = Token {
         filter_hash: plan.filter_hash,
         fold_version: FOLD_VERSION,
-        ..Token::read(context.reader.identity(), resume.position, &resume.chain)
+        ..Token::at(context.reader.identity(), resume.position, resume.chain)
     };
     WatchConnectionsResponse { position, resume_token: token.encode(), message: Some(body) }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
 use cleat::event::{Clock, Delivery, Event, EventKey, ModeVerdict, Provenance, Timestamp};
-use cleat::fold::{self, Views};
+use cleat::fold::{self, Fold, Views};
 use cleat::log::{Appended, Appender, Log, Reader};
 use cleat::metrics::Metrics;
 use cleat::proto::admin_service_client::AdminServiceClient;
@@ -66,7 +66,12 @@ impl TestApi {
 
     async fn following(directory: tempfile::TempDir, log: Log, setup: Setup) -> Self {
         let runtime = tokio::runtime::Handle::current();
-        let projection = fold::spawn(log.reader.clone(), setup.ring_len, runtime, |_| {}).unwrap();
+        let options = fold::Options {
+            directory: directory.path().join("views"),
+            ring_len: setup.ring_len,
+            checkpoint_events: fold::CHECKPOINT_EVENTS,
+        };
+        let (projection, _) = fold::spawn(log.reader.clone(), options, runtime, |_| {}).unwrap();
         Self::serve(directory, log, projection.views, setup).await
     }
 
@@ -162,13 +167,13 @@ fn delivery(tenant: &str, mode: ModeVerdict, body: &Value) -> Delivery {
 
 /// Views after these bodies, of tenant "acme", live.
 pub fn views_of(bodies: impl IntoIterator<Item = Value>, ring_len: usize) -> Arc<Views> {
-    let mut views = Views::new(ring_len);
+    let mut fold = Fold::new(ring_len);
     for (position, body) in (1..).zip(bodies) {
         let recorded_at = Timestamp::from_micros(1_790_000_000_000_000);
         let delivery = delivery("acme", ModeVerdict::Live, &body);
-        views.advance(&Event { position, recorded_at, delivery, chain: [1; 32] });
+        fold.advance(&Event { position, recorded_at, delivery, chain: [1; 32] }).unwrap();
     }
-    Arc::new(views)
+    fold.publish()
 }
 
 pub fn open_log(directory: &std::path::Path) -> Log {

@@ -1,7 +1,7 @@
 //! What the ends of the threads and a failed commit mean, with threads that end as a test says.
 
 use super::*;
-use crate::fold::Views;
+use crate::fold::{Fold, Views};
 
 /// The far ends of a supervisor's threads.
 struct Threads {
@@ -10,7 +10,7 @@ struct Threads {
     health: watch::Sender<Health>,
     views: watch::Sender<Arc<Views>>,
     /// How the projector ends.
-    projector: std::sync::mpsc::SyncSender<Result<(), ReadError>>,
+    projector: std::sync::mpsc::SyncSender<Result<(), ProjectionError>>,
     supervisor: Supervisor,
 }
 
@@ -18,7 +18,7 @@ impl Threads {
     fn start(state: ServingState) -> Self {
         let (state, told) = (watch::Sender::new(state), Told::default());
         let (health, healths) = watch::channel(Health::Writable);
-        let (views, receiver) = watch::channel(Arc::new(Views::new(1)));
+        let (views, receiver) = watch::channel(Fold::new(1).publish());
         let (projector, end) = std::sync::mpsc::sync_channel(1);
         let projection = Projection { views: receiver, thread: thread::spawn(move || end.recv().unwrap()) };
         let writer = thread::spawn(|| {});
@@ -77,7 +77,7 @@ async fn a_fold_that_panics_is_trouble_and_no_damage() {
 
 #[tokio::test]
 async fn damage_is_told_as_damage_but_never_after_the_shutdown() {
-    let damaged = || ReadError::Damaged { from: 7, reason: "a test says so" };
+    let damaged = || ProjectionError::Log(ReadError::Damaged { from: 7, reason: "a test says so" });
     let threads = Threads::start(ServingState::Serving);
     threads.projector.send(Err(damaged())).unwrap();
     threads.becomes(|state| matches!(state, ServingState::Damaged { .. })).await;

@@ -89,8 +89,8 @@ fn the_index_of_external_ids_follows_a_change_of_it() {
         body("patient.connection_success", &json!({"org_connection_id": "c", "external_id": external_id}))
     };
     let story = Story::new().given(&named("one")).given(&named("")).given(&named("two"));
-    let state = story.views.state(&Story::live());
-    let ids = |external_id| state.connections_of(external_id, None).map(|it| it.id.to_string()).collect::<Vec<_>>();
+    let of = |external_id| story.views.connections_of(&Story::live(), external_id, None);
+    let ids = |external_id| of(external_id).map(|(id, _)| id.text().to_string()).collect::<Vec<_>>();
     assert_eq!((ids("one"), ids("two"), ids("tw")), (vec![], vec!["c".to_owned()], vec![]));
 }
 

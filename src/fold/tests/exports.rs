@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::fold::ExportStatus;
+use crate::fold::{ExportStatus, Id};
 
 #[test]
 fn the_deadline_is_a_day_after_the_first_receipt_and_starts_anew_only_after_it() {
@@ -51,8 +51,8 @@ fn an_export_stands_alone_until_an_event_of_its_task_names_a_connection() {
 
     let story = story.given(&ready()).given(&nameless);
     assert_eq!((story.export("t").connection_id.clone(), story.counts()), (text("c"), (1, 1)));
-    let state = story.views.state(&Story::live());
-    assert_eq!(state.exports_of("c", None).map(|export| &*export.task_id).collect::<Vec<_>>(), ["t"]);
+    let of_c = story.views.exports_of(&Story::live(), Id::find("c"), None);
+    assert_eq!(of_c.map(|(task_id, _)| task_id).collect::<Vec<_>>(), [Id::find("t")]);
     assert_eq!(story.connection("c").trail.version, 1, "its other events do not name the connection");
 }
 

@@ -3,35 +3,112 @@
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::reference::held;
 use super::*;
+use crate::fold::Id;
 
 fn word(words: &'static [&'static str]) -> impl Strategy<Value = Value> {
     let any = any::<String>().prop_map(Value::from);
-    prop_oneof![6 => prop::sample::select(words).prop_map(Value::from), 1 => any, 1 => Just(Value::Null)]
+    prop_oneof![14 => prop::sample::select(words).prop_map(Value::from), 1 => any, 1 => Just(Value::Null)]
 }
 
-/// Bodies that meet each other: few ids, every type, odd values now and then.
+type Field = (String, Value);
+
+/// A value that is not always there.
+fn now_and_then(name: &'static str, value: impl Strategy<Value = Value> + 'static) -> BoxedStrategy<Option<Field>> {
+    prop::option::weighted(0.8, value.prop_map(move |value| (name.to_owned(), value))).boxed()
+}
+
+fn link() -> impl Strategy<Value = Value> {
+    let url = || word(&["https://x.test/1", "https://x.test/2", "https://x.test/3", ""]);
+    let object = (url(), word(&["jsonl", ""]), word(&["application/fhir+ndjson", ""]))
+        .prop_map(|(url, export, content)| json!({"url": url, "export_type": export, "content_type": content}));
+    prop_oneof![2 => url(), 2 => object, 1 => any::<u8>().prop_map(Value::from)]
+}
+
+fn links() -> impl Strategy<Value = Value> {
+    prop_oneof![link(), prop::collection::vec(link(), 0..4).prop_map(Value::from)]
+}
+
+fn stats() -> impl Strategy<Value = Value> {
+    let count = || prop_oneof![4 => any::<u16>().prop_map(Value::from), 1 => any::<f64>().prop_map(Value::from)];
+    let by_type = prop::collection::btree_map("Patient|Observation|Condition|", count(), 0..4);
+    (count(), prop::option::of(by_type))
+        .prop_map(|(total, by_type)| json!({"total_resources": total, "total_by_resource_type": by_type}))
+}
+
+// Ids are opaque: case and dashes tell one from another.
+const CONNECTIONS: &[&str] = &[
+    "c1",
+    "c1",
+    "c1",
+    "a1b2c3d4-0000-4000-8000-000000000001",
+    "a1b2c3d4-0000-4000-8000-000000000001",
+    "A1B2C3D4-0000-4000-8000-000000000001",
+    "",
+];
+const TASKS: &[&str] = &[
+    "t1",
+    "t1",
+    "t1",
+    "00c9aa11bb22cc33dd44ee55ff660077",
+    "00c9aa11bb22cc33dd44ee55ff660077",
+    "00c9aa11-bb22-cc33-dd44-ee55ff660077",
+    "",
+];
+const STATUSES: &[&str] = &["authorized", "authorized", "rejected", "revoked", "connected", "Authorized", "paused", ""];
+
+/// All that Fasten tells of connections and exports, of few values, so that events meet each other.
+fn data() -> impl Strategy<Value = Value> {
+    let words: [(&'static str, &'static [&'static str]); 16] = [
+        ("org_connection_id", CONNECTIONS),
+        ("task_id", TASKS),
+        ("connection_status", STATUSES),
+        ("external_id", &["x1", "x2", ""]),
+        ("platform_type", &["epic", "tefca", ""]),
+        ("endpoint_id", &["e1", "e2", ""]),
+        ("brand_id", &["b1", "b2", ""]),
+        ("portal_id", &["p1", "p2", ""]),
+        ("tefca_directory_id", &["d1", "d2", ""]),
+        ("org_id", &["o1", "o2", ""]),
+        ("request_id", &["r1", "r2", ""]),
+        ("request-id", &["r3", ""]),
+        ("external_state", &["s1", "s2", ""]),
+        ("scope", &["patient/*.read", "openid", ""]),
+        (
+            "consent_expires_at",
+            &["2026-08-04T00:00:00Z", "2026-08-04T02:00:00.5+02:00", "0000-12-31T23:59:59Z", "soon", ""],
+        ),
+        ("failure_reason", &["token_refresh_failure", "resource_patient_failure", ""]),
+    ];
+    let mut fields: Vec<_> = words.into_iter().map(|(name, words)| now_and_then(name, word(words))).collect();
+    fields.push(now_and_then("download_links", links()));
+    fields.push(now_and_then("download_link", links()));
+    fields.push(now_and_then("stats", prop_oneof![3 => stats(), 1 => link()]));
+    fields.prop_map(|fields| fields.into_iter().flatten().collect())
+}
+
+/// Bodies of every type, nested and flat, odd now and then.
 fn plausible() -> impl Strategy<Value = Vec<u8>> {
     let kinds = word(&[
         "patient.connection_success",
+        "patient.connection_success",
+        "patient.authorization_revoked",
         "patient.authorization_revoked",
         "patient.ehi_export_success",
+        "patient.ehi_export_success",
+        "patient.ehi_export_failed",
         "patient.ehi_export_failed",
         "patient.something_new",
+        "patient.request_support",
+        "patient.request_health_system",
         "webhook.test",
     ]);
-    let ids = (word(&["c1", "c2", "c3", ""]), word(&["t1", "t2", "t3", ""]), word(&["x1", "x2", ""]));
-    let words = (
-        word(&["authorized", "rejected", "revoked", ""]),
-        word(&["token_refresh_failure", "other"]),
-        word(&["https://x.test/1", "https://x.test/2"]),
-    );
-    (kinds, ids, words).prop_map(|(kind, (connection, task, external_id), (status, reason, link))| {
-        let data = json!({
-            "org_connection_id": connection, "task_id": task, "external_id": external_id,
-            "connection_status": status, "failure_reason": reason, "download_links": [link],
-        });
-        serde_json::to_vec(&json!({"type": kind, "data": data})).unwrap()
+    let spelling = prop_oneof![4 => Just("type"), 1 => Just("event_type")];
+    (kinds, spelling, data(), prop::bool::weighted(0.2)).prop_map(|(kind, spelling, data, flat)| {
+        let mut body = if flat { data } else { json!({"data": data}) };
+        body[spelling] = kind;
+        serde_json::to_vec(&body).unwrap()
     })
 }
 
@@ -58,74 +135,108 @@ fn any_json() -> impl Strategy<Value = Value> {
 
 fn bodies() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
-        6 => plausible(),
+        10 => plausible(),
         1 => any_json().prop_map(|value| serde_json::to_vec(&value).unwrap()),
         1 => prop::collection::vec(any::<u8>(), 0..200),
     ]
 }
 
-fn events() -> impl Strategy<Value = Vec<Event>> {
-    let verdict = prop::sample::select(&[ModeVerdict::Live, ModeVerdict::Live, ModeVerdict::Test][..]);
-    prop::collection::vec((bodies(), verdict, 0..30 * HOUR), 0..80).prop_map(|parts| {
+/// Around the day that links live for.
+fn pauses() -> impl Strategy<Value = i64> {
+    prop_oneof![3 => 0..2 * HOUR, 2 => 0..30 * HOUR, 1 => Just(0), 3 => Just(24 * HOUR), 1 => 24 * HOUR..100 * HOUR]
+}
+
+pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
+    let verdict = prop_oneof![
+        12 => Just(ModeVerdict::Live),
+        2 => Just(ModeVerdict::Test),
+        1 => Just(ModeVerdict::Mismatched),
+        1 => Just(ModeVerdict::Untold),
+    ];
+    let tenant = prop_oneof![6 => Just("acme"), 1 => Just("other")];
+    prop::collection::vec((bodies(), tenant, verdict, pauses()), 0..80).prop_map(|parts| {
         let mut now = 0;
-        let event = |(at, (body, verdict, pause)): (usize, (Vec<u8>, ModeVerdict, i64))| {
+        let event = |(at, (body, tenant, verdict, pause)): (usize, (Vec<u8>, &str, ModeVerdict, i64))| {
             now += pause;
-            event(at as u64 + 1, now, "acme", verdict, &body)
+            event(at as u64 + 1, now, tenant, verdict, &body)
         };
         parts.into_iter().enumerate().map(event).collect()
     })
 }
 
+/// All that [`events`] touch.
+pub(super) fn realms() -> impl Iterator<Item = Realm> {
+    let modes = [ApiMode::Live, ApiMode::Test];
+    ["acme", "other"].into_iter().flat_map(move |tenant| modes.map(|mode| Realm { tenant: tenant.into(), mode }))
+}
+
 /// The indexes hold what the entities say, and nothing else.
 fn check_indexes(views: &Views) {
-    for mode in [ApiMode::Live, ApiMode::Test] {
-        let state = views.state(&Realm { tenant: "acme".into(), mode });
-        for connection in state.connections(None) {
+    for realm in realms() {
+        let of = |owner: &Id| {
+            let members = views.exports_of(&realm, owner.clone(), None);
+            let joined = members.map(|(task_id, (slot, _))| views.join(&realm, &task_id, &slot).unwrap());
+            let owned = joined.filter(|joined| joined.export.owner() == *owner);
+            owned.map(|joined| joined.export.task_id.clone()).collect::<Vec<_>>()
+        };
+        let mut indexed = of(&Id::Empty);
+        for (id, connection) in views.connections(&realm, None) {
             if let Some(external_id) = &connection.facts.external_id {
-                assert!(state.connections_of(external_id, None).any(|it| it == connection));
+                assert!(views.connections_of(&realm, external_id, None).any(|(_, it)| it == connection));
             }
-            for export in state.exports_of(&connection.id, None) {
-                assert_eq!(export.connection_id.as_ref(), Some(&connection.id));
-            }
+            indexed.extend(of(&id));
         }
-        let joined = state.exports(None).filter(|export| export.connection_id.is_some()).count();
-        let indexed: usize = state.connections(None).map(|it| state.exports_of(&it.id, None).count()).sum();
-        assert_eq!(joined, indexed);
+        indexed.sort();
+        assert!(indexed.into_iter().eq(views.exports(&realm, None).map(|(task_id, _)| task_id.text())));
     }
 }
 
 proptest! {
     #[test]
-    fn the_fold_takes_any_event_and_its_views_do_not_depend_on_when_they_are_shared(
+    fn the_fold_takes_any_event_and_its_views_do_not_depend_on_what_is_looked_at_meanwhile(
         events in events(),
-        shared_after in prop::collection::vec(any::<bool>(), 80),
+        looked_after in prop::collection::vec(any::<bool>(), 80),
+        let_go_after in prop::collection::vec(any::<bool>(), 80),
     ) {
-        let mut undisturbed = Views::new(100);
-        let mut shared = Views::new(100);
-        let mut held = Vec::new();
-        for (event, share) in events.iter().zip(shared_after) {
-            undisturbed.advance(event);
-            shared.advance(event);
-            if share {
-                held.push((undisturbed.position(), shared.clone()));
+        let mut undisturbed = Fold::new(100);
+        let mut looked_at = Fold::new(100);
+        let mut views = Vec::new();
+        for ((event, look), let_go) in events.iter().zip(looked_after).zip(let_go_after) {
+            undisturbed.advance(event).unwrap();
+            looked_at.advance(event).unwrap();
+            if look {
+                views.push(looked_at.publish());
+            }
+            if let_go && !views.is_empty() {
+                views.remove(views.len() / 2);
             }
         }
-        prop_assert!(undisturbed == shared);
-        prop_assert_eq!(undisturbed.position(), events.len() as u64);
-        check_indexes(&shared);
-        for (position, views) in held {
-            let mut again = Views::new(100);
-            events.iter().take_while(|event| event.position <= position).for_each(|event| again.advance(event));
-            prop_assert!(again == views, "what is shared never changes");
+        let last = looked_at.publish();
+        prop_assert!(held(&undisturbed.publish()) == held(&last));
+        prop_assert_eq!(last.position(), events.len() as u64);
+        check_indexes(&last);
+        for views in views {
+            check_indexes(&views);
+            let mut again = Fold::new(100);
+            for event in &events[..usize::try_from(views.position()).unwrap()] {
+                again.advance(event).unwrap();
+            }
+            prop_assert!(held(&again.publish()) == held(&views), "what is looked at never changes");
         }
+        drop(last);
+        for _ in 0..8 {
+            drop(looked_at.publish());
+        }
+        prop_assert_eq!(looked_at.kept_versions(), 0, "what nobody looks at any more is let go of");
     }
 
     #[test]
     fn versions_grow_by_one_and_changes_join_without_gaps(events in events()) {
-        let mut views = Views::new(1000);
+        let mut fold = Fold::new(1000);
         for event in &events {
-            views.advance(event);
+            fold.advance(event).unwrap();
         }
+        let views = fold.publish();
         let mut last = std::collections::HashMap::new();
         for changes in views.changes_after(0, usize::MAX).unwrap() {
             for change in &changes.changes {
@@ -142,7 +253,7 @@ proptest! {
 
 #[test]
 fn a_ring_of_odd_sizes_is_bounded_in_bytes_too() {
-    let mut story = Story { views: Views::new(10_000), now: 0 };
+    let mut story = Story::with_ring(10_000);
     for number in 0..1000 {
         let scope = format!("{number}{}", "x".repeat(200_000));
         let data = json!({"org_connection_id": "c", "connection_status": "authorized", "scope": scope});
@@ -154,7 +265,7 @@ fn a_ring_of_odd_sizes_is_bounded_in_bytes_too() {
 
 #[test]
 fn a_ring_says_when_it_no_longer_holds_what_is_asked_for() {
-    let mut story = Story { views: Views::new(2), now: 0 };
+    let mut story = Story::with_ring(2);
     for _ in 0..4 {
         story = story.given(&attempt("authorized")).given(&body("webhook.test", &json!({})));
     }

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::reference::held;
 use super::*;
 use crate::fold::Status;
 
@@ -12,7 +13,7 @@ fn a_flat_body_says_the_same_as_a_nested_one() {
         "api_mode": "live", "date": "2026-05-04T14:03:11Z", "id": "e", "event_type": "patient.connection_success",
         "org_connection_id": "c", "connection_status": "authorized",
     });
-    assert!(Story::new().given(&flat).views == nested.views);
+    assert!(held(&Story::new().given(&flat).views) == held(&nested.views));
 }
 
 #[test]
@@ -38,7 +39,7 @@ fn ids_that_are_empty_or_no_strings_are_absent() {
 
 #[test]
 fn a_date_beyond_what_the_api_can_tell_is_absent() {
-    for date in ["-009999-01-01T00:00:00Z", "0000-12-31T23:59:59Z", "2026-08-04", ""] {
+    for date in ["-009999-01-01T00:00:00Z", "0000-12-31T23:59:59.5Z", "2026-08-04", ""] {
         let data = json!({"org_connection_id": "c", "consent_expires_at": date});
         let connection = Story::new().given(&body("patient.connection_success", &data)).connection("c");
         assert_eq!(connection.attempt.consent_expires_at, None, "{date}");

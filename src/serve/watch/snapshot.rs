@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::super::context::Context;
+use super::super::context::{Context, off_runtime};
 use super::super::scan::{self, Limits};
 use super::super::snapshots::Loan;
 use super::super::status::Refusal;
 use super::plan::Plan;
-use crate::fold::Views;
+use crate::fold::{Id, Views};
 use crate::proto::watch_connections_response::Message as Body;
 use crate::proto::{SnapshotBatch, SnapshotEnd};
 
@@ -16,9 +16,9 @@ const BATCH: Limits = Limits { rows: 200, bytes: 256 * 1024, visits: 1000 };
 
 enum Phase {
     /// After this id.
-    Connections(Option<Arc<str>>),
+    Connections(Option<Id>),
     /// After this task.
-    Exports(Option<Arc<str>>),
+    Exports(Option<Id>),
     End,
     Ended,
 }
@@ -49,8 +49,8 @@ impl Snapshot {
         loop {
             self.context.gate()?;
             let batch = match std::mem::replace(&mut self.phase, Phase::Ended) {
-                Phase::Connections(after) => self.connections(after.as_deref())?,
-                Phase::Exports(after) => self.exports(after.as_deref())?,
+                Phase::Connections(after) => self.connections(after)?,
+                Phase::Exports(after) => self.exports(after).await?,
                 Phase::End => return Ok(Some(Body::SnapshotEnd(self.sent))),
                 Phase::Ended => return Ok(None),
             };
@@ -61,10 +61,9 @@ impl Snapshot {
         }
     }
 
-    fn connections(&mut self, after: Option<&str>) -> Result<SnapshotBatch, Refusal> {
+    fn connections(&mut self, after: Option<Id>) -> Result<SnapshotBatch, Refusal> {
         let views = self.loan.views().ok_or(Refusal::WatchFellBehind)?;
-        let state = views.state(&self.plan.realm);
-        let step = scan::connections(state, &self.plan.filter.connection, after, BATCH);
+        let step = scan::connections(&views, &self.plan.realm, &self.plan.filter.connection, after, BATCH)?;
         self.sent.connections += step.rows.len() as u64;
         self.phase = match step.next {
             Some(after) => Phase::Connections(Some(after)),
@@ -74,9 +73,12 @@ impl Snapshot {
         Ok(SnapshotBatch { connections: step.rows, exports: Vec::new() })
     }
 
-    fn exports(&mut self, after: Option<&str>) -> Result<SnapshotBatch, Refusal> {
+    /// Off the runtime: the change log may have to be read.
+    async fn exports(&mut self, after: Option<Id>) -> Result<SnapshotBatch, Refusal> {
         let views = self.loan.views().ok_or(Refusal::WatchFellBehind)?;
-        let step = scan::exports(views.state(&self.plan.realm), &self.plan.filter, &self.plan.caller, after, BATCH);
+        let plan = self.plan.clone();
+        let look = move || scan::exports(&views, &plan.realm, &plan.filter, &plan.caller, after, BATCH);
+        let step = off_runtime(look).await??;
         self.sent.exports += step.rows.len() as u64;
         self.phase = step.next.map_or(Phase::End, |after| Phase::Exports(Some(after)));
         Ok(SnapshotBatch { connections: Vec::new(), exports: step.rows })

@@ -1,0 +1,81 @@
+//! Numbers and texts in few bytes. Knows no entity and no file.
+//!
+//! ```text
+//! number  LEB128
+//! text    0 ‖ 16 B: 32 hex digits, or 1 ‖ 16 B: a UUID, or length + 2 ‖ the bytes
+//! ```
+
+use std::sync::Arc;
+
+use super::id::Id;
+use crate::blocklog::codec::{Garbled, Put, Take};
+
+const HEX: u8 = 0;
+const UUID: u8 = 1;
+/// What is added to the length of a text that is not packed.
+const PLAIN: u64 = 2;
+
+/// LEB128.
+pub(super) fn put_number(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.put_u8(u8::try_from(number & 0x7f).unwrap_or_default() | 0x80);
+        number >>= 7;
+    }
+    out.put_u8(u8::try_from(number).unwrap_or_default());
+}
+
+pub(super) fn take_number(from: &mut Take<'_>) -> Result<u64, Garbled> {
+    let mut number = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let byte = from.u8()?;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Ok(number);
+        }
+    }
+    Err(Garbled("a number is too long"))
+}
+
+/// A count of things that take a byte each at least: more than there is left cannot be.
+pub(super) fn take_count(from: &mut Take<'_>) -> Result<usize, Garbled> {
+    let count = usize::try_from(take_number(from)?).map_err(|_| Garbled("a count is too large"))?;
+    if count <= from.0.len() { Ok(count) } else { Err(Garbled("a count is too large")) }
+}
+
+/// Packed if it can be; else plain.
+pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
+    let (kind, bytes) = match Id::packed(text) {
+        Some(Id::Hex(bytes)) => (HEX, bytes),
+        Some(Id::Uuid(bytes)) => (UUID, bytes),
+        _ => return put_plain(out, text),
+    };
+    out.put_u8(kind);
+    out.put(&bytes);
+}
+
+/// For a text that comes again as part of another one: packed, a compressor would not see that.
+pub(super) fn put_plain(out: &mut Vec<u8>, text: &str) {
+    put_number(out, text.len() as u64 + PLAIN);
+    out.put(text.as_bytes());
+}
+
+pub(super) fn take_text(from: &mut Take<'_>) -> Result<Arc<str>, Garbled> {
+    match take_number(from)? {
+        0 => Ok(Id::Hex(from.array()?).text()),
+        1 => Ok(Id::Uuid(from.array()?).text()),
+        len => {
+            let bytes = from.bytes(usize::try_from(len - PLAIN).map_err(|_| Garbled("a text is too long"))?)?;
+            std::str::from_utf8(bytes).map(Arc::from).map_err(|_| Garbled("text is not UTF-8"))
+        }
+    }
+}
+
+/// Small for numbers near zero, whichever side.
+pub(super) fn zigzag(number: i64) -> u64 {
+    (number << 1 ^ number >> 63).cast_unsigned()
+}
+
+/// Back again.
+pub(super) fn unzigzag(number: u64) -> i64 {
+    (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
+}

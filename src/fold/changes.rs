@@ -1,0 +1,165 @@
+//! The change log, `changes@1`: of every position the states that it left, as a block log of its own. Derived from the log.
+//!
+//! ```text
+//! record  i64 recorded_at, µs ‖ number length ‖ the changes: `record.rs`       mark  the hash chain's value there, its first 8 B
+//! ```
+//!
+//! What its newest block still lacks is in the ring of newest changes. So only full blocks are written, there is nothing to
+//! seal, and what a crash takes is made anew from the log.
+
+use std::sync::Arc;
+
+use super::bytes::{put_number, take_count};
+use super::entity::Mark;
+use super::record;
+use super::ring::PositionChanges;
+use crate::blocklog::codec::{Garbled, Put, Take};
+use crate::blocklog::{self, Batch, Block, Builder, Packer, ReadError, Store, StoreError};
+use crate::event::{Event, Hash, Position, Timestamp};
+use crate::token::{ChainPrefix, chain_prefix};
+
+/// What goes into the store between two syncs: sled reuses what it freed soon after.
+const UNSYNCED_BYTES_MAX: usize = 512 * 1024;
+
+/// Appends to it.
+pub(super) struct Recorder {
+    store: Arc<dyn Store>,
+    builder: Builder,
+    packer: Packer,
+    unsynced: usize,
+    record: Vec<u8>,
+}
+
+impl Recorder {
+    /// For what comes after `last`, where the chain's value is `chain`.
+    pub fn new(store: Arc<dyn Store>, last: Position, chain: Hash) -> std::io::Result<Self> {
+        let builder = Builder::new(last + 1, chain);
+        Ok(Self { store, builder, packer: Packer::new()?, unsynced: 0, record: Vec::new() })
+    }
+
+    /// The position that is recorded next.
+    pub fn next(&self) -> Position {
+        self.builder.next()
+    }
+
+    /// Every position before this one can be read.
+    pub fn next_unwritten(&self) -> Position {
+        self.builder.next() - self.builder.count() as u64
+    }
+
+    /// `changes`: what `event`, the next one, changed, if anything.
+    pub fn record(&mut self, event: &Event, changes: Option<&PositionChanges>) -> Result<(), StoreError> {
+        let origin = Mark { position: event.position, recorded_at: event.recorded_at };
+        let mut changed = std::mem::take(&mut self.record);
+        if let Some(PositionChanges { realm, changes, .. }) = changes {
+            record::put(&mut changed, &origin, realm, changes);
+        }
+        if self.packer.is_full(&self.builder, changed.len()) {
+            self.write()?;
+        }
+        self.builder.push(event.recorded_at, event.chain, &chain_prefix(&event.chain), |out| {
+            out.put_i64(event.recorded_at.as_micros());
+            put_number(out, changed.len() as u64);
+            out.put(&changed);
+        });
+        changed.clear();
+        self.record = changed;
+        Ok(())
+    }
+
+    /// Makes all that was recorded readable.
+    pub fn write(&mut self) -> Result<(), StoreError> {
+        let batch = Batch { puts: self.packer.finish(&mut self.builder), removes: Vec::new() };
+        if self.unsynced + batch.bytes() > UNSYNCED_BYTES_MAX {
+            self.sync()?;
+        }
+        self.unsynced += batch.bytes();
+        self.store.apply(&batch)
+    }
+
+    /// Makes all that was written durable.
+    pub fn sync(&mut self) -> Result<(), StoreError> {
+        self.unsynced = 0;
+        self.store.sync()
+    }
+}
+
+/// Reads it, up to what is written.
+#[derive(Clone)]
+pub(super) struct ChangeLog(Arc<dyn Store>);
+
+impl ChangeLog {
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self(store)
+    }
+
+    /// Its last position, and the chain's value there. None: it is empty.
+    pub fn end(&self) -> Result<Option<(Position, Hash)>, ReadError> {
+        let last = blocklog::last_position(&*self.0)?;
+        let block = (last > 0).then(|| blocklog::read(&*self.0, last)).transpose()?;
+        Ok(block.map(|block| (block.header.last(), block.header.after)))
+    }
+
+    /// What a position changed.
+    pub fn at(&self, position: Position) -> Result<Option<PositionChanges>, ReadError> {
+        let block = blocklog::read(&*self.0, position)?;
+        let damaged = |garbled: Garbled| ReadError::Damaged { from: position, reason: garbled.0 };
+        let mut entries = Entries::of(&block).map_err(damaged)?;
+        let skipped = usize::try_from(position - block.header.first).unwrap_or(usize::MAX);
+        for _ in 0..skipped {
+            entries.next().transpose().map_err(damaged)?;
+        }
+        let entry = entries.next().transpose().map_err(damaged)?.ok_or_else(|| damaged(Garbled("no record of it")))?;
+        entry.decode().map_err(damaged)
+    }
+}
+
+/// A block's records, one after the other, not yet decoded.
+struct Entries<'a> {
+    records: Take<'a>,
+    marks: std::slice::Iter<'a, ChainPrefix>,
+    next: Position,
+}
+
+struct Entry<'a> {
+    position: Position,
+    recorded_at: Timestamp,
+    chain: ChainPrefix,
+    changes: &'a [u8],
+}
+
+impl<'a> Entries<'a> {
+    fn of(block: &'a Block) -> Result<Self, Garbled> {
+        Ok(Self { records: Take(&block.records), marks: block.marks()?.iter(), next: block.header.first })
+    }
+
+    fn entry(&mut self, chain: ChainPrefix) -> Result<Entry<'a>, Garbled> {
+        let recorded_at = Timestamp::from_micros(self.records.i64()?);
+        let len = take_count(&mut self.records)?;
+        let entry = Entry { position: self.next, recorded_at, chain, changes: self.records.bytes(len)? };
+        self.next += 1;
+        Ok(entry)
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Result<Entry<'a>, Garbled>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let chain = *self.marks.next()?;
+        Some(self.entry(chain))
+    }
+}
+
+impl Entry<'_> {
+    fn decode(&self) -> Result<Option<PositionChanges>, Garbled> {
+        let Self { position, recorded_at, chain, changes } = *self;
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        let mut from = Take(changes);
+        let (realm, changes) = record::take(&mut from, &Mark { position, recorded_at })?;
+        from.end()?;
+        Ok(Some(PositionChanges { position, chain, realm, changes }))
+    }
+}

@@ -1,0 +1,215 @@
+//! The state at one position as bytes, so that a start need not fold the log from its beginning. Derived, like all state.
+//!
+//! ```text
+//! file    "ccp1" ‖ u16 fold version ‖ log id ‖ epoch ‖ u64 position ‖ chain there, 32 B ‖ i64 recorded_at there, µs
+//!         ‖ u32 CRC32C of all before ‖ frames, the last one empty
+//! frame   u32 length, expanded ‖ u32 length ‖ u32 CRC32C ‖ zstd: entries
+//! entry   0 ‖ tenant ‖ u8 mode                       a realm: what follows is of it
+//!         1 ‖ id ‖ what differs from a blank one     a connection: the exports that follow are its; before the first, nobody's
+//!         2 ‖ task id ‖ what differs from a blank one         an open export
+//!         3 ‖ task id ‖ number position of its last change    a settled one
+//! ```
+
+mod frames;
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use self::frames::{FrameReader, FrameWriter};
+use super::FOLD_VERSION;
+use super::bytes::{put_number, put_text, take_number, take_text};
+use super::codec::{Entity, Origin};
+use super::connection::Connection;
+use super::entity::{Mark, Realm};
+use super::export::Export;
+use super::id::Id;
+use super::state::{Slot, State, StateBuilder};
+use super::views::Views;
+use super::words::Words;
+use crate::blocklog::codec::{Garbled, Put, Take};
+use crate::event::{ApiMode, Hash, Position, Timestamp};
+use crate::token::Identity;
+
+const MAGIC: &[u8; 4] = b"ccp1";
+const HEADER_BYTES: usize = 4 + 2 + 16 + 16 + 8 + 32 + 8;
+const REALM: u8 = 0;
+const CONNECTION: u8 = 1;
+const OPEN: u8 = 2;
+const SETTLED: u8 = 3;
+
+/// What a checkpoint is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Header {
+    pub identity: Identity,
+    pub position: Position,
+    pub chain: Hash,
+    pub recorded_at: Timestamp,
+}
+
+impl Header {
+    fn origin(&self) -> Origin {
+        Mark { position: self.position, recorded_at: self.recorded_at }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + 4);
+        bytes.put(MAGIC);
+        bytes.put_u16(FOLD_VERSION);
+        bytes.put(&self.identity.log_id.to_be_bytes());
+        bytes.put(&self.identity.epoch.to_be_bytes());
+        bytes.put_u64(self.position);
+        bytes.put(&self.chain);
+        bytes.put_i64(self.recorded_at.as_micros());
+        let crc = crc32c::crc32c(&bytes);
+        bytes.put_u32(crc);
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, Garbled> {
+        let mut take = Take(bytes);
+        if take.array()? != *MAGIC {
+            return Err(Garbled("it has another format"));
+        }
+        if take.u16()? != FOLD_VERSION {
+            return Err(Garbled("it is of another version of the fold"));
+        }
+        let identity =
+            Identity { log_id: u128::from_be_bytes(take.array()?), epoch: u128::from_be_bytes(take.array()?) };
+        let (position, chain) = (take.u64()?, take.array()?);
+        let recorded_at = Timestamp::from_micros(take.i64()?);
+        if take.u32()? != crc32c::crc32c(&bytes[..HEADER_BYTES]) {
+            return Err(Garbled("its checksum is wrong"));
+        }
+        Ok(Self { identity, position, chain, recorded_at })
+    }
+}
+
+/// Why a checkpoint cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unusable {
+    #[error(transparent)]
+    Garbled(#[from] Garbled),
+    #[error("it cannot be read: {0}")]
+    Io(#[from] io::Error),
+    #[error("its change log: {0}")]
+    ChangeLog(String),
+}
+
+/// Writes all state of `views`.
+pub(super) fn write(views: &Views, header: &Header, out: &mut dyn Write) -> io::Result<()> {
+    out.write_all(&header.encode())?;
+    let mut frames = FrameWriter::new(out)?;
+    for realm in &views.realms() {
+        frames.entry(|out| {
+            out.put_u8(REALM);
+            put_text(out, &realm.tenant);
+            out.put_u8(realm.mode.stored());
+        })?;
+        write_state(views, realm, &header.origin(), &mut frames)?;
+    }
+    frames.end()
+}
+
+fn write_state(views: &Views, realm: &Realm, origin: &Origin, frames: &mut FrameWriter<'_>) -> io::Result<()> {
+    write_exports(views, realm, &Id::Empty, origin, frames)?;
+    for (id, connection) in views.connections(realm, None) {
+        frames.entry(|out| {
+            out.put_u8(CONNECTION);
+            put_text(out, &connection.id);
+            connection.put_difference(&Connection::blank(realm, &connection.id), out, origin);
+        })?;
+        write_exports(views, realm, &id, origin, frames)?;
+    }
+    Ok(())
+}
+
+fn write_exports(
+    views: &Views,
+    realm: &Realm,
+    owner: &Id,
+    origin: &Origin,
+    frames: &mut FrameWriter<'_>,
+) -> io::Result<()> {
+    for (task_id, (slot, moved)) in views.exports_of(realm, owner.clone(), None) {
+        let is_owners = || views.join(realm, &task_id, &slot).map(|joined| joined.export.owner() == *owner);
+        if !moved || is_owners().map_err(io::Error::other)? {
+            frames.entry(|out| put_slot(out, origin, realm, &task_id, &slot))?;
+        }
+    }
+    Ok(())
+}
+
+fn put_slot(out: &mut Vec<u8>, origin: &Origin, realm: &Realm, task_id: &Id, slot: &Slot) {
+    let text = task_id.text();
+    out.put_u8(if matches!(slot, Slot::Open(_)) { OPEN } else { SETTLED });
+    put_text(out, &text);
+    match slot {
+        Slot::Open(export) => export.put_difference(&Export::blank(realm, &text), out, origin),
+        Slot::Settled(position) => put_number(out, *position),
+    }
+}
+
+/// What a checkpoint is of, and nothing more read.
+pub(super) fn read_header(from: &mut dyn Read) -> Result<Header, Unusable> {
+    let mut bytes = [0; HEADER_BYTES + 4];
+    from.read_exact(&mut bytes)?;
+    Ok(Header::decode(&bytes)?)
+}
+
+/// The states that follow a header.
+pub(super) fn read_states(
+    header: &Header,
+    from: &mut dyn Read,
+    words: &mut Words,
+) -> Result<Vec<(Realm, State)>, Unusable> {
+    let mut loading = Loading { origin: header.origin(), words, done: Vec::new(), current: None };
+    let mut frames = FrameReader::new(from)?;
+    while let Some(frame) = frames.next()? {
+        let mut take = Take(&frame);
+        while !take.0.is_empty() {
+            loading.entry(&mut take)?;
+        }
+    }
+    loading.finish_realm();
+    Ok(loading.done)
+}
+
+struct Loading<'a> {
+    origin: Origin,
+    words: &'a mut Words,
+    done: Vec<(Realm, State)>,
+    current: Option<(Realm, StateBuilder)>,
+}
+
+impl Loading<'_> {
+    fn entry(&mut self, from: &mut Take<'_>) -> Result<(), Garbled> {
+        let kind = from.u8()?;
+        let id = take_text(from)?;
+        if kind == REALM {
+            self.finish_realm();
+            let mode = ApiMode::from_stored(from.u8()?).ok_or(Garbled("unknown mode"))?;
+            self.current = Some((Realm { tenant: id, mode }, StateBuilder::default()));
+            return Ok(());
+        }
+        let (realm, state) = self.current.as_mut().ok_or(Garbled("an entity is of no realm"))?;
+        match kind {
+            CONNECTION => {
+                let mut connection = Connection::blank(realm, &id).take_difference(from, &self.origin)?;
+                connection.share(self.words);
+                state.connection(Arc::new(connection));
+            }
+            OPEN => {
+                let mut export = Export::blank(realm, &id).take_difference(from, &self.origin)?;
+                export.share(self.words);
+                state.export(Id::of(&id), Slot::Open(Arc::new(export)));
+            }
+            SETTLED => state.export(Id::of(&id), Slot::Settled(take_number(from)?)),
+            _ => return Err(Garbled("unknown entry")),
+        }
+        Ok(())
+    }
+
+    fn finish_realm(&mut self) {
+        self.done.extend(self.current.take().map(|(realm, state)| (realm, state.finish())));
+    }
+}

@@ -1,0 +1,83 @@
+//! A long file in compressed frames, each with its checksum: neither side holds more than one in memory.
+
+use std::io::{self, Read, Write};
+
+use zstd::bulk::{Compressor, Decompressor};
+
+use super::Unusable;
+use crate::blocklog::codec::{Garbled, Put, Take};
+
+/// A frame is closed once it has this much.
+const FRAME_BYTES: usize = 256 * 1024;
+/// One entry is no larger than what an event can tell; reading refuses more.
+const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
+const HEADER_BYTES: usize = 12;
+const ZSTD_LEVEL: i32 = 1;
+
+pub struct FrameWriter<'a> {
+    out: &'a mut dyn Write,
+    compressor: Compressor<'static>,
+    frame: Vec<u8>,
+}
+
+impl<'a> FrameWriter<'a> {
+    pub fn new(out: &'a mut dyn Write) -> io::Result<Self> {
+        Ok(Self { out, compressor: Compressor::new(ZSTD_LEVEL)?, frame: Vec::new() })
+    }
+
+    /// Appends what `write` does; never split.
+    pub fn entry(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+        write(&mut self.frame);
+        if self.frame.len() < FRAME_BYTES { Ok(()) } else { self.close() }
+    }
+
+    fn close(&mut self) -> io::Result<()> {
+        let stored = self.compressor.compress(&self.frame)?;
+        let mut header = Vec::with_capacity(HEADER_BYTES);
+        for len in [self.frame.len(), stored.len()] {
+            header.put_u32(u32::try_from(len).map_err(io::Error::other)?);
+        }
+        header.put_u32(crc32c::crc32c(&stored));
+        self.out.write_all(&header)?;
+        self.out.write_all(&stored)?;
+        self.frame.clear();
+        Ok(())
+    }
+
+    /// Nothing follows: an empty frame says so.
+    pub fn end(mut self) -> io::Result<()> {
+        if !self.frame.is_empty() {
+            self.close()?;
+        }
+        self.close()
+    }
+}
+
+pub struct FrameReader<'a> {
+    from: &'a mut dyn Read,
+    decompressor: Decompressor<'static>,
+}
+
+impl<'a> FrameReader<'a> {
+    pub fn new(from: &'a mut dyn Read) -> io::Result<Self> {
+        Ok(Self { from, decompressor: Decompressor::new()? })
+    }
+
+    /// The next frame's entries; None after the last.
+    pub fn next(&mut self) -> Result<Option<Vec<u8>>, Unusable> {
+        let mut header = [0; HEADER_BYTES];
+        self.from.read_exact(&mut header)?;
+        let mut take = Take(&header);
+        let (expanded, stored, crc) = (take.u32()? as usize, take.u32()? as usize, take.u32()?);
+        if expanded > FRAME_BYTES_MAX || stored > FRAME_BYTES_MAX {
+            return Err(Garbled("a frame is larger than frames can be").into());
+        }
+        let mut bytes = vec![0; stored];
+        self.from.read_exact(&mut bytes)?;
+        if crc32c::crc32c(&bytes) != crc {
+            return Err(Garbled("a frame's checksum is wrong").into());
+        }
+        let frame = self.decompressor.decompress(&bytes, expanded).map_err(|_| Garbled("a frame does not expand"))?;
+        Ok(Some(frame).filter(|frame| !frame.is_empty()))
+    }
+}

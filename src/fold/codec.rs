@@ -1,0 +1,272 @@
+//! Entities as bytes: only the fields that differ from a base which both sides know, each preceded by nothing but its bit.
+//!
+//! ```text
+//! entity  u32 bits, one a field in the order below ‖ the fields whose bits are set
+//! time, position  zigzag, against the origin                  numbers and texts: `bytes.rs`
+//! ```
+//!
+//! A list of fields stands here once, for both directions. Changing one is another format: `FORMAT` of whoever stores it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::bytes::{put_number, put_plain, put_text, take_count, take_number, take_text, unzigzag, zigzag};
+use super::connection::{Connection, Status};
+use super::entity::{Mark, Realm, Text, Trail};
+use super::export::{Export, ExportStatus};
+use super::report::{Link, Stats};
+use crate::blocklog::codec::{Garbled, Put, Take};
+use crate::event::Timestamp;
+
+/// What times and positions are told against: those that are near take few bytes.
+pub(super) type Origin = Mark;
+
+/// One field.
+trait Value: PartialEq + Sized {
+    fn put(&self, out: &mut Vec<u8>, origin: &Origin);
+    fn take(from: &mut Take<'_>, origin: &Origin) -> Result<Self, Garbled>;
+}
+
+/// What is stored as its difference from another of its kind.
+pub(super) trait Entity: Sized {
+    fn id(&self) -> &Arc<str>;
+
+    /// What each is stored against at first.
+    fn blank(realm: &Realm, id: &Arc<str>) -> Self;
+
+    fn put_id(&self, out: &mut Vec<u8>);
+
+    /// Appends what differs from `base`.
+    fn put_difference(&self, base: &Self, out: &mut Vec<u8>, origin: &Origin);
+
+    /// Takes what was put against the same base, which this is.
+    fn take_difference(self, from: &mut Take<'_>, origin: &Origin) -> Result<Self, Garbled>;
+}
+
+macro_rules! entity {
+    ($entity:ty, $id:ident, $put_id:ident, $blank:expr, $($($field:ident).+),+ $(,)?) => {
+        impl Entity for $entity {
+            fn id(&self) -> &Arc<str> {
+                &self.$id
+            }
+
+            fn blank(realm: &Realm, id: &Arc<str>) -> Self {
+                $blank(realm, id)
+            }
+
+            fn put_id(&self, out: &mut Vec<u8>) {
+                $put_id(out, &self.$id);
+            }
+
+            fn put_difference(&self, base: &Self, out: &mut Vec<u8>, origin: &Origin) {
+                let at = out.len();
+                out.put_u32(0);
+                let mut bits = 0_u32;
+                let mut bit = (0..32).map(|n| 1_u32 << n);
+                $({
+                    let bit = bit.next().unwrap_or_default();
+                    if base.$($field).+ != self.$($field).+ {
+                        bits |= bit;
+                        self.$($field).+.put(out, origin);
+                    }
+                })+
+                out[at..at + 4].copy_from_slice(&bits.to_be_bytes());
+            }
+
+            fn take_difference(mut self, from: &mut Take<'_>, origin: &Origin) -> Result<Self, Garbled> {
+                let bits = from.u32()?;
+                let mut bit = (0..32).map(|n| 1_u32 << n);
+                $(if bits & bit.next().unwrap_or_default() != 0 {
+                    self.$($field).+ = Value::take(from, origin)?;
+                })+
+                Ok(self)
+            }
+        }
+    };
+}
+
+entity!(
+    Connection,
+    id,
+    put_text,
+    |realm, id| Connection::unheard_of(realm, id, Trail::NONE),
+    status,
+    reported_status,
+    status_recorded_at,
+    facts.external_id,
+    facts.platform_type,
+    facts.endpoint_id,
+    facts.brand_id,
+    facts.portal_id,
+    facts.tefca_directory_id,
+    facts.org_id,
+    attempt.request_id,
+    attempt.external_state,
+    attempt.scope,
+    attempt.consent_expires_at,
+    reconnect_count,
+    last_reconnected_at,
+    needs_reconnect,
+    trail.version,
+    trail.first,
+    trail.last,
+);
+
+// The task comes again in the links.
+entity!(
+    Export,
+    task_id,
+    put_plain,
+    |realm, task_id| Export::unheard_of(realm, task_id, Trail::NONE.last),
+    status,
+    failure_reason,
+    connection_id,
+    org_id,
+    links,
+    stats,
+    deadline,
+    after_revocation,
+    trail.version,
+    trail.first,
+    trail.last,
+);
+
+impl Value for u64 {
+    fn put(&self, out: &mut Vec<u8>, _: &Origin) {
+        put_number(out, *self);
+    }
+
+    fn take(from: &mut Take<'_>, _: &Origin) -> Result<Self, Garbled> {
+        take_number(from)
+    }
+}
+
+impl Value for u32 {
+    fn put(&self, out: &mut Vec<u8>, _: &Origin) {
+        put_number(out, u64::from(*self));
+    }
+
+    fn take(from: &mut Take<'_>, _: &Origin) -> Result<Self, Garbled> {
+        u32::try_from(take_number(from)?).map_err(|_| Garbled("a number is too large"))
+    }
+}
+
+impl Value for bool {
+    fn put(&self, out: &mut Vec<u8>, _: &Origin) {
+        out.put_u8(u8::from(*self));
+    }
+
+    fn take(from: &mut Take<'_>, _: &Origin) -> Result<Self, Garbled> {
+        Ok(from.u8()? != 0)
+    }
+}
+
+impl Value for Status {
+    fn put(&self, out: &mut Vec<u8>, _: &Origin) {
+        out.put_u8(*self as u8);
+    }
+
+    fn take(from: &mut Take<'_>, _: &Origin) -> Result<Self, Garbled> {
+        Self::from_stored(from.u8()?).ok_or(Garbled("unknown status"))
+    }
+}
+
+impl Value for ExportStatus {
+    fn put(&self, out: &mut Vec<u8>, _: &Origin) {
+        out.put_u8(*self as u8);
+    }
+
+    fn take(from: &mut Take<'_>, _: &Origin) -> Result<Self, Garbled> {
+        Self::from_stored(from.u8()?).ok_or(Garbled("unknown status of an export"))
+    }
+}
+
+impl Value for Timestamp {
+    fn put(&self, out: &mut Vec<u8>, origin: &Origin) {
+        put_number(out, zigzag(self.as_micros().wrapping_sub(origin.recorded_at.as_micros())));
+    }
+
+    fn take(from: &mut Take<'_>, origin: &Origin) -> Result<Self, Garbled> {
+        let difference = unzigzag(take_number(from)?);
+        Ok(Self::from_micros(origin.recorded_at.as_micros().wrapping_add(difference)))
+    }
+}
+
+impl Value for Mark {
+    fn put(&self, out: &mut Vec<u8>, origin: &Origin) {
+        put_number(out, zigzag(self.position.wrapping_sub(origin.position).cast_signed()));
+        self.recorded_at.put(out, origin);
+    }
+
+    fn take(from: &mut Take<'_>, origin: &Origin) -> Result<Self, Garbled> {
+        let difference = unzigzag(take_number(from)?).cast_unsigned();
+        let position = origin.position.wrapping_add(difference);
+        Ok(Self { position, recorded_at: Timestamp::take(from, origin)? })
+    }
+}
+
+impl Value for Arc<str> {
+    fn put(&self, out: &mut Vec<u8>, _: &Origin) {
+        put_text(out, self);
+    }
+
+    fn take(from: &mut Take<'_>, _: &Origin) -> Result<Self, Garbled> {
+        take_text(from)
+    }
+}
+
+/// Absent only where the base has something: its bit alone mostly says that it is there.
+impl<T: Value> Value for Option<T> {
+    fn put(&self, out: &mut Vec<u8>, origin: &Origin) {
+        out.put_u8(u8::from(self.is_some()));
+        if let Some(value) = self {
+            value.put(out, origin);
+        }
+    }
+
+    fn take(from: &mut Take<'_>, origin: &Origin) -> Result<Self, Garbled> {
+        if from.u8()? == 0 { Ok(None) } else { T::take(from, origin).map(Some) }
+    }
+}
+
+impl Value for Arc<[Link]> {
+    fn put(&self, out: &mut Vec<u8>, origin: &Origin) {
+        put_number(out, self.len() as u64);
+        for Link { url, export_type, content_type } in self.iter() {
+            put_text(out, url);
+            export_type.put(out, origin);
+            content_type.put(out, origin);
+        }
+    }
+
+    fn take(from: &mut Take<'_>, origin: &Origin) -> Result<Self, Garbled> {
+        let count = take_count(from)?;
+        let link = |_| {
+            Ok(Link {
+                url: take_text(from)?,
+                export_type: <Text as Value>::take(from, origin)?,
+                content_type: <Text as Value>::take(from, origin)?,
+            })
+        };
+        (0..count).map(link).collect()
+    }
+}
+
+impl Value for Arc<Stats> {
+    fn put(&self, out: &mut Vec<u8>, origin: &Origin) {
+        self.total_resources.put(out, origin);
+        put_number(out, self.total_by_resource_type.len() as u64);
+        for (kind, count) in &self.total_by_resource_type {
+            put_text(out, kind);
+            put_number(out, *count);
+        }
+    }
+
+    fn take(from: &mut Take<'_>, origin: &Origin) -> Result<Self, Garbled> {
+        let total_resources = <Option<u64> as Value>::take(from, origin)?;
+        let count = take_count(from)?;
+        let entry = |_| Ok((take_text(from)?.as_ref().to_owned(), take_number(from)?));
+        let total_by_resource_type = (0..count).map(entry).collect::<Result<BTreeMap<_, _>, Garbled>>()?;
+        Ok(Self::new(Stats { total_resources, total_by_resource_type }))
+    }
+}

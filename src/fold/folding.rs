@@ -1,0 +1,172 @@
+//! The fold as it goes: one event after the other into the state that all views share. One thread has it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+
+use super::apply::apply;
+use super::changes::{ChangeLog, Recorder};
+use super::entity::Realm;
+use super::live::Live;
+use super::ring::{PositionChanges, Ring};
+use super::state::State;
+use super::views::{Shared, Views, read, write};
+use super::words::Words;
+use crate::blocklog::{ReadError, StoreError};
+use crate::event::{ApiMode, Event, Hash, Position, Timestamp};
+use crate::token::chain_prefix;
+
+/// With each event, so that a long pause does not end in a long stop.
+const SETTLED_AT_ONCE: usize = 16;
+/// What a publication looks at again, beside twice what has changed.
+const RELEASED_AT_ONCE: usize = 64;
+
+pub struct Fold {
+    shared: Arc<Shared>,
+    recorder: Option<Recorder>,
+    words: Words,
+    position: Position,
+    chain: Hash,
+    recorded_at: Timestamp,
+    /// What was looked from when it was last published; later ones can only be among these.
+    live: Vec<Position>,
+    /// Changes since then.
+    changed: usize,
+}
+
+impl Fold {
+    /// Before the first event, and without a change log. The newest `ring_len` positions that change something are kept for
+    /// those who follow.
+    pub fn new(ring_len: usize) -> Self {
+        Self::over(BTreeMap::new(), 0, Hash::default(), None, ring_len)
+    }
+
+    /// As it was at a position; what follows is recorded.
+    pub(super) fn recorded(
+        states: Vec<(Realm, State)>,
+        (position, chain, recorded_at): (Position, Hash, Timestamp),
+        (recorder, changes): (Recorder, ChangeLog),
+        words: Words,
+        ring_len: usize,
+    ) -> Self {
+        let states = states.into_iter().map(|(realm, state)| (realm, Arc::new(RwLock::new(state)))).collect();
+        let fold = Self::over(states, position, chain, Some(changes), ring_len);
+        Self { recorder: Some(recorder), words, recorded_at, ..fold }
+    }
+
+    fn over(
+        states: BTreeMap<Realm, Arc<RwLock<State>>>,
+        position: Position,
+        chain: Hash,
+        changes: Option<ChangeLog>,
+        ring_len: usize,
+    ) -> Self {
+        let ring = RwLock::new(Ring::after_position(position, ring_len));
+        let shared = Shared { realms: RwLock::new(states), ring, changes, live: Live::default() };
+        Self {
+            shared: Arc::new(shared),
+            recorder: None,
+            words: Words::default(),
+            position,
+            chain,
+            recorded_at: Timestamp::default(),
+            live: Vec::new(),
+            changed: 0,
+        }
+    }
+
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    pub(super) fn recorded_at(&self) -> Timestamp {
+        self.recorded_at
+    }
+
+    /// Goes on to `event`, which must be the next one; returns what it changed, if anything. After an error, which is the change
+    /// log's, this fold is done.
+    pub fn advance(&mut self, event: &Event) -> Result<Option<Arc<PositionChanges>>, ReadError> {
+        let changes = self.apply(event)?;
+        (self.position, self.chain, self.recorded_at) = (event.position, event.chain, event.recorded_at);
+        // After a restart the change log may be ahead of the checkpoint.
+        if let Some(recorder) = self.recorder.as_mut().filter(|recorder| recorder.next() == event.position) {
+            recorder.record(event, changes.as_deref())?;
+        }
+        if let Some(changes) = &changes {
+            self.show(changes)?;
+        }
+        Ok(changes)
+    }
+
+    fn apply(&mut self, event: &Event) -> Result<Option<Arc<PositionChanges>>, ReadError> {
+        let Some(mode) = event.delivery.mode.applies_to() else { return Ok(None) };
+        let (realm, state) = self.realm(&event.delivery.tenant, mode);
+        let changes = apply(&read(&state), self.shared.past(), &mut self.words, &realm, event)?;
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        let mut state = write(&state);
+        for change in &changes {
+            state.put(change, &self.live);
+        }
+        // Only what can be read again is let go of.
+        if self.recorder.is_some() {
+            state.settle(event.recorded_at, SETTLED_AT_ONCE);
+        }
+        self.changed += changes.len();
+        let chain = chain_prefix(&event.chain);
+        Ok(Some(Arc::new(PositionChanges { position: event.position, chain, realm, changes })))
+    }
+
+    /// A realm by its parts; known ones share their name in memory.
+    fn realm(&self, tenant: &str, mode: ApiMode) -> (Realm, Arc<RwLock<State>>) {
+        let named = Realm { tenant: tenant.into(), mode };
+        if let Some((realm, state)) = read(&self.shared.realms).get_key_value(&named) {
+            return (realm.clone(), state.clone());
+        }
+        let state = Arc::<RwLock<State>>::default();
+        write(&self.shared.realms).insert(named.clone(), state.clone());
+        (named, state)
+    }
+
+    /// To those who follow. What the ring lets go of can be read by then.
+    fn show(&mut self, changes: &Arc<PositionChanges>) -> Result<(), StoreError> {
+        let mut ring = write(&self.shared.ring);
+        ring.push(changes.clone());
+        while let Some(oldest) = ring.surplus() {
+            if let Some(recorder) = self.recorder.as_mut().filter(|recorder| recorder.next_unwritten() <= oldest) {
+                recorder.write()?;
+            }
+            ring.drop_oldest();
+        }
+        Ok(())
+    }
+
+    /// The state as it is now, for those who read.
+    pub fn publish(&mut self) -> Arc<Views> {
+        let look = self.shared.live.look(self.position);
+        self.live = self.shared.live.positions();
+        let released = 2 * std::mem::take(&mut self.changed) + RELEASED_AT_ONCE;
+        let (mut connections, mut exports) = (0, 0);
+        for state in read(&self.shared.realms).values() {
+            let mut state = write(state);
+            state.release(&self.live, released);
+            connections += state.connection_count();
+            exports += state.export_count();
+        }
+        let (shared, position, chain) = (self.shared.clone(), self.position, self.chain);
+        Arc::new(Views { shared, position, chain, connections, exports, _look: look })
+    }
+
+    /// Older versions that are kept for those who look from older positions.
+    #[cfg(test)]
+    pub(super) fn kept_versions(&self) -> usize {
+        read(&self.shared.realms).values().map(|state| read(state).older_count()).sum()
+    }
+
+    /// Makes the change log durable up to here.
+    pub(super) fn sync(&mut self) -> Result<(), StoreError> {
+        let Some(recorder) = &mut self.recorder else { return Ok(()) };
+        recorder.write()?;
+        recorder.sync()
+    }
+}

@@ -1,0 +1,148 @@
+//! The names of a generation's files, and how they come and go. Knows nothing of what is in them.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::event::Position;
+
+const CHECKPOINTS_KEPT: usize = 2;
+const CHECKPOINT: &str = "checkpoint";
+
+/// Of one generation.
+#[derive(Clone)]
+pub struct Files {
+    home: PathBuf,
+    number: u64,
+}
+
+impl Files {
+    /// Of a new generation, after all that there are.
+    pub fn create(home: &Path) -> io::Result<Self> {
+        let number = generations(home)?.last().map_or(0, |last| last.number) + 1;
+        let files = Self { home: home.to_owned(), number };
+        DirBuilder::new().recursive(true).mode(0o700).create(files.directory())?;
+        sync(home)?;
+        home.parent().map_or(Ok(()), sync)?;
+        Ok(files)
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.home.join(self.number.to_string())
+    }
+
+    pub fn changes(&self) -> PathBuf {
+        self.directory().join("changes")
+    }
+
+    pub fn checkpoint(&self, position: Position) -> PathBuf {
+        self.directory().join(format!("{position:020}.{CHECKPOINT}"))
+    }
+
+    /// By their positions, in order.
+    pub fn checkpoints(&self) -> io::Result<Vec<Position>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.directory())? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == CHECKPOINT) {
+                found.extend(path.file_stem().and_then(|stem| stem.to_str()?.parse::<Position>().ok()));
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Writes a checkpoint: it appears whole, durable, or not at all. Older ones go.
+    pub fn save(&self, position: Position, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+        let path = self.checkpoint(position);
+        let new = path.with_extension("new");
+        let mut file = File::create(&new)?;
+        let written = write(&mut file).and_then(|()| file.sync_all());
+        if let Err(error) = written {
+            fs::remove_file(&new)?;
+            return Err(error);
+        }
+        fs::rename(new, path)?;
+        sync(&self.directory())?;
+        let all = self.checkpoints()?;
+        let old = all.len().saturating_sub(CHECKPOINTS_KEPT);
+        all[..old].iter().try_for_each(|position| fs::remove_file(self.checkpoint(*position)))
+    }
+
+    pub fn remove_checkpoints(&self) -> io::Result<()> {
+        self.checkpoints()?.into_iter().try_for_each(|position| fs::remove_file(self.checkpoint(position)))
+    }
+
+    pub fn remove(&self) -> io::Result<()> {
+        fs::remove_dir_all(self.directory())
+    }
+
+    pub fn mark_opening(&self) -> io::Result<()> {
+        fs::write(opening(&self.home), self.number.to_string())?;
+        File::open(opening(&self.home))?.sync_all()?;
+        sync(&self.home)
+    }
+
+    pub fn unmark(&self) -> io::Result<()> {
+        fs::remove_file(opening(&self.home))
+    }
+}
+
+fn opening(home: &Path) -> PathBuf {
+    home.join("opening")
+}
+
+fn sync(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// All that there are, in order; what a crash left half written in them goes.
+pub fn generations(home: &Path) -> io::Result<Vec<Files>> {
+    let mut numbers = Vec::new();
+    for entry in entries(home)? {
+        numbers.extend(entry.file_name().to_str().and_then(|name| name.parse::<u64>().ok()));
+    }
+    numbers.sort_unstable();
+    let found: Vec<_> = numbers.into_iter().map(|number| Files { home: home.to_owned(), number }).collect();
+    for files in &found {
+        for entry in entries(&files.directory())? {
+            if entry.path().extension().is_some_and(|extension| extension == "new") {
+                fs::remove_file(entry.path())?;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A generation whose open never came to its end is not opened again, but kept for whoever wants to know why.
+pub fn set_aside_what_never_opened(home: &Path) -> io::Result<()> {
+    let mark = match fs::read_to_string(opening(home)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        mark => mark?,
+    };
+    if let Ok(number) = mark.parse() {
+        let directory = Files { home: home.to_owned(), number }.directory();
+        let aside = home.join("aside");
+        if directory.exists() {
+            tracing::warn!(number, "the views could not be opened last time: they are set aside and made anew");
+            if aside.exists() {
+                fs::remove_dir_all(&aside)?;
+            }
+            fs::rename(directory, aside)?;
+        }
+    }
+    fs::remove_file(opening(home))
+}
+
+/// All generations but this one.
+pub fn remove_others(home: &Path, kept: &Files) -> io::Result<()> {
+    generations(home)?.into_iter().filter(|files| files.number != kept.number).try_for_each(|files| files.remove())
+}
+
+fn entries(directory: &Path) -> io::Result<Vec<fs::DirEntry>> {
+    match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?.collect(),
+    }
+}

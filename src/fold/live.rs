@@ -1,0 +1,39 @@
+//! Which positions somebody looks from.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::event::Position;
+
+#[derive(Clone, Default)]
+pub(super) struct Live(Arc<Mutex<BTreeMap<Position, usize>>>);
+
+/// While it is there, its position is looked from.
+pub(super) struct Look {
+    live: Live,
+    position: Position,
+}
+
+impl Live {
+    pub fn look(&self, position: Position) -> Look {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(position).or_default() += 1;
+        Look { live: self.clone(), position }
+    }
+
+    /// In order.
+    pub fn positions(&self) -> Vec<Position> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+}
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        let mut positions = self.live.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = positions.get_mut(&self.position) {
+            *count -= 1;
+            if *count == 0 {
+                positions.remove(&self.position);
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Versions that were replaced, for as long as somebody looks from a position at which they were the newest.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::connection::Connection;
+use super::export::Export;
+use super::id::Id;
+use crate::event::Position;
+
+/// Knows at which position it became what it is.
+pub(super) trait Version {
+    fn position(&self) -> Position;
+}
+
+impl Version for Arc<Connection> {
+    fn position(&self) -> Position {
+        self.trail.last.position
+    }
+}
+
+impl Version for Arc<Export> {
+    fn position(&self) -> Position {
+        self.trail.last.position
+    }
+}
+
+pub(super) struct Older<T> {
+    /// Of each, in order.
+    versions: HashMap<Id, Vec<T>>,
+    /// Those that have some, in the order in which they are looked at again.
+    waiting: VecDeque<Id>,
+}
+
+impl<T> Default for Older<T> {
+    fn default() -> Self {
+        Self { versions: HashMap::new(), waiting: VecDeque::new() }
+    }
+}
+
+impl<T: Version> Older<T> {
+    /// The newest that is not newer than a position.
+    pub fn at(&self, id: &Id, at: Position) -> Option<&T> {
+        self.versions.get(id)?.iter().rev().find(|version| version.position() <= at)
+    }
+
+    /// `previous` was the newest until the one of position `next` came.
+    pub fn replaced(&mut self, id: Id, previous: T, next: Position, live: &[Position]) {
+        if !is_seen(previous.position(), next, live) {
+            return;
+        }
+        let versions = self.versions.entry(id.clone()).or_default();
+        if versions.is_empty() {
+            self.waiting.push_back(id);
+        }
+        versions.push(previous);
+    }
+
+    #[cfg(test)]
+    pub fn count(&self) -> usize {
+        self.versions.values().map(Vec::len).sum()
+    }
+
+    /// Drops what nobody sees, among so many of those that wait longest. `newest`: the position of an id's newest version.
+    pub fn release(&mut self, newest: impl Fn(&Id) -> Option<Position>, live: &[Position], count: usize) {
+        for _ in 0..count.min(self.waiting.len()) {
+            let Some(id) = self.waiting.pop_front() else { return };
+            let Some(versions) = self.versions.get_mut(&id) else { continue };
+            let mut next = newest(&id).unwrap_or(Position::MAX);
+            let mut seen: Vec<bool> = Vec::with_capacity(versions.len());
+            for version in versions.iter().rev() {
+                seen.push(is_seen(version.position(), next, live));
+                next = version.position();
+            }
+            versions.retain(|_| seen.pop().unwrap_or_default());
+            if versions.is_empty() {
+                self.versions.remove(&id);
+            } else {
+                self.waiting.push_back(id);
+            }
+        }
+    }
+}
+
+/// Whether a version that stood from `from` until `next` is the newest at one of these positions.
+fn is_seen(from: Position, next: Position, live: &[Position]) -> bool {
+    let first = live.partition_point(|position| *position < from);
+    live.get(first).is_some_and(|position| *position < next)
+}

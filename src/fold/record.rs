@@ -1,0 +1,142 @@
+//! One position's changes as bytes: the state after it of all that it changed, and of what was before only what differs.
+//!
+//! ```text
+//! record  number changes ‖ tenant ‖ u8 mode ‖ connections ‖ exports ‖ changes
+//! connections, exports   number count, of each: id ‖ number base: 0 none, n: the n-th before ‖ what differs from the base
+//! change  0 ‖ previous ‖ current                      a connection; numbers are 1 for the first, 0 for none
+//!         1 ‖ previous ‖ its connection ‖ current ‖ its connection                                      an export
+//! ```
+
+use std::sync::Arc;
+
+use super::bytes::{put_number, put_text, take_count, take_number, take_text};
+use super::codec::{Entity, Origin};
+use super::connection::Connection;
+use super::entity::Realm;
+use super::export::{Export, JoinedExport};
+use super::ring::Change;
+use crate::blocklog::codec::{Garbled, Put, Take};
+use crate::event::ApiMode;
+
+const CONNECTION: u8 = 0;
+const EXPORT: u8 = 1;
+
+/// Entities in the order of their first mention, each once.
+#[derive(Default)]
+struct Mentioned<'a> {
+    connections: Vec<&'a Arc<Connection>>,
+    exports: Vec<&'a Arc<Export>>,
+}
+
+/// Its number, from 1.
+fn number<'a, T>(known: &mut Vec<&'a Arc<T>>, entity: &'a Arc<T>) -> u64 {
+    let at = known.iter().position(|it| Arc::ptr_eq(it, entity)).unwrap_or_else(|| {
+        known.push(entity);
+        known.len() - 1
+    });
+    at as u64 + 1
+}
+
+impl<'a> Mentioned<'a> {
+    fn connection(&mut self, connection: Option<&'a Arc<Connection>>) -> u64 {
+        connection.map_or(0, |connection| number(&mut self.connections, connection))
+    }
+
+    fn joined(&mut self, joined: &'a JoinedExport) -> [u64; 2] {
+        [number(&mut self.exports, &joined.export), self.connection(joined.connection.as_ref())]
+    }
+
+    /// What is now first, so that what was before needs only what differs.
+    fn change(&mut self, change: &'a Change, out: &mut Vec<u8>) {
+        let (kind, current, previous) = match change {
+            Change::Connection { previous, current } => {
+                let current = self.connection(Some(current));
+                (CONNECTION, vec![current], vec![self.connection(previous.as_ref())])
+            }
+            Change::Export { previous, current } => {
+                let current = self.joined(current).to_vec();
+                (EXPORT, current, previous.as_ref().map_or([0, 0], |previous| self.joined(previous)).to_vec())
+            }
+        };
+        out.put_u8(kind);
+        previous.into_iter().chain(current).for_each(|number| put_number(out, number));
+    }
+}
+
+/// Appends the record of `changes`, all of `realm`.
+pub(super) fn put(out: &mut Vec<u8>, origin: &Origin, realm: &Realm, changes: &[Change]) {
+    put_number(out, changes.len() as u64);
+    put_text(out, &realm.tenant);
+    out.put_u8(realm.mode.stored());
+    let (mut mentioned, mut list) = (Mentioned::default(), Vec::new());
+    for change in changes {
+        mentioned.change(change, &mut list);
+    }
+    put_all(out, origin, realm, &mentioned.connections);
+    put_all(out, origin, realm, &mentioned.exports);
+    out.put(&list);
+}
+
+fn put_all<T: Entity>(out: &mut Vec<u8>, origin: &Origin, realm: &Realm, all: &[&Arc<T>]) {
+    put_number(out, all.len() as u64);
+    for (at, entity) in all.iter().enumerate() {
+        entity.put_id(out);
+        let base = all[..at].iter().position(|it| it.id() == entity.id());
+        put_number(out, base.map_or(0, |base| base as u64 + 1));
+        match base {
+            Some(base) => entity.put_difference(all[base], out, origin),
+            None => entity.put_difference(&T::blank(realm, entity.id()), out, origin),
+        }
+    }
+}
+
+fn take_all<T: Entity + Clone>(from: &mut Take<'_>, origin: &Origin, realm: &Realm) -> Result<Vec<Arc<T>>, Garbled> {
+    let count = take_count(from)?;
+    let mut all: Vec<Arc<T>> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (id, base) = (take_text(from)?, take_number(from)?);
+        let base = referred(&all, base)?.map_or_else(|| T::blank(realm, &id), |base| (*base).clone());
+        all.push(Arc::new(base.take_difference(from, origin)?));
+    }
+    Ok(all)
+}
+
+/// The changes that were put, with their realm.
+pub(super) fn take(from: &mut Take<'_>, origin: &Origin) -> Result<(Realm, Vec<Change>), Garbled> {
+    let count = take_count(from)?;
+    let tenant = take_text(from)?;
+    let mode = ApiMode::from_stored(from.u8()?).ok_or(Garbled("unknown mode"))?;
+    let realm = Realm { tenant, mode };
+    let (connections, exports) = (take_all(from, origin, &realm)?, take_all(from, origin, &realm)?);
+    let change = |_| change(from, &connections, &exports);
+    let changes = (0..count).map(change).collect::<Result<_, _>>()?;
+    Ok((realm, changes))
+}
+
+fn change(from: &mut Take<'_>, connections: &[Arc<Connection>], exports: &[Arc<Export>]) -> Result<Change, Garbled> {
+    const MISSING: Garbled = Garbled("a change is of nothing");
+    match from.u8()? {
+        CONNECTION => {
+            let (previous, current) = (take_number(from)?, take_number(from)?);
+            let current = referred(connections, current)?.ok_or(MISSING)?;
+            Ok(Change::Connection { previous: referred(connections, previous)?, current })
+        }
+        EXPORT => {
+            let mut joined = || {
+                let (export, connection) = (take_number(from)?, take_number(from)?);
+                let connection = referred(connections, connection)?;
+                Ok(referred(exports, export)?.map(|export| JoinedExport { export, connection }))
+            };
+            let (previous, current) = (joined()?, joined()?.ok_or(MISSING)?);
+            Ok(Change::Export { previous, current })
+        }
+        _ => Err(Garbled("a change is of an unknown kind")),
+    }
+}
+
+/// None for 0.
+fn referred<T>(known: &[Arc<T>], number: u64) -> Result<Option<Arc<T>>, Garbled> {
+    let Some(at) = number.checked_sub(1) else { return Ok(None) };
+    let found = usize::try_from(at).ok().and_then(|at| known.get(at));
+    found.cloned().map(Some).ok_or(Garbled("a record refers to what it does not hold"))
+}

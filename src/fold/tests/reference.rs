@@ -1,0 +1,239 @@
+//! The rules of docs/architecture.md, "Connection state", told a second time: from the words, apart from the fold, and as
+//! plainly as can be. No sharing, no indexes, nothing fast. Where the two differ, the words decide which one is wrong.
+
+mod body;
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use self::body::Body;
+use super::properties::{events, realms};
+use super::*;
+use crate::fold::{Attempt, ExportStatus, Facts, Mark, Status, Text, Trail};
+
+#[derive(PartialEq)]
+pub(in crate::fold) struct Reference {
+    pub connections: BTreeMap<(Realm, String), Connection>,
+    pub exports: BTreeMap<(Realm, String), Export>,
+}
+
+impl Reference {
+    #[expect(single_use_lifetimes, reason = "an elided one in `impl Trait` is unstable")]
+    pub fn of<'a>(events: impl IntoIterator<Item = &'a Event>) -> Self {
+        let mut reference = Self { connections: BTreeMap::new(), exports: BTreeMap::new() };
+        for event in events {
+            reference.apply(event);
+        }
+        reference
+    }
+
+    fn apply(&mut self, event: &Event) {
+        let Some(mode) = event.delivery.mode.applies_to() else { return };
+        let Some(body) = Body::read(&event.delivery.body) else { return };
+        if ["patient.request_health_system", "patient.request_support", "webhook.test"].contains(&&*body.kind) {
+            return;
+        }
+        let realm = Realm { tenant: event.delivery.tenant.as_str().into(), mode };
+        let mark = Mark { position: event.position, recorded_at: event.recorded_at };
+        if let Some(id) = body.text("org_connection_id") {
+            let key = (realm.clone(), id.to_string());
+            let connection = self.connections.entry(key).or_insert_with(|| new_connection(&realm, &id, mark));
+            change_connection(connection, &body, mark);
+        }
+        if let Some(task_id) = body.text("task_id") {
+            match &*body.kind {
+                "patient.ehi_export_success" => self.export_ready(&realm, &task_id, &body, mark),
+                "patient.ehi_export_failed" => self.export_failed(&realm, &task_id, &body, mark),
+                _ => {}
+            }
+        }
+    }
+
+    /// The export that the event names, with what events of both outcomes tell of it.
+    fn export(&mut self, realm: &Realm, task_id: &Arc<str>, body: &Body, mark: Mark) -> &mut Export {
+        let key = (realm.clone(), task_id.to_string());
+        let export = self.exports.entry(key).or_insert_with(|| new_export(realm, task_id, mark));
+        export.trail.version += 1;
+        export.trail.last = mark;
+        replace_if_told(&mut export.connection_id, body.text("org_connection_id"));
+        replace_if_told(&mut export.org_id, body.text("org_id"));
+        export
+    }
+
+    fn export_ready(&mut self, realm: &Realm, task_id: &Arc<str>, body: &Body, mark: Mark) {
+        let export = self.export(realm, task_id, body, mark);
+        export.status = ExportStatus::Ready;
+        export.failure_reason = None;
+        let links = body.links();
+        if !links.is_empty() {
+            export.links = links.into();
+        }
+        if let Some(stats) = body.stats() {
+            export.stats = Some(Arc::new(stats));
+        }
+        let first_or_anew = match export.deadline {
+            None => true,
+            Some(deadline) => mark.recorded_at > deadline,
+        };
+        if first_or_anew {
+            export.deadline = Some(mark.recorded_at.plus_micros(24 * HOUR));
+        }
+        export.after_revocation = false;
+        if let Some(connection_id) = export.connection_id.clone() {
+            let connection = &self.connections[&(realm.clone(), connection_id.to_string())];
+            let after_revocation = connection.status == Status::Revoked;
+            self.exports.get_mut(&(realm.clone(), task_id.to_string())).unwrap().after_revocation = after_revocation;
+        }
+    }
+
+    /// What an earlier success told of links, stats and deadline stays.
+    fn export_failed(&mut self, realm: &Realm, task_id: &Arc<str>, body: &Body, mark: Mark) {
+        let export = self.export(realm, task_id, body, mark);
+        export.status = ExportStatus::Failed;
+        export.failure_reason = body.text("failure_reason");
+        export.after_revocation = false;
+    }
+}
+
+fn new_connection(realm: &Realm, id: &Arc<str>, mark: Mark) -> Connection {
+    Connection {
+        realm: realm.clone(),
+        id: id.clone(),
+        status: Status::Unknown,
+        reported_status: None,
+        status_recorded_at: None,
+        facts: Facts::default(),
+        attempt: Attempt::default(),
+        reconnect_count: 0,
+        last_reconnected_at: None,
+        needs_reconnect: false,
+        trail: Trail { version: 0, first: mark, last: mark },
+    }
+}
+
+fn new_export(realm: &Realm, task_id: &Arc<str>, mark: Mark) -> Export {
+    Export {
+        realm: realm.clone(),
+        task_id: task_id.clone(),
+        status: ExportStatus::Failed,
+        failure_reason: None,
+        connection_id: None,
+        org_id: None,
+        links: Arc::new([]),
+        stats: None,
+        deadline: None,
+        after_revocation: false,
+        trail: Trail { version: 0, first: mark, last: mark },
+    }
+}
+
+fn change_connection(connection: &mut Connection, body: &Body, mark: Mark) {
+    connection.trail.version += 1;
+    connection.trail.last = mark;
+    let word = body.text("connection_status");
+    match &*body.kind {
+        "patient.connection_success" => {
+            learn_facts(&mut connection.facts, body);
+            connection.attempt = Attempt {
+                request_id: body.text("request_id").or(body.text("request-id")),
+                external_state: body.text("external_state"),
+                scope: body.text("scope"),
+                consent_expires_at: body.date("consent_expires_at"),
+            };
+            match word.as_deref() {
+                None => {}
+                Some("authorized") => set_status(connection, Status::Authorized, word, mark),
+                Some("rejected") => set_status(connection, Status::Rejected, word, mark),
+                Some("revoked") => set_status(connection, Status::Revoked, word, mark),
+                Some(_) => set_status(connection, Status::Unrecognized, word, mark),
+            }
+        }
+        "patient.authorization_revoked" => {
+            learn_facts(&mut connection.facts, body);
+            set_status(connection, Status::Revoked, word, mark);
+        }
+        "patient.ehi_export_success" => replace_if_told(&mut connection.facts.org_id, body.text("org_id")),
+        "patient.ehi_export_failed" => {
+            replace_if_told(&mut connection.facts.org_id, body.text("org_id"));
+            if body.text("failure_reason").as_deref() == Some("token_refresh_failure") {
+                connection.needs_reconnect = true;
+            }
+        }
+        _ => {}
+    }
+}
+
+fn learn_facts(facts: &mut Facts, body: &Body) {
+    replace_if_told(&mut facts.external_id, body.text("external_id"));
+    replace_if_told(&mut facts.platform_type, body.text("platform_type"));
+    replace_if_told(&mut facts.endpoint_id, body.text("endpoint_id"));
+    replace_if_told(&mut facts.brand_id, body.text("brand_id"));
+    replace_if_told(&mut facts.portal_id, body.text("portal_id"));
+    replace_if_told(&mut facts.tefca_directory_id, body.text("tefca_directory_id"));
+    replace_if_told(&mut facts.org_id, body.text("org_id"));
+}
+
+fn set_status(connection: &mut Connection, status: Status, word: Text, mark: Mark) {
+    if connection.status == Status::Revoked && status == Status::Authorized {
+        connection.reconnect_count += 1;
+        connection.last_reconnected_at = Some(mark.recorded_at);
+    }
+    // Two words that we do not know are two statuses.
+    let repeated =
+        connection.status == status && (status != Status::Unrecognized || connection.reported_status == word);
+    if !repeated {
+        connection.status_recorded_at = Some(mark.recorded_at);
+    }
+    if status == Status::Authorized {
+        connection.needs_reconnect = false;
+    }
+    connection.status = status;
+    connection.reported_status = word;
+}
+
+fn replace_if_told(known: &mut Text, told: Text) {
+    if told.is_some() {
+        *known = told;
+    }
+}
+
+/// What the views hold, in the reference's form.
+pub(super) fn held(views: &Views) -> Reference {
+    let mut held = Reference { connections: BTreeMap::new(), exports: BTreeMap::new() };
+    for realm in realms() {
+        for (id, connection) in views.connections(&realm, None) {
+            held.connections.insert((realm.clone(), id.text().to_string()), Connection::clone(&connection));
+        }
+        for (task_id, slot) in views.exports(&realm, None) {
+            let joined = views.join(&realm, &task_id, &slot).unwrap();
+            held.exports.insert((realm.clone(), task_id.text().to_string()), Export::clone(&joined.export));
+        }
+    }
+    held
+}
+
+/// Events hide what they say; these say nothing of anybody.
+fn told(events: &[Event]) -> String {
+    let tell = |event: &Event| {
+        let Delivery { tenant, mode, body, .. } = &event.delivery;
+        format!("{} {tenant} {mode:?} {}\n", event.recorded_at.as_micros(), String::from_utf8_lossy(body))
+    };
+    events.iter().map(tell).collect()
+}
+
+proptest! {
+    #[test]
+    fn the_fold_ends_where_the_written_rules_end(events in events()) {
+        let mut fold = Fold::new(100);
+        for event in &events {
+            fold.advance(event).unwrap();
+        }
+        let views = fold.publish();
+        let (expected, held) = (Reference::of(&events), held(&views));
+        prop_assert!(held.connections == expected.connections, "connections after\n{}", told(&events));
+        prop_assert!(held.exports == expected.exports, "exports after\n{}", told(&events));
+        let counts = (views.connection_count(), views.export_count());
+        prop_assert_eq!(counts, (expected.connections.len(), expected.exports.len()), "no realm is left out");
+    }
+}

@@ -1,0 +1,94 @@
+//! What a body says, field by field, from its bytes as one `serde_json::Value`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::event::Timestamp;
+use crate::fold::{Link, Stats};
+
+pub(super) struct Body {
+    /// `""` if no type is told.
+    pub kind: String,
+    fields: Map<String, Value>,
+}
+
+impl Body {
+    /// None: not a JSON object.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let whole: Value = serde_json::from_slice(bytes).ok()?;
+        let envelope = whole.as_object()?.clone();
+        let kind = string(&envelope, "type").or(string(&envelope, "event_type")).unwrap_or_default();
+        let fields = match envelope.get("data") {
+            Some(Value::Object(data)) => data.clone(),
+            _ => envelope,
+        };
+        Some(Self { kind, fields })
+    }
+
+    pub fn text(&self, name: &str) -> Option<Arc<str>> {
+        string(&self.fields, name).map(Arc::from)
+    }
+
+    /// A date that is absent, unreadable, or before the year 1, where the API's dates begin: None.
+    pub fn date(&self, name: &str) -> Option<Timestamp> {
+        let date: jiff::Timestamp = string(&self.fields, name)?.parse().ok()?;
+        let first: jiff::Timestamp = "0001-01-01T00:00:00Z".parse().unwrap();
+        if date < first {
+            return None;
+        }
+        Some(Timestamp::from_micros(date.as_microsecond()))
+    }
+
+    /// One list of both fields, each a link or several, each an object or a URL. The first of a URL stays.
+    pub fn links(&self) -> Vec<Link> {
+        let mut links: Vec<Link> = Vec::new();
+        for name in ["download_links", "download_link"] {
+            let told = match self.fields.get(name) {
+                None => vec![],
+                Some(Value::Array(several)) => several.clone(),
+                Some(one) => vec![one.clone()],
+            };
+            for value in told {
+                let fields = match value {
+                    Value::Object(fields) => fields,
+                    bare => Map::from_iter([("url".to_owned(), bare)]),
+                };
+                let Some(url) = string(&fields, "url") else { continue };
+                if links.iter().any(|link| *link.url == *url) {
+                    continue;
+                }
+                links.push(Link {
+                    url: url.into(),
+                    export_type: string(&fields, "export_type").map(Arc::from),
+                    content_type: string(&fields, "content_type").map(Arc::from),
+                });
+            }
+        }
+        links
+    }
+
+    /// Figures that are no counts are left out.
+    pub fn stats(&self) -> Option<Stats> {
+        let Some(Value::Object(stats)) = self.fields.get("stats") else { return None };
+        let mut by_type = BTreeMap::new();
+        if let Some(Value::Object(counts)) = stats.get("total_by_resource_type") {
+            for (resource_type, count) in counts {
+                if let Some(count) = count.as_u64() {
+                    by_type.insert(resource_type.clone(), count);
+                }
+            }
+        }
+        let total_resources = stats.get("total_resources").and_then(Value::as_u64);
+        Some(Stats { total_resources, total_by_resource_type: by_type })
+    }
+}
+
+/// `""`, and what is no string, is absent.
+fn string(fields: &Map<String, Value>, name: &str) -> Option<String> {
+    match fields.get(name) {
+        Some(Value::String(text)) if !text.is_empty() => Some(text.clone()),
+        _ => None,
+    }
+}
