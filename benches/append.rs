@@ -66,6 +66,11 @@ fn open(directory: &Path) -> Log {
     cleat::log::open(directory, options).unwrap()
 }
 
+/// When the nth event is delivered, in seconds since the epoch.
+fn fifty_a_second(nth: u64) -> u64 {
+    1_780_000_000 + nth / 50
+}
+
 /// Events a second, all acknowledged durable.
 fn rate<S, F>(runtime: &tokio::runtime::Runtime, producers: usize, events: &Arc<Vec<Delivery>>, sink: S) -> f64
 where
@@ -90,7 +95,7 @@ where
 }
 
 fn compare(runtime: &tokio::runtime::Runtime, producers: usize, events: usize) {
-    let events: Arc<Vec<_>> = Arc::new(Workload::new(1).take(events).collect());
+    let events: Arc<Vec<_>> = Arc::new(Workload::new(1, fifty_a_second).take(events).collect());
     let (mut plain, mut cleat, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..RUNS {
         plain.push(rate_of_plain(runtime, producers, &events));
@@ -137,7 +142,7 @@ fn grow(runtime: &tokio::runtime::Runtime, events: usize) {
         let mut tasks = JoinSet::new();
         for producer in 0..PRODUCERS {
             let appender = appender.clone();
-            let workload = Workload::new(producer as u64).take(events / PRODUCERS);
+            let workload = Workload::new(producer as u64, fifty_a_second).take(events / PRODUCERS);
             tasks.spawn(async move {
                 for delivery in workload {
                     appender.append(delivery).await.unwrap();

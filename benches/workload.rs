@@ -12,7 +12,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sha2::Sha256;
 
-const SECRET: &[u8] = b"a benchmark's secret, not a real one";
+/// What every delivery is signed with.
+pub const SECRET: &[u8] = b"a benchmark's secret, not a real one";
 const PLATFORMS: [&str; 5] = ["epic", "cerner", "athena", "tefca", "nextgen"];
 const FAILURES: [&str; 3] = ["suppressed_please_contact", "token_refresh_failure", "resource_invalid_content"];
 const RESOURCES: [&str; 6] = ["Patient", "Observation", "Condition", "Encounter", "DocumentReference", "Procedure"];
@@ -22,13 +23,14 @@ pub struct Workload {
     rng: StdRng,
     seed: u64,
     connections: u64,
-    /// Seconds since the epoch.
-    now: u64,
+    made: u64,
+    seconds: Box<dyn Fn(u64) -> u64 + Send>,
 }
 
 impl Workload {
-    pub fn new(seed: u64) -> Self {
-        Self { rng: StdRng::seed_from_u64(seed), seed, connections: 0, now: 1_780_000_000 }
+    /// `seconds` tells when the nth delivery is made, since the epoch.
+    pub fn new(seed: u64, seconds: impl Fn(u64) -> u64 + Send + 'static) -> Self {
+        Self { rng: StdRng::seed_from_u64(seed), seed, connections: 0, made: 0, seconds: Box::new(seconds) }
     }
 
     fn uuid(rng: &mut StdRng) -> String {
@@ -117,18 +119,19 @@ impl Iterator for Workload {
     fn next(&mut self) -> Option<Delivery> {
         let id = Self::uuid(&mut self.rng);
         let (kind, data) = self.data();
-        self.now += u64::from(self.rng.random_ratio(1, 50));
-        let date = jiff::Timestamp::from_second(self.now.cast_signed()).ok()?;
+        let now = (self.seconds)(self.made);
+        self.made += 1;
+        let date = jiff::Timestamp::from_second(now.cast_signed()).ok()?;
         let body = format!(r#"{{"api_mode":"live","date":"{date}","id":"{id}","type":"{kind}","data":{data}}}"#);
         let mut mac = Hmac::<Sha256>::new_from_slice(SECRET).ok()?;
-        mac.update(format!("{id}.{}.{body}", self.now).as_bytes());
+        mac.update(format!("{id}.{now}.{body}").as_bytes());
         Some(Delivery {
             tenant: "default".into(),
             endpoint: "fasten".into(),
             provenance: Provenance::Webhook,
             mode: ModeVerdict::Live,
             key: Some(EventKey::of(Some(&id), "")),
-            webhook_timestamp: self.now.to_string(),
+            webhook_timestamp: now.to_string(),
             webhook_signature: format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes())),
             webhook_id: id,
             secret_label: "1".into(),
