@@ -1,0 +1,92 @@
+//! Deliveries made ahead, outside this process's own memory: what it holds is to be the log's.
+
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::FileExt as _;
+
+use bytes::Bytes;
+use cleat::event::{Delivery, EventKey};
+use rustix::fs::{MemfdFlags, memfd_create};
+
+pub struct Batch {
+    /// Whatever all have in common.
+    like: Delivery,
+    /// In memory, and not on the disk that is measured.
+    file: File,
+    made: Vec<Made>,
+}
+
+struct Made {
+    nonce: [u8; 16],
+    begin: u64,
+    /// Of id, timestamp, signature and body, from the beginning.
+    ends: [usize; 4],
+}
+
+impl Batch {
+    /// Takes `count` of an endless stream.
+    pub fn of(stream: impl Iterator<Item = Delivery>, count: usize) -> Self {
+        let file = File::from(memfd_create("deliveries", MemfdFlags::CLOEXEC).unwrap());
+        let mut stream = stream.take(count).peekable();
+        let like = common(stream.peek().expect("not an empty batch"));
+        let (mut out, mut begin) = (BufWriter::new(&file), 0);
+        let mut made = Vec::with_capacity(count);
+        for delivery in stream {
+            made.push(write(&mut out, begin, &delivery));
+            begin += made[made.len() - 1].ends[3] as u64;
+        }
+        out.flush().unwrap();
+        drop(out);
+        Self { like, file, made }
+    }
+
+    pub fn len(&self) -> usize {
+        self.made.len()
+    }
+
+    pub fn get(&self, index: usize) -> Option<Delivery> {
+        let Made { nonce, begin, ends: [id, timestamp, signature, body] } = *self.made.get(index)?;
+        let mut bytes = vec![0; body];
+        self.file.read_exact_at(&mut bytes, begin).unwrap();
+        let bytes = Bytes::from(bytes);
+        let text = |from: usize, to: usize| String::from_utf8(bytes[from..to].to_vec()).unwrap();
+        let webhook_id = text(0, id);
+        Some(Delivery {
+            key: Some(EventKey::of(Some(&webhook_id), "")),
+            webhook_id,
+            webhook_timestamp: text(id, timestamp),
+            webhook_signature: text(timestamp, signature),
+            nonce,
+            body: bytes.slice(signature..),
+            ..self.like.clone()
+        })
+    }
+}
+
+fn write(out: &mut BufWriter<&File>, begin: u64, delivery: &Delivery) -> Made {
+    let fields = [
+        delivery.webhook_id.as_bytes(),
+        delivery.webhook_timestamp.as_bytes(),
+        delivery.webhook_signature.as_bytes(),
+        &delivery.body,
+    ];
+    let mut end = 0;
+    let ends = fields.map(|field| {
+        out.write_all(field).unwrap();
+        end += field.len();
+        end
+    });
+    Made { nonce: delivery.nonce, begin, ends }
+}
+
+/// A delivery of the standard workload without what is its own.
+fn common(delivery: &Delivery) -> Delivery {
+    Delivery {
+        key: None,
+        webhook_id: String::new(),
+        webhook_timestamp: String::new(),
+        webhook_signature: String::new(),
+        body: Bytes::new(),
+        ..delivery.clone()
+    }
+}

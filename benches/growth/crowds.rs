@@ -1,0 +1,29 @@
+//! External ids with many connections. The standard workload's have three each, and a list of fifty is to be measured.
+
+use cleat::event::Delivery;
+
+use crate::workload::Workload;
+
+/// So many crowds, so that not one of them is always in the processor's cache.
+const CROWDS: usize = 20;
+/// Of each crowd.
+pub const CONNECTIONS: usize = 50;
+/// One for each connection.
+pub const EVENTS: u64 = (CROWDS * CONNECTIONS) as u64;
+
+pub fn external_ids() -> impl Iterator<Item = String> + Clone {
+    (0..CROWDS).map(|crowd| format!("crowd-{crowd}"))
+}
+
+/// What the workload tells of new connections next, with the crowds' external ids. The log's API looks at no signature.
+pub fn deliveries(workload: &mut Workload) -> impl Iterator<Item = Delivery> {
+    let members = external_ids().flat_map(|id| std::iter::repeat_n(id, CONNECTIONS));
+    let bodies = workload.filter_map(|delivery| {
+        let body: serde_json::Value = serde_json::from_slice(&delivery.body).unwrap();
+        body["data"].get("external_id").is_some().then_some((delivery, body))
+    });
+    members.zip(bodies).map(|(id, (delivery, mut body))| {
+        body["data"]["external_id"] = id.into();
+        Delivery { body: body.to_string().into(), ..delivery }
+    })
+}

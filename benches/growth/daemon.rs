@@ -1,0 +1,125 @@
+//! The release binary as a process: started, timed until it serves, asked, killed.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::home::Home;
+use super::memory::Memory;
+
+/// A rebuild of ten million events takes minutes.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+pub struct Daemon {
+    child: Child,
+    spawned: Instant,
+    pub webhooks: SocketAddr,
+    pub grpc: SocketAddr,
+    operations: SocketAddr,
+}
+
+/// How long a start took, from the process's first moment.
+pub struct Started {
+    /// Until a webhook was answered, whatever it was.
+    pub door: f64,
+    /// Until it was ready: the views have caught up.
+    pub serving: f64,
+}
+
+impl Daemon {
+    /// Listening, perhaps not yet answering.
+    pub fn start(home: &Home) -> Self {
+        let spawned = Instant::now();
+        let mut command = Command::new(home.binary());
+        for name in ["CLEAT_CONFIG", "STATE_DIRECTORY", "CREDENTIALS_DIRECTORY", "RUST_LOG"] {
+            command.env_remove(name);
+        }
+        let mut child = command
+            .args(["serve", "--config"])
+            .arg(home.config())
+            .stdin(Stdio::null())
+            .stderr(File::create(home.told()).unwrap())
+            .spawn()
+            .unwrap();
+        let listening = until(Duration::from_millis(1), || {
+            let told = std::fs::read_to_string(home.told()).unwrap();
+            assert!(child.try_wait().unwrap().is_none(), "it ended: {told}");
+            let mut lines = told.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+            lines.find(|line| line["message"] == "listening")
+        });
+        let address = |name: &str| listening[name].as_str().unwrap().parse().unwrap();
+        let (webhooks, grpc, operations) = (address("webhooks"), address("grpc"), address("operations"));
+        Self { child, spawned, webhooks, grpc, operations }
+    }
+
+    pub fn started(&self) -> Started {
+        thread::scope(|scope| {
+            // Its connection waits until the door opens.
+            let door = scope.spawn(|| {
+                exchange(self.webhooks, "POST", "/webhooks/fasten");
+                self.spawned.elapsed().as_secs_f64()
+            });
+            until(Duration::from_millis(10), || (exchange(self.operations, "GET", "/readyz").0 == 200).then_some(()));
+            let serving = self.spawned.elapsed().as_secs_f64();
+            Started { door: door.join().unwrap(), serving }
+        })
+    }
+
+    pub fn metrics(&self) -> String {
+        exchange(self.operations, "GET", "/metrics").1
+    }
+
+    pub fn memory(&self) -> Memory {
+        Memory::of(self.child.id())
+    }
+
+    /// As systemd stops it; how many seconds that takes.
+    pub fn terminate(mut self) -> f64 {
+        let begun = Instant::now();
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        assert!(self.child.wait().unwrap().success());
+        begun.elapsed().as_secs_f64()
+    }
+
+    /// As a crash of the process would end it.
+    pub fn kill(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.child.try_wait().unwrap().is_none() {
+            self.child.kill().unwrap();
+            self.child.wait().unwrap();
+        }
+    }
+}
+
+fn until<T>(pause: Duration, mut found: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "it takes too long");
+        thread::sleep(pause);
+    }
+}
+
+/// Status and body of the answer to a request without a body.
+fn exchange(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).expect("the daemon runs");
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}

@@ -1,0 +1,64 @@
+//! What lies on disk, in allocated bytes, and whether it still changes.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::table::{Bound, Table};
+
+const STILL_FOR: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub fn bytes(path: &Path) -> u64 {
+    let mut sum = 0;
+    visit(path, &mut |file| sum += file.blocks() * 512);
+    sum
+}
+
+/// Each entry of a directory with its bytes, by name.
+pub fn entries(directory: &Path) -> Vec<(String, u64)> {
+    let paths = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let mut entries: Vec<_> =
+        paths.map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), bytes(&path))).collect();
+    entries.sort();
+    entries
+}
+
+/// Waits until nothing is written there any more, and tells how long that took.
+pub fn settle(table: &mut Table, directory: &Path) {
+    let begun = Instant::now();
+    let (mut last, mut since) = (state(directory), Instant::now());
+    while since.elapsed() < STILL_FOR && begun.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(100));
+        let now = state(directory);
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+    }
+    let name = if since.elapsed() < STILL_FOR { "idle, and STILL writing after" } else { "idle, written to for" };
+    table.row(name, (since - begun).as_secs_f64(), "s", Bound::None);
+}
+
+/// Bytes, and the newest change: what is written over keeps its size.
+fn state(directory: &Path) -> (u64, (i64, i64)) {
+    let (mut sum, mut newest) = (0, (0, 0));
+    visit(directory, &mut |file| {
+        sum += file.blocks() * 512;
+        newest = newest.max((file.mtime(), file.mtime_nsec()));
+    });
+    (sum, newest)
+}
+
+/// A running process may take any of it away meanwhile.
+fn visit(path: &Path, file: &mut impl FnMut(&Metadata)) {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {
+            let entries = fs::read_dir(path).into_iter().flatten().flatten();
+            entries.for_each(|entry| visit(&entry.path(), file));
+        }
+        Ok(metadata) => file(&metadata),
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound),
+    }
+}

@@ -1,0 +1,122 @@
+//! Fills a log through its own API, in a process of its own: `--fill DIRECTORY EVENTS PRODUCERS`.
+//!
+//! It prints its report as a line of JSON and then holds the log open, idle, until it is killed or its input ends.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use cleat::event::Delivery;
+use cleat::log::{Appender, DEDUP_RUN_EVENTS, Log, Options};
+use cleat::token::Identity;
+use serde::{Deserialize, Serialize};
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+
+use super::batch::Batch;
+use super::crowds;
+use super::sample::{Known, Sample};
+use super::year::Year;
+use crate::workload::Workload;
+
+/// The rate is taken over the first and over the last of so many parts.
+const PARTS: u64 = 20;
+/// Between these, the next round is made while one is appended.
+const ROUND: u64 = 50_000;
+
+#[derive(Serialize, Deserialize)]
+pub struct Report {
+    /// Events a second, over the first and the last part.
+    pub first: f64,
+    pub last: f64,
+    /// The last position.
+    pub head: u64,
+    pub known: Vec<Known>,
+}
+
+pub fn fill(directory: &Path, events: u64, producers: u64) {
+    let year = Year::of(events + crowds::EVENTS);
+    let Log { appender, writer, reader, .. } = open(directory, year);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let crew = Crew { runtime, appender, producers };
+    let mut workload = Workload::new(1, move |nth| year.seconds(nth));
+    let mut sample = Sample::over(events);
+    let [first, last] = crew
+        .work(events, |count| Batch::of(workload.by_ref().inspect(|delivery| sample.look(delivery)), count as usize));
+    crew.runtime.block_on(async {
+        for delivery in crowds::deliveries(&mut workload) {
+            crew.appender.append(delivery).await.unwrap();
+        }
+    });
+    let report = Report { first, last, head: reader.head().position, known: sample.known };
+    println!("{}", serde_json::to_string(&report).unwrap());
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+    drop((crew, reader));
+    writer.join().unwrap();
+}
+
+fn open(directory: &Path, year: Year) -> Log {
+    let position = Arc::new(AtomicU64::new(0));
+    let options = Options {
+        clock: year.clock(position.clone()),
+        fresh: Identity { log_id: rand::random(), epoch: rand::random() },
+        batch_events: 2048,
+        dedup_run_events: DEDUP_RUN_EVENTS,
+        on_commit: Box::new(move |commit| position.store(commit.head.position, Ordering::Relaxed)),
+    };
+    cleat::log::open(directory, options).unwrap()
+}
+
+/// Those who append, each one delivery after the other.
+struct Crew {
+    runtime: Runtime,
+    appender: Appender,
+    producers: u64,
+}
+
+impl Crew {
+    /// Appends so many, and tells how fast the first and the last part went; nothing is made while these are appended.
+    fn work(&self, events: u64, mut make: impl FnMut(u64) -> Batch + Send) -> [f64; 2] {
+        let part = (events / PARTS).max(1);
+        let first = self.append(make(part));
+        let mut left = events - 2 * part;
+        let mut ready = None;
+        while left > 0 || ready.is_some() {
+            let round = left.min(ROUND);
+            left -= round;
+            ready = thread::scope(|scope| {
+                let next = (round > 0).then(|| scope.spawn(|| make(round)));
+                ready.take().map(|batch| self.append(batch));
+                next.map(|next| next.join().unwrap())
+            });
+        }
+        [first, self.append(make(part))]
+    }
+
+    /// Events a second, all acknowledged durable.
+    fn append(&self, batch: Batch) -> f64 {
+        let count = batch.len();
+        let (batch, next) = (Arc::new(batch), Arc::new(AtomicUsize::new(0)));
+        let started = Instant::now();
+        self.runtime.block_on(async {
+            let mut tasks = JoinSet::new();
+            for _ in 0..self.producers {
+                let (batch, next, appender) = (batch.clone(), next.clone(), self.appender.clone());
+                tasks.spawn(async move {
+                    while let Some(delivery) = batch.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        append(&appender, delivery).await;
+                    }
+                });
+            }
+            tasks.join_all().await;
+        });
+        count as f64 / started.elapsed().as_secs_f64()
+    }
+}
+
+async fn append(appender: &Appender, delivery: Delivery) {
+    assert!(!appender.append(delivery).await.unwrap().duplicate);
+}

@@ -1,0 +1,50 @@
+//! A directory for one daemon: its binary, its configuration, its data, what it logs. It goes when this is dropped.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tempfile::TempDir;
+
+use crate::workload::SECRET;
+
+pub struct Home(TempDir);
+
+impl Home {
+    pub fn new() -> Self {
+        let home = Self(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
+        // A copy: a build may replace the binary while this runs.
+        std::fs::copy(env!("CARGO_BIN_EXE_cleat"), home.binary()).unwrap();
+        std::fs::create_dir(home.data()).unwrap();
+        let text = format!(
+            "[data]\ndirectory = \"{}\"\n[webhooks]\nlisten = \"127.0.0.1:0\"\n\
+             [[webhooks.endpoints]]\nname = \"fasten\"\nsecrets = [\"whsec_{}\"]\n\
+             [grpc]\nlisten = \"127.0.0.1:0\"\n[operations]\nlisten = \"127.0.0.1:0\"\n",
+            home.data().display(),
+            STANDARD.encode(SECRET)
+        );
+        std::fs::write(home.config(), text).unwrap();
+        home
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub fn binary(&self) -> PathBuf {
+        self.path().join("cleat")
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.path().join("config.toml")
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.path().join("data")
+    }
+
+    /// What the daemon says on stderr.
+    pub fn told(&self) -> PathBuf {
+        self.path().join("stderr")
+    }
+}

@@ -1,0 +1,102 @@
+//! The standard workload over HTTP, signed, against a fresh daemon. What posts it has the same cores.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use cleat::event::Delivery;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::daemon::Daemon;
+use super::home::Home;
+use super::lag::{self, Sample};
+use super::quantiles::Quantiles;
+use super::table::{Bound, Table};
+use crate::workload::Workload;
+
+const CONNECTIONS: u64 = 64;
+
+pub fn measure(table: &mut Table, seconds: u64) {
+    table.part(&format!("Over HTTP: {CONNECTIONS} kept connections for {seconds} s, a fresh daemon"));
+    let home = Home::new();
+    let daemon = Daemon::start(&home);
+    daemon.started();
+    let Posted { times, seconds, samples } = post_and_watch(&daemon, Duration::from_secs(seconds));
+    assert_eq!(samples.last().unwrap().head, times.len() as u64, "every answer is an event");
+    table.row("requests", times.len() as f64 / seconds, "/s", Bound::None);
+    let times = Quantiles::of(times);
+    table.row("answered, p50", times.percent(50), "ms", Bound::None);
+    table.row("answered, p99", times.percent(99), "ms", Bound::None);
+    let lags = Quantiles::of(lag::lags(&samples));
+    table.row("lag of the views, p99", lags.percent(99), "ms", Bound::None);
+    table.row("lag of the views, max", lags.max(), "ms", Bound::AtMost(1000.0));
+    let memory = daemon.memory();
+    table.row("resident", memory.resident, "MB", Bound::None);
+}
+
+struct Posted {
+    /// Of each request, until it was answered.
+    times: Vec<Duration>,
+    /// Of all.
+    seconds: f64,
+    samples: Vec<Sample>,
+}
+
+fn post_and_watch(daemon: &Daemon, span: Duration) -> Posted {
+    let posted = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let samples = scope.spawn(|| lag::watch(daemon, &posted));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let begun = Instant::now();
+        let times = runtime.block_on(async {
+            let post = |seed| post(daemon.webhooks, seed, begun + span);
+            (0..CONNECTIONS).map(post).collect::<JoinSet<_>>().join_all().await.concat()
+        });
+        let seconds = begun.elapsed().as_secs_f64();
+        posted.store(true, Ordering::Release);
+        Posted { times, seconds, samples: samples.join().unwrap() }
+    })
+}
+
+/// One connection's requests, and how long each took.
+async fn post(address: SocketAddr, seed: u64, deadline: Instant) -> Vec<Duration> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut times = Vec::new();
+    for delivery in Workload::new(seed, |_| jiff::Timestamp::now().as_second().cast_unsigned()) {
+        if Instant::now() >= deadline {
+            break;
+        }
+        let request = request(delivery);
+        let begun = Instant::now();
+        sender.ready().await.unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        let status = response.status();
+        let answer = response.into_body().collect().await.unwrap().to_bytes();
+        times.push(begun.elapsed());
+        assert_eq!(status, StatusCode::OK, "{answer:?}");
+    }
+    drop(sender);
+    connection.await.unwrap().unwrap();
+    times
+}
+
+fn request(delivery: Delivery) -> Request<Full<Bytes>> {
+    Request::post("/webhooks/fasten")
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .header("webhook-id", delivery.webhook_id)
+        .header("webhook-timestamp", delivery.webhook_timestamp)
+        .header("webhook-signature", delivery.webhook_signature)
+        .body(Full::new(delivery.body))
+        .unwrap()
+}

@@ -1,0 +1,59 @@
+//! How far the views are behind the log, by what the daemon's own metrics say.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::daemon::Daemon;
+
+const EVERY: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_secs(600);
+
+pub struct Sample {
+    asked: Instant,
+    answered: Instant,
+    pub head: u64,
+    views: u64,
+}
+
+/// Looks again and again, until all was `posted` and the views have it.
+pub fn watch(daemon: &Daemon, posted: &AtomicBool) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    let begun = Instant::now();
+    loop {
+        // Before the look: what was posted is in it then.
+        let is_last = posted.load(Ordering::Acquire);
+        let sample = look(daemon);
+        let is_behind = sample.views < sample.head;
+        samples.push(sample);
+        if is_last && !is_behind {
+            return samples;
+        }
+        assert!(begun.elapsed() < PATIENCE, "the views never reach the head");
+        thread::sleep(EVERY);
+    }
+}
+
+fn look(daemon: &Daemon) -> Sample {
+    let asked = Instant::now();
+    let text = daemon.metrics();
+    let answered = Instant::now();
+    let gauge = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.expect("a gauge").parse().unwrap()
+    };
+    Sample { asked, answered, head: gauge("cleat_log_head_position"), views: gauge("cleat_views_position") }
+}
+
+/// For each head that was seen, how long at most until the views had reached it.
+pub fn lags(samples: &[Sample]) -> Vec<Duration> {
+    let reached = |seen: usize| {
+        let sample = &samples[seen];
+        if sample.views >= sample.head {
+            return Duration::ZERO;
+        }
+        let caught_up = samples[seen..].iter().find(|later| later.views >= sample.head).expect("all was reached");
+        caught_up.answered - sample.asked
+    };
+    (0..samples.len()).map(reached).collect()
+}

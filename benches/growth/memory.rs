@@ -1,0 +1,18 @@
+//! What a process holds in memory, in MB of 10^6 bytes.
+
+pub struct Memory {
+    pub resident: f64,
+    /// The most it ever was.
+    pub peak: f64,
+}
+
+impl Memory {
+    pub fn of(pid: u32) -> Self {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let megabytes = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 1024.0 / 1e6
+        };
+        Self { resident: megabytes("VmRSS:"), peak: megabytes("VmHWM:") }
+    }
+}

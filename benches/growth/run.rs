@@ -1,0 +1,58 @@
+//! What is run, and in which order.
+
+mod batch;
+mod crowds;
+mod daemon;
+mod disk;
+mod fill;
+mod filler;
+mod home;
+mod http;
+mod lag;
+mod light;
+mod memory;
+mod quantiles;
+mod reads;
+mod sample;
+mod serve;
+mod table;
+mod year;
+
+use std::path::Path;
+
+use home::Home;
+use table::Table;
+
+const EVENTS: u64 = 10_000_000;
+const HTTP_SECONDS: u64 = 20;
+/// One commit of light load for so many events of full load.
+const LIGHT_OF: u64 = 5;
+
+pub fn run(arguments: &[&str]) {
+    if let ["--fill", directory, events, producers] = arguments {
+        return fill::fill(Path::new(directory), number(events), number(producers));
+    }
+    let mut table = Table::default();
+    match arguments {
+        [] => whole(&mut table, EVENTS),
+        ["--events", events] => whole(&mut table, number(events)),
+        ["--http", seconds] => http::measure(&mut table, number(seconds)),
+        ["--light", events] => light::measure(&mut table, number(events)),
+        _ => panic!("see the head of benches/growth.rs"),
+    }
+    table.end();
+}
+
+fn number(argument: &str) -> u64 {
+    argument.replace('_', "").parse().expect("a number")
+}
+
+fn whole(table: &mut Table, events: u64) {
+    {
+        let home = Home::new();
+        let report = filler::measure(table, &home, events);
+        serve::measure(table, &home, &report);
+    }
+    http::measure(table, HTTP_SECONDS);
+    light::measure(table, events / LIGHT_OF);
+}

@@ -1,0 +1,41 @@
+//! Some of the connections that the workload made, to be asked for later.
+
+use cleat::event::Delivery;
+use serde::{Deserialize, Serialize};
+
+/// How many are kept at most: one for each call.
+const KNOWN: u64 = 1000;
+
+#[derive(Serialize, Deserialize)]
+pub struct Known {
+    pub connection: String,
+    pub external_id: String,
+}
+
+pub struct Sample {
+    pub known: Vec<Known>,
+    /// From one look to the next.
+    stride: u64,
+    seen: u64,
+}
+
+impl Sample {
+    /// Spread over so many deliveries.
+    pub fn over(events: u64) -> Self {
+        Self { known: Vec::new(), stride: (events / KNOWN).max(1), seen: 0 }
+    }
+
+    /// Keeps the first connection that is told of in each stride.
+    pub fn look(&mut self, delivery: &Delivery) {
+        if self.seen / self.stride >= self.known.len() as u64 {
+            self.known.extend(connection(&delivery.body));
+        }
+        self.seen += 1;
+    }
+}
+
+fn connection(body: &[u8]) -> Option<Known> {
+    let body: serde_json::Value = serde_json::from_slice(body).unwrap();
+    let text = |name: &str| body["data"][name].as_str().map(str::to_owned);
+    Some(Known { connection: text("org_connection_id")?, external_id: text("external_id")? })
+}
