@@ -50,7 +50,9 @@ pub fn spawn(
     let (sender, views) = watch::channel(Fold::new(options.ring_len).publish());
     let (rebuild, rebuilder, rebuilt) = Rebuild::new(reader.clone(), options.directory.clone(), options.ring_len);
     let thread = thread::Builder::new().name("cleat-projector".into()).spawn(move || {
-        let generation = Generation::open(&options.directory, &reader, options.ring_len)?;
+        let opened = Generation::open(&options.directory, &reader, options.ring_len);
+        rebuilder.opened();
+        let generation = opened?;
         let tail = reader.tail(generation.position());
         let projector = Projector {
             reader,
@@ -100,6 +102,7 @@ impl<F: Fn(&Views)> Projector<F> {
         if ended.is_ok() {
             ended = self.finish();
         }
+        self.rebuilt.close();
         self.rebuilder.stop();
         self.wait_until_saved();
         ended

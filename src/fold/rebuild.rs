@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use tokio::sync::{mpsc, watch};
@@ -25,6 +25,8 @@ struct Shared {
     reader: Reader,
     directory: PathBuf,
     ring_len: usize,
+    /// The directory is the projector's until then.
+    opened: OnceLock<()>,
     running: Mutex<Option<JoinHandle<()>>>,
     stop: AtomicBool,
     /// None: nothing is being rebuilt.
@@ -39,25 +41,28 @@ impl Rebuild {
         ring_len: usize,
     ) -> (Self, Rebuilder, mpsc::Receiver<Box<Generation>>) {
         let (done, rebuilt) = mpsc::channel(1);
-        let (running, stop) = (Mutex::new(None), AtomicBool::new(false));
+        let (opened, running, stop) = (OnceLock::new(), Mutex::new(None), AtomicBool::new(false));
         let reached = watch::Sender::new(None);
-        let shared = Arc::new(Shared { reader, directory, ring_len, running, stop, reached, done });
+        let shared = Arc::new(Shared { reader, directory, ring_len, opened, running, stop, reached, done });
         (Self(shared.clone()), Rebuilder(shared), rebuilt)
     }
 
-    /// Begins, unless it is going on already.
+    /// Begins, unless it is going on already. May wait for the last one to be handed over.
     pub fn start(&self) -> std::io::Result<()> {
         let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if running.as_ref().is_some_and(|thread| !thread.is_finished()) || self.0.stop.load(Ordering::Acquire) {
+        if self.reached().is_some() || self.0.stop.load(Ordering::Acquire) {
             return Ok(());
         }
+        join(running.take());
         self.0.reached.send_replace(Some(0));
         let shared = self.0.clone();
         let thread = thread::Builder::new().name("cleat-rebuild".into()).spawn(move || {
-            if let Err(error) = shared.run() {
-                tracing::error!(%error, "the views were not rebuilt; those that serve go on");
-            }
+            let made = shared.make();
             shared.reached.send_replace(None);
+            match made {
+                Ok(generation) => shared.hand_over(generation),
+                Err(error) => tracing::error!(%error, "the views were not rebuilt; those that serve go on"),
+            }
         })?;
         *running = Some(thread);
         Ok(())
@@ -70,34 +75,43 @@ impl Rebuild {
 }
 
 impl Rebuilder {
+    /// The projector has opened its generation, or failed to.
+    pub fn opened(&self) {
+        self.0.opened.get_or_init(|| ());
+    }
+
     /// Waits for its end.
     pub fn stop(&self) {
         self.0.stop.store(true, Ordering::Release);
-        let running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if running.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread that rebuilds the views panicked");
-        }
+        join(self.0.running.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+fn join(running: Option<JoinHandle<()>>) {
+    if running.is_some_and(|thread| thread.join().is_err()) {
+        tracing::error!("the thread that rebuilds the views panicked");
     }
 }
 
 impl Shared {
-    fn run(&self) -> Result<(), ProjectionError> {
+    /// Nearly up to the head; less far if it is told to stop.
+    fn make(&self) -> Result<Generation, ProjectionError> {
+        self.opened.wait();
         let mut generation = Generation::begin(&self.directory, &self.reader, self.ring_len)?;
         let mut tail = self.reader.tail(0);
-        while generation.position() + NEAR < self.reader.head().position {
-            if self.stop.load(Ordering::Acquire) {
-                generation.retire();
-                return Ok(());
-            }
+        while generation.position() + NEAR < self.reader.head().position && !self.stop.load(Ordering::Acquire) {
             for event in tail.read().map_err(ProjectionError::Log)? {
                 generation.advance(&event)?;
             }
             self.reached.send_replace(Some(generation.position()));
         }
+        Ok(generation)
+    }
+
+    fn hand_over(&self, generation: Generation) {
         // An error: the projector has ended, and with it the need.
         if let Err(mpsc::error::SendError(generation)) = self.done.blocking_send(Box::new(generation)) {
             generation.retire();
         }
-        Ok(())
     }
 }

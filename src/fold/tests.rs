@@ -3,9 +3,12 @@
 mod connections;
 mod exports;
 mod fixtures;
+mod generations;
+mod lives;
 mod properties;
 mod reference;
 mod tolerance;
+mod world;
 
 use std::sync::Arc;
 

@@ -1,0 +1,170 @@
+//! What a start makes of the views' files, whatever became of them: it goes on from a good checkpoint, or begins anew.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::reference::held;
+use super::world::{CHECKPOINT_EVENTS, World, copy_all, names};
+use super::*;
+use crate::fold::ProjectionError;
+
+/// `count` connections with an export each, an hour apart.
+fn grow(world: &World, from: u64, count: u64) {
+    for n in from..from + count / 2 {
+        world.passes(HOUR);
+        let (id, task) = (format!("c{n}"), format!("t{n}"));
+        let attempt = json!({"org_connection_id": id, "connection_status": "authorized", "external_id": "x"});
+        world.happens(&body("patient.connection_success", &attempt));
+        let export = json!({"org_connection_id": id, "task_id": task, "download_link": "https://x.test/1"});
+        world.happens(&body("patient.ehi_export_success", &export));
+    }
+}
+
+/// Two checkpoints, and a few events after them.
+fn grown() -> World {
+    let world = World::new();
+    grow(&world, 0, 100);
+    let world = world.restarted();
+    grow(&world, 50, CHECKPOINT_EVENTS);
+    let mut world = world.restarted();
+    grow(&world, 60, 4);
+    world.check();
+    assert_eq!((world.generation(), checkpoints(&world.directory.path().join("views")).len()), (1, 2));
+    world
+}
+
+/// The older one first.
+fn checkpoints(views: &Path) -> Vec<PathBuf> {
+    let names = names(&views.join("1")).into_iter().filter(|name| name.ends_with(".checkpoint"));
+    names.map(|name| views.join("1").join(name)).collect()
+}
+
+fn change(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_start_goes_on_from_the_newest_checkpoint() {
+    let mut world = grown().killed(|_| {});
+    world.check();
+    assert_eq!(world.generation(), 1);
+}
+
+#[test]
+fn a_checkpoint_that_is_damaged_or_gone_leaves_the_one_before() {
+    let harms: [&dyn Fn(&Path); 4] = [
+        &|views| fs::remove_file(&checkpoints(views)[1]).unwrap(),
+        // The version of the fold, the position, an entity.
+        &|views| change(&checkpoints(views)[1], 5),
+        &|views| change(&checkpoints(views)[1], 45),
+        &|views| change(&checkpoints(views)[1], 150),
+    ];
+    for harm in harms {
+        let mut world = grown().killed(harm);
+        world.check();
+        assert_eq!(world.generation(), 1);
+    }
+}
+
+#[test]
+fn without_a_checkpoint_that_fits_the_views_are_made_anew() {
+    let harms: [&dyn Fn(&Path); 6] = [
+        &|views| fs::remove_dir_all(views).unwrap(),
+        &|views| checkpoints(views).iter().for_each(|path| fs::remove_file(path).unwrap()),
+        &|views| checkpoints(views).iter().for_each(|path| change(path, 5)),
+        &|views| fs::remove_dir_all(views.join("1/changes")).unwrap(),
+        &|views| change(&views.join("1/changes/conf"), 3),
+        &|views| fs::write(views.join("opening"), "1").unwrap(),
+    ];
+    for (number, harm) in harms.into_iter().enumerate() {
+        let mut world = grown().killed(harm);
+        world.check();
+        // Where nothing is left in its place, the first number is free again.
+        assert_eq!(world.generation(), if [0, 5].contains(&number) { 1 } else { 2 }, "harm {number}");
+        world.restarted().check();
+    }
+}
+
+#[test]
+fn what_could_not_be_opened_is_set_aside() {
+    let mut world = grown().killed(|views| fs::write(views.join("opening"), "1").unwrap());
+    world.check();
+    let views = world.directory.path().join("views");
+    assert!(names(&views).contains(&"aside".into()) && !names(&views).contains(&"opening".into()));
+}
+
+#[test]
+fn a_change_log_that_ends_before_the_checkpoint_or_is_of_another_history_is_not_used() {
+    let early = World::new();
+    grow(&early, 0, CHECKPOINT_EVENTS);
+    let early = early.restarted();
+    let other = World::new();
+    grow(&other, 1000, 140);
+    let other = other.restarted();
+    for strange in [early, other] {
+        let strange = strange.killed(|_| {});
+        let mut world = grown().killed(|views| {
+            fs::remove_dir_all(views.join("1/changes")).unwrap();
+            copy_all(&strange.directory.path().join("views/1/changes"), &views.join("1/changes")).unwrap();
+        });
+        world.check();
+        assert_eq!(world.generation(), 2);
+    }
+}
+
+#[test]
+fn checkpoints_of_another_history_are_not_used_and_one_ahead_of_the_log_is_its_damage() {
+    let (longer, mut shorter) = (grown().killed(|_| {}), World::new());
+    grow(&shorter, 0, 40);
+    shorter.views();
+    let replace = |views: &Path| {
+        fs::remove_dir_all(views).unwrap();
+        copy_all(&longer.directory.path().join("views"), views).unwrap();
+    };
+    match shorter.killed(replace).failure() {
+        ProjectionError::LogIsShort { head: 40, checkpoint } => assert!(checkpoint > 100),
+        other => panic!("{other}"),
+    }
+    let other = World::new();
+    grow(&other, 1000, 140);
+    let mut other = other.killed(replace);
+    other.check();
+    assert_eq!(other.generation(), 2);
+}
+
+#[test]
+fn damage_in_the_change_log_ends_the_projection_and_the_next_start_makes_it_anew() {
+    let world = grown().killed(|views| {
+        // sled may or may not open what is left; either way the state is right in the end.
+        let path = views.join("1/changes/db");
+        let len = fs::metadata(&path).unwrap().len();
+        let mut bytes = fs::read(&path).unwrap();
+        let from = usize::try_from(len / 4).unwrap();
+        bytes[from..from + 4096].fill(0xa5);
+        fs::write(&path, bytes).unwrap();
+    });
+    // Its exports settled long ago: the fold has to read them.
+    let revoked = json!({"org_connection_id": "c1", "connection_status": "revoked"});
+    world.happens(&body("patient.authorization_revoked", &revoked));
+    world.started_again().check();
+}
+
+#[test]
+fn a_rebuild_takes_the_place_of_what_serves_and_is_what_the_next_start_finds() {
+    let mut world = grown();
+    let old = world.views();
+    world.rebuild.start().unwrap();
+    world.wait_until_replaced(&old);
+    world.check();
+    assert!(held(&old) == held(&world.views()), "and who looks at the old views still can");
+    grow(&world, 70, 10);
+    world.check();
+    drop(old);
+    let mut world = world.restarted();
+    world.check();
+    assert_eq!(world.generation(), 2);
+}

@@ -1,0 +1,79 @@
+//! Random lives of a daemon's state: events, duplicates of them, restarts, kills, checkpoints, rebuilds. However it came about, the
+//! state is what the written rules say of the log.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::properties::events;
+use super::reference::held;
+use super::world::World;
+use super::*;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Events(Vec<Event>),
+    Restart,
+    Kill,
+    Rebuild,
+    /// All that is derived is lost.
+    Lose,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => events().prop_map(Step::Events),
+        2 => Just(Step::Restart),
+        3 => Just(Step::Kill),
+        2 => Just(Step::Rebuild),
+        1 => Just(Step::Lose),
+    ]
+}
+
+fn lose(views: &Path) {
+    if views.exists() {
+        std::fs::remove_dir_all(views).unwrap();
+    }
+}
+
+fn live(steps: Vec<Step>) {
+    let mut world = World::new();
+    let mut looked_at = Vec::new();
+    for step in steps {
+        match step {
+            Step::Events(events) => {
+                let mut before = 0;
+                for event in events {
+                    let now = event.recorded_at.as_micros();
+                    world.passes(now - std::mem::replace(&mut before, now));
+                    world.append(event.delivery);
+                }
+            }
+            Step::Restart => world = world.restarted(),
+            Step::Kill => world = world.killed(|_| {}),
+            Step::Lose => world = world.killed(lose),
+            Step::Rebuild => {
+                let old = world.views();
+                world.rebuild.start().unwrap();
+                world.wait_until_replaced(&old);
+                looked_at.push((held(&old), old));
+            }
+        }
+        world.check();
+        for (told, views) in &looked_at {
+            assert!(held(views) == *told, "what is looked at never changes");
+        }
+        if looked_at.len() > 2 {
+            looked_at.remove(0);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn live_restored_and_rebuilt_state_are_what_the_written_rules_say(steps in prop::collection::vec(step(), 1..14)) {
+        live(steps);
+    }
+}

@@ -1,0 +1,168 @@
+//! A real log with its projection in a directory, to be stopped, killed, harmed and started again.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::{Handle, Runtime};
+
+use super::reference::{Reference, held};
+use super::*;
+use crate::fold::{Options, Projection, ProjectionError, Rebuild, spawn};
+use crate::log::{self, Log};
+use crate::token::Identity;
+
+pub(super) const CHECKPOINT_EVENTS: u64 = 20;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(super) struct World {
+    pub directory: tempfile::TempDir,
+    runtime: Runtime,
+    clock: Arc<AtomicI64>,
+    log: Log,
+    pub projection: Projection,
+    pub rebuild: Rebuild,
+}
+
+fn open_log(directory: &Path, clock: &Arc<AtomicI64>) -> Log {
+    let clock = clock.clone();
+    let options = log::Options {
+        clock: Arc::new(move || Timestamp::from_micros(clock.load(Ordering::SeqCst))),
+        fresh: Identity { log_id: 7, epoch: 8 },
+        batch_events: 16,
+        dedup_run_events: 1000,
+        on_commit: Box::new(|_| {}),
+    };
+    log::open(directory, options).unwrap()
+}
+
+fn project(directory: &Path, log: &Log, runtime: &Handle) -> (Projection, Rebuild) {
+    let options = Options { directory: directory.join("views"), ring_len: 4, checkpoint_events: CHECKPOINT_EVENTS };
+    spawn(log.reader.clone(), options, runtime.clone(), |_| {}).unwrap()
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::in_directory(tempfile::tempdir().unwrap(), Arc::default())
+    }
+
+    fn in_directory(directory: tempfile::TempDir, clock: Arc<AtomicI64>) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+        let log = open_log(directory.path(), &clock);
+        let (projection, rebuild) = project(directory.path(), &log, runtime.handle());
+        Self { directory, runtime, clock, log, projection, rebuild }
+    }
+
+    pub fn passes(&self, micros: i64) {
+        self.clock.fetch_add(micros, Ordering::SeqCst);
+    }
+
+    pub fn append(&self, delivery: Delivery) {
+        self.runtime.block_on(self.log.appender.append(delivery)).unwrap();
+    }
+
+    pub fn happens(&self, body: &Value) {
+        self.append(event(0, 0, "acme", ModeVerdict::Live, &serde_json::to_vec(body).unwrap()).delivery);
+    }
+
+    /// The views once they are up with the log.
+    pub fn views(&mut self) -> Arc<Views> {
+        let head = self.log.reader.head().position;
+        let reached = self.projection.views.wait_for(|views| views.position() >= head);
+        let within = async { tokio::time::timeout(PATIENCE, reached).await.expect("they come up").unwrap().clone() };
+        self.runtime.block_on(within)
+    }
+
+    /// What the whole log comes to, by the written rules.
+    pub fn expected(&self) -> Reference {
+        let reader = &self.log.reader;
+        let events: Vec<_> = (1..=reader.head().position).map(|at| reader.get(at).unwrap().unwrap()).collect();
+        Reference::of(&events)
+    }
+
+    /// The views tell what the log comes to.
+    #[track_caller]
+    pub fn check(&mut self) {
+        let views = self.views();
+        assert!(held(&views) == self.expected(), "at {}", views.position());
+    }
+
+    /// In order; returns how the projection ended.
+    fn stop(self) -> (tempfile::TempDir, Arc<AtomicI64>, Result<(), ProjectionError>) {
+        let Self { directory, runtime: _runtime, clock, log, projection, .. } = self;
+        let Log { appender, reader, writer, .. } = log;
+        drop((appender, reader));
+        let ended = projection.thread.join().unwrap();
+        drop(projection.views);
+        writer.join().unwrap();
+        (directory, clock, ended)
+    }
+
+    pub fn restarted(self) -> Self {
+        let (directory, clock, ended) = self.stop();
+        ended.unwrap();
+        Self::in_directory(directory, clock)
+    }
+
+    /// On what a kill leaves, which `harm` may have made worse.
+    pub fn killed(mut self, harm: impl FnOnce(&Path)) -> Self {
+        // What is copied must stand still.
+        self.views();
+        // A checkpoint may come, and an older one go, while they are copied.
+        let copies = std::iter::repeat_with(|| tempfile::tempdir().unwrap());
+        let copy = copies.take(100).find(|copy| copy_all(self.directory.path(), copy.path()).is_ok()).unwrap();
+        let (_, clock, ended) = self.stop();
+        ended.unwrap();
+        harm(&copy.path().join("views"));
+        Self::in_directory(copy, clock)
+    }
+
+    /// How the projection failed.
+    pub fn failure(self) -> ProjectionError {
+        self.stop().2.unwrap_err()
+    }
+
+    /// Again, whether the projection had failed or not.
+    pub fn started_again(self) -> Self {
+        let (directory, clock, _) = self.stop();
+        Self::in_directory(directory, clock)
+    }
+
+    /// Until other views than these are served, not only newer ones.
+    pub fn wait_until_replaced(&mut self, old: &Views) {
+        let replaced = self.projection.views.wait_for(|views| !Arc::ptr_eq(&views.shared, &old.shared));
+        let within =
+            async { drop(tokio::time::timeout(PATIENCE, replaced).await.expect("they are replaced").unwrap()) };
+        self.runtime.block_on(within);
+    }
+
+    /// The number of the one generation that there is.
+    pub fn generation(&self) -> u64 {
+        let names = names(&self.directory.path().join("views"));
+        let numbers: Vec<_> = names.iter().filter_map(|name| name.parse().ok()).collect();
+        assert_eq!(numbers.len(), 1, "{names:?}");
+        numbers[0]
+    }
+}
+
+pub(super) fn names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+pub(super) fn copy_all(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let from = entry?.path();
+        let to = to.join(from.file_name().unwrap());
+        if from.is_dir() {
+            copy_all(&from, &to)?;
+        } else {
+            std::fs::copy(from, to)?;
+        }
+    }
+    Ok(())
+}
