@@ -106,8 +106,8 @@ impl Daemon {
         };
         state.send_replace(ServingState::CatchingUp { of: log.reader.head().position });
         let Log { appender, reader, health, writer } = log;
-        let (projection, _rebuild) = project(&config, &reader, &metrics)?;
-        let sources = serve::Sources { views: projection.views.clone(), reader, state: state.subscribe() };
+        let (projection, rebuild) = project(&config, &reader, &metrics)?;
+        let sources = serve::Sources { views: projection.views.clone(), reader, rebuild, state: state.subscribe() };
         let options = serve::Options {
             principal: principal(&config),
             watches_max: config.grpc.max_watches,
@@ -163,9 +163,11 @@ async fn open_log(config: &Config, world: &World, metrics: &Metrics) -> Result<L
 }
 
 fn project(config: &Config, reader: &log::Reader, metrics: &Metrics) -> std::io::Result<(Projection, Rebuild)> {
-    let position = metrics.views_position.clone();
+    let (position, lag) = (metrics.views_position.clone(), metrics.views_lag.clone());
+    let head = reader.clone();
     let published = move |views: &fold::Views| {
         position.set(views.position());
+        lag.set(views.lag(&head.head()).as_secs_f64());
     };
     let options = fold::Options {
         directory: config.data.directory().join("views"),

@@ -16,6 +16,9 @@ use prometheus_client::registry::{Registry, Unit};
 /// A gauge that counts: positions, bytes, connections.
 pub type Gauge = gauge::Gauge<u64, AtomicU64>;
 
+/// A gauge of seconds.
+pub type Seconds = gauge::Gauge<f64, AtomicU64>;
+
 /// The content type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -51,6 +54,8 @@ pub struct Metrics {
     pub batch_events: Histogram,
     pub log_head_position: Gauge,
     pub views_position: Gauge,
+    /// By the times at which events were recorded.
+    pub views_lag: Seconds,
     pub watches: Gauge,
 }
 
@@ -75,6 +80,7 @@ impl Metrics {
             batch_events,
             log_head_position: register.gauge("log_head_position", "The last durable position"),
             views_position: register.gauge("views_position", "The position that queries are answered from"),
+            views_lag: register.views_lag(),
             watches: register.gauge("watches", "Open watches"),
             registry: Arc::new(registry),
         }
@@ -113,6 +119,13 @@ impl Register<'_> {
         let gauge = Gauge::default();
         self.0.register(name, help, gauge.clone());
         gauge
+    }
+
+    fn views_lag(&mut self) -> Seconds {
+        let lag = Seconds::default();
+        let help = "How much later the event at the head was recorded than the last one that queries are answered from";
+        self.0.register_with_unit("views_lag", help, Unit::Seconds, lag.clone());
+        lag
     }
 
     fn webhooks(&mut self) -> Family<WebhookLabels, Counter> {
@@ -171,6 +184,7 @@ mod tests {
             "cleat_http_connections{listener=\"webhooks\"} 2",
             "cleat_log_head_position 18446744073709551615",
             "cleat_views_position 0",
+            "cleat_views_lag_seconds 0.0",
             "cleat_watches 0",
             "cleat_commits_total 1",
             "cleat_webhook_inflight_bytes 0",

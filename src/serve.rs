@@ -10,6 +10,7 @@
 //! - It reads: it knows nothing of the webhook door, and nothing here can change state.
 
 mod admin;
+mod as_of;
 mod asked;
 mod connections;
 mod consistency;
@@ -21,6 +22,7 @@ mod events;
 mod exports;
 mod filter;
 mod health;
+mod history;
 mod incoming;
 mod pages;
 mod principal;

@@ -95,7 +95,7 @@ impl Get {
             tenant: self.target.tenant.clone(),
             api_mode: self.target.api_mode(),
             org_connection_id: self.id,
-            consistency: None,
+            ..proto::GetConnectionRequest::default()
         };
         let response = client(&self.target).await?.get_connection(request).await?.into_inner();
         let connection = response.connection.unwrap_or_default();

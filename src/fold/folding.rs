@@ -78,10 +78,6 @@ impl Fold {
         self.position
     }
 
-    pub(super) fn recorded_at(&self) -> Timestamp {
-        self.recorded_at
-    }
-
     /// Goes on to `event`, which must be the next one; returns what it changed, if anything. After an error, which is the change
     /// log's, this fold is done.
     pub fn advance(&mut self, event: &Event) -> Result<Option<Arc<PositionChanges>>, ReadError> {
@@ -153,8 +149,8 @@ impl Fold {
             connections += state.connection_count();
             exports += state.export_count();
         }
-        let (shared, position, chain) = (self.shared.clone(), self.position, self.chain);
-        Arc::new(Views { shared, position, chain, connections, exports, _look: look })
+        let (shared, position, chain, recorded_at) = (self.shared.clone(), self.position, self.chain, self.recorded_at);
+        Arc::new(Views { shared, position, chain, recorded_at, connections, exports, _look: look })
     }
 
     /// Older versions that are kept for those who look from older positions.

@@ -164,8 +164,8 @@ impl Generation {
         reader: &Reader,
     ) -> Result<impl FnOnce() -> io::Result<()> + Send + 'static, ProjectionError> {
         self.sync()?;
-        let (files, views, recorded_at) = (self.files.clone(), self.fold.publish(), self.fold.recorded_at());
-        let (position, chain) = (views.position(), views.chain());
+        let (files, views) = (self.files.clone(), self.fold.publish());
+        let (position, chain, recorded_at) = (views.position(), views.chain(), views.recorded_at());
         let header = Header { identity: reader.identity(), position, chain, recorded_at };
         self.saved = position;
         Ok(move || {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use super::changes::ChangeLog;
 use super::connection::Connection;
@@ -14,7 +15,8 @@ use super::past::Past;
 use super::ring::{PositionChanges, Ring};
 use super::state::{Part, Slot, State};
 use crate::blocklog::ReadError;
-use crate::event::{Hash, Position};
+use crate::event::{Hash, Position, Timestamp};
+use crate::log::Head;
 use crate::token::{ChainPrefix, chain_prefix};
 
 /// Looked at under one hold of a lock: some 50 µs.
@@ -53,6 +55,7 @@ pub struct Views {
     pub(super) shared: Arc<Shared>,
     pub(super) position: Position,
     pub(super) chain: Hash,
+    pub(super) recorded_at: Timestamp,
     pub(super) connections: usize,
     pub(super) exports: usize,
     pub(super) _look: Look,
@@ -62,6 +65,18 @@ impl Views {
     /// Every event up to here is applied. 0: none.
     pub fn position(&self) -> Position {
         self.position
+    }
+
+    /// When its event was recorded.
+    pub fn recorded_at(&self) -> Timestamp {
+        self.recorded_at
+    }
+
+    /// How much later the event at the head was recorded than the last one that these tell.
+    pub fn lag(&self, head: &Head) -> Duration {
+        let micros = head.recorded_at.as_micros() - self.recorded_at.as_micros();
+        let behind = self.position > 0 && head.position > self.position;
+        Duration::from_micros(u64::try_from(micros).ok().filter(|_| behind).unwrap_or_default())
     }
 
     /// The hash chain's value at the position; zeros at 0.
@@ -164,7 +179,7 @@ impl Views {
     }
 
     /// What an event changed, if anything. May read the change log, which blocks.
-    pub fn changes_at(&self, position: Position) -> Result<Option<Arc<PositionChanges>>, ReadError> {
+    pub(super) fn changes_at(&self, position: Position) -> Result<Option<Arc<PositionChanges>>, ReadError> {
         self.shared.past().at(position)
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::dedup::{DedupIndex, Digest};
 use super::{Head, chain, record};
 use crate::blocklog::{self, ReadError, Store};
-use crate::event::{Event, EventKey, Hash, Position};
+use crate::event::{Event, EventKey, Hash, Position, Timestamp};
 use crate::token::Identity;
 
 /// Adjacent events, and the chain's value before the first.
@@ -67,6 +67,19 @@ impl Reader {
     /// None for position 0 and past the head.
     pub fn get(&self, position: Position) -> Result<Option<Event>, ReadError> {
         Ok(self.read(position)?.into_iter().next())
+    }
+
+    /// The last position that was recorded by then. 0: none was. A search by halves: some 25 reads of 10 million.
+    pub fn position_at(&self, time: Timestamp) -> Result<Position, ReadError> {
+        let (mut by_then, mut after) = (0, self.head().position + 1);
+        while after - by_then > 1 {
+            let middle = by_then + (after - by_then) / 2;
+            match self.get(middle)? {
+                Some(event) if event.recorded_at <= time => by_then = middle,
+                _ => after = middle,
+            }
+        }
+        Ok(by_then)
     }
 
     /// The event that claimed this key.

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::context::Context;
+use super::context::{Context, off_runtime};
 use super::convert;
 use super::principal::Principal;
 use super::state::ServingState;
+use super::status::Refusal;
 use crate::proto::admin_service_server::AdminService;
-use crate::proto::{self, GetStatusRequest, GetStatusResponse};
+use crate::proto::{self, GetStatusRequest, GetStatusResponse, RebuildViewsRequest, RebuildViewsResponse};
 
 pub(super) struct Admin(pub Arc<Context>);
 
@@ -31,6 +32,8 @@ impl Admin {
             exports: views.export_count() as u64,
             watches: u32::try_from(self.0.watches_open()).unwrap_or(u32::MAX),
             started_at: Some(convert::timestamp(self.0.started_at)),
+            views_lag: prost_types::Duration::try_from(views.lag(&head)).ok(),
+            rebuild_position: self.0.rebuild.reached(),
         }
     }
 }
@@ -52,5 +55,19 @@ impl AdminService for Admin {
     async fn get_status(&self, request: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
         let (_caller, GetStatusRequest {}) = Principal::of(request)?;
         Ok(Response::new(self.status()))
+    }
+
+    async fn rebuild_views(
+        &self,
+        request: Request<RebuildViewsRequest>,
+    ) -> Result<Response<RebuildViewsResponse>, Status> {
+        let (_caller, RebuildViewsRequest {}) = Principal::of(request)?;
+        self.0.gate()?;
+        let rebuild = self.0.rebuild.clone();
+        let started = off_runtime(move || rebuild.start()).await?;
+        started
+            .inspect_err(|error| tracing::error!(%error, "no rebuild can be started"))
+            .map_err(|_| Refusal::Internal)?;
+        Ok(Response::new(RebuildViewsResponse {}))
     }
 }

@@ -10,12 +10,12 @@ use super::pages::{self, Cursor};
 use super::principal::Principal;
 use super::status::Refusal;
 use super::watch::{self, Messages};
-use super::{consistency, convert, scan};
+use super::{as_of, consistency, convert, history, scan};
 use crate::fold::Id;
 use crate::proto::connection_service_server::ConnectionService;
 use crate::proto::{
-    GetConnectionRequest, GetConnectionResponse, ListConnectionsRequest, ListConnectionsResponse,
-    WatchConnectionsRequest,
+    GetConnectionRequest, GetConnectionResponse, ListConnectionEventsRequest, ListConnectionEventsResponse,
+    ListConnectionsRequest, ListConnectionsResponse, WatchConnectionsRequest,
 };
 
 pub(super) struct Connections(pub Arc<Context>);
@@ -24,13 +24,19 @@ impl Connections {
     async fn get(&self, caller: Principal, request: GetConnectionRequest) -> Result<GetConnectionResponse, Refusal> {
         self.0.gate()?;
         let realm = caller.realm(&request.tenant, request.api_mode)?;
-        let views = consistency::views(&self.0, request.consistency.as_ref()).await?;
-        let connection = views.connection(&realm, &request.org_connection_id);
+        let (views, at) = as_of::views(&self.0, request.consistency.as_ref(), request.as_of.as_ref()).await?;
+        let id = request.org_connection_id;
+        let connection = if at == views.position() {
+            views.connection(&realm, &id)
+        } else {
+            let looked_in = views.clone();
+            off_runtime(move || looked_in.connection_at(&realm, &id, at)).await??
+        };
         let connection = connection.ok_or(Refusal::ConnectionNotFound)?;
         Ok(GetConnectionResponse {
             connection: Some(convert::connection(&connection)),
-            position: views.position(),
-            read_token: self.0.read_token(&views),
+            position: at,
+            read_token: self.0.token_at(&views, at).await?,
         })
     }
 
@@ -83,6 +89,14 @@ impl ConnectionService for Connections {
     ) -> Result<Response<ListConnectionsResponse>, Status> {
         let (caller, request) = Principal::of(request)?;
         Ok(Response::new(self.list(caller, request).await?))
+    }
+
+    async fn list_connection_events(
+        &self,
+        request: Request<ListConnectionEventsRequest>,
+    ) -> Result<Response<ListConnectionEventsResponse>, Status> {
+        let (caller, request) = Principal::of(request)?;
+        Ok(Response::new(history::list(&self.0, caller, request).await?))
     }
 
     async fn watch_connections(&self, request: Request<WatchConnectionsRequest>) -> Result<Response<Messages>, Status> {

@@ -35,6 +35,15 @@ pub(super) async fn views(context: &Context, consistency: Option<&ReadConsistenc
     }
 }
 
+/// Views that tell this position, after as long a wait as is allowed.
+pub(super) async fn reached(
+    context: &Context,
+    wanted: Position,
+    consistency: Option<&ReadConsistency>,
+) -> Result<Arc<Views>, Refusal> {
+    reach(context, wanted, wait(consistency)?).await
+}
+
 /// The views that a page is read from: those of the page before while they are kept, else as fresh as required.
 pub(super) async fn page_views(
     context: &Context,

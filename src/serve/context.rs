@@ -8,8 +8,8 @@ use super::pages::Cursor;
 use super::snapshots::Snapshots;
 use super::state::ServingState;
 use super::status::Refusal;
-use crate::event::Timestamp;
-use crate::fold::{Id, Views};
+use crate::event::{Position, Timestamp};
+use crate::fold::{Id, Rebuild, Views};
 use crate::log::{ReadError, Reader};
 use crate::metrics::Gauge;
 use crate::token::Token;
@@ -17,6 +17,7 @@ use crate::token::Token;
 pub(super) struct Context {
     pub views: watch::Receiver<Arc<Views>>,
     pub reader: Reader,
+    pub rebuild: Rebuild,
     pub state: watch::Receiver<ServingState>,
     pub snapshots: Snapshots,
     pub watches: Arc<Semaphore>,
@@ -70,6 +71,17 @@ impl Context {
     /// Everything up to the position of these views, as a token.
     pub fn read_token(&self, views: &Views) -> String {
         Token::read(self.reader.identity(), views.position(), &views.chain()).encode()
+    }
+
+    /// Everything up to a position that these views tell, as a token.
+    pub async fn token_at(&self, views: &Views, position: Position) -> Result<String, Refusal> {
+        let identity = self.reader.identity();
+        if let Some(chain) = views.chain_at(position) {
+            return Ok(Token::at(identity, position, chain).encode());
+        }
+        let event = self.read(move |reader| reader.get(position)).await?;
+        let chain = event.map_or_else(|| self.reader.genesis(), |event| event.chain);
+        Ok(Token::read(identity, position, &chain).encode())
     }
 
     /// Reads from the log, which blocks, on a thread that may.

@@ -9,7 +9,7 @@ use super::filter::{ExportFilter, FilterHasher};
 use super::pages::{self, Cursor};
 use super::principal::Principal;
 use super::status::Refusal;
-use super::{consistency, convert, scan};
+use super::{as_of, consistency, convert, scan};
 use crate::fold::Id;
 use crate::proto::export_service_server::ExportService;
 use crate::proto::{GetExportRequest, GetExportResponse, ListExportsRequest, ListExportsResponse};
@@ -20,14 +20,14 @@ impl Exports {
     async fn get(&self, caller: Principal, request: GetExportRequest) -> Result<GetExportResponse, Refusal> {
         self.0.gate()?;
         let realm = caller.realm(&request.tenant, request.api_mode)?;
-        let views = consistency::views(&self.0, request.consistency.as_ref()).await?;
+        let (views, at) = as_of::views(&self.0, request.consistency.as_ref(), request.as_of.as_ref()).await?;
         let looked_in = views.clone();
-        let export = off_runtime(move || looked_in.export(&realm, &request.task_id)).await?;
-        let export = export.map_err(Refusal::from)?.ok_or(Refusal::ExportNotFound)?;
+        let export = off_runtime(move || looked_in.export_at(&realm, &request.task_id, at)).await??;
+        let export = export.ok_or(Refusal::ExportNotFound)?;
         Ok(GetExportResponse {
             export: Some(convert::export(&export, &caller)),
-            position: views.position(),
-            read_token: self.0.read_token(&views),
+            position: at,
+            read_token: self.0.token_at(&views, at).await?,
         })
     }
 

@@ -121,7 +121,7 @@ impl FilterHasher {
         self.0.update(number.to_be_bytes());
     }
 
-    fn text(&mut self, text: &str) {
+    pub fn text(&mut self, text: &str) {
         self.number(text.len() as u64);
         self.0.update(text);
     }

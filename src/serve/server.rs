@@ -24,7 +24,7 @@ use super::principal::{Principal, everyone_is};
 use super::snapshots::Snapshots;
 use super::state::ServingState;
 use crate::event::Timestamp;
-use crate::fold::Views;
+use crate::fold::{Rebuild, Views};
 use crate::log::Reader;
 use crate::metrics::Gauge;
 use crate::proto;
@@ -46,6 +46,7 @@ const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 pub struct Sources {
     pub views: watch::Receiver<Arc<Views>>,
     pub reader: Reader,
+    pub rebuild: Rebuild,
     pub state: watch::Receiver<ServingState>,
 }
 
@@ -83,6 +84,7 @@ impl Api {
         let context = Context {
             views: sources.views,
             reader: sources.reader,
+            rebuild: sources.rebuild,
             state: sources.state,
             snapshots: Snapshots::default(),
             watches: Arc::new(Semaphore::new(options.watches_max)),

@@ -117,7 +117,8 @@ async fn a_unix_socket_serves_the_same() {
     let log = open_log(&directory.path().join("log"));
     let (_views, views) = watch::channel(views_of([], 1));
     let (state, states) = watch::channel(ServingState::Serving);
-    let sources = Sources { views, reader: log.reader.clone(), state: states };
+    let (_, rebuild) = project(directory.path(), &log, 1);
+    let sources = Sources { views, reader: log.reader.clone(), rebuild, state: states };
     let api = Api::new(sources, options(Principal::loopback([Arc::from("acme")]), 1));
     let serving = tokio::spawn(api.serve(Listener::Unix(UnixListener::bind(&path).unwrap())));
 

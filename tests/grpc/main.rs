@@ -4,6 +4,7 @@
 mod connections;
 mod drain;
 mod follower;
+mod history;
 mod lists;
 mod privacy;
 mod reads;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
 use cleat::event::{Clock, Delivery, Event, EventKey, ModeVerdict, Provenance, Timestamp};
-use cleat::fold::{self, Fold, Views};
+use cleat::fold::{self, Fold, Projection, Rebuild, Views};
 use cleat::log::{Appended, Appender, Log, Reader};
 use cleat::metrics::Metrics;
 use cleat::proto::admin_service_client::AdminServiceClient;
@@ -65,27 +65,28 @@ impl TestApi {
     }
 
     async fn following(directory: tempfile::TempDir, log: Log, setup: Setup) -> Self {
-        let runtime = tokio::runtime::Handle::current();
-        let options = fold::Options {
-            directory: directory.path().join("views"),
-            ring_len: setup.ring_len,
-            checkpoint_events: fold::CHECKPOINT_EVENTS,
-        };
-        let (projection, _) = fold::spawn(log.reader.clone(), options, runtime, |_| {}).unwrap();
-        Self::serve(directory, log, projection.views, setup).await
+        let (projection, rebuild) = project(directory.path(), &log, setup.ring_len);
+        Self::serve(directory, log, projection.views, rebuild, setup).await
     }
 
     /// Over an empty log, and views that the test publishes.
     pub async fn over(views: watch::Receiver<Arc<Views>>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let log = open_log(directory.path());
-        Self::serve(directory, log, views, Setup::default()).await
+        let (_, rebuild) = project(directory.path(), &log, 1);
+        Self::serve(directory, log, views, rebuild, Setup::default()).await
     }
 
-    async fn serve(directory: tempfile::TempDir, log: Log, views: watch::Receiver<Arc<Views>>, setup: Setup) -> Self {
+    async fn serve(
+        directory: tempfile::TempDir,
+        log: Log,
+        views: watch::Receiver<Arc<Views>>,
+        rebuild: Rebuild,
+        setup: Setup,
+    ) -> Self {
         let Log { appender, reader, .. } = log;
         let (state, states) = watch::channel(ServingState::Serving);
-        let sources = Sources { views, reader: reader.clone(), state: states };
+        let sources = Sources { views, reader: reader.clone(), rebuild, state: states };
         let api = Api::new(sources, options(setup.principal, setup.watches_max));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -142,6 +143,12 @@ impl TestApi {
     pub fn token(&self, appended: &Appended) -> String {
         Token::read(self.reader.identity(), appended.position, &appended.chain).encode()
     }
+}
+
+pub fn project(directory: &std::path::Path, log: &Log, ring_len: usize) -> (Projection, Rebuild) {
+    let directory = directory.join("views");
+    let options = fold::Options { directory, ring_len, checkpoint_events: fold::CHECKPOINT_EVENTS };
+    fold::spawn(log.reader.clone(), options, tokio::runtime::Handle::current(), |_| {}).unwrap()
 }
 
 pub fn options(principal: Principal, watches_max: usize) -> Options {

@@ -1,0 +1,77 @@
+//! What was: an entity at an earlier position, and the events that made it what it is. Reads the change log, which blocks.
+//!
+//! Each state tells where the event stands that made it, and the record of that event what was before: so history is a walk
+//! from the newest state back, and its length is that of the connection's own.
+
+use std::sync::Arc;
+
+use super::connection::Connection;
+use super::entity::Realm;
+use super::export::{Export, JoinedExport};
+use super::ring::{Change, PositionChanges};
+use super::views::Views;
+use crate::blocklog::ReadError;
+use crate::event::Position;
+
+/// One event of a connection's.
+pub struct Moment {
+    /// All that it changed.
+    pub changes: Arc<PositionChanges>,
+    /// After it.
+    pub connection: Arc<Connection>,
+    /// Where the event before it stands; None: this was the first.
+    pub before: Option<Position>,
+}
+
+impl Views {
+    /// The event at a position, which must be one of this connection's.
+    pub fn moment(&self, realm: &Realm, id: &str, position: Position) -> Result<Moment, ReadError> {
+        let changes = self.changed(realm, position)?;
+        let found = changes.changes.iter().find_map(|change| match change {
+            Change::Connection { previous, current } if *current.id == *id => Some((current.clone(), previous.clone())),
+            _ => None,
+        });
+        let missing = ReadError::Damaged { from: position, reason: "it does not have the connection that it should" };
+        let (connection, previous) = found.ok_or(missing)?;
+        Ok(Moment { changes, connection, before: previous.map(|previous| previous.trail.last.position) })
+    }
+
+    /// A connection as it was after a position; None: no event had named it.
+    pub fn connection_at(&self, realm: &Realm, id: &str, at: Position) -> Result<Option<Arc<Connection>>, ReadError> {
+        let Some(mut connection) = self.connection(realm, id) else { return Ok(None) };
+        while connection.trail.last.position > at {
+            let Some(before) = self.moment(realm, id, connection.trail.last.position)?.before else { return Ok(None) };
+            connection = self.moment(realm, id, before)?.connection;
+        }
+        Ok(Some(connection))
+    }
+
+    /// An export as it was after a position, with its connection as that was; None: no event had named it.
+    pub fn export_at(&self, realm: &Realm, task_id: &str, at: Position) -> Result<Option<JoinedExport>, ReadError> {
+        let Some(JoinedExport { mut export, .. }) = self.export(realm, task_id)? else { return Ok(None) };
+        while export.trail.last.position > at {
+            let Some(before) = self.export_before(realm, &export)? else { return Ok(None) };
+            export = before;
+        }
+        let connection_id = export.connection_id.clone();
+        let connection = connection_id.map(|id| self.connection_at(realm, &id, at)).transpose()?.flatten();
+        Ok(Some(JoinedExport { export, connection }))
+    }
+
+    fn export_before(&self, realm: &Realm, export: &Export) -> Result<Option<Arc<Export>>, ReadError> {
+        let position = export.trail.last.position;
+        let changes = self.changed(realm, position)?;
+        let found = changes.changes.iter().find_map(|change| match change {
+            Change::Export { previous, current } if current.export.task_id == export.task_id => Some(previous),
+            _ => None,
+        });
+        let missing = ReadError::Damaged { from: position, reason: "it does not have the export that it should" };
+        Ok(found.ok_or(missing)?.as_ref().map(|previous| previous.export.clone()))
+    }
+
+    /// What a position changed in this realm: something.
+    fn changed(&self, realm: &Realm, position: Position) -> Result<Arc<PositionChanges>, ReadError> {
+        let changes = self.changes_at(position)?.filter(|changes| changes.realm == *realm);
+        changes.ok_or(ReadError::Damaged { from: position, reason: "it does not have the change that it should" })
+    }
+}

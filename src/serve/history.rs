@@ -1,0 +1,86 @@
+//! `ListConnectionEvents`: a walk from a connection's newest event back to its first.
+
+use super::context::{Context, off_runtime};
+use super::filter::FilterHasher;
+use super::pages::{self, Cursor};
+use super::principal::Principal;
+use super::scan::Limits;
+use super::status::Refusal;
+use super::{consistency, convert};
+use crate::event::{Envelope, Position};
+use crate::fold::{Change, Moment, Realm, Views};
+use crate::log::Reader;
+use crate::proto::{ConnectionEvent, ListConnectionEventsRequest, ListConnectionEventsResponse};
+use prost::Message;
+
+pub(super) async fn list(
+    context: &Context,
+    caller: Principal,
+    request: ListConnectionEventsRequest,
+) -> Result<ListConnectionEventsResponse, Refusal> {
+    context.gate()?;
+    let realm = caller.realm(&request.tenant, request.api_mode)?;
+    let limits = pages::limits(request.page_size)?;
+    let mut hasher = FilterHasher::new("connection events", &realm);
+    hasher.log(context.reader.identity());
+    hasher.text(&request.org_connection_id);
+    let filter_hash = hasher.finish();
+    let cursor = Cursor::read(&request.page_token, filter_hash)?;
+    let views = consistency::views(context, request.consistency.as_ref()).await?;
+
+    let id = request.org_connection_id;
+    let start = match &cursor {
+        Some(cursor) => cursor.last.parse().map_err(|_| Refusal::InvalidPageToken("it tells no place"))?,
+        None => views.connection(&realm, &id).ok_or(Refusal::ConnectionNotFound)?.trail.last.position,
+    };
+    // A token of a position that these views do not tell is of other views than these.
+    let walked = consistency::reached(context, start, request.consistency.as_ref()).await?;
+    let walk = Walk { views: walked, reader: context.reader.clone(), realm, id, caller };
+    let (events, next) = off_runtime(move || walk.back_from(start, limits)).await??;
+    let cursor = |next: Position| Cursor { filter_hash, position: views.position(), last: next.to_string() };
+    Ok(ListConnectionEventsResponse {
+        events,
+        next_page_token: next.map_or_else(String::new, |next| cursor(next).encode()),
+        position: views.position(),
+        read_token: context.read_token(&views),
+    })
+}
+
+struct Walk {
+    views: std::sync::Arc<Views>,
+    reader: Reader,
+    realm: Realm,
+    id: String,
+    caller: Principal,
+}
+
+impl Walk {
+    /// The events from one on, and where the next page begins.
+    fn back_from(&self, start: Position, limits: Limits) -> Result<(Vec<ConnectionEvent>, Option<Position>), Refusal> {
+        let (mut events, mut bytes, mut next) = (Vec::new(), 0, Some(start));
+        while let Some(position) = next.filter(|_| events.len() < limits.rows && bytes < limits.bytes) {
+            let moment = self.views.moment(&self.realm, &self.id, position)?;
+            next = moment.before;
+            let event = self.event(position, &moment)?;
+            bytes += event.encoded_len();
+            events.push(event);
+        }
+        Ok((events, next))
+    }
+
+    fn event(&self, position: Position, moment: &Moment) -> Result<ConnectionEvent, Refusal> {
+        let event = self.reader.get(position)?.ok_or(Refusal::EventNotFound)?;
+        let exports = moment.changes.changes.iter().filter_map(|change| match change {
+            Change::Export { current, .. } => Some(convert::export(current, &self.caller)),
+            Change::Connection { .. } => None,
+        });
+        Ok(ConnectionEvent {
+            position,
+            recorded_at: Some(convert::timestamp(event.recorded_at)),
+            event_key: event.delivery.key.as_ref().map_or_else(String::new, |key| key.as_str().to_owned()),
+            r#type: Envelope::read(&event.delivery.body).kind.map(Into::into).unwrap_or_default(),
+            connection: Some(convert::connection(&moment.connection)),
+            exports: exports.collect(),
+        })
+    }
+}
