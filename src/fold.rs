@@ -9,6 +9,7 @@
 //! - Entities are shared, never changed: whoever holds a [`Views`] holds one consistent state, and no lock.
 //! - Nothing here knows of gRPC, HTTP, or how the log is stored.
 
+mod ahead;
 mod apply;
 mod bytes;
 mod changes;

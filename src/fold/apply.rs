@@ -8,26 +8,23 @@ use super::entity::{Mark, Realm, Text};
 use super::export::{Export, JoinedExport};
 use super::id::Id;
 use super::past::Past;
-use super::payload;
-use super::report::{Outcome, Told};
+use super::report::{Outcome, Report, Told};
 use super::ring::Change;
 use super::state::State;
-use super::words::Words;
 use crate::blocklog::ReadError;
-use crate::event::{Event, Position};
+use crate::event::Position;
 
 const NEWEST: Position = Position::MAX;
 
-/// What `event` changes in the state of its realm; empty for events that are only kept. An error is the past's.
+/// What the event at `mark`, which reports this, changes in the state of its realm. An error is the past's.
 pub(super) fn apply(
     state: &State,
     past: Past<'_>,
-    words: &mut Words,
     realm: &Realm,
-    event: &Event,
+    mark: Mark,
+    report: &Report,
 ) -> Result<Vec<Change>, ReadError> {
-    let Some(report) = payload::read(&event.delivery.body, words) else { return Ok(Vec::new()) };
-    let step = Step { state, past, realm, mark: Mark { position: event.position, recorded_at: event.recorded_at } };
+    let step = Step { state, past, realm, mark };
 
     let mut changes = Vec::new();
     let named = report.connection_id.as_ref().map(|id| step.connection(id, &report.told));

@@ -15,7 +15,7 @@ use super::record;
 use super::ring::PositionChanges;
 use crate::blocklog::codec::{Garbled, Put, Take};
 use crate::blocklog::{self, Batch, Block, Builder, Packer, ReadError, Store, StoreError};
-use crate::event::{Event, Hash, Position, Timestamp};
+use crate::event::{Hash, Position, Timestamp};
 use crate::token::{ChainPrefix, chain_prefix};
 
 /// What goes into the store between two syncs: sled reuses what it freed soon after.
@@ -47,9 +47,8 @@ impl Recorder {
         self.builder.next() - self.builder.count() as u64
     }
 
-    /// `changes`: what `event`, the next one, changed, if anything.
-    pub fn record(&mut self, event: &Event, changes: Option<&PositionChanges>) -> Result<(), StoreError> {
-        let origin = Mark { position: event.position, recorded_at: event.recorded_at };
+    /// `changes`: what the next event, the one at `origin`, changed, if anything.
+    pub fn record(&mut self, origin: Mark, chain: &Hash, changes: Option<&PositionChanges>) -> Result<(), StoreError> {
         let mut changed = std::mem::take(&mut self.record);
         if let Some(PositionChanges { realm, changes, .. }) = changes {
             record::put(&mut changed, &origin, realm, changes);
@@ -57,8 +56,8 @@ impl Recorder {
         if self.packer.is_full(&self.builder, changed.len()) {
             self.write()?;
         }
-        self.builder.push(event.recorded_at, event.chain, &chain_prefix(&event.chain), |out| {
-            out.put_i64(event.recorded_at.as_micros());
+        self.builder.push(origin.recorded_at, *chain, &chain_prefix(chain), |out| {
+            out.put_i64(origin.recorded_at.as_micros());
             put_number(out, changed.len() as u64);
             out.put(&changed);
         });

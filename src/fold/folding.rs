@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
+use super::ahead::Parsed;
 use super::apply::apply;
 use super::changes::{ChangeLog, Recorder};
 use super::entity::Realm;
@@ -23,7 +24,6 @@ const RELEASED_AT_ONCE: usize = 64;
 pub struct Fold {
     shared: Arc<Shared>,
     recorder: Option<Recorder>,
-    words: Words,
     position: Position,
     chain: Hash,
     recorded_at: Timestamp,
@@ -45,12 +45,11 @@ impl Fold {
         states: Vec<(Realm, State)>,
         (position, chain, recorded_at): (Position, Hash, Timestamp),
         (recorder, changes): (Recorder, ChangeLog),
-        words: Words,
         ring_len: usize,
     ) -> Self {
         let states = states.into_iter().map(|(realm, state)| (realm, Arc::new(RwLock::new(state)))).collect();
         let fold = Self::over(states, position, chain, Some(changes), ring_len);
-        Self { recorder: Some(recorder), words, recorded_at, ..fold }
+        Self { recorder: Some(recorder), recorded_at, ..fold }
     }
 
     fn over(
@@ -65,7 +64,6 @@ impl Fold {
         Self {
             shared: Arc::new(shared),
             recorder: None,
-            words: Words::default(),
             position,
             chain,
             recorded_at: Timestamp::default(),
@@ -78,25 +76,34 @@ impl Fold {
         self.position
     }
 
-    /// Goes on to `event`, which must be the next one; returns what it changed, if anything. After an error, which is the change
-    /// log's, this fold is done.
-    pub fn advance(&mut self, event: &Event) -> Result<Option<Arc<PositionChanges>>, ReadError> {
+    /// Goes on to `event`, which must be the next one. After an error, which is the change log's, this fold is done.
+    pub fn advance(&mut self, event: &Event) -> Result<(), ReadError> {
+        let parsed = Parsed::of(event.clone(), &mut Words::default());
+        self.take(parsed)
+    }
+
+    /// The same, for one that was parsed ahead.
+    pub(super) fn take(&mut self, event: Parsed) -> Result<(), ReadError> {
+        let (mark, chain) = (event.mark, event.chain);
         let changes = self.apply(event)?;
-        (self.position, self.chain, self.recorded_at) = (event.position, event.chain, event.recorded_at);
+        (self.position, self.chain, self.recorded_at) = (mark.position, chain, mark.recorded_at);
         // After a restart the change log may be ahead of the checkpoint.
-        if let Some(recorder) = self.recorder.as_mut().filter(|recorder| recorder.next() == event.position) {
-            recorder.record(event, changes.as_deref())?;
+        if let Some(recorder) = self.recorder.as_mut().filter(|recorder| recorder.next() == mark.position) {
+            recorder.record(mark, &chain, changes.as_deref())?;
         }
         if let Some(changes) = &changes {
             self.show(changes)?;
         }
-        Ok(changes)
+        Ok(())
     }
 
-    fn apply(&mut self, event: &Event) -> Result<Option<Arc<PositionChanges>>, ReadError> {
-        let Some(mode) = event.delivery.mode.applies_to() else { return Ok(None) };
-        let (realm, state) = self.realm(&event.delivery.tenant, mode);
-        let changes = apply(&read(&state), self.shared.past(), &mut self.words, &realm, event)?;
+    fn apply(
+        &mut self,
+        Parsed { mark, chain, realm, report }: Parsed,
+    ) -> Result<Option<Arc<PositionChanges>>, ReadError> {
+        let (Some((tenant, mode)), Some(report)) = (realm, report) else { return Ok(None) };
+        let (realm, state) = self.realm(&tenant, mode);
+        let changes = apply(&read(&state), self.shared.past(), &realm, mark, &report)?;
         if changes.is_empty() {
             return Ok(None);
         }
@@ -106,11 +113,11 @@ impl Fold {
         }
         // Only what can be read again is let go of.
         if self.recorder.is_some() {
-            state.settle(event.recorded_at, SETTLED_AT_ONCE);
+            state.settle(mark.recorded_at, SETTLED_AT_ONCE);
         }
         self.changed += changes.len();
-        let chain = chain_prefix(&event.chain);
-        Ok(Some(Arc::new(PositionChanges { position: event.position, chain, realm, changes })))
+        let chain = chain_prefix(&chain);
+        Ok(Some(Arc::new(PositionChanges { position: mark.position, chain, realm, changes })))
     }
 
     /// A realm by its parts; known ones share their name in memory.

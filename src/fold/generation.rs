@@ -16,14 +16,17 @@ use std::io::{self, BufReader, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
+
 use self::files::Files;
+use super::ahead::{Ahead, Parsed};
 use super::changes::{ChangeLog, Recorder};
 use super::checkpoint::{self, Header, Unusable};
 use super::folding::Fold;
 use super::views::Views;
 use super::words::Words;
 use crate::blocklog::{ReadError, SledFiles, SledStore, StoreError};
-use crate::event::{Event, Hash, Position, Timestamp};
+use crate::event::{Hash, Position, Timestamp};
 use crate::log::Reader;
 
 /// Why there can be no state.
@@ -51,6 +54,8 @@ pub(super) struct Generation {
     files: Files,
     changes: Arc<SledStore>,
     fold: Fold,
+    /// Of what was loaded, for what is parsed next.
+    words: Words,
     /// Of the newest checkpoint.
     pub saved: Position,
 }
@@ -78,8 +83,8 @@ impl Generation {
         let recorder = Recorder::new(changes.clone(), 0, reader.genesis()).map_err(ProjectionError::views)?;
         let kept = (recorder, ChangeLog::new(changes.clone()));
         let start = (0, Hash::default(), Timestamp::default());
-        let fold = Fold::recorded(Vec::new(), start, kept, Words::default(), ring_len);
-        Ok(Self { files, changes, fold, saved: 0 })
+        let fold = Fold::recorded(Vec::new(), start, kept, ring_len);
+        Ok(Self { files, changes, fold, words: Words::default(), saved: 0 })
     }
 
     /// None: it is of no use.
@@ -140,18 +145,24 @@ impl Generation {
         };
         let recorder = Recorder::new(changes.clone(), end.0, end.1).map_err(ProjectionError::views)?;
         let start = (header.position, header.chain, header.recorded_at);
-        let fold = Fold::recorded(states, start, (recorder, log), words, ring_len);
+        let fold = Fold::recorded(states, start, (recorder, log), ring_len);
         tracing::info!(position = header.position, "the views go on from a checkpoint");
-        Ok(Ok(Self { files: files.clone(), changes, fold, saved: header.position }))
+        Ok(Ok(Self { files: files.clone(), changes, fold, words, saved: header.position }))
     }
 
     pub fn position(&self) -> Position {
         self.fold.position()
     }
 
-    /// Goes on to the next event.
-    pub fn advance(&mut self, event: &Event) -> Result<(), ProjectionError> {
-        self.fold.advance(event).map(drop).map_err(ProjectionError::views)
+    /// What comes after it in the log.
+    pub fn ahead(&mut self, reader: &Reader, runtime: &Handle) -> Result<Ahead, ProjectionError> {
+        let words = std::mem::take(&mut self.words);
+        Ahead::spawn(reader, self.position(), words, runtime.clone()).map_err(ProjectionError::views)
+    }
+
+    /// Goes on over the next events.
+    pub fn take(&mut self, events: Vec<Parsed>) -> Result<(), ProjectionError> {
+        events.into_iter().try_for_each(|event| self.fold.take(event)).map_err(ProjectionError::views)
     }
 
     pub fn publish(&mut self) -> Arc<Views> {

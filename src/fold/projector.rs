@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
+use super::ahead::{Ahead, Parsed};
 use super::folding::Fold;
 use super::generation::{Generation, ProjectionError};
 use super::rebuild::{Rebuild, Rebuilder};
 use super::views::Views;
-use crate::log::{Reader, Tail};
+use crate::blocklog::ReadError;
+use crate::log::Reader;
 
 /// Behind, whoever waits can wait this long.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(20);
@@ -48,15 +50,16 @@ pub fn spawn(
     published: impl Fn(&Views) + Send + 'static,
 ) -> io::Result<(Projection, Rebuild)> {
     let (sender, views) = watch::channel(Fold::new(options.ring_len).publish());
-    let (rebuild, rebuilder, rebuilt) = Rebuild::new(reader.clone(), options.directory.clone(), options.ring_len);
+    let (rebuild, rebuilder, rebuilt) =
+        Rebuild::new(reader.clone(), options.directory.clone(), options.ring_len, runtime.clone());
     let thread = thread::Builder::new().name("cleat-projector".into()).spawn(move || {
         let opened = Generation::open(&options.directory, &reader, options.ring_len);
         rebuilder.opened();
-        let generation = opened?;
-        let tail = reader.tail(generation.position());
+        let mut generation = opened?;
+        let ahead = generation.ahead(&reader, &runtime)?;
         let projector = Projector {
             reader,
-            tail,
+            ahead,
             runtime,
             generation,
             checkpoint_events: options.checkpoint_events,
@@ -74,7 +77,7 @@ pub fn spawn(
 
 struct Projector<F> {
     reader: Reader,
-    tail: Tail,
+    ahead: Ahead,
     runtime: Handle,
     /// Ahead of what is published.
     generation: Generation,
@@ -110,12 +113,10 @@ impl<F: Fn(&Views)> Projector<F> {
 
     fn follow(&mut self) -> Result<(), ProjectionError> {
         self.publish();
-        while let Some(next) = self.runtime.block_on(next(&mut self.tail, &mut self.rebuilt)) {
-            if let Next::Rebuilt(generation) = next {
-                self.replace(generation)?;
-            }
-            for event in self.tail.read().map_err(ProjectionError::Log)? {
-                self.generation.advance(&event)?;
+        while let Some(next) = self.runtime.block_on(next(&mut self.ahead, &mut self.rebuilt)) {
+            match next {
+                Next::Rebuilt(generation) => self.replace(generation)?,
+                Next::Events(events) => self.generation.take(events.map_err(ProjectionError::Log)?)?,
             }
             let caught_up = self.generation.position() >= self.reader.head().position;
             if caught_up || self.last.elapsed() >= PUBLISH_INTERVAL {
@@ -154,13 +155,13 @@ impl<F: Fn(&Views)> Projector<F> {
 
     /// Goes on with a generation that was made beside this one, once it is as far.
     fn replace(&mut self, mut rebuilt: Box<Generation>) -> Result<(), ProjectionError> {
-        let mut tail = self.reader.tail(rebuilt.position());
-        while rebuilt.position() < self.generation.position() {
-            for event in tail.read().map_err(ProjectionError::Log)? {
-                rebuilt.advance(&event)?;
-            }
+        let mut ahead = rebuilt.ahead(&self.reader, &self.runtime)?;
+        while rebuilt.position() < self.generation.position()
+            && let Some(events) = ahead.wait()
+        {
+            rebuilt.take(events.map_err(ProjectionError::Log)?)?;
         }
-        self.tail = tail;
+        self.ahead = ahead;
         self.wait_until_saved();
         let old = std::mem::replace(&mut self.generation, *rebuilt);
         // The next start takes the newest generation that has a checkpoint: from here on, this one.
@@ -188,14 +189,14 @@ impl<F: Fn(&Views)> Projector<F> {
 }
 
 enum Next {
-    Events,
+    Events(Result<Vec<Parsed>, ReadError>),
     Rebuilt(Box<Generation>),
 }
 
 /// None: all was read, and the log is closed.
-async fn next(tail: &mut Tail, rebuilt: &mut mpsc::Receiver<Box<Generation>>) -> Option<Next> {
+async fn next(ahead: &mut Ahead, rebuilt: &mut mpsc::Receiver<Box<Generation>>) -> Option<Next> {
     tokio::select! {
-        more = tail.wait() => more.then_some(Next::Events),
+        events = ahead.next() => events.map(Next::Events),
         Some(generation) = rebuilt.recv() => Some(Next::Rebuilt(generation)),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use super::generation::{Generation, ProjectionError};
@@ -25,6 +26,7 @@ struct Shared {
     reader: Reader,
     directory: PathBuf,
     ring_len: usize,
+    runtime: Handle,
     /// The directory is the projector's until then.
     opened: OnceLock<()>,
     running: Mutex<Option<JoinHandle<()>>>,
@@ -39,11 +41,12 @@ impl Rebuild {
         reader: Reader,
         directory: PathBuf,
         ring_len: usize,
+        runtime: Handle,
     ) -> (Self, Rebuilder, mpsc::Receiver<Box<Generation>>) {
         let (done, rebuilt) = mpsc::channel(1);
         let (opened, running, stop) = (OnceLock::new(), Mutex::new(None), AtomicBool::new(false));
         let reached = watch::Sender::new(None);
-        let shared = Arc::new(Shared { reader, directory, ring_len, opened, running, stop, reached, done });
+        let shared = Arc::new(Shared { reader, directory, ring_len, runtime, opened, running, stop, reached, done });
         (Self(shared.clone()), Rebuilder(shared), rebuilt)
     }
 
@@ -98,11 +101,12 @@ impl Shared {
     fn make(&self) -> Result<Generation, ProjectionError> {
         self.opened.wait();
         let mut generation = Generation::begin(&self.directory, &self.reader, self.ring_len)?;
-        let mut tail = self.reader.tail(0);
-        while generation.position() + NEAR < self.reader.head().position && !self.stop.load(Ordering::Acquire) {
-            for event in tail.read().map_err(ProjectionError::Log)? {
-                generation.advance(&event)?;
-            }
+        let mut ahead = generation.ahead(&self.reader, &self.runtime)?;
+        while generation.position() + NEAR < self.reader.head().position
+            && !self.stop.load(Ordering::Acquire)
+            && let Some(events) = ahead.wait()
+        {
+            generation.take(events.map_err(ProjectionError::Log)?)?;
             self.reached.send_replace(Some(generation.position()));
         }
         Ok(generation)
