@@ -10,7 +10,7 @@ use super::report::{Link, Outcome, Stats};
 use super::words::Words;
 use crate::event::Timestamp;
 
-/// Fasten deletes an export 24 h after it was first fetched, which cannot be before we first heard that it is ready.
+/// Fasten deletes an export 24 h after it first retrieved it, which cannot be later than we first heard that it is ready.
 const LIFETIME_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
 
 /// How an export ended. The numbers are stored, and part of tokens; never reuse one.
