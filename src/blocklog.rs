@@ -14,6 +14,7 @@ pub mod codec;
 mod fences;
 mod packer;
 mod read;
+mod resettle;
 mod sled_store;
 mod store;
 

@@ -23,15 +23,34 @@ const SIDE: u16 = 8;
 /// Aimed at. With the nine fences seven are no more than 16 entries and under ten changes; one is left for commits that end in a
 /// small block.
 const VALUES_PER_LEAF: u64 = 6;
+/// Where blocks grow, each into ten or more changes: sled writes the leaf again after every ten.
+const GROWING_VALUES_PER_LEAF: u64 = 2;
+
+/// After blocks grew, sled may move a page at each split, to reuse the segment where it was: for so many leaves.
+const WASTE_LEAVES: u32 = 64;
+/// Changes to a leaf after which sled has written it again.
+const REWRITTEN_AFTER: u8 = 10;
 
 pub fn is_fence(key: Key) -> bool {
     key.chunk >= FENCE_CHUNK
 }
 
+/// Values to put, one after another, so that sled writes a leaf again.
+pub fn rewriting(leaf: Position) -> impl Iterator<Item = (Key, [u8; 1])> {
+    (0..REWRITTEN_AFTER).map(move |n| (Key { first: leaf, chunk: FENCE_CHUNK }, [n]))
+}
+
 /// Where the last leaf begins, and how far apart blocks come.
 pub struct Fences {
     boundary: Position,
+    /// Where the leaf of the last block begins, if that is known.
+    leaf: Option<Position>,
     last: Position,
+    /// Whether a block of that leaf grew.
+    grows: bool,
+    /// The leaves left behind in which one did.
+    pub grown: Vec<Position>,
+    waste: u32,
     /// Positions a block, averaged, in eighths.
     gap: u64,
 }
@@ -40,14 +59,19 @@ impl Fences {
     /// For a store whose greatest key is this.
     pub fn resume(greatest: Option<Key>) -> Self {
         let boundary = greatest.filter(|key| is_fence(*key)).map_or(0, |key| key.first);
-        Self { boundary, last: 0, gap: 8 }
+        Self { boundary, leaf: None, last: 0, grows: false, grown: Vec::new(), waste: WASTE_LEAVES, gap: 8 }
+    }
+
+    /// Whether sled may have pages to move.
+    pub fn moves_pages(&self) -> bool {
+        self.waste > 0
     }
 
     /// What to put, in this order, before these entries.
     pub fn before(&mut self, puts: &[Entry]) -> Vec<Key> {
         let mut fences = Vec::new();
         for (key, _) in puts {
-            // Values that replace older ones, as merging makes them, are no news.
+            self.grows |= key.chunk == 0 && key.first == self.last && self.last > 0;
             if key.chunk != 0 || key.first <= self.last {
                 continue;
             }
@@ -64,7 +88,13 @@ impl Fences {
 
     /// Makes the next leaf begin some values after `first`.
     fn enclose(&mut self, first: Position, fences: &mut Vec<Key>) {
-        let next = first + (self.gap * VALUES_PER_LEAF).div_ceil(8).max(2);
+        self.waste = if self.grows { WASTE_LEAVES } else { self.waste.saturating_sub(1) };
+        if self.grows {
+            self.grown.extend(self.leaf);
+        }
+        self.leaf = Some(if self.boundary == 0 { first } else { self.boundary });
+        let values = if std::mem::take(&mut self.grows) { GROWING_VALUES_PER_LEAF } else { VALUES_PER_LEAF };
+        let next = first + (self.gap * values).div_ceil(8).max(2);
         let side = |position| (0..SIDE).map(move |n| Key { first: position, chunk: FENCE_CHUNK + n });
         if self.boundary == 0 {
             fences.extend(side(first));
@@ -91,6 +121,23 @@ mod tests {
         let boundaries: Vec<u64> = fences.iter().filter(|key| key.chunk == FENCE_CHUNK).map(|key| key.first).collect();
         let widths: Vec<u64> = boundaries.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert!(widths.len() > 250 && widths[100..].iter().all(|width| (150..=210).contains(width)), "{widths:?}");
+    }
+
+    #[test]
+    fn a_leaf_whose_blocks_grew_is_told_when_it_is_left_and_the_next_is_smaller() {
+        let mut fences = Fences::resume(None);
+        fences.before(&blocks((1..=200).map(|n| n * 30)));
+        assert!(fences.grown.is_empty());
+        let mut leaves = Vec::new();
+        for n in 201..=220 {
+            let new = fences.before(&blocks([n * 30, n * 30].into_iter()));
+            leaves.extend(new.iter().filter(|key| key.chunk == FENCE_CHUNK).map(|key| key.first));
+        }
+        assert!(fences.moves_pages());
+        assert!(leaves.len() >= 7, "{leaves:?}");
+        assert_eq!(fences.grown[2..], leaves[..fences.grown.len() - 2]);
+        fences.before(&blocks((221..=1000).map(|n| n * 30)));
+        assert!(!fences.moves_pages());
     }
 
     #[test]

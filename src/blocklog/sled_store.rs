@@ -12,7 +12,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::block::{Entry, Key, is_whole};
-use super::fences::{Fences, is_fence};
+use super::fences::{Fences, is_fence, rewriting};
+use super::resettle::{LEAVES_A_SYNC, Resettling};
 use super::store::{Batch, Store, StoreError};
 pub use files::SledFiles;
 
@@ -22,13 +23,21 @@ const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 const LOCK_RETRY: Duration = Duration::from_millis(20);
 
+/// Of some four leaves. sled may move a page of 42 KiB with each leaf and each index that it splits.
+const FENCES_A_SYNC: usize = 36;
+
 pub struct SledStore {
     /// As in "cannot write the log".
     name: &'static str,
     db: sled::Db,
     /// sled's `db` file, opened by us, for fdatasync alone.
     file: File,
-    fences: Mutex<Fences>,
+    layout: Mutex<Layout>,
+}
+
+struct Layout {
+    fences: Fences,
+    resettling: Resettling,
 }
 
 impl SledStore {
@@ -46,25 +55,54 @@ impl SledStore {
         let file = File::open(files.db()).map_err(fail)?;
         files.sync().map_err(fail)?;
         let greatest = guard(name, "read", || db.last())?.map(|(key, _)| parse(name, &key)).transpose()?;
-        Ok(Self { name, db, file, fences: Mutex::new(Fences::resume(greatest)) })
+        let layout = Layout { fences: Fences::resume(greatest), resettling: Resettling::default() };
+        Ok(Self { name, db, file, layout: Mutex::new(layout) })
     }
-}
 
-impl Store for SledStore {
-    fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
-        for fence in self.fences.lock().unwrap_or_else(PoisonError::into_inner).before(&batch.puts) {
-            guard(self.name, "write", || self.db.insert(fence.to_bytes(), &[]))?;
+    fn insert(&self, key: Key, value: &[u8]) -> Result<(), StoreError> {
+        guard(self.name, "write", || self.db.insert(key.to_bytes(), value).map(drop))
+    }
+
+    /// Never more than 512 KiB go into sled between two syncs, with what it moves on such an occasion.
+    fn put_fences(&self, fences: &mut Fences, puts: &[Entry]) -> Result<(), StoreError> {
+        let moves_pages = fences.moves_pages();
+        for (n, part) in fences.before(puts).chunks(FENCES_A_SYNC).enumerate() {
+            if n > 0 && moves_pages {
+                self.sync()?;
+            }
+            part.iter().try_for_each(|fence| self.insert(*fence, &[]))?;
         }
+        Ok(())
+    }
+
+    fn put(&self, batch: &Batch) -> Result<(), StoreError> {
         // New whole blocks go in one by one: after a crash sled keeps a prefix of what it was given, and a prefix of blocks
         // is a log. A sled batch would be a third more work: a second write each, and a random order that undoes the fences.
         if batch.removes.is_empty() && batch.puts.iter().all(|(key, value)| is_whole(*key, value)) {
-            let insert = |(key, value): &Entry| self.db.insert(key.to_bytes(), &value[..]).map(drop);
-            return guard(self.name, "write", || batch.puts.iter().try_for_each(insert));
+            return batch.puts.iter().try_for_each(|(key, value)| self.insert(*key, value));
         }
         let mut sled_batch = sled::Batch::default();
         batch.removes.iter().for_each(|key| sled_batch.remove(&key.to_bytes()));
         batch.puts.iter().for_each(|(key, value)| sled_batch.insert(&key.to_bytes(), &value[..]));
         guard(self.name, "write", || self.db.apply_batch(sled_batch))
+    }
+}
+
+impl Store for SledStore {
+    fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
+        let mut layout = self.layout.lock().unwrap_or_else(PoisonError::into_inner);
+        let Layout { fences, resettling } = &mut *layout;
+        self.put_fences(fences, &batch.puts)?;
+        self.put(batch)?;
+        fences.grown.drain(..).for_each(|leaf| resettling.left(leaf));
+        for (n, leaves) in resettling.next(batch.bytes()).chunks(LEAVES_A_SYNC).enumerate() {
+            if n > 0 {
+                self.sync()?;
+            }
+            let changes = leaves.iter().copied().flat_map(rewriting);
+            changes.into_iter().try_for_each(|(key, value)| self.insert(key, &value))?;
+        }
+        Ok(())
     }
 
     fn sync(&self) -> Result<(), StoreError> {

@@ -26,11 +26,12 @@ pub(super) struct Assembly {
 }
 
 impl Assembly {
-    /// An empty one, for the positions after `head`. Time never runs backwards, whatever the clock does.
-    pub fn after(head: &Head, now: Timestamp) -> Self {
+    /// An empty one, for the positions after `head`, which go on in the block that `builder` has. Time never runs
+    /// backwards, whatever the clock does.
+    pub fn after(head: &Head, builder: Builder, now: Timestamp) -> Self {
         Self {
             batch: Batch::default(),
-            builder: Builder::new(head.position + 1, head.chain),
+            builder,
             before: *head,
             recorded_at: now.max(head.recorded_at),
             news: Vec::new(),
@@ -40,7 +41,7 @@ impl Assembly {
 
     /// Whether it holds no event.
     pub fn is_empty(&self) -> bool {
-        self.batch.puts.is_empty() && self.builder.count() == 0
+        self.batch.puts.is_empty() && self.builder.new_count() == 0
     }
 
     pub fn batch(&self) -> &Batch {
@@ -85,10 +86,12 @@ impl Assembly {
         Commit { events, bytes: self.batch.bytes() as u64, micros: micros.max(0).cast_unsigned(), head }
     }
 
-    pub fn answer(self, result: &Result<(), AppendError>) {
+    /// Returns what the next one goes on with.
+    pub fn answer(self, result: &Result<(), AppendError>) -> Builder {
         for (reply, appended) in self.news.into_iter().chain(self.repeats) {
             reply.send(result.clone().map(|()| appended));
         }
+        self.builder
     }
 
     fn fits(&self, size: usize) -> bool {
@@ -108,13 +111,14 @@ impl Assembler {
     /// commit has room for any.
     pub fn has_room(&mut self, assembly: &mut Assembly, size: usize) -> bool {
         if self.0.is_full(&assembly.builder, size) {
-            self.finish(assembly);
+            assembly.batch.puts.extend(self.0.finish(&mut assembly.builder));
         }
         assembly.is_empty() || assembly.fits(size)
     }
 
-    /// Encodes what is gathered so far.
+    /// Encodes what is left.
     pub fn finish(&mut self, assembly: &mut Assembly) {
-        assembly.batch.puts.extend(self.0.finish(&mut assembly.builder));
+        let others = assembly.batch.puts.len();
+        assembly.batch.puts.extend(self.0.pause(&mut assembly.builder, others));
     }
 }

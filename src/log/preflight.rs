@@ -4,7 +4,8 @@
 //!
 //! A crash tears only what was not acknowledged. So if the chain hash of the last acknowledged event is found in what
 //! sled would leave out, and nowhere else, it is damage. (By lsn alone it cannot be told: sled writes its buffers in any
-//! order, and after a power cut any sector since the last fdatasync may be missing.) Whatever else sled would overwrite is
+//! order, and after a power cut any sector since the last fdatasync may be missing.) What a segment still holds from before
+//! sled reused it does not count. Whatever else sled would overwrite is
 //! first copied to `<data>/log-tail.kept`, at the same offsets.
 
 mod replay;
@@ -17,7 +18,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use self::replay::Unread;
-use self::segment::SEGMENT_BYTES;
+use self::segment::{SEGMENT_BYTES, is_in_message};
 use super::witness::Witness;
 use crate::blocklog::StoreError;
 
@@ -88,12 +89,10 @@ fn acknowledged(head: &Path) -> io::Result<Option<Acknowledged>> {
 
 /// Whether sled would find it nowhere: it is in `unread`, sorted, and in nothing between.
 fn only_in(file: &File, unread: &[Unread], acknowledged: Acknowledged) -> io::Result<bool> {
-    let holds = |range: Range<u64>| {
-        contains(file, range, |bytes| bytes.windows(acknowledged.len()).any(|window| window == acknowledged))
-    };
+    let holds = |range: Range<u64>| contains(file, range, |bytes| found(bytes, &acknowledged).next().is_some());
     let mut lost = false;
     for part in unread {
-        lost = lost || holds(part.bytes.clone())?;
+        lost = lost || holds(part.bytes.clone())? && in_its_messages(file, part, &acknowledged)?;
     }
     let mut from = 0;
     for part in unread.iter().filter(|_| lost) {
@@ -103,6 +102,21 @@ fn only_in(file: &File, unread: &[Unread], acknowledged: Acknowledged) -> io::Re
         from = from.max(part.bytes.end);
     }
     Ok(lost && !holds(from..file.metadata()?.len())?)
+}
+
+/// Whether it is in what was written since the segment was last begun.
+fn in_its_messages(file: &File, part: &Unread, acknowledged: &Acknowledged) -> io::Result<bool> {
+    let segment = part.bytes.start / SEGMENT_BYTES * SEGMENT_BYTES;
+    let mut bytes = vec![0; usize::try_from(part.bytes.end - segment).unwrap_or(0)];
+    file.read_exact_at(&mut bytes, segment)?;
+    let from = usize::try_from(part.bytes.start - segment).unwrap_or(0);
+    Ok(found(&bytes[from..], acknowledged).any(|at| is_in_message(&bytes, from, from + at, part.number)))
+}
+
+/// Where it is.
+fn found<'a>(bytes: &'a [u8], acknowledged: &'a Acknowledged) -> impl Iterator<Item = usize> + 'a {
+    let windows = bytes.windows(acknowledged.len()).enumerate();
+    windows.filter(move |(_, window)| *window == acknowledged).map(|(at, _)| at)
 }
 
 /// Segment by segment: nothing that is looked for reaches over the end of one.

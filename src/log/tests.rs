@@ -1,11 +1,11 @@
-//! The log held to its contract: against a model, under merges, with failing operations, with damage.
+//! The log held to its contract: against a model, as blocks grow, with failing operations, with damage.
 //!
 //! Here, not in `tests/`, because these reach under the log: they put doubles and damage at the store's seam.
 
 mod damage;
 mod dedup_runs;
 mod faults;
-mod merging;
+mod growing;
 mod model;
 mod preflight;
 
@@ -19,10 +19,12 @@ use super::OpenError;
 use super::dedup::{Known, RunStore};
 use super::directory::{DataDirectory, WitnessFile};
 use super::open::open;
+use super::reader::{Run, read_run};
+use super::record::Prepared;
 use super::recovery::Disk;
 use super::witness::{Mark, MarkStore};
 use super::{AppendError, Appended, Head, Health, Log, Options, Reader};
-use crate::blocklog::{Batch, Entry, Key, SledStore, Store, StoreError};
+use crate::blocklog::{Batch, Builder, Entry, Key, Packer, SledStore, Store, StoreError, last_position};
 use crate::event::{Delivery, Event, EventKey, ModeVerdict, Provenance, Timestamp};
 use crate::token::Identity;
 
@@ -129,6 +131,21 @@ impl Store for MemoryStore {
     fn floor(&self, key: Key) -> Result<Option<Entry>, StoreError> {
         let entries = self.entries.lock().unwrap();
         Ok(entries.range(..=key).next_back().map(|(key, value)| (*key, value.clone())))
+    }
+}
+
+impl MemoryStore {
+    /// Puts every event into a block of its own, as if there had been a restart after each.
+    fn split(&self) {
+        let last = last_position(self).unwrap();
+        let events: Vec<_> = (1..=last).map(|at| read_run(self, at).unwrap()).collect();
+        let mut entries = self.entries.lock().unwrap();
+        entries.retain(|key, _| key.first == 0);
+        for Run { before, events } in events {
+            let mut builder = Builder::new(events[0].position, before);
+            Prepared::of(&events[0].delivery).push(&mut builder, events[0].recorded_at);
+            entries.extend(Packer::new().unwrap().finish(&mut builder));
+        }
     }
 }
 

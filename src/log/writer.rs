@@ -15,7 +15,7 @@ use super::assembly::{Assembler, Assembly};
 use super::commit::Committer;
 use super::dedup::{DedupIndex, Saver};
 use super::reader::Reader;
-use crate::blocklog::ReadError;
+use crate::blocklog::{Builder, ReadError};
 use crate::event::Clock;
 
 /// What a commit waits for more at most, some 50 µs of an idle core: half of a batch in a commit of its own would cost a
@@ -41,13 +41,14 @@ impl Writer {
     /// Ends when the last appender is gone and everything is answered.
     pub fn run(mut self, mut queue: mpsc::Receiver<Pending>) {
         let mut left = None;
+        let mut block = Builder::new(self.head.position + 1, self.head.chain);
         while let Some(first) = left.take().or_else(|| queue.blocking_recv()) {
-            let mut assembly = Assembly::after(&self.head, (self.clock)());
+            let mut assembly = Assembly::after(&self.head, block, (self.clock)());
             left = self.fill(&mut assembly, first, &mut queue);
             self.assembler.finish(&mut assembly);
             let result = self.committer.commit(&assembly);
             self.head = assembly.head();
-            assembly.answer(&result);
+            block = assembly.answer(&result);
             if result.is_ok() {
                 self.saver.durable(self.head);
             }

@@ -22,6 +22,8 @@ use rounds::{Cut, Rounds, Seen};
 const DISKS: u64 = 6;
 const CUTS_PER_DISK: u64 = 6;
 const CUTS: usize = 36;
+/// Of one sender: so many that sled uses segments of its file again.
+const LIGHT: usize = 1000;
 
 /// The cuts of one disk, one after another. The first meets a young directory, the fourth a daemon that opens its data.
 fn cuts(disk: u64) -> impl Iterator<Item = Cut> {
@@ -30,7 +32,8 @@ fn cuts(disk: u64) -> impl Iterator<Item = Cut> {
         let mut random = StdRng::seed_from_u64(name);
         let (senders, events) = match n {
             0 => ([1, 48][usize::from(disk % 2 == 1)], random.random_range(1..=8)),
-            1 | 4 => (1, random.random_range(20..60)),
+            1 => (1, random.random_range(20..60)),
+            4 => (1, LIGHT + random.random_range(0..60)),
             2 => (48, random.random_range(150..500)),
             _ => (128, random.random_range(500..1500)),
         };
@@ -67,14 +70,20 @@ fn an_acknowledged_event_survives_power_cuts() {
     assert!(seen.lost.is_empty(), "{:#?}", seen.lost);
     assert_eq!(seen.cuts, CUTS);
     assert!(seen.in_flight >= CUTS * 3 / 4, "{} cuts found writes on their way", seen.in_flight);
+    let mut light = 0;
     for loaded in seen.loads {
         assert!(loaded.acknowledged >= loaded.load.events, "{loaded:?}");
         if loaded.load.senders == 1 {
             assert_eq!(loaded.events, loaded.commits, "{loaded:?}");
+            if loaded.load.events >= LIGHT {
+                assert!(2 * loaded.written > 3 * loaded.file, "no segment was used again: {loaded:?}");
+                light += 1;
+            }
         } else if loaded.load.events > 100 {
             assert!(loaded.events >= 4 * loaded.commits, "{loaded:?}");
         }
     }
+    assert_eq!(light, DISKS);
 }
 
 #[test]

@@ -13,6 +13,8 @@ use super::segment::{HEADER_BYTES, Header, MESSAGE_HEADER_MAX, Message, SEGMENT_
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unread {
     pub bytes: Range<u64>,
+    /// Of their segment; None: its header cannot be read. Messages of another number are from before it was reused.
+    pub number: Option<u64>,
     /// Recovery overwrites them.
     pub zeroed: bool,
 }
@@ -25,7 +27,10 @@ pub(super) fn unread(file: &File, snapshot: u64) -> io::Result<Vec<Unread>> {
     let (mut order, mut stable) = (BTreeMap::new(), from);
     for offset in (0..).map(|n| n * SEGMENT_BYTES).take_while(|offset| offset + HEADER_BYTES <= len) {
         match Header::read(file, offset)? {
-            None => unread.push(Unread { bytes: offset..(offset + SEGMENT_BYTES).min(len), zeroed: false }),
+            None => {
+                let bytes = offset..(offset + SEGMENT_BYTES).min(len);
+                unread.push(Unread { bytes, number: None, zeroed: false });
+            }
             Some(header) if header.lsn >= from => {
                 stable = stable.max(header.stable.unwrap_or(0));
                 order.insert(header.lsn, offset);
@@ -36,10 +41,14 @@ pub(super) fn unread(file: &File, snapshot: u64) -> io::Result<Vec<Unread>> {
     let end = end_of_tail(file, &order, stable)?;
     let mut walk = Walk { file, order, at: None, segment: None, end, skips_bad: true, skipped: Vec::new() };
     walk.run()?;
-    let torn = walk.torn(snapshot);
-    unread.extend(walk.skipped.into_iter().map(|bytes| Unread { bytes, zeroed: false }));
-    let zeroed = torn.into_iter().chain(walk.order.into_values().map(|offset| offset..offset + SEGMENT_BYTES));
-    unread.extend(zeroed.map(|bytes| Unread { bytes: bytes.start..bytes.end.min(len), zeroed: true }));
+    let torn = walk.torn(snapshot, len);
+    unread.extend(walk.skipped);
+    unread.extend(torn);
+    unread.extend(walk.order.into_iter().map(|(lsn, offset)| Unread {
+        bytes: offset..(offset + SEGMENT_BYTES).min(len),
+        number: Some(lsn / SEGMENT_BYTES),
+        zeroed: true,
+    }));
     Ok(unread)
 }
 
@@ -74,7 +83,7 @@ struct Walk<'a> {
     end: Option<i64>,
     /// Whether a bad message ends its segment, or everything.
     skips_bad: bool,
-    skipped: Vec<Range<u64>>,
+    skipped: Vec<Unread>,
 }
 
 impl Walk<'_> {
@@ -102,7 +111,8 @@ impl Walk<'_> {
                 Message::Whole(len) | Message::Manifest(_, len) => self.at = Some(at + len),
                 Message::Cap => self.segment = None,
                 Message::Bad if self.skips_bad => {
-                    self.skipped.push(offset + within..offset + bytes.len() as u64);
+                    let bytes = offset + within..offset + bytes.len() as u64;
+                    self.skipped.push(Unread { bytes, number: Some(at / SEGMENT_BYTES), zeroed: false });
                     self.segment = None;
                 }
                 Message::Bad | Message::Unreadable => return Ok(()),
@@ -122,11 +132,15 @@ impl Walk<'_> {
     }
 
     /// What sled takes for the torn end of the last segment that it read.
-    fn torn(&self, snapshot: u64) -> Option<Range<u64>> {
+    fn torn(&self, snapshot: u64, len: u64) -> Option<Unread> {
         let (at, (offset, _)) = (self.at?, self.segment.as_ref()?);
         let within = at % SEGMENT_BYTES;
         let empty = snapshot == 0 && at == 0;
-        (!empty && within + MESSAGE_HEADER_MAX < SEGMENT_BYTES).then(|| offset + within..offset + SEGMENT_BYTES - 1)
+        (!empty && within + MESSAGE_HEADER_MAX < SEGMENT_BYTES).then(|| Unread {
+            bytes: offset + within..(offset + SEGMENT_BYTES - 1).min(len),
+            number: Some(at / SEGMENT_BYTES),
+            zeroed: true,
+        })
     }
 }
 

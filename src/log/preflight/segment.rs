@@ -18,6 +18,8 @@ const HEADER_LEN: usize = 20;
 pub(super) const HEADER_BYTES: u64 = HEADER_LEN as u64;
 /// sled begins no message with less room than this left.
 pub(super) const MESSAGE_HEADER_MAX: u64 = 32;
+/// From larger ones sled makes blob files.
+const MESSAGE_LEN_MAX: usize = SEGMENT_LEN / 4;
 /// sled reads a message's header from so many bytes, zeros where the file ends before.
 const HEADER_WINDOW: usize = 128;
 
@@ -74,10 +76,13 @@ pub(super) fn message(bytes: &[u8], at: usize, number: u64) -> Message {
     };
     let body = if len <= take.0.len() { take.0.get(..len) } else { rest.get(header_len..header_len + len) };
     let Some(body) = body else { return Message::Unreadable };
+    if found != number {
+        return Message::Bad;
+    }
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(body);
     hasher.update(&window[4..header_len]);
-    if !hasher.finalize() != crc || found != number {
+    if !hasher.finalize() != crc {
         return Message::Bad;
     }
     let total = (header_len + len) as u64;
@@ -86,6 +91,19 @@ pub(super) fn message(bytes: &[u8], at: usize, number: u64) -> Message {
         3 => body.try_into().map_or(Message::Unreadable, |lsn| Message::Manifest(u64::from_le_bytes(lsn), total)),
         _ => Message::Whole(total),
     }
+}
+
+/// Whether a whole message lies over `at`, and begins at `from` or after; of this number, if it is known.
+pub(super) fn is_in_message(bytes: &[u8], from: usize, at: usize, number: Option<u64>) -> bool {
+    (from.max(at.saturating_sub(MESSAGE_LEN_MAX))..at).rev().any(|begin| {
+        let mut take = Take(&bytes[begin..]);
+        let found = header(&mut take).ok().map(|(_, _, _, found, _)| found);
+        let whole = |number| match message(bytes, begin, number) {
+            Message::Whole(len) => begin as u64 + len > at as u64,
+            _ => false,
+        };
+        found.is_some_and(|found| number.is_none_or(|number| number == found) && whole(found))
+    })
 }
 
 fn header(take: &mut Take<'_>) -> Result<(u32, u8, u64, u64, u64), Garbled> {

@@ -14,6 +14,7 @@ fn store() -> Arc<MemoryStore> {
         append(&log, &n.to_string(), b"{\"some\":\"body\"}").unwrap();
     }
     close(log);
+    store.split();
     store
 }
 
@@ -63,6 +64,7 @@ fn a_block_of_another_history_is_found_by_the_chain() {
         append(&log, &format!("other-{n}"), b"{}").unwrap();
     }
     close(log);
+    other.split();
     let foreign = other.entries.lock().unwrap()[&Key::block(12)].clone();
     ours.entries.lock().unwrap().insert(Key::block(12), foreign);
     assert_eq!(damage(ours).0, 12);

@@ -24,6 +24,7 @@ fn store() -> Arc<MemoryStore> {
     }
     close(log);
     assert_eq!(store.list().unwrap(), [100, 200, 300]);
+    store.split();
     store
 }
 

@@ -170,3 +170,36 @@ fn what_a_crash_leaves_of_a_commit_is_never_refused() {
     close(log);
     assert!(torn > 5, "only {torn} crashes tore the log");
 }
+
+/// A segment that sled uses again still holds, behind what a crash tore, what was there before; and a power cut may take the
+/// last second of the witness, so that it names one of these.
+#[test]
+fn what_a_reused_segment_holds_from_before_is_never_taken_for_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut random = StdRng::seed_from_u64(6);
+    let log = open(directory.path()).unwrap();
+    let mut heads = Vec::new();
+    let mut again = 0;
+    for round in 0..40 {
+        for n in 0..40 {
+            append(&log, &format!("{round}-{n}"), format!("{:0400x}", random.random::<u128>()).as_bytes()).unwrap();
+            heads.push(fs::read(directory.path().join("head")).unwrap());
+        }
+        let before = image(directory.path());
+        append(&log, &format!("{round}"), b"{}").unwrap();
+        let old = fs::read(before.path().join("log/db")).unwrap();
+        let new = fs::read(directory.path().join("log/db")).unwrap();
+        again += usize::from(old.len() == new.len());
+        for back in [1, 10, 100, 400, 1000].into_iter().filter(|back| *back <= heads.len()) {
+            let crashed = image(before.path());
+            fs::write(crashed.path().join("log/db"), &old).unwrap();
+            fs::write(crashed.path().join("head"), &heads[heads.len() - back]).unwrap();
+            let after = open(crashed.path()).unwrap_or_else(|error| panic!("round {round}, {back} back: {error}"));
+            assert!(read_all(&after.reader).len() >= heads.len() - 1, "round {round}");
+            close(after);
+        }
+        heads.push(fs::read(directory.path().join("head")).unwrap());
+    }
+    close(log);
+    assert!(again > 10, "segments were used again in {again} rounds only");
+}

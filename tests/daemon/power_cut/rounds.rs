@@ -1,6 +1,6 @@
 //! One disk, and the cuts it goes through: each time a daemon comes up on what the last cut left, is looked at, and cut.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::disk::{Disk, Keep};
 use super::fuse::{DiskFile, SharedDisk};
@@ -41,6 +41,9 @@ pub struct Loaded {
     /// Of this daemon, by its own count.
     pub commits: u64,
     pub events: u64,
+    /// Bytes that it gave to the system for its files and sockets, and how large sled's file is.
+    pub written: u64,
+    pub file: u64,
 }
 
 pub struct Rounds<'a> {
@@ -63,7 +66,12 @@ impl Rounds<'_> {
                 Some(load) => {
                     let daemon = self.recover(last, &mounted, &mut seen, &mut expected);
                     expected.acknowledged = load.run(cut.name, daemon.webhooks, &disk, (cut.writes, cut.keep));
-                    seen.loads.push(Loaded::new(load, expected.acknowledged.len(), &daemon));
+                    seen.loads.push(Loaded::new(
+                        load,
+                        expected.acknowledged.len(),
+                        &daemon,
+                        &Self::data(&mounted, &seen),
+                    ));
                     daemon.kill();
                 }
             }
@@ -104,20 +112,26 @@ impl Rounds<'_> {
         daemon.kill();
     }
 
+    fn data(mounted: &Mounted, seen: &Seen) -> PathBuf {
+        mounted.directory.join(format!("data-{}", seen.lost.len()))
+    }
+
     fn start(&self, mounted: &Mounted, seen: &Seen) -> Daemon {
-        let data = mounted.directory.join(format!("data-{}", seen.lost.len()));
-        Launch { data: Some(&data), env: self.env, ..Launch::new(self.directory) }.start()
+        Launch { data: Some(&Self::data(mounted, seen)), env: self.env, ..Launch::new(self.directory) }.start()
     }
 }
 
 impl Loaded {
-    fn new(load: Load, acknowledged: usize, daemon: &Daemon) -> Self {
+    fn new(load: Load, acknowledged: usize, daemon: &Daemon, data: &Path) -> Self {
         let (_, metrics) = daemon.operations("/metrics");
         let value = |name: &str| {
             let line = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
             line.trim_end_matches(".0").parse().unwrap()
         };
         let (commits, events) = (value("cleat_batch_events_count"), value("cleat_batch_events_sum"));
-        Self { load, acknowledged, commits, events }
+        let io = std::fs::read_to_string(format!("/proc/{}/io", daemon.pid())).unwrap();
+        let written = io.lines().find_map(|line| line.strip_prefix("wchar: ")).unwrap().parse().unwrap();
+        let file = std::fs::metadata(data.join("log/db")).unwrap().len();
+        Self { load, acknowledged, commits, events, written, file }
     }
 }
