@@ -41,9 +41,9 @@ pub struct Loaded {
     /// Of this daemon, by its own count.
     pub commits: u64,
     pub events: u64,
-    /// Bytes that it gave to the system for its files and sockets, and how large sled's file is.
+    /// Bytes that it gave to the system for its files and sockets, and by how much sled's file grew meanwhile.
     pub written: u64,
-    pub file: u64,
+    pub grown: u64,
 }
 
 pub struct Rounds<'a> {
@@ -65,13 +65,12 @@ impl Rounds<'_> {
                 None => self.open(cut, &mounted, &seen, &disk),
                 Some(load) => {
                     let daemon = self.recover(last, &mounted, &mut seen, &mut expected);
+                    let file = Self::data(&mounted, &seen).join("log/db");
+                    let len = || std::fs::metadata(&file).unwrap().len();
+                    let before = len();
                     expected.acknowledged = load.run(cut.name, daemon.webhooks, &disk, (cut.writes, cut.keep));
-                    seen.loads.push(Loaded::new(
-                        load,
-                        expected.acknowledged.len(),
-                        &daemon,
-                        &Self::data(&mounted, &seen),
-                    ));
+                    let grown = len().saturating_sub(before);
+                    seen.loads.push(Loaded::new(load, expected.acknowledged.len(), &daemon, grown));
                     daemon.kill();
                 }
             }
@@ -122,7 +121,7 @@ impl Rounds<'_> {
 }
 
 impl Loaded {
-    fn new(load: Load, acknowledged: usize, daemon: &Daemon, data: &Path) -> Self {
+    fn new(load: Load, acknowledged: usize, daemon: &Daemon, grown: u64) -> Self {
         let (_, metrics) = daemon.operations("/metrics");
         let value = |name: &str| {
             let line = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
@@ -131,7 +130,6 @@ impl Loaded {
         let (commits, events) = (value("cleat_batch_events_count"), value("cleat_batch_events_sum"));
         let io = std::fs::read_to_string(format!("/proc/{}/io", daemon.pid())).unwrap();
         let written = io.lines().find_map(|line| line.strip_prefix("wchar: ")).unwrap().parse().unwrap();
-        let file = std::fs::metadata(data.join("log/db")).unwrap().len();
-        Self { load, acknowledged, commits, events, written, file }
+        Self { load, acknowledged, commits, events, written, grown }
     }
 }
