@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use cleat::event::{Delivery, Timestamp};
-use cleat::log::{Commit, DEDUP_RUN_EVENTS, Log, Options};
+use cleat::log::{Commit, Log, Options};
 use cleat::token::Identity;
 use tokio::task::JoinSet;
 
@@ -62,7 +62,7 @@ fn open(directory: &Path) -> Log {
         COMMITS.fetch_add(1, Ordering::Relaxed);
         STORED.fetch_add(commit.bytes, Ordering::Relaxed);
     });
-    let options = Options { clock, fresh, batch_events: BATCH_EVENTS, dedup_run_events: DEDUP_RUN_EVENTS, on_commit };
+    let options = Options { clock, fresh, batch_events: BATCH_EVENTS, dedup_run_events: on_commit };
     cleat::log::open(directory, options).unwrap()
 }
 

@@ -20,7 +20,7 @@ use serde::Deserialize;
 
 pub use endpoint::Endpoint;
 pub use secret::{DEVELOPMENT_SECRET, Secret};
-pub use sections::{BODY_LIMIT_MAX, Data, Grpc, Log, Operations, REQUEST_BYTES, Shutdown, Webhooks};
+pub use sections::{BODY_LIMIT_MAX, Data, Grpc, Log, Operations, REQUEST_BYTES, Shutdown, Views, Webhooks};
 pub use value::Listen;
 
 /// The configuration that holds when no file is named: the development set-up.
@@ -39,6 +39,7 @@ pub struct Config {
     pub grpc: Grpc,
     pub operations: Operations,
     pub log: Log,
+    pub views: Views,
     pub shutdown: Shutdown,
 }
 

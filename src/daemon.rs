@@ -143,7 +143,7 @@ async fn open_log(config: &Config, world: &World, metrics: &Metrics) -> Result<L
         clock: world.clock.clone(),
         fresh: world.fresh,
         batch_events: config.log.batch_events,
-        dedup_run_events: log::DEDUP_RUN_EVENTS,
+        dedup_run_events: config.log.dedup_run_events,
         on_commit: Box::new(move |commit| {
             counted.commits.inc();
             counted.commit_seconds.observe(Duration::from_micros(commit.micros).as_secs_f64());
@@ -172,7 +172,7 @@ fn project(config: &Config, reader: &log::Reader, metrics: &Metrics) -> std::io:
     let options = fold::Options {
         directory: config.data.directory().join("views"),
         ring_len: config.grpc.watch_ring,
-        checkpoint_events: fold::CHECKPOINT_EVENTS,
+        checkpoint_events: config.views.checkpoint_events,
     };
     fold::spawn(reader.clone(), options, tokio::runtime::Handle::current(), published)
 }

@@ -44,7 +44,7 @@ pub use folding::Fold;
 pub use generation::ProjectionError;
 pub use history::Moment;
 pub use id::Id;
-pub use projector::{CHECKPOINT_EVENTS, Options, Projection, spawn};
+pub use projector::{Options, Projection, spawn};
 pub use rebuild::Rebuild;
 pub use report::{Attempt, Facts, Link, Stats};
 pub use ring::{Change, PositionChanges};

@@ -35,7 +35,7 @@ use crate::event::{Event, Hash, Position, Timestamp};
 pub use crate::blocklog::{ReadError, StoreError};
 
 pub use append::{AppendError, Appended, Appender};
-pub use open::{DEDUP_RUN_EVENTS, Log, Options, open};
+pub use open::{Log, Options, open};
 pub use reader::{Reader, Tail};
 
 /// The last durable position. Position 0: the log is empty.

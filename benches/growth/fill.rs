@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Instant;
 
 use cleat::event::Delivery;
-use cleat::log::{Appender, DEDUP_RUN_EVENTS, Log, Options};
+use cleat::log::{Appender, Log, Options};
 use cleat::token::Identity;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
@@ -64,7 +64,7 @@ fn open(directory: &Path, year: Year) -> Log {
         clock: year.clock(position.clone()),
         fresh: Identity { log_id: rand::random(), epoch: rand::random() },
         batch_events: 2048,
-        dedup_run_events: DEDUP_RUN_EVENTS,
+        dedup_run_events: cleat::config::Log::default().dedup_run_events,
         on_commit: Box::new(move |commit| position.store(commit.head.position, Ordering::Relaxed)),
     };
     cleat::log::open(directory, options).unwrap()

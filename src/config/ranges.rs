@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use super::{BODY_LIMIT_MAX, Config, REQUEST_BYTES, Webhooks};
 
 const INFLIGHT_MAX: ByteSize = ByteSize::gib(64);
+const EVENTS_MAX: u64 = 100_000_000;
 const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn problems(config: &Config, problems: &mut Vec<String>) {
@@ -22,6 +23,12 @@ fn numbers(config: &Config, problems: &mut Vec<String>) {
         ("grpc.watch_ring", config.grpc.watch_ring, 10_000_000),
         ("log.batch_events", config.log.batch_events, 65_536),
     ];
+    let events = [
+        ("log.dedup_run_events", config.log.dedup_run_events),
+        ("views.checkpoint_events", config.views.checkpoint_events),
+    ];
+    let outside = events.iter().filter(|(_, value)| !(1..=EVENTS_MAX).contains(value));
+    problems.extend(outside.map(|(key, value)| format!("{key}: must be 1 to {EVENTS_MAX}, is {value}")));
     let outside = most.iter().filter(|(_, value, max)| !(1..=*max).contains(value));
     problems.extend(outside.map(|(key, value, max)| format!("{key}: must be 1 to {max}, is {value}")));
 }

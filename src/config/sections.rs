@@ -92,6 +92,15 @@ pub struct Operations {
 pub struct Log {
     /// Of one commit, at most.
     pub batch_events: usize,
+    /// Of one dedup run.
+    pub dedup_run_events: u64,
+}
+
+#[derive(Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Views {
+    /// Between two checkpoints.
+    pub checkpoint_events: u64,
 }
 
 #[derive(Debug, Deserialize, PartialEq, Eq)]
@@ -138,7 +147,13 @@ impl Default for Operations {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { batch_events: 2048 }
+        Self { batch_events: 2048, dedup_run_events: 128 * 1024 }
+    }
+}
+
+impl Default for Views {
+    fn default() -> Self {
+        Self { checkpoint_events: 256 * 1024 }
     }
 }
 

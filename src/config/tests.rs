@@ -43,7 +43,7 @@ fn the_built_in_file_says_the_defaults_and_one_development_endpoint() {
 
 #[test]
 fn the_built_in_file_documents_every_key() {
-    let sections = ["data", "webhooks", "grpc", "operations", "log", "shutdown"];
+    let sections = ["data", "webhooks", "grpc", "operations", "log", "views", "shutdown"];
     assert_eq!(keys_of(""), sections);
     let tables = sections.iter().map(|section| format!("[{section}]")).chain(["[[webhooks.endpoints]]".into()]);
     for table in tables {
@@ -252,6 +252,8 @@ fn absurd_numbers_sizes_and_durations_are_refused() {
         ("grpc", "watch_ring", "10000000", "9223372036854775807"),
         ("log", "batch_events", "65536", "65537"),
         ("log", "batch_events", "1", "0"),
+        ("log", "dedup_run_events", "1", "0"),
+        ("views", "checkpoint_events", "100000000", "100000001"),
         ("shutdown", "grace", "\"0s\"", "\"25h\""),
         ("shutdown", "after_storage_failure", "\"24h\"", "\"18446744073709551s\""),
     ] {

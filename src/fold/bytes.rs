@@ -44,13 +44,15 @@ pub(super) fn take_count(from: &mut Take<'_>) -> Result<usize, Garbled> {
 
 /// Packed if it can be; else plain.
 pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
-    let (kind, bytes) = match Id::packed(text) {
-        Some(Id::Hex(bytes)) => (HEX, bytes),
-        Some(Id::Uuid(bytes)) => (UUID, bytes),
+    let (kind, digits) = match Id::packed(text) {
+        Some(Id::Hex(digits)) => (HEX, digits),
+        Some(Id::Uuid(digits)) => (UUID, digits),
         _ => return put_plain(out, text),
     };
     out.put_u8(kind);
-    out.put(&bytes);
+    for half in digits {
+        out.put_u64(half);
+    }
 }
 
 /// For a text that comes again as part of another one: packed, a compressor would not see that.
@@ -61,8 +63,8 @@ pub(super) fn put_plain(out: &mut Vec<u8>, text: &str) {
 
 pub(super) fn take_text(from: &mut Take<'_>) -> Result<Arc<str>, Garbled> {
     match take_number(from)? {
-        0 => Ok(Id::Hex(from.array()?).text()),
-        1 => Ok(Id::Uuid(from.array()?).text()),
+        0 => Ok(Id::Hex([from.u64()?, from.u64()?]).text()),
+        1 => Ok(Id::Uuid([from.u64()?, from.u64()?]).text()),
         len => {
             let bytes = from.bytes(usize::try_from(len - PLAIN).map_err(|_| Garbled("a text is too long"))?)?;
             std::str::from_utf8(bytes).map(Arc::from).map_err(|_| Garbled("text is not UTF-8"))

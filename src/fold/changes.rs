@@ -44,7 +44,7 @@ impl Recorder {
 
     /// Every position before this one can be read.
     pub fn next_unwritten(&self) -> Position {
-        self.builder.next() - self.builder.count() as u64
+        self.builder.next() - self.builder.new_count() as u64
     }
 
     /// `changes`: what the next event, the one at `origin`, changed, if anything.

@@ -157,13 +157,19 @@ impl Fold {
             exports += state.export_count();
         }
         let (shared, position, chain, recorded_at) = (self.shared.clone(), self.position, self.chain, self.recorded_at);
-        Arc::new(Views { shared, position, chain, recorded_at, connections, exports, _look: look })
+        Arc::new(Views { shared, position, chain, recorded_at, connections, exports, _look: Some(look) })
     }
 
     /// Older versions that are kept for those who look from older positions.
     #[cfg(test)]
     pub(super) fn kept_versions(&self) -> usize {
         read(&self.shared.realms).values().map(|state| read(state).older_count()).sum()
+    }
+
+    /// How far it is, for those who wait. What is in it changes under whoever reads it.
+    pub(super) fn progress(&self) -> Arc<Views> {
+        let (shared, position, chain, recorded_at) = (self.shared.clone(), self.position, self.chain, self.recorded_at);
+        Arc::new(Views { shared, position, chain, recorded_at, connections: 0, exports: 0, _look: None })
     }
 
     /// Makes the change log durable up to here.

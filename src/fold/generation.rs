@@ -14,7 +14,7 @@ mod files;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::runtime::Handle;
 
@@ -169,6 +169,11 @@ impl Generation {
         self.fold.publish()
     }
 
+    /// See [`Fold::progress`].
+    pub fn progress(&self) -> Arc<Views> {
+        self.fold.progress()
+    }
+
     /// Makes the change log durable up to here; what is returned then writes the checkpoint, wherever it is called.
     pub fn prepare_checkpoint(
         &mut self,
@@ -198,16 +203,28 @@ impl Generation {
         self.files.remove_checkpoints()
     }
 
-    /// Ends it: another has taken its place. Its files go with the last who reads them, or at the next start.
-    pub fn retire(self) {
-        let Self { files, changes, fold, .. } = self;
-        drop(fold);
-        if let Some(store) = Arc::into_inner(changes) {
-            drop(store);
-            if let Err(error) = files.remove() {
-                tracing::warn!(%error, "an older generation of the views cannot be removed yet");
-            }
+    /// Ends it: another has taken its place.
+    pub fn retire(self) -> Retired {
+        Retired { files: self.files, changes: Arc::downgrade(&self.changes) }
+    }
+}
+
+/// Files that only those still need who look at older views.
+pub(super) struct Retired {
+    files: Files,
+    changes: Weak<SledStore>,
+}
+
+impl Retired {
+    /// Whether they are gone, if nobody needs them any more. Else the next start removes them.
+    pub fn removed(&self) -> bool {
+        if self.changes.strong_count() > 0 {
+            return false;
         }
+        if let Err(error) = self.files.remove() {
+            tracing::warn!(%error, "an older generation of the views cannot be removed");
+        }
+        true
     }
 }
 

@@ -3,12 +3,15 @@
 //! Never fails: what cannot be read is absent, and so is an empty string. Fields are nested under `data`, or flat beside
 //! the envelope's. What a report means for a state is not known here.
 
+mod object;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::slice;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use self::object::Object;
 use super::entity::Text;
 use super::report::{Attempt, Facts, Link, Outcome, Report, Stats, Told};
 use super::words::Words;
@@ -30,15 +33,12 @@ pub(super) fn read(body: &[u8], words: &mut Words) -> Option<Report> {
     Some(Report { connection_id: fields.text("org_connection_id"), told })
 }
 
-struct Fields(Map<String, Value>);
+struct Fields<'a>(Object<'a>);
 
-impl Fields {
-    fn read(body: &[u8]) -> Option<Self> {
-        let mut flat: Map<String, Value> = serde_json::from_slice(body).ok()?;
-        match flat.remove("data") {
-            Some(Value::Object(nested)) => Some(Self(nested)),
-            _ => Some(Self(flat)),
-        }
+impl<'a> Fields<'a> {
+    fn read(body: &'a [u8]) -> Option<Self> {
+        let flat = Object::read(body)?;
+        Some(Self(flat.object("data").unwrap_or(flat)))
     }
 
     fn told(&self, kind: &str) -> Told {
@@ -57,7 +57,7 @@ impl Fields {
     }
 
     fn text(&self, name: &str) -> Text {
-        text(self.0.get(name))
+        self.0.text(name).filter(|text| !text.is_empty()).map(Arc::from)
     }
 
     fn facts(&self) -> Facts {
@@ -88,13 +88,15 @@ impl Fields {
 
     /// The old field and the new one, each with one link or several, each link an object or a bare URL; none twice.
     fn links(&self) -> Arc<[Link]> {
-        let told = ["download_links", "download_link"].into_iter().flat_map(|name| several(self.0.get(name)));
+        let told = ["download_links", "download_link"].map(|name| self.0.value(name));
         let mut seen = BTreeSet::new();
-        told.filter_map(link).filter(|link| seen.insert(link.url.clone())).collect()
+        let links = told.iter().flat_map(|value| several(value.as_ref())).filter_map(link);
+        links.filter(|link| seen.insert(link.url.clone())).collect()
     }
 
     fn stats(&self) -> Option<Stats> {
-        let stats = self.0.get("stats")?.as_object()?;
+        let stats = self.0.value("stats")?;
+        let stats = stats.as_object()?;
         let by_type = stats.get("total_by_resource_type").and_then(Value::as_object);
         let counts = by_type.into_iter().flatten().filter_map(|(kind, count)| Some((kind.clone(), count.as_u64()?)));
         Some(Stats {

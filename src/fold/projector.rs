@@ -11,10 +11,11 @@ use tokio::sync::{mpsc, watch};
 
 use super::ahead::{Ahead, Parsed};
 use super::folding::Fold;
-use super::generation::{Generation, ProjectionError};
+use super::generation::{Generation, ProjectionError, Retired};
 use super::rebuild::{Rebuild, Rebuilder};
 use super::views::Views;
 use crate::blocklog::ReadError;
+use crate::event::Position;
 use crate::log::Reader;
 
 /// Behind, whoever waits can wait this long.
@@ -27,16 +28,13 @@ pub struct Options {
     pub directory: PathBuf,
     /// See [`Fold::new`].
     pub ring_len: usize,
-    /// A checkpoint is made after so many: see [`CHECKPOINT_EVENTS`].
+    /// A checkpoint is made after so many. A start folds these at most; some more under load.
     pub checkpoint_events: u64,
 }
 
-/// What a start folds at most, and some more under load: about two seconds.
-pub const CHECKPOINT_EVENTS: u64 = 256 * 1024;
-
 /// A running projection.
 pub struct Projection {
-    /// Closed when the thread has ended; its last value stays.
+    /// Closed when the thread has ended; its last value stays. Not to be read before it tells what was in the log at the start.
     pub views: watch::Receiver<Arc<Views>>,
     /// Ends when the log is closed and all is applied, or with what it failed of: the views then tell all before it.
     pub thread: JoinHandle<Result<(), ProjectionError>>,
@@ -52,6 +50,7 @@ pub fn spawn(
     let (sender, views) = watch::channel(Fold::new(options.ring_len).publish());
     let (rebuild, rebuilder, rebuilt) =
         Rebuild::new(reader.clone(), options.directory.clone(), options.ring_len, runtime.clone());
+    let target = reader.head().position;
     let thread = thread::Builder::new().name("cleat-projector".into()).spawn(move || {
         let opened = Generation::open(&options.directory, &reader, options.ring_len);
         rebuilder.opened();
@@ -63,7 +62,9 @@ pub fn spawn(
             runtime,
             generation,
             checkpoint_events: options.checkpoint_events,
+            target,
             saving: None,
+            retired: Vec::new(),
             rebuilder,
             rebuilt,
             sender,
@@ -82,8 +83,11 @@ struct Projector<F> {
     /// Ahead of what is published.
     generation: Generation,
     checkpoint_events: u64,
+    /// The head at the start.
+    target: Position,
     /// The checkpoint that is being written.
     saving: Option<JoinHandle<()>>,
+    retired: Vec<Retired>,
     rebuilder: Rebuilder,
     /// Brings the generation that is to take this one's place.
     rebuilt: mpsc::Receiver<Box<Generation>>,
@@ -123,12 +127,15 @@ impl<F: Fn(&Views)> Projector<F> {
                 self.publish();
             }
             self.checkpoint(caught_up)?;
+            self.retired.retain(|retired| !retired.removed());
         }
         Ok(())
     }
 
     fn publish(&mut self) {
-        let views = self.generation.publish();
+        // Nobody reads before it has caught up with what was there at the start, and what nobody reads need not be kept.
+        let catching_up = self.generation.position() < self.target;
+        let views = if catching_up { self.generation.progress() } else { self.generation.publish() };
         self.sender.send_replace(views.clone());
         (self.published)(&views);
         self.last = Instant::now();
@@ -167,7 +174,7 @@ impl<F: Fn(&Views)> Projector<F> {
         // The next start takes the newest generation that has a checkpoint: from here on, this one.
         self.generation.prepare_checkpoint(&self.reader)?().map_err(ProjectionError::views)?;
         self.publish();
-        old.retire();
+        self.retired.push(old.retire());
         Ok(())
     }
 

@@ -113,9 +113,8 @@ impl Shared {
     }
 
     fn hand_over(&self, generation: Generation) {
-        // An error: the projector has ended, and with it the need.
-        if let Err(mpsc::error::SendError(generation)) = self.done.blocking_send(Box::new(generation)) {
-            generation.retire();
+        if self.done.blocking_send(Box::new(generation)).is_err() {
+            tracing::debug!("the projector has ended: the next start removes what was made for it");
         }
     }
 }

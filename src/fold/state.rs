@@ -117,13 +117,12 @@ impl State {
     /// The exports of one connection after a task, in order, and whether each may be another's by now, or not yet its own: then
     /// only its own state can tell. [`Id::Empty`]: of no connection.
     pub fn exports_of(&self, owner: &Id, after: Option<&Id>, at: Position, visits: usize) -> Part<(Slot, bool)> {
-        let members = match owner {
+        let members: &[Id] = match owner {
             Id::Empty => &self.nobodys,
-            owner => self.connections.get(owner).map_or(&self.nobodys, |connected| &connected.exports),
+            owner => self.connections.get(owner).map_or(&[], |connected| &connected.exports),
         };
-        let none = *owner != Id::Empty && !self.connections.contains_key(owner);
         let start = after.map_or(0, |after| members.partition_point(|id| id <= after));
-        let ids = members[start..].iter().filter(|_| !none).map(|id| (id, ()));
+        let ids = members[start..].iter().map(|id| (id, ()));
         part(ids, visits, |id, ()| Some((self.export(id, at)?, self.moved.contains(id))))
     }
 

@@ -58,7 +58,7 @@ pub struct Views {
     pub(super) recorded_at: Timestamp,
     pub(super) connections: usize,
     pub(super) exports: usize,
-    pub(super) _look: Look,
+    pub(super) _look: Option<Look>,
 }
 
 impl Views {

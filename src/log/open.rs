@@ -23,16 +23,13 @@ use crate::blocklog::{SledStore, StoreError};
 use crate::event::Clock;
 use crate::token::Identity;
 
-/// A start reads this much of the log at most, and some more under load: a third of a second. A run is then 2.6 MB.
-pub const DEDUP_RUN_EVENTS: u64 = 128 * 1024;
-
 pub struct Options {
     pub clock: Clock,
     /// For a log that does not exist yet: two random numbers.
     pub fresh: Identity,
     /// How many events one commit takes at most.
     pub batch_events: usize,
-    /// How many positions one dedup run covers: see [`DEDUP_RUN_EVENTS`].
+    /// How many positions one dedup run covers, and a start reads at most; some more under load.
     pub dedup_run_events: u64,
     /// Called after each commit, on the writer's thread: must be quick.
     pub on_commit: Box<dyn Fn(Commit) + Send>,

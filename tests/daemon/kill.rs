@@ -8,7 +8,7 @@ use std::thread;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::support::{Api, Daemon, Sender, until};
+use crate::support::{Api, Daemon, Launch, Sender, until};
 use crate::workload::{Sample, states, told};
 
 const ROUNDS: u64 = 10;
@@ -31,11 +31,12 @@ struct Expected(Vec<Sample>);
 #[test]
 fn an_acknowledged_event_survives_kills_under_load_and_an_unanswered_one_is_taken_once() {
     let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
     let mut expected = Expected::default();
     let (mut acknowledged, mut rounds_in_flight) = (0, 0);
     for round in 0..ROUNDS {
         let wanted = StdRng::seed_from_u64(round).random_range(ACKNOWLEDGED_MIN..ACKNOWLEDGED_MAX);
-        let known = kill_under_load(Daemon::start(directory.path()).ready(), round, wanted);
+        let known = kill_under_load(start(directory.path()).ready(), round, wanted);
         let count = known.iter().map(|known| known.acknowledged.len()).sum::<usize>();
         assert!(count >= wanted, "round {round}: {count} of {wanted}");
         acknowledged += count;
@@ -45,6 +46,19 @@ fn an_acknowledged_event_survives_kills_under_load_and_an_unanswered_one_is_take
     assert!(acknowledged >= 3000, "{acknowledged}");
     assert!(rounds_in_flight >= 7, "{rounds_in_flight} rounds had requests in flight");
     expected.is_all_there(directory.path());
+    let files = |directory: &str, ending: &str| {
+        let entries = std::fs::read_dir(data.join(directory)).unwrap();
+        entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|it| it == ending)).count()
+    };
+    let runs = files("dedup", "run");
+    assert!(runs >= 25, "{runs} dedup runs");
+    assert_eq!(files("views/1", "checkpoint"), 2, "no start had to begin anew");
+}
+
+/// With so small ones that each round sees several dedup runs and checkpoints come, and is killed between and in them.
+fn start(directory: &Path) -> Daemon {
+    let config = "[log]\ndedup_run_events = 100\n[views]\ncheckpoint_events = 50\n";
+    Launch { config, ..Launch::new(directory) }.start()
 }
 
 /// Kills once so many events of this round are acknowledged.
@@ -82,7 +96,7 @@ fn send_until_broken(mut connection: Sender, round: u64, sender: u64, count: &At
 impl Expected {
     /// Compares a daemon with what the senders know, sends again what they may doubt, and stops it.
     fn survived(&mut self, directory: &Path, known: Vec<Known>) {
-        let daemon = Daemon::start(directory).ready();
+        let daemon = start(directory).ready();
         let api = Api::connect(daemon.grpc);
         let mut sender = Sender::connect(daemon.webhooks).unwrap();
         let (acknowledged, unanswered) = self.grown(&api, known);
@@ -128,7 +142,7 @@ impl Expected {
 
     /// After everything, each event of every round.
     fn is_all_there(&self, directory: &Path) {
-        let daemon = Daemon::start(directory).ready();
+        let daemon = start(directory).ready();
         let api = Api::connect(daemon.grpc);
         let mut sender = Sender::connect(daemon.webhooks).unwrap();
         for (position, sample) in (1..).zip(&self.0) {

@@ -58,6 +58,8 @@ fn cut_all(env: &[(&str, &str)]) -> Seen {
         all.cuts += seen.cuts;
         all.in_flight += seen.in_flight;
         all.loads.extend(seen.loads);
+        all.runs += seen.runs;
+        all.checkpoints += seen.checkpoints;
         all.lost.extend(seen.lost);
     }
     all
@@ -72,6 +74,8 @@ fn an_acknowledged_event_survives_power_cuts() {
     assert!(seen.lost.is_empty(), "{:#?}", seen.lost);
     assert_eq!(seen.cuts, CUTS);
     assert!(seen.in_flight >= CUTS * 3 / 4, "{} cuts found writes on their way", seen.in_flight);
+    let switched = (seen.runs, seen.checkpoints);
+    assert!(switched.0 >= 60 && switched.1 >= 8, "{switched:?} runs and checkpoints");
     let mut light = 0;
     for loaded in seen.loads {
         assert!(loaded.acknowledged >= loaded.load.events, "{loaded:?}");

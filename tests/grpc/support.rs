@@ -147,7 +147,7 @@ impl TestApi {
 
 pub fn project(directory: &std::path::Path, log: &Log, ring_len: usize) -> (Projection, Rebuild) {
     let directory = directory.join("views");
-    let options = fold::Options { directory, ring_len, checkpoint_events: fold::CHECKPOINT_EVENTS };
+    let options = fold::Options { directory, ring_len, checkpoint_events: 10 };
     fold::spawn(log.reader.clone(), options, tokio::runtime::Handle::current(), |_| {}).unwrap()
 }
 

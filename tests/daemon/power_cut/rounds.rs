@@ -29,6 +29,9 @@ pub struct Seen {
     /// Cuts that found writes on their way, not synced yet.
     pub in_flight: usize,
     pub loads: Vec<Loaded>,
+    /// Dedup runs and checkpoints that were there in the end.
+    pub runs: usize,
+    pub checkpoints: usize,
     /// What a daemon did not have, or why it did not serve.
     pub lost: Vec<String>,
 }
@@ -82,6 +85,8 @@ impl Rounds<'_> {
         }
         let mounted = Mounted::mount(&file.path, &self.directory.join("ext4"));
         self.recover(last, &mounted, &mut seen, &mut expected).kill();
+        let files = count(&Self::data(&mounted, &seen));
+        (seen.runs, seen.checkpoints) = (files("run"), files("checkpoint"));
         seen
     }
 
@@ -116,8 +121,24 @@ impl Rounds<'_> {
     }
 
     fn start(&self, mounted: &Mounted, seen: &Seen) -> Daemon {
-        Launch { data: Some(&Self::data(mounted, seen)), env: self.env, ..Launch::new(self.directory) }.start()
+        let data = Self::data(mounted, seen);
+        // So small ones that cuts come while runs and checkpoints take the place of others.
+        let config = "[log]\ndedup_run_events = 100\n[views]\ncheckpoint_events = 50\n";
+        Launch { data: Some(&data), env: self.env, config, ..Launch::new(self.directory) }.start()
     }
+}
+
+/// Files below a directory by their ending.
+fn count(directory: &Path) -> impl Fn(&str) -> usize {
+    fn all(directory: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { all(&path, found) } else { found.push(path) }
+        }
+    }
+    let mut found = Vec::new();
+    all(directory, &mut found);
+    move |ending| found.iter().filter(|path| path.extension().is_some_and(|it| it == ending)).count()
 }
 
 impl Loaded {
