@@ -62,7 +62,8 @@ fn open(directory: &Path) -> Log {
         COMMITS.fetch_add(1, Ordering::Relaxed);
         STORED.fetch_add(commit.bytes, Ordering::Relaxed);
     });
-    let options = Options { clock, fresh, batch_events: BATCH_EVENTS, dedup_run_events: on_commit };
+    let dedup_run_events = cleat::config::Log::default().dedup_run_events;
+    let options = Options { clock, fresh, batch_events: BATCH_EVENTS, dedup_run_events, on_commit };
     cleat::log::open(directory, options).unwrap()
 }
 

@@ -88,6 +88,7 @@ class Events(StoryCase):
             "connections": "4",
             "exports": "5",
             "watches": 0,
+            "views_lag": "0s",
         }
         self.assertEqual(fields, expected)
 

@@ -33,6 +33,10 @@ EXPECTED: dict[str, tuple[Callable[[Api], object], object]] = {
         lambda api: len(api.call(CONNECTIONS + "ListConnections").connections),
         4,
     ),
+    CONNECTIONS + "ListConnectionEvents": (
+        lambda api: api.call(CONNECTIONS + "ListConnectionEvents", CONNECTION).events[-1].connection.version,
+        1,
+    ),
     CONNECTIONS + "WatchConnections": (
         lambda api: next(api.stream(CONNECTIONS + "WatchConnections", {})).WhichOneof("message"),
         "started",
@@ -47,6 +51,7 @@ EXPECTED: dict[str, tuple[Callable[[Api], object], object]] = {
         3,
     ),
     EVENTS + "GetHead": (lambda api: api.call(EVENTS + "GetHead").position, 14),
+    ADMIN + "RebuildViews": (lambda api: api.call(ADMIN + "RebuildViews").ByteSize(), 0),
     ADMIN + "GetStatus": (lambda api: api.call(ADMIN + "GetStatus").exports, 5),
     HEALTH + "Check": (
         lambda api: api.call(HEALTH + "Check").status,

@@ -85,8 +85,8 @@ impl Rounds<'_> {
         }
         let mounted = Mounted::mount(&file.path, &self.directory.join("ext4"));
         self.recover(last, &mounted, &mut seen, &mut expected).kill();
-        let files = count(&Self::data(&mounted, &seen));
-        (seen.runs, seen.checkpoints) = (files("run"), files("checkpoint"));
+        let data = Self::data(&mounted, &seen);
+        (seen.runs, seen.checkpoints) = (count(&data, "run"), count(&data, "checkpoint"));
         seen
     }
 
@@ -128,17 +128,12 @@ impl Rounds<'_> {
     }
 }
 
-/// Files below a directory by their ending.
-fn count(directory: &Path) -> impl Fn(&str) -> usize {
-    fn all(directory: &Path, found: &mut Vec<PathBuf>) {
-        for entry in std::fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() { all(&path, found) } else { found.push(path) }
-        }
-    }
-    let mut found = Vec::new();
-    all(directory, &mut found);
-    move |ending| found.iter().filter(|path| path.extension().is_some_and(|it| it == ending)).count()
+/// The files below a directory that end so.
+fn count(directory: &Path, ending: &str) -> usize {
+    let paths = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let ends_so = |path: &Path| usize::from(path.extension().is_some_and(|it| it == ending));
+    let count = |path: PathBuf| if path.is_dir() { count(&path, ending) } else { ends_so(&path) };
+    paths.map(count).sum()
 }
 
 impl Loaded {
