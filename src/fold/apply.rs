@@ -61,18 +61,13 @@ impl Step<'_> {
     ) -> Result<Vec<Change>, ReadError> {
         let different = previous.filter(|previous| previous.looks_different(current));
         let Some(previous) = different else { return Ok(Vec::new()) };
-        let joined = |export: &Arc<Export>, connection: &Arc<Connection>| JoinedExport {
-            export: export.clone(),
-            connection: Some(connection.clone()),
-        };
         let owner = Id::of(&current.id);
         let (exports, _) = self.state.exports_of(&owner, None, NEWEST, usize::MAX);
         let mut changes = Vec::with_capacity(exports.len());
         for (task_id, (slot, moved)) in exports {
-            let export = self.past.resolve(self.realm, &task_id, &slot)?;
-            if !moved || export.owner() == owner {
-                let (previous, current) = (joined(&export, previous), joined(&export, current));
-                changes.push(Change::Export { previous: Some(previous), current });
+            if !moved || self.past.resolve(self.realm, &task_id, &slot)?.owner() == owner {
+                let (previous, current) = (previous.clone(), current.clone());
+                changes.push(Change::Rejoined { task_id, changed_at: slot.position(), previous, current });
             }
         }
         Ok(changes)

@@ -43,8 +43,11 @@ pub(super) trait Entity: Sized {
     fn take_difference(self, from: &mut Take<'_>, origin: &Origin) -> Result<Self, Garbled>;
 }
 
+/// `@`: told against another time than the origin, as this one of the entity's own, which stands before it in the list.
 macro_rules! entity {
-    ($entity:ty, $id:ident, $put_id:ident, $blank:expr, $($($field:ident).+),+ $(,)?) => {
+    (@ $origin:ident, $it:expr) => { *$origin };
+    (@ $origin:ident, $it:expr, $other:expr) => { $other(&$it) };
+    ($entity:ty, $id:ident, $put_id:ident, $blank:expr, $($($field:ident).+ $(@ $other:expr)?),+ $(,)?) => {
         impl Entity for $entity {
             fn id(&self) -> &Arc<str> {
                 &self.$id
@@ -67,7 +70,7 @@ macro_rules! entity {
                     let bit = bit.next().unwrap_or_default();
                     if base.$($field).+ != self.$($field).+ {
                         bits |= bit;
-                        self.$($field).+.put(out, origin);
+                        self.$($field).+.put(out, &entity!(@ origin, *self $(, $other)?));
                     }
                 })+
                 out[at..at + 4].copy_from_slice(&bits.to_be_bytes());
@@ -77,7 +80,7 @@ macro_rules! entity {
                 let bits = from.u32()?;
                 let mut bit = (0..32).map(|n| 1_u32 << n);
                 $(if bits & bit.next().unwrap_or_default() != 0 {
-                    self.$($field).+ = Value::take(from, origin)?;
+                    self.$($field).+ = Value::take(from, &entity!(@ origin, self $(, $other)?))?;
                 })+
                 Ok(self)
             }
@@ -90,9 +93,10 @@ entity!(
     id,
     put_text,
     |realm, id| Connection::unheard_of(realm, id, Trail::NONE),
+    trail.first,
     status,
     reported_status,
-    status_recorded_at,
+    status_recorded_at @ |it: &Connection| it.trail.first,
     facts.external_id,
     facts.platform_type,
     facts.endpoint_id,
@@ -103,12 +107,11 @@ entity!(
     attempt.request_id,
     attempt.external_state,
     attempt.scope,
-    attempt.consent_expires_at,
+    attempt.consent_expires_at @ |_: &Connection| Trail::NONE.first,
     reconnect_count,
     last_reconnected_at,
     needs_reconnect,
     trail.version,
-    trail.first,
     trail.last,
 );
 

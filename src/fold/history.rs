@@ -8,7 +8,9 @@ use std::sync::Arc;
 use super::connection::Connection;
 use super::entity::Realm;
 use super::export::{Export, JoinedExport};
+use super::id::Id;
 use super::ring::{Change, PositionChanges};
+use super::state::Slot;
 use super::views::Views;
 use crate::blocklog::ReadError;
 use crate::event::Position;
@@ -56,6 +58,11 @@ impl Views {
         let connection_id = export.connection_id.clone();
         let connection = connection_id.map(|id| self.connection_at(realm, &id, at)).transpose()?.flatten();
         Ok(Some(JoinedExport { export, connection }))
+    }
+
+    /// An export that was rejoined, as it is on either side.
+    pub fn rejoined(&self, realm: &Realm, task_id: &Id, changed_at: Position) -> Result<Arc<Export>, ReadError> {
+        self.shared.past().resolve(realm, task_id, &Slot::Settled(changed_at))
     }
 
     fn export_before(&self, realm: &Realm, export: &Export) -> Result<Option<Arc<Export>>, ReadError> {

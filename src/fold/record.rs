@@ -5,6 +5,7 @@
 //! connections, exports   number count, of each: id ‖ number base: 0 none, n: the n-th before ‖ what differs from the base
 //! change  0 ‖ previous ‖ current                      a connection; numbers are 1 for the first, 0 for none
 //!         1 ‖ previous ‖ its connection ‖ current ‖ its connection                                      an export
+//!         2 ‖ task id ‖ number positions since its last change ‖ previous ‖ current connection          one that was rejoined
 //! ```
 
 use std::sync::Arc;
@@ -14,12 +15,14 @@ use super::codec::{Entity, Origin};
 use super::connection::Connection;
 use super::entity::Realm;
 use super::export::{Export, JoinedExport};
+use super::id::Id;
 use super::ring::Change;
 use crate::blocklog::codec::{Garbled, Put, Take};
 use crate::event::ApiMode;
 
 const CONNECTION: u8 = 0;
 const EXPORT: u8 = 1;
+const REJOINED: u8 = 2;
 
 /// Entities in the order of their first mention, each once.
 #[derive(Default)]
@@ -47,19 +50,31 @@ impl<'a> Mentioned<'a> {
     }
 
     /// What is now first, so that what was before needs only what differs.
-    fn change(&mut self, change: &'a Change, out: &mut Vec<u8>) {
-        let (kind, current, previous) = match change {
-            Change::Connection { previous, current } => {
-                let current = self.connection(Some(current));
-                (CONNECTION, vec![current], vec![self.connection(previous.as_ref())])
-            }
-            Change::Export { previous, current } => {
-                let current = self.joined(current).to_vec();
-                (EXPORT, current, previous.as_ref().map_or([0, 0], |previous| self.joined(previous)).to_vec())
+    fn change(&mut self, change: &'a Change, origin: &Origin, out: &mut Vec<u8>) {
+        let put_numbers = |out: &mut Vec<u8>, numbers: &[u64]| {
+            for number in numbers {
+                put_number(out, *number);
             }
         };
-        out.put_u8(kind);
-        previous.into_iter().chain(current).for_each(|number| put_number(out, number));
+        match change {
+            Change::Connection { previous, current } => {
+                let current = self.connection(Some(current));
+                out.put_u8(CONNECTION);
+                put_numbers(out, &[self.connection(previous.as_ref()), current]);
+            }
+            Change::Export { previous, current } => {
+                let current = self.joined(current);
+                out.put_u8(EXPORT);
+                put_numbers(out, &previous.as_ref().map_or([0, 0], |previous| self.joined(previous)));
+                put_numbers(out, &current);
+            }
+            Change::Rejoined { task_id, changed_at, previous, current } => {
+                let current = self.connection(Some(current));
+                out.put_u8(REJOINED);
+                put_text(out, &task_id.text());
+                put_numbers(out, &[origin.position - changed_at, self.connection(Some(previous)), current]);
+            }
+        }
     }
 }
 
@@ -70,7 +85,7 @@ pub(super) fn put(out: &mut Vec<u8>, origin: &Origin, realm: &Realm, changes: &[
     out.put_u8(realm.mode.stored());
     let (mut mentioned, mut list) = (Mentioned::default(), Vec::new());
     for change in changes {
-        mentioned.change(change, &mut list);
+        mentioned.change(change, origin, &mut list);
     }
     put_all(out, origin, realm, &mentioned.connections);
     put_all(out, origin, realm, &mentioned.exports);
@@ -108,12 +123,17 @@ pub(super) fn take(from: &mut Take<'_>, origin: &Origin) -> Result<(Realm, Vec<C
     let mode = ApiMode::from_stored(from.u8()?).ok_or(Garbled("unknown mode"))?;
     let realm = Realm { tenant, mode };
     let (connections, exports) = (take_all(from, origin, &realm)?, take_all(from, origin, &realm)?);
-    let change = |_| change(from, &connections, &exports);
+    let change = |_| change(from, origin, &connections, &exports);
     let changes = (0..count).map(change).collect::<Result<_, _>>()?;
     Ok((realm, changes))
 }
 
-fn change(from: &mut Take<'_>, connections: &[Arc<Connection>], exports: &[Arc<Export>]) -> Result<Change, Garbled> {
+fn change(
+    from: &mut Take<'_>,
+    origin: &Origin,
+    connections: &[Arc<Connection>],
+    exports: &[Arc<Export>],
+) -> Result<Change, Garbled> {
     const MISSING: Garbled = Garbled("a change is of nothing");
     match from.u8()? {
         CONNECTION => {
@@ -129,6 +149,13 @@ fn change(from: &mut Take<'_>, connections: &[Arc<Connection>], exports: &[Arc<E
             };
             let (previous, current) = (joined()?, joined()?.ok_or(MISSING)?);
             Ok(Change::Export { previous, current })
+        }
+        REJOINED => {
+            let task_id = Id::of(&take_text(from)?);
+            let changed_at = origin.position.checked_sub(take_number(from)?).ok_or(MISSING)?;
+            let mut connection = || referred(connections, take_number(from)?)?.ok_or(MISSING);
+            let (previous, current) = (connection()?, connection()?);
+            Ok(Change::Rejoined { task_id, changed_at, previous, current })
         }
         _ => Err(Garbled("a change is of an unknown kind")),
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::connection::Connection;
 use super::entity::Realm;
 use super::export::JoinedExport;
+use super::id::Id;
 use crate::event::Position;
 use crate::token::ChainPrefix;
 
@@ -16,10 +17,17 @@ pub enum Change {
         previous: Option<Arc<Connection>>,
         current: Arc<Connection>,
     },
-    /// The export itself may be the same on both sides, and only what a filter sees of its connection another.
     Export {
         previous: Option<JoinedExport>,
         current: JoinedExport,
+    },
+    /// An export that is as it was; only what a filter sees of its connection is another.
+    Rejoined {
+        task_id: Id,
+        /// Where it last changed itself.
+        changed_at: Position,
+        previous: Arc<Connection>,
+        current: Arc<Connection>,
     },
 }
 
@@ -42,10 +50,8 @@ impl PositionChanges {
     fn weight(&self) -> usize {
         let weight = |change: &Change| match change {
             Change::Connection { previous, .. } => previous.as_ref().map_or(0, |previous| previous.weight()),
-            Change::Export { previous: Some(previous), current } if !Arc::ptr_eq(&previous.export, &current.export) => {
-                previous.export.weight()
-            }
-            Change::Export { .. } => 0,
+            Change::Export { previous, .. } => previous.as_ref().map_or(0, |previous| previous.export.weight()),
+            Change::Rejoined { .. } => 0,
         };
         let own = size_of::<Self>() + self.changes.len() * size_of::<Change>();
         own + self.changes.iter().map(weight).sum::<usize>()

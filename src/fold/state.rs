@@ -27,13 +27,16 @@ pub enum Slot {
 
 impl Slot {
     /// Of its last change.
-    fn position(&self) -> Position {
+    pub(super) fn position(&self) -> Position {
         match self {
             Self::Open(export) => export.trail.last.position,
             Self::Settled(position) => *position,
         }
     }
 }
+
+/// A list so short is kept as small as it is.
+const SHORT: usize = 64;
 
 struct Connected {
     connection: Arc<Connection>,
@@ -138,8 +141,7 @@ impl State {
     pub fn put(&mut self, change: &Change, live: &[Position]) {
         match change {
             Change::Connection { current, .. } => self.put_connection(current, live),
-            // It is as it was, and may have settled long ago.
-            Change::Export { previous: Some(previous), current } if previous.export.trail == current.export.trail => {}
+            Change::Rejoined { .. } => {}
             Change::Export { previous, current } => {
                 self.put_export(previous.as_ref().map(|joined| &joined.export), &current.export, live);
             }
@@ -185,6 +187,10 @@ impl State {
         let connected = self.connections.get_mut(owner);
         let members = connected.map_or(&mut self.nobodys, |connected| &mut connected.exports);
         if let Err(at) = members.binary_search(task_id) {
+            // Most stay short: there are millions of them, and half of each would be air.
+            if members.len() < SHORT {
+                members.reserve_exact(1);
+            }
             members.insert(at, task_id.clone());
         }
     }

@@ -72,7 +72,7 @@ impl Walk {
         let event = self.reader.get(position)?.ok_or(Refusal::EventNotFound)?;
         let exports = moment.changes.changes.iter().filter_map(|change| match change {
             Change::Export { current, .. } => Some(convert::export(current, &self.caller)),
-            Change::Connection { .. } => None,
+            Change::Connection { .. } | Change::Rejoined { .. } => None,
         });
         Ok(ConnectionEvent {
             position,

@@ -5,7 +5,8 @@ use serde_json::json;
 
 use super::reference::held;
 use super::*;
-use crate::fold::Id;
+use crate::blocklog::codec::Take;
+use crate::fold::{Id, Mark, record};
 
 fn word(words: &'static [&'static str]) -> impl Strategy<Value = Value> {
     let any = any::<String>().prop_map(Value::from);
@@ -228,6 +229,26 @@ proptest! {
             drop(looked_at.publish());
         }
         prop_assert_eq!(looked_at.kept_versions(), 0, "what nobody looks at any more is let go of");
+    }
+
+    #[test]
+    fn changes_are_read_from_their_record_as_they_were_put(events in events()) {
+        let mut fold = Fold::new(1000);
+        for event in &events {
+            fold.advance(event).unwrap();
+        }
+        for changes in fold.publish().changes_after(0, usize::MAX).unwrap() {
+            let recorded_at = events[usize::try_from(changes.position).unwrap() - 1].recorded_at;
+            let origin = Mark { position: changes.position, recorded_at };
+            let mut bytes = Vec::new();
+            record::put(&mut bytes, &origin, &changes.realm, &changes.changes);
+            let mut from = Take(&bytes);
+            let (realm, taken) = record::take(&mut from, &origin).unwrap();
+            prop_assert!(from.0.is_empty() && realm == changes.realm && taken == changes.changes);
+            for cut in 0..bytes.len() {
+                prop_assert!(record::take(&mut Take(&bytes[..cut]), &origin).is_err(), "cut at {}", cut);
+            }
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::vec;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-use super::super::context::{Context, WatchSlot};
+use super::super::context::{Context, WatchSlot, off_runtime};
 use super::super::state::ServingState;
 use super::super::status::Refusal;
 use super::At;
@@ -60,7 +60,7 @@ impl Live {
             return Err(refusal);
         }
         loop {
-            if let Some(body) = self.next_change() {
+            if let Some(body) = self.next_change().await? {
                 return Ok((self.at, body));
             }
             if self.target.take_if(|target| self.at.position >= *target).is_some() {
@@ -83,15 +83,23 @@ impl Live {
         self.ending.is_some()
     }
 
-    fn next_change(&mut self) -> Option<Body> {
+    async fn next_change(&mut self) -> Result<Option<Body>, Refusal> {
         for changes in self.pending.by_ref() {
-            self.at = At { position: changes.position, chain: changes.chain };
-            if let Some(batch) = self.plan.render(&changes) {
-                return Some(Body::ChangeBatch(batch));
+            let at = At { position: changes.position, chain: changes.chain };
+            let views = self.views.borrow().clone();
+            let batch = if self.plan.reads_the_past(&changes) {
+                let plan = self.plan.clone();
+                off_runtime(move || plan.render(&changes, &views)).await??
+            } else {
+                self.plan.render(&changes, &views)?
+            };
+            self.at = at;
+            if let Some(batch) = batch {
+                return Ok(Some(Body::ChangeBatch(batch)));
             }
         }
         self.at = self.through;
-        None
+        Ok(None)
     }
 
     /// Takes a few changes, and lets go of the views.
