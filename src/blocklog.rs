@@ -21,7 +21,7 @@ mod store;
 pub use block::{Block, Builder, Key};
 #[cfg(test)]
 pub use block::{Entry, Header, VALUE_BYTES_MAX};
-pub use packer::Packer;
+pub use packer::{Effort, Packer};
 pub use read::{ReadError, last_position, read};
 pub use sled_store::{SledFiles, SledStore, patiently};
 pub use store::{Batch, Store, StoreError};

@@ -6,8 +6,23 @@ use zstd::zstd_safe::{CParameter, ParamSwitch};
 
 use super::block::{Builder, Entry, VALUE_BYTES_MAX};
 
-/// Fast match finding, but with literals coded: against level 1, 2 % more space for two thirds of the time.
-const ZSTD_LEVEL: i32 = -3;
+/// How hard a packer tries.
+#[derive(Debug, Clone, Copy)]
+pub enum Effort {
+    /// Somebody waits. Fast match finding, but with literals coded: against level 1, 2 % more space for two thirds of the time.
+    Quick,
+    /// Nobody waits.
+    Thorough,
+}
+
+impl Effort {
+    fn level(self) -> i32 {
+        match self {
+            Self::Quick => -3,
+            Self::Thorough => 3,
+        }
+    }
+}
 
 /// One that is a batch by itself grows until it is so large. The last of several is packed again only if that costs little.
 const GROWN_BYTES: usize = VALUE_BYTES_MAX * 15 / 16;
@@ -19,8 +34,8 @@ pub struct Packer {
 }
 
 impl Packer {
-    pub fn new() -> std::io::Result<Self> {
-        let mut compressor = Compressor::new(ZSTD_LEVEL)?;
+    pub fn new(effort: Effort) -> std::io::Result<Self> {
+        let mut compressor = Compressor::new(effort.level())?;
         compressor.set_parameter(CParameter::LiteralCompressionMode(ParamSwitch::Enable))?;
         Ok(Self { compressor, target_bytes: 4 * VALUE_BYTES_MAX })
     }

@@ -14,7 +14,7 @@ use super::entity::Mark;
 use super::record;
 use super::ring::PositionChanges;
 use crate::blocklog::codec::{Garbled, Put, Take};
-use crate::blocklog::{self, Batch, Block, Builder, Packer, ReadError, Store, StoreError};
+use crate::blocklog::{self, Batch, Block, Builder, Effort, Packer, ReadError, Store, StoreError};
 use crate::event::{Hash, Position, Timestamp};
 use crate::token::{ChainPrefix, chain_prefix};
 
@@ -34,7 +34,7 @@ impl Recorder {
     /// For what comes after `last`, where the chain's value is `chain`.
     pub fn new(store: Arc<dyn Store>, last: Position, chain: Hash) -> std::io::Result<Self> {
         let builder = Builder::new(last + 1, chain);
-        Ok(Self { store, builder, packer: Packer::new()?, unsynced: 0, record: Vec::new() })
+        Ok(Self { store, builder, packer: Packer::new(Effort::Thorough)?, unsynced: 0, record: Vec::new() })
     }
 
     /// The position that is recorded next.

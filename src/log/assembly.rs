@@ -4,7 +4,7 @@
 
 use super::append::{AppendError, Appended, Pending, Reply};
 use super::{Commit, Head};
-use crate::blocklog::{Batch, Builder, Packer};
+use crate::blocklog::{Batch, Builder, Effort, Packer};
 use crate::event::{Position, Timestamp};
 
 /// sled reuses a freed segment by its own notion of stable, about two segments (1 MiB) later: never more than this goes
@@ -104,7 +104,7 @@ pub(super) struct Assembler(Packer);
 
 impl Assembler {
     pub fn new() -> std::io::Result<Self> {
-        Ok(Self(Packer::new()?))
+        Ok(Self(Packer::new(Effort::Quick)?))
     }
 
     /// Whether the commit has room for a record of this size, after the block in the making was closed if it is full. An empty

@@ -24,7 +24,7 @@ use super::record::Prepared;
 use super::recovery::Disk;
 use super::witness::{Mark, MarkStore};
 use super::{AppendError, Appended, Head, Health, Log, Options, Reader};
-use crate::blocklog::{Batch, Builder, Entry, Key, Packer, SledStore, Store, StoreError, last_position};
+use crate::blocklog::{Batch, Builder, Effort, Entry, Key, Packer, SledStore, Store, StoreError, last_position};
 use crate::event::{Delivery, Event, EventKey, ModeVerdict, Provenance, Timestamp};
 use crate::token::Identity;
 
@@ -144,7 +144,7 @@ impl MemoryStore {
         for Run { before, events } in events {
             let mut builder = Builder::new(events[0].position, before);
             Prepared::of(&events[0].delivery).push(&mut builder, events[0].recorded_at);
-            entries.extend(Packer::new().unwrap().finish(&mut builder));
+            entries.extend(Packer::new(Effort::Quick).unwrap().finish(&mut builder));
         }
     }
 }
