@@ -1,12 +1,16 @@
-//! The fold: what the events up to a position say, as the state of connections and exports.
+//! The fold: what the events up to a position say, as the state of connections and exports, and how that came about.
 //!
 //! ```text
-//!   Tail ── event ──▶ apply(state, event) ──▶ changes ──▶ Views: immutable, one atomic swap ──▶ queries and watches
+//!   log ─▶ ahead: parse ─▶ apply(state, event) ─▶ changes ─┬─▶ change log (blocks) ─▶ history, what settled
+//!                              ▲                           └─▶ state, ring ─▶ Views: one position each ─▶ queries, watches
+//!                              └── state, past                      └─▶ checkpoints, from which a start goes on
 //! ```
 //!
-//! - `apply` is pure and total: no clock, no I/O, no configuration; it never fails and never panics, whatever was signed.
+//! - `apply` is pure and total: no clock, no configuration; it never fails and never panics, whatever was signed. What the
+//!   state keeps only by position it reads from the past, which never changes.
 //! - An event changes a connection only if its own body names it, and then its version grows by one.
-//! - Entities are shared, never changed: whoever holds a [`Views`] holds one consistent state, and no lock.
+//! - Entities are shared, never changed: whoever holds a [`Views`] sees one position.
+//! - All files are derived: what is damaged or gone is made anew from the log.
 //! - Nothing here knows of gRPC, HTTP, or how the log is stored.
 
 mod ahead;

@@ -27,6 +27,16 @@ class Readme(DaemonCase):
             self.assertIn("conn-2", next(line for line in asked.stdout if "orgConnectionId" in line))
             asked.kill()
 
+        (block,) = [block for block in blocks if "ListConnectionEvents" in block]
+        _, history, as_of = block.replace("conn-1", "conn-2").split("grpcurl -plaintext ")
+        with self.grpcurl(history) as asked:
+            assert asked.stdout
+            (event,) = json.load(asked.stdout)["events"]
+            self.assertEqual(event["connection"]["orgConnectionId"], "conn-2")
+        with self.grpcurl(as_of) as asked:
+            assert asked.stdout
+            self.assertEqual(json.load(asked.stdout)["position"], "1")
+
     def shell(self, script: str) -> str:
         """With this daemon's address and secret in place of the built-in ones."""
         secret = base64.b64decode(SECRET.removeprefix("whsec_")).decode()

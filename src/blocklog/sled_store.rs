@@ -78,11 +78,10 @@ impl SledStore {
     fn put(&self, batch: &Batch) -> Result<(), StoreError> {
         // New whole blocks go in one by one: after a crash sled keeps a prefix of what it was given, and a prefix of blocks
         // is a log. A sled batch would be a third more work: a second write each, and a random order that undoes the fences.
-        if batch.removes.is_empty() && batch.puts.iter().all(|(key, value)| is_whole(*key, value)) {
+        if batch.puts.iter().all(|(key, value)| is_whole(*key, value)) {
             return batch.puts.iter().try_for_each(|(key, value)| self.insert(*key, value));
         }
         let mut sled_batch = sled::Batch::default();
-        batch.removes.iter().for_each(|key| sled_batch.remove(&key.to_bytes()));
         batch.puts.iter().for_each(|(key, value)| sled_batch.insert(&key.to_bytes(), &value[..]));
         guard(self.name, "write", || self.db.apply_batch(sled_batch))
     }

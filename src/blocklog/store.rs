@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use super::block::{Entry, Key};
 
-/// Changes that become visible together, and durable together.
+/// Values that become visible together, and durable together; each new, or in the place of one that it holds all of.
 #[derive(Debug, Default)]
 pub struct Batch {
     pub puts: Vec<Entry>,
-    pub removes: Vec<Key>,
 }
 
 impl Batch {

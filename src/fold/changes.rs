@@ -68,7 +68,7 @@ impl Recorder {
 
     /// Makes all that was recorded readable.
     pub fn write(&mut self) -> Result<(), StoreError> {
-        let batch = Batch { puts: self.packer.finish(&mut self.builder), removes: Vec::new() };
+        let batch = Batch { puts: self.packer.finish(&mut self.builder) };
         if self.unsynced + batch.bytes() > UNSYNCED_BYTES_MAX {
             self.sync()?;
         }

@@ -7,7 +7,7 @@ use super::ahead::Parsed;
 use super::apply::apply;
 use super::changes::{ChangeLog, Recorder};
 use super::entity::Realm;
-use super::live::Live;
+use super::live::{Live, Look};
 use super::ring::{PositionChanges, Ring};
 use super::state::State;
 use super::views::{Shared, Views, read, write};
@@ -18,8 +18,8 @@ use crate::token::chain_prefix;
 
 /// With each event, so that a long pause does not end in a long stop.
 const SETTLED_AT_ONCE: usize = 16;
-/// What a publication looks at again, beside twice what has changed.
-const RELEASED_AT_ONCE: usize = 64;
+/// What a publication looks at again, beside twice what has changed: under a millisecond.
+const RELEASED_AT_ONCE: usize = 4096;
 
 pub struct Fold {
     shared: Arc<Shared>,
@@ -147,6 +147,15 @@ impl Fold {
     /// The state as it is now, for those who read.
     pub fn publish(&mut self) -> Arc<Views> {
         let look = self.shared.live.look(self.position);
+        self.views(Some(look))
+    }
+
+    /// How far it is, for those who wait. What is in it changes under whoever reads it; nothing is kept for it.
+    pub(super) fn progress(&mut self) -> Arc<Views> {
+        self.views(None)
+    }
+
+    fn views(&mut self, look: Option<Look>) -> Arc<Views> {
         self.live = self.shared.live.positions();
         let released = 2 * std::mem::take(&mut self.changed) + RELEASED_AT_ONCE;
         let (mut connections, mut exports) = (0, 0);
@@ -157,19 +166,13 @@ impl Fold {
             exports += state.export_count();
         }
         let (shared, position, chain, recorded_at) = (self.shared.clone(), self.position, self.chain, self.recorded_at);
-        Arc::new(Views { shared, position, chain, recorded_at, connections, exports, _look: Some(look) })
+        Arc::new(Views { shared, position, chain, recorded_at, connections, exports, _look: look })
     }
 
     /// Older versions that are kept for those who look from older positions.
     #[cfg(test)]
     pub(super) fn kept_versions(&self) -> usize {
         read(&self.shared.realms).values().map(|state| read(state).older_count()).sum()
-    }
-
-    /// How far it is, for those who wait. What is in it changes under whoever reads it.
-    pub(super) fn progress(&self) -> Arc<Views> {
-        let (shared, position, chain, recorded_at) = (self.shared.clone(), self.position, self.chain, self.recorded_at);
-        Arc::new(Views { shared, position, chain, recorded_at, connections: 0, exports: 0, _look: None })
     }
 
     /// Makes the change log durable up to here.

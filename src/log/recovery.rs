@@ -86,7 +86,7 @@ fn create(store: &dyn Store, marks: &dyn MarkStore, fresh: Identity) -> Result<I
     value.put(&fresh.log_id.to_be_bytes());
     value.put(&fresh.epoch.to_be_bytes());
     value.put_u32(crc32c::crc32c(&value));
-    store.apply(&Batch { puts: vec![(IDENTITY, value)], removes: Vec::new() })?;
+    store.apply(&Batch { puts: vec![(IDENTITY, value)] })?;
     store.sync()?;
     Ok(fresh)
 }

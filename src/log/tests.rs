@@ -115,7 +115,6 @@ struct MemoryStore {
 impl Store for MemoryStore {
     fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
         let mut entries = self.entries.lock().unwrap();
-        batch.removes.iter().for_each(|key| drop(entries.remove(key)));
         entries.extend(batch.puts.iter().cloned());
         Ok(())
     }

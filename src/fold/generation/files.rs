@@ -97,22 +97,26 @@ fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// All that there are, in order; what a crash left half written in them goes.
+/// All that there are, in order.
 pub fn generations(home: &Path) -> io::Result<Vec<Files>> {
     let mut numbers = Vec::new();
     for entry in entries(home)? {
         numbers.extend(entry.file_name().to_str().and_then(|name| name.parse::<u64>().ok()));
     }
     numbers.sort_unstable();
-    let found: Vec<_> = numbers.into_iter().map(|number| Files { home: home.to_owned(), number }).collect();
-    for files in &found {
+    Ok(numbers.into_iter().map(|number| Files { home: home.to_owned(), number }).collect())
+}
+
+/// Removes what a crash left half written. Only at a start: later there may be some that is being written.
+pub fn sweep(home: &Path) -> io::Result<()> {
+    for files in generations(home)? {
         for entry in entries(&files.directory())? {
             if entry.path().extension().is_some_and(|extension| extension == "new") {
                 fs::remove_file(entry.path())?;
             }
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// A generation whose open never came to its end is not opened again, but kept for whoever wants to know why.

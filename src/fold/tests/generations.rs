@@ -90,6 +90,14 @@ fn without_a_checkpoint_that_fits_the_views_are_made_anew() {
 }
 
 #[test]
+fn a_half_written_checkpoint_is_swept() {
+    let mut world = grown().killed(|views| fs::write(views.join("1/00000000000000000999.new"), b"half").unwrap());
+    world.check();
+    let left = names(&world.directory.path().join("views/1"));
+    assert!(!left.contains(&"00000000000000000999.new".to_owned()), "{left:?}");
+}
+
+#[test]
 fn what_could_not_be_opened_is_set_aside() {
     let mut world = grown().killed(|views| fs::write(views.join("opening"), "1").unwrap());
     world.check();
