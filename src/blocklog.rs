@@ -17,6 +17,7 @@ mod read;
 mod resettle;
 mod sled_store;
 mod store;
+mod whole_file;
 
 pub use block::{Block, Builder, Key};
 #[cfg(test)]
@@ -25,3 +26,4 @@ pub use packer::{Effort, Packer};
 pub use read::{ReadError, last_position, read};
 pub use sled_store::{SledFiles, SledStore, patiently};
 pub use store::{Batch, Store, StoreError};
+pub use whole_file::{sweep, write_whole};

@@ -63,7 +63,9 @@ pub(super) struct Generation {
 impl Generation {
     /// The newest that fits the log; else a new one.
     pub fn open(home: &Path, reader: &Reader, ring_len: usize) -> Result<Self, ProjectionError> {
-        files::set_aside_what_never_opened(home).and_then(|()| files::sweep(home)).map_err(ProjectionError::views)?;
+        files::set_aside_what_never_opened(home)
+            .and_then(|()| files::sweep_all(home))
+            .map_err(ProjectionError::views)?;
         let found = files::generations(home).map_err(ProjectionError::views)?;
         for files in found.iter().rev() {
             if let Some(generation) = Self::resume(files, reader, ring_len)? {

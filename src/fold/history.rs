@@ -21,8 +21,8 @@ pub struct Moment {
     pub changes: Arc<PositionChanges>,
     /// After it.
     pub connection: Arc<Connection>,
-    /// Where the event before it stands; None: this was the first.
-    pub before: Option<Position>,
+    /// Before it; None: this was the first.
+    pub previous: Option<Arc<Connection>>,
 }
 
 impl Views {
@@ -35,15 +35,17 @@ impl Views {
         });
         let missing = ReadError::Damaged { from: position, reason: "it does not have the connection that it should" };
         let (connection, previous) = found.ok_or(missing)?;
-        Ok(Moment { changes, connection, before: previous.map(|previous| previous.trail.last.position) })
+        Ok(Moment { changes, connection, previous })
     }
 
     /// A connection as it was after a position; None: no event had named it.
     pub fn connection_at(&self, realm: &Realm, id: &str, at: Position) -> Result<Option<Arc<Connection>>, ReadError> {
         let Some(mut connection) = self.connection(realm, id) else { return Ok(None) };
         while connection.trail.last.position > at {
-            let Some(before) = self.moment(realm, id, connection.trail.last.position)?.before else { return Ok(None) };
-            connection = self.moment(realm, id, before)?.connection;
+            let Some(previous) = self.moment(realm, id, connection.trail.last.position)?.previous else {
+                return Ok(None);
+            };
+            connection = previous;
         }
         Ok(Some(connection))
     }

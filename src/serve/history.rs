@@ -1,5 +1,9 @@
 //! `ListConnectionEvents`: a walk from a connection's newest event back to its first.
 
+use std::sync::Arc;
+
+use prost::Message;
+
 use super::context::{Context, off_runtime};
 use super::filter::FilterHasher;
 use super::pages::{self, Cursor};
@@ -11,7 +15,6 @@ use crate::event::{Envelope, Position};
 use crate::fold::{Change, Moment, Realm, Views};
 use crate::log::Reader;
 use crate::proto::{ConnectionEvent, ListConnectionEventsRequest, ListConnectionEventsResponse};
-use prost::Message;
 
 pub(super) async fn list(
     context: &Context,
@@ -47,7 +50,7 @@ pub(super) async fn list(
 }
 
 struct Walk {
-    views: std::sync::Arc<Views>,
+    views: Arc<Views>,
     reader: Reader,
     realm: Realm,
     id: String,
@@ -60,7 +63,7 @@ impl Walk {
         let (mut events, mut bytes, mut next) = (Vec::new(), 0, Some(start));
         while let Some(position) = next.filter(|_| events.len() < limits.rows && bytes < limits.bytes) {
             let moment = self.views.moment(&self.realm, &self.id, position)?;
-            next = moment.before;
+            next = moment.previous.as_ref().map(|previous| previous.trail.last.position);
             let event = self.event(position, &moment)?;
             bytes += event.encoded_len();
             events.push(event);

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::blocklog::{sweep, write_whole};
 use crate::event::Position;
 
 const CHECKPOINTS_KEPT: usize = 2;
@@ -55,16 +56,7 @@ impl Files {
 
     /// Writes a checkpoint: it appears whole, durable, or not at all. Older ones go.
     pub fn save(&self, position: Position, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
-        let path = self.checkpoint(position);
-        let new = path.with_extension("new");
-        let mut file = File::create(&new)?;
-        let written = write(&mut file).and_then(|()| file.sync_all());
-        if let Err(error) = written {
-            fs::remove_file(&new)?;
-            return Err(error);
-        }
-        fs::rename(new, path)?;
-        sync(&self.directory())?;
+        write_whole(&self.checkpoint(position), write)?;
         let all = self.checkpoints()?;
         let old = all.len().saturating_sub(CHECKPOINTS_KEPT);
         all[..old].iter().try_for_each(|position| fs::remove_file(self.checkpoint(*position)))
@@ -107,16 +99,9 @@ pub fn generations(home: &Path) -> io::Result<Vec<Files>> {
     Ok(numbers.into_iter().map(|number| Files { home: home.to_owned(), number }).collect())
 }
 
-/// Removes what a crash left half written. Only at a start: later there may be some that is being written.
-pub fn sweep(home: &Path) -> io::Result<()> {
-    for files in generations(home)? {
-        for entry in entries(&files.directory())? {
-            if entry.path().extension().is_some_and(|extension| extension == "new") {
-                fs::remove_file(entry.path())?;
-            }
-        }
-    }
-    Ok(())
+/// Removes what a crash left half written. Only at a start.
+pub fn sweep_all(home: &Path) -> io::Result<()> {
+    generations(home)?.into_iter().try_for_each(|files| sweep(&files.directory()))
 }
 
 /// A generation whose open never came to its end is not opened again, but kept for whoever wants to know why.

@@ -1,12 +1,12 @@
 //! Dedup runs as files, `<data>/dedup/<through>.run`: each appears whole or not at all. Knows nothing of what is in them.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
 use super::RunStore;
-use crate::blocklog::StoreError;
+use crate::blocklog::{StoreError, sweep, write_whole};
 use crate::event::Position;
 
 pub(in crate::log) struct RunFiles(PathBuf);
@@ -14,18 +14,9 @@ pub(in crate::log) struct RunFiles(PathBuf);
 impl RunFiles {
     /// Opens or makes the directory; what a crash left half-written goes.
     pub fn open(directory: PathBuf) -> Result<Self, StoreError> {
-        Self::sweep(directory).map_err(|error| StoreError::new("open the dedup runs", error))
-    }
-
-    fn sweep(directory: PathBuf) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
-        for entry in fs::read_dir(&directory)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "new") {
-                fs::remove_file(path)?;
-            }
-        }
-        Ok(Self(directory))
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+        let swept = made.and_then(|()| sweep(&directory));
+        swept.map(|()| Self(directory)).map_err(|error| StoreError::new("open the dedup runs", error))
     }
 
     fn path(&self, through: Position) -> PathBuf {
@@ -51,13 +42,7 @@ impl RunStore for RunFiles {
     }
 
     fn write(&self, through: Position, bytes: &[u8]) -> io::Result<()> {
-        let path = self.path(through);
-        let new = path.with_extension("new");
-        let mut file = File::create(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(new, path)?;
-        File::open(&self.0)?.sync_all()
+        write_whole(&self.path(through), |file| file.write_all(bytes))
     }
 
     fn remove(&self, through: Position) -> io::Result<()> {
