@@ -3,6 +3,7 @@
 //! Knows nothing of storage, transport or configuration; everything may import it.
 
 mod envelope;
+mod object;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 pub use envelope::Envelope;
+pub use object::{Json, Object};
 
 /// A place in the log: 1, 2, 3, ... without gaps within an epoch. 0 stands before the first event.
 pub type Position = u64;

@@ -3,10 +3,8 @@
 //! Never fails: what cannot be read is absent. What `data` holds is the fold's business.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use super::object::Object;
 
 /// The envelope of a body, as far as it can be read. Source: Fasten's "webhooks/introduction".
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -24,101 +22,17 @@ impl<'a> Envelope<'a> {
     /// Absent fields for a body that is not a JSON object, fields of other types than string, and empty strings.
     /// Of a key that comes twice, the last one counts.
     pub fn read(body: &'a [u8]) -> Self {
-        serde_json::from_slice(body).unwrap_or_default()
-    }
-}
-
-impl<'de> Deserialize<'de> for Envelope<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(EnvelopeVisitor)
-    }
-}
-
-struct EnvelopeVisitor;
-
-impl<'de> Visitor<'de> for EnvelopeVisitor {
-    type Value = Envelope<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
+        Object::read(body).as_ref().map(Self::of).unwrap_or_default()
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut envelope = Envelope::default();
-        let mut event_type = None;
-        while let Some(Text(key)) = map.next_key()? {
-            let field = match key.as_deref() {
-                Some("id") => &mut envelope.id,
-                Some("type") => &mut envelope.kind,
-                Some("event_type") => &mut event_type,
-                Some("api_mode") => &mut envelope.api_mode,
-                Some("date") => &mut envelope.date,
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                    continue;
-                }
-            };
-            *field = map.next_value::<Text>()?.0.filter(|text| !text.is_empty());
+    /// The same, of a body that is read already.
+    pub fn of(body: &Object<'a>) -> Self {
+        Self {
+            id: body.text("id"),
+            kind: body.text("type").or_else(|| body.text("event_type")),
+            api_mode: body.text("api_mode"),
+            date: body.text("date"),
         }
-        envelope.kind = envelope.kind.or(event_type);
-        Ok(envelope)
-    }
-}
-
-/// A string, or None for any other JSON value.
-struct Text<'a>(Option<Cow<'a, str>>);
-
-impl<'de> Deserialize<'de> for Text<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TextVisitor)
-    }
-}
-
-struct TextVisitor;
-
-impl<'de> Visitor<'de> for TextVisitor {
-    type Value = Text<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON value")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Text(Some(Cow::Borrowed(text))))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Text(Some(Cow::Owned(text.to_owned()))))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Text(None))
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(Text(None))
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(Text(None))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(Text(None))
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Text(None))
-    }
-
-    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Text(None))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Text(None))
     }
 }
 

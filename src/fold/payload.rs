@@ -3,31 +3,26 @@
 //! Never fails: what cannot be read is absent, and so is an empty string. Fields are nested under `data`, or flat beside
 //! the envelope's. What a report means for a state is not known here.
 
-mod object;
-
-use std::collections::{BTreeMap, BTreeSet};
-use std::slice;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde_json::Value;
-
-use self::object::Object;
 use super::entity::Text;
 use super::report::{Attempt, Facts, Link, Outcome, Report, Stats, Told};
 use super::words::Words;
-use crate::event::{Envelope, Timestamp};
+use crate::event::{Envelope, Json, Object, Timestamp};
 
 /// 0001-01-01T00:00:00Z: the first instant that `google.protobuf.Timestamp` can tell.
 const FIRST: Timestamp = Timestamp::from_micros(-62_135_596_800_000_000);
 
 /// None for what changes no state: events of other concerns, and bodies that are no JSON object.
 pub(super) fn read(body: &[u8], words: &mut Words) -> Option<Report> {
-    let kind = Envelope::read(body).kind;
+    let body = Object::read(body)?;
+    let kind = Envelope::of(&body).kind;
     let kind = kind.as_deref().unwrap_or_default();
     if matches!(kind, "webhook.test" | "patient.request_health_system" | "patient.request_support") {
         return None;
     }
-    let fields = Fields::read(body)?;
+    let fields = Fields(body.object("data").unwrap_or(body));
     let mut told = fields.told(kind);
     told.share(words);
     Some(Report { connection_id: fields.text("org_connection_id"), told })
@@ -35,12 +30,7 @@ pub(super) fn read(body: &[u8], words: &mut Words) -> Option<Report> {
 
 struct Fields<'a>(Object<'a>);
 
-impl<'a> Fields<'a> {
-    fn read(body: &'a [u8]) -> Option<Self> {
-        let flat = Object::read(body)?;
-        Some(Self(flat.object("data").unwrap_or(flat)))
-    }
-
+impl Fields<'_> {
     fn told(&self, kind: &str) -> Told {
         let status = || self.text("connection_status");
         match kind {
@@ -57,7 +47,7 @@ impl<'a> Fields<'a> {
     }
 
     fn text(&self, name: &str) -> Text {
-        self.0.text(name).filter(|text| !text.is_empty()).map(Arc::from)
+        self.0.text(name).map(Arc::from)
     }
 
     fn facts(&self) -> Facts {
@@ -88,45 +78,26 @@ impl<'a> Fields<'a> {
 
     /// The old field and the new one, each with one link or several, each link an object or a bare URL; none twice.
     fn links(&self) -> Arc<[Link]> {
-        let told = ["download_links", "download_link"].map(|name| self.0.value(name));
         let mut seen = BTreeSet::new();
-        let links = told.iter().flat_map(|value| several(value.as_ref())).filter_map(link);
-        links.filter(|link| seen.insert(link.url.clone())).collect()
+        let links = ["download_links", "download_link"].into_iter().flat_map(|name| self.0.several(name));
+        links.filter_map(link).filter(|link| seen.insert(link.url.clone())).collect()
     }
 
     fn stats(&self) -> Option<Stats> {
-        let stats = self.0.value("stats")?;
-        let stats = stats.as_object()?;
-        let by_type = stats.get("total_by_resource_type").and_then(Value::as_object);
-        let counts = by_type.into_iter().flatten().filter_map(|(kind, count)| Some((kind.clone(), count.as_u64()?)));
-        Some(Stats {
-            total_resources: stats.get("total_resources").and_then(Value::as_u64),
-            total_by_resource_type: counts.collect::<BTreeMap<_, _>>(),
-        })
+        let stats = self.0.object("stats")?;
+        let by_type = stats.object("total_by_resource_type");
+        let counts = by_type.iter().flat_map(Object::entries);
+        let counts = counts.filter_map(|(kind, count)| Some((kind.to_owned(), count.number()?)));
+        Some(Stats { total_resources: stats.number("total_resources"), total_by_resource_type: counts.collect() })
     }
 }
 
-fn text(value: Option<&Value>) -> Text {
-    value.and_then(Value::as_str).filter(|text| !text.is_empty()).map(Arc::from)
-}
-
-fn several(value: Option<&Value>) -> &[Value] {
-    match value {
-        Some(Value::Array(values)) => values,
-        Some(value) => slice::from_ref(value),
-        None => &[],
-    }
-}
-
-fn link(value: &Value) -> Option<Link> {
-    match value {
-        Value::Object(fields) => Some(Link {
-            url: text(fields.get("url"))?,
-            export_type: text(fields.get("export_type")),
-            content_type: text(fields.get("content_type")),
-        }),
-        bare => Some(Link { url: text(Some(bare))?, export_type: None, content_type: None }),
-    }
+fn link(told: Json<'_>) -> Option<Link> {
+    let Some(fields) = told.object() else {
+        return Some(Link { url: told.text()?.into(), export_type: None, content_type: None });
+    };
+    let text = |name| fields.text(name).map(Arc::from);
+    Some(Link { url: text("url")?, export_type: text("export_type"), content_type: text("content_type") })
 }
 
 fn instant(text: &str) -> Option<Timestamp> {

@@ -6,36 +6,74 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// Names with their values as they were written, in order.
 pub struct Object<'a>(Vec<(Name<'a>, &'a RawValue)>);
 
 impl<'a> Object<'a> {
-    /// None for anything else than an object, and for what is no JSON.
+    /// None for anything else than an object, for what is no JSON, and for what is not UTF-8.
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok()
+        serde_json::from_str(std::str::from_utf8(bytes).ok()?).ok()
     }
 
     /// Of a name that comes twice, the last counts.
-    fn raw(&self, name: &str) -> Option<&'a str> {
-        self.0.iter().rev().find(|(Name(it), _)| it == name).map(|(_, value)| value.get())
+    fn last(&self, name: &str) -> Option<Json<'a>> {
+        self.0.iter().rev().find(|(Name(it), _)| it == name).map(|(_, value)| Json(value.get()))
     }
 
+    /// None for other values than objects.
     pub fn object(&self, name: &str) -> Option<Object<'a>> {
-        Object::read(self.raw(name)?.as_bytes())
+        self.last(name)?.object()
     }
 
-    /// None for other values than strings.
+    /// None for other values than strings, and for an empty one.
     pub fn text(&self, name: &str) -> Option<Cow<'a, str>> {
-        let raw = self.raw(name)?;
-        let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
-        if inner.contains('\\') { serde_json::from_str(raw).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
+        self.last(name)?.text()
     }
 
-    pub fn value(&self, name: &str) -> Option<Value> {
-        serde_json::from_str(self.raw(name)?).ok()
+    /// None for other values than integers from 0 to 2^64-1.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.last(name)?.number()
+    }
+
+    /// A list's elements, or else the value itself; nothing if there is none.
+    pub fn several(&self, name: &str) -> Vec<Json<'a>> {
+        let Some(value) = self.last(name) else { return Vec::new() };
+        serde_json::from_str::<Vec<&RawValue>>(value.0)
+            .map_or_else(|_| vec![value], |values| values.into_iter().map(|value| Json(value.get())).collect())
+    }
+
+    /// Every name with its value.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, Json<'a>)> {
+        self.0.iter().map(|(Name(name), value)| (&**name, Json(value.get())))
+    }
+}
+
+/// One value as it was written.
+#[derive(Clone, Copy)]
+pub struct Json<'a>(&'a str);
+
+impl<'a> Json<'a> {
+    /// None for other values than objects.
+    pub fn object(self) -> Option<Object<'a>> {
+        serde_json::from_str(self.0).ok()
+    }
+
+    /// None for other values than strings, and for an empty one.
+    pub fn text(self) -> Option<Cow<'a, str>> {
+        let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
+        let text = if inner.contains('\\') {
+            serde_json::from_str(self.0).ok().map(Cow::Owned)
+        } else {
+            Some(Cow::Borrowed(inner))
+        };
+        text.filter(|text| !text.is_empty())
+    }
+
+    /// None for other values than integers from 0 to 2^64-1.
+    pub fn number(self) -> Option<u64> {
+        self.0.parse().ok()
     }
 }
 
@@ -95,10 +133,20 @@ mod tests {
         let object = Object::read(body).unwrap();
         assert_eq!((object.text("a").as_deref(), object.text("s"), object.text("f")), (Some("y\u{e9}"), None, None));
         assert_eq!(object.object("d").unwrap().text("e").as_deref(), Some("z"));
-        assert!(object.object("f").is_none() && object.value("n").is_none() && object.value("f").is_some());
+        assert_eq!((object.number("f"), object.number("n"), object.number("a")), (Some(7), None, None));
+        assert!(object.object("f").is_none());
         for body in ["", "[]", "{\"a\":\"b\"", "{\"a\":\"b\"} x", "{\"a\":\"\u{0}\"}"] {
             assert!(Object::read(body.as_bytes()).is_none(), "{body:?}");
         }
         assert!(Object::read(b"{\"a\":\"\xff\"}").is_none());
+    }
+
+    #[test]
+    fn a_list_is_several_and_any_other_value_is_one() {
+        let object = Object::read(br#"{"l":["a",{"b":"c"},"\ud800",null],"o":"d"}"#).unwrap();
+        let texts = |name| object.several(name).into_iter().map(|it| it.text().map(Into::into)).collect::<Vec<_>>();
+        assert_eq!(texts("l"), [Some("a".to_owned()), None, None, None]);
+        assert_eq!(object.several("l")[1].object().unwrap().text("b").as_deref(), Some("c"));
+        assert_eq!((texts("o"), texts("none")), (vec![Some("d".to_owned())], vec![]));
     }
 }
