@@ -33,6 +33,7 @@ mod payload;
 mod projector;
 mod rebuild;
 mod record;
+mod recorder;
 mod report;
 mod ring;
 mod state;

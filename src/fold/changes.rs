@@ -22,7 +22,7 @@ use crate::token::{ChainPrefix, chain_prefix};
 const UNSYNCED_BYTES_MAX: usize = 512 * 1024;
 
 /// Appends to it.
-pub(super) struct Recorder {
+pub(super) struct Writer {
     store: Arc<dyn Store>,
     builder: Builder,
     packer: Packer,
@@ -30,16 +30,11 @@ pub(super) struct Recorder {
     record: Vec<u8>,
 }
 
-impl Recorder {
+impl Writer {
     /// For what comes after `last`, where the chain's value is `chain`.
     pub fn new(store: Arc<dyn Store>, last: Position, chain: Hash) -> std::io::Result<Self> {
         let builder = Builder::new(last + 1, chain);
         Ok(Self { store, builder, packer: Packer::new(Effort::Thorough)?, unsynced: 0, record: Vec::new() })
-    }
-
-    /// The position that is recorded next.
-    pub fn next(&self) -> Position {
-        self.builder.next()
     }
 
     /// Every position before this one can be read.

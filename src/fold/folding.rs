@@ -5,9 +5,10 @@ use std::sync::{Arc, RwLock};
 
 use super::ahead::Parsed;
 use super::apply::apply;
-use super::changes::{ChangeLog, Recorder};
+use super::changes::ChangeLog;
 use super::entity::Realm;
 use super::live::{Live, Look};
+use super::recorder::Recorder;
 use super::ring::{PositionChanges, Ring};
 use super::state::State;
 use super::views::{Shared, Views, read, write};
@@ -89,7 +90,7 @@ impl Fold {
         (self.position, self.chain, self.recorded_at) = (mark.position, chain, mark.recorded_at);
         // After a restart the change log may be ahead of the checkpoint.
         if let Some(recorder) = self.recorder.as_mut().filter(|recorder| recorder.next() == mark.position) {
-            recorder.record(mark, &chain, changes.as_deref())?;
+            recorder.record(mark, chain, changes.clone())?;
         }
         if let Some(changes) = &changes {
             self.show(changes)?;
@@ -177,8 +178,6 @@ impl Fold {
 
     /// Makes the change log durable up to here.
     pub(super) fn sync(&mut self) -> Result<(), StoreError> {
-        let Some(recorder) = &mut self.recorder else { return Ok(()) };
-        recorder.write()?;
-        recorder.sync()
+        self.recorder.as_mut().map_or(Ok(()), Recorder::sync)
     }
 }

@@ -20,9 +20,10 @@ use tokio::runtime::Handle;
 
 use self::files::Files;
 use super::ahead::{Ahead, Parsed};
-use super::changes::{ChangeLog, Recorder};
+use super::changes::ChangeLog;
 use super::checkpoint::{self, Header, Unusable};
 use super::folding::Fold;
+use super::recorder::Recorder;
 use super::views::Views;
 use super::words::Words;
 use crate::blocklog::{ReadError, SledFiles, SledStore, StoreError};
@@ -82,8 +83,7 @@ impl Generation {
     pub fn begin(home: &Path, reader: &Reader, ring_len: usize) -> Result<Self, ProjectionError> {
         let files = Files::create(home).map_err(ProjectionError::views)?;
         let changes = open_changes(&files).map_err(ProjectionError::views)?;
-        let recorder = Recorder::new(changes.clone(), 0, reader.genesis()).map_err(ProjectionError::views)?;
-        let kept = (recorder, ChangeLog::new(changes.clone()));
+        let kept = Recorder::new(changes.clone(), 0, reader.genesis()).map_err(ProjectionError::views)?;
         let start = (0, Hash::default(), Timestamp::default());
         let fold = Fold::recorded(Vec::new(), start, kept, ring_len);
         Ok(Self { files, changes, fold, words: Words::default(), saved: 0 })
@@ -145,9 +145,9 @@ impl Generation {
             Ok(states) => states,
             Err(error) => return Ok(Err(error)),
         };
-        let recorder = Recorder::new(changes.clone(), end.0, end.1).map_err(ProjectionError::views)?;
+        let kept = Recorder::new(changes.clone(), end.0, end.1).map_err(ProjectionError::views)?;
         let start = (header.position, header.chain, header.recorded_at);
-        let fold = Fold::recorded(states, start, (recorder, log), ring_len);
+        let fold = Fold::recorded(states, start, kept, ring_len);
         tracing::info!(position = header.position, "the views go on from a checkpoint");
         Ok(Ok(Self { files: files.clone(), changes, fold, words, saved: header.position }))
     }
