@@ -40,6 +40,7 @@ class Connections(StoryCase):
                 "last_recorded_at": self.recorded_at(last),
                 "reconnect_count": 0,
                 "needs_reconnect": False,
+                "order_ambiguous": False,
             }
             | ({"status_recorded_at": self.recorded_at(status_by)} if status_by else {})
             | fields

@@ -225,6 +225,7 @@ fn row(connection: &Connection) -> Vec<String> {
 
 /// All that is known of one connection, a line a fact.
 fn facts(connection: &Connection) -> Vec<Vec<String>> {
+    let yes = |it: bool| if it { "yes".to_owned() } else { String::new() };
     let time = |at: Option<prost_types::Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
     let facts = [
         ("connection", connection.org_connection_id.clone()),
@@ -241,7 +242,8 @@ fn facts(connection: &Connection) -> Vec<Vec<String>> {
         ("portal", connection.portal_id.clone()),
         ("tefca directory", connection.tefca_directory_id.clone()),
         ("organisation", connection.org_id.clone()),
-        ("needs reconnect", if connection.needs_reconnect { "yes".into() } else { String::new() }),
+        ("order ambiguous", yes(connection.order_ambiguous)),
+        ("needs reconnect", yes(connection.needs_reconnect)),
         ("version", connection.version.to_string()),
         ("last position", connection.last_position.to_string()),
         ("last recorded", time(connection.last_recorded_at)),

@@ -27,7 +27,7 @@ pub(super) fn apply(
     let step = Step { state, past, realm, mark };
 
     let mut changes = Vec::new();
-    let named = report.connection_id.as_ref().map(|id| step.connection(id, &report.told));
+    let named = report.connection_id.as_ref().map(|id| step.connection(id, report));
     if let Some((previous, current)) = &named {
         changes.push(Change::Connection { previous: previous.clone(), current: current.clone() });
         changes.extend(step.rejoined(previous.as_ref(), current)?);
@@ -47,9 +47,9 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    fn connection(&self, id: &Arc<str>, told: &Told) -> (Option<Arc<Connection>>, Arc<Connection>) {
+    fn connection(&self, id: &Arc<str>, report: &Report) -> (Option<Arc<Connection>>, Arc<Connection>) {
         let previous = self.state.connection(&Id::of(id), NEWEST).cloned();
-        let current = Connection::after(previous.as_deref(), self.realm, id, self.mark, told);
+        let current = Connection::after(previous.as_deref(), self.realm, id, self.mark, report);
         (previous, Arc::new(current))
     }
 

@@ -108,9 +108,13 @@ entity!(
     attempt.external_state,
     attempt.scope,
     attempt.consent_expires_at @ |_: &Connection| Trail::NONE.first,
+    was_revoked,
     reconnect_count,
     last_reconnected_at,
     needs_reconnect,
+    status_date @ |it: &Connection| it.trail.first,
+    order_ambiguous,
+    last_was_late,
     trail.version,
     trail.last,
 );

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::entity::{Mark, Realm, Text, Trail, absorb};
-use super::report::{Attempt, Facts, Told};
+use super::report::{Attempt, Facts, Report, Told};
 use super::words::Words;
 use crate::event::Timestamp;
 
@@ -37,8 +37,12 @@ impl Status {
     }
 }
 
+/// Fasten tells when it attempted a delivery, not when the event happened: that is so long before at most, as it retries no longer.
+const RETRIED_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
+
 /// One patient's link to one health system.
 #[derive(Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own: any of them may hold with any other")]
 pub struct Connection {
     pub realm: Realm,
     /// Fasten's id; opaque.
@@ -48,9 +52,17 @@ pub struct Connection {
     pub reported_status: Text,
     /// Of the event that brought the current status; later ones that repeat it do not count.
     pub status_recorded_at: Option<Timestamp>,
+    /// The latest that what told a status can have happened; a day before it, the earliest.
+    pub(super) status_date: Option<Timestamp>,
+    /// Events that contradict each other may have happened in another order than they arrived in, the current status's among them.
+    pub order_ambiguous: bool,
+    /// The last event that named it had happened before what told its status, and so was history already.
+    pub last_was_late: bool,
     pub facts: Facts,
     pub attempt: Attempt,
-    /// From revoked back to authorized.
+    /// Since it was last authorized, or ever.
+    pub(super) was_revoked: bool,
+    /// From revoked back to authorized, whatever was in between.
     pub reconnect_count: u32,
     pub last_reconnected_at: Option<Timestamp>,
     /// An export failed for want of a token since the last authorisation.
@@ -60,15 +72,20 @@ pub struct Connection {
 
 impl Connection {
     /// As the event at `mark`, which names it, leaves it.
-    pub(super) fn after(previous: Option<&Self>, realm: &Realm, id: &Arc<str>, mark: Mark, told: &Told) -> Self {
+    pub(super) fn after(previous: Option<&Self>, realm: &Realm, id: &Arc<str>, mark: Mark, report: &Report) -> Self {
         let trail = Trail::extend(previous.map(|connection| &connection.trail), mark);
         let mut connection = match previous {
             Some(connection) => Self { trail, ..connection.clone() },
             None => Self::unheard_of(realm, id, trail),
         };
-        match told {
-            Told::Attempt { status, facts, attempt } => connection.attempted(status, facts, attempt),
-            Told::Revocation { status, facts } => connection.revoked(status, facts),
+        let date = report.date.map_or(mark.recorded_at, |date| date.min(mark.recorded_at));
+        connection.last_was_late = false;
+        match &report.told {
+            Told::Attempt { facts, .. } | Told::Revocation { facts, .. } if connection.is_history(date) => {
+                connection.learned_late(facts);
+            }
+            Told::Attempt { status, facts, attempt } => connection.attempted(status, facts, attempt, date),
+            Told::Revocation { status, facts } => connection.revoked(status, facts, date),
             Told::Export { org_id, outcome, .. } => connection.exported(org_id, outcome.token_failed()),
             Told::Unknown => {}
         }
@@ -82,8 +99,12 @@ impl Connection {
             status: Status::Unknown,
             reported_status: None,
             status_recorded_at: None,
+            status_date: None,
+            order_ambiguous: false,
+            last_was_late: false,
             facts: Facts::default(),
             attempt: Attempt::default(),
+            was_revoked: false,
             reconnect_count: 0,
             last_reconnected_at: None,
             needs_reconnect: false,
@@ -91,19 +112,32 @@ impl Connection {
         }
     }
 
+    /// Whether what happened by then had happened before what told the current status.
+    fn is_history(&self, date: Timestamp) -> bool {
+        self.status_date.is_some_and(|current| date < current.plus_micros(-RETRIED_MICROS))
+    }
+
+    /// Of history, only facts that were never told are news.
+    fn learned_late(&mut self, facts: &Facts) {
+        self.last_was_late = true;
+        let mut older = facts.clone();
+        older.absorb(&self.facts);
+        self.facts = older;
+    }
+
     /// Without a status, an attempt tells nothing of the authorisation.
-    fn attempted(&mut self, reported: &Text, facts: &Facts, attempt: &Attempt) {
+    fn attempted(&mut self, reported: &Text, facts: &Facts, attempt: &Attempt, date: Timestamp) {
         self.facts.absorb(facts);
         self.attempt = attempt.clone();
         if let Some(word) = reported {
-            self.set_status(Status::of(word), reported);
+            self.set_status(Status::of(word), reported, date);
         }
     }
 
     /// The type of the event says it, whatever status its body bears.
-    fn revoked(&mut self, reported: &Text, facts: &Facts) {
+    fn revoked(&mut self, reported: &Text, facts: &Facts, date: Timestamp) {
         self.facts.absorb(facts);
-        self.set_status(Status::Revoked, reported);
+        self.set_status(Status::Revoked, reported, date);
     }
 
     /// An export never changes the authorisation.
@@ -112,19 +146,33 @@ impl Connection {
         self.needs_reconnect |= token_failed;
     }
 
-    fn set_status(&mut self, status: Status, reported: &Text) {
+    fn set_status(&mut self, status: Status, reported: &Text, date: Timestamp) {
         let now = self.trail.last.recorded_at;
-        if (self.status, status) == (Status::Revoked, Status::Authorized) {
+        if self.was_revoked && status == Status::Authorized {
             self.reconnect_count = self.reconnect_count.saturating_add(1);
             self.last_reconnected_at = Some(now);
         }
         let another_word = status == Status::Unrecognized && self.reported_status != *reported;
-        if self.status != status || another_word {
+        let another = self.status != status || another_word;
+        if another {
             self.status_recorded_at = Some(now);
         }
+        self.place(date, another);
         self.needs_reconnect &= status != Status::Authorized;
+        self.was_revoked = status == Status::Revoked || self.was_revoked && status != Status::Authorized;
         self.status = status;
         self.reported_status.clone_from(reported);
+    }
+
+    /// A status that was told by then: after all that was told before, or perhaps not.
+    fn place(&mut self, date: Timestamp, another: bool) {
+        let Some(current) = self.status_date else {
+            self.status_date = Some(date);
+            return;
+        };
+        let certainly_after = date.plus_micros(-RETRIED_MICROS) > current;
+        self.order_ambiguous = !certainly_after && (self.order_ambiguous || another);
+        self.status_date = Some(current.max(date));
     }
 
     /// Texts that others have too, once in memory.

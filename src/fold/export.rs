@@ -90,15 +90,16 @@ impl Export {
         let now = self.trail.last.recorded_at;
         self.status = ExportStatus::Ready;
         self.failure_reason = None;
-        if !links.is_empty() {
+        // Before the deadline it is the same export told again; after it, Fasten has made it anew, and the old links are dead.
+        let anew = self.deadline.is_none_or(|deadline| deadline < now);
+        if anew {
+            self.deadline = Some(now.plus_micros(LIFETIME_MICROS));
+        }
+        if anew || !links.is_empty() {
             self.links = links.clone();
         }
         if stats.is_some() {
             self.stats = stats.cloned();
-        }
-        // Before the deadline it is the same export told again; after it, Fasten has made it anew.
-        if self.deadline.is_none_or(|deadline| deadline < now) {
-            self.deadline = Some(now.plus_micros(LIFETIME_MICROS));
         }
     }
 

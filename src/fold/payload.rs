@@ -17,7 +17,7 @@ const FIRST: Timestamp = Timestamp::from_micros(-62_135_596_800_000_000);
 /// None for what changes no state: events of other concerns, and bodies that are no JSON object.
 pub(super) fn read(body: &[u8], words: &mut Words) -> Option<Report> {
     let body = Object::read(body)?;
-    let kind = Envelope::of(&body).kind;
+    let Envelope { kind, date, .. } = Envelope::of(&body);
     let kind = kind.as_deref().unwrap_or_default();
     if matches!(kind, "webhook.test" | "patient.request_health_system" | "patient.request_support") {
         return None;
@@ -25,7 +25,8 @@ pub(super) fn read(body: &[u8], words: &mut Words) -> Option<Report> {
     let fields = Fields(body.object("data").unwrap_or(body));
     let mut told = fields.told(kind);
     told.share(words);
-    Some(Report { connection_id: fields.text("org_connection_id"), told })
+    let date = date.and_then(|date| instant(&date));
+    Some(Report { connection_id: fields.text("org_connection_id"), date, told })
 }
 
 struct Fields<'a>(Object<'a>);

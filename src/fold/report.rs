@@ -10,6 +10,8 @@ use crate::event::Timestamp;
 pub(super) struct Report {
     /// The connection that the body itself names.
     pub connection_id: Text,
+    /// When the delivery was attempted, as the body tells it: it happened before.
+    pub date: Option<Timestamp>,
     pub told: Told,
 }
 

@@ -80,6 +80,7 @@ pub(super) fn connection(connection: &Connection) -> proto::Connection {
         reconnect_count: connection.reconnect_count,
         last_reconnected_at: connection.last_reconnected_at.map(timestamp),
         needs_reconnect: connection.needs_reconnect,
+        order_ambiguous: connection.order_ambiguous,
     }
 }
 

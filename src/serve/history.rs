@@ -84,6 +84,7 @@ impl Walk {
             r#type: Envelope::read(&event.delivery.body).kind.map(Into::into).unwrap_or_default(),
             connection: Some(convert::connection(&moment.connection)),
             exports: exports.collect(),
+            late: moment.connection.last_was_late,
         })
     }
 }

@@ -59,6 +59,20 @@ const TASKS: &[&str] = &[
 ];
 const STATUSES: &[&str] = &["authorized", "authorized", "rejected", "revoked", "connected", "Authorized", "paused", ""];
 
+/// Of deliveries, in the days in which these events are recorded, and far off.
+const DATES: &[&str] = &[
+    "1970-01-01T12:00:00Z",
+    "1970-01-02T00:00:00Z",
+    "1970-01-03T00:00:00Z",
+    "1970-01-06T06:00:00Z",
+    "1970-01-09T00:00:00Z",
+    "1970-02-01T00:00:00Z",
+    "1969-12-01T00:00:00Z",
+    "2026-05-04T14:03:11Z",
+    "yesterday",
+    "",
+];
+
 /// All that Fasten tells of connections and exports, of few values, so that events meet each other.
 fn data() -> impl Strategy<Value = Value> {
     let words: [(&'static str, &'static [&'static str]); 16] = [
@@ -106,9 +120,13 @@ fn plausible() -> impl Strategy<Value = Vec<u8>> {
         "webhook.test",
     ]);
     let spelling = prop_oneof![4 => Just("type"), 1 => Just("event_type")];
-    (kinds, spelling, data(), prop::bool::weighted(0.2)).prop_map(|(kind, spelling, data, flat)| {
+    let date = now_and_then("date", word(DATES));
+    (kinds, spelling, data(), date, prop::bool::weighted(0.2)).prop_map(|(kind, spelling, data, date, flat)| {
         let mut body = if flat { data } else { json!({"data": data}) };
         body[spelling] = kind;
+        if let Some((name, date)) = date {
+            body[name] = date;
+        }
         serde_json::to_vec(&body).unwrap()
     })
 }

@@ -66,9 +66,6 @@ impl Reference {
         export.status = ExportStatus::Ready;
         export.failure_reason = None;
         let links = body.links();
-        if !links.is_empty() {
-            export.links = links.into();
-        }
         if let Some(stats) = body.stats() {
             export.stats = Some(Arc::new(stats));
         }
@@ -76,6 +73,9 @@ impl Reference {
             None => true,
             Some(deadline) => mark.recorded_at > deadline,
         };
+        if first_or_anew || !links.is_empty() {
+            export.links = links.into();
+        }
         if first_or_anew {
             export.deadline = Some(mark.recorded_at.plus_micros(24 * HOUR));
         }
@@ -103,6 +103,10 @@ fn new_connection(realm: &Realm, id: &Arc<str>, mark: Mark) -> Connection {
         status: Status::Unknown,
         reported_status: None,
         status_recorded_at: None,
+        status_date: None,
+        order_ambiguous: false,
+        last_was_late: false,
+        was_revoked: false,
         facts: Facts::default(),
         attempt: Attempt::default(),
         reconnect_count: 0,
@@ -131,7 +135,17 @@ fn new_export(realm: &Realm, task_id: &Arc<str>, mark: Mark) -> Export {
 fn change_connection(connection: &mut Connection, body: &Body, mark: Mark) {
     connection.trail.version += 1;
     connection.trail.last = mark;
+    connection.last_was_late = false;
     let word = body.text("connection_status");
+    let date = match body.envelope_date() {
+        Some(date) if date < mark.recorded_at => date,
+        _ => mark.recorded_at,
+    };
+    let tells_status = ["patient.connection_success", "patient.authorization_revoked"].contains(&&*body.kind);
+    if tells_status && connection.status_date.is_some_and(|newest| date.plus_micros(24 * HOUR) < newest) {
+        learn_history(connection, body);
+        return;
+    }
     match &*body.kind {
         "patient.connection_success" => {
             learn_facts(&mut connection.facts, body);
@@ -143,15 +157,15 @@ fn change_connection(connection: &mut Connection, body: &Body, mark: Mark) {
             };
             match word.as_deref() {
                 None => {}
-                Some("authorized") => set_status(connection, Status::Authorized, word, mark),
-                Some("rejected") => set_status(connection, Status::Rejected, word, mark),
-                Some("revoked") => set_status(connection, Status::Revoked, word, mark),
-                Some(_) => set_status(connection, Status::Unrecognized, word, mark),
+                Some("authorized") => set_status(connection, Status::Authorized, word, mark, date),
+                Some("rejected") => set_status(connection, Status::Rejected, word, mark, date),
+                Some("revoked") => set_status(connection, Status::Revoked, word, mark, date),
+                Some(_) => set_status(connection, Status::Unrecognized, word, mark, date),
             }
         }
         "patient.authorization_revoked" => {
             learn_facts(&mut connection.facts, body);
-            set_status(connection, Status::Revoked, word, mark);
+            set_status(connection, Status::Revoked, word, mark, date);
         }
         "patient.ehi_export_success" => replace_if_told(&mut connection.facts.org_id, body.text("org_id")),
         "patient.ehi_export_failed" => {
@@ -164,6 +178,20 @@ fn change_connection(connection: &mut Connection, body: &Body, mark: Mark) {
     }
 }
 
+/// What is told for the first time, although it is old.
+fn learn_history(connection: &mut Connection, body: &Body) {
+    connection.last_was_late = true;
+    let known = connection.facts.clone();
+    learn_facts(&mut connection.facts, body);
+    replace_if_told(&mut connection.facts.external_id, known.external_id);
+    replace_if_told(&mut connection.facts.platform_type, known.platform_type);
+    replace_if_told(&mut connection.facts.endpoint_id, known.endpoint_id);
+    replace_if_told(&mut connection.facts.brand_id, known.brand_id);
+    replace_if_told(&mut connection.facts.portal_id, known.portal_id);
+    replace_if_told(&mut connection.facts.tefca_directory_id, known.tefca_directory_id);
+    replace_if_told(&mut connection.facts.org_id, known.org_id);
+}
+
 fn learn_facts(facts: &mut Facts, body: &Body) {
     replace_if_told(&mut facts.external_id, body.text("external_id"));
     replace_if_told(&mut facts.platform_type, body.text("platform_type"));
@@ -174,8 +202,12 @@ fn learn_facts(facts: &mut Facts, body: &Body) {
     replace_if_told(&mut facts.org_id, body.text("org_id"));
 }
 
-fn set_status(connection: &mut Connection, status: Status, word: Text, mark: Mark) {
-    if connection.status == Status::Revoked && status == Status::Authorized {
+fn set_status(connection: &mut Connection, status: Status, word: Text, mark: Mark, date: Timestamp) {
+    if status == Status::Revoked {
+        connection.was_revoked = true;
+    }
+    if connection.was_revoked && status == Status::Authorized {
+        connection.was_revoked = false;
         connection.reconnect_count += 1;
         connection.last_reconnected_at = Some(mark.recorded_at);
     }
@@ -184,6 +216,20 @@ fn set_status(connection: &mut Connection, status: Status, word: Text, mark: Mar
         connection.status == status && (status != Status::Unrecognized || connection.reported_status == word);
     if !repeated {
         connection.status_recorded_at = Some(mark.recorded_at);
+    }
+    match connection.status_date {
+        None => connection.status_date = Some(date),
+        Some(newest) => {
+            // They may have happened in either order if a day does not separate them.
+            if date.as_micros() - 24 * HOUR > newest.as_micros() {
+                connection.order_ambiguous = false;
+            } else if !repeated {
+                connection.order_ambiguous = true;
+            }
+            if date > newest {
+                connection.status_date = Some(date);
+            }
+        }
     }
     if status == Status::Authorized {
         connection.needs_reconnect = false;

@@ -11,6 +11,7 @@ use crate::fold::{Link, Stats};
 pub(super) struct Body {
     /// `""` if no type is told.
     pub kind: String,
+    date: Option<String>,
     fields: Map<String, Value>,
 }
 
@@ -20,11 +21,12 @@ impl Body {
         let whole: Value = serde_json::from_slice(bytes).ok()?;
         let envelope = whole.as_object()?.clone();
         let kind = string(&envelope, "type").or(string(&envelope, "event_type")).unwrap_or_default();
+        let date = string(&envelope, "date");
         let fields = match envelope.get("data") {
             Some(Value::Object(data)) => data.clone(),
             _ => envelope,
         };
-        Some(Self { kind, fields })
+        Some(Self { kind, date, fields })
     }
 
     pub fn text(&self, name: &str) -> Option<Arc<str>> {
@@ -33,12 +35,11 @@ impl Body {
 
     /// A date that is absent, unreadable, or before the year 1, where the API's dates begin: None.
     pub fn date(&self, name: &str) -> Option<Timestamp> {
-        let date: jiff::Timestamp = string(&self.fields, name)?.parse().ok()?;
-        let first: jiff::Timestamp = "0001-01-01T00:00:00Z".parse().unwrap();
-        if date < first {
-            return None;
-        }
-        Some(Timestamp::from_micros(date.as_microsecond()))
+        instant(&string(&self.fields, name)?)
+    }
+
+    pub fn envelope_date(&self) -> Option<Timestamp> {
+        instant(self.date.as_ref()?)
     }
 
     /// One list of both fields, each a link or several, each an object or a URL. The first of a URL stays.
@@ -83,6 +84,15 @@ impl Body {
         let total_resources = stats.get("total_resources").and_then(Value::as_u64);
         Some(Stats { total_resources, total_by_resource_type: by_type })
     }
+}
+
+fn instant(date: &str) -> Option<Timestamp> {
+    let date: jiff::Timestamp = date.parse().ok()?;
+    let first: jiff::Timestamp = "0001-01-01T00:00:00Z".parse().unwrap();
+    if date < first {
+        return None;
+    }
+    Some(Timestamp::from_micros(date.as_microsecond()))
 }
 
 /// `""`, and what is no string, is absent.
