@@ -4,6 +4,8 @@
 
 mod client;
 mod connections;
+mod exports;
+mod moments;
 mod open_files;
 mod print;
 mod send;
@@ -14,6 +16,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tonic::Code;
+
+use self::moments::{Span, Time};
 
 /// The durable record of an organisation's Fasten Connect connections.
 ///
@@ -36,6 +40,9 @@ enum Command {
     /// Ask for connections, or watch them change.
     #[command(subcommand)]
     Connections(connections::Connections),
+    /// Ask for exports, and where to download them.
+    #[command(subcommand)]
+    Exports(exports::Exports),
 }
 
 #[derive(Args)]
@@ -63,6 +70,7 @@ pub fn run() -> ExitCode {
         Command::CheckConfig(file) => serve::check(file.config.as_deref()),
         Command::Send(send) => client::block_on(send.run()),
         Command::Connections(connections) => client::block_on(connections.run()),
+        Command::Exports(exports) => client::block_on(exports.run()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

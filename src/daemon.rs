@@ -113,6 +113,7 @@ impl Daemon {
             watches_max: config.grpc.max_watches,
             watches_gauge: metrics.watches.clone(),
             started_at,
+            clock: world.clock.clone(),
         };
         let mut grpc = Part::spawn("the gRPC server", Api::new(sources, options).serve(listeners.grpc));
         let door = door(&config, &world, &metrics, appender, stale);

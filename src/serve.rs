@@ -31,6 +31,7 @@ mod server;
 mod snapshots;
 mod state;
 mod status;
+mod summary;
 mod watch;
 
 pub use incoming::CONNECTIONS_MAX;

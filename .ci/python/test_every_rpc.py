@@ -15,6 +15,7 @@ OURS = {it + "Service" for it in ("cleat.v1.Admin", "cleat.v1.Connection", "clea
 REFLECTION = {"grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"}
 TASK = {"task_id": bodies.TASK}
 CONNECTION = {"org_connection_id": bodies.CONNECTION}
+BATCH = {"org_connection_ids": [bodies.CONNECTION]}
 
 
 def listed(api: Api, version: str) -> set[str]:
@@ -33,6 +34,14 @@ EXPECTED: dict[str, tuple[Callable[[Api], object], object]] = {
         lambda api: len(api.call(CONNECTIONS + "ListConnections").connections),
         4,
     ),
+    CONNECTIONS + "BatchGetConnections": (
+        lambda api: api.call(CONNECTIONS + "BatchGetConnections", BATCH).connections[0].org_connection_id,
+        bodies.CONNECTION,
+    ),
+    CONNECTIONS + "SummarizeConnections": (
+        lambda api: api.call(CONNECTIONS + "SummarizeConnections").total,
+        4,
+    ),
     CONNECTIONS + "ListConnectionEvents": (
         lambda api: api.call(CONNECTIONS + "ListConnectionEvents", CONNECTION).events[-1].connection.version,
         1,
@@ -44,6 +53,10 @@ EXPECTED: dict[str, tuple[Callable[[Api], object], object]] = {
     EXPORTS + "GetExport": (
         lambda api: api.call(EXPORTS + "GetExport", TASK).export.task_id,
         bodies.TASK,
+    ),
+    EXPORTS + "GetExportLinks": (
+        lambda api: len(api.call(EXPORTS + "GetExportLinks", TASK).links),
+        1,
     ),
     EXPORTS + "ListExports": (lambda api: len(api.call(EXPORTS + "ListExports").exports), 4),
     EVENTS + "GetEvent": (

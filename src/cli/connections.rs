@@ -1,13 +1,15 @@
-//! `connections get`, `list` and `watch`.
+//! `connections get`, `list`, `summary` and `history`; `watch` has a file of its own.
+
+mod filter;
+mod show;
+mod watch;
 
 use clap::{Args, Subcommand};
 use cleat::proto;
 use cleat::proto::connection_service_client::ConnectionServiceClient;
-use cleat::proto::watch_connections_response::Message;
-use cleat::proto::watch_start::Position;
-use cleat::proto::{Connection, ConnectionStatus};
 use tonic::transport::Channel;
 
+use self::filter::{Filter, When};
 use super::client::{MESSAGE_BYTES_MAX, Target};
 use super::{Output, print};
 
@@ -17,8 +19,12 @@ pub(super) enum Connections {
     Get(Get),
     /// List connections, in order of their ids.
     List(List),
+    /// Count connections, by status and by platform.
+    Summary(Summary),
+    /// Show the events that named a connection, the newest first, each with the state after it.
+    History(History),
     /// Show changes as they happen, until interrupted.
-    Watch(Watch),
+    Watch(watch::Watch),
 }
 
 #[derive(Args)]
@@ -36,43 +42,33 @@ pub(super) struct List {
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
+    when: When,
+    #[command(flatten)]
     target: Target,
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
 }
 
 #[derive(Args)]
-pub(super) struct Watch {
-    /// Show all that is there first.
-    #[arg(long)]
-    snapshot: bool,
+pub(super) struct Summary {
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
+    when: When,
+    #[command(flatten)]
     target: Target,
-    /// `table` for a line a change, `ndjson` for the messages of the API.
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
 }
 
 #[derive(Args)]
-struct Filter {
-    /// Only connections of this patient, by your own id. Repeat it for more.
-    #[arg(long, value_name = "ID")]
-    external_id: Vec<String>,
-    /// Only connections of this platform: epic, cerner, tefca, ...
-    #[arg(long, value_name = "TYPE")]
-    platform_type: Vec<String>,
-}
-
-impl Filter {
-    fn into_proto(self) -> proto::ConnectionFilter {
-        proto::ConnectionFilter {
-            external_ids: self.external_id,
-            platform_types: self.platform_type,
-            ..proto::ConnectionFilter::default()
-        }
-    }
+pub(super) struct History {
+    /// Fasten's `org_connection_id`.
+    id: String,
+    #[command(flatten)]
+    target: Target,
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Output,
 }
 
 impl Connections {
@@ -80,6 +76,8 @@ impl Connections {
         match self {
             Self::Get(get) => get.run().await,
             Self::List(list) => list.run().await,
+            Self::Summary(summary) => summary.run().await,
+            Self::History(history) => history.run().await,
             Self::Watch(watch) => watch.run().await,
         }
     }
@@ -98,12 +96,7 @@ impl Get {
             ..proto::GetConnectionRequest::default()
         };
         let response = client(&self.target).await?.get_connection(request).await?.into_inner();
-        let connection = response.connection.unwrap_or_default();
-        match self.output {
-            Output::Table => print::table(&facts(&connection)),
-            Output::Json => print::line(&print::json("cleat.v1.Connection", &connection, true)?),
-            Output::Ndjson => print::line(&print::json("cleat.v1.Connection", &connection, false)?),
-        }
+        print::one("cleat.v1.Connection", &response.connection.unwrap_or_default(), self.output, show::facts)
     }
 }
 
@@ -113,7 +106,7 @@ impl List {
         let mut request = proto::ListConnectionsRequest {
             tenant: self.target.tenant.clone(),
             api_mode: self.target.api_mode(),
-            filter: Some(self.filter.into_proto()),
+            filter: Some(self.when.into_proto(self.filter)),
             page_size: 1000,
             ..proto::ListConnectionsRequest::default()
         };
@@ -126,128 +119,42 @@ impl List {
             }
             request.page_token = page.next_page_token;
         }
-        print_all(&all, self.output)
+        print::many("cleat.v1.Connection", &all, self.output, &show::HEADER, show::row)
     }
 }
 
-fn print_all(connections: &[Connection], output: Output) -> anyhow::Result<()> {
-    let json = |connection| print::json("cleat.v1.Connection", connection, false);
-    match output {
-        Output::Table => {
-            let header = ["CONNECTION", "STATUS", "EXTERNAL ID", "PLATFORM", "VERSION", "POSITION"].map(String::from);
-            let rows = connections.iter().map(row);
-            print::table(&std::iter::once(header.to_vec()).chain(rows).collect::<Vec<_>>())
-        }
-        Output::Json => {
-            let all = connections.iter().map(json).collect::<anyhow::Result<Vec<_>>>()?;
-            print::line(&format!("[{}]", all.join(",\n ")))
-        }
-        Output::Ndjson => connections.iter().try_for_each(|connection| print::line(&json(connection)?)),
-    }
-}
-
-impl Watch {
+impl Summary {
     async fn run(self) -> anyhow::Result<()> {
-        let start = if self.snapshot { Position::Snapshot(true) } else { Position::Live(true) };
-        let request = proto::WatchConnectionsRequest {
+        let request = proto::SummarizeConnectionsRequest {
             tenant: self.target.tenant.clone(),
             api_mode: self.target.api_mode(),
-            start: Some(proto::WatchStart { position: Some(start) }),
-            filter: Some(self.filter.into_proto()),
-            ..proto::WatchConnectionsRequest::default()
+            filter: Some(self.when.into_proto(self.filter)),
+            ..proto::SummarizeConnectionsRequest::default()
         };
-        let mut messages = client(&self.target).await?.watch_connections(request).await?.into_inner();
-        while let Some(message) = messages.message().await? {
-            match self.output {
-                Output::Table => lines(message).into_iter().try_for_each(|line| print::line(&line))?,
-                Output::Json | Output::Ndjson => {
-                    print::line(&print::json("cleat.v1.WatchConnectionsResponse", &message, false)?)?;
-                }
+        let summary = client(&self.target).await?.summarize_connections(request).await?.into_inner();
+        print::one("cleat.v1.SummarizeConnectionsResponse", &summary, self.output, show::summary)
+    }
+}
+
+impl History {
+    async fn run(self) -> anyhow::Result<()> {
+        let mut client = client(&self.target).await?;
+        let mut request = proto::ListConnectionEventsRequest {
+            tenant: self.target.tenant.clone(),
+            api_mode: self.target.api_mode(),
+            org_connection_id: self.id,
+            page_size: 1000,
+            ..proto::ListConnectionEventsRequest::default()
+        };
+        let mut all = Vec::new();
+        loop {
+            let page = client.list_connection_events(request.clone()).await?.into_inner();
+            all.extend(page.events);
+            if page.next_page_token.is_empty() {
+                break;
             }
+            request.page_token = page.next_page_token;
         }
-        Ok(())
+        print::many("cleat.v1.ConnectionEvent", &all, self.output, &show::EVENT_HEADER, show::event)
     }
-}
-
-/// What a message tells a person; heartbeats tell nothing.
-fn lines(message: proto::WatchConnectionsResponse) -> Vec<String> {
-    use cleat::proto::change::{Effect, Entity};
-    let position = message.position;
-    let connection =
-        |word: &str, it: &Connection| format!("{position:>8}  {word:<8}  connection  {}", row(it).join("  "));
-    let export = |word: &str, it: &proto::Export| {
-        let status = it.status().as_str_name().trim_start_matches("EXPORT_STATUS_").to_lowercase();
-        format!("{position:>8}  {word:<8}  export      {}  {status}  {}", it.task_id, it.org_connection_id)
-    };
-    match message.message {
-        Some(Message::SnapshotBatch(batch)) => {
-            let connections = batch.connections.iter().map(|it| connection("is", it));
-            connections.chain(batch.exports.iter().map(|it| export("is", it))).collect()
-        }
-        Some(Message::ChangeBatch(batch)) => {
-            let line = |change: &proto::Change| {
-                let word = match change.effect() {
-                    Effect::Entered => "entered",
-                    Effect::Left => "left",
-                    Effect::Updated | Effect::Unspecified => "updated",
-                };
-                change.entity.as_ref().map(|entity| match entity {
-                    Entity::Connection(it) => connection(word, it),
-                    Entity::Export(it) => export(word, it),
-                })
-            };
-            batch.changes.iter().filter_map(line).collect()
-        }
-        Some(Message::GoingAway(going)) => vec![format!("{position:>8}  the daemon is going away: {}", going.reason)],
-        _ => Vec::new(),
-    }
-}
-
-fn status(connection: &Connection) -> String {
-    match connection.status() {
-        ConnectionStatus::Unrecognized => connection.reported_status.clone(),
-        known => known.as_str_name().trim_start_matches("CONNECTION_STATUS_").to_lowercase(),
-    }
-}
-
-fn row(connection: &Connection) -> Vec<String> {
-    let Connection { org_connection_id, external_id, platform_type, version, last_position, .. } = connection;
-    let or_dash = |text: &String| if text.is_empty() { "-".to_owned() } else { text.clone() };
-    vec![
-        org_connection_id.clone(),
-        status(connection),
-        or_dash(external_id),
-        or_dash(platform_type),
-        version.to_string(),
-        last_position.to_string(),
-    ]
-}
-
-/// All that is known of one connection, a line a fact.
-fn facts(connection: &Connection) -> Vec<Vec<String>> {
-    let yes = |it: bool| if it { "yes".to_owned() } else { String::new() };
-    let time = |at: Option<prost_types::Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
-    let facts = [
-        ("connection", connection.org_connection_id.clone()),
-        ("status", status(connection)),
-        ("status since", time(connection.status_recorded_at)),
-        ("external id", connection.external_id.clone()),
-        ("external state", connection.external_state.clone()),
-        ("request id", connection.request_id.clone()),
-        ("scope", connection.scope.clone()),
-        ("consent expires", time(connection.consent_expires_at)),
-        ("platform", connection.platform_type.clone()),
-        ("endpoint", connection.endpoint_id.clone()),
-        ("brand", connection.brand_id.clone()),
-        ("portal", connection.portal_id.clone()),
-        ("tefca directory", connection.tefca_directory_id.clone()),
-        ("organisation", connection.org_id.clone()),
-        ("order ambiguous", yes(connection.order_ambiguous)),
-        ("needs reconnect", yes(connection.needs_reconnect)),
-        ("version", connection.version.to_string()),
-        ("last position", connection.last_position.to_string()),
-        ("last recorded", time(connection.last_recorded_at)),
-    ];
-    let told = facts.into_iter().filter(|(_, fact)| !fact.is_empty());
-    told.map(|(name, fact)| vec![name.to_owned(), fact]).collect()
 }

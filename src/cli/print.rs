@@ -8,6 +8,8 @@ use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use tonic_types::StatusExt as _;
 
+use super::Output;
+
 pub(super) fn line(text: &str) -> anyhow::Result<()> {
     Ok(writeln!(std::io::stdout().lock(), "{text}")?)
 }
@@ -29,6 +31,41 @@ pub(super) fn json(name: &str, message: &impl Message, pretty: bool) -> anyhow::
     let descriptor = pool.get_message_by_name(name).with_context(|| format!("{name} is not in the API"))?;
     let message = DynamicMessage::decode(descriptor, &message.encode_to_vec()[..])?;
     Ok(if pretty { serde_json::to_string_pretty(&message)? } else { serde_json::to_string(&message)? })
+}
+
+/// One message: its lines for a person, or itself.
+pub(super) fn one<M: Message>(
+    name: &str,
+    message: &M,
+    output: Output,
+    lines: impl Fn(&M) -> Vec<Vec<String>>,
+) -> anyhow::Result<()> {
+    match output {
+        Output::Table => table(&lines(message)),
+        Output::Json => line(&json(name, message, true)?),
+        Output::Ndjson => line(&json(name, message, false)?),
+    }
+}
+
+/// Several messages: a table for a person, or themselves.
+pub(super) fn many<M: Message>(
+    name: &str,
+    messages: &[M],
+    output: Output,
+    header: &[&str],
+    row: impl Fn(&M) -> Vec<String>,
+) -> anyhow::Result<()> {
+    match output {
+        Output::Table => {
+            let header = header.iter().map(|name| (*name).to_owned()).collect();
+            table(&std::iter::once(header).chain(messages.iter().map(row)).collect::<Vec<_>>())
+        }
+        Output::Json => {
+            let all = messages.iter().map(|message| json(name, message, false)).collect::<anyhow::Result<Vec<_>>>()?;
+            line(&format!("[{}]", all.join(",\n ")))
+        }
+        Output::Ndjson => messages.iter().try_for_each(|message| line(&json(name, message, false)?)),
+    }
 }
 
 /// The whole chain of causes, on stderr; of a refused call its reason as well.

@@ -112,6 +112,7 @@ entity!(
     reconnect_count,
     last_reconnected_at,
     needs_reconnect,
+    last_export_at,
     status_date @ |it: &Connection| it.trail.first,
     order_ambiguous,
     last_was_late,

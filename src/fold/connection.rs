@@ -65,6 +65,8 @@ pub struct Connection {
     /// From revoked back to authorized, whatever was in between.
     pub reconnect_count: u32,
     pub last_reconnected_at: Option<Timestamp>,
+    /// Of the last event that named it and told how an export ended.
+    pub last_export_at: Option<Timestamp>,
     /// An export failed for want of a token since the last authorisation.
     pub needs_reconnect: bool,
     pub trail: Trail,
@@ -107,6 +109,7 @@ impl Connection {
             was_revoked: false,
             reconnect_count: 0,
             last_reconnected_at: None,
+            last_export_at: None,
             needs_reconnect: false,
             trail,
         }
@@ -143,6 +146,7 @@ impl Connection {
     /// An export never changes the authorisation.
     fn exported(&mut self, org_id: &Text, token_failed: bool) {
         absorb(&mut self.facts.org_id, org_id);
+        self.last_export_at = Some(self.trail.last.recorded_at);
         self.needs_reconnect |= token_failed;
     }
 
@@ -193,11 +197,19 @@ impl Connection {
         size_of::<Self>() + self.id.len() + texts.sum::<usize>()
     }
 
-    /// Whether a filter that matches one of the two might not match the other.
+    /// When it was authorized, if no export has ended since.
+    pub fn awaits_export_since(&self) -> Option<Timestamp> {
+        let since = self.status_recorded_at.filter(|_| self.status == Status::Authorized)?;
+        self.last_export_at.is_none_or(|at| at < since).then_some(since)
+    }
+
+    /// Whether a watch's filter that matches one of the two might not match the other.
     pub(super) fn looks_different(&self, other: &Connection) -> bool {
-        let looks = |connection: &Connection| {
-            (connection.status, connection.facts.external_id.clone(), connection.facts.platform_type.clone())
-        };
+        fn looks(it: &Connection) -> impl PartialEq + '_ {
+            let Connection { status, facts, attempt, needs_reconnect, order_ambiguous, .. } = it;
+            let Facts { external_id, platform_type, .. } = facts;
+            (status, external_id, platform_type, attempt.consent_expires_at, needs_reconnect, order_ambiguous)
+        }
         looks(self) != looks(other)
     }
 }

@@ -27,7 +27,7 @@ pub enum Slot {
 
 impl Slot {
     /// Of its last change.
-    pub(super) fn position(&self) -> Position {
+    pub fn position(&self) -> Position {
         match self {
             Self::Open(export) => export.trail.last.position,
             Self::Settled(position) => *position,
@@ -100,6 +100,13 @@ impl State {
     pub fn exports(&self, after: Option<&Id>, at: Position, visits: usize) -> Part<Slot> {
         let all = self.exports.range::<Id, _>(beyond(after));
         part(all, visits, |task_id, slot| self.slot(task_id, slot, at))
+    }
+
+    /// The open exports that settle from a time to another, in that order; so many are looked at. Those of now: what settled
+    /// since an older position had had its time then.
+    pub fn settling(&self, after: &(Timestamp, Id), to: Timestamp, visits: usize) -> Vec<(Timestamp, Id)> {
+        let all = self.open.range((Bound::Excluded(after), Bound::Unbounded));
+        all.take_while(|(at, _)| *at <= to).take(visits).cloned().collect()
     }
 
     /// The connections of one external id after an id, in order; so many are looked at.

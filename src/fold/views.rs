@@ -142,6 +142,28 @@ impl Views {
         self.walk(realm, after, |state, after, at| state.exports(after, at, VISITS))
     }
 
+    /// Exports that may settle from a time to another, after a task, in order: all whose deadline is then are among them.
+    pub fn exports_settling(
+        &self,
+        realm: &Realm,
+        (from, to): (Timestamp, Timestamp),
+        after: Option<&Id>,
+    ) -> impl Iterator<Item = (Id, Slot)> + use<> {
+        let (at, state) = (self.position, self.shared.state(realm));
+        let mut ids = Vec::new();
+        let mut last = (from, Id::Empty);
+        while let Some(state) = &state {
+            let part = read(state).settling(&last, to, VISITS);
+            let Some(end) = part.last() else { break };
+            last = end.clone();
+            ids.extend(part.into_iter().map(|(_, id)| id).filter(|id| after.is_none_or(|after| id > after)));
+        }
+        // One that changed meanwhile may have come twice.
+        ids.sort_unstable();
+        ids.dedup();
+        ids.into_iter().filter_map(move |id| Some((id.clone(), read(state.as_ref()?).export(&id, at)?)))
+    }
+
     /// The exports of one connection after a task, in order; [`Id::Empty`]: those of none. With the flag, one may be another's
     /// at this position: only its state can tell.
     pub fn exports_of(

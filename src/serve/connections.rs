@@ -5,18 +5,22 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::context::{Context, off_runtime};
-use super::filter::{ConnectionFilter, FilterHasher};
+use super::filter::{ConnectionFilter, FilterHasher, Use};
 use super::pages::{self, Cursor};
 use super::principal::Principal;
 use super::status::Refusal;
 use super::watch::{self, Messages};
-use super::{as_of, consistency, convert, history, scan};
+use super::{as_of, consistency, convert, history, scan, summary};
 use crate::fold::Id;
 use crate::proto::connection_service_server::ConnectionService;
 use crate::proto::{
-    GetConnectionRequest, GetConnectionResponse, ListConnectionEventsRequest, ListConnectionEventsResponse,
-    ListConnectionsRequest, ListConnectionsResponse, WatchConnectionsRequest,
+    BatchGetConnectionsRequest, BatchGetConnectionsResponse, GetConnectionRequest, GetConnectionResponse,
+    ListConnectionEventsRequest, ListConnectionEventsResponse, ListConnectionsRequest, ListConnectionsResponse,
+    SummarizeConnectionsRequest, SummarizeConnectionsResponse, WatchConnectionsRequest,
 };
+
+/// Asked for at once.
+const BATCH_MAX: usize = 100;
 
 pub(super) struct Connections(pub Arc<Context>);
 
@@ -40,6 +44,29 @@ impl Connections {
         })
     }
 
+    async fn batch_get(
+        &self,
+        caller: Principal,
+        request: BatchGetConnectionsRequest,
+    ) -> Result<BatchGetConnectionsResponse, Refusal> {
+        self.0.gate()?;
+        let realm = caller.realm(&request.tenant, request.api_mode)?;
+        let ids = request.org_connection_ids;
+        if ids.len() > BATCH_MAX {
+            return Err(Refusal::InvalidField { field: "org_connection_ids", problem: "more than 100 values" });
+        }
+        let views = consistency::views(&self.0, request.consistency.as_ref()).await?;
+        let find = |(at, id): (usize, &String)| {
+            let found = views.connection(&realm, id).ok_or(Refusal::ConnectionsNotFound(at))?;
+            Ok(convert::connection(&found))
+        };
+        Ok(BatchGetConnectionsResponse {
+            connections: ids.iter().enumerate().map(find).collect::<Result<_, Refusal>>()?,
+            position: views.position(),
+            read_token: self.0.read_token(&views),
+        })
+    }
+
     async fn list(
         &self,
         caller: Principal,
@@ -47,7 +74,7 @@ impl Connections {
     ) -> Result<ListConnectionsResponse, Refusal> {
         self.0.gate()?;
         let realm = caller.realm(&request.tenant, request.api_mode)?;
-        let filter = ConnectionFilter::read(request.filter)?;
+        let filter = ConnectionFilter::read(request.filter, Use::List { now: (self.0.clock)() })?;
         let limits = pages::limits(request.page_size)?;
         let mut hasher = FilterHasher::new("connections", &realm);
         hasher.log(self.0.reader.identity());
@@ -81,6 +108,22 @@ impl ConnectionService for Connections {
     ) -> Result<Response<GetConnectionResponse>, Status> {
         let (caller, request) = Principal::of(request)?;
         Ok(Response::new(self.get(caller, request).await?))
+    }
+
+    async fn batch_get_connections(
+        &self,
+        request: Request<BatchGetConnectionsRequest>,
+    ) -> Result<Response<BatchGetConnectionsResponse>, Status> {
+        let (caller, request) = Principal::of(request)?;
+        Ok(Response::new(self.batch_get(caller, request).await?))
+    }
+
+    async fn summarize_connections(
+        &self,
+        request: Request<SummarizeConnectionsRequest>,
+    ) -> Result<Response<SummarizeConnectionsResponse>, Status> {
+        let (caller, request) = Principal::of(request)?;
+        Ok(Response::new(summary::of(&self.0, caller, request).await?))
     }
 
     async fn list_connections(

@@ -8,7 +8,7 @@ use super::pages::Cursor;
 use super::snapshots::Snapshots;
 use super::state::ServingState;
 use super::status::Refusal;
-use crate::event::{Position, Timestamp};
+use crate::event::{Clock, Position, Timestamp};
 use crate::fold::{Id, Rebuild, Views};
 use crate::log::{ReadError, Reader};
 use crate::metrics::Gauge;
@@ -24,6 +24,7 @@ pub(super) struct Context {
     pub watches_max: usize,
     pub watches_gauge: Gauge,
     pub started_at: Timestamp,
+    pub clock: Clock,
 }
 
 /// One open watch; it ends the count of it when dropped.

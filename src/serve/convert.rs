@@ -35,7 +35,7 @@ fn mode(mode: ApiMode) -> proto::ApiMode {
     }
 }
 
-fn status(status: Status) -> proto::ConnectionStatus {
+pub(super) fn status(status: Status) -> proto::ConnectionStatus {
     match status {
         Status::Unknown => proto::ConnectionStatus::Unknown,
         Status::Authorized => proto::ConnectionStatus::Authorized,
@@ -81,6 +81,7 @@ pub(super) fn connection(connection: &Connection) -> proto::Connection {
         last_reconnected_at: connection.last_reconnected_at.map(timestamp),
         needs_reconnect: connection.needs_reconnect,
         order_ambiguous: connection.order_ambiguous,
+        last_export_recorded_at: connection.last_export_at.map(timestamp),
     }
 }
 
@@ -108,7 +109,7 @@ pub(super) fn export(joined: &JoinedExport, principal: &Principal) -> proto::Exp
     }
 }
 
-fn link(link: &Link) -> proto::ExportLink {
+pub(super) fn link(link: &Link) -> proto::ExportLink {
     proto::ExportLink {
         url: link.url.as_ref().to_owned(),
         export_type: text(&link.export_type),

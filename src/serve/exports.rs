@@ -12,7 +12,10 @@ use super::status::Refusal;
 use super::{as_of, consistency, convert, scan};
 use crate::fold::Id;
 use crate::proto::export_service_server::ExportService;
-use crate::proto::{GetExportRequest, GetExportResponse, ListExportsRequest, ListExportsResponse};
+use crate::proto::{
+    GetExportLinksRequest, GetExportLinksResponse, GetExportRequest, GetExportResponse, ListExportsRequest,
+    ListExportsResponse,
+};
 
 pub(super) struct Exports(pub Arc<Context>);
 
@@ -31,16 +34,43 @@ impl Exports {
         })
     }
 
+    async fn links(
+        &self,
+        caller: Principal,
+        request: GetExportLinksRequest,
+    ) -> Result<GetExportLinksResponse, Refusal> {
+        self.0.gate()?;
+        let realm = caller.realm(&request.tenant, request.api_mode)?;
+        if !caller.sees_links() {
+            return Err(Refusal::ScopeRequired("exports.links"));
+        }
+        let views = consistency::views(&self.0, request.consistency.as_ref()).await?;
+        let looked_in = views.clone();
+        let export = off_runtime(move || looked_in.export(&realm, &request.task_id)).await??;
+        let export = export.ok_or(Refusal::ExportNotFound)?.export;
+        let now = (self.0.clock)();
+        Ok(GetExportLinksResponse {
+            links: export.links.iter().map(convert::link).collect(),
+            deadline: export.deadline.map(convert::timestamp),
+            expired: export.deadline.is_some_and(|deadline| deadline < now),
+            position: views.position(),
+            read_token: self.0.read_token(&views),
+        })
+    }
+
     async fn list(&self, caller: Principal, request: ListExportsRequest) -> Result<ListExportsResponse, Refusal> {
         self.0.gate()?;
         let realm = caller.realm(&request.tenant, request.api_mode)?;
-        let filter = ExportFilter::read(request.filter)?;
+        let mut filter = ExportFilter::read(request.filter, (self.0.clock)())?;
         let limits = pages::limits(request.page_size)?;
         let mut hasher = FilterHasher::new("exports", &realm);
         hasher.log(self.0.reader.identity());
         filter.hash_into(&mut hasher);
         let filter_hash = hasher.finish();
         let cursor = Cursor::read(&request.page_token, filter_hash)?;
+        if let Some(time) = filter.changed_after {
+            filter.after_position = self.0.read(move |reader| reader.position_at(time)).await?;
+        }
 
         let views = consistency::page_views(&self.0, cursor.as_ref(), request.consistency.as_ref()).await?;
         let scanned = views.clone();
@@ -63,6 +93,14 @@ impl ExportService for Exports {
     async fn get_export(&self, request: Request<GetExportRequest>) -> Result<Response<GetExportResponse>, Status> {
         let (caller, request) = Principal::of(request)?;
         Ok(Response::new(self.get(caller, request).await?))
+    }
+
+    async fn get_export_links(
+        &self,
+        request: Request<GetExportLinksRequest>,
+    ) -> Result<Response<GetExportLinksResponse>, Status> {
+        let (caller, request) = Principal::of(request)?;
+        Ok(Response::new(self.links(caller, request).await?))
     }
 
     async fn list_exports(

@@ -1,47 +1,89 @@
-//! Filters: one typed form for lists and watches, checked once, with a hash that is the same in every process.
+//! Filters: one typed form for lists and watches, checked once.
+
+mod hash;
+mod read;
 
 use std::collections::BTreeSet;
 
-use sha2::{Digest, Sha256};
-
+pub(super) use self::hash::FilterHasher;
 use super::asked;
 use super::status::Refusal;
-use crate::event::ApiMode;
-use crate::fold::{Connection, Export, ExportStatus, Realm, Status};
+use crate::event::{Position, Timestamp};
+use crate::fold::{Connection, Export, ExportStatus, Slot, Status};
 use crate::proto;
-use crate::token::Identity;
 
-/// As the protos promise.
-const STATUSES_MAX: usize = 10;
-const TEXTS_MAX: usize = 100;
-/// Longer than any id that Fasten has minted.
-const TEXT_BYTES_MAX: usize = 1024;
+/// What a filter is for.
+#[derive(Clone, Copy)]
+pub(super) enum Use {
+    List { now: Timestamp },
+    Watch,
+}
 
-/// Which connections. An empty set allows all.
+/// Which connections. An empty set allows all, and so does what is None.
 #[derive(Default, PartialEq, Eq)]
 pub(super) struct ConnectionFilter {
     pub external_ids: BTreeSet<String>,
     statuses: BTreeSet<Status>,
     platform_types: BTreeSet<String>,
+    needs_reconnect: Option<bool>,
+    order_ambiguous: Option<bool>,
+    consent_expires_before: Option<Timestamp>,
+    changed_after: Option<Timestamp>,
+    awaiting_export: Option<Ago>,
+}
+
+/// A time that was told as so long ago.
+#[derive(PartialEq, Eq)]
+struct Ago {
+    micros: i64,
+    time: Timestamp,
 }
 
 impl ConnectionFilter {
-    pub fn read(filter: Option<proto::ConnectionFilter>) -> Result<Self, Refusal> {
+    pub fn read(filter: Option<proto::ConnectionFilter>, usage: Use) -> Result<Self, Refusal> {
         let filter = filter.unwrap_or_default();
-        Ok(Self {
-            external_ids: texts("filter.external_ids", filter.external_ids)?,
-            statuses: words("filter.statuses", &filter.statuses, asked::status)?,
-            platform_types: texts("filter.platform_types", filter.platform_types)?,
-        })
+        let awaiting = read::span("filter.awaiting_export_for", filter.awaiting_export_for)?;
+        let read = Self {
+            external_ids: read::texts("filter.external_ids", filter.external_ids)?,
+            statuses: read::words("filter.statuses", &filter.statuses, asked::status)?,
+            platform_types: read::texts("filter.platform_types", filter.platform_types)?,
+            needs_reconnect: filter.needs_reconnect,
+            order_ambiguous: filter.order_ambiguous,
+            consent_expires_before: read::time("filter.consent_expires_before", filter.consent_expires_before)?,
+            changed_after: read::time("filter.changed_after", filter.changed_after)?,
+            awaiting_export: None,
+        };
+        let refuse = |field| Err(Refusal::InvalidFilter { field, problem: "only a list can ask for it" });
+        match usage {
+            Use::Watch if awaiting.is_some() => refuse("filter.awaiting_export_for"),
+            Use::Watch if read.changed_after.is_some() => refuse("filter.changed_after"),
+            Use::Watch => Ok(read),
+            Use::List { now } => {
+                let ago = |micros: i64| Ago { micros, time: now.plus_micros(-micros) };
+                Ok(Self { awaiting_export: awaiting.map(ago), ..read })
+            }
+        }
     }
 
     pub fn matches(&self, connection: &Connection) -> bool {
         let any = |wanted: &BTreeSet<String>, told: Option<&str>| {
             wanted.is_empty() || told.is_some_and(|told| wanted.contains(told))
         };
+        let is = |wanted: Option<bool>, told| wanted.is_none_or(|wanted| wanted == told);
+        let until = |before: Option<Timestamp>, at: Option<Timestamp>| {
+            before.is_none_or(|before| at.is_some_and(|at| at < before))
+        };
+        let Self { awaiting_export, changed_after, .. } = self;
         (self.statuses.is_empty() || self.statuses.contains(&connection.status))
             && any(&self.external_ids, connection.facts.external_id.as_deref())
             && any(&self.platform_types, connection.facts.platform_type.as_deref())
+            && is(self.needs_reconnect, connection.needs_reconnect)
+            && is(self.order_ambiguous, connection.order_ambiguous)
+            && until(self.consent_expires_before, connection.attempt.consent_expires_at)
+            && changed_after.is_none_or(|after| connection.trail.last.recorded_at > after)
+            && awaiting_export
+                .as_ref()
+                .is_none_or(|ago| connection.awaits_export_since().is_some_and(|since| since <= ago.time))
     }
 
     /// An export matches when its connection does; without one, only if nothing is asked of it.
@@ -53,26 +95,45 @@ impl ConnectionFilter {
         hasher.texts(&self.external_ids);
         hasher.number(self.statuses.iter().fold(0, |bits, status| bits | 1 << *status as u64));
         hasher.texts(&self.platform_types);
+        hasher.flag(self.needs_reconnect);
+        hasher.flag(self.order_ambiguous);
+        hasher.time(self.consent_expires_before);
+        hasher.time(self.changed_after);
+        hasher.micros(self.awaiting_export.as_ref().map(|ago| ago.micros));
     }
 }
 
-/// Which exports. An empty set allows all.
+/// Which exports. An empty set allows all, and so does what is None.
 #[derive(Default)]
 pub(super) struct ExportFilter {
     pub connection_ids: BTreeSet<String>,
     statuses: BTreeSet<ExportStatus>,
     /// Of the connection.
     pub connection: ConnectionFilter,
+    pub changed_after: Option<Timestamp>,
+    /// The last position that was recorded by `changed_after`, for those who looked it up.
+    pub after_position: Position,
+    deadline_within: Option<Within>,
+}
+
+struct Within {
+    micros: i64,
+    from: Timestamp,
+    to: Timestamp,
 }
 
 impl ExportFilter {
-    pub fn read(filter: Option<proto::ExportFilter>) -> Result<Self, Refusal> {
+    pub fn read(filter: Option<proto::ExportFilter>, now: Timestamp) -> Result<Self, Refusal> {
         let filter = filter.unwrap_or_default();
-        let external_ids = texts("filter.external_ids", filter.external_ids)?;
+        let external_ids = read::texts("filter.external_ids", filter.external_ids)?;
+        let within = read::span("filter.deadline_within", filter.deadline_within)?;
         Ok(Self {
-            connection_ids: texts("filter.org_connection_ids", filter.org_connection_ids)?,
-            statuses: words("filter.statuses", &filter.statuses, asked::export_status)?,
+            connection_ids: read::texts("filter.org_connection_ids", filter.org_connection_ids)?,
+            statuses: read::words("filter.statuses", &filter.statuses, asked::export_status)?,
             connection: ConnectionFilter { external_ids, ..ConnectionFilter::default() },
+            changed_after: read::time("filter.changed_after", filter.changed_after)?,
+            after_position: 0,
+            deadline_within: within.map(|micros| Within { micros, from: now, to: now.plus_micros(micros) }),
         })
     }
 
@@ -81,79 +142,33 @@ impl ExportFilter {
         Self { connection, ..Self::default() }
     }
 
+    /// Whether what is at hand of an export does not rule it out: a settled one's links are dead.
+    pub fn may_match(&self, slot: &Slot) -> bool {
+        slot.position() > self.after_position && (self.deadline_within.is_none() || matches!(slot, Slot::Open(_)))
+    }
+
+    /// When the deadlines of those that match are, if that is asked.
+    pub fn deadlines(&self) -> Option<(Timestamp, Timestamp)> {
+        self.deadline_within.as_ref().map(|within| (within.from, within.to))
+    }
+
     pub fn matches(&self, export: &Export, connection: Option<&Connection>) -> bool {
         let wanted = |id: &str| self.connection_ids.contains(id);
+        let in_time = |within: &Within| {
+            let deadline = export.deadline.filter(|_| export.status == ExportStatus::Ready);
+            deadline.is_some_and(|deadline| within.from <= deadline && deadline <= within.to)
+        };
         (self.statuses.is_empty() || self.statuses.contains(&export.status))
             && (self.connection_ids.is_empty() || export.connection_id.as_deref().is_some_and(wanted))
+            && self.deadline_within.as_ref().is_none_or(in_time)
             && self.connection.matches_joined(connection)
     }
 
     pub fn hash_into(&self, hasher: &mut FilterHasher) {
         hasher.texts(&self.connection_ids);
         hasher.number(self.statuses.iter().fold(0, |bits, status| bits | 1 << *status as u64));
+        hasher.time(self.changed_after);
+        hasher.micros(self.deadline_within.as_ref().map(|within| within.micros));
         self.connection.hash_into(hasher);
     }
-}
-
-/// Tells filters apart over restarts: 8 bytes of SHA-256 over what was asked, in a fixed order.
-pub(super) struct FilterHasher(Sha256);
-
-impl FilterHasher {
-    /// `what`: the kind of request, so that a token of one is none of another.
-    pub fn new(what: &str, realm: &Realm) -> Self {
-        let mut hasher = Self(Sha256::new());
-        hasher.text(what);
-        hasher.text(&realm.tenant);
-        hasher.number(match realm.mode {
-            ApiMode::Live => 1,
-            ApiMode::Test => 2,
-        });
-        hasher
-    }
-
-    /// For tokens that do not tell their log by themselves.
-    pub fn log(&mut self, identity: Identity) {
-        self.0.update(identity.log_id.to_be_bytes());
-        self.0.update(identity.epoch.to_be_bytes());
-    }
-
-    pub fn number(&mut self, number: u64) {
-        self.0.update(number.to_be_bytes());
-    }
-
-    pub fn text(&mut self, text: &str) {
-        self.number(text.len() as u64);
-        self.0.update(text);
-    }
-
-    fn texts(&mut self, texts: &BTreeSet<String>) {
-        self.number(texts.len() as u64);
-        for text in texts {
-            self.text(text);
-        }
-    }
-
-    pub fn finish(self) -> u64 {
-        let digest = self.0.finalize();
-        digest.iter().take(8).fold(0, |hash, byte| hash << 8 | u64::from(*byte))
-    }
-}
-
-fn texts(field: &'static str, values: Vec<String>) -> Result<BTreeSet<String>, Refusal> {
-    let refuse = |problem| Err(Refusal::InvalidFilter { field, problem });
-    if values.len() > TEXTS_MAX {
-        return refuse("more than 100 values");
-    }
-    if values.iter().any(|value| value.is_empty() || value.len() > TEXT_BYTES_MAX) {
-        return refuse("a value is empty, or longer than 1024 bytes");
-    }
-    Ok(values.into_iter().collect())
-}
-
-fn words<T: Ord>(field: &'static str, values: &[i32], read: impl Fn(i32) -> Option<T>) -> Result<BTreeSet<T>, Refusal> {
-    if values.len() > STATUSES_MAX {
-        return Err(Refusal::InvalidFilter { field, problem: "more than 10 values" });
-    }
-    let known = values.iter().map(|value| read(*value));
-    known.collect::<Option<_>>().ok_or(Refusal::InvalidFilter { field, problem: "a value has no meaning" })
 }

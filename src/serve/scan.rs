@@ -42,13 +42,31 @@ pub(super) fn connections(
     after: Option<Id>,
     limits: Limits,
 ) -> Result<Step<proto::Connection>, Refusal> {
-    let candidates: Candidates<'_, Arc<Connection>> = if filter.external_ids.is_empty() {
-        Box::new(views.connections(realm, after))
-    } else {
-        let of = |external_id: &String| views.connections_of(realm, external_id, after.clone());
-        Box::new(Merge::new(filter.external_ids.iter().map(of)))
-    };
+    let candidates = candidates(views, realm, filter, after);
     step(candidates, limits, |_, connection| Ok(filter.matches(&connection).then(|| convert::connection(&connection))))
+}
+
+/// All that match.
+pub(super) fn matching<'a>(
+    views: &Views,
+    realm: &Realm,
+    filter: &'a ConnectionFilter,
+) -> impl Iterator<Item = Arc<Connection>> + 'a {
+    let candidates = candidates(views, realm, filter, None);
+    candidates.map(|(_, connection)| connection).filter(|connection| filter.matches(connection))
+}
+
+fn candidates<'a>(
+    views: &Views,
+    realm: &Realm,
+    filter: &ConnectionFilter,
+    after: Option<Id>,
+) -> Candidates<'a, Arc<Connection>> {
+    if filter.external_ids.is_empty() {
+        return Box::new(views.connections(realm, after));
+    }
+    let of = |external_id: &String| views.connections_of(realm, external_id, after.clone());
+    Box::new(Merge::new(filter.external_ids.iter().map(of)))
 }
 
 /// May read the change log, which blocks.
@@ -68,9 +86,15 @@ pub(super) fn exports(
             let unseen = move |(id, _): &(Id, Slot)| last.replace(id.clone()).as_ref() != Some(id);
             Box::new(Merge::new(owners.into_iter().map(of)).filter(unseen))
         }
-        None => Box::new(views.exports(realm, after)),
+        None => match filter.deadlines() {
+            Some(deadlines) => Box::new(views.exports_settling(realm, deadlines, after.as_ref())),
+            None => Box::new(views.exports(realm, after)),
+        },
     };
     step(candidates, limits, |task_id, slot| {
+        if !filter.may_match(&slot) {
+            return Ok(None);
+        }
         let joined = views.join(realm, task_id, &slot)?;
         let matches = filter.matches(&joined.export, joined.connection.as_deref());
         Ok(matches.then(|| convert::export(&joined, caller)))

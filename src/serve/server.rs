@@ -23,7 +23,7 @@ use super::incoming::incoming;
 use super::principal::{Principal, everyone_is};
 use super::snapshots::Snapshots;
 use super::state::ServingState;
-use crate::event::Timestamp;
+use crate::event::{Clock, Timestamp};
 use crate::fold::{Rebuild, Views};
 use crate::log::Reader;
 use crate::metrics::Gauge;
@@ -58,6 +58,8 @@ pub struct Options {
     /// Told how many are.
     pub watches_gauge: Gauge,
     pub started_at: Timestamp,
+    /// What a filter's "so long ago" counts from.
+    pub clock: Clock,
 }
 
 pub enum Listener {
@@ -91,6 +93,7 @@ impl Api {
             watches_max: options.watches_max,
             watches_gauge: options.watches_gauge,
             started_at: options.started_at,
+            clock: options.clock,
         };
         Self { context: Arc::new(context), principal: options.principal }
     }

@@ -17,6 +17,8 @@ const DOMAIN: &str = "cleat";
 pub enum Refusal {
     #[error("no event has named this connection")]
     ConnectionNotFound,
+    #[error("no event has named the connection at index {0} of the request")]
+    ConnectionsNotFound(usize),
     #[error("no event has named this export")]
     ExportNotFound,
     #[error("the log has no such event")]
@@ -35,6 +37,8 @@ pub enum Refusal {
     Unauthenticated,
     #[error("the caller may not see this tenant")]
     PermissionDenied,
+    #[error("the caller lacks the scope {0}")]
+    ScopeRequired(&'static str),
     #[error("the token is of another log, or of a history that this log does not have; start with a snapshot")]
     LogEpochChanged,
     #[error("the state is not yet as fresh as required: it is at {at}, not {wanted}")]
@@ -77,7 +81,7 @@ impl Refusal {
 
     fn kind(&self) -> (Code, &'static str) {
         match self {
-            Self::ConnectionNotFound => (Code::NotFound, "CONNECTION_NOT_FOUND"),
+            Self::ConnectionNotFound | Self::ConnectionsNotFound(_) => (Code::NotFound, "CONNECTION_NOT_FOUND"),
             Self::ExportNotFound => (Code::NotFound, "EXPORT_NOT_FOUND"),
             Self::EventNotFound => (Code::NotFound, "EVENT_NOT_FOUND"),
             Self::InvalidField { .. } => (Code::InvalidArgument, "INVALID_FIELD"),
@@ -86,7 +90,7 @@ impl Refusal {
             Self::InvalidReadToken(_) => (Code::InvalidArgument, "INVALID_READ_TOKEN"),
             Self::TenantRequired => (Code::InvalidArgument, "TENANT_REQUIRED"),
             Self::Unauthenticated => (Code::Unauthenticated, "UNAUTHENTICATED"),
-            Self::PermissionDenied => (Code::PermissionDenied, "PERMISSION_DENIED"),
+            Self::PermissionDenied | Self::ScopeRequired(_) => (Code::PermissionDenied, "PERMISSION_DENIED"),
             Self::LogEpochChanged => (Code::FailedPrecondition, "LOG_EPOCH_CHANGED"),
             Self::StaleRead { .. } => (Code::Unavailable, "STALE_READ"),
             Self::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),

@@ -3,6 +3,7 @@
 
 mod connections;
 mod drain;
+mod filters;
 mod follower;
 mod history;
 mod lists;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use cleat::event::ModeVerdict;
 use cleat::proto::get_event_request::Event as Asked;
 use cleat::proto::{
-    ApiMode, GetConnectionRequest, GetEventRequest, GetExportRequest, ListConnectionsRequest, ListExportsRequest,
+    ApiMode, GetConnectionRequest, GetEventRequest, GetExportLinksRequest, GetExportRequest, ListConnectionsRequest,
+    ListExportsRequest,
 };
 use cleat::serve::{Principal, Scope};
 use tonic::Code;
@@ -82,6 +83,14 @@ async fn without_its_scope_a_caller_sees_neither_links_nor_bodies() {
         assert_eq!(!export.links.is_empty(), links);
         let page = api.exports().list_exports(ListExportsRequest::default()).await.unwrap().into_inner();
         assert_eq!(!page.exports[0].links.is_empty(), links);
+        let request = GetExportLinksRequest { task_id: "t".into(), ..Default::default() };
+        match api.exports().get_export_links(request).await {
+            Ok(answer) => assert!(links && answer.into_inner().links.len() == 1),
+            Err(status) => {
+                assert!(!links && status.message().contains("exports.links"), "it names the scope");
+                assert_eq!(refused(Err::<(), _>(status)), (Code::PermissionDenied, "PERMISSION_DENIED".into(), false));
+            }
+        }
         let request = GetEventRequest { event: Some(Asked::Position(1)), ..Default::default() };
         let event = api.events().get_event(request).await.unwrap().into_inner().event.unwrap();
         assert_eq!(!event.body.is_empty(), bodies);

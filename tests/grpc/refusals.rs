@@ -51,6 +51,23 @@ async fn what_is_not_there_is_not_found() {
     }
 }
 
+fn seconds(seconds: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos: 0 }
+}
+
+#[tokio::test]
+async fn what_depends_on_the_time_of_asking_is_for_lists_only() {
+    let api = TestApi::open().await;
+    let since = Some(prost_types::Timestamp::default());
+    for filter in [
+        ConnectionFilter { awaiting_export_for: Some(seconds(1)), ..Default::default() },
+        ConnectionFilter { changed_after: since, ..Default::default() },
+    ] {
+        let request = WatchConnectionsRequest { filter: Some(filter), ..Default::default() };
+        assert_eq!(refused(api.connections().watch_connections(request).await), invalid("INVALID_FILTER"));
+    }
+}
+
 #[tokio::test]
 async fn filters_and_fields_are_checked() {
     let api = TestApi::open().await;
@@ -58,6 +75,8 @@ async fn filters_and_fields_are_checked() {
         ConnectionFilter { external_ids: vec!["x".into(); 101], ..Default::default() },
         ConnectionFilter { external_ids: vec![String::new()], ..Default::default() },
         ConnectionFilter { platform_types: vec!["x".repeat(1025)], ..Default::default() },
+        ConnectionFilter { awaiting_export_for: Some(seconds(-1)), ..Default::default() },
+        ConnectionFilter { awaiting_export_for: Some(seconds(400 * 24 * 3600)), ..Default::default() },
         ConnectionFilter { statuses: vec![0], ..Default::default() },
         ConnectionFilter { statuses: vec![99], ..Default::default() },
         ConnectionFilter { statuses: vec![2; 11], ..Default::default() },

@@ -24,6 +24,9 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+/// What the API's clock says, always: some time after the log's clock of a test ends.
+pub const NOW: Timestamp = Timestamp::from_micros(1_790_010_000_000_000);
+
 pub struct TestApi {
     pub reader: Reader,
     pub state: watch::Sender<ServingState>,
@@ -153,7 +156,13 @@ pub fn project(directory: &std::path::Path, log: &Log, ring_len: usize) -> (Proj
 
 pub fn options(principal: Principal, watches_max: usize) -> Options {
     let watches_gauge = Metrics::new().watches.clone();
-    Options { principal, watches_max, watches_gauge, started_at: Timestamp::from_micros(5_000_000) }
+    Options {
+        principal,
+        watches_max,
+        watches_gauge,
+        started_at: Timestamp::from_micros(5_000_000),
+        clock: Arc::new(|| NOW),
+    }
 }
 
 fn delivery(tenant: &str, mode: ModeVerdict, body: &Value) -> Delivery {
@@ -229,6 +238,11 @@ pub fn connected(id: &str, connection: &str, external_id: &str, status: &str) ->
 pub fn revoked(id: &str, connection: &str) -> Value {
     let data = json!({"org_connection_id": connection, "connection_status": "revoked", "platform_type": "epic"});
     body("patient.authorization_revoked", id, &data)
+}
+
+pub fn failed(id: &str, task: &str, connection: &str, reason: &str) -> Value {
+    let data = json!({"org_connection_id": connection, "task_id": task, "failure_reason": reason});
+    body("patient.ehi_export_failed", id, &data)
 }
 
 pub fn exported(id: &str, task: &str, connection: &str) -> Value {

@@ -111,6 +111,7 @@ fn new_connection(realm: &Realm, id: &Arc<str>, mark: Mark) -> Connection {
         attempt: Attempt::default(),
         reconnect_count: 0,
         last_reconnected_at: None,
+        last_export_at: None,
         needs_reconnect: false,
         trail: Trail { version: 0, first: mark, last: mark },
     }
@@ -167,8 +168,12 @@ fn change_connection(connection: &mut Connection, body: &Body, mark: Mark) {
             learn_facts(&mut connection.facts, body);
             set_status(connection, Status::Revoked, word, mark, date);
         }
-        "patient.ehi_export_success" => replace_if_told(&mut connection.facts.org_id, body.text("org_id")),
+        "patient.ehi_export_success" => {
+            connection.last_export_at = Some(mark.recorded_at);
+            replace_if_told(&mut connection.facts.org_id, body.text("org_id"));
+        }
         "patient.ehi_export_failed" => {
+            connection.last_export_at = Some(mark.recorded_at);
             replace_if_told(&mut connection.facts.org_id, body.text("org_id"));
             if body.text("failure_reason").as_deref() == Some("token_refresh_failure") {
                 connection.needs_reconnect = true;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::filter::{ConnectionFilter, ExportFilter, FilterHasher};
+use super::super::filter::{ConnectionFilter, ExportFilter, FilterHasher, Use};
 use super::super::principal::Principal;
 use super::super::status::Refusal;
 use crate::fold::Realm;
@@ -33,7 +33,7 @@ pub(super) struct Kinds {
 impl Plan {
     pub fn read(caller: Principal, request: WatchConnectionsRequest) -> Result<Self, Refusal> {
         let realm = caller.realm(&request.tenant, request.api_mode)?;
-        let connection = ConnectionFilter::read(request.filter)?;
+        let connection = ConnectionFilter::read(request.filter, Use::Watch)?;
         let kinds = kinds(&request.kinds)?;
         let mut hasher = FilterHasher::new("watch", &realm);
         connection.hash_into(&mut hasher);

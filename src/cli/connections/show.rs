@@ -1,0 +1,89 @@
+//! Connections as a person reads them.
+
+use cleat::proto::{Connection, ConnectionEvent, ConnectionStatus, SummarizeConnectionsResponse};
+
+pub const HEADER: [&str; 6] = ["CONNECTION", "STATUS", "EXTERNAL ID", "PLATFORM", "VERSION", "POSITION"];
+pub const EVENT_HEADER: [&str; 5] = ["POSITION", "RECORDED", "TYPE", "STATUS", "NOTES"];
+
+fn status(connection: &Connection) -> String {
+    match connection.status() {
+        ConnectionStatus::Unrecognized => connection.reported_status.clone(),
+        known => word(known),
+    }
+}
+
+fn word(status: ConnectionStatus) -> String {
+    status.as_str_name().trim_start_matches("CONNECTION_STATUS_").to_lowercase()
+}
+
+/// One event of a history.
+pub fn event(event: &ConnectionEvent) -> Vec<String> {
+    let export = |it: &cleat::proto::Export| {
+        let status = it.status().as_str_name().trim_start_matches("EXPORT_STATUS_").to_lowercase();
+        format!("export {} {status}", it.task_id)
+    };
+    let mut notes: Vec<_> = event.late.then(|| "late".to_owned()).into_iter().collect();
+    let connection = event.connection.as_ref();
+    notes.extend(connection.filter(|it| it.order_ambiguous).map(|_| "order ambiguous".to_owned()));
+    notes.extend(event.exports.iter().map(export));
+    vec![
+        event.position.to_string(),
+        event.recorded_at.map(|at| at.to_string()).unwrap_or_default(),
+        event.r#type.clone(),
+        connection.map(status).unwrap_or_default(),
+        notes.join(", "),
+    ]
+}
+
+/// Of each status and platform how many, and what needs a look.
+pub fn summary(summary: &SummarizeConnectionsResponse) -> Vec<Vec<String>> {
+    let statuses = summary.statuses.iter().map(|it| (word(it.status()), it.count));
+    let platform = |name: &String| if name.is_empty() { "no platform".to_owned() } else { format!("platform {name}") };
+    let platforms = summary.platforms.iter().map(|it| (platform(&it.platform_type), it.count));
+    let flags = [("needs reconnect", summary.needs_reconnect), ("order ambiguous", summary.order_ambiguous)];
+    let flags = flags.into_iter().map(|(name, count)| (name.to_owned(), count));
+    let all = std::iter::once(("connections".to_owned(), summary.total)).chain(statuses).chain(platforms).chain(flags);
+    all.map(|(name, count)| vec![name, count.to_string()]).collect()
+}
+
+pub fn row(connection: &Connection) -> Vec<String> {
+    let Connection { org_connection_id, external_id, platform_type, version, last_position, .. } = connection;
+    let or_dash = |text: &String| if text.is_empty() { "-".to_owned() } else { text.clone() };
+    vec![
+        org_connection_id.clone(),
+        status(connection),
+        or_dash(external_id),
+        or_dash(platform_type),
+        version.to_string(),
+        last_position.to_string(),
+    ]
+}
+
+/// All that is known of one connection, a line a fact.
+pub fn facts(connection: &Connection) -> Vec<Vec<String>> {
+    let yes = |it: bool| if it { "yes".to_owned() } else { String::new() };
+    let time = |at: Option<prost_types::Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
+    let facts = [
+        ("connection", connection.org_connection_id.clone()),
+        ("status", status(connection)),
+        ("status since", time(connection.status_recorded_at)),
+        ("external id", connection.external_id.clone()),
+        ("external state", connection.external_state.clone()),
+        ("request id", connection.request_id.clone()),
+        ("scope", connection.scope.clone()),
+        ("consent expires", time(connection.consent_expires_at)),
+        ("platform", connection.platform_type.clone()),
+        ("endpoint", connection.endpoint_id.clone()),
+        ("brand", connection.brand_id.clone()),
+        ("portal", connection.portal_id.clone()),
+        ("tefca directory", connection.tefca_directory_id.clone()),
+        ("organisation", connection.org_id.clone()),
+        ("order ambiguous", yes(connection.order_ambiguous)),
+        ("needs reconnect", yes(connection.needs_reconnect)),
+        ("version", connection.version.to_string()),
+        ("last position", connection.last_position.to_string()),
+        ("last recorded", time(connection.last_recorded_at)),
+    ];
+    let told = facts.into_iter().filter(|(_, fact)| !fact.is_empty());
+    told.map(|(name, fact)| vec![name.to_owned(), fact]).collect()
+}

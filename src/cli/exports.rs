@@ -1,0 +1,175 @@
+//! `exports get`, `list` and `links`.
+
+use clap::{Args, Subcommand, ValueEnum};
+use cleat::proto;
+use cleat::proto::export_service_client::ExportServiceClient;
+use cleat::proto::{Export, ExportLink};
+use tonic::transport::Channel;
+
+use super::client::{MESSAGE_BYTES_MAX, Target};
+use super::{Output, Span, Time, print};
+
+const HEADER: [&str; 6] = ["TASK", "STATUS", "REASON", "CONNECTION", "EXTERNAL ID", "DEADLINE"];
+
+#[derive(Subcommand)]
+pub(super) enum Exports {
+    /// Show one export.
+    Get(One),
+    /// List exports, in order of their tasks.
+    List(List),
+    /// Show where an export can be downloaded.
+    Links(One),
+}
+
+#[derive(Args)]
+pub(super) struct One {
+    /// Fasten's `task_id`.
+    task: String,
+    #[command(flatten)]
+    target: Target,
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Output,
+}
+
+#[derive(Args)]
+pub(super) struct List {
+    /// Only exports of this connection. Repeat it for more.
+    #[arg(long, value_name = "ID")]
+    connection: Vec<String>,
+    /// Only exports of this patient, by your own id. Repeat it for more.
+    #[arg(long, value_name = "ID")]
+    external_id: Vec<String>,
+    /// Only exports that ended so.
+    #[arg(long, value_enum)]
+    status: Vec<Status>,
+    /// Only those that an event has named after this: 2026-12-01T00:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    changed_after: Option<Time>,
+    /// Only those that are ready, and whose links die within so long: 2h.
+    #[arg(long, value_name = "SPAN")]
+    deadline_within: Option<Span>,
+    #[command(flatten)]
+    target: Target,
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Output,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Status {
+    Ready,
+    Failed,
+}
+
+impl Exports {
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Get(one) => one.get().await,
+            Self::List(list) => list.run().await,
+            Self::Links(one) => one.links().await,
+        }
+    }
+}
+
+async fn client(target: &Target) -> anyhow::Result<ExportServiceClient<Channel>> {
+    Ok(ExportServiceClient::new(target.connect().await?).max_decoding_message_size(MESSAGE_BYTES_MAX))
+}
+
+impl One {
+    async fn get(self) -> anyhow::Result<()> {
+        let request = proto::GetExportRequest {
+            tenant: self.target.tenant.clone(),
+            api_mode: self.target.api_mode(),
+            task_id: self.task,
+            ..proto::GetExportRequest::default()
+        };
+        let response = client(&self.target).await?.get_export(request).await?.into_inner();
+        print::one("cleat.v1.Export", &response.export.unwrap_or_default(), self.output, facts)
+    }
+
+    async fn links(self) -> anyhow::Result<()> {
+        let request = proto::GetExportLinksRequest {
+            tenant: self.target.tenant.clone(),
+            api_mode: self.target.api_mode(),
+            task_id: self.task,
+            ..proto::GetExportLinksRequest::default()
+        };
+        let response = client(&self.target).await?.get_export_links(request).await?.into_inner();
+        let lines = |it: &proto::GetExportLinksResponse| it.links.iter().map(link).collect();
+        print::one("cleat.v1.GetExportLinksResponse", &response, self.output, lines)
+    }
+}
+
+impl List {
+    async fn run(self) -> anyhow::Result<()> {
+        let mut client = client(&self.target).await?;
+        let status = |status: Status| match status {
+            Status::Ready => proto::ExportStatus::Ready.into(),
+            Status::Failed => proto::ExportStatus::Failed.into(),
+        };
+        let filter = proto::ExportFilter {
+            org_connection_ids: self.connection,
+            statuses: self.status.into_iter().map(status).collect(),
+            external_ids: self.external_id,
+            changed_after: self.changed_after.map(Into::into),
+            deadline_within: self.deadline_within.map(Into::into),
+        };
+        let mut request = proto::ListExportsRequest {
+            tenant: self.target.tenant.clone(),
+            api_mode: self.target.api_mode(),
+            filter: Some(filter),
+            page_size: 1000,
+            ..proto::ListExportsRequest::default()
+        };
+        let mut all = Vec::new();
+        loop {
+            let page = client.list_exports(request.clone()).await?.into_inner();
+            all.extend(page.exports);
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            request.page_token = page.next_page_token;
+        }
+        print::many("cleat.v1.Export", &all, self.output, &HEADER, row)
+    }
+}
+
+fn status(export: &Export) -> String {
+    export.status().as_str_name().trim_start_matches("EXPORT_STATUS_").to_lowercase()
+}
+
+fn time(at: Option<prost_types::Timestamp>) -> String {
+    at.map(|at| at.to_string()).unwrap_or_default()
+}
+
+fn row(export: &Export) -> Vec<String> {
+    let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+    let told = [&export.failure_reason, &export.org_connection_id, &export.external_id];
+    let [reason, connection, patient] = told.map(|text| or_dash(text.clone()));
+    vec![export.task_id.clone(), status(export), reason, connection, patient, or_dash(time(export.deadline))]
+}
+
+fn link(link: &ExportLink) -> Vec<String> {
+    vec![link.url.clone(), link.export_type.clone(), link.content_type.clone()]
+}
+
+/// All that is known of one export but its links, a line a fact.
+fn facts(export: &Export) -> Vec<Vec<String>> {
+    let resources = export.stats.as_ref().and_then(|stats| stats.total_resources);
+    let facts = [
+        ("task", export.task_id.clone()),
+        ("status", status(export)),
+        ("reason", export.failure_reason.clone()),
+        ("connection", export.org_connection_id.clone()),
+        ("external id", export.external_id.clone()),
+        ("organisation", export.org_id.clone()),
+        ("resources", resources.map(|count| count.to_string()).unwrap_or_default()),
+        ("links", export.links.len().to_string()),
+        ("deadline", time(export.deadline)),
+        ("after revocation", if export.after_revocation { "yes".to_owned() } else { String::new() }),
+        ("version", export.version.to_string()),
+        ("last position", export.last_position.to_string()),
+        ("last recorded", time(export.last_recorded_at)),
+    ];
+    let told = facts.into_iter().filter(|(_, fact)| !fact.is_empty());
+    told.map(|(name, fact)| vec![name.to_owned(), fact]).collect()
+}

@@ -1,0 +1,53 @@
+//! The fields of a filter, checked: values that are too many, too long, or of no meaning are refused by their field's name.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::super::convert;
+use super::super::status::Refusal;
+use crate::event::Timestamp;
+
+/// As the protos promise.
+const STATUSES_MAX: usize = 10;
+const TEXTS_MAX: usize = 100;
+/// Longer than any id that Fasten has minted.
+const TEXT_BYTES_MAX: usize = 1024;
+const SPAN_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+pub fn texts(field: &'static str, values: Vec<String>) -> Result<BTreeSet<String>, Refusal> {
+    let refuse = |problem| Err(Refusal::InvalidFilter { field, problem });
+    if values.len() > TEXTS_MAX {
+        return refuse("more than 100 values");
+    }
+    if values.iter().any(|value| value.is_empty() || value.len() > TEXT_BYTES_MAX) {
+        return refuse("a value is empty, or longer than 1024 bytes");
+    }
+    Ok(values.into_iter().collect())
+}
+
+pub fn words<T: Ord>(
+    field: &'static str,
+    values: &[i32],
+    read: impl Fn(i32) -> Option<T>,
+) -> Result<BTreeSet<T>, Refusal> {
+    if values.len() > STATUSES_MAX {
+        return Err(Refusal::InvalidFilter { field, problem: "more than 10 values" });
+    }
+    let known = values.iter().map(|value| read(*value));
+    known.collect::<Option<_>>().ok_or(Refusal::InvalidFilter { field, problem: "a value has no meaning" })
+}
+
+pub fn time(field: &'static str, time: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>, Refusal> {
+    let read = |time| convert::micros(&time).ok_or(Refusal::InvalidFilter { field, problem: "no time" });
+    time.map(read).transpose()
+}
+
+/// In microseconds.
+pub fn span(field: &'static str, span: Option<prost_types::Duration>) -> Result<Option<i64>, Refusal> {
+    let read = |span| {
+        let span = Duration::try_from(span).ok().filter(|span| *span <= SPAN_MAX);
+        let micros = span.and_then(|span| i64::try_from(span.as_micros()).ok());
+        micros.ok_or(Refusal::InvalidFilter { field, problem: "less than nothing, or more than 366 days" })
+    };
+    span.map(read).transpose()
+}

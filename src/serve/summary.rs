@@ -1,0 +1,77 @@
+//! `SummarizeConnections`: one walk over all that match, counted.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use super::context::{Context, off_runtime};
+use super::filter::{ConnectionFilter, Use};
+use super::principal::Principal;
+use super::status::Refusal;
+use super::{consistency, convert, scan};
+use crate::fold::{Connection, Status};
+use crate::proto::{PlatformCount, StatusCount, SummarizeConnectionsRequest, SummarizeConnectionsResponse};
+
+/// Anybody's words become platforms: the list of them stays short.
+const PLATFORMS_MAX: usize = 100;
+
+pub(super) async fn of(
+    context: &Context,
+    caller: Principal,
+    request: SummarizeConnectionsRequest,
+) -> Result<SummarizeConnectionsResponse, Refusal> {
+    context.gate()?;
+    let realm = caller.realm(&request.tenant, request.api_mode)?;
+    let filter = ConnectionFilter::read(request.filter, Use::List { now: (context.clock)() })?;
+    let views = consistency::views(context, request.consistency.as_ref()).await?;
+    let scanned = views.clone();
+    let counts = off_runtime(move || {
+        let mut counts = Counts::default();
+        scan::matching(&scanned, &realm, &filter).for_each(|connection| counts.add(&connection));
+        counts
+    })
+    .await?;
+    Ok(SummarizeConnectionsResponse {
+        position: views.position(),
+        read_token: context.read_token(&views),
+        ..counts.told()
+    })
+}
+
+#[derive(Default)]
+struct Counts {
+    statuses: BTreeMap<Status, u64>,
+    platforms: BTreeMap<String, u64>,
+    needs_reconnect: u64,
+    order_ambiguous: u64,
+}
+
+impl Counts {
+    fn add(&mut self, connection: &Connection) {
+        *self.statuses.entry(connection.status).or_default() += 1;
+        let platform = connection.facts.platform_type.as_deref().unwrap_or_default();
+        match self.platforms.get_mut(platform) {
+            Some(count) => *count += 1,
+            None => drop(self.platforms.insert(platform.to_owned(), 1)),
+        }
+        self.needs_reconnect += u64::from(connection.needs_reconnect);
+        self.order_ambiguous += u64::from(connection.order_ambiguous);
+    }
+
+    fn told(self) -> SummarizeConnectionsResponse {
+        let statuses = self.statuses.into_iter();
+        let statuses = statuses.map(|(status, count)| StatusCount { status: convert::status(status).into(), count });
+        let mut platforms: Vec<_> = self.platforms.into_iter().collect();
+        platforms.sort_by_key(|(_, count)| Reverse(*count));
+        platforms.truncate(PLATFORMS_MAX);
+        let platforms = platforms.into_iter().map(|(platform_type, count)| PlatformCount { platform_type, count });
+        let statuses: Vec<_> = statuses.collect();
+        SummarizeConnectionsResponse {
+            total: statuses.iter().map(|status| status.count).sum(),
+            statuses,
+            platforms: platforms.collect(),
+            needs_reconnect: self.needs_reconnect,
+            order_ambiguous: self.order_ambiguous,
+            ..SummarizeConnectionsResponse::default()
+        }
+    }
+}

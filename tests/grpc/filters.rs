@@ -1,0 +1,262 @@
+//! Every filter, alone and with others, against a look at every row; and the answers that are not pages.
+
+use cleat::proto::{
+    BatchGetConnectionsRequest, Connection, ConnectionFilter, ConnectionStatus, Export, ExportFilter, ExportStatus,
+    GetExportLinksRequest, ListConnectionsRequest, ListExportsRequest, SummarizeConnectionsRequest,
+};
+use prost_types::{Duration, Timestamp};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use tonic::Code;
+
+use crate::support::*;
+
+const PATIENTS: u32 = 8;
+const PLATFORMS: [&str; 3] = ["epic", "cerner", "tefca"];
+
+/// Something about one of 60 connections, or one of 80 exports.
+fn something(random: &mut StdRng, id: &str) -> serde_json::Value {
+    let connection = format!("c{}", random.random_range(0..60));
+    let task = format!("t{}", random.random_range(0..80));
+    match random.random_range(0..8) {
+        0..4 => {
+            let patient = format!("x{}", random.random_range(0..PATIENTS));
+            let status = ["authorized", "authorized", "rejected", "connected"][random.random_range(0..4)];
+            let mut body = connected(id, &connection, &patient, status);
+            body["data"]["platform_type"] = PLATFORMS[random.random_range(0..3)].into();
+            let day = random.random_range(1..29);
+            body["data"]["consent_expires_at"] = format!("2026-08-{day:02}T00:00:00Z").into();
+            body
+        }
+        4 => revoked(id, &connection),
+        5 => failed(id, &task, &connection, ["token_refresh_failure", "other"][random.random_range(0..2)]),
+        6 => exported(id, &task, ""),
+        _ => exported(id, &task, &connection),
+    }
+}
+
+/// The clock of its log goes on by seconds, so all happened within some thousand seconds before now.
+async fn populated(random: &mut StdRng) -> TestApi {
+    let api = TestApi::open().await;
+    for number in 0..400 {
+        api.append(&something(random, &format!("e{number}"))).await;
+    }
+    api.applied().await;
+    api
+}
+
+async fn connections(api: &TestApi, filter: &ConnectionFilter) -> Vec<Connection> {
+    let mut all = Vec::new();
+    let mut request = ListConnectionsRequest { filter: Some(filter.clone()), page_size: 7, ..Default::default() };
+    loop {
+        let page = api.connections().list_connections(request.clone()).await.unwrap().into_inner();
+        all.extend(page.connections);
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            return all;
+        }
+    }
+}
+
+async fn exports(api: &TestApi, filter: &ExportFilter) -> Vec<Export> {
+    let mut all = Vec::new();
+    let mut request = ListExportsRequest { filter: Some(filter.clone()), page_size: 7, ..Default::default() };
+    loop {
+        let page = api.exports().list_exports(request.clone()).await.unwrap().into_inner();
+        all.extend(page.exports);
+        request.page_token = page.next_page_token;
+        if request.page_token.is_empty() {
+            return all;
+        }
+    }
+}
+
+fn before_now(seconds: i64) -> Timestamp {
+    Timestamp { seconds: NOW.as_micros() / 1_000_000 - seconds, nanos: 0 }
+}
+
+fn later(time: Option<Timestamp>, other: Timestamp) -> bool {
+    time.is_some_and(|time| (time.seconds, time.nanos) > (other.seconds, other.nanos))
+}
+
+/// As the protos say it.
+fn connection_matches(filter: &ConnectionFilter, it: &Connection) -> bool {
+    let awaits = |longer: &Duration| {
+        it.status() == ConnectionStatus::Authorized
+            && !later(it.status_recorded_at, before_now(longer.seconds))
+            && it.last_export_recorded_at.is_none_or(|ended| later(it.status_recorded_at, ended))
+    };
+    (filter.external_ids.is_empty() || filter.external_ids.contains(&it.external_id))
+        && (filter.statuses.is_empty() || filter.statuses.contains(&it.status))
+        && (filter.platform_types.is_empty() || filter.platform_types.contains(&it.platform_type))
+        && filter.needs_reconnect.is_none_or(|wanted| wanted == it.needs_reconnect)
+        && filter.order_ambiguous.is_none_or(|wanted| wanted == it.order_ambiguous)
+        && filter
+            .consent_expires_before
+            .is_none_or(|before| it.consent_expires_at.is_some_and(|at| later(Some(before), at)))
+        && filter.changed_after.is_none_or(|after| later(it.last_recorded_at, after))
+        && filter.awaiting_export_for.as_ref().is_none_or(awaits)
+}
+
+fn export_matches(filter: &ExportFilter, it: &Export) -> bool {
+    let soon = |within: &Duration| {
+        it.status() == ExportStatus::Ready
+            && it.deadline.is_some_and(|at| (0..=within.seconds).contains(&(at.seconds - before_now(0).seconds)))
+    };
+    (filter.org_connection_ids.is_empty() || filter.org_connection_ids.contains(&it.org_connection_id))
+        && (filter.statuses.is_empty() || filter.statuses.contains(&it.status))
+        && (filter.external_ids.is_empty() || filter.external_ids.contains(&it.external_id))
+        && filter.changed_after.is_none_or(|after| later(it.last_recorded_at, after))
+        && filter.deadline_within.as_ref().is_none_or(soon)
+}
+
+/// Each field is there three times of ten.
+fn connection_filter(random: &mut StdRng) -> ConnectionFilter {
+    let mut there = || random.random_bool(0.3);
+    let [ids, statuses, platforms, reconnect, ambiguous, consent, changed, awaiting] = std::array::from_fn(|_| there());
+    let several = |random: &mut StdRng| random.random_range(1..4);
+    ConnectionFilter {
+        external_ids: if ids { (0..several(random)).map(|n| format!("x{}", n * 3)).collect() } else { vec![] },
+        statuses: if statuses { (0..several(random)).map(|_| random.random_range(1..6)).collect() } else { vec![] },
+        platform_types: if platforms { vec![PLATFORMS[random.random_range(0..3)].into()] } else { vec![] },
+        needs_reconnect: reconnect.then(|| random.random()),
+        order_ambiguous: ambiguous.then(|| random.random()),
+        consent_expires_before: consent.then(|| Timestamp {
+            // August 2026.
+            seconds: 1_785_542_400 + random.random_range(0..29) * 86_400,
+            nanos: 0,
+        }),
+        changed_after: changed.then(|| before_now(random.random_range(9_000..10_000))),
+        awaiting_export_for: awaiting.then(|| Duration { seconds: random.random_range(9_000..10_000), nanos: 0 }),
+    }
+}
+
+fn export_filter(random: &mut StdRng) -> ExportFilter {
+    let [ids, statuses, patients, changed, deadline] = std::array::from_fn(|_| random.random_bool(0.3));
+    ExportFilter {
+        org_connection_ids: if ids { (0..9).map(|n| format!("c{}", n * 7)).collect() } else { vec![] },
+        statuses: if statuses { vec![random.random_range(1..3)] } else { vec![] },
+        external_ids: if patients { (0..3).map(|n| format!("x{}", n * 3)).collect() } else { vec![] },
+        changed_after: changed.then(|| before_now(random.random_range(9_000..10_000))),
+        deadline_within: deadline.then(|| Duration { seconds: 86_400 - random.random_range(9_000..10_000), nanos: 0 }),
+    }
+}
+
+#[tokio::test]
+async fn every_filter_finds_what_a_look_at_every_row_finds() {
+    let mut random = StdRng::seed_from_u64(4);
+    let api = populated(&mut random).await;
+    let all = connections(&api, &ConnectionFilter::default()).await;
+    let all_exports = exports(&api, &ExportFilter::default()).await;
+    let (mut some, mut some_exports) = (0, 0);
+    for _ in 0..300 {
+        let filter = connection_filter(&mut random);
+        let expected: Vec<_> = all.iter().filter(|it| connection_matches(&filter, it)).cloned().collect();
+        assert_eq!(connections(&api, &filter).await, expected, "{filter:?}");
+        some += usize::from(!expected.is_empty() && expected.len() < all.len());
+
+        let filter = export_filter(&mut random);
+        let expected: Vec<_> = all_exports.iter().filter(|it| export_matches(&filter, it)).cloned().collect();
+        assert_eq!(exports(&api, &filter).await, expected, "{filter:?}");
+        some_exports += usize::from(!expected.is_empty() && expected.len() < all_exports.len());
+    }
+    assert!(some > 80 && some_exports > 80, "{some} and {some_exports} filters found some and left some out");
+}
+
+#[tokio::test]
+async fn a_summary_counts_what_a_list_shows() {
+    let mut random = StdRng::seed_from_u64(5);
+    let api = populated(&mut random).await;
+    for _ in 0..30 {
+        let filter = connection_filter(&mut random);
+        let rows = connections(&api, &filter).await;
+        let request = SummarizeConnectionsRequest { filter: Some(filter), ..Default::default() };
+        let summary = api.connections().summarize_connections(request).await.unwrap().into_inner();
+        let count = |matches: &dyn Fn(&Connection) -> bool| rows.iter().filter(|it| matches(it)).count() as u64;
+        assert_eq!(summary.total, rows.len() as u64);
+        assert_eq!(summary.needs_reconnect, count(&|it| it.needs_reconnect));
+        assert_eq!(summary.order_ambiguous, count(&|it| it.order_ambiguous));
+        for status in 1..6 {
+            let told = summary.statuses.iter().find(|told| told.status == status).map_or(0, |told| told.count);
+            assert_eq!(told, count(&|it| it.status == status));
+        }
+        for platform in PLATFORMS.into_iter().chain([""]) {
+            let told = summary.platforms.iter().find(|told| told.platform_type == platform);
+            assert_eq!(told.map_or(0, |told| told.count), count(&|it| it.platform_type == platform));
+        }
+        assert!(summary.platforms.is_sorted_by_key(|told| std::cmp::Reverse(told.count)));
+    }
+}
+
+#[tokio::test]
+async fn a_batch_is_of_one_position_in_the_order_asked_and_whole_or_refused() {
+    let api = TestApi::open().await;
+    for id in ["c1", "c2"] {
+        api.append(&connected(id, id, "x", "authorized")).await;
+    }
+    let request = |ids: &[&str]| BatchGetConnectionsRequest {
+        org_connection_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+        consistency: Some(fully()),
+        ..Default::default()
+    };
+    let answer = api.connections().batch_get_connections(request(&["c2", "c1", "c2"])).await.unwrap().into_inner();
+    let ids: Vec<_> = answer.connections.iter().map(|it| it.org_connection_id.as_str()).collect();
+    assert_eq!((ids, answer.position), (vec!["c2", "c1", "c2"], 2));
+
+    let status = api.connections().batch_get_connections(request(&["c1", "c9"])).await.unwrap_err();
+    assert!(status.message().contains("index 1") && !status.message().contains("c9"), "{}", status.message());
+    assert_eq!(refused(Err::<(), _>(status)), (Code::NotFound, "CONNECTION_NOT_FOUND".into(), false));
+    let many = vec!["c1"; 101];
+    let answer = api.connections().batch_get_connections(request(&many)).await;
+    assert_eq!(refused(answer), (Code::InvalidArgument, "INVALID_FIELD".into(), false));
+}
+
+#[tokio::test]
+async fn links_come_with_their_deadline_and_say_when_it_is_past() {
+    let api = TestApi::open().await;
+    api.append(&exported("e1", "t", "c")).await;
+    api.append(&failed("e2", "u", "c", "other")).await;
+    let request =
+        |task: &str| GetExportLinksRequest { task_id: task.into(), consistency: Some(fully()), ..Default::default() };
+    let links = api.exports().get_export_links(request("t")).await.unwrap().into_inner();
+    assert_eq!((links.links[0].url.as_str(), links.expired, links.position), ("https://x.test/1", false, 2));
+    assert!(later(links.deadline, before_now(0)));
+    let none = api.exports().get_export_links(request("u")).await.unwrap().into_inner();
+    assert_eq!((none.links, none.deadline, none.expired), (vec![], None, false));
+    let answer = api.exports().get_export_links(request("v")).await;
+    assert_eq!(refused(answer), (Code::NotFound, "EXPORT_NOT_FOUND".into(), false));
+}
+
+#[tokio::test]
+async fn pages_neither_skip_nor_repeat_while_webhooks_pour_in() {
+    let api = TestApi::open().await;
+    for number in 0..100 {
+        api.append(&connected(&format!("a{number}"), &format!("c{number:02}"), "x", "authorized")).await;
+    }
+    api.applied().await;
+    let pouring = async {
+        for number in 0.. {
+            let connection = format!("c{:02}-{number}", number * 37 % 100);
+            api.append(&connected(&format!("b{number}"), &connection, "x", "authorized")).await;
+            api.append(&revoked(&format!("d{number}"), &format!("c{:02}", number * 41 % 100))).await;
+        }
+    };
+    let looking = async {
+        let begun = api.reader.head().position;
+        for filter in
+            [ConnectionFilter::default(), ConnectionFilter { external_ids: vec!["x".into()], ..Default::default() }]
+        {
+            for _ in 0..5 {
+                let all = connections(&api, &filter).await;
+                let ids: Vec<_> = all.iter().map(|it| it.org_connection_id.as_str()).collect();
+                assert!(ids.is_sorted_by(|one, next| one < next), "in order, and none twice");
+                assert_eq!(ids.iter().filter(|id| !id.contains('-')).count(), 100, "none that was there is left out");
+            }
+        }
+        assert!(api.reader.head().position > begun + 100, "webhooks did pour in");
+    };
+    tokio::select! {
+        () = pouring => unreachable!("it goes on for ever"),
+        () = looking => {}
+    }
+}
