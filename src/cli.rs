@@ -4,6 +4,7 @@
 
 mod client;
 mod connections;
+mod events;
 mod exports;
 mod moments;
 mod open_files;
@@ -40,6 +41,9 @@ enum Command {
     /// Ask for connections, or watch them change.
     #[command(subcommand)]
     Connections(connections::Connections),
+    /// Read the log itself.
+    #[command(subcommand)]
+    Events(events::Events),
     /// Ask for exports, and where to download them.
     #[command(subcommand)]
     Exports(exports::Exports),
@@ -70,6 +74,7 @@ pub fn run() -> ExitCode {
         Command::CheckConfig(file) => serve::check(file.config.as_deref()),
         Command::Send(send) => client::block_on(send.run()),
         Command::Connections(connections) => client::block_on(connections.run()),
+        Command::Events(events) => client::block_on(events.run()),
         Command::Exports(exports) => client::block_on(exports.run()),
     };
     match result {

@@ -26,6 +26,7 @@ mod history;
 mod incoming;
 mod pages;
 mod principal;
+mod read_events;
 mod scan;
 mod server;
 mod snapshots;

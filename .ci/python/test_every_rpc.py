@@ -63,6 +63,10 @@ EXPECTED: dict[str, tuple[Callable[[Api], object], object]] = {
         lambda api: api.call(EVENTS + "GetEvent", {"position": 3}).event.position,
         3,
     ),
+    EVENTS + "ReadEvents": (
+        lambda api: [it.position for part in api.stream(EVENTS + "ReadEvents", {"to_position": 3}) for it in part.events],
+        [1, 2, 3],
+    ),
     EVENTS + "GetHead": (lambda api: api.call(EVENTS + "GetHead").position, 14),
     ADMIN + "RebuildViews": (lambda api: api.call(ADMIN + "RebuildViews").ByteSize(), 0),
     ADMIN + "GetStatus": (lambda api: api.call(ADMIN + "GetStatus").exports, 5),

@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn escapes_are_read_and_anything_unreadable_is_absent() {
         assert_eq!(read(r#"{"i\u0064":"\u00e9\n"}"#), (Some("\u{e9}\n".into()), None));
-        for body in ["", "[]", "\"id\"", "{\"id\":\"a\"", "{\"id\":\"a\"} x", "\u{feff}{\"id\":\"a\"}"] {
+        for body in ["", "[]", "\"id\"", "{\"id\":\"a\"", "{\"id\":\"a\"} x"] {
             assert_eq!(read(body), (None, None), "{body:?}");
         }
         assert_eq!(Envelope::read(b"{\"id\":\"\xff\"}"), Envelope::default());

@@ -12,9 +12,10 @@ use serde_json::value::RawValue;
 pub struct Object<'a>(Vec<(Name<'a>, &'a RawValue)>);
 
 impl<'a> Object<'a> {
-    /// None for anything else than an object, for what is no JSON, and for what is not UTF-8.
+    /// None for anything else than an object, for what is no JSON, and for what is not UTF-8. A byte-order mark is no part of it.
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
-        serde_json::from_str(std::str::from_utf8(bytes).ok()?).ok()
+        let text = std::str::from_utf8(bytes).ok()?;
+        serde_json::from_str(text.strip_prefix('\u{feff}').unwrap_or(text)).ok()
     }
 
     /// Of a name that comes twice, the last counts.
@@ -139,6 +140,8 @@ mod tests {
             assert!(Object::read(body.as_bytes()).is_none(), "{body:?}");
         }
         assert!(Object::read(b"{\"a\":\"\xff\"}").is_none());
+        assert_eq!(Object::read("\u{feff}{\"a\":\"b\"}".as_bytes()).unwrap().text("a").as_deref(), Some("b"));
+        assert!(Object::read("\u{feff}\u{feff}{}".as_bytes()).is_none());
     }
 
     #[test]

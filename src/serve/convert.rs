@@ -1,6 +1,6 @@
 //! From the domain to the wire. No decision is made here but what a caller may not see.
 
-use crate::event::{ApiMode, Envelope, Event, ModeVerdict, Provenance, Timestamp};
+use crate::event::{ApiMode, Envelope, Event, ModeVerdict, Object, Provenance, Timestamp};
 use crate::fold::{Connection, ExportStatus, JoinedExport, Link, Stats, Status, Text};
 use crate::proto;
 use crate::token::Identity;
@@ -130,7 +130,9 @@ fn stats(stats: &Stats) -> proto::ExportStats {
 
 pub(super) fn event(event: Event, principal: &Principal) -> proto::Event {
     let delivery = event.delivery;
-    let kind = Envelope::read(&delivery.body).kind.map(Into::into).unwrap_or_default();
+    let body = Object::read(&delivery.body);
+    let kind = body.as_ref().and_then(|body| Envelope::of(body).kind).map(Into::into).unwrap_or_default();
+    let unreadable = body.is_none();
     proto::Event {
         position: event.position,
         endpoint: delivery.endpoint,
@@ -140,6 +142,7 @@ pub(super) fn event(event: Event, principal: &Principal) -> proto::Event {
         mode_verdict: verdict(delivery.mode).into(),
         api_mode: delivery.mode.applies_to().map_or(proto::ApiMode::Unspecified, mode).into(),
         r#type: kind,
+        unreadable,
         webhook_id: delivery.webhook_id,
         webhook_timestamp: delivery.webhook_timestamp,
         webhook_signature: delivery.webhook_signature,

@@ -1,17 +1,18 @@
-//! `EventService`: single events, and the head. It reads the log itself, never the views.
+//! `EventService`: events, and the head. It reads the log itself, never the views.
 
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
 use super::context::Context;
-use super::convert;
 use super::principal::Principal;
+use super::read_events::Messages;
 use super::status::Refusal;
+use super::{convert, read_events};
 use crate::event::EventKey;
 use crate::proto::event_service_server::EventService;
 use crate::proto::get_event_request::Event as Asked;
-use crate::proto::{GetEventRequest, GetEventResponse, GetHeadRequest, GetHeadResponse};
+use crate::proto::{GetEventRequest, GetEventResponse, GetHeadRequest, GetHeadResponse, ReadEventsRequest};
 use crate::token::Token;
 
 pub(super) struct Events(pub Arc<Context>);
@@ -53,9 +54,16 @@ impl Events {
 
 #[tonic::async_trait]
 impl EventService for Events {
+    type ReadEventsStream = Messages;
+
     async fn get_event(&self, request: Request<GetEventRequest>) -> Result<Response<GetEventResponse>, Status> {
         let (caller, request) = Principal::of(request)?;
         Ok(Response::new(self.get(caller, request).await?))
+    }
+
+    async fn read_events(&self, request: Request<ReadEventsRequest>) -> Result<Response<Messages>, Status> {
+        let (caller, request) = Principal::of(request)?;
+        Ok(Response::new(read_events::open(&self.0, caller, request)?))
     }
 
     async fn get_head(&self, request: Request<GetHeadRequest>) -> Result<Response<GetHeadResponse>, Status> {

@@ -3,6 +3,7 @@
 
 mod connections;
 mod drain;
+mod events;
 mod filters;
 mod follower;
 mod history;

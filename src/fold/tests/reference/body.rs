@@ -18,6 +18,7 @@ pub(super) struct Body {
 impl Body {
     /// None: not a JSON object.
     pub fn read(bytes: &[u8]) -> Option<Self> {
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let whole: Value = serde_json::from_slice(bytes).ok()?;
         let envelope = whole.as_object()?.clone();
         let kind = string(&envelope, "type").or(string(&envelope, "event_type")).unwrap_or_default();

@@ -1,0 +1,133 @@
+//! `events get` and `read`.
+
+use clap::{Args, Subcommand};
+use cleat::proto;
+use cleat::proto::Event;
+use cleat::proto::event_service_client::EventServiceClient;
+use cleat::proto::get_event_request::Event as Asked;
+use tonic::transport::Channel;
+
+use super::client::{MESSAGE_BYTES_MAX, Target};
+use super::{Output, print};
+
+#[derive(Subcommand)]
+pub(super) enum Events {
+    /// Show one event, with its body as it was received.
+    Get(Get),
+    /// Show events in order, from one position to another.
+    Read(Read),
+}
+
+#[derive(Args)]
+pub(super) struct Get {
+    /// A position, or an event key: `id:` and the body's id.
+    event: String,
+    #[command(flatten)]
+    target: Target,
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Output,
+}
+
+#[derive(Args)]
+pub(super) struct Read {
+    /// The first position.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// The last position; without it, the head.
+    #[arg(long)]
+    to: Option<u64>,
+    /// Only of this type, as Fasten writes it. Repeat it for more.
+    #[arg(long = "type", value_name = "TYPE")]
+    types: Vec<String>,
+    /// Only those whose body cannot be read.
+    #[arg(long)]
+    unreadable: bool,
+    #[command(flatten)]
+    target: Target,
+    /// `table` for a line an event, else the events of the API, one a line.
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Output,
+}
+
+impl Events {
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Get(get) => get.run().await,
+            Self::Read(read) => read.run().await,
+        }
+    }
+}
+
+async fn client(target: &Target) -> anyhow::Result<EventServiceClient<Channel>> {
+    Ok(EventServiceClient::new(target.connect().await?).max_decoding_message_size(MESSAGE_BYTES_MAX))
+}
+
+impl Get {
+    async fn run(self) -> anyhow::Result<()> {
+        let asked = self.event.parse().map_or(Asked::EventKey(self.event), Asked::Position);
+        let request = proto::GetEventRequest { tenant: self.target.tenant.clone(), event: Some(asked) };
+        let response = client(&self.target).await?.get_event(request).await?.into_inner();
+        print::one("cleat.v1.Event", &response.event.unwrap_or_default(), self.output, facts)
+    }
+}
+
+impl Read {
+    async fn run(self) -> anyhow::Result<()> {
+        let request = proto::ReadEventsRequest {
+            tenant: self.target.tenant.clone(),
+            from_position: self.from,
+            to_position: self.to.unwrap_or_default(),
+            types: self.types,
+            unreadable: self.unreadable,
+        };
+        let mut parts = client(&self.target).await?.read_events(request).await?.into_inner();
+        while let Some(part) = parts.message().await? {
+            part.events.iter().try_for_each(|event| match self.output {
+                Output::Table => print::line(&line(event)),
+                Output::Json | Output::Ndjson => print::line(&print::json("cleat.v1.Event", event, false)?),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn recorded(event: &Event) -> String {
+    event.recorded_at.map(|at| at.to_string()).unwrap_or_default()
+}
+
+fn mode(event: &Event) -> String {
+    match event.mode_verdict() {
+        proto::ModeVerdict::Matched => event.api_mode().as_str_name().trim_start_matches("API_MODE_").to_lowercase(),
+        other => other.as_str_name().trim_start_matches("MODE_VERDICT_").to_lowercase(),
+    }
+}
+
+fn kind(event: &Event) -> &str {
+    if event.unreadable { "(unreadable)" } else { &event.r#type }
+}
+
+fn line(event: &Event) -> String {
+    let Event { position, event_key, endpoint, .. } = event;
+    let (recorded, mode, kind) = (recorded(event), mode(event), kind(event));
+    format!("{position:>8}  {recorded:<27}  {mode:<10}  {endpoint}  {kind}  {event_key}")
+}
+
+/// All that is known of one event, a line a fact.
+fn facts(event: &Event) -> Vec<Vec<String>> {
+    let facts = [
+        ("position", event.position.to_string()),
+        ("recorded", recorded(event)),
+        ("type", kind(event).to_owned()),
+        ("mode", mode(event)),
+        ("tenant", event.tenant.clone()),
+        ("endpoint", event.endpoint.clone()),
+        ("provenance", event.provenance().as_str_name().trim_start_matches("PROVENANCE_").to_lowercase()),
+        ("event key", event.event_key.clone()),
+        ("webhook id", event.webhook_id.clone()),
+        ("webhook timestamp", event.webhook_timestamp.clone()),
+        ("secret", event.secret_label.clone()),
+        ("body", String::from_utf8_lossy(&event.body).into_owned()),
+    ];
+    let told = facts.into_iter().filter(|(_, fact)| !fact.is_empty());
+    told.map(|(name, fact)| vec![name.to_owned(), fact]).collect()
+}

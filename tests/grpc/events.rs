@@ -1,0 +1,86 @@
+//! The log as it is read: bounded, in order, one tenant's, and with what cannot be read.
+
+use std::sync::Arc;
+
+use cleat::event::ModeVerdict;
+use cleat::proto::{Event, ReadEventsRequest};
+use cleat::serve::Principal;
+use serde_json::json;
+use tonic::Code;
+
+use crate::support::*;
+
+/// All that is read, and the positions that the messages told.
+async fn read(api: &TestApi, request: ReadEventsRequest) -> (Vec<Event>, Vec<u64>) {
+    let mut parts = api.events().read_events(request).await.unwrap().into_inner();
+    let (mut events, mut told) = (Vec::new(), Vec::new());
+    while let Some(part) = parts.message().await.unwrap() {
+        assert!(part.events.iter().all(|event| event.position <= part.position));
+        told.push(part.position);
+        events.extend(part.events);
+    }
+    (events, told)
+}
+
+fn positions(events: &[Event]) -> Vec<u64> {
+    events.iter().map(|event| event.position).collect()
+}
+
+#[tokio::test]
+async fn a_stretch_is_read_in_order_and_to_its_end() {
+    let api = TestApi::open().await;
+    assert_eq!(read(&api, ReadEventsRequest::default()).await, (vec![], vec![]), "nothing is there");
+    for number in 1..=300 {
+        let id = format!("e{number}");
+        let body = if number % 2 == 0 { revoked(&id, "c") } else { exported(&id, "t", "c") };
+        api.append(&body).await;
+    }
+    let (all, told) = read(&api, ReadEventsRequest::default()).await;
+    assert!(positions(&all).into_iter().eq(1..=300) && told.last() == Some(&300));
+    assert!(all.iter().all(|event| !event.body.is_empty() && !event.unreadable));
+
+    let part = ReadEventsRequest { from_position: 17, to_position: 40, ..Default::default() };
+    assert!(positions(&read(&api, part.clone()).await.0).into_iter().eq(17..=40));
+    let typed = ReadEventsRequest { types: vec!["patient.authorization_revoked".into(), "x".into()], ..part };
+    assert!(positions(&read(&api, typed).await.0).into_iter().eq((18..=40).step_by(2)));
+    let beyond = ReadEventsRequest { from_position: 299, to_position: 1000, ..Default::default() };
+    assert_eq!(positions(&read(&api, beyond).await.0), [299, 300]);
+    let backwards = ReadEventsRequest { from_position: 40, to_position: 17, ..Default::default() };
+    assert_eq!(read(&api, backwards).await, (vec![], vec![]));
+}
+
+#[tokio::test]
+async fn large_events_come_in_messages_that_a_client_takes() {
+    let api = TestApi::open().await;
+    let mut large = exported("", "t", "c");
+    large["data"]["padding"] = "x".repeat(400_000).into();
+    for number in 0..12 {
+        large["id"] = format!("e{number}").into();
+        api.append(&large).await;
+    }
+    let (events, told) = read(&api, ReadEventsRequest::default()).await;
+    assert!(positions(&events).into_iter().eq(1..=12));
+    assert!(told.len() >= 4, "in {} messages", told.len());
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_listed_and_another_tenants_events_are_not() {
+    let api = TestApi::with(Setup {
+        principal: Principal::loopback([Arc::from("acme"), Arc::from("other")]),
+        ..Setup::default()
+    })
+    .await;
+    api.append(&exported("", "t", "c")).await;
+    api.append(&json!(["no object"])).await;
+    api.append_as("other", ModeVerdict::Live, &json!("nor this")).await;
+    api.append_as("acme", ModeVerdict::Mismatched, &json!({})).await;
+    let of = |tenant: &str| ReadEventsRequest { tenant: tenant.into(), ..Default::default() };
+    let unreadable = |tenant: &str| ReadEventsRequest { unreadable: true, ..of(tenant) };
+    assert_eq!(positions(&read(&api, of("acme")).await.0), [1, 2, 4]);
+    let (found, told) = read(&api, unreadable("acme")).await;
+    assert_eq!((positions(&found), told.last()), (vec![2], Some(&4)));
+    assert_eq!((found[0].unreadable, &found[0].body[..]), (true, &br#"["no object"]"#[..]));
+    assert_eq!(positions(&read(&api, unreadable("other")).await.0), [3]);
+    assert_eq!(refused(api.events().read_events(of("")).await).1, "TENANT_REQUIRED");
+    assert_eq!(refused(api.events().read_events(of("nobody")).await).0, Code::PermissionDenied);
+}
