@@ -2,6 +2,7 @@
 //!
 //! Data goes to stdout, everything else to stderr. The daemon itself is a library; here are only its users.
 
+mod admin;
 mod client;
 mod connections;
 mod events;
@@ -41,6 +42,10 @@ enum Command {
     /// Ask for connections, or watch them change.
     #[command(subcommand)]
     Connections(connections::Connections),
+    /// Show how the daemon is.
+    Status(admin::Ask),
+    /// List the newest deliveries that were refused, the newest first.
+    Rejected(admin::Ask),
     /// Read the log itself.
     #[command(subcommand)]
     Events(events::Events),
@@ -74,6 +79,8 @@ pub fn run() -> ExitCode {
         Command::CheckConfig(file) => serve::check(file.config.as_deref()),
         Command::Send(send) => client::block_on(send.run()),
         Command::Connections(connections) => client::block_on(connections.run()),
+        Command::Status(ask) => client::block_on(ask.status()),
+        Command::Rejected(ask) => client::block_on(ask.rejected()),
         Command::Events(events) => client::block_on(events.run()),
         Command::Exports(exports) => client::block_on(exports.run()),
     };

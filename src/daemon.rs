@@ -25,6 +25,7 @@ use crate::ingest::{Door, Nonces, StaleSignal};
 use crate::log::{self, Appender, Log, OpenError};
 use crate::metrics::Metrics;
 use crate::operations::Operations;
+use crate::rejections::Rejections;
 use crate::serve::{self, Api, Principal, Scope, ServeError, ServingState};
 use crate::token::Identity;
 
@@ -92,7 +93,7 @@ impl Daemon {
         let (drain, drained) = watch::channel(false);
         let (stop_operations, operations_stopped) = watch::channel(false);
 
-        let stale = StaleSignal::default();
+        let (stale, rejections) = (StaleSignal::default(), Rejections::default());
         let seen = readiness::Seen { state: state.subscribe(), told: told.clone(), drain: drained.clone() };
         let operations = Operations::new(metrics.clone(), seen.reasons(stale.clone(), world.clock.clone()));
         let mut operations =
@@ -107,7 +108,13 @@ impl Daemon {
         state.send_replace(ServingState::CatchingUp { of: log.reader.head().position });
         let Log { appender, reader, health, writer } = log;
         let (projection, rebuild) = project(&config, &reader, &metrics)?;
-        let sources = serve::Sources { views: projection.views.clone(), reader, rebuild, state: state.subscribe() };
+        let sources = serve::Sources {
+            views: projection.views.clone(),
+            reader,
+            rebuild,
+            rejections: rejections.clone(),
+            state: state.subscribe(),
+        };
         let options = serve::Options {
             principal: principal(&config),
             watches_max: config.grpc.max_watches,
@@ -116,7 +123,7 @@ impl Daemon {
             clock: world.clock.clone(),
         };
         let mut grpc = Part::spawn("the gRPC server", Api::new(sources, options).serve(listeners.grpc));
-        let door = door(&config, &world, &metrics, appender, stale);
+        let door = door(&config, &world, &metrics, appender).telling(stale, rejections);
         let mut door = Part::spawn("the webhook door", door.serve(listeners.webhooks, drained));
 
         let supervisor = Supervisor::start(state.clone(), told, health, projection, writer);
@@ -184,6 +191,6 @@ fn principal(config: &Config) -> Principal {
     Principal::new(tenants, &[Scope::ExportsLinks, Scope::EventsRaw])
 }
 
-fn door(config: &Config, world: &World, metrics: &Metrics, appender: Appender, stale: StaleSignal) -> Door {
-    Door::new(&config.webhooks, appender, world.clock.clone(), world.nonces.clone(), metrics.clone()).telling(stale)
+fn door(config: &Config, world: &World, metrics: &Metrics, appender: Appender) -> Door {
+    Door::new(&config.webhooks, appender, world.clock.clone(), world.nonces.clone(), metrics.clone())
 }

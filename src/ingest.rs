@@ -30,6 +30,7 @@ use crate::event::{ApiMode, Clock};
 use crate::http::{self, Drain, Limits, Reply};
 use crate::log::Appender;
 use crate::metrics::Metrics;
+use crate::rejections::{Rejected, Rejections};
 
 use body::Room;
 use outcome::{Accepted, Refusal};
@@ -50,6 +51,7 @@ pub struct Door {
     nonces: Nonces,
     metrics: Metrics,
     stale: StaleSignal,
+    rejections: Rejections,
     room: Arc<Room>,
     body_limit: usize,
     tolerance: Tolerance,
@@ -76,6 +78,7 @@ impl Door {
             nonces,
             metrics,
             stale: StaleSignal::default(),
+            rejections: Rejections::default(),
             room: Arc::new(room),
             body_limit: usize::try_from(config.body_limit.as_u64()).unwrap_or(usize::MAX),
             tolerance: Tolerance::new(config.timestamp_tolerance),
@@ -84,10 +87,10 @@ impl Door {
         }
     }
 
-    /// Tells `stale` when rightly signed webhooks are refused because of the clock.
+    /// Tells `stale` when rightly signed webhooks are refused because of the clock, and `rejections` of all that is refused.
     #[must_use]
-    pub fn telling(self, stale: StaleSignal) -> Self {
-        Self { stale, ..self }
+    pub fn telling(self, stale: StaleSignal, rejections: Rejections) -> Self {
+        Self { stale, rejections, ..self }
     }
 
     /// Until `drain`; see [`http::serve`].
@@ -114,7 +117,13 @@ impl Door {
             Some(gate) => self.answer(gate, &parts, &mut body, deadline, &mut visit).await,
             None => Err(Refusal::UnknownEndpoint),
         };
-        if answer.is_err() {
+        if let Err(refusal) = &answer {
+            self.rejections.push(Rejected {
+                at: (self.clock)(),
+                endpoint: gate.map(|gate| (gate.name.clone(), gate.tenant.clone())),
+                reason: refusal.label(),
+                body_bytes: visit.body_bytes(),
+            });
             body::discard(&mut body, deadline).await;
         }
         visit.end(answer)

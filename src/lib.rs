@@ -11,6 +11,7 @@ pub mod token;
 
 pub mod config;
 pub mod metrics;
+pub mod rejections;
 
 // The one record there is.
 mod blocklog;

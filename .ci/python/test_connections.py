@@ -22,7 +22,9 @@ class Connections(StoryCase):
         self.assertEqual(answer.position, self.head())
         return told(answer.connection)
 
-    def expected(self, connection: str, first: str, last: str, status_by: str, **fields: object) -> Fields:
+    def expected(
+        self, connection: str, first: str, last: str, status_by: str, export_by: str = "", **fields: object
+    ) -> Fields:
         """Every field, but for times that are not told; those not given are empty."""
         texts = (
             "reported_status external_id external_state request_id scope platform_type "
@@ -43,6 +45,7 @@ class Connections(StoryCase):
                 "order_ambiguous": False,
             }
             | ({"status_recorded_at": self.recorded_at(status_by)} if status_by else {})
+            | ({"last_export_recorded_at": self.recorded_at(export_by)} if export_by else {})
             | fields
         )
 
@@ -52,6 +55,7 @@ class Connections(StoryCase):
             first="connection_success.live",
             last="authorization_revoked",
             status_by="authorization_revoked",
+            export_by="ehi_export_failed.token_refresh",
             status="CONNECTION_STATUS_REVOKED",
             reported_status="revoked",
             external_id="user-1842",
@@ -104,6 +108,7 @@ class Connections(StoryCase):
             first="ehi_export_success.2025",
             last="ehi_export_success.2025",
             status_by="",
+            export_by="ehi_export_success.2025",
             status="CONNECTION_STATUS_UNKNOWN",
             org_id="592c0579-443f-a94e-4c8847c0c066",
             version="1",

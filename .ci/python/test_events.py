@@ -34,6 +34,7 @@ class Events(StoryCase):
                     "type": sent["type"],
                     "webhook_id": message_id(name),
                     "secret_label": SECRET_LABEL,
+                    "unreadable": False,
                 }
                 self.assertEqual(fields, expected)
 

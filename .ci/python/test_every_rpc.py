@@ -68,6 +68,10 @@ EXPECTED: dict[str, tuple[Callable[[Api], object], object]] = {
         [1, 2, 3],
     ),
     EVENTS + "GetHead": (lambda api: api.call(EVENTS + "GetHead").position, 14),
+    ADMIN + "ListRejectedDeliveries": (
+        lambda api: len(api.call(ADMIN + "ListRejectedDeliveries").deliveries),
+        0,
+    ),
     ADMIN + "RebuildViews": (lambda api: api.call(ADMIN + "RebuildViews").ByteSize(), 0),
     ADMIN + "GetStatus": (lambda api: api.call(ADMIN + "GetStatus").exports, 5),
     HEALTH + "Check": (

@@ -26,6 +26,10 @@ impl<'a> Visit<'a> {
         self.body_bytes = bytes;
     }
 
+    pub(super) fn body_bytes(&self) -> usize {
+        self.body_bytes
+    }
+
     pub(super) fn end(mut self, answer: Result<Accepted, Refusal>) -> Reply {
         self.warn(&answer);
         let (label, reply) = match answer {

@@ -10,7 +10,11 @@ use super::principal::Principal;
 use super::state::ServingState;
 use super::status::Refusal;
 use crate::proto::admin_service_server::AdminService;
-use crate::proto::{self, GetStatusRequest, GetStatusResponse, RebuildViewsRequest, RebuildViewsResponse};
+use crate::proto::{
+    self, GetStatusRequest, GetStatusResponse, ListRejectedDeliveriesRequest, ListRejectedDeliveriesResponse,
+    RebuildViewsRequest, RebuildViewsResponse, RejectedDelivery,
+};
+use crate::rejections::Rejected;
 
 pub(super) struct Admin(pub Arc<Context>);
 
@@ -38,6 +42,15 @@ impl Admin {
     }
 }
 
+fn rejected(rejected: Rejected) -> RejectedDelivery {
+    RejectedDelivery {
+        rejected_at: Some(convert::timestamp(rejected.at)),
+        endpoint: rejected.endpoint.map(|(name, _)| name).unwrap_or_default(),
+        reason: rejected.reason.to_owned(),
+        body_bytes: rejected.body_bytes as u64,
+    }
+}
+
 fn told(state: &ServingState) -> (proto::ServingState, String) {
     match state {
         ServingState::Serving => (proto::ServingState::Serving, String::new()),
@@ -55,6 +68,16 @@ impl AdminService for Admin {
     async fn get_status(&self, request: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
         let (_caller, GetStatusRequest {}) = Principal::of(request)?;
         Ok(Response::new(self.status()))
+    }
+
+    async fn list_rejected_deliveries(
+        &self,
+        request: Request<ListRejectedDeliveriesRequest>,
+    ) -> Result<Response<ListRejectedDeliveriesResponse>, Status> {
+        let (caller, request) = Principal::of(request)?;
+        let tenant = caller.tenant(&request.tenant)?;
+        let deliveries = self.0.rejections.of(&tenant).into_iter().map(rejected).collect();
+        Ok(Response::new(ListRejectedDeliveriesResponse { deliveries }))
     }
 
     async fn rebuild_views(

@@ -12,12 +12,14 @@ use crate::event::{Clock, Position, Timestamp};
 use crate::fold::{Id, Rebuild, Views};
 use crate::log::{ReadError, Reader};
 use crate::metrics::Gauge;
+use crate::rejections::Rejections;
 use crate::token::Token;
 
 pub(super) struct Context {
     pub views: watch::Receiver<Arc<Views>>,
     pub reader: Reader,
     pub rebuild: Rebuild,
+    pub rejections: Rejections,
     pub state: watch::Receiver<ServingState>,
     pub snapshots: Snapshots,
     pub watches: Arc<Semaphore>,

@@ -32,6 +32,7 @@ use crate::proto::admin_service_server::AdminServiceServer;
 use crate::proto::connection_service_server::ConnectionServiceServer;
 use crate::proto::event_service_server::EventServiceServer;
 use crate::proto::export_service_server::ExportServiceServer;
+use crate::rejections::Rejections;
 
 /// A peer that vanished is noticed within half a minute, even by a watch that has nothing to say.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -47,6 +48,7 @@ pub struct Sources {
     pub views: watch::Receiver<Arc<Views>>,
     pub reader: Reader,
     pub rebuild: Rebuild,
+    pub rejections: Rejections,
     pub state: watch::Receiver<ServingState>,
 }
 
@@ -87,6 +89,7 @@ impl Api {
             views: sources.views,
             reader: sources.reader,
             rebuild: sources.rebuild,
+            rejections: sources.rejections,
             state: sources.state,
             snapshots: Snapshots::default(),
             watches: Arc::new(Semaphore::new(options.watches_max)),

@@ -5,21 +5,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::source::{self, Source};
 
 /// Each module with those it may name, in an order in which every arrow points upwards in this list.
-const MAY_NAME: [(&str, &[&str]); 14] = [
+const MAY_NAME: [(&str, &[&str]); 15] = [
     ("proto", &[]),
     ("event", &[]),
     ("metrics", &[]),
     ("telemetry", &[]),
+    ("rejections", &["event"]),
     ("token", &["event"]),
     ("config", &["event"]),
     ("http", &["metrics"]),
     ("blocklog", &["event"]),
     ("log", &["blocklog", "event", "token"]),
     ("fold", &["blocklog", "event", "log", "token"]),
-    ("ingest", &["config", "event", "http", "log", "metrics", "token"]),
-    ("serve", &["event", "fold", "http", "log", "metrics", "proto", "token"]),
+    ("ingest", &["config", "event", "http", "log", "metrics", "rejections", "token"]),
+    ("serve", &["event", "fold", "http", "log", "metrics", "proto", "rejections", "token"]),
     ("operations", &["http", "metrics"]),
-    ("daemon", &["config", "event", "fold", "http", "ingest", "log", "metrics", "operations", "serve", "token"]),
+    (
+        "daemon",
+        &["config", "event", "fold", "http", "ingest", "log", "metrics", "operations", "rejections", "serve", "token"],
+    ),
 ];
 
 /// Crates that shape what uses them, and the only files or modules that may.

@@ -6,6 +6,7 @@ use cleat::proto::GetHeadRequest;
 use cleat::proto::connection_service_client::ConnectionServiceClient;
 use cleat::proto::event_service_client::EventServiceClient;
 use cleat::proto::watch_connections_response::Message;
+use cleat::rejections::Rejections;
 use cleat::serve::{Api, Listener, Principal, ServingState, Sources};
 use tokio::net::{TcpStream, UnixListener};
 use tokio::sync::watch;
@@ -118,7 +119,8 @@ async fn a_unix_socket_serves_the_same() {
     let (_views, views) = watch::channel(views_of([], 1));
     let (state, states) = watch::channel(ServingState::Serving);
     let (_, rebuild) = project(directory.path(), &log, 1);
-    let sources = Sources { views, reader: log.reader.clone(), rebuild, state: states };
+    let sources =
+        Sources { views, reader: log.reader.clone(), rebuild, rejections: Rejections::default(), state: states };
     let api = Api::new(sources, options(Principal::loopback([Arc::from("acme")]), 1));
     let serving = tokio::spawn(api.serve(Listener::Unix(UnixListener::bind(&path).unwrap())));
 

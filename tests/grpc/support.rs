@@ -14,6 +14,7 @@ use cleat::proto::connection_service_client::ConnectionServiceClient;
 use cleat::proto::event_service_client::EventServiceClient;
 use cleat::proto::export_service_client::ExportServiceClient;
 use cleat::proto::{ListConnectionsRequest, ReadConsistency, read_consistency::Requirement};
+use cleat::rejections::Rejections;
 use cleat::serve::{Api, Listener, Options, Principal, ServeError, ServingState, Sources};
 use cleat::token::{Identity, Token};
 use serde_json::{Value, json};
@@ -89,7 +90,8 @@ impl TestApi {
     ) -> Self {
         let Log { appender, reader, .. } = log;
         let (state, states) = watch::channel(ServingState::Serving);
-        let sources = Sources { views, reader: reader.clone(), rebuild, state: states };
+        let sources =
+            Sources { views, reader: reader.clone(), rebuild, rejections: Rejections::default(), state: states };
         let api = Api::new(sources, options(setup.principal, setup.watches_max));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

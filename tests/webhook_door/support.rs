@@ -9,6 +9,7 @@ use cleat::event::{Clock, Timestamp};
 use cleat::ingest::{Door, StaleSignal};
 use cleat::log::{Log, Options, Reader};
 use cleat::metrics::Metrics;
+use cleat::rejections::{Rejected, Rejections};
 use cleat::token::Identity;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -37,6 +38,7 @@ pub struct TestDoor {
     pub stale: StaleSignal,
     /// While it is set, no commit begins.
     pub disk_stalls: Arc<AtomicBool>,
+    pub rejections: Rejections,
     /// Once it is set, the next commit is the end of the writer.
     pub writer_dies: Arc<AtomicBool>,
     address: std::net::SocketAddr,
@@ -63,9 +65,21 @@ impl TestDoor {
         let address = listener.local_addr().unwrap();
         let (drain, draining) = watch::channel(false);
         let stale = StaleSignal::default();
-        let door = door.telling(stale.clone());
+        let rejections = Rejections::default();
+        let door = door.telling(stale.clone(), rejections.clone());
         let serving = tokio::spawn(door.serve(listener, draining));
-        Self { reader, metrics, stale, disk_stalls, writer_dies, address, drain, serving, _directory: directory }
+        Self {
+            reader,
+            metrics,
+            stale,
+            rejections,
+            disk_stalls,
+            writer_dies,
+            address,
+            drain,
+            serving,
+            _directory: directory,
+        }
     }
 
     pub async fn connect(&self) -> TcpStream {
@@ -102,6 +116,10 @@ impl TestDoor {
         assert_eq!(answer.header("content-type"), Some("application/problem+json"));
         until(|| self.count(endpoint, outcome) == counted + 1).await;
         assert_eq!((self.head(), self.inflight_bytes()), (head, 0));
+        let tenant = if endpoint == "live" { "other" } else { "default" };
+        let Rejected { at, endpoint: told, reason, .. } = self.rejections.of(tenant).swap_remove(0);
+        let told = told.map_or_else(String::new, |(name, _)| name);
+        assert_eq!((at.as_micros(), told.as_str(), reason), (NOW * 1_000_000, endpoint, outcome));
         answer
     }
 

@@ -1,0 +1,72 @@
+//! `status` and `rejected`: how the daemon is, and what it refused.
+
+use clap::Args;
+use cleat::proto::admin_service_client::AdminServiceClient;
+use cleat::proto::{GetStatusRequest, GetStatusResponse, ListRejectedDeliveriesRequest, RejectedDelivery};
+use tonic::transport::Channel;
+
+use super::client::Target;
+use super::{Output, print};
+
+#[derive(Args)]
+pub(super) struct Ask {
+    #[command(flatten)]
+    target: Target,
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Output,
+}
+
+impl Ask {
+    async fn client(&self) -> anyhow::Result<AdminServiceClient<Channel>> {
+        Ok(AdminServiceClient::new(self.target.connect().await?))
+    }
+
+    pub async fn status(self) -> anyhow::Result<()> {
+        let status = self.client().await?.get_status(GetStatusRequest {}).await?.into_inner();
+        print::one("cleat.v1.GetStatusResponse", &status, self.output, facts)
+    }
+
+    pub async fn rejected(self) -> anyhow::Result<()> {
+        let request = ListRejectedDeliveriesRequest { tenant: self.target.tenant.clone() };
+        let rejected = self.client().await?.list_rejected_deliveries(request).await?.into_inner().deliveries;
+        print::many(
+            "cleat.v1.RejectedDelivery",
+            &rejected,
+            self.output,
+            &["REJECTED", "ENDPOINT", "REASON", "BYTES"],
+            row,
+        )
+    }
+}
+
+fn row(rejected: &RejectedDelivery) -> Vec<String> {
+    let endpoint = if rejected.endpoint.is_empty() { "-" } else { &rejected.endpoint };
+    vec![
+        rejected.rejected_at.map(|at| at.to_string()).unwrap_or_default(),
+        endpoint.to_owned(),
+        rejected.reason.clone(),
+        rejected.body_bytes.to_string(),
+    ]
+}
+
+fn facts(status: &GetStatusResponse) -> Vec<Vec<String>> {
+    let time = |at: Option<prost_types::Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
+    let facts = [
+        ("version", status.version.clone()),
+        ("state", status.state().as_str_name().trim_start_matches("SERVING_STATE_").to_lowercase()),
+        ("because", status.state_reason.clone()),
+        ("log", status.log_id.clone()),
+        ("epoch", status.epoch.clone()),
+        ("head", status.head_position.to_string()),
+        ("head recorded", time(status.head_recorded_at)),
+        ("views", status.views_position.to_string()),
+        ("views lag", status.views_lag.map(|lag| lag.to_string()).unwrap_or_default()),
+        ("connections", status.connections.to_string()),
+        ("exports", status.exports.to_string()),
+        ("watches", status.watches.to_string()),
+        ("rebuild at", status.rebuild_position.map(|at| at.to_string()).unwrap_or_default()),
+        ("started", time(status.started_at)),
+    ];
+    let told = facts.into_iter().filter(|(_, fact)| !fact.is_empty());
+    told.map(|(name, fact)| vec![name.to_owned(), fact]).collect()
+}
