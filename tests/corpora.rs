@@ -1,0 +1,24 @@
+//! What fuzzing has found worth keeping is tried with every run: `fuzz/corpus`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may end so")]
+
+#[path = "../fuzz/promises.rs"]
+mod promises;
+
+fn replay(target: &str, promise: impl Fn(&[u8])) {
+    let directory = format!("{}/fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
+    let files: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.len() >= 50, "{} inputs are no corpus", files.len());
+    for file in files {
+        promise(&std::fs::read(file).unwrap());
+    }
+}
+
+#[test]
+fn every_body_that_fuzzing_found_is_read_as_promised() {
+    replay("envelope", promises::envelope);
+}
+
+#[test]
+fn every_history_that_fuzzing_found_is_folded_as_promised() {
+    replay("fold", promises::fold);
+}
