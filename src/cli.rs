@@ -12,6 +12,7 @@ mod open_files;
 mod print;
 mod send;
 mod serve;
+mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

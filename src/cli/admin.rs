@@ -6,6 +6,7 @@ use cleat::proto::{GetStatusRequest, GetStatusResponse, ListRejectedDeliveriesRe
 use tonic::transport::Channel;
 
 use super::client::Target;
+use super::words::{self, or_dash, time};
 use super::{Output, print};
 
 #[derive(Args)]
@@ -40,20 +41,18 @@ impl Ask {
 }
 
 fn row(rejected: &RejectedDelivery) -> Vec<String> {
-    let endpoint = if rejected.endpoint.is_empty() { "-" } else { &rejected.endpoint };
     vec![
-        rejected.rejected_at.map(|at| at.to_string()).unwrap_or_default(),
-        endpoint.to_owned(),
+        time(rejected.rejected_at),
+        or_dash(&rejected.endpoint),
         rejected.reason.clone(),
         rejected.body_bytes.to_string(),
     ]
 }
 
 fn facts(status: &GetStatusResponse) -> Vec<Vec<String>> {
-    let time = |at: Option<prost_types::Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
-    let facts = [
+    words::facts([
         ("version", status.version.clone()),
-        ("state", status.state().as_str_name().trim_start_matches("SERVING_STATE_").to_lowercase()),
+        ("state", words::word(status.state().as_str_name(), "SERVING_STATE_")),
         ("because", status.state_reason.clone()),
         ("log", status.log_id.clone()),
         ("epoch", status.epoch.clone()),
@@ -66,7 +65,5 @@ fn facts(status: &GetStatusResponse) -> Vec<Vec<String>> {
         ("watches", status.watches.to_string()),
         ("rebuild at", status.rebuild_position.map(|at| at.to_string()).unwrap_or_default()),
         ("started", time(status.started_at)),
-    ];
-    let told = facts.into_iter().filter(|(_, fact)| !fact.is_empty());
-    told.map(|(name, fact)| vec![name.to_owned(), fact]).collect()
+    ])
 }

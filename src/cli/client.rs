@@ -52,6 +52,21 @@ impl Target {
     }
 }
 
+/// All rows of a list. `page` is given the token of a page, empty for the first; it returns the rows, and the token of the next.
+pub(super) async fn every_page<T>(
+    mut page: impl AsyncFnMut(String) -> anyhow::Result<(Vec<T>, String)>,
+) -> anyhow::Result<Vec<T>> {
+    let (mut all, mut token) = (Vec::new(), String::new());
+    loop {
+        let (rows, next) = page(token).await?;
+        all.extend(rows);
+        if next.is_empty() {
+            return Ok(all);
+        }
+        token = next;
+    }
+}
+
 /// One thread is enough for a client.
 pub(super) fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?.block_on(command)

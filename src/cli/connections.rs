@@ -10,25 +10,25 @@ use cleat::proto::connection_service_client::ConnectionServiceClient;
 use tonic::transport::Channel;
 
 use self::filter::{Filter, When};
-use super::client::{MESSAGE_BYTES_MAX, Target};
+use super::client::{MESSAGE_BYTES_MAX, Target, every_page};
 use super::{Output, print};
 
 #[derive(Subcommand)]
 pub(super) enum Connections {
     /// Show one connection.
-    Get(Get),
+    Get(One),
     /// List connections, in order of their ids.
-    List(List),
+    List(Many),
     /// Count connections, by status and by platform.
-    Summary(Summary),
+    Summary(Many),
     /// Show the events that named a connection, the newest first, each with the state after it.
-    History(History),
+    History(One),
     /// Show changes as they happen, until interrupted.
     Watch(watch::Watch),
 }
 
 #[derive(Args)]
-pub(super) struct Get {
+pub(super) struct One {
     /// Fasten's `org_connection_id`.
     id: String,
     #[command(flatten)]
@@ -38,33 +38,11 @@ pub(super) struct Get {
 }
 
 #[derive(Args)]
-pub(super) struct List {
+pub(super) struct Many {
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
     when: When,
-    #[command(flatten)]
-    target: Target,
-    #[arg(short, long, value_enum, default_value = "table")]
-    output: Output,
-}
-
-#[derive(Args)]
-pub(super) struct Summary {
-    #[command(flatten)]
-    filter: Filter,
-    #[command(flatten)]
-    when: When,
-    #[command(flatten)]
-    target: Target,
-    #[arg(short, long, value_enum, default_value = "table")]
-    output: Output,
-}
-
-#[derive(Args)]
-pub(super) struct History {
-    /// Fasten's `org_connection_id`.
-    id: String,
     #[command(flatten)]
     target: Target,
     #[arg(short, long, value_enum, default_value = "table")]
@@ -74,10 +52,10 @@ pub(super) struct History {
 impl Connections {
     pub async fn run(self) -> anyhow::Result<()> {
         match self {
-            Self::Get(get) => get.run().await,
-            Self::List(list) => list.run().await,
-            Self::Summary(summary) => summary.run().await,
-            Self::History(history) => history.run().await,
+            Self::Get(one) => one.get().await,
+            Self::List(many) => many.list().await,
+            Self::Summary(many) => many.summary().await,
+            Self::History(one) => one.history().await,
             Self::Watch(watch) => watch.run().await,
         }
     }
@@ -87,8 +65,8 @@ async fn client(target: &Target) -> anyhow::Result<ConnectionServiceClient<Chann
     Ok(ConnectionServiceClient::new(target.connect().await?).max_decoding_message_size(MESSAGE_BYTES_MAX))
 }
 
-impl Get {
-    async fn run(self) -> anyhow::Result<()> {
+impl One {
+    async fn get(self) -> anyhow::Result<()> {
         let request = proto::GetConnectionRequest {
             tenant: self.target.tenant.clone(),
             api_mode: self.target.api_mode(),
@@ -98,33 +76,44 @@ impl Get {
         let response = client(&self.target).await?.get_connection(request).await?.into_inner();
         print::one("cleat.v1.Connection", &response.connection.unwrap_or_default(), self.output, show::facts)
     }
+
+    async fn history(self) -> anyhow::Result<()> {
+        let mut client = client(&self.target).await?;
+        let request = proto::ListConnectionEventsRequest {
+            tenant: self.target.tenant.clone(),
+            api_mode: self.target.api_mode(),
+            org_connection_id: self.id,
+            page_size: 1000,
+            ..proto::ListConnectionEventsRequest::default()
+        };
+        let all = every_page(async |page_token| {
+            let request = proto::ListConnectionEventsRequest { page_token, ..request.clone() };
+            let page = client.list_connection_events(request).await?.into_inner();
+            Ok((page.events, page.next_page_token))
+        });
+        print::many("cleat.v1.ConnectionEvent", &all.await?, self.output, &show::EVENT_HEADER, show::event)
+    }
 }
 
-impl List {
-    async fn run(self) -> anyhow::Result<()> {
+impl Many {
+    async fn list(self) -> anyhow::Result<()> {
         let mut client = client(&self.target).await?;
-        let mut request = proto::ListConnectionsRequest {
+        let request = proto::ListConnectionsRequest {
             tenant: self.target.tenant.clone(),
             api_mode: self.target.api_mode(),
             filter: Some(self.when.into_proto(self.filter)),
             page_size: 1000,
             ..proto::ListConnectionsRequest::default()
         };
-        let mut all = Vec::new();
-        loop {
-            let page = client.list_connections(request.clone()).await?.into_inner();
-            all.extend(page.connections);
-            if page.next_page_token.is_empty() {
-                break;
-            }
-            request.page_token = page.next_page_token;
-        }
-        print::many("cleat.v1.Connection", &all, self.output, &show::HEADER, show::row)
+        let all = every_page(async |page_token| {
+            let request = proto::ListConnectionsRequest { page_token, ..request.clone() };
+            let page = client.list_connections(request).await?.into_inner();
+            Ok((page.connections, page.next_page_token))
+        });
+        print::many("cleat.v1.Connection", &all.await?, self.output, &show::HEADER, show::row)
     }
-}
 
-impl Summary {
-    async fn run(self) -> anyhow::Result<()> {
+    async fn summary(self) -> anyhow::Result<()> {
         let request = proto::SummarizeConnectionsRequest {
             tenant: self.target.tenant.clone(),
             api_mode: self.target.api_mode(),
@@ -133,28 +122,5 @@ impl Summary {
         };
         let summary = client(&self.target).await?.summarize_connections(request).await?.into_inner();
         print::one("cleat.v1.SummarizeConnectionsResponse", &summary, self.output, show::summary)
-    }
-}
-
-impl History {
-    async fn run(self) -> anyhow::Result<()> {
-        let mut client = client(&self.target).await?;
-        let mut request = proto::ListConnectionEventsRequest {
-            tenant: self.target.tenant.clone(),
-            api_mode: self.target.api_mode(),
-            org_connection_id: self.id,
-            page_size: 1000,
-            ..proto::ListConnectionEventsRequest::default()
-        };
-        let mut all = Vec::new();
-        loop {
-            let page = client.list_connection_events(request.clone()).await?.into_inner();
-            all.extend(page.events);
-            if page.next_page_token.is_empty() {
-                break;
-            }
-            request.page_token = page.next_page_token;
-        }
-        print::many("cleat.v1.ConnectionEvent", &all, self.output, &show::EVENT_HEADER, show::event)
     }
 }

@@ -8,6 +8,7 @@ use cleat::proto::get_event_request::Event as Asked;
 use tonic::transport::Channel;
 
 use super::client::{MESSAGE_BYTES_MAX, Target};
+use super::words::{self, time, word};
 use super::{Output, print};
 
 #[derive(Subcommand)]
@@ -91,14 +92,10 @@ impl Read {
     }
 }
 
-fn recorded(event: &Event) -> String {
-    event.recorded_at.map(|at| at.to_string()).unwrap_or_default()
-}
-
 fn mode(event: &Event) -> String {
     match event.mode_verdict() {
-        proto::ModeVerdict::Matched => event.api_mode().as_str_name().trim_start_matches("API_MODE_").to_lowercase(),
-        other => other.as_str_name().trim_start_matches("MODE_VERDICT_").to_lowercase(),
+        proto::ModeVerdict::Matched => word(event.api_mode().as_str_name(), "API_MODE_"),
+        other => word(other.as_str_name(), "MODE_VERDICT_"),
     }
 }
 
@@ -108,26 +105,24 @@ fn kind(event: &Event) -> &str {
 
 fn line(event: &Event) -> String {
     let Event { position, event_key, endpoint, .. } = event;
-    let (recorded, mode, kind) = (recorded(event), mode(event), kind(event));
+    let (recorded, mode, kind) = (time(event.recorded_at), mode(event), kind(event));
     format!("{position:>8}  {recorded:<27}  {mode:<10}  {endpoint}  {kind}  {event_key}")
 }
 
 /// All that is known of one event, a line a fact.
 fn facts(event: &Event) -> Vec<Vec<String>> {
-    let facts = [
+    words::facts([
         ("position", event.position.to_string()),
-        ("recorded", recorded(event)),
+        ("recorded", time(event.recorded_at)),
         ("type", kind(event).to_owned()),
         ("mode", mode(event)),
         ("tenant", event.tenant.clone()),
         ("endpoint", event.endpoint.clone()),
-        ("provenance", event.provenance().as_str_name().trim_start_matches("PROVENANCE_").to_lowercase()),
+        ("provenance", word(event.provenance().as_str_name(), "PROVENANCE_")),
         ("event key", event.event_key.clone()),
         ("webhook id", event.webhook_id.clone()),
         ("webhook timestamp", event.webhook_timestamp.clone()),
         ("secret", event.secret_label.clone()),
         ("body", String::from_utf8_lossy(&event.body).into_owned()),
-    ];
-    let told = facts.into_iter().filter(|(_, fact)| !fact.is_empty());
-    told.map(|(name, fact)| vec![name.to_owned(), fact]).collect()
+    ])
 }

@@ -6,7 +6,8 @@ use cleat::proto::export_service_client::ExportServiceClient;
 use cleat::proto::{Export, ExportLink};
 use tonic::transport::Channel;
 
-use super::client::{MESSAGE_BYTES_MAX, Target};
+use super::client::{MESSAGE_BYTES_MAX, Target, every_page};
+use super::words::{self, or_dash, time, yes};
 use super::{Output, Span, Time, print};
 
 const HEADER: [&str; 6] = ["TASK", "STATUS", "REASON", "CONNECTION", "EXTERNAL ID", "DEADLINE"];
@@ -113,39 +114,35 @@ impl List {
             changed_after: self.changed_after.map(Into::into),
             deadline_within: self.deadline_within.map(Into::into),
         };
-        let mut request = proto::ListExportsRequest {
+        let request = proto::ListExportsRequest {
             tenant: self.target.tenant.clone(),
             api_mode: self.target.api_mode(),
             filter: Some(filter),
             page_size: 1000,
             ..proto::ListExportsRequest::default()
         };
-        let mut all = Vec::new();
-        loop {
-            let page = client.list_exports(request.clone()).await?.into_inner();
-            all.extend(page.exports);
-            if page.next_page_token.is_empty() {
-                break;
-            }
-            request.page_token = page.next_page_token;
-        }
-        print::many("cleat.v1.Export", &all, self.output, &HEADER, row)
+        let all = every_page(async |page_token| {
+            let page =
+                client.list_exports(proto::ListExportsRequest { page_token, ..request.clone() }).await?.into_inner();
+            Ok((page.exports, page.next_page_token))
+        });
+        print::many("cleat.v1.Export", &all.await?, self.output, &HEADER, row)
     }
 }
 
-fn status(export: &Export) -> String {
-    export.status().as_str_name().trim_start_matches("EXPORT_STATUS_").to_lowercase()
-}
-
-fn time(at: Option<prost_types::Timestamp>) -> String {
-    at.map(|at| at.to_string()).unwrap_or_default()
+pub(super) fn status(export: &Export) -> String {
+    words::word(export.status().as_str_name(), "EXPORT_STATUS_")
 }
 
 fn row(export: &Export) -> Vec<String> {
-    let or_dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
-    let told = [&export.failure_reason, &export.org_connection_id, &export.external_id];
-    let [reason, connection, patient] = told.map(|text| or_dash(text.clone()));
-    vec![export.task_id.clone(), status(export), reason, connection, patient, or_dash(time(export.deadline))]
+    vec![
+        export.task_id.clone(),
+        status(export),
+        or_dash(&export.failure_reason),
+        or_dash(&export.org_connection_id),
+        or_dash(&export.external_id),
+        or_dash(&time(export.deadline)),
+    ]
 }
 
 fn link(link: &ExportLink) -> Vec<String> {
@@ -155,7 +152,7 @@ fn link(link: &ExportLink) -> Vec<String> {
 /// All that is known of one export but its links, a line a fact.
 fn facts(export: &Export) -> Vec<Vec<String>> {
     let resources = export.stats.as_ref().and_then(|stats| stats.total_resources);
-    let facts = [
+    words::facts([
         ("task", export.task_id.clone()),
         ("status", status(export)),
         ("reason", export.failure_reason.clone()),
@@ -165,11 +162,9 @@ fn facts(export: &Export) -> Vec<Vec<String>> {
         ("resources", resources.map(|count| count.to_string()).unwrap_or_default()),
         ("links", export.links.len().to_string()),
         ("deadline", time(export.deadline)),
-        ("after revocation", if export.after_revocation { "yes".to_owned() } else { String::new() }),
+        ("after revocation", yes(export.after_revocation)),
         ("version", export.version.to_string()),
         ("last position", export.last_position.to_string()),
         ("last recorded", time(export.last_recorded_at)),
-    ];
-    let told = facts.into_iter().filter(|(_, fact)| !fact.is_empty());
-    told.map(|(name, fact)| vec![name.to_owned(), fact]).collect()
+    ])
 }

@@ -1,6 +1,7 @@
 //! What a command prints: lines, tables of words, canonical proto3 JSON, errors.
 
 use std::io::Write as _;
+use std::sync::OnceLock;
 
 use anyhow::Context as _;
 use cleat::proto::FILE_DESCRIPTOR_SET;
@@ -27,10 +28,16 @@ pub(super) fn table(rows: &[Vec<String>]) -> anyhow::Result<()> {
 
 /// `name` is the message's full name, like `cleat.v1.Connection`.
 pub(super) fn json(name: &str, message: &impl Message, pretty: bool) -> anyhow::Result<String> {
-    let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).context("the API's descriptors cannot be read")?;
-    let descriptor = pool.get_message_by_name(name).with_context(|| format!("{name} is not in the API"))?;
+    let descriptor = api()?.get_message_by_name(name).with_context(|| format!("{name} is not in the API"))?;
     let message = DynamicMessage::decode(descriptor, &message.encode_to_vec()[..])?;
     Ok(if pretty { serde_json::to_string_pretty(&message)? } else { serde_json::to_string(&message)? })
+}
+
+/// Read once: there may be millions of messages.
+fn api() -> anyhow::Result<&'static DescriptorPool> {
+    static API: OnceLock<Option<DescriptorPool>> = OnceLock::new();
+    let read = || DescriptorPool::decode(FILE_DESCRIPTOR_SET).ok();
+    API.get_or_init(read).as_ref().context("the API's descriptors cannot be read")
 }
 
 /// One message: its lines for a person, or itself.

@@ -18,9 +18,9 @@ const CRC: usize = 4;
 const ROWS_DEFAULT: usize = 50;
 const ROWS_MAX: usize = 1000;
 /// A page well below the 4 MiB that gRPC clients take by default.
-const BYTES_MAX: usize = 1024 * 1024;
+pub(super) const BYTES_MAX: usize = 1024 * 1024;
 /// So that a filter which matches nothing costs a bounded time a call.
-const VISITS_MAX: usize = 10_000;
+pub(super) const VISITS_MAX: usize = 10_000;
 
 /// How far one page goes. 0 rows: the default.
 pub(super) fn limits(page_size: i32) -> Result<Limits, Refusal> {

@@ -11,16 +11,13 @@ use tonic::Status;
 
 use super::context::Context;
 use super::convert;
+use super::pages::{BYTES_MAX, VISITS_MAX};
 use super::principal::Principal;
 use super::status::Refusal;
 use crate::event::{Event, Position};
 use crate::log::{ReadError, Reader};
 use crate::proto::{ReadEventsRequest, ReadEventsResponse};
 
-/// Well below the 4 MiB that gRPC clients take by default, unless one event is larger by itself.
-const BYTES_MAX: usize = 1024 * 1024;
-/// Looked at for one message, so that a walk which finds nothing still tells how far it is.
-const LOOKED_AT_MAX: usize = 10_000;
 const TYPES_MAX: usize = 20;
 
 pub(super) type Messages = Pin<Box<dyn Stream<Item = Result<ReadEventsResponse, Status>> + Send>>;
@@ -65,9 +62,10 @@ struct Walk {
 }
 
 impl Walk {
+    /// As much as a page of a list, so that a walk which finds nothing still tells how far it is.
     fn part(&mut self, reader: &Reader) -> Result<ReadEventsResponse, ReadError> {
         let (mut events, mut bytes, mut looked_at) = (Vec::new(), 0, 0);
-        while self.next <= self.to && bytes < BYTES_MAX && looked_at < LOOKED_AT_MAX {
+        while self.next <= self.to && bytes < BYTES_MAX && looked_at < VISITS_MAX {
             let read = reader.read(self.next)?;
             for event in read.into_iter().take_while(|event| event.position <= self.to) {
                 if bytes >= BYTES_MAX {

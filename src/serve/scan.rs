@@ -78,18 +78,16 @@ pub(super) fn exports(
     after: Option<Id>,
     limits: Limits,
 ) -> Result<Step<proto::Export>, Refusal> {
-    let candidates: Candidates<'_, Slot> = match owners(views, realm, filter) {
+    let candidates: Candidates<'_, Slot> = match (owners(views, realm, filter), filter.deadlines()) {
         // An export that has moved from one owner to another may come with both.
-        Some(owners) => {
+        (Some(owners), _) => {
             let of = |owner| views.exports_of(realm, owner, after.clone()).map(|(id, (slot, _))| (id, slot));
             let mut last = None;
             let unseen = move |(id, _): &(Id, Slot)| last.replace(id.clone()).as_ref() != Some(id);
             Box::new(Merge::new(owners.into_iter().map(of)).filter(unseen))
         }
-        None => match filter.deadlines() {
-            Some(deadlines) => Box::new(views.exports_settling(realm, deadlines, after.as_ref())),
-            None => Box::new(views.exports(realm, after)),
-        },
+        (None, Some(deadlines)) => Box::new(views.exports_settling(realm, deadlines, after.as_ref())),
+        (None, None) => Box::new(views.exports(realm, after)),
     };
     step(candidates, limits, |task_id, slot| {
         if !filter.may_match(&slot) {

@@ -58,16 +58,16 @@ impl Counts {
     }
 
     fn told(self) -> SummarizeConnectionsResponse {
+        let total = self.statuses.values().sum();
         let statuses = self.statuses.into_iter();
         let statuses = statuses.map(|(status, count)| StatusCount { status: convert::status(status).into(), count });
         let mut platforms: Vec<_> = self.platforms.into_iter().collect();
         platforms.sort_by_key(|(_, count)| Reverse(*count));
         platforms.truncate(PLATFORMS_MAX);
         let platforms = platforms.into_iter().map(|(platform_type, count)| PlatformCount { platform_type, count });
-        let statuses: Vec<_> = statuses.collect();
         SummarizeConnectionsResponse {
-            total: statuses.iter().map(|status| status.count).sum(),
-            statuses,
+            total,
+            statuses: statuses.collect(),
             platforms: platforms.collect(),
             needs_reconnect: self.needs_reconnect,
             order_ambiguous: self.order_ambiguous,

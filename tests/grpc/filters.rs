@@ -2,7 +2,7 @@
 
 use cleat::proto::{
     BatchGetConnectionsRequest, Connection, ConnectionFilter, ConnectionStatus, Export, ExportFilter, ExportStatus,
-    GetExportLinksRequest, ListConnectionsRequest, ListExportsRequest, SummarizeConnectionsRequest,
+    GetExportLinksRequest, SummarizeConnectionsRequest,
 };
 use prost_types::{Duration, Timestamp};
 use rand::rngs::StdRng;
@@ -46,29 +46,11 @@ async fn populated(random: &mut StdRng) -> TestApi {
 }
 
 async fn connections(api: &TestApi, filter: &ConnectionFilter) -> Vec<Connection> {
-    let mut all = Vec::new();
-    let mut request = ListConnectionsRequest { filter: Some(filter.clone()), page_size: 7, ..Default::default() };
-    loop {
-        let page = api.connections().list_connections(request.clone()).await.unwrap().into_inner();
-        all.extend(page.connections);
-        request.page_token = page.next_page_token;
-        if request.page_token.is_empty() {
-            return all;
-        }
-    }
+    every_connection(api, filter.clone(), 7).await
 }
 
 async fn exports(api: &TestApi, filter: &ExportFilter) -> Vec<Export> {
-    let mut all = Vec::new();
-    let mut request = ListExportsRequest { filter: Some(filter.clone()), page_size: 7, ..Default::default() };
-    loop {
-        let page = api.exports().list_exports(request.clone()).await.unwrap().into_inner();
-        all.extend(page.exports);
-        request.page_token = page.next_page_token;
-        if request.page_token.is_empty() {
-            return all;
-        }
-    }
+    every_export(api, filter.clone(), 7).await
 }
 
 fn before_now(seconds: i64) -> Timestamp {

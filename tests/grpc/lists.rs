@@ -1,7 +1,7 @@
 //! Lists: filters, and pages that are exact while their state is retained.
 
 use cleat::proto::{
-    Connection, ConnectionFilter, ConnectionStatus, Export, ExportFilter, ExportStatus, ListConnectionsRequest,
+    Connection, ConnectionFilter, ConnectionStatus, ExportFilter, ExportStatus, ListConnectionsRequest,
     ListExportsRequest,
 };
 
@@ -29,32 +29,11 @@ async fn populated() -> TestApi {
 }
 
 async fn list(api: &TestApi, filter: ConnectionFilter) -> Vec<Connection> {
-    let mut all = Vec::new();
-    let mut request =
-        ListConnectionsRequest { filter: Some(filter), page_size: 2, consistency: Some(fully()), ..Default::default() };
-    loop {
-        let page = api.connections().list_connections(request.clone()).await.unwrap().into_inner();
-        assert!(page.connections.len() <= 2);
-        all.extend(page.connections);
-        if page.next_page_token.is_empty() {
-            return all;
-        }
-        request.page_token = page.next_page_token;
-    }
+    every_connection(api, filter, 2).await
 }
 
 async fn tasks(api: &TestApi, filter: ExportFilter) -> Vec<String> {
-    let mut all: Vec<Export> = Vec::new();
-    let mut request =
-        ListExportsRequest { filter: Some(filter), page_size: 2, consistency: Some(fully()), ..Default::default() };
-    loop {
-        let page = api.exports().list_exports(request.clone()).await.unwrap().into_inner();
-        all.extend(page.exports);
-        if page.next_page_token.is_empty() {
-            return all.into_iter().map(|export| export.task_id).collect();
-        }
-        request.page_token = page.next_page_token;
-    }
+    every_export(api, filter, 2).await.into_iter().map(|export| export.task_id).collect()
 }
 
 #[tokio::test]

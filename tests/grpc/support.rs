@@ -13,7 +13,10 @@ use cleat::proto::admin_service_client::AdminServiceClient;
 use cleat::proto::connection_service_client::ConnectionServiceClient;
 use cleat::proto::event_service_client::EventServiceClient;
 use cleat::proto::export_service_client::ExportServiceClient;
-use cleat::proto::{ListConnectionsRequest, ReadConsistency, read_consistency::Requirement};
+use cleat::proto::{
+    Connection, ConnectionFilter, Export, ExportFilter, ListConnectionsRequest, ListExportsRequest, ReadConsistency,
+    read_consistency::Requirement,
+};
 use cleat::rejections::Rejections;
 use cleat::serve::{Api, Listener, Options, Principal, ServeError, ServingState, Sources};
 use cleat::token::{Identity, Token};
@@ -147,6 +150,38 @@ impl TestApi {
     /// Everything up to an append, as a webhook's answer gives it.
     pub fn token(&self, appended: &Appended) -> String {
         Token::read(self.reader.identity(), appended.position, &appended.chain).encode()
+    }
+}
+
+/// All connections that match, asked for in pages of a size.
+pub async fn every_connection(api: &TestApi, filter: ConnectionFilter, page_size: i32) -> Vec<Connection> {
+    let mut all = Vec::new();
+    let mut request =
+        ListConnectionsRequest { filter: Some(filter), page_size, consistency: Some(fully()), ..Default::default() };
+    loop {
+        let page = api.connections().list_connections(request.clone()).await.unwrap().into_inner();
+        assert!(page.connections.len() <= usize::try_from(page_size).unwrap());
+        all.extend(page.connections);
+        if page.next_page_token.is_empty() {
+            return all;
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+/// All exports that match, asked for in pages of a size.
+pub async fn every_export(api: &TestApi, filter: ExportFilter, page_size: i32) -> Vec<Export> {
+    let mut all = Vec::new();
+    let mut request =
+        ListExportsRequest { filter: Some(filter), page_size, consistency: Some(fully()), ..Default::default() };
+    loop {
+        let page = api.exports().list_exports(request.clone()).await.unwrap().into_inner();
+        assert!(page.exports.len() <= usize::try_from(page_size).unwrap());
+        all.extend(page.exports);
+        if page.next_page_token.is_empty() {
+            return all;
+        }
+        request.page_token = page.next_page_token;
     }
 }
 

@@ -2,6 +2,9 @@
 
 use cleat::proto::{Connection, ConnectionEvent, ConnectionStatus, SummarizeConnectionsResponse};
 
+use super::super::exports;
+use super::super::words::{self, or_dash, time, yes};
+
 pub const HEADER: [&str; 6] = ["CONNECTION", "STATUS", "EXTERNAL ID", "PLATFORM", "VERSION", "POSITION"];
 pub const EVENT_HEADER: [&str; 5] = ["POSITION", "RECORDED", "TYPE", "STATUS", "NOTES"];
 
@@ -13,22 +16,19 @@ fn status(connection: &Connection) -> String {
 }
 
 fn word(status: ConnectionStatus) -> String {
-    status.as_str_name().trim_start_matches("CONNECTION_STATUS_").to_lowercase()
+    words::word(status.as_str_name(), "CONNECTION_STATUS_")
 }
 
 /// One event of a history.
 pub fn event(event: &ConnectionEvent) -> Vec<String> {
-    let export = |it: &cleat::proto::Export| {
-        let status = it.status().as_str_name().trim_start_matches("EXPORT_STATUS_").to_lowercase();
-        format!("export {} {status}", it.task_id)
-    };
+    let export = |it: &cleat::proto::Export| format!("export {} {}", it.task_id, exports::status(it));
     let mut notes: Vec<_> = event.late.then(|| "late".to_owned()).into_iter().collect();
     let connection = event.connection.as_ref();
     notes.extend(connection.filter(|it| it.order_ambiguous).map(|_| "order ambiguous".to_owned()));
     notes.extend(event.exports.iter().map(export));
     vec![
         event.position.to_string(),
-        event.recorded_at.map(|at| at.to_string()).unwrap_or_default(),
+        time(event.recorded_at),
         event.r#type.clone(),
         connection.map(status).unwrap_or_default(),
         notes.join(", "),
@@ -48,7 +48,6 @@ pub fn summary(summary: &SummarizeConnectionsResponse) -> Vec<Vec<String>> {
 
 pub fn row(connection: &Connection) -> Vec<String> {
     let Connection { org_connection_id, external_id, platform_type, version, last_position, .. } = connection;
-    let or_dash = |text: &String| if text.is_empty() { "-".to_owned() } else { text.clone() };
     vec![
         org_connection_id.clone(),
         status(connection),
@@ -61,9 +60,7 @@ pub fn row(connection: &Connection) -> Vec<String> {
 
 /// All that is known of one connection, a line a fact.
 pub fn facts(connection: &Connection) -> Vec<Vec<String>> {
-    let yes = |it: bool| if it { "yes".to_owned() } else { String::new() };
-    let time = |at: Option<prost_types::Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
-    let facts = [
+    words::facts([
         ("connection", connection.org_connection_id.clone()),
         ("status", status(connection)),
         ("status since", time(connection.status_recorded_at)),
@@ -83,7 +80,5 @@ pub fn facts(connection: &Connection) -> Vec<Vec<String>> {
         ("version", connection.version.to_string()),
         ("last position", connection.last_position.to_string()),
         ("last recorded", time(connection.last_recorded_at)),
-    ];
-    let told = facts.into_iter().filter(|(_, fact)| !fact.is_empty());
-    told.map(|(name, fact)| vec![name.to_owned(), fact]).collect()
+    ])
 }

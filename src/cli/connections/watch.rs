@@ -7,7 +7,7 @@ use cleat::proto::watch_connections_response::Message;
 use cleat::proto::watch_start::Position;
 
 use super::super::client::Target;
-use super::super::{Output, print};
+use super::super::{Output, exports, print};
 use super::filter::Filter;
 use super::{client, show};
 
@@ -55,7 +55,7 @@ fn lines(message: proto::WatchConnectionsResponse) -> Vec<String> {
     let connection =
         |word: &str, it: &Connection| format!("{position:>8}  {word:<8}  connection  {}", show::row(it).join("  "));
     let export = |word: &str, it: &proto::Export| {
-        let status = it.status().as_str_name().trim_start_matches("EXPORT_STATUS_").to_lowercase();
+        let status = exports::status(it);
         format!("{position:>8}  {word:<8}  export      {}  {status}  {}", it.task_id, it.org_connection_id)
     };
     match message.message {
