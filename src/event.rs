@@ -3,6 +3,7 @@
 //! Knows nothing of storage, transport or configuration; everything may import it.
 
 mod envelope;
+mod gist;
 mod object;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 pub use envelope::Envelope;
+pub use gist::gist;
 pub use object::{Json, Object};
 
 /// A place in the log: 1, 2, 3, ... without gaps within an epoch. 0 stands before the first event.
@@ -133,6 +135,8 @@ impl Provenance {
     }
 }
 
+const CONFLICT: &str = "conflict:";
+
 /// What all deliveries of one event share, within a tenant: `id:` and the body's id (it stays the same over Fasten's
 /// retries, while date, signature and so the body's bytes change), else `whid:` and the webhook-id. An id that is longer than
 /// any honest one stands in the key by its SHA-256 in base64url, as `idsha:`, so that a key is small whatever was signed.
@@ -148,6 +152,16 @@ impl EventKey {
             Some(id) if !id.is_empty() => Self(format!("id:{id}")),
             _ => Self(format!("whid:{webhook_id}")),
         }
+    }
+
+    /// Of a delivery that tells something else than the event at `first`, which has its key: each such gist once.
+    pub fn of_conflict(first: Position, gist: &Hash) -> Self {
+        Self(format!("{CONFLICT}{first}:{}", URL_SAFE_NO_PAD.encode(gist)))
+    }
+
+    /// The position of the event that has the key which this one's body asks for, if it tells something else.
+    pub fn conflict_of(&self) -> Option<Position> {
+        self.0.strip_prefix(CONFLICT)?.split_once(':')?.0.parse().ok()
     }
 
     /// From a key as it was printed or stored.
@@ -178,6 +192,14 @@ pub struct Delivery {
     /// Random: hides the body behind its digest in the chain, so that the body can be erased one day.
     pub nonce: [u8; 16],
     pub body: Bytes,
+}
+
+impl Delivery {
+    /// The mode whose state it changes, if any: what contradicts another event of its key changes nothing.
+    pub fn applies_to(&self) -> Option<ApiMode> {
+        let conflict = self.key.as_ref().and_then(EventKey::conflict_of);
+        self.mode.applies_to().filter(|_| conflict.is_none())
+    }
 }
 
 /// One delivery in the log.

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! - An append that returns a position is on stable storage: `fdatasync` has returned.
-//! - One (tenant, event key) has one position for ever; a duplicate is answered with the first.
+//! - One (tenant, event key) has one position for ever; a duplicate is answered with the first. One that tells something else
+//!   ([`gist`](crate::event::gist)) is kept beside it, once.
 //! - After a failed commit nothing is acknowledged any more ([`Log::health`] says why); reads go on.
 //! - Nothing here knows of HTTP, gRPC, or what a body means.
 
@@ -15,6 +16,7 @@ mod append;
 mod assembly;
 mod chain;
 mod commit;
+mod conflict;
 mod dedup;
 mod directory;
 mod open;

@@ -35,6 +35,7 @@ class Events(StoryCase):
                     "webhook_id": message_id(name),
                     "secret_label": SECRET_LABEL,
                     "unreadable": False,
+                    "conflict_of": "0",
                 }
                 self.assertEqual(fields, expected)
 

@@ -43,6 +43,12 @@ pub(super) struct Read {
     /// Only those whose body cannot be read.
     #[arg(long)]
     unreadable: bool,
+    /// Only those of the other mode than their endpoint's: kept, and applied to nothing.
+    #[arg(long)]
+    mismatched: bool,
+    /// Only duplicates that tell something else than the first event of their key.
+    #[arg(long)]
+    conflicting: bool,
     #[command(flatten)]
     target: Target,
     /// `table` for a line an event, else the events of the API, one a line.
@@ -80,6 +86,8 @@ impl Read {
             to_position: self.to.unwrap_or_default(),
             types: self.types,
             unreadable: self.unreadable,
+            mismatched: self.mismatched,
+            conflicting: self.conflicting,
         };
         let mut parts = client(&self.target).await?.read_events(request).await?.into_inner();
         while let Some(part) = parts.message().await? {
@@ -120,6 +128,7 @@ fn facts(event: &Event) -> Vec<Vec<String>> {
         ("endpoint", event.endpoint.clone()),
         ("provenance", word(event.provenance().as_str_name(), "PROVENANCE_")),
         ("event key", event.event_key.clone()),
+        ("conflict of", Some(event.conflict_of).filter(|at| *at > 0).map(|at| at.to_string()).unwrap_or_default()),
         ("webhook id", event.webhook_id.clone()),
         ("webhook timestamp", event.webhook_timestamp.clone()),
         ("secret", event.secret_label.clone()),

@@ -19,7 +19,7 @@ impl<'a> Object<'a> {
     }
 
     /// Of a name that comes twice, the last counts.
-    fn last(&self, name: &str) -> Option<Json<'a>> {
+    pub(super) fn last(&self, name: &str) -> Option<Json<'a>> {
         self.0.iter().rev().find(|(Name(it), _)| it == name).map(|(_, value)| Json(value.get()))
     }
 
@@ -75,6 +75,10 @@ impl<'a> Json<'a> {
     /// None for other values than integers from 0 to 2^64-1.
     pub fn number(self) -> Option<u64> {
         self.0.parse().ok()
+    }
+
+    pub fn as_written(self) -> &'a str {
+        self.0
     }
 }
 

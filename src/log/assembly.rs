@@ -2,7 +2,8 @@
 //!
 //! Knows nothing of the disk; what it makes is either committed whole or not at all.
 
-use super::append::{AppendError, Appended, Pending, Reply};
+use super::append::{AppendError, Appended, Pending, Reply, Taken};
+use super::record::Prepared;
 use super::{Commit, Head};
 use crate::blocklog::{Batch, Builder, Effort, Packer};
 use crate::event::{Position, Timestamp};
@@ -22,7 +23,7 @@ pub(super) struct Assembly {
     /// Who waits for each new event, in the order of positions.
     news: Vec<(Reply, Appended)>,
     /// Who waits to hear of an event that was there before.
-    repeats: Vec<(Reply, Appended)>,
+    repeats: Vec<(Reply, Appended, Prepared)>,
 }
 
 impl Assembly {
@@ -70,13 +71,13 @@ impl Assembly {
     /// Appends a new event.
     pub fn add(&mut self, pending: Pending) {
         let (position, chain) = pending.record.push(&mut self.builder, self.recorded_at);
-        let appended = Appended { position, recorded_at: self.recorded_at, duplicate: false, chain };
+        let appended = Appended { position, recorded_at: self.recorded_at, duplicate: false, conflict: false, chain };
         self.news.push((pending.reply, appended));
     }
 
-    /// Owes `reply` what was said of the first event of its key.
-    pub fn repeat(&mut self, reply: Reply, first: Appended) {
-        self.repeats.push((reply, Appended { duplicate: true, ..first }));
+    /// Owes it what is said of the first event of its key.
+    pub fn repeat(&mut self, pending: Pending, first: Appended) {
+        self.repeats.push((pending.reply, Appended { duplicate: true, ..first }, pending.record));
     }
 
     /// What this commit was, for those who count.
@@ -88,8 +89,11 @@ impl Assembly {
 
     /// Returns what the next one goes on with.
     pub fn answer(self, result: &Result<(), AppendError>) -> Builder {
-        for (reply, appended) in self.news.into_iter().chain(self.repeats) {
-            reply.send(result.clone().map(|()| appended));
+        for (reply, appended) in self.news {
+            reply.send(result.clone().map(|()| Taken::New(appended)));
+        }
+        for (reply, first, record) in self.repeats {
+            reply.send(result.clone().map(|()| Taken::Repeated { first, record }));
         }
         self.builder
     }

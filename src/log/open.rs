@@ -101,5 +101,5 @@ fn start(Disk { store, marks, .. }: Disk, recovered: Recovered, options: Options
         let _watchman = watchman;
         writer.run(waiting);
     })?;
-    Ok(Log { appender: Appender::new(queue, identity), reader, health, writer })
+    Ok(Log { appender: Appender::new(queue, reader.clone()), reader, health, writer })
 }

@@ -51,6 +51,12 @@ impl Prepared {
         Self { bytes, content, nonce: delivery.nonce }
     }
 
+    /// What it was made of.
+    pub fn into_delivery(self) -> Result<Delivery, Garbled> {
+        let raw = Bytes::from(self.bytes);
+        take_delivery(&mut Take(&raw), &raw, self.nonce).map(|(delivery, _)| delivery)
+    }
+
     /// Bytes of the whole record.
     pub fn size(&self) -> usize {
         ASSIGNED_BYTES + self.bytes.len()
@@ -104,6 +110,12 @@ struct Decoded {
 fn decode(from: &mut Take<'_>, raw: &Bytes, nonce: [u8; 16]) -> Result<Decoded, Garbled> {
     let position = from.u64()?;
     let recorded_at = Timestamp::from_micros(from.i64()?);
+    let (delivery, content) = take_delivery(from, raw, nonce)?;
+    Ok(Decoded { position, recorded_at, delivery, content })
+}
+
+/// The header from provenance on, and the body; and what the chain holds of both.
+fn take_delivery(from: &mut Take<'_>, raw: &Bytes, nonce: [u8; 16]) -> Result<(Delivery, Hash), Garbled> {
     let start = *from;
     let provenance = Provenance::from_stored(from.u8()?).ok_or(Garbled("unknown provenance"))?;
     let mode = ModeVerdict::from_stored(from.u8()?).ok_or(Garbled("unknown mode verdict"))?;
@@ -129,5 +141,5 @@ fn decode(from: &mut Take<'_>, raw: &Bytes, nonce: [u8; 16]) -> Result<Decoded, 
         nonce,
         body,
     };
-    Ok(Decoded { position, recorded_at, delivery, content })
+    Ok((delivery, content))
 }

@@ -2,6 +2,7 @@
 //!
 //! Here, not in `tests/`, because these reach under the log: they put doubles and damage at the store's seam.
 
+mod conflicts;
 mod damage;
 mod dedup_runs;
 mod faults;

@@ -73,7 +73,7 @@ impl Writer {
             }
             self.answered += 1;
             match self.first_of(&pending, assembly) {
-                Ok(Some(first)) => assembly.repeat(pending.reply, first),
+                Ok(Some(first)) => assembly.repeat(pending, first),
                 Ok(None) => assembly.add(pending),
                 Err(error) => pending.reply.send(Err(AppendError::Unconfirmed(error))),
             }
@@ -117,6 +117,7 @@ impl Writer {
             position: event.position,
             recorded_at: event.recorded_at,
             duplicate: true,
+            conflict: false,
             chain: event.chain,
         }))
     }

@@ -16,7 +16,7 @@ use super::principal::Principal;
 use super::status::Refusal;
 use crate::event::{Event, Position};
 use crate::log::{ReadError, Reader};
-use crate::proto::{ReadEventsRequest, ReadEventsResponse};
+use crate::proto::{ModeVerdict, ReadEventsRequest, ReadEventsResponse};
 
 const TYPES_MAX: usize = 20;
 
@@ -34,6 +34,8 @@ pub(super) fn open(context: &Arc<Context>, caller: Principal, request: ReadEvent
         tenant,
         types: request.types.into_iter().collect(),
         unreadable: request.unreadable,
+        mismatched: request.mismatched,
+        conflicting: request.conflicting,
         next: request.from_position.max(1),
         to: if request.to_position == 0 { head } else { request.to_position.min(head) },
     };
@@ -57,6 +59,8 @@ struct Walk {
     /// Empty: any.
     types: BTreeSet<String>,
     unreadable: bool,
+    mismatched: bool,
+    conflicting: bool,
     next: Position,
     to: Position,
 }
@@ -87,8 +91,10 @@ impl Walk {
             return None;
         }
         let event = convert::event(event, &self.caller);
-        let wanted =
-            (self.types.is_empty() || self.types.contains(&event.r#type)) && (event.unreadable || !self.unreadable);
+        let wanted = (self.types.is_empty() || self.types.contains(&event.r#type))
+            && (event.unreadable || !self.unreadable)
+            && (event.mode_verdict() == ModeVerdict::Mismatched || !self.mismatched)
+            && (event.conflict_of > 0 || !self.conflicting);
         wanted.then_some(event)
     }
 }

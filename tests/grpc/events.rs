@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cleat::event::ModeVerdict;
-use cleat::proto::{Event, ReadEventsRequest};
+use cleat::proto::{ConnectionFilter, ConnectionStatus, Event, ReadEventsRequest};
 use cleat::serve::Principal;
 use serde_json::json;
 use tonic::Code;
@@ -64,6 +64,20 @@ async fn large_events_come_in_messages_that_a_client_takes() {
 }
 
 #[tokio::test]
+async fn a_contradiction_is_listed_with_what_it_contradicts_and_changes_nothing() {
+    let api = TestApi::open().await;
+    api.append(&connected("e1", "c", "patient", "authorized")).await;
+    api.append(&exported("e2", "t", "c")).await;
+    assert!(api.append(&revoked("e1", "c")).await.conflict);
+    let request = ReadEventsRequest { conflicting: true, ..Default::default() };
+    let (found, told) = read(&api, request).await;
+    assert_eq!((positions(&found), found[0].conflict_of, told.last()), (vec![3], 1, Some(&3)));
+    assert_eq!(found[0].r#type, "patient.authorization_revoked");
+    let connection = every_connection(&api, ConnectionFilter::default(), 10).await.remove(0);
+    assert_eq!((connection.status(), connection.version), (ConnectionStatus::Authorized, 2));
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_is_listed_and_another_tenants_events_are_not() {
     let api = TestApi::with(Setup {
         principal: Principal::loopback([Arc::from("acme"), Arc::from("other")]),
@@ -81,6 +95,8 @@ async fn what_cannot_be_read_is_listed_and_another_tenants_events_are_not() {
     assert_eq!((positions(&found), told.last()), (vec![2], Some(&4)));
     assert_eq!((found[0].unreadable, &found[0].body[..]), (true, &br#"["no object"]"#[..]));
     assert_eq!(positions(&read(&api, unreadable("other")).await.0), [3]);
+    let mismatched = ReadEventsRequest { mismatched: true, ..of("acme") };
+    assert_eq!(positions(&read(&api, mismatched).await.0), [4]);
     assert_eq!(refused(api.events().read_events(of("")).await).1, "TENANT_REQUIRED");
     assert_eq!(refused(api.events().read_events(of("nobody")).await).0, Code::PermissionDenied);
 }

@@ -64,6 +64,24 @@ async fn a_duplicate_is_answered_with_the_first_position() {
 }
 
 #[tokio::test]
+async fn a_duplicate_that_tells_something_else_is_answered_as_one_and_kept_once() {
+    let door = TestDoor::open().await;
+    let deliver = |id: &'static str, task: &str| {
+        let body = format!(r#"{{"id":"e-1","api_mode":"live","date":"{id}","data":{{"task_id":"{task}"}}}}"#);
+        Request::signed("fasten", OLD, id, body)
+    };
+    let first = door.send(&deliver("msg_1", "t1")).await;
+    assert_eq!(first.taken(), (1, false));
+    for id in ["msg_2", "msg_3"] {
+        let other = door.send(&deliver(id, "t2")).await;
+        assert_eq!((other.taken(), &other.json()["token"]), ((1, true), &first.json()["token"]));
+    }
+    let kept = door.reader.get(2).unwrap().unwrap().delivery;
+    assert_eq!((kept.key.unwrap().conflict_of(), kept.webhook_id.as_str()), (Some(1), "msg_2"));
+    assert_eq!((door.reader.head().position, door.count("fasten", "duplicate_conflict")), (2, 2));
+}
+
+#[tokio::test]
 async fn without_an_id_in_the_body_the_webhook_id_tells_duplicates() {
     let door = TestDoor::open().await;
     assert_eq!(door.send(&Request::signed("fasten", OLD, "msg_1", "{}")).await.taken(), (1, false));

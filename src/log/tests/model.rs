@@ -10,6 +10,8 @@ use super::*;
 enum Operation {
     /// (key, body) each; the keys are few, so that many repeat.
     Append(Vec<(u16, Body)>),
+    /// The same key again, with a body that tells something else.
+    Contradict(u16, u8),
     Get(u64),
     Find(u16),
     ReadAll,
@@ -52,6 +54,7 @@ fn body() -> impl Strategy<Value = Body> {
 fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         6 => prop::collection::vec((0..400u16, body()), 1..120).prop_map(Operation::Append),
+        1 => (0..400u16, 0..3u8).prop_map(|(key, told)| Operation::Contradict(key, told)),
         2 => any::<u64>().prop_map(Operation::Get),
         2 => (0..400u16).prop_map(Operation::Find),
         1 => Just(Operation::ReadAll),
@@ -63,10 +66,17 @@ fn operation() -> impl Strategy<Value = Operation> {
 struct Model {
     events: Vec<(Appended, Delivery)>,
     positions: HashMap<u16, u64>,
+    conflicts: HashMap<EventKey, u64>,
 }
 
 fn check_append(log: &Log, model: &mut Model, given: &[(u16, Body)]) {
-    let deliveries: Vec<_> = given.iter().map(|(key, body)| delivery(&key.to_string(), &body.bytes())).collect();
+    let mut first = HashMap::new();
+    let mut told = |key: &u16, body: &Body| match model.positions.get(key) {
+        Some(position) => model.events[usize::try_from(position - 1).unwrap()].1.body.to_vec(),
+        None => first.entry(*key).or_insert(*body).bytes(),
+    };
+    // A delivery that is sent again tells the same.
+    let deliveries: Vec<_> = given.iter().map(|(key, body)| delivery(&key.to_string(), &told(key, body))).collect();
     let results = append_all(log, deliveries.clone());
     for (((key, _), delivery), result) in given.iter().zip(deliveries).zip(results) {
         let appended = result.unwrap();
@@ -79,6 +89,21 @@ fn check_append(log: &Log, model: &mut Model, given: &[(u16, Body)]) {
         } else {
             model.events.push((appended, delivery));
         }
+    }
+}
+
+fn check_contradiction(log: &Log, model: &mut Model, key: u16, told: u8) {
+    let Some(first) = model.positions.get(&key).copied() else { return };
+    let body = format!("{{\"data\":{told}}}");
+    let appended = append(log, &key.to_string(), body.as_bytes()).unwrap();
+    assert_eq!((appended.position, appended.duplicate, appended.conflict), (first, true, true));
+    let key = EventKey::of_conflict(first, &crate::event::gist(body.as_bytes()));
+    let next = model.events.len() as u64 + 1;
+    if *model.conflicts.entry(key.clone()).or_insert(next) == next {
+        let kept = log.reader.get(next).unwrap().unwrap();
+        let Event { position, recorded_at, chain, delivery } = kept;
+        assert!(delivery.key == Some(key) && *delivery.body == *body.as_bytes());
+        model.events.push((Appended { position, recorded_at, chain, duplicate: false, conflict: false }, delivery));
     }
 }
 
@@ -106,6 +131,7 @@ fn run(operations: Vec<Operation>) {
     for operation in operations {
         match operation {
             Operation::Append(given) => check_append(&log, &mut model, &given),
+            Operation::Contradict(key, told) => check_contradiction(&log, &mut model, key, told),
             Operation::Get(at) => {
                 let position = at % (model.events.len() as u64 + 3);
                 let expected =

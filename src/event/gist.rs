@@ -1,0 +1,75 @@
+//! What a body tells, whenever and however it was delivered: a digest by which two deliveries of one event are held against
+//! each other. Knows no type of event.
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::Hash;
+use super::envelope::Envelope;
+use super::object::{Json, Object};
+
+/// Equal for bodies of the same type, mode and data, in whatever order and with whatever space these are written. Of a flat body
+/// all fields but the envelope's are its data; of one that is no JSON object, every byte.
+pub fn gist(body: &[u8]) -> Hash {
+    let mut hasher = Sha256::new();
+    let Some(object) = Object::read(body) else {
+        hasher.update(body);
+        return hasher.finalize().into();
+    };
+    let Envelope { kind, api_mode, .. } = Envelope::of(&object);
+    for text in [kind, api_mode] {
+        put(&mut hasher, text.as_deref().unwrap_or_default());
+    }
+    match object.last("data") {
+        Some(data) => put(&mut hasher, &canonical(data)),
+        None => flat(&mut hasher, &object),
+    }
+    hasher.finalize().into()
+}
+
+fn put(hasher: &mut Sha256, text: &str) {
+    hasher.update((text.len() as u64).to_be_bytes());
+    hasher.update(text);
+}
+
+fn flat(hasher: &mut Sha256, object: &Object<'_>) {
+    let mut fields: Vec<_> = object.entries().map(|(name, value)| (name, canonical(value))).collect();
+    fields.retain(|(name, _)| !["id", "date", "type", "event_type", "api_mode"].contains(name));
+    fields.sort();
+    for (name, value) in fields {
+        put(hasher, name);
+        put(hasher, &value);
+    }
+}
+
+/// Names in order, no space. A value that is beyond what we read (too deep, a huge number) stays as it was written.
+fn canonical(value: Json<'_>) -> String {
+    serde_json::from_str::<Value>(value.as_written())
+        .map_or_else(|_| value.as_written().to_owned(), |it| it.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deliveries_of_one_event_tell_the_same_and_any_other_word_is_another() {
+        let first =
+            gist(br#"{"id":"a","date":"1","api_mode":"live","type":"t","data":{"a":[1,{"b":null}],"c":"\u00e9"}}"#);
+        let again =
+            r#"{ "type": "t", "data": {"c":"é","a":[1, {"b":null}]}, "date": "2", "api_mode": "live", "id": "a" }"#;
+        assert_eq!(gist(again.as_bytes()), first);
+        for other in [again.replace("null", "0"), again.replace("\"t\"", "\"u\""), again.replace("live", "test")] {
+            assert_ne!(gist(other.as_bytes()), first, "{other}");
+        }
+    }
+
+    #[test]
+    fn flat_and_odd_bodies_are_told_apart_by_all_they_hold() {
+        let flat = |body: &str| gist(body.as_bytes());
+        assert_eq!(flat(r#"{"id":"a","date":"1","b":1,"c":2}"#), flat(r#"{"c":2,"id":"b","b":1}"#));
+        assert_ne!(flat(r#"{"b":1,"c":2}"#), flat(r#"{"b":1,"c":3}"#));
+        assert_ne!(flat(r#"{"data":{"n":1e999}}"#), flat(r#"{"data":{"n":2e999}}"#), "beyond any number");
+        assert_ne!(gist(b"{\xff"), gist(b"{\xfe"));
+    }
+}
