@@ -24,6 +24,7 @@ mod filter;
 mod health;
 mod history;
 mod incoming;
+mod order;
 mod pages;
 mod principal;
 mod read_events;

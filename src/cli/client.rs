@@ -52,19 +52,32 @@ impl Target {
     }
 }
 
-/// All rows of a list. `page` is given the token of a page, empty for the first; it returns the rows, and the token of the next.
-pub(super) async fn every_page<T>(
+/// The rows of a list, all or so many. `page` is given the token of a page, empty for the first; it returns the rows, and the token of the next.
+pub(super) async fn rows<T>(
+    limit: Option<usize>,
     mut page: impl AsyncFnMut(String) -> anyhow::Result<(Vec<T>, String)>,
 ) -> anyhow::Result<Vec<T>> {
     let (mut all, mut token) = (Vec::new(), String::new());
     loop {
         let (rows, next) = page(token).await?;
         all.extend(rows);
-        if next.is_empty() {
+        all.truncate(limit.unwrap_or(usize::MAX));
+        if next.is_empty() || Some(all.len()) == limit {
             return Ok(all);
         }
         token = next;
     }
+}
+
+/// Of a list.
+#[derive(Args)]
+pub(super) struct Top {
+    /// Sort by this field of the API, ascending, or with ` desc` after it; without it, by id.
+    #[arg(long, value_name = "FIELD", default_value = "", hide_default_value = true)]
+    pub order_by: String,
+    /// Only the first so many.
+    #[arg(long, value_name = "COUNT")]
+    pub limit: Option<usize>,
 }
 
 /// One thread is enough for a client.

@@ -10,15 +10,15 @@ use cleat::proto::connection_service_client::ConnectionServiceClient;
 use tonic::transport::Channel;
 
 use self::filter::{Filter, When};
-use super::client::{MESSAGE_BYTES_MAX, Target, every_page};
+use super::client::{MESSAGE_BYTES_MAX, Target, Top, rows};
 use super::{Output, print};
 
 #[derive(Subcommand)]
 pub(super) enum Connections {
     /// Show one connection.
     Get(One),
-    /// List connections, in order of their ids.
-    List(Many),
+    /// List connections.
+    List(List),
     /// Count connections, by status and by platform.
     Summary(Many),
     /// Show the events that named a connection, the newest first, each with the state after it.
@@ -38,6 +38,14 @@ pub(super) struct One {
 }
 
 #[derive(Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    many: Many,
+    #[command(flatten)]
+    top: Top,
+}
+
+#[derive(Args)]
 pub(super) struct Many {
     #[command(flatten)]
     filter: Filter,
@@ -53,7 +61,7 @@ impl Connections {
     pub async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Get(one) => one.get().await,
-            Self::List(many) => many.list().await,
+            Self::List(list) => list.run().await,
             Self::Summary(many) => many.summary().await,
             Self::History(one) => one.history().await,
             Self::Watch(watch) => watch.run().await,
@@ -86,7 +94,7 @@ impl One {
             page_size: 1000,
             ..proto::ListConnectionEventsRequest::default()
         };
-        let all = every_page(async |page_token| {
+        let all = rows(None, async |page_token| {
             let request = proto::ListConnectionEventsRequest { page_token, ..request.clone() };
             let page = client.list_connection_events(request).await?.into_inner();
             Ok((page.events, page.next_page_token))
@@ -95,24 +103,28 @@ impl One {
     }
 }
 
-impl Many {
-    async fn list(self) -> anyhow::Result<()> {
-        let mut client = client(&self.target).await?;
+impl List {
+    async fn run(self) -> anyhow::Result<()> {
+        let Self { many: Many { filter, when, target, output }, top } = self;
+        let mut client = client(&target).await?;
         let request = proto::ListConnectionsRequest {
-            tenant: self.target.tenant.clone(),
-            api_mode: self.target.api_mode(),
-            filter: Some(self.when.into_proto(self.filter)),
+            tenant: target.tenant.clone(),
+            api_mode: target.api_mode(),
+            filter: Some(when.into_proto(filter)),
             page_size: 1000,
+            order_by: top.order_by,
             ..proto::ListConnectionsRequest::default()
         };
-        let all = every_page(async |page_token| {
+        let all = rows(top.limit, async |page_token| {
             let request = proto::ListConnectionsRequest { page_token, ..request.clone() };
             let page = client.list_connections(request).await?.into_inner();
             Ok((page.connections, page.next_page_token))
         });
-        print::many("cleat.v1.Connection", &all.await?, self.output, &show::HEADER, show::row)
+        print::many("cleat.v1.Connection", &all.await?, output, &show::HEADER, show::row)
     }
+}
 
+impl Many {
     async fn summary(self) -> anyhow::Result<()> {
         let request = proto::SummarizeConnectionsRequest {
             tenant: self.target.tenant.clone(),

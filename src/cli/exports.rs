@@ -6,7 +6,7 @@ use cleat::proto::export_service_client::ExportServiceClient;
 use cleat::proto::{Export, ExportLink};
 use tonic::transport::Channel;
 
-use super::client::{MESSAGE_BYTES_MAX, Target, every_page};
+use super::client::{MESSAGE_BYTES_MAX, Target, Top, rows};
 use super::words::{self, or_dash, time, yes};
 use super::{Output, Span, Time, print};
 
@@ -16,7 +16,7 @@ const HEADER: [&str; 6] = ["TASK", "STATUS", "REASON", "CONNECTION", "EXTERNAL I
 pub(super) enum Exports {
     /// Show one export.
     Get(One),
-    /// List exports, in order of their tasks.
+    /// List exports.
     List(List),
     /// Show where an export can be downloaded.
     Links(One),
@@ -49,6 +49,8 @@ pub(super) struct List {
     /// Only those that are ready, and whose links die within so long: 2h.
     #[arg(long, value_name = "SPAN")]
     deadline_within: Option<Span>,
+    #[command(flatten)]
+    top: Top,
     #[command(flatten)]
     target: Target,
     #[arg(short, long, value_enum, default_value = "table")]
@@ -119,9 +121,10 @@ impl List {
             api_mode: self.target.api_mode(),
             filter: Some(filter),
             page_size: 1000,
+            order_by: self.top.order_by,
             ..proto::ListExportsRequest::default()
         };
-        let all = every_page(async |page_token| {
+        let all = rows(self.top.limit, async |page_token| {
             let page =
                 client.list_exports(proto::ListExportsRequest { page_token, ..request.clone() }).await?.into_inner();
             Ok((page.exports, page.next_page_token))

@@ -6,12 +6,12 @@ use tonic::{Request, Response, Status};
 
 use super::context::{Context, off_runtime};
 use super::filter::{ConnectionFilter, FilterHasher, Use};
+use super::order::Order;
 use super::pages::{self, Cursor};
 use super::principal::Principal;
 use super::status::Refusal;
 use super::watch::{self, Messages};
 use super::{as_of, consistency, convert, history, scan, summary};
-use crate::fold::Id;
 use crate::proto::connection_service_server::ConnectionService;
 use crate::proto::{
     BatchGetConnectionsRequest, BatchGetConnectionsResponse, GetConnectionRequest, GetConnectionResponse,
@@ -75,9 +75,11 @@ impl Connections {
         self.0.gate()?;
         let realm = caller.realm(&request.tenant, request.api_mode)?;
         let filter = ConnectionFilter::read(request.filter, Use::List { now: (self.0.clock)() })?;
+        let order = Order::of_connections(&request.order_by)?;
         let limits = pages::limits(request.page_size)?;
         let mut hasher = FilterHasher::new("connections", &realm);
         hasher.log(self.0.reader.identity());
+        hasher.number(order.number());
         filter.hash_into(&mut hasher);
         let filter_hash = hasher.finish();
         let cursor = Cursor::read(&request.page_token, filter_hash)?;
@@ -85,8 +87,7 @@ impl Connections {
         let views = consistency::page_views(&self.0, cursor.as_ref(), request.consistency.as_ref()).await?;
         let scanned = views.clone();
         let step = off_runtime(move || {
-            let after = cursor.as_ref().map(|cursor| Id::find(&cursor.last));
-            scan::connections(&scanned, &realm, &filter, after, limits)
+            scan::connections(&scanned, &realm, &filter, order, cursor.as_ref().map(Cursor::place), limits)
         })
         .await??;
         Ok(ListConnectionsResponse {

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use super::order::Place;
 use super::pages::Cursor;
 use super::snapshots::Snapshots;
 use super::state::ServingState;
 use super::status::Refusal;
 use crate::event::{Clock, Position, Timestamp};
-use crate::fold::{Id, Rebuild, Views};
+use crate::fold::{Rebuild, Views};
 use crate::log::{ReadError, Reader};
 use crate::metrics::Gauge;
 use crate::rejections::Rejections;
@@ -65,10 +66,10 @@ impl Context {
     }
 
     /// The token of the page after the one that ended at `last`, whose views are kept for it; empty if there is none.
-    pub fn next_page(&self, filter_hash: u64, views: &Arc<Views>, last: Option<Id>) -> String {
-        let Some(last) = last else { return String::new() };
+    pub fn next_page(&self, filter_hash: u64, views: &Arc<Views>, last: Option<Place>) -> String {
+        let Some(Place { rank, id }) = last else { return String::new() };
         self.snapshots.keep(views);
-        Cursor { filter_hash, position: views.position(), last: last.text().as_ref().to_owned() }.encode()
+        Cursor { filter_hash, position: views.position(), rank, last: id.text().as_ref().to_owned() }.encode()
     }
 
     /// Everything up to the position of these views, as a token.

@@ -6,11 +6,11 @@ use tonic::{Request, Response, Status};
 
 use super::context::{Context, off_runtime};
 use super::filter::{ExportFilter, FilterHasher};
+use super::order::Order;
 use super::pages::{self, Cursor};
 use super::principal::Principal;
 use super::status::Refusal;
 use super::{as_of, consistency, convert, scan};
-use crate::fold::Id;
 use crate::proto::export_service_server::ExportService;
 use crate::proto::{
     GetExportLinksRequest, GetExportLinksResponse, GetExportRequest, GetExportResponse, ListExportsRequest,
@@ -62,9 +62,15 @@ impl Exports {
         self.0.gate()?;
         let realm = caller.realm(&request.tenant, request.api_mode)?;
         let mut filter = ExportFilter::read(request.filter, (self.0.clock)())?;
+        let order = Order::of_exports(&request.order_by)?;
+        if order.is_by_deadline() && filter.deadlines().is_none() {
+            let problem = "deadline orders only what filter.deadline_within finds";
+            return Err(Refusal::InvalidField { field: "order_by", problem });
+        }
         let limits = pages::limits(request.page_size)?;
         let mut hasher = FilterHasher::new("exports", &realm);
         hasher.log(self.0.reader.identity());
+        hasher.number(order.number());
         filter.hash_into(&mut hasher);
         let filter_hash = hasher.finish();
         let cursor = Cursor::read(&request.page_token, filter_hash)?;
@@ -75,8 +81,7 @@ impl Exports {
         let views = consistency::page_views(&self.0, cursor.as_ref(), request.consistency.as_ref()).await?;
         let scanned = views.clone();
         let step = off_runtime(move || {
-            let after = cursor.as_ref().map(|cursor| Id::find(&cursor.last));
-            scan::exports(&scanned, &realm, &filter, &caller, after, limits)
+            scan::exports(&scanned, &realm, &filter, &caller, order, cursor.as_ref().map(Cursor::place), limits)
         })
         .await??;
         Ok(ListExportsResponse {

@@ -40,7 +40,7 @@ pub(super) async fn list(
     let walked = consistency::reached(context, start, request.consistency.as_ref()).await?;
     let walk = Walk { views: walked, reader: context.reader.clone(), realm, id, caller };
     let (events, next) = off_runtime(move || walk.back_from(start, limits)).await??;
-    let cursor = |next: Position| Cursor { filter_hash, position: views.position(), last: next.to_string() };
+    let cursor = |next: Position| Cursor { filter_hash, position: views.position(), rank: 0, last: next.to_string() };
     Ok(ListConnectionEventsResponse {
         events,
         next_page_token: next.map_or_else(String::new, |next| cursor(next).encode()),

@@ -1,18 +1,20 @@
 //! Page sizes and page tokens: where a list goes on, for which filter, and from which position.
 //!
 //! ```text
-//! token = base64url( version u8 ‖ filter hash u64 ‖ position u64 ‖ last id ‖ CRC32C of all before )
+//! token = base64url( version u8 ‖ filter hash u64 ‖ position u64 ‖ rank i64 ‖ last id ‖ CRC32C of all before )
 //! ```
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::order::Place;
 use super::scan::Limits;
 use super::status::Refusal;
 use crate::event::Position;
+use crate::fold::Id;
 
 const VERSION: u8 = 1;
-const HEADER: usize = 1 + 8 + 8;
+const HEADER: usize = 1 + 8 + 8 + 8;
 const CRC: usize = 4;
 
 const ROWS_DEFAULT: usize = 50;
@@ -39,7 +41,9 @@ pub(super) struct Cursor {
     pub filter_hash: u64,
     /// Of the views that the page before showed.
     pub position: Position,
-    /// The last id that was looked at.
+    /// Of the last row that was looked at, in the order of the list.
+    pub rank: i64,
+    /// Its id.
     pub last: String,
 }
 
@@ -56,10 +60,15 @@ impl Cursor {
         Ok(Some(cursor))
     }
 
+    pub fn place(&self) -> Place {
+        Place { rank: self.rank, id: Id::find(&self.last) }
+    }
+
     pub fn encode(&self) -> String {
         let mut bytes = vec![VERSION];
         bytes.extend(self.filter_hash.to_be_bytes());
         bytes.extend(self.position.to_be_bytes());
+        bytes.extend(self.rank.to_be_bytes());
         bytes.extend(self.last.as_bytes());
         bytes.extend(crc32c::crc32c(&bytes).to_be_bytes());
         URL_SAFE_NO_PAD.encode(bytes)
@@ -73,10 +82,12 @@ impl Cursor {
         }
         let (header, last) = bytes.split_first_chunk::<HEADER>()?;
         let (version, numbers) = header.split_first()?;
-        let (filter_hash, position) = numbers.split_first_chunk()?;
+        let (filter_hash, numbers) = numbers.split_first_chunk()?;
+        let (position, rank) = numbers.split_first_chunk()?;
         (*version == VERSION).then_some(Self {
             filter_hash: u64::from_be_bytes(*filter_hash),
-            position: u64::from_be_bytes(position.try_into().ok()?),
+            position: u64::from_be_bytes(*position),
+            rank: i64::from_be_bytes(rank.try_into().ok()?),
             last: String::from_utf8(last.to_vec()).ok()?,
         })
     }
@@ -88,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_cursor_survives_its_token_and_a_changed_token_is_noticed() {
-        let cursor = Cursor { filter_hash: u64::MAX - 1, position: 7, last: "a1b2-\u{e9}".into() };
+        let cursor = Cursor { filter_hash: u64::MAX - 1, position: 7, rank: -9, last: "a1b2-\u{e9}".into() };
         let token = cursor.encode();
         assert_eq!(Cursor::decode(&token), Some(cursor));
         for at in 0..token.len() {

@@ -1,17 +1,22 @@
-//! One bounded step through a state, in the order of ids: a page of a list, or a part of a watch's snapshot.
+//! One bounded step through a state: a page of a list, or a part of a watch's snapshot.
+//!
+//! In the order of ids it is a walk that goes on where the last one ended. In another order each step looks at all that may
+//! match, and keeps the first of them.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+mod merge;
+
 use std::sync::Arc;
 
 use prost::Message;
 
 use super::convert;
 use super::filter::{ConnectionFilter, ExportFilter};
+use super::order::{self, Order, Place};
 use super::principal::Principal;
 use super::status::Refusal;
 use crate::fold::{Connection, Id, Realm, Slot, Views};
 use crate::proto;
+use merge::Merge;
 
 /// With more owners than this, looking at every export in turn is no dearer than gathering theirs.
 const OWNERS_MAX: usize = 1000;
@@ -29,8 +34,8 @@ pub(super) struct Limits {
 /// What a step found.
 pub(super) struct Step<T> {
     pub rows: Vec<T>,
-    /// Where the next step goes on: after this id. None: there is nothing more.
-    pub next: Option<Id>,
+    /// Where the next step goes on: after this place. None: there is nothing more.
+    pub next: Option<Place>,
 }
 
 type Candidates<'a, T> = Box<dyn Iterator<Item = (Id, T)> + 'a>;
@@ -39,11 +44,24 @@ pub(super) fn connections(
     views: &Views,
     realm: &Realm,
     filter: &ConnectionFilter,
-    after: Option<Id>,
+    order: Order,
+    after: Option<Place>,
     limits: Limits,
 ) -> Result<Step<proto::Connection>, Refusal> {
-    let candidates = candidates(views, realm, filter, after);
-    step(candidates, limits, |_, connection| Ok(filter.matches(&connection).then(|| convert::connection(&connection))))
+    let look =
+        |_: &Id, connection: Arc<Connection>| Ok(filter.matches(&connection).then(|| convert::connection(&connection)));
+    if order.is_by_id() {
+        return step(by_id(candidates(views, realm, filter, after.map(|place| place.id))), limits, look);
+    }
+    let ranked = matching(views, realm, filter).map(|connection| {
+        let place = Place { rank: order.rank_of_connection(&connection), id: Id::of(&connection.id) };
+        (place, connection)
+    });
+    step(order::first(ranked, after.as_ref(), limits.rows + 1), limits, look)
+}
+
+fn by_id<T>(candidates: impl Iterator<Item = (Id, T)>) -> impl Iterator<Item = (Place, T)> {
+    candidates.map(|(id, it)| (Place { rank: 0, id }, it))
 }
 
 /// All that match.
@@ -75,10 +93,29 @@ pub(super) fn exports(
     realm: &Realm,
     filter: &ExportFilter,
     caller: &Principal,
-    after: Option<Id>,
+    order: Order,
+    after: Option<Place>,
     limits: Limits,
 ) -> Result<Step<proto::Export>, Refusal> {
-    let candidates: Candidates<'_, Slot> = match (owners(views, realm, filter), filter.deadlines()) {
+    let look = |task_id: &Id, slot: Slot| {
+        if !filter.may_match(&slot) {
+            return Ok(None);
+        }
+        let joined = views.join(realm, task_id, &slot)?;
+        let matches = filter.matches(&joined.export, joined.connection.as_deref());
+        Ok(matches.then(|| convert::export(&joined, caller)))
+    };
+    if order.is_by_id() {
+        return step(by_id(slots(views, realm, filter, after.map(|place| place.id))), limits, look);
+    }
+    let slots = slots(views, realm, filter, None).filter(|(_, slot)| filter.may_match(slot));
+    let ranked = slots.map(|(id, slot)| (Place { rank: order.rank_of_export(&slot), id }, slot));
+    step(order::first(ranked, after.as_ref(), limits.visits + 1), limits, look)
+}
+
+/// All exports that may match, after a task.
+fn slots<'a>(views: &'a Views, realm: &'a Realm, filter: &ExportFilter, after: Option<Id>) -> Candidates<'a, Slot> {
+    match (owners(views, realm, filter), filter.deadlines()) {
         // An export that has moved from one owner to another may come with both.
         (Some(owners), _) => {
             let of = |owner| views.exports_of(realm, owner, after.clone()).map(|(id, (slot, _))| (id, slot));
@@ -88,15 +125,7 @@ pub(super) fn exports(
         }
         (None, Some(deadlines)) => Box::new(views.exports_settling(realm, deadlines, after.as_ref())),
         (None, None) => Box::new(views.exports(realm, after)),
-    };
-    step(candidates, limits, |task_id, slot| {
-        if !filter.may_match(&slot) {
-            return Ok(None);
-        }
-        let joined = views.join(realm, task_id, &slot)?;
-        let matches = filter.matches(&joined.export, joined.connection.as_deref());
-        Ok(matches.then(|| convert::export(&joined, caller)))
-    })
+    }
 }
 
 /// The connections that a matching export must belong to; None if there are too many, or any will do.
@@ -114,60 +143,23 @@ fn owners(views: &Views, realm: &Realm, filter: &ExportFilter) -> Option<Vec<Id>
 }
 
 fn step<T, R: Message>(
-    candidates: impl Iterator<Item = (Id, T)>,
+    candidates: impl Iterator<Item = (Place, T)>,
     limits: Limits,
     look: impl Fn(&Id, T) -> Result<Option<R>, Refusal>,
 ) -> Result<Step<R>, Refusal> {
     let mut step = Step { rows: Vec::new(), next: None };
     let mut last = None;
     let mut bytes = 0;
-    for (visits, (id, candidate)) in candidates.enumerate() {
+    for (visits, (place, candidate)) in candidates.enumerate() {
         if visits == limits.visits || step.rows.len() == limits.rows || bytes >= limits.bytes {
             step.next = last;
             break;
         }
-        if let Some(row) = look(&id, candidate)? {
+        if let Some(row) = look(&place.id, candidate)? {
             bytes += row.encoded_len();
             step.rows.push(row);
         }
-        last = Some(id);
+        last = Some(place);
     }
     Ok(step)
-}
-
-/// Several runs, each in order, as one in order.
-struct Merge<T, I> {
-    runs: Vec<I>,
-    /// The next of each run that has one, the least id on top.
-    heads: BinaryHeap<Reverse<(Id, usize)>>,
-    waiting: Vec<Option<(Id, T)>>,
-}
-
-impl<T, I: Iterator<Item = (Id, T)>> Merge<T, I> {
-    fn new(runs: impl Iterator<Item = I>) -> Self {
-        let runs: Vec<I> = runs.collect();
-        let waiting = runs.iter().map(|_| None).collect();
-        let mut merge = Self { runs, heads: BinaryHeap::new(), waiting };
-        for run in 0..merge.runs.len() {
-            merge.draw(run);
-        }
-        merge
-    }
-
-    fn draw(&mut self, run: usize) -> Option<(Id, T)> {
-        let next = self.runs.get_mut(run)?.next();
-        if let Some((id, _)) = &next {
-            self.heads.push(Reverse((id.clone(), run)));
-        }
-        std::mem::replace(self.waiting.get_mut(run)?, next)
-    }
-}
-
-impl<T, I: Iterator<Item = (Id, T)>> Iterator for Merge<T, I> {
-    type Item = (Id, T);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let Reverse((_, run)) = self.heads.pop()?;
-        self.draw(run)
-    }
 }

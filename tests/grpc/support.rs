@@ -155,12 +155,16 @@ impl TestApi {
 
 /// All connections that match, asked for in pages of a size.
 pub async fn every_connection(api: &TestApi, filter: ConnectionFilter, page_size: i32) -> Vec<Connection> {
+    every_page(api, ListConnectionsRequest { filter: Some(filter), page_size, ..Default::default() }).await
+}
+
+/// The rows of this page and of all after it.
+pub async fn every_page(api: &TestApi, mut request: ListConnectionsRequest) -> Vec<Connection> {
     let mut all = Vec::new();
-    let mut request =
-        ListConnectionsRequest { filter: Some(filter), page_size, consistency: Some(fully()), ..Default::default() };
+    request.consistency = Some(fully());
     loop {
         let page = api.connections().list_connections(request.clone()).await.unwrap().into_inner();
-        assert!(page.connections.len() <= usize::try_from(page_size).unwrap());
+        assert!(page.connections.len() <= usize::try_from(request.page_size).unwrap());
         all.extend(page.connections);
         if page.next_page_token.is_empty() {
             return all;
@@ -171,12 +175,16 @@ pub async fn every_connection(api: &TestApi, filter: ConnectionFilter, page_size
 
 /// All exports that match, asked for in pages of a size.
 pub async fn every_export(api: &TestApi, filter: ExportFilter, page_size: i32) -> Vec<Export> {
+    every_page_of_exports(api, ListExportsRequest { filter: Some(filter), page_size, ..Default::default() }).await
+}
+
+/// The rows of this page and of all after it.
+pub async fn every_page_of_exports(api: &TestApi, mut request: ListExportsRequest) -> Vec<Export> {
     let mut all = Vec::new();
-    let mut request =
-        ListExportsRequest { filter: Some(filter), page_size, consistency: Some(fully()), ..Default::default() };
+    request.consistency = Some(fully());
     loop {
         let page = api.exports().list_exports(request.clone()).await.unwrap().into_inner();
-        assert!(page.exports.len() <= usize::try_from(page_size).unwrap());
+        assert!(page.exports.len() <= usize::try_from(request.page_size).unwrap());
         all.extend(page.exports);
         if page.next_page_token.is_empty() {
             return all;

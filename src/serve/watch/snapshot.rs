@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::super::context::{Context, off_runtime};
+use super::super::order::{Order, Place};
 use super::super::scan::{self, Limits};
 use super::super::snapshots::Loan;
 use super::super::status::Refusal;
 use super::plan::Plan;
-use crate::fold::{Id, Views};
+use crate::fold::Views;
 use crate::proto::watch_connections_response::Message as Body;
 use crate::proto::{SnapshotBatch, SnapshotEnd};
 
@@ -15,10 +16,10 @@ use crate::proto::{SnapshotBatch, SnapshotEnd};
 const BATCH: Limits = Limits { rows: 200, bytes: 256 * 1024, visits: 1000 };
 
 enum Phase {
-    /// After this id.
-    Connections(Option<Id>),
-    /// After this task.
-    Exports(Option<Id>),
+    /// After this place.
+    Connections(Option<Place>),
+    /// After this place.
+    Exports(Option<Place>),
     End,
     Ended,
 }
@@ -61,9 +62,10 @@ impl Snapshot {
         }
     }
 
-    fn connections(&mut self, after: Option<Id>) -> Result<SnapshotBatch, Refusal> {
+    fn connections(&mut self, after: Option<Place>) -> Result<SnapshotBatch, Refusal> {
         let views = self.loan.views().ok_or(Refusal::WatchFellBehind)?;
-        let step = scan::connections(&views, &self.plan.realm, &self.plan.filter.connection, after, BATCH)?;
+        let filter = &self.plan.filter.connection;
+        let step = scan::connections(&views, &self.plan.realm, filter, Order::BY_ID, after, BATCH)?;
         self.sent.connections += step.rows.len() as u64;
         self.phase = match step.next {
             Some(after) => Phase::Connections(Some(after)),
@@ -74,10 +76,10 @@ impl Snapshot {
     }
 
     /// Off the runtime: the change log may have to be read.
-    async fn exports(&mut self, after: Option<Id>) -> Result<SnapshotBatch, Refusal> {
+    async fn exports(&mut self, after: Option<Place>) -> Result<SnapshotBatch, Refusal> {
         let views = self.loan.views().ok_or(Refusal::WatchFellBehind)?;
         let plan = self.plan.clone();
-        let look = move || scan::exports(&views, &plan.realm, &plan.filter, &plan.caller, after, BATCH);
+        let look = move || scan::exports(&views, &plan.realm, &plan.filter, &plan.caller, Order::BY_ID, after, BATCH);
         let step = off_runtime(look).await??;
         self.sent.exports += step.rows.len() as u64;
         self.phase = step.next.map_or(Phase::End, |after| Phase::Exports(Some(after)));

@@ -1,0 +1,70 @@
+//! Lists in another order than that of ids, against a sort of all rows.
+
+use cleat::proto::{Connection, Export, ListConnectionsRequest, ListExportsRequest};
+use prost_types::Timestamp;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use tonic::Code;
+
+use crate::generated::*;
+use crate::support::*;
+
+/// Rows without the field come last, either way; equal ones in the order of their ids.
+fn sorted<T: Clone>(rows: &[T], descending: bool, rank: impl Fn(&T) -> Option<Timestamp>) -> Vec<T> {
+    let mut rows = rows.to_vec();
+    rows.sort_by_key(|row| {
+        let rank = rank(row).map(|at| (at.seconds, at.nanos));
+        (rank.is_none(), rank.map(|(seconds, nanos)| if descending { (-seconds, -nanos) } else { (seconds, nanos) }))
+    });
+    rows
+}
+
+#[tokio::test]
+async fn an_order_is_that_of_all_rows_whatever_the_filter_and_the_page() {
+    let mut random = StdRng::seed_from_u64(6);
+    let api = populated(&mut random).await;
+    // Nobody told when the consent of this one ends.
+    api.append(&revoked("last", "c-unheard-of")).await;
+    for (number, descending) in [false, true].into_iter().cycle().take(60).enumerate() {
+        let direction = if descending { " desc" } else { "" };
+        let filter = connection_filter(&mut random);
+        let rows = connections(&api, &filter).await;
+        for (field, rank) in [
+            ("last_recorded_at", (|it: &Connection| it.last_recorded_at) as fn(&Connection) -> Option<Timestamp>),
+            ("consent_expires_at", |it| it.consent_expires_at),
+        ] {
+            let (filter, page_size) = (Some(filter.clone()), 1 + i32::try_from(number % 9).unwrap());
+            let order_by = format!("{field}{direction}");
+            let request = ListConnectionsRequest { filter, page_size, order_by, ..Default::default() };
+            assert_eq!(every_page(&api, request).await, sorted(&rows, descending, rank), "{field}{direction}");
+        }
+        let filter = export_filter(&mut random);
+        let rows = exports(&api, &filter).await;
+        let field = if filter.deadline_within.is_some() { "deadline" } else { "last_recorded_at" };
+        let rank = |it: &Export| if field == "deadline" { it.deadline } else { it.last_recorded_at };
+        let order_by = format!("{field}{direction}");
+        let request = ListExportsRequest { filter: Some(filter), page_size: 7, order_by, ..Default::default() };
+        assert_eq!(every_page_of_exports(&api, request).await, sorted(&rows, descending, rank), "{field}{direction}");
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_is_unknown_or_cannot_be_had_is_refused() {
+    let api = TestApi::open().await;
+    for order_by in ["status", "deadline", "last_recorded_at down", "last_recorded_at, consent_expires_at", "desc"] {
+        let request = ListConnectionsRequest { order_by: order_by.into(), ..Default::default() };
+        let answer = api.connections().list_connections(request).await;
+        assert_eq!(refused(answer), (Code::InvalidArgument, "INVALID_FIELD".into(), false), "{order_by}");
+    }
+    let request = ListExportsRequest { order_by: "deadline".into(), ..Default::default() };
+    assert_eq!(refused(api.exports().list_exports(request).await).1, "INVALID_FIELD");
+    // A page token belongs to its order.
+    for id in ["c1", "c2"] {
+        api.append(&connected(id, id, "x", "authorized")).await;
+    }
+    let mut request = ListConnectionsRequest { page_size: 1, consistency: Some(fully()), ..Default::default() };
+    request.page_token =
+        api.connections().list_connections(request.clone()).await.unwrap().into_inner().next_page_token;
+    request.order_by = "last_recorded_at".into();
+    assert_eq!(refused(api.connections().list_connections(request).await).1, "INVALID_PAGE_TOKEN");
+}
