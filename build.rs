@@ -17,6 +17,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let directory = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     std::fs::write(directory.join("descriptor.bin"), descriptors.encode_to_vec())?;
     // A body goes from the log to the wire without a copy.
-    tonic_prost_build::configure().bytes(".cleat.v1.Event.body").compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .bytes(".cleat.v1.Event.body")
+        .bytes(".cleat.v1.ImportEventsRequest.payloads")
+        .compile_fds(descriptors)?;
     Ok(())
 }

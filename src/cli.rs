@@ -7,6 +7,7 @@ mod client;
 mod connections;
 mod events;
 mod exports;
+mod import;
 mod moments;
 mod open_files;
 mod print;
@@ -47,6 +48,8 @@ enum Command {
     Status(admin::Ask),
     /// List the newest deliveries that were refused, the newest first.
     Rejected(admin::Ask),
+    /// Append payloads from Fasten's delivery logs, marked as imported and unsigned. It may be done again.
+    Import(import::Import),
     /// Read the log itself.
     #[command(subcommand)]
     Events(events::Events),
@@ -82,6 +85,7 @@ pub fn run() -> ExitCode {
         Command::Connections(connections) => client::block_on(connections.run()),
         Command::Status(ask) => client::block_on(ask.status()),
         Command::Rejected(ask) => client::block_on(ask.rejected()),
+        Command::Import(import) => client::block_on(import.run()),
         Command::Events(events) => client::block_on(events.run()),
         Command::Exports(exports) => client::block_on(exports.run()),
     };

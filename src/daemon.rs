@@ -18,10 +18,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::backfill::Backfill;
 use crate::config::Config;
-use crate::event::Clock;
+use crate::event::{Clock, Nonces};
 use crate::fold::{self, Projection, Rebuild};
-use crate::ingest::{Door, Nonces, StaleSignal};
+use crate::ingest::{Door, StaleSignal};
 use crate::log::{self, Appender, Log, OpenError};
 use crate::metrics::Metrics;
 use crate::operations::Operations;
@@ -108,11 +109,13 @@ impl Daemon {
         state.send_replace(ServingState::CatchingUp { of: log.reader.head().position });
         let Log { appender, reader, health, writer } = log;
         let (projection, rebuild) = project(&config, &reader, &metrics)?;
+        let backfill = Backfill::new(&config.webhooks, reader.clone(), appender.downgrade(), world.nonces.clone());
         let sources = serve::Sources {
             views: projection.views.clone(),
             reader,
             rebuild,
             rejections: rejections.clone(),
+            backfill,
             state: state.subscribe(),
         };
         let options = serve::Options {
@@ -188,7 +191,7 @@ fn project(config: &Config, reader: &log::Reader, metrics: &Metrics) -> std::io:
 /// Everybody who reaches the API, which listens where the operator lets it.
 fn principal(config: &Config) -> Principal {
     let tenants = config.webhooks.endpoints.iter().map(|endpoint| Arc::from(endpoint.tenant.as_str()));
-    Principal::new(tenants, &[Scope::ExportsLinks, Scope::EventsRaw])
+    Principal::new(tenants, &[Scope::ExportsLinks, Scope::EventsRaw, Scope::EventsWrite])
 }
 
 fn door(config: &Config, world: &World, metrics: &Metrics, appender: Appender) -> Door {

@@ -47,6 +47,9 @@ impl Timestamp {
 /// Where the time comes from. Made once, at the edge; everything else is handed it.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
+/// Makes the random bytes that hide a body behind its digest: unguessable.
+pub type Nonces = Arc<dyn Fn() -> [u8; 16] + Send + Sync>;
+
 /// Which of Fasten's two worlds a fact belongs to. They never mix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ApiMode {
@@ -145,13 +148,23 @@ pub struct EventKey(String);
 
 impl EventKey {
     pub fn of(envelope_id: Option<&str>, webhook_id: &str) -> Self {
-        match envelope_id {
-            Some(id) if id.len() > ID_BYTES_MAX => {
-                Self(format!("idsha:{}", URL_SAFE_NO_PAD.encode(Sha256::digest(id))))
-            }
-            Some(id) if !id.is_empty() => Self(format!("id:{id}")),
-            _ => Self(format!("whid:{webhook_id}")),
-        }
+        Self::of_id(envelope_id).unwrap_or_else(|| Self(format!("whid:{webhook_id}")))
+    }
+
+    /// Of a payload that came without headers: `sha:` and the body's digest, if it has no id.
+    pub fn of_import(envelope_id: Option<&str>, body: &[u8]) -> Self {
+        Self::of_id(envelope_id)
+            .unwrap_or_else(|| Self(format!("sha:{}", URL_SAFE_NO_PAD.encode(Sha256::digest(body)))))
+    }
+
+    fn of_id(envelope_id: Option<&str>) -> Option<Self> {
+        let id = envelope_id.filter(|id| !id.is_empty())?;
+        let long = id.len() > ID_BYTES_MAX;
+        Some(Self(if long {
+            format!("idsha:{}", URL_SAFE_NO_PAD.encode(Sha256::digest(id)))
+        } else {
+            format!("id:{id}")
+        }))
     }
 
     /// Of a delivery that tells something else than the event at `first`, which has its key: each such gist once.

@@ -57,4 +57,4 @@ pub use state::Slot;
 pub use views::Views;
 
 /// Grows whenever the same events give another state: what was derived by an older fold is rebuilt.
-pub const FOLD_VERSION: u16 = 2;
+pub const FOLD_VERSION: u16 = 3;

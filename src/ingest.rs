@@ -26,7 +26,7 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Endpoint, Webhooks};
-use crate::event::{ApiMode, Clock};
+use crate::event::{ApiMode, Clock, Nonces};
 use crate::http::{self, Drain, Limits, Reply};
 use crate::log::Appender;
 use crate::metrics::Metrics;
@@ -39,9 +39,6 @@ use verify::{Keyring, Tolerance};
 use visit::Visit;
 
 pub use stale::StaleSignal;
-
-/// Makes the random bytes that hide a body behind its digest.
-pub type Nonces = Arc<dyn Fn() -> [u8; 16] + Send + Sync>;
 
 /// The door, ready to serve. Holds an appender until [`Door::serve`] ends.
 pub struct Door {

@@ -17,7 +17,8 @@ pub mod rejections;
 mod blocklog;
 pub mod log;
 
-// In: the webhook door.
+// In: the webhook door, and what an operator has.
+pub mod backfill;
 pub mod http;
 pub mod ingest;
 

@@ -12,6 +12,7 @@
 mod admin;
 mod as_of;
 mod asked;
+mod backfill;
 mod connections;
 mod consistency;
 mod context;

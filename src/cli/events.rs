@@ -1,14 +1,16 @@
-//! `events get` and `read`.
+//! `events get`, `read` and `readmit`.
 
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use cleat::proto;
-use cleat::proto::Event;
+use cleat::proto::admin_service_client::AdminServiceClient;
 use cleat::proto::event_service_client::EventServiceClient;
 use cleat::proto::get_event_request::Event as Asked;
+use cleat::proto::{Event, ReadmittedEvent};
 use tonic::transport::Channel;
 
 use super::client::{MESSAGE_BYTES_MAX, Target};
-use super::words::{self, time, word};
+use super::words::{self, or_dash, time, word};
 use super::{Output, print};
 
 #[derive(Subcommand)]
@@ -17,6 +19,8 @@ pub(super) enum Events {
     Get(Get),
     /// Show events in order, from one position to another.
     Read(Read),
+    /// Apply events of the other mode than their endpoint had, once the configuration is mended. It may be done again.
+    Readmit(Readmit),
 }
 
 #[derive(Args)]
@@ -56,11 +60,23 @@ pub(super) struct Read {
     output: Output,
 }
 
+#[derive(Args)]
+pub(super) struct Readmit {
+    /// Positions of mismatched events: `cleat events read --mismatched`.
+    #[arg(required = true, value_name = "POSITION")]
+    positions: Vec<u64>,
+    #[command(flatten)]
+    target: Target,
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Output,
+}
+
 impl Events {
     pub async fn run(self) -> anyhow::Result<()> {
         match self {
             Self::Get(get) => get.run().await,
             Self::Read(read) => read.run().await,
+            Self::Readmit(readmit) => readmit.run().await,
         }
     }
 }
@@ -98,6 +114,30 @@ impl Read {
         }
         Ok(())
     }
+}
+
+impl Readmit {
+    async fn run(self) -> anyhow::Result<()> {
+        let mut client = AdminServiceClient::new(self.target.connect().await?);
+        let mut all = Vec::new();
+        for positions in self.positions.chunks(1000) {
+            let request =
+                proto::ReadmitEventsRequest { tenant: self.target.tenant.clone(), positions: positions.to_vec() };
+            all.extend(client.readmit_events(request).await?.into_inner().events);
+        }
+        print::many("cleat.v1.ReadmittedEvent", &all, self.output, &["EVENT", "APPLIED BY", ""], readmitted)?;
+        match all.iter().filter(|event| !event.problem.is_empty()).count() {
+            0 => Ok(()),
+            failed => bail!("{failed} of {} events are not readmitted", all.len()),
+        }
+    }
+}
+
+fn readmitted(event: &ReadmittedEvent) -> Vec<String> {
+    let ReadmittedEvent { position, applied_position, duplicate, problem } = event;
+    let remark = if *duplicate { "it was there already" } else { problem };
+    let by = Some(applied_position).filter(|at| **at > 0).map(ToString::to_string).unwrap_or_default();
+    vec![position.to_string(), or_dash(&by), remark.to_owned()]
 }
 
 fn mode(event: &Event) -> String {

@@ -75,6 +75,11 @@ pub(super) fn many<M: Message>(
     }
 }
 
+/// Beside the data, on stderr.
+pub(super) fn note(text: &str) {
+    drop(writeln!(std::io::stderr().lock(), "cleat: {text}")); // if stderr is gone there is nobody to tell
+}
+
 /// The whole chain of causes, on stderr; of a refused call its reason as well.
 pub(super) fn error(error: &anyhow::Error) {
     let text = match error.downcast_ref::<tonic::Status>() {
@@ -84,5 +89,5 @@ pub(super) fn error(error: &anyhow::Error) {
         },
         None => format!("{error:#}"),
     };
-    drop(writeln!(std::io::stderr().lock(), "cleat: {text}")); // if stderr is gone there is nobody to tell
+    note(&text);
 }

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::{open_files, print};
 
-fn load(path: Option<&Path>) -> anyhow::Result<Config> {
+pub(super) fn load(path: Option<&Path>) -> anyhow::Result<Config> {
     Ok(Config::load(path, &|name| std::env::var_os(name))?)
 }
 
@@ -65,7 +65,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn world() -> World {
+pub(super) fn world() -> World {
     World {
         clock: Arc::new(|| Timestamp::from_micros(super::now().as_microsecond())),
         nonces: Arc::new(rand::random),

@@ -11,7 +11,7 @@ use super::payload;
 use super::report::Report;
 use super::words::Words;
 use crate::blocklog::ReadError;
-use crate::event::{ApiMode, Event, Hash, Position};
+use crate::event::{ApiMode, Event, Hash, Position, Provenance};
 use crate::log::{Reader, Tail};
 
 /// So many blocks may wait for the fold.
@@ -32,6 +32,8 @@ impl Parsed {
         let mark = Mark { position: event.position, recorded_at: event.recorded_at };
         let realm = event.delivery.applies_to().map(|mode| (event.delivery.tenant, mode));
         let report = realm.as_ref().and_then(|_| payload::read(&event.delivery.body, words));
+        let second_hand = event.delivery.provenance != Provenance::Webhook;
+        let report = report.map(|report| Report { second_hand, ..report });
         Self { mark, chain: event.chain, realm, report }
     }
 }

@@ -12,7 +12,7 @@ use super::report::{Outcome, Report, Told};
 use super::ring::Change;
 use super::state::State;
 use crate::blocklog::ReadError;
-use crate::event::Position;
+use crate::event::{Position, Timestamp};
 
 const NEWEST: Position = Position::MAX;
 
@@ -33,7 +33,8 @@ pub(super) fn apply(
         changes.extend(step.rejoined(previous.as_ref(), current)?);
     }
     if let Told::Export { task_id: Some(task_id), org_id, outcome } = &report.told {
-        changes.push(step.export(task_id, org_id, outcome, named.map(|(_, current)| current))?);
+        let (heard_at, named) = (report.heard_at(mark), named.map(|(_, current)| current));
+        changes.push(step.export(task_id, org_id, (outcome, heard_at), named)?);
     }
     Ok(changes)
 }
@@ -78,7 +79,7 @@ impl Step<'_> {
         &self,
         task_id: &Arc<str>,
         org_id: &Text,
-        outcome: &Outcome,
+        (outcome, heard_at): (&Outcome, Timestamp),
         named: Option<Arc<Connection>>,
     ) -> Result<Change, ReadError> {
         let key = Id::of(task_id);
@@ -91,7 +92,7 @@ impl Step<'_> {
             None => Export::unheard_of(self.realm, task_id, self.mark).touched(self.mark, &named_id, org_id),
         };
         let connection = named.or_else(|| previous.as_ref().and_then(|joined| joined.connection.clone()));
-        export.ended(outcome, connection.as_deref());
+        export.ended(outcome, heard_at, connection.as_deref());
         Ok(Change::Export { previous, current: JoinedExport { export: Arc::new(export), connection } })
     }
 }

@@ -134,6 +134,7 @@ entity!(
     stats,
     deadline,
     after_revocation,
+    heard_at,
     trail.version,
     trail.first,
     trail.last,

@@ -80,7 +80,7 @@ impl Connection {
             Some(connection) => Self { trail, ..connection.clone() },
             None => Self::unheard_of(realm, id, trail),
         };
-        let date = report.date.map_or(mark.recorded_at, |date| date.min(mark.recorded_at));
+        let date = report.happened_by(mark);
         connection.last_was_late = false;
         match &report.told {
             Told::Attempt { facts, .. } | Told::Revocation { facts, .. } if connection.is_history(date) => {
@@ -88,7 +88,9 @@ impl Connection {
             }
             Told::Attempt { status, facts, attempt } => connection.attempted(status, facts, attempt, date),
             Told::Revocation { status, facts } => connection.revoked(status, facts, date),
-            Told::Export { org_id, outcome, .. } => connection.exported(org_id, outcome.token_failed()),
+            Told::Export { org_id, outcome, .. } => {
+                connection.exported(org_id, outcome.token_failed() && connection.was_so_at(report.heard_at(mark)));
+            }
             Told::Unknown => {}
         }
         connection
@@ -113,6 +115,11 @@ impl Connection {
             needs_reconnect: false,
             trail,
         }
+    }
+
+    /// Whether its status had been told by then.
+    pub(super) fn was_so_at(&self, time: Timestamp) -> bool {
+        self.status_date.is_none_or(|told| told <= time)
     }
 
     /// Whether what happened by then had happened before what told the current status.

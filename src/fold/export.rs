@@ -45,6 +45,8 @@ pub struct Export {
     pub deadline: Option<Timestamp>,
     /// It is READY although its connection was revoked then.
     pub after_revocation: bool,
+    /// When the outcome was heard of that counts, the latest. None: when it was recorded, with the last event.
+    pub(super) heard_at: Option<Timestamp>,
     pub trail: Trail,
 }
 
@@ -62,6 +64,7 @@ impl Export {
             stats: None,
             deadline: None,
             after_revocation: false,
+            heard_at: None,
             trail: Trail { version: 0, first: mark, last: mark },
         }
     }
@@ -69,31 +72,53 @@ impl Export {
     /// As the event at `mark` leaves it, but for the outcome.
     #[must_use]
     pub(super) fn touched(&self, mark: Mark, connection_id: &Text, org_id: &Text) -> Self {
-        let mut export = Self { trail: Trail::extend(Some(&self.trail), mark), ..self.clone() };
+        let heard_at = Some(self.outcome_heard_at()).filter(|_| self.trail.version > 0);
+        let mut export = Self { trail: Trail::extend(Some(&self.trail), mark), heard_at, ..self.clone() };
         absorb(&mut export.connection_id, connection_id);
         absorb(&mut export.org_id, org_id);
         export
     }
 
-    /// `connection`: the one it belongs to, as it is now.
-    pub(super) fn ended(&mut self, outcome: &Outcome, connection: Option<&Connection>) {
+    fn outcome_heard_at(&self) -> Timestamp {
+        self.heard_at.unwrap_or(self.trail.last.recorded_at)
+    }
+
+    /// `heard_at` is before its last event only if it came otherwise than by a webhook. `connection`: the one it belongs to, as
+    /// it is now.
+    pub(super) fn ended(&mut self, outcome: &Outcome, heard_at: Timestamp, connection: Option<&Connection>) {
+        if self.heard_at.is_some_and(|last| heard_at < last) {
+            return self.learned_late(outcome, heard_at);
+        }
+        self.heard_at = Some(heard_at).filter(|heard_at| *heard_at != self.trail.last.recorded_at);
         match outcome {
             Outcome::Ready { links, stats } => {
-                self.ready(links, stats.as_ref());
-                self.after_revocation = connection.is_some_and(|connection| connection.status == Status::Revoked);
+                self.ready(links, stats.as_ref(), heard_at);
+                let revoked = |it: &Connection| it.status == Status::Revoked && it.was_so_at(heard_at);
+                self.after_revocation = connection.is_some_and(revoked);
             }
             Outcome::Failed { reason } => self.failed(reason),
         }
     }
 
-    fn ready(&mut self, links: &Arc<[Link]>, stats: Option<&Arc<Stats>>) {
-        let now = self.trail.last.recorded_at;
+    /// Of history, only what was never told is news.
+    fn learned_late(&mut self, outcome: &Outcome, heard_at: Timestamp) {
+        let Outcome::Ready { links, stats } = outcome else { return };
+        if self.deadline.is_none() {
+            self.deadline = Some(heard_at.plus_micros(LIFETIME_MICROS));
+            self.links = links.clone();
+        }
+        if self.stats.is_none() {
+            self.stats.clone_from(stats);
+        }
+    }
+
+    fn ready(&mut self, links: &Arc<[Link]>, stats: Option<&Arc<Stats>>, heard_at: Timestamp) {
         self.status = ExportStatus::Ready;
         self.failure_reason = None;
         // Before the deadline it is the same export told again; after it, Fasten has made it anew, and the old links are dead.
-        let anew = self.deadline.is_none_or(|deadline| deadline < now);
+        let anew = self.deadline.is_none_or(|deadline| deadline < heard_at);
         if anew {
-            self.deadline = Some(now.plus_micros(LIFETIME_MICROS));
+            self.deadline = Some(heard_at.plus_micros(LIFETIME_MICROS));
         }
         if anew || !links.is_empty() {
             self.links = links.clone();

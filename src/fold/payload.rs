@@ -26,7 +26,7 @@ pub(super) fn read(body: &[u8], words: &mut Words) -> Option<Report> {
     let mut told = fields.told(kind);
     told.share(words);
     let date = date.and_then(|date| instant(&date));
-    Some(Report { connection_id: fields.text("org_connection_id"), date, told })
+    Some(Report { connection_id: fields.text("org_connection_id"), date, second_hand: false, told })
 }
 
 struct Fields<'a>(Object<'a>);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::entity::{Text, absorb};
+use super::entity::{Mark, Text, absorb};
 use super::words::Words;
 use crate::event::Timestamp;
 
@@ -12,7 +12,21 @@ pub(super) struct Report {
     pub connection_id: Text,
     /// When the delivery was attempted, as the body tells it: it happened before.
     pub date: Option<Timestamp>,
+    /// It came otherwise than by a webhook, and so perhaps long after it was told.
+    pub second_hand: bool,
     pub told: Told,
+}
+
+impl Report {
+    /// It had happened by then.
+    pub fn happened_by(&self, mark: Mark) -> Timestamp {
+        self.date.map_or(mark.recorded_at, |date| date.min(mark.recorded_at))
+    }
+
+    /// When a webhook told of it, or would have.
+    pub fn heard_at(&self, mark: Mark) -> Timestamp {
+        if self.second_hand { self.happened_by(mark) } else { mark.recorded_at }
+    }
 }
 
 pub(super) enum Told {

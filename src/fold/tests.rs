@@ -40,20 +40,35 @@ impl Story {
         Self { views: fold.publish(), fold, now: 0 }
     }
 
-    fn given(mut self, body: &Value) -> Self {
-        self.happens("acme", ModeVerdict::Live, &serde_json::to_vec(body).unwrap());
+    fn given(self, body: &Value) -> Self {
+        self.given_as(Provenance::Webhook, body)
+    }
+
+    fn given_as(mut self, provenance: Provenance, body: &Value) -> Self {
+        let mut event = self.next("acme", ModeVerdict::Live, &serde_json::to_vec(body).unwrap());
+        event.delivery.provenance = provenance;
+        self.takes(&event);
         self
     }
 
-    fn after_hours(mut self, hours: i64) -> Self {
-        self.now += hours * HOUR;
+    /// What comes next is recorded at this hour.
+    fn at(mut self, hour: i64) -> Self {
+        self.now = hour * HOUR - 1_000_000;
         self
     }
 
     fn happens(&mut self, tenant: &str, mode: ModeVerdict, body: &[u8]) {
+        let event = self.next(tenant, mode, body);
+        self.takes(&event);
+    }
+
+    fn next(&mut self, tenant: &str, mode: ModeVerdict, body: &[u8]) -> Event {
         self.now += 1_000_000;
-        let event = event(self.views.position() + 1, self.now, tenant, mode, body);
-        self.fold.advance(&event).unwrap();
+        event(self.views.position() + 1, self.now, tenant, mode, body)
+    }
+
+    fn takes(&mut self, event: &Event) {
+        self.fold.advance(event).unwrap();
         self.views = self.fold.publish();
     }
 

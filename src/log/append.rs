@@ -132,4 +132,22 @@ impl Appender {
     pub fn identity(&self) -> Identity {
         self.reader.identity()
     }
+
+    pub fn downgrade(&self) -> WeakAppender {
+        WeakAppender { queue: self.queue.downgrade(), reader: self.reader.clone() }
+    }
+}
+
+/// A way to an appender for as long as others keep the log open.
+#[derive(Clone)]
+pub struct WeakAppender {
+    queue: mpsc::WeakSender<Pending>,
+    reader: Reader,
+}
+
+impl WeakAppender {
+    /// None: the log is closed, or closing.
+    pub fn upgrade(&self) -> Option<Appender> {
+        Some(Appender { queue: self.queue.upgrade()?, reader: self.reader.clone() })
+    }
 }

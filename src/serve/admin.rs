@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::context::{Context, off_runtime};
-use super::convert;
 use super::principal::Principal;
 use super::state::ServingState;
 use super::status::Refusal;
+use super::{backfill, convert};
 use crate::proto::admin_service_server::AdminService;
 use crate::proto::{
-    self, GetStatusRequest, GetStatusResponse, ListRejectedDeliveriesRequest, ListRejectedDeliveriesResponse,
+    self, GetStatusRequest, GetStatusResponse, ImportEventsRequest, ImportEventsResponse,
+    ListRejectedDeliveriesRequest, ListRejectedDeliveriesResponse, ReadmitEventsRequest, ReadmitEventsResponse,
     RebuildViewsRequest, RebuildViewsResponse, RejectedDelivery,
 };
 use crate::rejections::Rejected;
@@ -78,6 +79,22 @@ impl AdminService for Admin {
         let tenant = caller.tenant(&request.tenant)?;
         let deliveries = self.0.rejections.of(&tenant).into_iter().map(rejected).collect();
         Ok(Response::new(ListRejectedDeliveriesResponse { deliveries }))
+    }
+
+    async fn import_events(
+        &self,
+        request: Request<Streaming<ImportEventsRequest>>,
+    ) -> Result<Response<ImportEventsResponse>, Status> {
+        let (caller, requests) = Principal::of(request)?;
+        Ok(Response::new(backfill::import(&self.0, caller, requests).await?))
+    }
+
+    async fn readmit_events(
+        &self,
+        request: Request<ReadmitEventsRequest>,
+    ) -> Result<Response<ReadmitEventsResponse>, Status> {
+        let (caller, request) = Principal::of(request)?;
+        Ok(Response::new(backfill::readmit(&self.0, caller, request).await?))
     }
 
     async fn rebuild_views(

@@ -9,6 +9,7 @@ use super::pages::Cursor;
 use super::snapshots::Snapshots;
 use super::state::ServingState;
 use super::status::Refusal;
+use crate::backfill::Backfill;
 use crate::event::{Clock, Position, Timestamp};
 use crate::fold::{Rebuild, Views};
 use crate::log::{ReadError, Reader};
@@ -21,6 +22,7 @@ pub(super) struct Context {
     pub reader: Reader,
     pub rebuild: Rebuild,
     pub rejections: Rejections,
+    pub backfill: Backfill,
     pub state: watch::Receiver<ServingState>,
     pub snapshots: Snapshots,
     pub watches: Arc<Semaphore>,

@@ -16,6 +16,8 @@ pub enum Scope {
     ExportsLinks,
     /// `events.raw`: bodies as they were received, and so all that is in them.
     EventsRaw,
+    /// `events.write`: to import events, and to readmit them.
+    EventsWrite,
 }
 
 /// A caller.
@@ -35,7 +37,7 @@ impl Principal {
 
     /// Whoever reaches a loopback address or the socket: all configured tenants, all scopes.
     pub fn loopback(tenants: impl IntoIterator<Item = Arc<str>>) -> Self {
-        Self::new(tenants, &[Scope::ExportsLinks, Scope::EventsRaw])
+        Self::new(tenants, &[Scope::ExportsLinks, Scope::EventsRaw, Scope::EventsWrite])
     }
 
     /// The caller of a request, and the request.
@@ -62,6 +64,10 @@ impl Principal {
 
     pub(super) fn sees_links(&self) -> bool {
         self.scopes.contains(&Scope::ExportsLinks) || self.sees_bodies()
+    }
+
+    pub(super) fn writes_events(&self) -> bool {
+        self.scopes.contains(&Scope::EventsWrite)
     }
 
     pub(super) fn sees_bodies(&self) -> bool {

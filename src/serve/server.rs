@@ -23,6 +23,7 @@ use super::incoming::incoming;
 use super::principal::{Principal, everyone_is};
 use super::snapshots::Snapshots;
 use super::state::ServingState;
+use crate::backfill::Backfill;
 use crate::event::{Clock, Timestamp};
 use crate::fold::{Rebuild, Views};
 use crate::log::Reader;
@@ -49,6 +50,7 @@ pub struct Sources {
     pub reader: Reader,
     pub rebuild: Rebuild,
     pub rejections: Rejections,
+    pub backfill: Backfill,
     pub state: watch::Receiver<ServingState>,
 }
 
@@ -90,6 +92,7 @@ impl Api {
             reader: sources.reader,
             rebuild: sources.rebuild,
             rejections: sources.rejections,
+            backfill: sources.backfill,
             state: sources.state,
             snapshots: Snapshots::default(),
             watches: Arc::new(Semaphore::new(options.watches_max)),

@@ -57,6 +57,8 @@ pub enum Refusal {
     DataDamaged(Arc<str>),
     #[error("the storage cannot be read")]
     StorageFailed,
+    #[error("events cannot be stored: a write has failed")]
+    StorageReadOnly,
     #[error("{0} is not implemented yet")]
     NotImplemented(&'static str),
     #[error("there is no such method")]
@@ -100,6 +102,7 @@ impl Refusal {
             Self::WatchFellBehind => (Code::Aborted, "WATCH_FELL_BEHIND"),
             Self::DataDamaged(_) => (Code::DataLoss, "DATA_DAMAGED"),
             Self::StorageFailed => (Code::Internal, "STORAGE_FAILED"),
+            Self::StorageReadOnly => (Code::Unavailable, "STORAGE_READ_ONLY"),
             Self::NotImplemented(_) => (Code::Unimplemented, "NOT_IMPLEMENTED"),
             Self::UnknownMethod => (Code::Unimplemented, "UNKNOWN_METHOD"),
             Self::UnknownService => (Code::NotFound, "UNKNOWN_SERVICE"),
@@ -114,7 +117,7 @@ impl Refusal {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::StaleRead { .. } | Self::ShuttingDown => Some(Duration::from_secs(1)),
-            Self::CatchingUp { .. } | Self::TooManyWatches(_) => Some(Duration::from_secs(5)),
+            Self::CatchingUp { .. } | Self::TooManyWatches(_) | Self::StorageReadOnly => Some(Duration::from_secs(5)),
             _ => None,
         }
     }

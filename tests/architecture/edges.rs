@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::source::{self, Source};
 
 /// Each module with those it may name, in an order in which every arrow points upwards in this list.
-const MAY_NAME: [(&str, &[&str]); 15] = [
+const MAY_NAME: [(&str, &[&str]); 16] = [
     ("proto", &[]),
     ("event", &[]),
     ("metrics", &[]),
@@ -17,12 +17,26 @@ const MAY_NAME: [(&str, &[&str]); 15] = [
     ("blocklog", &["event"]),
     ("log", &["blocklog", "event", "token"]),
     ("fold", &["blocklog", "event", "log", "token"]),
+    ("backfill", &["config", "event", "log"]),
     ("ingest", &["config", "event", "http", "log", "metrics", "rejections", "token"]),
-    ("serve", &["event", "fold", "http", "log", "metrics", "proto", "rejections", "token"]),
+    ("serve", &["backfill", "event", "fold", "http", "log", "metrics", "proto", "rejections", "token"]),
     ("operations", &["http", "metrics"]),
     (
         "daemon",
-        &["config", "event", "fold", "http", "ingest", "log", "metrics", "operations", "rejections", "serve", "token"],
+        &[
+            "backfill",
+            "config",
+            "event",
+            "fold",
+            "http",
+            "ingest",
+            "log",
+            "metrics",
+            "operations",
+            "rejections",
+            "serve",
+            "token",
+        ],
     ),
 ];
 

@@ -119,8 +119,9 @@ async fn a_unix_socket_serves_the_same() {
     let (_views, views) = watch::channel(views_of([], 1));
     let (state, states) = watch::channel(ServingState::Serving);
     let (_, rebuild) = project(directory.path(), &log, 1);
-    let sources =
-        Sources { views, reader: log.reader.clone(), rebuild, rejections: Rejections::default(), state: states };
+    let backfill = backfill(&Setup::default().webhooks, &log.reader, &log.appender);
+    let (reader, rejections) = (log.reader.clone(), Rejections::default());
+    let sources = Sources { views, reader, rebuild, rejections, backfill, state: states };
     let api = Api::new(sources, options(Principal::loopback([Arc::from("acme")]), 1));
     let serving = tokio::spawn(api.serve(Listener::Unix(UnixListener::bind(&path).unwrap())));
 

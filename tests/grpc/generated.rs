@@ -2,8 +2,8 @@
 
 use cleat::proto::{Connection, ConnectionFilter, Export, ExportFilter};
 use prost_types::{Duration, Timestamp};
-use rand::rngs::StdRng;
 use rand::RngExt as _;
+use rand::rngs::StdRng;
 
 use crate::support::*;
 

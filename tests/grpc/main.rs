@@ -1,6 +1,7 @@
 //! The gRPC API over a real log, a real projection and a real socket, asked by generated clients.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may end so")]
 
+mod backfill;
 mod connections;
 mod drain;
 mod events;

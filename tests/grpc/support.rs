@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
-use cleat::event::{Clock, Delivery, Event, EventKey, ModeVerdict, Provenance, Timestamp};
+use cleat::backfill::Backfill;
+use cleat::config::{Config, Webhooks};
+use cleat::event::{Clock, Delivery, Event, EventKey, ModeVerdict, Nonces, Provenance, Timestamp};
 use cleat::fold::{self, Fold, Projection, Rebuild, Views};
 use cleat::log::{Appended, Appender, Log, Reader};
 use cleat::metrics::Metrics;
@@ -45,11 +47,27 @@ pub struct Setup {
     pub principal: Principal,
     pub watches_max: usize,
     pub ring_len: usize,
+    pub webhooks: Webhooks,
+}
+
+/// Of tenant "acme".
+const ENDPOINTS: &str = r#"[[webhooks.endpoints]]
+    name = "fasten"
+    tenant = "acme"
+    secrets = ["whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"]"#;
+
+pub fn webhooks(endpoints: &str) -> Webhooks {
+    Config::parse("test", endpoints, &|_| None).unwrap().webhooks
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { principal: Principal::loopback([Arc::from("acme")]), watches_max: 20, ring_len: 1000 }
+        Self {
+            principal: Principal::loopback([Arc::from("acme")]),
+            watches_max: 20,
+            ring_len: 1000,
+            webhooks: webhooks(ENDPOINTS),
+        }
     }
 }
 
@@ -93,8 +111,9 @@ impl TestApi {
     ) -> Self {
         let Log { appender, reader, .. } = log;
         let (state, states) = watch::channel(ServingState::Serving);
-        let sources =
-            Sources { views, reader: reader.clone(), rebuild, rejections: Rejections::default(), state: states };
+        let backfill = backfill(&setup.webhooks, &reader, &appender);
+        let rejections = Rejections::default();
+        let sources = Sources { views, reader: reader.clone(), rebuild, rejections, backfill, state: states };
         let api = Api::new(sources, options(setup.principal, setup.watches_max));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -199,6 +218,11 @@ pub fn project(directory: &std::path::Path, log: &Log, ring_len: usize) -> (Proj
     fold::spawn(log.reader.clone(), options, tokio::runtime::Handle::current(), |_| {}).unwrap()
 }
 
+pub fn backfill(webhooks: &Webhooks, reader: &Reader, appender: &Appender) -> Backfill {
+    let nonces: Nonces = Arc::new(|| [7; 16]);
+    Backfill::new(webhooks, reader.clone(), appender.downgrade(), nonces)
+}
+
 pub fn options(principal: Principal, watches_max: usize) -> Options {
     let watches_gauge = Metrics::new().watches.clone();
     Options {
@@ -216,7 +240,7 @@ fn delivery(tenant: &str, mode: ModeVerdict, body: &Value) -> Delivery {
         endpoint: "fasten".into(),
         provenance: Provenance::Webhook,
         mode,
-        key: body["id"].as_str().map(|id| EventKey::of(Some(id), "")),
+        key: body["id"].as_str().filter(|_| mode != ModeVerdict::Mismatched).map(|id| EventKey::of(Some(id), "")),
         webhook_id: "whid".into(),
         webhook_timestamp: "1790000000".into(),
         webhook_signature: "v1,sig".into(),

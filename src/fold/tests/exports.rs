@@ -1,46 +1,137 @@
-//! The rules of an export's state.
+//! The rules of an export's state; of how its outcomes follow each other, as a table.
 
 use serde_json::json;
 
+use super::order::date;
 use super::*;
+use crate::event::Provenance::{self, Import, Local, Webhook};
 use crate::fold::{ExportStatus, Id};
 
-#[test]
-fn the_deadline_is_a_day_after_the_first_receipt_and_starts_anew_only_after_it() {
-    let story = Story::new().given(&failed("suppressed_please_contact"));
-    assert_eq!(story.export("t").deadline, None);
+/// What is told, the hour of its `date`, the hour it is recorded at, and how it came.
+type Given = (&'static str, i64, i64, Provenance);
 
-    let story = story.after_hours(5).given(&ready());
-    let deadline = story.now().plus_micros(24 * HOUR);
-    assert_eq!(story.export("t").deadline, Some(deadline));
-    let story = story.after_hours(23).given(&ready());
-    assert_eq!(story.export("t").deadline, Some(deadline), "the same export, told again");
+struct Case {
+    name: &'static str,
+    given: &'static [Given],
+    /// READY, or why it failed.
+    outcome: Result<(), &'static str>,
+    /// The last part of the URL.
+    link: Option<&'static str>,
+    deadline_hour: Option<i64>,
+    after_revocation: bool,
+}
 
-    let story = story.after_hours(2).given(&ready());
-    assert_eq!(story.export("t").deadline, Some(story.now().plus_micros(24 * HOUR)));
-    assert_eq!(story.export("t").trail.version, 4);
+#[rustfmt::skip]
+const CASES: &[Case] = &[
+    Case { name: "a failure has its reason, and no deadline",
+        given: &[("failed suppressed_please_contact", 1, 1, Webhook)],
+        outcome: Err("suppressed_please_contact"), link: None, deadline_hour: None, after_revocation: false },
+    Case { name: "an open list of reasons is kept as it is written",
+        given: &[("failed something_new", 1, 1, Webhook)],
+        outcome: Err("something_new"), link: None, deadline_hour: None, after_revocation: false },
+    Case { name: "the deadline is a day after it was first heard to be ready, whatever was before",
+        given: &[("failed a", 1, 1, Webhook), ("ready 1", 5, 6, Webhook)],
+        outcome: Ok(()), link: Some("1"), deadline_hour: Some(30), after_revocation: false },
+    Case { name: "within the day it is the same export, told again",
+        given: &[("ready 1", 5, 5, Webhook), ("ready 2", 29, 29, Webhook)],
+        outcome: Ok(()), link: Some("2"), deadline_hour: Some(29), after_revocation: false },
+    Case { name: "after its deadline it has been made anew",
+        given: &[("ready 1", 5, 5, Webhook), ("ready 2", 30, 30, Webhook)],
+        outcome: Ok(()), link: Some("2"), deadline_hour: Some(54), after_revocation: false },
+    Case { name: "and then the old links are dead",
+        given: &[("ready 1", 5, 5, Webhook), ("ready", 30, 30, Webhook)],
+        outcome: Ok(()), link: None, deadline_hour: Some(54), after_revocation: false },
+    Case { name: "before it they are not",
+        given: &[("ready 1", 5, 5, Webhook), ("ready", 28, 28, Webhook)],
+        outcome: Ok(()), link: Some("1"), deadline_hour: Some(29), after_revocation: false },
+    Case { name: "a failure takes no link away",
+        given: &[("ready 1", 5, 5, Webhook), ("failed b", 6, 6, Webhook)],
+        outcome: Err("b"), link: Some("1"), deadline_hour: Some(29), after_revocation: false },
+    Case { name: "ready again after a failure",
+        given: &[("failed b", 6, 6, Webhook), ("ready 1", 7, 7, Webhook)],
+        outcome: Ok(()), link: Some("1"), deadline_hour: Some(31), after_revocation: false },
+    Case { name: "ready after a revocation is kept, and marked",
+        given: &[("authorized", 1, 1, Webhook), ("revoked", 50, 50, Webhook), ("ready 1", 51, 51, Webhook)],
+        outcome: Ok(()), link: Some("1"), deadline_hour: Some(75), after_revocation: true },
+    Case { name: "one that was ready before the revocation is not marked by it",
+        given: &[("ready 1", 1, 1, Webhook), ("revoked", 5, 5, Webhook)],
+        outcome: Ok(()), link: Some("1"), deadline_hour: Some(25), after_revocation: false },
+    Case { name: "ready anew after a reconnect has no mark",
+        given: &[("revoked", 1, 1, Webhook), ("ready 1", 2, 2, Webhook), ("authorized", 50, 50, Webhook), ("ready 2", 51, 51, Webhook)],
+        outcome: Ok(()), link: Some("2"), deadline_hour: Some(75), after_revocation: false },
+    Case { name: "a failure after a revocation has no mark",
+        given: &[("revoked", 1, 1, Webhook), ("ready 1", 2, 2, Webhook), ("failed c", 3, 3, Webhook)],
+        outcome: Err("c"), link: Some("1"), deadline_hour: Some(26), after_revocation: false },
+    Case { name: "an imported one was heard of at its date",
+        given: &[("ready 1", 5, 200, Import)],
+        outcome: Ok(()), link: Some("1"), deadline_hour: Some(29), after_revocation: false },
+    Case { name: "the date of a webhook is not asked",
+        given: &[("ready 1", 5, 200, Webhook)],
+        outcome: Ok(()), link: Some("1"), deadline_hour: Some(224), after_revocation: false },
+    Case { name: "a readmitted one was heard of at its date",
+        given: &[("ready 1", 5, 8, Local)],
+        outcome: Ok(()), link: Some("1"), deadline_hour: Some(29), after_revocation: false },
+    Case { name: "an import of a date that is yet to come was heard of now",
+        given: &[("ready 1", 500, 200, Import)],
+        outcome: Ok(()), link: Some("1"), deadline_hour: Some(224), after_revocation: false },
+    Case { name: "an old import does not overturn what is newer",
+        given: &[("ready 2", 100, 100, Webhook), ("failed a", 99, 101, Import), ("ready 1", 5, 102, Import)],
+        outcome: Ok(()), link: Some("2"), deadline_hour: Some(124), after_revocation: false },
+    Case { name: "imports come to the same in any order",
+        given: &[("failed b", 90, 200, Import), ("ready 1", 80, 201, Import), ("failed a", 70, 202, Import)],
+        outcome: Err("b"), link: Some("1"), deadline_hour: Some(104), after_revocation: false },
+    Case { name: "imports in the order of their dates",
+        given: &[("failed a", 70, 200, Import), ("ready 1", 80, 201, Import), ("failed b", 90, 202, Import)],
+        outcome: Err("b"), link: Some("1"), deadline_hour: Some(104), after_revocation: false },
+    Case { name: "an import of what was ready before the revocation is not marked by it",
+        given: &[("revoked", 50, 50, Webhook), ("ready 1", 40, 60, Import)],
+        outcome: Ok(()), link: Some("1"), deadline_hour: Some(64), after_revocation: false },
+    Case { name: "a webhook after an import goes on from it",
+        given: &[("ready 1", 5, 200, Import), ("ready 2", 201, 201, Webhook)],
+        outcome: Ok(()), link: Some("2"), deadline_hour: Some(225), after_revocation: false },
+];
+
+fn told(word: &str, hour: i64) -> Value {
+    let (kind, rest) = word.split_once(' ').unwrap_or((word, ""));
+    let mut body = match kind {
+        "revoked" => revocation(),
+        "authorized" => attempt("authorized"),
+        "failed" => failed(rest),
+        _ => ready(),
+    };
+    if kind == "ready" {
+        let link = if rest.is_empty() { String::new() } else { format!("https://x.test/{rest}") };
+        body["data"]["download_link"] = link.into();
+    }
+    body["date"] = date(hour).into();
+    body
 }
 
 #[test]
-fn a_failure_keeps_its_reason_and_takes_no_link_away() {
-    let story = Story::new().given(&ready()).given(&failed("something_new"));
-    let export = story.export("t");
-    assert_eq!((export.status, export.failure_reason.clone()), (ExportStatus::Failed, text("something_new")));
-    assert!(export.links.len() == 1 && export.deadline.is_some());
-
-    let export = story.given(&ready()).export("t");
-    assert_eq!((export.status, export.failure_reason.clone()), (ExportStatus::Ready, None));
+fn the_table_of_exports_holds() {
+    for case in CASES {
+        let tell = |story: Story, (word, date, hour, how): &Given| story.at(*hour).given_as(*how, &told(word, *date));
+        let export = case.given.iter().fold(Story::new(), tell).export("t");
+        let outcome = match export.status {
+            ExportStatus::Ready => Ok(()),
+            ExportStatus::Failed => Err(export.failure_reason.as_deref().unwrap_or_default()),
+        };
+        let links: Vec<_> = export.links.iter().map(|link| link.url.rsplit('/').next().unwrap()).collect();
+        assert_eq!((outcome, links.first()), (case.outcome, case.link.as_ref()), "{}", case.name);
+        let deadline = export.deadline.map(|deadline| deadline.as_micros() / HOUR);
+        assert_eq!((deadline, export.after_revocation), (case.deadline_hour, case.after_revocation), "{}", case.name);
+        let its_own = case.given.iter().filter(|(word, ..)| word.starts_with("ready") || word.starts_with("failed"));
+        assert_eq!(export.trail.version, its_own.count() as u64, "{}", case.name);
+    }
 }
 
 #[test]
-fn an_export_that_is_ready_after_a_revocation_is_kept_and_marked() {
-    let story = Story::new().given(&attempt("authorized")).given(&ready());
-    assert!(!story.export("t").after_revocation);
-    let story = story.given(&revocation()).given(&ready());
-    let export = story.export("t");
-    assert!(export.after_revocation && export.status == ExportStatus::Ready);
-    let story = story.given(&attempt("authorized")).given(&ready());
-    assert!(!story.export("t").after_revocation);
+fn a_token_that_failed_before_the_last_authorisation_asks_for_nothing() {
+    let failed = |story: Story, how| story.given_as(how, &told("failed token_refresh_failure", 40));
+    let authorized = || Story::new().at(50).given(&told("authorized", 50)).at(60);
+    assert!(!failed(authorized(), Import).connection("c").needs_reconnect);
+    assert!(failed(authorized(), Webhook).connection("c").needs_reconnect, "it has just been heard of");
+    assert!(failed(Story::new().at(50), Import).connection("c").needs_reconnect, "no authorisation is known");
 }
 
 #[test]

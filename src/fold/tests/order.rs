@@ -80,16 +80,8 @@ fn dated(word: &str, hour: i64) -> Value {
     body
 }
 
-fn date(hour: i64) -> String {
+pub(super) fn date(hour: i64) -> String {
     jiff::Timestamp::from_second(hour * 3600).unwrap().to_string()
-}
-
-impl Story {
-    /// Recorded at an hour.
-    fn at(mut self, hour: i64) -> Self {
-        self.now = hour * HOUR - 1_000_000;
-        self
-    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::reference::held;
 use super::*;
 use crate::blocklog::codec::Take;
+use crate::event::{EventKey, gist};
 use crate::fold::{Id, Mark, record};
 
 fn word(words: &'static [&'static str]) -> impl Strategy<Value = Value> {
@@ -165,6 +166,8 @@ fn pauses() -> impl Strategy<Value = i64> {
     prop_oneof![3 => 0..2 * HOUR, 2 => 0..30 * HOUR, 1 => Just(0), 3 => Just(24 * HOUR), 1 => 24 * HOUR..100 * HOUR]
 }
 
+type Part = ((Vec<u8>, &'static str, ModeVerdict), Provenance, bool, i64);
+
 pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
     let verdict = prop_oneof![
         12 => Just(ModeVerdict::Live),
@@ -173,11 +176,17 @@ pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => Just(ModeVerdict::Untold),
     ];
     let tenant = prop_oneof![6 => Just("acme"), 1 => Just("other")];
-    prop::collection::vec((bodies(), tenant, verdict, pauses()), 0..80).prop_map(|parts| {
+    let provenance =
+        prop_oneof![6 => Just(Provenance::Webhook), 3 => Just(Provenance::Import), 1 => Just(Provenance::Local)];
+    let conflict = prop::bool::weighted(0.05);
+    prop::collection::vec(((bodies(), tenant, verdict), provenance, conflict, pauses()), 0..80).prop_map(|parts| {
         let mut now = 0;
-        let event = |(at, (body, tenant, verdict, pause)): (usize, (Vec<u8>, &str, ModeVerdict, i64))| {
+        let event = |(at, ((body, tenant, verdict), provenance, conflict, pause)): (usize, Part)| {
             now += pause;
-            event(at as u64 + 1, now, tenant, verdict, &body)
+            let mut event = event(at as u64 + 1, now, tenant, verdict, &body);
+            event.delivery.provenance = provenance;
+            event.delivery.key = conflict.then(|| EventKey::of_conflict(1, &gist(&body)));
+            event
         };
         parts.into_iter().enumerate().map(event).collect()
     })

@@ -29,6 +29,9 @@ impl Reference {
     }
 
     fn apply(&mut self, event: &Event) {
+        if event.delivery.key.as_ref().is_some_and(|key| key.as_str().starts_with("conflict:")) {
+            return;
+        }
         let Some(mode) = event.delivery.mode.applies_to() else { return };
         let Some(body) = Body::read(&event.delivery.body) else { return };
         if ["patient.request_health_system", "patient.request_support", "webhook.test"].contains(&&*body.kind) {
@@ -39,13 +42,18 @@ impl Reference {
         if let Some(id) = body.text("org_connection_id") {
             let key = (realm.clone(), id.to_string());
             let connection = self.connections.entry(key).or_insert_with(|| new_connection(&realm, &id, mark));
-            change_connection(connection, &body, mark);
+            change_connection(connection, &body, mark, heard(event, &body));
         }
         if let Some(task_id) = body.text("task_id") {
+            let heard = heard(event, &body);
             match &*body.kind {
-                "patient.ehi_export_success" => self.export_ready(&realm, &task_id, &body, mark),
-                "patient.ehi_export_failed" => self.export_failed(&realm, &task_id, &body, mark),
-                _ => {}
+                "patient.ehi_export_success" => self.export_ready(&realm, &task_id, &body, mark, heard),
+                "patient.ehi_export_failed" => self.export_failed(&realm, &task_id, &body, mark, heard),
+                _ => return,
+            }
+            let export = self.exports.get_mut(&(realm, task_id.to_string())).unwrap();
+            if export.heard_at == Some(mark.recorded_at) {
+                export.heard_at = None;
             }
         }
     }
@@ -54,6 +62,9 @@ impl Reference {
     fn export(&mut self, realm: &Realm, task_id: &Arc<str>, body: &Body, mark: Mark) -> &mut Export {
         let key = (realm.clone(), task_id.to_string());
         let export = self.exports.entry(key).or_insert_with(|| new_export(realm, task_id, mark));
+        if export.trail.version > 0 && export.heard_at.is_none() {
+            export.heard_at = Some(export.trail.last.recorded_at);
+        }
         export.trail.version += 1;
         export.trail.last = mark;
         replace_if_told(&mut export.connection_id, body.text("org_connection_id"));
@@ -61,8 +72,18 @@ impl Reference {
         export
     }
 
-    fn export_ready(&mut self, realm: &Realm, task_id: &Arc<str>, body: &Body, mark: Mark) {
+    fn export_ready(&mut self, realm: &Realm, task_id: &Arc<str>, body: &Body, mark: Mark, heard: Timestamp) {
         let export = self.export(realm, task_id, body, mark);
+        if export.heard_at.is_some_and(|last| last > heard) {
+            // History: what was never told, and no more.
+            if export.deadline.is_none() {
+                export.deadline = Some(heard.plus_micros(24 * HOUR));
+                export.links = body.links().into();
+            }
+            export.stats = export.stats.clone().or(body.stats().map(Arc::new));
+            return;
+        }
+        export.heard_at = Some(heard);
         export.status = ExportStatus::Ready;
         export.failure_reason = None;
         let links = body.links();
@@ -71,28 +92,41 @@ impl Reference {
         }
         let first_or_anew = match export.deadline {
             None => true,
-            Some(deadline) => mark.recorded_at > deadline,
+            Some(deadline) => heard > deadline,
         };
         if first_or_anew || !links.is_empty() {
             export.links = links.into();
         }
         if first_or_anew {
-            export.deadline = Some(mark.recorded_at.plus_micros(24 * HOUR));
+            export.deadline = Some(heard.plus_micros(24 * HOUR));
         }
         export.after_revocation = false;
         if let Some(connection_id) = export.connection_id.clone() {
             let connection = &self.connections[&(realm.clone(), connection_id.to_string())];
-            let after_revocation = connection.status == Status::Revoked;
+            let after_revocation =
+                connection.status == Status::Revoked && connection.status_date.is_none_or(|revoked| revoked <= heard);
             self.exports.get_mut(&(realm.clone(), task_id.to_string())).unwrap().after_revocation = after_revocation;
         }
     }
 
     /// What an earlier success told of links, stats and deadline stays.
-    fn export_failed(&mut self, realm: &Realm, task_id: &Arc<str>, body: &Body, mark: Mark) {
+    fn export_failed(&mut self, realm: &Realm, task_id: &Arc<str>, body: &Body, mark: Mark, heard: Timestamp) {
         let export = self.export(realm, task_id, body, mark);
+        if export.heard_at.is_some_and(|last| last > heard) {
+            return;
+        }
+        export.heard_at = Some(heard);
         export.status = ExportStatus::Failed;
         export.failure_reason = body.text("failure_reason");
         export.after_revocation = false;
+    }
+}
+
+/// A webhook is heard when it is recorded; anything else was when its delivery was attempted, as far as that is told.
+fn heard(event: &Event, body: &Body) -> Timestamp {
+    match body.envelope_date() {
+        Some(date) if event.delivery.provenance != Provenance::Webhook && date < event.recorded_at => date,
+        _ => event.recorded_at,
     }
 }
 
@@ -129,11 +163,12 @@ fn new_export(realm: &Realm, task_id: &Arc<str>, mark: Mark) -> Export {
         stats: None,
         deadline: None,
         after_revocation: false,
+        heard_at: None,
         trail: Trail { version: 0, first: mark, last: mark },
     }
 }
 
-fn change_connection(connection: &mut Connection, body: &Body, mark: Mark) {
+fn change_connection(connection: &mut Connection, body: &Body, mark: Mark, heard: Timestamp) {
     connection.trail.version += 1;
     connection.trail.last = mark;
     connection.last_was_late = false;
@@ -175,7 +210,8 @@ fn change_connection(connection: &mut Connection, body: &Body, mark: Mark) {
         "patient.ehi_export_failed" => {
             connection.last_export_at = Some(mark.recorded_at);
             replace_if_told(&mut connection.facts.org_id, body.text("org_id"));
-            if body.text("failure_reason").as_deref() == Some("token_refresh_failure") {
+            let old = connection.status_date.is_some_and(|told| heard < told);
+            if body.text("failure_reason").as_deref() == Some("token_refresh_failure") && !old {
                 connection.needs_reconnect = true;
             }
         }

@@ -1,0 +1,164 @@
+//! Payloads as they stand in Fasten's delivery logs: checked one by one, appended in the order they are given in, marked as
+//! imported, and unsigned.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+
+use super::{Backfill, BackfillError, Entrance, off_runtime};
+use crate::event::{Delivery, Envelope, EventKey, Hash, ModeVerdict, Object, Provenance, gist};
+use crate::log::{Appended, ReadError, Reader};
+
+/// Told of one by one; the others are only counted.
+const REFUSED_TOLD_MAX: usize = 100;
+
+/// Why a payload is no event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    #[error("it is no JSON object")]
+    NoObject,
+    #[error("it has no type: no webhook of Fasten's")]
+    NoType,
+    #[error("it is larger than webhooks.body_limit")]
+    TooLarge,
+    #[error("its api_mode is not the one of its endpoint")]
+    OtherMode,
+    #[error("neither it nor its endpoint tells an api_mode")]
+    NoMode,
+}
+
+/// What became of the payloads so far. Of a dry run: what would have.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub imported: u64,
+    /// In the log already.
+    pub duplicates: u64,
+    /// In the log already, and telling something else there: kept beside it.
+    pub conflicts: u64,
+    pub refused: u64,
+    /// The first of these: which payload, from 0, and why.
+    pub told: Vec<(u64, Unfit)>,
+}
+
+/// One import, batch by batch.
+pub struct Import {
+    backfill: Backfill,
+    entrance: Entrance,
+    summary: Summary,
+    /// How many payloads there were so far.
+    given: u64,
+    /// Of a dry run: the keys that it would have claimed, with what their events tell.
+    claimed: Option<HashMap<EventKey, Hash>>,
+}
+
+impl Import {
+    pub(super) fn new(backfill: Backfill, entrance: Entrance, dry_run: bool) -> Self {
+        Self { backfill, entrance, summary: Summary::default(), given: 0, claimed: dry_run.then(HashMap::new) }
+    }
+
+    pub fn summary(self) -> Summary {
+        self.summary
+    }
+
+    /// After all that was given before.
+    pub async fn take(&mut self, payloads: Vec<Bytes>) -> Result<(), BackfillError> {
+        let mut fit = Vec::with_capacity(payloads.len());
+        for payload in payloads {
+            match self.delivery(payload) {
+                Ok(delivery) => fit.push(delivery),
+                Err(unfit) => self.refuse(unfit),
+            }
+            self.given += 1;
+        }
+        if self.claimed.is_some() { self.look_up(fit).await } else { self.append(fit).await }
+    }
+
+    fn refuse(&mut self, unfit: Unfit) {
+        let Summary { refused, told, .. } = &mut self.summary;
+        if told.len() < REFUSED_TOLD_MAX {
+            told.push((self.given, unfit));
+        }
+        *refused += 1;
+    }
+
+    /// All at once, so that they share commits; in their order, for each is polled, and so queued, after the one before it.
+    async fn append(&mut self, deliveries: Vec<Delivery>) -> Result<(), BackfillError> {
+        let appender = self.backfill.appender.upgrade().ok_or(BackfillError::Closed)?;
+        let appended = join_all(deliveries.into_iter().map(|delivery| appender.append(delivery))).await;
+        for appended in appended {
+            let Appended { duplicate, conflict, .. } = appended?;
+            self.count(duplicate, conflict);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, duplicate: bool, conflict: bool) {
+        match (duplicate, conflict) {
+            (_, true) => self.summary.conflicts += 1,
+            (true, false) => self.summary.duplicates += 1,
+            (false, false) => self.summary.imported += 1,
+        }
+    }
+
+    async fn look_up(&mut self, deliveries: Vec<Delivery>) -> Result<(), BackfillError> {
+        let (reader, mut claimed) = (self.backfill.reader.clone(), self.claimed.take().unwrap_or_default());
+        let looked = move || {
+            let found: Result<Vec<_>, _> = deliveries.iter().map(|it| first_of(&reader, &mut claimed, it)).collect();
+            Ok((found?, claimed))
+        };
+        let (found, claimed) = off_runtime(looked).await?;
+        self.claimed = Some(claimed);
+        for (duplicate, conflict) in found {
+            self.count(duplicate, conflict);
+        }
+        Ok(())
+    }
+
+    fn delivery(&self, body: Bytes) -> Result<Delivery, Unfit> {
+        if body.len() > self.backfill.body_limit {
+            return Err(Unfit::TooLarge);
+        }
+        let object = Object::read(&body).ok_or(Unfit::NoObject)?;
+        let envelope = Envelope::of(&object);
+        if envelope.kind.is_none() {
+            return Err(Unfit::NoType);
+        }
+        let mode = ModeVerdict::judge(envelope.api_mode.as_deref(), self.entrance.api_mode);
+        if mode.applies_to().is_none() {
+            return Err(if mode == ModeVerdict::Mismatched { Unfit::OtherMode } else { Unfit::NoMode });
+        }
+        let key = Some(EventKey::of_import(envelope.id.as_deref(), &body));
+        Ok(Delivery {
+            tenant: self.entrance.tenant.clone(),
+            endpoint: self.entrance.endpoint.clone(),
+            provenance: Provenance::Import,
+            mode,
+            key,
+            webhook_id: String::new(),
+            webhook_timestamp: String::new(),
+            webhook_signature: String::new(),
+            secret_label: String::new(),
+            nonce: (self.backfill.nonces)(),
+            body,
+        })
+    }
+}
+
+/// Whether there is an event of its key already, and whether that one tells something else.
+fn first_of(
+    reader: &Reader,
+    claimed: &mut HashMap<EventKey, Hash>,
+    delivery: &Delivery,
+) -> Result<(bool, bool), ReadError> {
+    let Delivery { tenant, key: Some(key), body, .. } = delivery else { return Ok((false, false)) };
+    let told = gist(body);
+    let first = match claimed.get(key) {
+        Some(first) => Some(*first),
+        None => reader.find(tenant, key)?.map(|event| gist(&event.delivery.body)),
+    };
+    match first {
+        Some(first) => Ok((true, first != told)),
+        None => Ok((claimed.insert(key.clone(), told).is_some(), false)),
+    }
+}

@@ -1,0 +1,54 @@
+//! Events of the other mode than their endpoint had: once the configuration is mended, a local event applies each.
+
+use super::{Backfill, BackfillError, off_runtime};
+use crate::event::{Delivery, Envelope, Event, EventKey, ModeVerdict, Position, Provenance};
+use crate::log::Appended;
+
+/// Why an event is not readmitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadmitted {
+    #[error("there is no such event")]
+    NotFound,
+    #[error("its api_mode was its endpoint's: nothing is to be mended")]
+    NotMismatched,
+    #[error("its endpoint is not configured any more")]
+    NoEndpoint,
+    #[error("its api_mode is still not the one of its endpoint: mend the configuration first")]
+    StillMismatched,
+}
+
+/// Where the event is that applies it; a duplicate if it had come, or been readmitted, before.
+pub type Readmitted = Result<Appended, Unreadmitted>;
+
+impl Backfill {
+    /// The event of a tenant at a position.
+    pub async fn readmit(&self, tenant: &str, position: Position) -> Result<Readmitted, BackfillError> {
+        let reader = self.reader.clone();
+        let event = off_runtime(move || reader.get(position)).await?;
+        let event = event.filter(|event| event.delivery.tenant == tenant);
+        match event.ok_or(Unreadmitted::NotFound).and_then(|event| self.again(event)) {
+            Ok(delivery) => {
+                let appender = self.appender.upgrade().ok_or(BackfillError::Closed)?;
+                Ok(Ok(appender.append(delivery).await?))
+            }
+            Err(unreadmitted) => Ok(Err(unreadmitted)),
+        }
+    }
+
+    /// Under the key that it would have claimed: so it is applied once, however often it came or is readmitted.
+    fn again(&self, event: Event) -> Result<Delivery, Unreadmitted> {
+        let delivery = event.delivery;
+        if delivery.mode != ModeVerdict::Mismatched {
+            return Err(Unreadmitted::NotMismatched);
+        }
+        let entrance = self.entrances.iter().find(|entrance| entrance.endpoint == delivery.endpoint);
+        let entrance = entrance.ok_or(Unreadmitted::NoEndpoint)?;
+        let envelope = Envelope::read(&delivery.body);
+        let mode = ModeVerdict::judge(envelope.api_mode.as_deref(), entrance.api_mode);
+        if mode.applies_to().is_none() {
+            return Err(Unreadmitted::StillMismatched);
+        }
+        let key = Some(EventKey::of(envelope.id.as_deref(), &delivery.webhook_id));
+        Ok(Delivery { provenance: Provenance::Local, mode, key, nonce: (self.nonces)(), ..delivery })
+    }
+}

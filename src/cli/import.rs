@@ -1,0 +1,93 @@
+//! `import`: payloads from Fasten's delivery logs into the log, through the daemon or beside it.
+
+mod offline;
+mod payloads;
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use bytes::Bytes;
+use clap::Args;
+use cleat::proto::admin_service_client::AdminServiceClient;
+use cleat::proto::{ImportEventsRequest, ImportEventsResponse};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use self::payloads::Payload;
+use super::client::Target;
+use super::{ConfigFile, Output, print, words};
+
+#[derive(Args)]
+pub(super) struct Import {
+    /// Files, directories of files, or `-` for stdin. A file holds one JSON document, an array of them, or one after the other,
+    /// as JSON lines do.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// The webhook endpoint that they would have come to; without it, the tenant's only one.
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    endpoint: String,
+    /// Append nothing; tell what would be done.
+    #[arg(long)]
+    dry_run: bool,
+    /// Into the data directory of the configuration, while the daemon is stopped.
+    #[arg(long)]
+    offline: bool,
+    #[command(flatten)]
+    config: ConfigFile,
+    #[command(flatten)]
+    target: Target,
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Output,
+}
+
+impl Import {
+    pub async fn run(self) -> anyhow::Result<()> {
+        let payloads = payloads::read(&self.paths)?;
+        let bar = ProgressBar::new(payloads.len() as u64);
+        bar.set_style(ProgressStyle::with_template("{bar:40} {pos} of {len}, {per_sec}, {eta} to go")?);
+        let told = bar.clone();
+        let batches = payloads::batches(&payloads).inspect(move |batch| told.inc(batch.len() as u64));
+        let response = if self.offline {
+            offline::import(&self, batches).await?
+        } else {
+            self.through_the_daemon(batches).await?
+        };
+        bar.finish_and_clear();
+        print::one("cleat.v1.ImportEventsResponse", &response, self.output, |it| facts(it, self.dry_run))?;
+        left_out(&response, &payloads)
+    }
+
+    async fn through_the_daemon(
+        &self,
+        batches: impl Iterator<Item = Vec<Bytes>> + Send + 'static,
+    ) -> anyhow::Result<ImportEventsResponse> {
+        let (tenant, endpoint, dry_run) = (self.target.tenant.clone(), self.endpoint.clone(), self.dry_run);
+        let requests = batches.map(move |payloads| {
+            let (tenant, endpoint) = (tenant.clone(), endpoint.clone());
+            ImportEventsRequest { tenant, endpoint, dry_run, payloads }
+        });
+        let mut client = AdminServiceClient::new(self.target.connect().await?);
+        Ok(client.import_events(tokio_stream::iter(requests)).await?.into_inner())
+    }
+}
+
+fn facts(response: &ImportEventsResponse, dry_run: bool) -> Vec<Vec<String>> {
+    let ImportEventsResponse { imported, duplicates, conflicts, refused, .. } = response;
+    words::facts([
+        (if dry_run { "would import" } else { "imported" }, imported.to_string()),
+        ("there already", duplicates.to_string()),
+        ("in conflict", conflicts.to_string()),
+        ("left out", refused.to_string()),
+    ])
+}
+
+/// Each on stderr, as far as they are told of; an error if there is any.
+fn left_out(response: &ImportEventsResponse, payloads: &[Payload]) -> anyhow::Result<()> {
+    for refused in &response.refused_payloads {
+        let payload = usize::try_from(refused.index).ok().and_then(|index| payloads.get(index));
+        print::note(&format!("{}: {}", payload.map(ToString::to_string).unwrap_or_default(), refused.problem));
+    }
+    match response.refused {
+        0 => Ok(()),
+        refused => bail!("{refused} of {} payloads were left out", payloads.len()),
+    }
+}

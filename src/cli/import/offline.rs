@@ -1,0 +1,61 @@
+//! The log opened here, instead of by the daemon, and closed again.
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use cleat::backfill::{Backfill, Summary};
+use cleat::config::Webhooks;
+use cleat::daemon::World;
+use cleat::log::{self, Log};
+use cleat::proto::{ImportEventsResponse, RefusedPayload};
+
+use super::super::serve;
+use super::Import;
+
+pub async fn import(
+    command: &Import,
+    batches: impl Iterator<Item = Vec<Bytes>>,
+) -> anyhow::Result<ImportEventsResponse> {
+    let config = serve::load(command.config.config.as_deref())?;
+    let tenant = tenant(&config.webhooks, &command.target.tenant)?;
+    let World { clock, nonces, fresh } = serve::world();
+    let directory = config.data.directory();
+    let options = log::Options {
+        clock,
+        fresh,
+        batch_events: config.log.batch_events,
+        dedup_run_events: config.log.dedup_run_events,
+        on_commit: Box::new(|_| {}),
+    };
+    let opened = log::open(directory, options);
+    let Log { appender, reader, writer, .. } =
+        opened.with_context(|| format!("cannot open the log in {}", directory.display()))?;
+    let backfill = Backfill::new(&config.webhooks, reader.clone(), appender.downgrade(), nonces);
+    let import = backfill.import(tenant, &command.endpoint, command.dry_run);
+    let mut import = import.context("the tenant has no such endpoint, or has several and none is named")?;
+    for batch in batches {
+        import.take(batch).await?;
+    }
+    let position = reader.head().position;
+    drop(appender);
+    if writer.join().is_err() {
+        bail!("the log's writer panicked");
+    }
+    Ok(told(import.summary(), position))
+}
+
+/// The one that is named, or the only one there is.
+fn tenant<'a>(config: &'a Webhooks, named: &'a str) -> anyhow::Result<&'a str> {
+    let mut tenants = config.endpoints.iter().map(|endpoint| endpoint.tenant.as_str());
+    match (named, tenants.next()) {
+        ("", Some(first)) if tenants.all(|other| other == first) => Ok(first),
+        ("", _) => bail!("there are several tenants: name one with --tenant"),
+        (named, _) => Ok(named),
+    }
+}
+
+fn told(summary: Summary, position: u64) -> ImportEventsResponse {
+    let Summary { imported, duplicates, conflicts, refused, told } = summary;
+    let told = told.into_iter().map(|(index, unfit)| RefusedPayload { index, problem: unfit.to_string() });
+    let refused_payloads = told.collect();
+    ImportEventsResponse { imported, duplicates, conflicts, refused, refused_payloads, position, ..Default::default() }
+}

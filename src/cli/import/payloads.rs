@@ -1,0 +1,148 @@
+//! Reads payloads from files, and puts them in the order of their dates: delivery logs are shown newest first, and where two
+//! events cannot tell their order themselves, the one that comes last counts.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use cleat::event::Envelope;
+use serde_json::value::RawValue;
+
+/// Of one message: with the largest payload, still below what the daemon takes.
+const BATCH_BYTES: usize = 256 * 1024;
+const BATCH_PAYLOADS: usize = 1000;
+
+/// One, and where it was found.
+pub struct Payload {
+    file: Arc<str>,
+    /// In its file, from 1.
+    ordinal: usize,
+    body: Bytes,
+}
+
+impl fmt::Display for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: payload {}", self.file, self.ordinal)
+    }
+}
+
+/// All, or none: an error names each file that cannot be read, and where.
+pub fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Payload>> {
+    let (mut payloads, mut problems) = (Vec::new(), Vec::new());
+    for file in files(paths)? {
+        match read_file(&file) {
+            Ok(found) => payloads.extend(found),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if !problems.is_empty() {
+        bail!("nothing is imported:\n  {}", problems.join("\n  "));
+    }
+    payloads.sort_by_cached_key(|payload| {
+        let date = Envelope::read(&payload.body).date.and_then(|date| date.parse::<jiff::Timestamp>().ok());
+        (date.is_none(), date)
+    });
+    Ok(payloads)
+}
+
+/// A directory's, by name, but for hidden ones and what lies deeper.
+fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let entries = path.read_dir().and_then(Iterator::collect::<Result<Vec<_>, _>>);
+        let entries = entries.with_context(|| format!("cannot read {}", path.display()))?;
+        let visible = entries.into_iter().filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
+        let mut found: Vec<_> = visible.map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+        found.sort();
+        files.extend(found);
+    }
+    Ok(files)
+}
+
+fn read_file(path: &Path) -> Result<Vec<Payload>, String> {
+    let name: Arc<str> = path.display().to_string().into();
+    let from: Box<dyn Read> = if path.as_os_str() == "-" {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(File::open(path).map_err(|error| format!("{name}: {error}"))?)
+    };
+    let mut bodies = Vec::new();
+    values(BufReader::new(from), &mut bodies).map_err(|error| {
+        let what = if error.is_io() { "it cannot be read" } else { "it is no JSON from here on" };
+        format!("{name}:{}:{}: {what}", error.line(), error.column())
+    })?;
+    let of_file = |(ordinal, body)| Payload { file: name.clone(), ordinal, body };
+    Ok((1..).zip(bodies).map(of_file).collect())
+}
+
+/// Documents one after the other, and the elements of those that are arrays, each as it is written.
+fn values(mut from: impl BufRead, bodies: &mut Vec<Bytes>) -> serde_json::Result<()> {
+    const MARK: &[u8] = "\u{feff}".as_bytes();
+    if from.fill_buf().map_err(serde_json::Error::io)?.starts_with(MARK) {
+        from.consume(MARK.len());
+    }
+    for value in serde_json::Deserializer::from_reader(from).into_iter::<Box<RawValue>>() {
+        let value = value?;
+        match serde_json::from_str::<Vec<&RawValue>>(value.get()) {
+            Ok(elements) => bodies.extend(elements.iter().map(|it| Bytes::copy_from_slice(it.get().as_bytes()))),
+            Err(_) => bodies.push(Bytes::from(String::from(Box::<str>::from(value)))),
+        }
+    }
+    Ok(())
+}
+
+/// The bodies in messages of a bounded size.
+pub fn batches(payloads: &[Payload]) -> impl Iterator<Item = Vec<Bytes>> + use<> {
+    let bodies: Vec<_> = payloads.iter().map(|payload| payload.body.clone()).collect();
+    let mut left = bodies.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while let Some(body) = left.next_if(|_| bytes < BATCH_BYTES && batch.len() < BATCH_PAYLOADS) {
+            bytes += body.len();
+            batch.push(body);
+        }
+        (!batch.is_empty()).then_some(batch)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(text: &str) -> Result<Vec<String>, (usize, usize)> {
+        let mut bodies = Vec::new();
+        let read = values(text.as_bytes(), &mut bodies);
+        read.map_err(|error| (error.line(), error.column()))?;
+        Ok(bodies.into_iter().map(|body| String::from_utf8(body.to_vec()).unwrap()).collect())
+    }
+
+    #[test]
+    fn a_document_lines_and_arrays_are_read_as_they_are_written() {
+        assert_eq!(texts("\u{feff}{ \"a\" : 1 }\n"), Ok(vec!["{ \"a\" : 1 }".into()]));
+        assert_eq!(
+            texts("{\"a\":1}\n\n{\"a\":\n2} [{\"a\":3}, 4]"),
+            Ok(["{\"a\":1}", "{\"a\":\n2}", "{\"a\":3}", "4"].map(Into::into).into())
+        );
+        assert_eq!(texts(""), Ok(vec![]));
+        assert_eq!(texts("{\"a\":1}\n{\"a\" 2}"), Err((2, 6)));
+        assert_eq!(texts("[1,"), Err((1, 3)));
+    }
+
+    #[test]
+    fn a_batch_is_bounded_by_bytes_and_by_count() {
+        let payload = |len: usize| Payload { file: "f".into(), ordinal: 1, body: vec![b' '; len].into() };
+        let sizes = |payloads: &[Payload]| batches(payloads).map(|batch| batch.len()).collect::<Vec<_>>();
+        assert_eq!(sizes(&[]), Vec::<usize>::new());
+        let small: Vec<_> = (0..2001).map(|_| payload(1)).collect();
+        assert_eq!(sizes(&small), [1000, 1000, 1]);
+        assert_eq!(sizes(&[payload(200 * 1024), payload(200 * 1024), payload(1)]), [2, 1]);
+    }
+}

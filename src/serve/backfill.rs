@@ -1,0 +1,105 @@
+//! `ImportEvents` and `ReadmitEvents`: a walk from the request to the log, and back with what became of it.
+
+use tonic::{Status, Streaming};
+
+use super::context::Context;
+use super::principal::Principal;
+use super::status::Refusal;
+use crate::backfill::{BackfillError, Readmitted, Summary};
+use crate::event::Position;
+use crate::log::AppendError;
+use crate::proto::{
+    ImportEventsRequest, ImportEventsResponse, ReadmitEventsRequest, ReadmitEventsResponse, ReadmittedEvent,
+    RefusedPayload,
+};
+use crate::token::Token;
+
+const READMITTED_MAX: usize = 1000;
+
+fn allowed(context: &Context, caller: &Principal) -> Result<(), Refusal> {
+    context.gate_of_the_log()?;
+    if caller.writes_events() { Ok(()) } else { Err(Refusal::ScopeRequired("events.write")) }
+}
+
+/// The head, as a position and a token.
+fn head(context: &Context) -> (Position, String) {
+    let head = context.reader.head();
+    (head.position, Token::read(context.reader.identity(), head.position, &head.chain).encode())
+}
+
+pub(super) async fn import(
+    context: &Context,
+    caller: Principal,
+    mut requests: Streaming<ImportEventsRequest>,
+) -> Result<ImportEventsResponse, Status> {
+    allowed(context, &caller)?;
+    // An error here is tonic's own, of a message that it cannot read.
+    let first = requests.message().await?.unwrap_or_default();
+    let tenant = caller.tenant(&first.tenant)?;
+    let import = context.backfill.import(&tenant, &first.endpoint, first.dry_run);
+    let problem = "the tenant has no such endpoint, or has several and none is named";
+    let mut import = import.ok_or(Refusal::InvalidField { field: "endpoint", problem })?;
+    let mut next = Some(first);
+    while let Some(request) = next {
+        context.gate_of_the_log()?;
+        import.take(request.payloads).await.map_err(Refusal::from)?;
+        next = requests.message().await?;
+    }
+    let Summary { imported, duplicates, conflicts, refused, told } = import.summary();
+    let told = told.into_iter().map(|(index, unfit)| RefusedPayload { index, problem: unfit.to_string() });
+    let (position, read_token) = head(context);
+    Ok(ImportEventsResponse {
+        imported,
+        duplicates,
+        conflicts,
+        refused,
+        refused_payloads: told.collect(),
+        position,
+        read_token,
+    })
+}
+
+pub(super) async fn readmit(
+    context: &Context,
+    caller: Principal,
+    request: ReadmitEventsRequest,
+) -> Result<ReadmitEventsResponse, Refusal> {
+    allowed(context, &caller)?;
+    let tenant = caller.tenant(&request.tenant)?;
+    if request.positions.len() > READMITTED_MAX {
+        return Err(Refusal::InvalidField { field: "positions", problem: "more than 1000 values" });
+    }
+    let mut events = Vec::with_capacity(request.positions.len());
+    for position in request.positions {
+        context.gate_of_the_log()?;
+        events.push(readmitted(position, context.backfill.readmit(&tenant, position).await?));
+    }
+    let (position, read_token) = head(context);
+    Ok(ReadmitEventsResponse { events, position, read_token })
+}
+
+fn readmitted(position: Position, readmitted: Readmitted) -> ReadmittedEvent {
+    match readmitted {
+        Ok(applied) => ReadmittedEvent {
+            position,
+            applied_position: applied.position,
+            duplicate: applied.duplicate,
+            problem: String::new(),
+        },
+        Err(why) => ReadmittedEvent { position, problem: why.to_string(), ..ReadmittedEvent::default() },
+    }
+}
+
+impl From<BackfillError> for Refusal {
+    fn from(error: BackfillError) -> Self {
+        match error {
+            BackfillError::Closed | BackfillError::Append(AppendError::Closed) => Self::ShuttingDown,
+            BackfillError::Append(AppendError::Failed(_)) => Self::StorageReadOnly,
+            BackfillError::Append(AppendError::Unconfirmed(error)) | BackfillError::Read(error) => error.into(),
+            BackfillError::Append(AppendError::TooLarge { .. }) => {
+                Self::InvalidField { field: "payloads", problem: "one is larger than the log takes" }
+            }
+            BackfillError::Panicked => Self::Internal,
+        }
+    }
+}

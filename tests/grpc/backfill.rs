@@ -1,0 +1,202 @@
+//! What an operator puts into the log: imported in order, once, without a signature; and what is refused of it.
+
+use std::sync::Arc;
+
+use cleat::proto::get_event_request::Event as Asked;
+use cleat::proto::{
+    ConnectionFilter, ConnectionStatus, Event, GetEventRequest, ImportEventsRequest, ImportEventsResponse, Provenance,
+    ReadmitEventsRequest,
+};
+use cleat::serve::{Principal, Scope};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::{Value, json};
+use tonic::{Code, Status};
+
+use crate::generated::something;
+use crate::support::*;
+
+fn request(payloads: &[Value]) -> ImportEventsRequest {
+    let payloads = payloads.iter().map(|payload| serde_json::to_vec(payload).unwrap().into()).collect();
+    ImportEventsRequest { payloads, ..Default::default() }
+}
+
+async fn import(api: &TestApi, requests: Vec<ImportEventsRequest>) -> Result<ImportEventsResponse, Status> {
+    Ok(api.admin().import_events(tokio_stream::iter(requests)).await?.into_inner())
+}
+
+fn counts(response: &ImportEventsResponse) -> [u64; 4] {
+    [response.imported, response.duplicates, response.conflicts, response.refused]
+}
+
+async fn event(api: &TestApi, position: u64) -> Event {
+    let (tenant, event) = ("acme".into(), Some(Asked::Position(position)));
+    api.events().get_event(GetEventRequest { tenant, event }).await.unwrap().into_inner().event.unwrap()
+}
+
+#[tokio::test]
+async fn payloads_are_imported_in_order_once_and_marked() {
+    let api = TestApi::open().await;
+    let first = [connected("e1", "c", "patient", "authorized"), revoked("e2", "c")];
+    let without_an_id = connected("", "d", "other", "authorized");
+    let all = vec![request(&first), request(&[exported("e3", "t", "c"), without_an_id])];
+    let response = import(&api, all.clone()).await.unwrap();
+    assert_eq!((counts(&response), response.position), ([4, 0, 0, 0], 4));
+    let again = import(&api, all).await.unwrap();
+    assert_eq!((counts(&again), again.position), ([0, 4, 0, 0], 4));
+
+    let told = event(&api, 2).await;
+    assert_eq!(
+        (told.provenance(), told.event_key.as_str(), told.endpoint.as_str()),
+        (Provenance::Import, "id:e2", "fasten")
+    );
+    assert_eq!(
+        (told.webhook_signature, told.secret_label, told.webhook_id),
+        (String::new(), String::new(), String::new())
+    );
+    assert!(event(&api, 4).await.event_key.starts_with("sha:"));
+    let connections = every_connection(&api, ConnectionFilter::default(), 10).await;
+    assert_eq!((connections[0].status(), connections[0].version), (ConnectionStatus::Revoked, 3));
+
+    // The webhook that comes after all is a duplicate; one that tells something else is kept beside it.
+    assert!(api.append(&first[0]).await.duplicate);
+    let other = import(&api, vec![request(&[failed("e3", "t", "c", "other")])]).await.unwrap();
+    assert_eq!((counts(&other), event(&api, 5).await.conflict_of), ([0, 0, 1, 0], 3));
+}
+
+#[tokio::test]
+async fn what_is_no_event_is_left_out_by_its_index() {
+    let api = TestApi::with(Setup {
+        webhooks: webhooks(
+            r#"[[webhooks.endpoints]]
+            name = "fasten"
+            tenant = "acme"
+            api_mode = "live"
+            secrets = ["whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"]"#,
+        ),
+        ..Setup::default()
+    })
+    .await;
+    let mut test = revoked("e1", "c");
+    test["api_mode"] = "test".into();
+    let mut large = revoked("e2", "c");
+    large["padding"] = "x".repeat(300 * 1024).into();
+    let payloads = [json!([1]), revoked("e3", "c"), json!({"id": "e4"}), test];
+    let response = import(&api, vec![request(&payloads), request(&[large, revoked("e5", "c")])]).await.unwrap();
+    assert_eq!((counts(&response), response.position), ([2, 0, 0, 4], 2));
+    let told: Vec<_> = response.refused_payloads.iter().map(|it| (it.index, it.problem.as_str())).collect();
+    let expected = [
+        (0, "it is no JSON object"),
+        (2, "it has no type: no webhook of Fasten's"),
+        (3, "its api_mode is not the one of its endpoint"),
+        (4, "it is larger than webhooks.body_limit"),
+    ];
+    assert_eq!(told, expected);
+    let many = vec![json!(7); 300];
+    let response = import(&api, vec![request(&many)]).await.unwrap();
+    assert_eq!((response.refused, response.refused_payloads.len()), (300, 100));
+}
+
+#[tokio::test]
+async fn a_dry_run_tells_what_an_import_then_does_and_appends_nothing() {
+    let mut random = StdRng::seed_from_u64(7);
+    let api = TestApi::open().await;
+    let (mut seen, mut before) = ([0; 4], Vec::<Value>::new());
+    for round in 0..20 {
+        let mut made = || match random.random_range(0..10) {
+            0 => json!({"id": "no type"}),
+            1..4 if !before.is_empty() => before[random.random_range(0..before.len())].clone(),
+            _ => {
+                let id = format!("e{}", random.random_range(0..30 + round * 10));
+                before.push(something(&mut random, &id));
+                before[before.len() - 1].clone()
+            }
+        };
+        let requests: Vec<_> =
+            (0..4).map(|_| request(&std::iter::repeat_with(&mut made).take(8).collect::<Vec<_>>())).collect();
+        let head = api.reader.head();
+        let dry = requests.iter().cloned().map(|request| ImportEventsRequest { dry_run: true, ..request }).collect();
+        let dry = import(&api, dry).await.unwrap();
+        assert_eq!(api.reader.head(), head);
+        let done = import(&api, requests).await.unwrap();
+        assert_eq!((counts(&dry), &dry.refused_payloads), (counts(&done), &done.refused_payloads));
+        for (seen, count) in seen.iter_mut().zip(counts(&done)) {
+            *seen += count;
+        }
+    }
+    assert!(seen.iter().all(|seen| *seen > 30), "{seen:?}");
+}
+
+#[tokio::test]
+async fn an_import_names_an_endpoint_of_its_tenant() {
+    let endpoint = |name: &str, tenant: &str| {
+        format!(
+            "[[webhooks.endpoints]]\nname = \"{name}\"\ntenant = \"{tenant}\"\n\
+             secrets = [\"whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz\"]\n"
+        )
+    };
+    let config = [endpoint("one", "acme"), endpoint("two", "acme"), endpoint("three", "other")].concat();
+    let principal = Principal::loopback([Arc::from("acme"), Arc::from("other")]);
+    let api = TestApi::with(Setup { webhooks: webhooks(&config), principal, ..Setup::default() }).await;
+    let to = |tenant: &str, endpoint: &str| {
+        let (tenant, endpoint) = (tenant.to_owned(), endpoint.to_owned());
+        vec![ImportEventsRequest { tenant, endpoint, ..request(&[revoked("e1", "c")]) }]
+    };
+    for (tenant, endpoint) in [("acme", ""), ("acme", "three"), ("acme", "four")] {
+        let answer = import(&api, to(tenant, endpoint)).await;
+        assert_eq!(refused(answer), (Code::InvalidArgument, "INVALID_FIELD".into(), false), "{tenant} {endpoint}");
+    }
+    assert_eq!(refused(import(&api, to("", "one")).await).1, "TENANT_REQUIRED");
+    for (tenant, endpoint) in [("acme", "two"), ("other", "")] {
+        assert_eq!(import(&api, to(tenant, endpoint)).await.unwrap().imported, 1, "{tenant}");
+    }
+    assert_eq!(event(&api, 1).await.endpoint, "two");
+}
+
+#[tokio::test]
+async fn without_its_scope_a_caller_writes_nothing() {
+    let principal = Principal::new([Arc::from("acme")], &[Scope::EventsRaw]);
+    let api = TestApi::with(Setup { principal, ..Setup::default() }).await;
+    let answer = import(&api, vec![request(&[revoked("e1", "c")])]).await;
+    assert_eq!(refused(answer), (Code::PermissionDenied, "PERMISSION_DENIED".into(), false));
+    let answer = api.admin().readmit_events(ReadmitEventsRequest { positions: vec![1], ..Default::default() }).await;
+    assert_eq!(refused(answer), (Code::PermissionDenied, "PERMISSION_DENIED".into(), false));
+    assert_eq!(api.reader.head().position, 0);
+}
+
+#[tokio::test]
+async fn only_a_mismatched_event_whose_endpoint_is_mended_is_readmitted_and_once() {
+    use cleat::event::ModeVerdict::{Live, Mismatched};
+    let api = TestApi::open().await;
+    // Its endpoint takes either mode by now.
+    api.append_as("acme", Mismatched, &connected("e1", "c", "patient", "authorized")).await;
+    api.append_as("acme", Live, &revoked("e2", "d")).await;
+    api.append_as("acme", Mismatched, &json!({"id": "e3", "api_mode": "other"})).await;
+    api.append_as("other", Mismatched, &revoked("e4", "c")).await;
+    let readmit = async || {
+        let request = ReadmitEventsRequest { positions: vec![1, 2, 3, 4, 9, 1], ..Default::default() };
+        let events = api.admin().readmit_events(request).await.unwrap().into_inner().events;
+        events.into_iter().map(|it| (it.position, it.applied_position, it.duplicate, it.problem)).collect::<Vec<_>>()
+    };
+    let not = |position, problem: &str| (position, 0, false, problem.to_owned());
+    let mut expected = vec![
+        (1, 5, false, String::new()),
+        not(2, "its api_mode was its endpoint's: nothing is to be mended"),
+        not(3, "its api_mode is still not the one of its endpoint: mend the configuration first"),
+        not(4, "there is no such event"),
+        not(9, "there is no such event"),
+        (1, 5, true, String::new()),
+    ];
+    assert_eq!(readmit().await, expected);
+    expected[0].2 = true;
+    assert_eq!(readmit().await, expected);
+
+    let applied = event(&api, 5).await;
+    assert_eq!((applied.provenance(), applied.event_key.as_str()), (Provenance::Local, "id:e1"));
+    assert_eq!(applied.body, event(&api, 1).await.body);
+    let connections = every_connection(&api, ConnectionFilter::default(), 10).await;
+    assert_eq!((connections[0].status(), connections[0].version), (ConnectionStatus::Authorized, 1));
+    assert!(api.append(&connected("e1", "c", "patient", "authorized")).await.duplicate, "Fasten's retry is one");
+    let request = ReadmitEventsRequest { positions: vec![1; 1001], ..Default::default() };
+    assert_eq!(refused(api.admin().readmit_events(request).await).1, "INVALID_FIELD");
+}
