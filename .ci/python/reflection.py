@@ -47,6 +47,13 @@ class Api:
         answer, arguments = self._stub(method), _message(method.input_type, request or {})
         return answer(arguments, timeout=PATIENCE_SECONDS)
 
+    def upload(self, rpc: str, *requests: Fields) -> Message:
+        """The one answer of an RPC that takes a stream."""
+        method = self.rpcs[rpc]
+        assert method.client_streaming and not method.server_streaming, rpc
+        messages = (_message(method.input_type, request) for request in requests)
+        return self._stub(method)(messages, timeout=PATIENCE_SECONDS)
+
     def stream(self, rpc: str, *requests: Fields) -> grpc.Call:
         """The answers of an RPC with a stream of them. It fails if they take too long."""
         method = self.rpcs[rpc]
@@ -65,6 +72,7 @@ class Api:
         kinds = {
             (False, False): self.channel.unary_unary,
             (False, True): self.channel.unary_stream,
+            (True, False): self.channel.stream_unary,
             (True, True): self.channel.stream_stream,
         }
         callable_of = kinds[method.client_streaming, method.server_streaming]

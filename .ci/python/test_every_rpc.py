@@ -68,6 +68,11 @@ EXPECTED: dict[str, tuple[Callable[[Api], object], object]] = {
         [1, 2, 3],
     ),
     EVENTS + "GetHead": (lambda api: api.call(EVENTS + "GetHead").position, 14),
+    ADMIN + "ImportEvents": (lambda api: api.upload(ADMIN + "ImportEvents", {"payloads": ["e30="]}).refused, 1),
+    ADMIN + "ReadmitEvents": (
+        lambda api: api.call(ADMIN + "ReadmitEvents", {"positions": [1]}).events[0].problem != "",
+        True,
+    ),
     ADMIN + "ListRejectedDeliveries": (
         lambda api: len(api.call(ADMIN + "ListRejectedDeliveries").deliveries),
         0,

@@ -80,6 +80,16 @@ pub(super) struct Top {
     pub limit: Option<usize>,
 }
 
+/// The most that the API gives.
+pub(super) const PAGE_ROWS: i32 = 1000;
+
+impl Top {
+    /// No larger than what is wanted.
+    pub fn page_size(&self) -> i32 {
+        self.limit.and_then(|limit| i32::try_from(limit).ok()).map_or(PAGE_ROWS, |limit| limit.clamp(1, PAGE_ROWS))
+    }
+}
+
 /// One thread is enough for a client.
 pub(super) fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?.block_on(command)

@@ -10,7 +10,7 @@ use cleat::proto::connection_service_client::ConnectionServiceClient;
 use tonic::transport::Channel;
 
 use self::filter::{Filter, When};
-use super::client::{MESSAGE_BYTES_MAX, Target, Top, rows};
+use super::client::{MESSAGE_BYTES_MAX, PAGE_ROWS, Target, Top, rows};
 use super::{Output, print};
 
 #[derive(Subcommand)]
@@ -91,7 +91,7 @@ impl One {
             tenant: self.target.tenant.clone(),
             api_mode: self.target.api_mode(),
             org_connection_id: self.id,
-            page_size: 1000,
+            page_size: PAGE_ROWS,
             ..proto::ListConnectionEventsRequest::default()
         };
         let all = rows(None, async |page_token| {
@@ -111,7 +111,7 @@ impl List {
             tenant: target.tenant.clone(),
             api_mode: target.api_mode(),
             filter: Some(when.into_proto(filter)),
-            page_size: 1000,
+            page_size: top.page_size(),
             order_by: top.order_by,
             ..proto::ListConnectionsRequest::default()
         };

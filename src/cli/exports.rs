@@ -120,7 +120,7 @@ impl List {
             tenant: self.target.tenant.clone(),
             api_mode: self.target.api_mode(),
             filter: Some(filter),
-            page_size: 1000,
+            page_size: self.top.page_size(),
             order_by: self.top.order_by,
             ..proto::ListExportsRequest::default()
         };

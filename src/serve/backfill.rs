@@ -33,17 +33,14 @@ pub(super) async fn import(
     mut requests: Streaming<ImportEventsRequest>,
 ) -> Result<ImportEventsResponse, Status> {
     allowed(context, &caller)?;
-    // An error here is tonic's own, of a message that it cannot read.
-    let first = requests.message().await?.unwrap_or_default();
+    let first = next(context, &mut requests).await?.unwrap_or_default();
     let tenant = caller.tenant(&first.tenant)?;
     let import = context.backfill.import(&tenant, &first.endpoint, first.dry_run);
     let problem = "the tenant has no such endpoint, or has several and none is named";
     let mut import = import.ok_or(Refusal::InvalidField { field: "endpoint", problem })?;
-    let mut next = Some(first);
-    while let Some(request) = next {
-        context.gate_of_the_log()?;
+    import.take(first.payloads).await.map_err(Refusal::from)?;
+    while let Some(request) = next(context, &mut requests).await? {
         import.take(request.payloads).await.map_err(Refusal::from)?;
-        next = requests.message().await?;
     }
     let Summary { imported, duplicates, conflicts, refused, told } = import.summary();
     let told = told.into_iter().map(|(index, unfit)| RefusedPayload { index, problem: unfit.to_string() });
@@ -57,6 +54,18 @@ pub(super) async fn import(
         position,
         read_token,
     })
+}
+
+/// An error is tonic's own, of a message that it cannot read; or it is time to go, however long the caller would take.
+async fn next(
+    context: &Context,
+    requests: &mut Streaming<ImportEventsRequest>,
+) -> Result<Option<ImportEventsRequest>, Status> {
+    tokio::select! {
+        biased;
+        () = context.shut_down() => Err(Refusal::ShuttingDown.into()),
+        request = requests.message() => request,
+    }
 }
 
 pub(super) async fn readmit(

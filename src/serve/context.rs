@@ -67,6 +67,12 @@ impl Context {
         if *self.state.borrow() == ServingState::ShuttingDown { Err(Refusal::ShuttingDown) } else { Ok(()) }
     }
 
+    /// Until it is told to stop.
+    pub async fn shut_down(&self) {
+        // A closed channel is as final.
+        drop(self.state.clone().wait_for(|state| *state == ServingState::ShuttingDown).await);
+    }
+
     /// The token of the page after the one that ended at `last`, whose views are kept for it; empty if there is none.
     pub fn next_page(&self, filter_hash: u64, views: &Arc<Views>, last: Option<Place>) -> String {
         let Some(Place { rank, id }) = last else { return String::new() };

@@ -54,8 +54,16 @@ fn each_command_prints_what_it_is_asked_for() {
         "events read --to 4",
         "events read --unreadable",
         "rejected",
+        "import FIXTURES/ehi_export_failed.token_refresh.json --dry-run",
+        "import FIXTURES/ehi_export_failed.token_refresh.json FIXTURES/ehi_export_failed.json",
+        "events get 6",
+        "events read --conflicting",
+        "events read --mismatched",
+        "connections list --order-by last_recorded_at --limit 1",
     ] {
-        let output = cli.succeeds(&words.split(' ').collect::<Vec<_>>());
+        let fixtures = format!("{}/tests/fixtures", env!("CARGO_MANIFEST_DIR"));
+        let words_with_paths = words.replace("FIXTURES", &fixtures);
+        let output = cli.succeeds(&words_with_paths.split(' ').collect::<Vec<_>>());
         writeln!(printed, "$ cleat {words}\n{}", masked(&output)).unwrap();
     }
     let snapshot = format!("{}/tests/daemon/commands.txt", env!("CARGO_MANIFEST_DIR"));

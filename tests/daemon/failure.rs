@@ -67,6 +67,9 @@ fn a_full_disk_is_never_acknowledged_and_ends_it_after_a_while_of_reading() {
     }
     is_our_trouble(&Sender::connect(webhooks).unwrap().deliver("later", b"{}").unwrap());
     assert_eq!(Cli::of(&daemon).call(&["send"]).code, 4, "it cannot answer now");
+    let fixture = format!("{}/tests/fixtures/ehi_export_failed.json", env!("CARGO_MANIFEST_DIR"));
+    let import = Cli::of(&daemon).call(&["import", &fixture]);
+    assert_eq!((import.code, import.stderr.contains("STORAGE_READ_ONLY")), (4, true), "{}", import.stderr);
     until("it says why", || {
         let (status, why) = daemon.operations("/readyz");
         status == 503 && why.contains("the log takes nothing any more")

@@ -2,6 +2,7 @@
 //! off from power. `support` starts it and sends to it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may end so")]
 
+mod backfill;
 mod commands;
 mod failure;
 mod first_minute;

@@ -5,11 +5,14 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use cleat::proto::ImportEventsRequest;
+use cleat::proto::admin_service_client::AdminServiceClient;
 use cleat::proto::watch_connections_response::Message;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 use serde_json::json;
-use tonic::Code;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::support::{Api, Daemon, Launch, Sender, Watch, signed, until};
@@ -69,7 +72,34 @@ fn is_sent_away(mut watch: Watch) {
         }
     };
     assert_eq!(going.reason, "SHUTTING_DOWN");
-    let status = watch.next().unwrap_err();
+    is_shutting_down(&watch.next().unwrap_err());
+}
+
+/// Of somebody who never comes to an end.
+struct Import {
+    answer: std::thread::JoinHandle<Status>,
+    _requests: tokio::sync::mpsc::Sender<ImportEventsRequest>,
+}
+
+impl Import {
+    /// Gives nothing to import.
+    fn begin(address: std::net::SocketAddr) -> Self {
+        let (sender, requests) = tokio::sync::mpsc::channel(1);
+        sender.blocking_send(ImportEventsRequest::default()).unwrap();
+        let answer = std::thread::spawn(move || {
+            let api = Api::connect(address);
+            let mut client = AdminServiceClient::new(api.channel());
+            api.wait(client.import_events(ReceiverStream::new(requests))).unwrap_err()
+        });
+        Self { answer, _requests: sender }
+    }
+
+    fn ends(self) {
+        is_shutting_down(&self.answer.join().unwrap());
+    }
+}
+
+fn is_shutting_down(status: &Status) {
     let details = status.get_error_details();
     let reason = details.error_info().map(|info| info.reason.as_str());
     assert_eq!((status.code(), reason), (Code::Unavailable, Some("SHUTTING_DOWN")));
@@ -84,6 +114,7 @@ fn sigterm_ends_it_in_order_whoever_is_connected() {
     let mut reading = Api::connect(daemon.grpc).watch();
     reads_up_to_now(&mut reading);
     let unread = Api::connect(daemon.grpc).watch();
+    let import = Import::begin(daemon.grpc);
     let silent = [daemon.webhooks, daemon.grpc, daemon.operations].map(|port| TcpStream::connect(port).unwrap());
     let mut half_headers = TcpStream::connect(daemon.webhooks).unwrap();
     half_headers.write_all(&signed("half", b"{}")[..40]).unwrap();
@@ -100,6 +131,7 @@ fn sigterm_ends_it_in_order_whoever_is_connected() {
     in_time.write(&later).unwrap();
     assert_eq!(in_time.finish().unwrap().taken(), (PRELOADED + 1, false));
     is_sent_away(reading);
+    import.ends();
     assert_eq!(daemon.ended().code(), Some(0), "{}", daemon.log());
     assert!(daemon.log().contains(r#""message":"stopped""#));
     drop((idle, unread, silent, half_headers, half_body));

@@ -6,7 +6,7 @@ mod process;
 mod sender;
 
 pub use api::{Api, Watch};
-pub use cli::Cli;
+pub use cli::{Cli, Ended};
 pub use process::{Daemon, Launch};
 pub use sender::{Answer, Sender, signed};
 

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use cleat::proto::admin_service_client::AdminServiceClient;
 use cleat::proto::connection_service_client::ConnectionServiceClient;
 use cleat::proto::event_service_client::EventServiceClient;
 use cleat::proto::export_service_client::ExportServiceClient;
@@ -12,7 +13,8 @@ use cleat::proto::read_consistency::Requirement;
 use cleat::proto::watch_start::Position;
 use cleat::proto::{
     Connection, ConnectionFilter, ExportFilter, GetConnectionRequest, GetEventRequest, GetExportRequest,
-    ListConnectionsRequest, ListExportsRequest, ReadConsistency, WatchConnectionsRequest, WatchStart,
+    ImportEventsRequest, ImportEventsResponse, ListConnectionsRequest, ListExportsRequest, ReadConsistency,
+    WatchConnectionsRequest, WatchStart,
 };
 use tonic::{Code, Request, Response, Status};
 
@@ -46,6 +48,7 @@ pub fn all(daemon: &Daemon) -> Vec<String> {
     answered(&api);
     let mut refusals = connections(&api);
     refusals.extend(others(&api));
+    refusals.extend(left_out(&api));
     refusals.push(no_grpc(daemon));
     refusals
 }
@@ -68,6 +71,11 @@ fn answered(api: &Api) {
     let exports = api.wait(ExportServiceClient::new(api.channel()).list_exports(marked(exports))).unwrap().into_inner();
     assert!(exports.exports.iter().any(|export| export.links.iter().any(|link| link.url.contains(WORD))));
     assert!(api.event(api.head()).body.len() > WORD.len());
+    let payload = serde_json::json!({"api_mode": "live", "type": word(), "id": word(), "data": {"task_id": word()}});
+    assert_eq!(import(api, payload.to_string()).unwrap().into_inner().imported, 1);
+    // The same key with another word: a conflict.
+    let other = payload.to_string().replace("\"task_id\":\"sentinel\"", "\"task_id\":\"other sentinel\"");
+    assert_eq!(import(api, other).unwrap().into_inner().conflicts, 1);
 }
 
 fn connections(api: &Api) -> Vec<String> {
@@ -101,6 +109,20 @@ fn connections(api: &Api) -> Vec<String> {
     let request = WatchConnectionsRequest { start, filter: Some(sentinels()), ..Default::default() };
     refusals.push(refusal(Code::Unimplemented, api.wait(client.watch_connections(marked(request)))));
     refusals
+}
+
+fn import(api: &Api, payload: String) -> Result<Response<ImportEventsResponse>, Status> {
+    let request = ImportEventsRequest { payloads: vec![payload.into()], ..Default::default() };
+    api.wait(AdminServiceClient::new(api.channel()).import_events(marked(tokio_stream::once(request))))
+}
+
+/// What was left out of an import, as the answer tells it.
+fn left_out(api: &Api) -> Vec<String> {
+    let payloads =
+        [word(), format!("\"{WORD}\""), format!("{{\"{WORD}\":\"{WORD}\"}}"), format!(r#"{{"type":"{WORD}"}}"#)];
+    let told = payloads.map(|payload| import(api, payload).unwrap().into_inner());
+    assert!(told.iter().all(|told| told.refused == 1));
+    told.iter().map(|told| told.refused_payloads[0].problem.clone()).collect()
 }
 
 fn others(api: &Api) -> [String; 4] {

@@ -1,0 +1,129 @@
+//! What an operator puts into the log by the command line: through the daemon, and beside it.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::{Api, Cli, Daemon, Ended, Launch};
+
+fn payload(id: &str, date: &str, status: &str) -> Value {
+    let kind = if status == "revoked" { "patient.authorization_revoked" } else { "patient.connection_success" };
+    json!({
+        "api_mode": "live", "date": date, "id": id, "type": kind,
+        "data": { "org_connection_id": "c", "connection_status": status, "external_id": "patient" },
+    })
+}
+
+fn counts(ended: &Ended) -> (i32, [u64; 4]) {
+    let told: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{}", ended.stderr));
+    let count = |name: &str| told[name].as_str().map_or(0, |count| count.parse().unwrap());
+    (ended.code, ["imported", "duplicates", "conflicts", "refused"].map(count))
+}
+
+/// As a portal shows them, the newest first; and as lines.
+fn delivery_logs(directory: &Path) {
+    std::fs::create_dir(directory).unwrap();
+    let newest_first = json!([
+        payload("e4", "2026-05-10T00:00:00Z", "authorized"),
+        payload("e3", "2026-05-08T00:00:00Z", "revoked"),
+        payload("e1", "2026-05-01T00:00:00Z", "authorized"),
+    ]);
+    std::fs::write(directory.join("portal.json"), serde_json::to_string_pretty(&newest_first).unwrap()).unwrap();
+    let lines = [payload("e2", "2026-05-05T00:00:00Z", "authorized"), json!({"no": "webhook"})];
+    std::fs::write(directory.join("lines.jsonl"), lines.map(|line| line.to_string()).join("\n")).unwrap();
+    std::fs::write(directory.join(".hidden"), "no JSON").unwrap();
+}
+
+#[test]
+fn delivery_logs_are_imported_in_the_order_of_their_dates_and_only_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(directory.path()).ready();
+    let (cli, api) = (Cli::of(&daemon), Api::connect(daemon.grpc));
+    let logs = directory.path().join("logs");
+    delivery_logs(&logs);
+    let logs = logs.to_str().unwrap();
+    let import = |words: &[&str]| cli.call(&[&["import", logs, "-o", "json"], words].concat());
+
+    let dry = import(&["--dry-run"]);
+    assert_eq!((counts(&dry), api.head()), ((1, [4, 0, 0, 1]), 0));
+    let done = import(&[]);
+    assert_eq!((counts(&done), api.head()), ((1, [4, 0, 0, 1]), 4));
+    let left_out = format!("{logs}/lines.jsonl: payload 2: it has no type");
+    assert!(
+        done.stderr.contains(&left_out) && done.stderr.contains("1 of 5 payloads were left out"),
+        "{}",
+        done.stderr
+    );
+    assert_eq!(counts(&import(&[])).1, [0, 4, 0, 1]);
+
+    let keys: Vec<_> = (1..=4).map(|position| api.event(position).event_key).collect();
+    assert_eq!(keys, ["id:e1", "id:e2", "id:e3", "id:e4"]);
+    let connection = &api.connections()[0];
+    assert_eq!((connection.version, connection.reconnect_count, connection.order_ambiguous), (4, 1, false));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_with_its_place_and_nothing_is_imported() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(directory.path()).ready();
+    let (good, bad) = (directory.path().join("good.json"), directory.path().join("bad.json"));
+    std::fs::write(&good, payload("e1", "2026-05-01T00:00:00Z", "authorized").to_string()).unwrap();
+    std::fs::write(&bad, "{\"id\":\"a\"}\n{\"id\" \"sentinel\"}").unwrap();
+    let cli = Cli::of(&daemon);
+    let ended = cli.call(&["import", good.to_str().unwrap(), bad.to_str().unwrap(), "missing.json"]);
+    assert_eq!(ended.code, 1);
+    for told in [format!("{}:2:7: it is no JSON from here on", bad.display()), "missing.json: No such file".to_owned()]
+    {
+        assert!(ended.stderr.contains(&told), "{told} in {}", ended.stderr);
+    }
+    assert!(!ended.stderr.contains("sentinel"), "what is in a file is not told");
+    assert_eq!(Api::connect(daemon.grpc).head(), 0);
+    assert_eq!(cli.call(&["import", good.to_str().unwrap(), "--endpoint", "nobody"]).code, 1);
+    assert!(cli.succeeds(&["import", good.to_str().unwrap()]).contains("imported"));
+}
+
+#[test]
+fn an_import_can_be_made_while_the_daemon_is_stopped_and_only_then() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config.toml");
+    let file = directory.path().join("payload.json");
+    std::fs::write(&file, payload("e1", "2026-05-01T00:00:00Z", "authorized").to_string()).unwrap();
+    let (file, config) = (file.to_str().unwrap(), config.to_str().unwrap());
+    let cli = Cli::in_directory(directory.path());
+    let offline =
+        |words: &[&str]| cli.call(&[&["import", file, "--offline", "--config", config, "-o", "json"], words].concat());
+    let daemon = Daemon::start(directory.path()).ready();
+    let beside = offline(&[]);
+    assert_eq!(beside.code, 1);
+    assert!(beside.stderr.contains("another process"), "{}", beside.stderr);
+    assert_eq!(daemon.terminate().code(), Some(0));
+
+    assert_eq!(counts(&offline(&["--dry-run"])), (0, [1, 0, 0, 0]));
+    assert_eq!(counts(&offline(&[])), (0, [1, 0, 0, 0]));
+    assert_eq!(counts(&offline(&[])), (0, [0, 1, 0, 0]));
+    let daemon = Daemon::start(directory.path()).ready();
+    assert_eq!(Api::connect(daemon.grpc).connection("c").unwrap().external_id, "patient");
+}
+
+#[test]
+fn a_mismatched_event_is_readmitted_once_the_configuration_is_mended() {
+    let directory = tempfile::tempdir().unwrap();
+    let launch = |endpoint| Launch { endpoint, ..Launch::new(directory.path()) }.start().ready();
+    let daemon = launch("api_mode = \"live\"");
+    let cli = Cli::of(&daemon);
+    cli.succeeds(&["send", "--test", "--connection", "c"]);
+    let listed = cli.succeeds(&["events", "read", "--mismatched"]);
+    assert!(listed.contains("mismatched") && listed.trim_start().starts_with("1 "), "{listed}");
+    let early = cli.call(&["events", "readmit", "1"]);
+    assert_eq!((early.code, early.stdout.contains("still not the one")), (1, true), "{}", early.stdout);
+    assert_eq!(daemon.terminate().code(), Some(0));
+
+    let daemon = launch("api_mode = \"any\"");
+    let cli = Cli::of(&daemon);
+    for told in [&["1", "2"][..], &["1", "2", "it", "was", "there", "already"]] {
+        let printed = cli.succeeds(&["events", "readmit", "1"]);
+        assert_eq!(printed.lines().last().unwrap().split_whitespace().collect::<Vec<_>>(), told);
+    }
+    assert!(cli.succeeds(&["connections", "get", "c", "--test"]).contains("authorized"));
+    assert_eq!(cli.call(&["connections", "get", "c"]).code, 3, "it is no live one");
+}
