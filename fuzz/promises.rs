@@ -2,14 +2,14 @@
 #![allow(dead_code, reason = "each target takes one")]
 
 use bytes::Bytes;
-use cleat::event::{Delivery, Envelope, Event, EventKey, ModeVerdict, Object, Provenance, Timestamp};
+use cleat::event::{Delivery, Envelope, Event, EventKey, ModeVerdict, Object, Provenance, Timestamp, gist};
 use cleat::fold::Fold;
 
 /// Between two bodies.
 const SEPARATOR: u8 = 0;
 const HOUR: i64 = 3_600_000_000;
 
-/// Reading never fails, tells nothing empty, and makes a key that is small.
+/// Reading never fails, tells nothing empty, and makes keys that are small; what a body tells does not depend on its id and date.
 pub fn envelope(body: &[u8]) {
     let envelope = Envelope::read(body);
     let Envelope { id, kind, api_mode, date } = &envelope;
@@ -18,6 +18,20 @@ pub fn envelope(body: &[u8]) {
     let key = EventKey::of(id.as_deref(), "msg");
     assert!(key.as_str().len() <= 3 + 512 && key.as_str().contains(':'));
     ModeVerdict::judge(api_mode.as_deref(), None);
+    let key = EventKey::of_import(id.as_deref(), body);
+    assert!(key.as_str().len() <= 4 + 512 && key.conflict_of().is_none());
+    assert_eq!(EventKey::of_conflict(7, &gist(body)).conflict_of(), Some(7));
+    if let Some(redelivered) = redelivered(body) {
+        assert_eq!(gist(&redelivered), gist(body));
+    }
+}
+
+/// The same object with another date, as a retry has it: the last of two equal names counts.
+fn redelivered(body: &[u8]) -> Option<Vec<u8>> {
+    Object::read(body)?;
+    let open = body.iter().rposition(|byte| *byte == b'}')?;
+    let comma = if Object::read(body)?.entries().next().is_some() { "," } else { "" };
+    Some([&body[..open], comma.as_bytes(), br#""date":"2026-01-01T00:00:00Z"}"#].concat())
 }
 
 /// The fold takes each, counts each, and its state can be walked; a second fold over the same ends in the same state.
@@ -49,7 +63,7 @@ fn event((position, body): (u64, &[u8])) -> Event {
     let delivery = Delivery {
         tenant: "acme".into(),
         endpoint: "fasten".into(),
-        provenance: Provenance::Webhook,
+        provenance: [Provenance::Webhook, Provenance::Import][usize::from(position % 3 == 0)],
         mode: ModeVerdict::Live,
         key: None,
         webhook_id: String::new(),
