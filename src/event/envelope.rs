@@ -19,7 +19,8 @@ pub struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// Absent fields for a body that is not a JSON object, fields of other types than string, and empty strings.
+    /// Absent fields for a body that is not a JSON object, fields of other types than string, and empty strings; but the id may be
+    /// a number.
     /// Of a key that comes twice, the last one counts.
     pub fn read(body: &'a [u8]) -> Self {
         Object::read(body).as_ref().map(Self::of).unwrap_or_default()
@@ -28,7 +29,7 @@ impl<'a> Envelope<'a> {
     /// The same, of a body that is read already.
     pub fn of(body: &Object<'a>) -> Self {
         Self {
-            id: body.text("id"),
+            id: body.id("id"),
             kind: body.text("type").or_else(|| body.text("event_type")),
             api_mode: body.text("api_mode"),
             date: body.text("date"),
@@ -47,7 +48,8 @@ mod tests {
 
     #[test]
     fn a_field_of_another_type_or_an_empty_string_is_absent() {
-        assert_eq!(read(r#"{"id":7,"type":"webhook.test"}"#), (None, Some("webhook.test".into())));
+        assert_eq!(read(r#"{"id":7,"type":8}"#), (Some("7".into()), None));
+        assert_eq!(read(r#"{"id":7.5,"type":"webhook.test"}"#), (None, Some("webhook.test".into())));
         assert_eq!(read(r#"{"id":{"a":[1,{}]},"type":""}"#), (None, None));
     }
 

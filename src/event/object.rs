@@ -33,6 +33,11 @@ impl<'a> Object<'a> {
         self.last(name)?.text()
     }
 
+    /// A text; or a number of nothing but digits, as it is written. None for other values, and for an empty string.
+    pub fn id(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.last(name)?.id()
+    }
+
     /// None for other values than integers from 0 to 2^64-1.
     pub fn number(&self, name: &str) -> Option<u64> {
         self.last(name)?.number()
@@ -70,6 +75,11 @@ impl<'a> Json<'a> {
             Some(Cow::Borrowed(inner))
         };
         text.filter(|text| !text.is_empty())
+    }
+
+    fn id(self) -> Option<Cow<'a, str>> {
+        let digits = self.0.bytes().all(|byte| byte.is_ascii_digit());
+        if digits { Some(Cow::Borrowed(self.0)) } else { self.text() }
     }
 
     /// None for other values than integers from 0 to 2^64-1.
@@ -146,6 +156,16 @@ mod tests {
         assert!(Object::read(b"{\"a\":\"\xff\"}").is_none());
         assert_eq!(Object::read("\u{feff}{\"a\":\"b\"}".as_bytes()).unwrap().text("a").as_deref(), Some("b"));
         assert!(Object::read("\u{feff}\u{feff}{}".as_bytes()).is_none());
+    }
+
+    #[test]
+    fn an_id_may_be_a_number_of_digits_however_long_and_nothing_else_that_is_no_text() {
+        let huge = "9".repeat(400);
+        let body =
+            format!(r#"{{"a":1842,"b":"x","c":{huge},"d":-1,"e":1.5,"f":1e5,"g":null,"h":true,"i":"","j":[1],"k":0}}"#);
+        let object = Object::read(body.as_bytes()).unwrap();
+        let ids: Vec<_> = "abcdefghijk".split("").filter_map(|name| object.id(name)).collect();
+        assert_eq!(ids, ["1842", "x", &huge, "0"]);
     }
 
     #[test]

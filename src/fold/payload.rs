@@ -26,7 +26,7 @@ pub(super) fn read(body: &[u8], words: &mut Words) -> Option<Report> {
     let mut told = fields.told(kind);
     told.share(words);
     let date = date.and_then(|date| instant(&date));
-    Some(Report { connection_id: fields.text("org_connection_id"), date, second_hand: false, told })
+    Some(Report { connection_id: fields.id("org_connection_id"), date, second_hand: false, told })
 }
 
 struct Fields<'a>(Object<'a>);
@@ -51,30 +51,34 @@ impl Fields<'_> {
         self.0.text(name).map(Arc::from)
     }
 
+    fn id(&self, name: &str) -> Text {
+        self.0.id(name).map(Arc::from)
+    }
+
     fn facts(&self) -> Facts {
         Facts {
-            external_id: self.text("external_id"),
+            external_id: self.id("external_id"),
             platform_type: self.text("platform_type"),
-            endpoint_id: self.text("endpoint_id"),
-            brand_id: self.text("brand_id"),
-            portal_id: self.text("portal_id"),
-            tefca_directory_id: self.text("tefca_directory_id"),
-            org_id: self.text("org_id"),
+            endpoint_id: self.id("endpoint_id"),
+            brand_id: self.id("brand_id"),
+            portal_id: self.id("portal_id"),
+            tefca_directory_id: self.id("tefca_directory_id"),
+            org_id: self.id("org_id"),
         }
     }
 
     fn attempt(&self) -> Attempt {
         Attempt {
             // Fasten's table of fields has the one spelling, its samples the other.
-            request_id: self.text("request_id").or_else(|| self.text("request-id")),
-            external_state: self.text("external_state"),
+            request_id: self.id("request_id").or_else(|| self.id("request-id")),
+            external_state: self.id("external_state"),
             scope: self.text("scope"),
             consent_expires_at: self.text("consent_expires_at").and_then(|text| instant(&text)),
         }
     }
 
     fn export(&self, outcome: Outcome) -> Told {
-        Told::Export { task_id: self.text("task_id"), org_id: self.text("org_id"), outcome }
+        Told::Export { task_id: self.id("task_id"), org_id: self.id("org_id"), outcome }
     }
 
     /// The old field and the new one, each with one link or several, each link an object or a bare URL; none twice.

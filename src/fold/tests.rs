@@ -9,6 +9,7 @@ mod order;
 mod properties;
 mod recording;
 mod reference;
+mod rules;
 mod tolerance;
 mod world;
 

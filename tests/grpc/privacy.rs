@@ -5,8 +5,8 @@ use std::sync::Arc;
 use cleat::event::ModeVerdict;
 use cleat::proto::get_event_request::Event as Asked;
 use cleat::proto::{
-    ApiMode, GetConnectionRequest, GetEventRequest, GetExportLinksRequest, GetExportRequest, ListConnectionsRequest,
-    ListExportsRequest,
+    ApiMode, GetConnectionRequest, GetEventRequest, GetExportLinksRequest, GetExportRequest,
+    ListConnectionEventsRequest, ListConnectionsRequest, ListExportsRequest, ReadEventsRequest,
 };
 use cleat::serve::{Principal, Scope};
 use tonic::Code;
@@ -83,6 +83,9 @@ async fn without_its_scope_a_caller_sees_neither_links_nor_bodies() {
         assert_eq!(!export.links.is_empty(), links);
         let page = api.exports().list_exports(ListExportsRequest::default()).await.unwrap().into_inner();
         assert_eq!(!page.exports[0].links.is_empty(), links);
+        let request = ListConnectionEventsRequest { org_connection_id: "c".into(), ..Default::default() };
+        let history = api.connections().list_connection_events(request).await.unwrap().into_inner().events;
+        assert_eq!(!history[0].exports[0].links.is_empty(), links, "in a history");
         let request = GetExportLinksRequest { task_id: "t".into(), ..Default::default() };
         match api.exports().get_export_links(request).await {
             Ok(answer) => assert!(links && answer.into_inner().links.len() == 1),
@@ -94,6 +97,9 @@ async fn without_its_scope_a_caller_sees_neither_links_nor_bodies() {
         let request = GetEventRequest { event: Some(Asked::Position(1)), ..Default::default() };
         let event = api.events().get_event(request).await.unwrap().into_inner().event.unwrap();
         assert_eq!(!event.body.is_empty(), bodies);
+        let mut parts = api.events().read_events(ReadEventsRequest::default()).await.unwrap().into_inner();
+        let part = parts.message().await.unwrap().unwrap();
+        assert_eq!(!part.events[0].body.is_empty(), bodies, "in a stretch of the log");
         assert_eq!(event.r#type, "patient.ehi_export_success");
     }
 }

@@ -68,11 +68,12 @@ fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn read_file(path: &Path) -> Result<Vec<Payload>, String> {
-    let name: Arc<str> = path.display().to_string().into();
-    let from: Box<dyn Read> = if path.as_os_str() == "-" {
-        Box::new(std::io::stdin())
+    let (name, from): (Arc<str>, Box<dyn Read>) = if path.as_os_str() == "-" {
+        ("stdin".into(), Box::new(std::io::stdin()))
     } else {
-        Box::new(File::open(path).map_err(|error| format!("{name}: {error}"))?)
+        let name = path.display().to_string();
+        let file = File::open(path).map_err(|error| format!("{name}: {error}"))?;
+        (name.into(), Box::new(file))
     };
     let mut bodies = Vec::new();
     values(BufReader::new(from), &mut bodies).map_err(|error| {

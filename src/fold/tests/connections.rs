@@ -1,47 +1,10 @@
-//! The rules of a connection's state.
+//! A connection's state, where a line of the table of rules cannot tell it: times, indexes, realms, what changes along.
 
 use serde_json::json;
 
 use super::*;
 use crate::fold::report::Attempt;
 use crate::fold::{Change, Status};
-
-#[test]
-fn an_attempt_sets_what_it_reports() {
-    let words = [
-        ("authorized", Status::Authorized),
-        ("rejected", Status::Rejected),
-        ("revoked", Status::Revoked),
-        ("connected", Status::Unrecognized),
-        ("Authorized", Status::Unrecognized),
-    ];
-    for (word, status) in words {
-        let connection = Story::new().given(&attempt(word)).connection("c");
-        assert_eq!((connection.status, connection.reported_status.clone()), (status, text(word)));
-        assert_eq!(connection.status_recorded_at, Some(connection.trail.first.recorded_at));
-    }
-}
-
-#[test]
-fn an_empty_or_absent_status_changes_nothing() {
-    let silent = body("patient.connection_success", &json!({"org_connection_id": "c", "scope": "s"}));
-    let unknown = Story::new().given(&silent).connection("c");
-    assert_eq!((unknown.status, unknown.status_recorded_at), (Status::Unknown, None));
-
-    let story = Story::new().given(&attempt("authorized")).given(&attempt("")).given(&silent);
-    let connection = story.connection("c");
-    assert_eq!((connection.status, connection.reported_status.clone()), (Status::Authorized, text("authorized")));
-    assert_eq!((connection.trail.version, connection.attempt.scope.clone()), (3, text("s")));
-}
-
-#[test]
-fn a_revocation_revokes_whatever_it_reports() {
-    for word in ["revoked", "authorized", ""] {
-        let data = json!({"org_connection_id": "c", "connection_status": word});
-        let story = Story::new().given(&attempt("authorized")).given(&body("patient.authorization_revoked", &data));
-        assert_eq!(story.connection("c").status, Status::Revoked);
-    }
-}
 
 #[test]
 fn the_time_of_a_status_is_that_of_the_event_that_brought_it() {
@@ -92,24 +55,6 @@ fn the_index_of_external_ids_follows_a_change_of_it() {
     let of = |external_id| story.views.connections_of(&Story::live(), external_id, None);
     let ids = |external_id| of(external_id).map(|(id, _)| id.text().to_string()).collect::<Vec<_>>();
     assert_eq!((ids("one"), ids("two"), ids("tw")), (vec![], vec!["c".to_owned()], vec![]));
-}
-
-#[test]
-fn a_failed_token_asks_for_a_reconnect_until_the_next_authorisation() {
-    let story = Story::new().given(&attempt("authorized")).given(&failed("resource_patient_failure"));
-    assert!(!story.connection("c").needs_reconnect);
-    let story = story.given(&failed("token_refresh_failure")).given(&ready()).given(&attempt("rejected"));
-    assert!(story.connection("c").needs_reconnect);
-    assert!(!story.given(&attempt("authorized")).connection("c").needs_reconnect);
-}
-
-#[test]
-fn exports_make_a_connection_known_and_never_change_its_status() {
-    let story = Story::new().given(&ready()).given(&failed("token_refresh_failure"));
-    let connection = story.connection("c");
-    assert_eq!((connection.status, connection.trail.version), (Status::Unknown, 2));
-    let revoked = story.given(&revocation()).given(&ready()).connection("c");
-    assert_eq!(revoked.status, Status::Revoked);
 }
 
 #[test]

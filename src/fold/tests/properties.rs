@@ -11,7 +11,8 @@ use crate::fold::{Id, Mark, record};
 
 fn word(words: &'static [&'static str]) -> impl Strategy<Value = Value> {
     let any = any::<String>().prop_map(Value::from);
-    prop_oneof![14 => prop::sample::select(words).prop_map(Value::from), 1 => any, 1 => Just(Value::Null)]
+    let number = prop_oneof![Just(json!(7)), Just(json!(-7)), Just(json!(7.5))];
+    prop_oneof![14 => prop::sample::select(words).prop_map(Value::from), 1 => any, 1 => Just(Value::Null), 1 => number]
 }
 
 type Field = (String, Value);

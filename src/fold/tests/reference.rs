@@ -39,12 +39,12 @@ impl Reference {
         }
         let realm = Realm { tenant: event.delivery.tenant.as_str().into(), mode };
         let mark = Mark { position: event.position, recorded_at: event.recorded_at };
-        if let Some(id) = body.text("org_connection_id") {
+        if let Some(id) = body.id("org_connection_id") {
             let key = (realm.clone(), id.to_string());
             let connection = self.connections.entry(key).or_insert_with(|| new_connection(&realm, &id, mark));
             change_connection(connection, &body, mark, heard(event, &body));
         }
-        if let Some(task_id) = body.text("task_id") {
+        if let Some(task_id) = body.id("task_id") {
             let heard = heard(event, &body);
             match &*body.kind {
                 "patient.ehi_export_success" => self.export_ready(&realm, &task_id, &body, mark, heard),
@@ -67,8 +67,8 @@ impl Reference {
         }
         export.trail.version += 1;
         export.trail.last = mark;
-        replace_if_told(&mut export.connection_id, body.text("org_connection_id"));
-        replace_if_told(&mut export.org_id, body.text("org_id"));
+        replace_if_told(&mut export.connection_id, body.id("org_connection_id"));
+        replace_if_told(&mut export.org_id, body.id("org_id"));
         export
     }
 
@@ -186,8 +186,8 @@ fn change_connection(connection: &mut Connection, body: &Body, mark: Mark, heard
         "patient.connection_success" => {
             learn_facts(&mut connection.facts, body);
             connection.attempt = Attempt {
-                request_id: body.text("request_id").or(body.text("request-id")),
-                external_state: body.text("external_state"),
+                request_id: body.id("request_id").or(body.id("request-id")),
+                external_state: body.id("external_state"),
                 scope: body.text("scope"),
                 consent_expires_at: body.date("consent_expires_at"),
             };
@@ -205,11 +205,11 @@ fn change_connection(connection: &mut Connection, body: &Body, mark: Mark, heard
         }
         "patient.ehi_export_success" => {
             connection.last_export_at = Some(mark.recorded_at);
-            replace_if_told(&mut connection.facts.org_id, body.text("org_id"));
+            replace_if_told(&mut connection.facts.org_id, body.id("org_id"));
         }
         "patient.ehi_export_failed" => {
             connection.last_export_at = Some(mark.recorded_at);
-            replace_if_told(&mut connection.facts.org_id, body.text("org_id"));
+            replace_if_told(&mut connection.facts.org_id, body.id("org_id"));
             let old = connection.status_date.is_some_and(|told| heard < told);
             if body.text("failure_reason").as_deref() == Some("token_refresh_failure") && !old {
                 connection.needs_reconnect = true;
@@ -234,13 +234,13 @@ fn learn_history(connection: &mut Connection, body: &Body) {
 }
 
 fn learn_facts(facts: &mut Facts, body: &Body) {
-    replace_if_told(&mut facts.external_id, body.text("external_id"));
+    replace_if_told(&mut facts.external_id, body.id("external_id"));
     replace_if_told(&mut facts.platform_type, body.text("platform_type"));
-    replace_if_told(&mut facts.endpoint_id, body.text("endpoint_id"));
-    replace_if_told(&mut facts.brand_id, body.text("brand_id"));
-    replace_if_told(&mut facts.portal_id, body.text("portal_id"));
-    replace_if_told(&mut facts.tefca_directory_id, body.text("tefca_directory_id"));
-    replace_if_told(&mut facts.org_id, body.text("org_id"));
+    replace_if_told(&mut facts.endpoint_id, body.id("endpoint_id"));
+    replace_if_told(&mut facts.brand_id, body.id("brand_id"));
+    replace_if_told(&mut facts.portal_id, body.id("portal_id"));
+    replace_if_told(&mut facts.tefca_directory_id, body.id("tefca_directory_id"));
+    replace_if_told(&mut facts.org_id, body.id("org_id"));
 }
 
 fn set_status(connection: &mut Connection, status: Status, word: Text, mark: Mark, date: Timestamp) {

@@ -27,8 +27,8 @@ fn both_spellings_of_the_request_id_are_read() {
 }
 
 #[test]
-fn ids_that_are_empty_or_no_strings_are_absent() {
-    for id in [json!(""), json!(7), json!(null), json!(["c"]), json!({"id": "c"})] {
+fn ids_that_are_empty_or_neither_strings_nor_digits_are_absent() {
+    for id in [json!(""), json!(-7), json!(7.5), json!(true), json!(null), json!(["c"]), json!({"id": "c"})] {
         let data = json!({"org_connection_id": id, "task_id": id, "connection_status": "authorized"});
         for kind in ["patient.connection_success", "patient.ehi_export_success", "patient.something_new"] {
             let story = Story::new().given(&body(kind, &data));

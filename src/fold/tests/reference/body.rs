@@ -34,6 +34,14 @@ impl Body {
         string(&self.fields, name).map(Arc::from)
     }
 
+    /// As a text, or as a number that is written with digits alone.
+    pub fn id(&self, name: &str) -> Option<Arc<str>> {
+        match self.fields.get(name) {
+            Some(Value::Number(number)) if number.is_u64() => Some(number.to_string().into()),
+            _ => self.text(name),
+        }
+    }
+
     /// A date that is absent, unreadable, or before the year 1, where the API's dates begin: None.
     pub fn date(&self, name: &str) -> Option<Timestamp> {
         instant(&string(&self.fields, name)?)
