@@ -2,7 +2,7 @@
 
 import tempfile
 import unittest
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
 import bodies
-from daemon import ENDPOINTS, Daemon
+from daemon import ENDPOINTS, TENANT, Daemon, Endpoints
 from reflection import Api, Fields, told
 from webhook import Answer, deliver
 
@@ -27,7 +27,7 @@ class DaemonCase(unittest.TestCase):
     """One fresh daemon for all tests of a class."""
 
     maxDiff = None
-    endpoints: ClassVar[Mapping[str, str]] = ENDPOINTS
+    endpoints: ClassVar[Endpoints] = ENDPOINTS
     grpc_keys: ClassVar[str] = ""
     directory: ClassVar[Path]
     daemon: ClassVar[Daemon]
@@ -62,8 +62,8 @@ class DaemonCase(unittest.TestCase):
         return cls.api.call(EVENTS + "GetHead").position
 
     @classmethod
-    def event(cls, position: int) -> Message:
-        return cls.api.call(EVENTS + "GetEvent", {"position": position}).event
+    def event(cls, position: int, tenant: str = TENANT) -> Message:
+        return cls.api.call(EVENTS + "GetEvent", {"tenant": tenant, "position": position}).event
 
     @classmethod
     def rows(cls, rpc: str, request: Fields | None = None) -> dict[str, Fields]:
@@ -103,22 +103,68 @@ class DaemonCase(unittest.TestCase):
         return found
 
 
-class StoryCase(DaemonCase):
-    """All recorded bodies have been posted."""
+class TakenCase(DaemonCase):
+    """Webhooks have been taken, each under a name; so rows can be told by the names of what they come from."""
 
+    # What each was answered.
     taken: ClassVar[dict[str, dict[str, Any]]]
+
+    def position(self, name: str) -> int:
+        return self.taken[name]["position"]
+
+    def tenant(self, name: str) -> str:
+        return TENANT
+
+    def recorded_at(self, name: str) -> str:
+        """When the daemon says that it recorded this event."""
+        return told(self.event(self.position(name), self.tenant(name)))["recorded_at"]
+
+    def connection_row(
+        self, connection: str, first: str, last: str, status_by: str, export_by: str = "", **fields: object
+    ) -> Fields:
+        """Every field, but for times that are not told; those not given are empty."""
+        texts = (
+            "reported_status external_id external_state request_id scope platform_type "
+            "endpoint_id brand_id portal_id tefca_directory_id org_id"
+        )
+        return (
+            dict.fromkeys(texts.split(), "")
+            | {"org_connection_id": connection}
+            | {"reconnect_count": 0, "needs_reconnect": False, "order_ambiguous": False}
+            | self._trail(first, last)
+            | ({"status_recorded_at": self.recorded_at(status_by)} if status_by else {})
+            | ({"last_export_recorded_at": self.recorded_at(export_by)} if export_by else {})
+            | fields
+        )
+
+    def export_row(self, task: str, first: str, last: str = "", **fields: object) -> Fields:
+        """Every field, but for stats and a deadline; those not given are empty. It is ready."""
+        return (
+            dict.fromkeys(("failure_reason", "org_connection_id", "external_id", "org_id"), "")
+            | {"task_id": task, "status": "EXPORT_STATUS_READY", "links": [], "after_revocation": False, "version": "1"}
+            | self._trail(first, last or first)
+            | fields
+        )
+
+    def _trail(self, first: str, last: str) -> Fields:
+        """Whose a row is, and the first and last event that it comes from."""
+        return {
+            "tenant": self.tenant(first),
+            "api_mode": "API_MODE_LIVE",
+            "first_position": str(self.position(first)),
+            "last_position": str(self.position(last)),
+            "first_recorded_at": self.recorded_at(first),
+            "last_recorded_at": self.recorded_at(last),
+        }
+
+
+class StoryCase(TakenCase):
+    """All recorded bodies have been posted."""
 
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
         cls.taken = {name: cls.post(message_id(name), body) for name, body in bodies.fixtures().items()}
-
-    def position(self, name: str) -> int:
-        return self.taken[name]["position"]
-
-    def recorded_at(self, name: str) -> str:
-        """When the daemon says that it recorded the event of this fixture."""
-        return told(self.event(self.position(name)))["recorded_at"]
 
 
 def message_id(fixture: str) -> str:

@@ -10,19 +10,33 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = ROOT / "target" / "release" / "cleat"
 TENANT = "clinic"
-ENDPOINTS: Mapping[str, str] = {"fasten": TENANT}
 # Of these tests alone; not the published one.
 SECRET = "whsec_cHl0aG9uLWNsaWVudC10ZXN0LXNlY3JldC0wMDAwMDA="
 SECRET_LABEL = "python"
 PATIENCE_SECONDS = 60.0
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What an endpoint is configured with. Its secrets have labels."""
+
+    tenant: str
+    api_mode: str = "any"
+    secrets: Mapping[str, str] = field(default_factory=lambda: {SECRET_LABEL: SECRET})
+
+
+# By name. Only a tenant: an endpoint of any mode with the secret above.
+Endpoints = Mapping[str, str | Endpoint]
+ENDPOINTS: Endpoints = {"fasten": TENANT}
 
 
 def until(what: str, condition: Callable[[], T | None]) -> T:
@@ -42,7 +56,7 @@ class Daemon:
     def __init__(
         self,
         directory: Path,
-        endpoints: Mapping[str, str] = ENDPOINTS,
+        endpoints: Endpoints = ENDPOINTS,
         grpc_keys: str = "",
     ) -> None:
         self._log = directory / "stderr"
@@ -70,6 +84,16 @@ class Daemon:
     def log(self) -> str:
         return self._log.read_text()
 
+    def ask_operations(self, path: str) -> tuple[int, str]:
+        """What the operators' port answers: its status, its body."""
+        connection = http.client.HTTPConnection(self.operations, timeout=PATIENCE_SECONDS)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
     def terminate(self) -> None:
         """As systemd asks it to stop; see `exit_code` for its end."""
         self._process.send_signal(signal.SIGTERM)
@@ -92,23 +116,11 @@ class Daemon:
 
     def _ready(self) -> bool:
         assert self._process.poll() is None, f"it ended: {self.log()}"
-        connection = http.client.HTTPConnection(self.operations, timeout=PATIENCE_SECONDS)
-        try:
-            connection.request("GET", "/readyz")
-            return connection.getresponse().status == 200
-        finally:
-            connection.close()
+        return self.ask_operations("/readyz")[0] == 200
 
 
-def _config(data: Path, endpoints: Mapping[str, str], grpc_keys: str) -> str:
-    # A JSON string is a TOML string.
-    sections = "\n".join(
-        f"[[webhooks.endpoints]]\n"
-        f"name = {json.dumps(name)}\n"
-        f"tenant = {json.dumps(tenant)}\n"
-        f"secrets = [{{ label = {json.dumps(SECRET_LABEL)}, secret = {json.dumps(SECRET)} }}]"
-        for name, tenant in endpoints.items()
-    )
+def _config(data: Path, endpoints: Endpoints, grpc_keys: str) -> str:
+    sections = "\n".join(_section(name, endpoint) for name, endpoint in endpoints.items())
     return f"""\
 [data]
 directory = {json.dumps(str(data))}
@@ -121,3 +133,19 @@ listen = "127.0.0.1:0"
 [operations]
 listen = "127.0.0.1:0"
 """
+
+
+def _section(name: str, endpoint: str | Endpoint) -> str:
+    if isinstance(endpoint, str):
+        endpoint = Endpoint(endpoint)
+    # A JSON string is a TOML string.
+    secrets = ", ".join(
+        f"{{ label = {json.dumps(label)}, secret = {json.dumps(secret)} }}"
+        for label, secret in endpoint.secrets.items()
+    )
+    return f"""\
+[[webhooks.endpoints]]
+name = {json.dumps(name)}
+tenant = {json.dumps(endpoint.tenant)}
+api_mode = {json.dumps(endpoint.api_mode)}
+secrets = [{secrets}]"""

@@ -1,7 +1,6 @@
 """Connections, as the recorded bodies leave them."""
 
 from case import CONNECTIONS, StoryCase
-from daemon import TENANT
 from reflection import Fields, told
 
 ONE = "a1b2c3d4-0000-4000-8000-000000000001"
@@ -22,35 +21,8 @@ class Connections(StoryCase):
         self.assertEqual(answer.position, self.head())
         return told(answer.connection)
 
-    def expected(
-        self, connection: str, first: str, last: str, status_by: str, export_by: str = "", **fields: object
-    ) -> Fields:
-        """Every field, but for times that are not told; those not given are empty."""
-        texts = (
-            "reported_status external_id external_state request_id scope platform_type "
-            "endpoint_id brand_id portal_id tefca_directory_id org_id"
-        )
-        return (
-            {
-                **dict.fromkeys(texts.split(), ""),
-                "tenant": TENANT,
-                "api_mode": "API_MODE_LIVE",
-                "org_connection_id": connection,
-                "first_position": str(self.position(first)),
-                "last_position": str(self.position(last)),
-                "first_recorded_at": self.recorded_at(first),
-                "last_recorded_at": self.recorded_at(last),
-                "reconnect_count": 0,
-                "needs_reconnect": False,
-                "order_ambiguous": False,
-            }
-            | ({"status_recorded_at": self.recorded_at(status_by)} if status_by else {})
-            | ({"last_export_recorded_at": self.recorded_at(export_by)} if export_by else {})
-            | fields
-        )
-
     def test_a_patients_story_ends_revoked_with_all_that_was_told(self) -> None:
-        expected = self.expected(
+        expected = self.connection_row(
             ONE,
             first="connection_success.live",
             last="authorization_revoked",
@@ -72,7 +44,7 @@ class Connections(StoryCase):
         self.assertEqual(self.get(ONE), expected)
 
     def test_a_later_attempt_replaces_the_first_ones_own_fields_and_no_others(self) -> None:
-        expected = self.expected(
+        expected = self.connection_row(
             TWO,
             first="connection_success.tefca",
             last="connection_success.reported_revoked",
@@ -88,7 +60,7 @@ class Connections(StoryCase):
         self.assertEqual(self.get(TWO), expected)
 
     def test_the_older_spelling_and_a_flat_body_are_read(self) -> None:
-        expected = self.expected(
+        expected = self.connection_row(
             THREE,
             first="connection_success.2025",
             last="authorization_revoked.flat",
@@ -103,7 +75,7 @@ class Connections(StoryCase):
         self.assertEqual(self.get(THREE), expected)
 
     def test_a_connection_known_from_an_export_alone_has_no_status_yet(self) -> None:
-        expected = self.expected(
+        expected = self.connection_row(
             UNTOLD,
             first="ehi_export_success.2025",
             last="ehi_export_success.2025",

@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 from case import EXPORTS, StoryCase
-from daemon import TENANT
 from reflection import Fields, told
 
 ALONE = "abc"
@@ -31,32 +30,10 @@ class Exports(StoryCase):
         fields.pop("deadline", None)
         return fields
 
-    def expected(self, task: str, by: str, **fields: object) -> Fields:
-        """Every field; those not given are empty. `by`: the one fixture that names the task."""
-        position, recorded_at = str(self.position(by)), self.recorded_at(by)
-        texts = ("failure_reason", "org_connection_id", "external_id", "org_id")
-        return (
-            dict.fromkeys(texts, "")
-            | {
-                "tenant": TENANT,
-                "api_mode": "API_MODE_LIVE",
-                "task_id": task,
-                "status": "EXPORT_STATUS_READY",
-                "links": [],
-                "first_recorded_at": recorded_at,
-                "last_recorded_at": recorded_at,
-                "after_revocation": False,
-                "version": "1",
-                "first_position": position,
-                "last_position": position,
-            }
-            | fields
-        )
-
     def test_an_export_of_today_has_its_links_its_stats_and_its_patient(self) -> None:
-        expected = self.expected(
+        expected = self.export_row(
             OF_2026,
-            by="ehi_export_success.2026",
+            first="ehi_export_success.2026",
             org_connection_id=CONNECTION,
             external_id="user-1842",
             org_id=ORGANISATION,
@@ -76,9 +53,9 @@ class Exports(StoryCase):
 
     def test_a_single_link_of_2025_is_a_list_of_one(self) -> None:
         name = "fedec7b7-8cf6-4bc9-72032b426473/download/2024-06-12-6715-4ae4-bde5-ab97519bd1fa.jsonl"
-        expected = self.expected(
+        expected = self.export_row(
             OF_2025,
-            by="ehi_export_success.2025",
+            first="ehi_export_success.2025",
             org_connection_id="189484f4-1234-1234-1234-78a8caa3b64a",
             org_id="592c0579-443f-a94e-4c8847c0c066",
             links=[{"url": LINKS + name, "export_type": "", "content_type": ""}],
@@ -87,9 +64,9 @@ class Exports(StoryCase):
         self.assertEqual(self.get(OF_2025), expected)
 
     def test_an_export_of_2024_in_test_mode_stands_alone_and_is_not_seen_in_live_mode(self) -> None:
-        expected = self.expected(
+        expected = self.export_row(
             ALONE,
-            by="ehi_export_success.2024",
+            first="ehi_export_success.2024",
             api_mode="API_MODE_TEST",
             org_id="d0000000-0000-8000-000000000014",
             links=[{"url": f"{LINKS}abc/download/file.jsonl", "export_type": "", "content_type": ""}],
@@ -104,7 +81,7 @@ class Exports(StoryCase):
         ]
         for task, by, reason in failures:
             with self.subTest(task=task):
-                expected = self.expected(
+                expected = self.export_row(
                     task,
                     by,
                     status="EXPORT_STATUS_FAILED",

@@ -5,6 +5,7 @@ Knows nothing of what is in a body.
 
 import http.client
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -28,15 +29,17 @@ def deliver(
     *,
     endpoint: str = "fasten",
     secret: str = SECRET,
+    more_secrets: Sequence[str] = (),
     at: datetime | None = None,
 ) -> Answer:
-    """One delivery, on a connection of its own."""
+    """One delivery, on a connection of its own. With several secrets it bears a signature of each."""
     at = at or datetime.now(UTC)
+    signatures = [Webhook(it).sign(message_id, at, body.decode()) for it in (secret, *more_secrets)]
     headers = {
         "content-type": "application/json",
         "webhook-id": message_id,
         "webhook-timestamp": str(int(at.timestamp())),
-        "webhook-signature": Webhook(secret).sign(message_id, at, body.decode()),
+        "webhook-signature": " ".join(signatures),
     }
     connection = http.client.HTTPConnection(address, timeout=PATIENCE_SECONDS)
     try:
