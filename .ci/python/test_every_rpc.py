@@ -64,7 +64,9 @@ EXPECTED: dict[str, tuple[Callable[[Api], object], object]] = {
         3,
     ),
     EVENTS + "ReadEvents": (
-        lambda api: [it.position for part in api.stream(EVENTS + "ReadEvents", {"to_position": 3}) for it in part.events],
+        lambda api: [
+            it.position for part in api.stream(EVENTS + "ReadEvents", {"to_position": 3}) for it in part.events
+        ],
         [1, 2, 3],
     ),
     EVENTS + "GetHead": (lambda api: api.call(EVENTS + "GetHead").position, 14),

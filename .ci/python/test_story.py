@@ -77,13 +77,16 @@ class Connections(TenPatients):
             self.assertEqual(rows[connection], expected)
 
     def test_which_connections_does_a_ticket_of_support_mean(self) -> None:
-        def bearing(field: str, value: str) -> set[str]:
-            return {connection for connection, row in self.connections().items() if row[field] == value}
-
-        self.assertEqual(bearing("request_id", cast.FATIMA_REQUEST), set(FATIMA.connections))
-        self.assertEqual(bearing("request_id", cast.HANA_REQUEST), {HANA.connection})
-        self.assertEqual(bearing("request_id", cast.CHIDI_TOLD["request_id"]), set(), "of an attempt before")
-        self.assertEqual(bearing("external_state", cast.ADA_TOLD["external_state"]), {ADA.connection})
+        requests: list[tuple[Fields, set[str]]] = [
+            ({"request_ids": [cast.FATIMA_REQUEST]}, set(FATIMA.connections)),
+            ({"request_ids": [cast.HANA_REQUEST, "none"]}, {HANA.connection}),
+            # Of an attempt before the last.
+            ({"request_ids": [cast.CHIDI_TOLD["request_id"]]}, set()),
+            ({"external_states": [cast.ADA_TOLD["external_state"]]}, {ADA.connection}),
+        ]
+        for wanted, connections in requests:
+            with self.subTest(wanted):
+                self.assertEqual(self.connections(**wanted).keys(), connections)
 
     def test_whose_authorisation_has_ended_and_since_when(self) -> None:
         rows = self.connections(statuses=[REVOKED])

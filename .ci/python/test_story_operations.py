@@ -78,6 +78,7 @@ class Operations(TenPatients):
             "webhook_id": "msg_simulated-1",
             "secret_label": "trial",
             "unreadable": False,
+            "conflict_of": "0",
         }
         self.assertEqual(event, expected)
 

@@ -215,7 +215,9 @@ impl Connection {
         fn looks(it: &Connection) -> impl PartialEq + '_ {
             let Connection { status, facts, attempt, needs_reconnect, order_ambiguous, .. } = it;
             let Facts { external_id, platform_type, .. } = facts;
-            (status, external_id, platform_type, attempt.consent_expires_at, needs_reconnect, order_ambiguous)
+            let Attempt { request_id, external_state, consent_expires_at, scope: _ } = attempt;
+            let told = (external_id, platform_type, request_id, external_state, consent_expires_at);
+            (status, told, needs_reconnect, order_ambiguous)
         }
         looks(self) != looks(other)
     }

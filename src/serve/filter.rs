@@ -25,6 +25,8 @@ pub(super) struct ConnectionFilter {
     pub external_ids: BTreeSet<String>,
     statuses: BTreeSet<Status>,
     platform_types: BTreeSet<String>,
+    request_ids: BTreeSet<String>,
+    external_states: BTreeSet<String>,
     needs_reconnect: Option<bool>,
     order_ambiguous: Option<bool>,
     consent_expires_before: Option<Timestamp>,
@@ -47,6 +49,8 @@ impl ConnectionFilter {
             external_ids: read::texts("filter.external_ids", filter.external_ids)?,
             statuses: read::words("filter.statuses", &filter.statuses, asked::status)?,
             platform_types: read::texts("filter.platform_types", filter.platform_types)?,
+            request_ids: read::texts("filter.request_ids", filter.request_ids)?,
+            external_states: read::texts("filter.external_states", filter.external_states)?,
             needs_reconnect: filter.needs_reconnect,
             order_ambiguous: filter.order_ambiguous,
             consent_expires_before: read::time("filter.consent_expires_before", filter.consent_expires_before)?,
@@ -77,6 +81,8 @@ impl ConnectionFilter {
         (self.statuses.is_empty() || self.statuses.contains(&connection.status))
             && any(&self.external_ids, connection.facts.external_id.as_deref())
             && any(&self.platform_types, connection.facts.platform_type.as_deref())
+            && any(&self.request_ids, connection.attempt.request_id.as_deref())
+            && any(&self.external_states, connection.attempt.external_state.as_deref())
             && is(self.needs_reconnect, connection.needs_reconnect)
             && is(self.order_ambiguous, connection.order_ambiguous)
             && until(self.consent_expires_before, connection.attempt.consent_expires_at)
@@ -94,7 +100,9 @@ impl ConnectionFilter {
     pub fn hash_into(&self, hasher: &mut FilterHasher) {
         hasher.texts(&self.external_ids);
         hasher.number(self.statuses.iter().fold(0, |bits, status| bits | 1 << *status as u64));
-        hasher.texts(&self.platform_types);
+        for texts in [&self.platform_types, &self.request_ids, &self.external_states] {
+            hasher.texts(texts);
+        }
         hasher.flag(self.needs_reconnect);
         hasher.flag(self.order_ambiguous);
         hasher.time(self.consent_expires_before);

@@ -26,6 +26,8 @@ fn connection_matches(filter: &ConnectionFilter, it: &Connection) -> bool {
     (filter.external_ids.is_empty() || filter.external_ids.contains(&it.external_id))
         && (filter.statuses.is_empty() || filter.statuses.contains(&it.status))
         && (filter.platform_types.is_empty() || filter.platform_types.contains(&it.platform_type))
+        && (filter.request_ids.is_empty() || filter.request_ids.contains(&it.request_id))
+        && (filter.external_states.is_empty() || filter.external_states.contains(&it.external_state))
         && filter.needs_reconnect.is_none_or(|wanted| wanted == it.needs_reconnect)
         && filter.order_ambiguous.is_none_or(|wanted| wanted == it.order_ambiguous)
         && filter

@@ -20,6 +20,8 @@ pub fn something(random: &mut StdRng, id: &str) -> serde_json::Value {
             let status = ["authorized", "authorized", "rejected", "connected"][random.random_range(0..4)];
             let mut body = connected(id, &connection, &patient, status);
             body["data"]["platform_type"] = PLATFORMS[random.random_range(0..3)].into();
+            body["data"]["request_id"] = format!("r{}", random.random_range(0..4)).into();
+            body["data"]["external_state"] = format!("s{}", random.random_range(0..4)).into();
             let day = random.random_range(1..29);
             body["data"]["consent_expires_at"] = format!("2026-08-{day:02}T00:00:00Z").into();
             body
@@ -53,15 +55,18 @@ pub fn before_now(seconds: i64) -> Timestamp {
     Timestamp { seconds: NOW.as_micros() / 1_000_000 - seconds, nanos: 0 }
 }
 
-/// Each field is there three times of ten.
+/// Each field is there once in four times.
 pub fn connection_filter(random: &mut StdRng) -> ConnectionFilter {
-    let mut there = || random.random_bool(0.3);
+    let mut there = || random.random_bool(0.25);
     let [ids, statuses, platforms, reconnect, ambiguous, consent, changed, awaiting] = std::array::from_fn(|_| there());
+    let [requests, states] = std::array::from_fn(|_| there());
     let several = |random: &mut StdRng| random.random_range(1..4);
     ConnectionFilter {
         external_ids: if ids { (0..several(random)).map(|n| format!("x{}", n * 3)).collect() } else { vec![] },
         statuses: if statuses { (0..several(random)).map(|_| random.random_range(1..6)).collect() } else { vec![] },
         platform_types: if platforms { vec![PLATFORMS[random.random_range(0..3)].into()] } else { vec![] },
+        request_ids: if requests { (0..several(random)).map(|n| format!("r{n}")).collect() } else { vec![] },
+        external_states: if states { (0..several(random)).map(|n| format!("s{n}")).collect() } else { vec![] },
         needs_reconnect: reconnect.then(|| random.random()),
         order_ambiguous: ambiguous.then(|| random.random()),
         consent_expires_before: consent.then(|| Timestamp {

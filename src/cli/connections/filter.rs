@@ -17,6 +17,12 @@ pub struct Filter {
     /// Only connections of this platform: epic, cerner, tefca, ... Repeat it for more.
     #[arg(long, value_name = "TYPE")]
     platform_type: Vec<String>,
+    /// Only connections whose last attempt has this id, by which Fasten's support knows it. Repeat it for more.
+    #[arg(long, value_name = "ID")]
+    request_id: Vec<String>,
+    /// Only connections whose last attempt is this one, by your own id. Repeat it for more.
+    #[arg(long, value_name = "ID")]
+    external_state: Vec<String>,
     /// Only those whose patient should connect anew: an export failed for want of a valid token.
     #[arg(long)]
     needs_reconnect: bool,
@@ -68,6 +74,8 @@ impl Filter {
             external_ids: self.external_id,
             statuses: self.status.into_iter().map(Status::into_proto).collect(),
             platform_types: self.platform_type,
+            request_ids: self.request_id,
+            external_states: self.external_state,
             needs_reconnect: self.needs_reconnect.then_some(true),
             order_ambiguous: self.order_ambiguous.then_some(true),
             consent_expires_before: self.consent_expires_before.map(Into::into),
