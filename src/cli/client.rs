@@ -17,9 +17,27 @@ pub(super) struct Target {
     /// The tenant, where there are several.
     #[arg(long, env = "CLEAT_TENANT", default_value = "")]
     pub tenant: String,
-    /// Ask for connections of Fasten's test mode.
+}
+
+/// Of which of Fasten's two modes to ask, too.
+#[derive(Args)]
+pub(super) struct Realm {
+    #[command(flatten)]
+    pub target: Target,
+    /// Ask for what is of Fasten's test mode.
     #[arg(long)]
-    pub test: bool,
+    test: bool,
+}
+
+impl Realm {
+    pub fn tenant(&self) -> String {
+        self.target.tenant.clone()
+    }
+
+    pub fn api_mode(&self) -> i32 {
+        let mode = if self.test { proto::ApiMode::Test } else { proto::ApiMode::Live };
+        mode.into()
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -44,11 +62,6 @@ impl Target {
             source: source.into(),
         };
         Ok(endpoint.connect().await.map_err(unreachable)?)
-    }
-
-    pub fn api_mode(&self) -> i32 {
-        let mode = if self.test { proto::ApiMode::Test } else { proto::ApiMode::Live };
-        mode.into()
     }
 }
 

@@ -10,7 +10,7 @@ use cleat::proto::connection_service_client::ConnectionServiceClient;
 use tonic::transport::Channel;
 
 use self::filter::{Filter, When};
-use super::client::{MESSAGE_BYTES_MAX, PAGE_ROWS, Target, Top, rows};
+use super::client::{MESSAGE_BYTES_MAX, PAGE_ROWS, Realm, Top, rows};
 use super::{Output, print};
 
 #[derive(Subcommand)]
@@ -32,7 +32,7 @@ pub(super) struct One {
     /// Fasten's `org_connection_id`.
     id: String,
     #[command(flatten)]
-    target: Target,
+    realm: Realm,
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
 }
@@ -52,7 +52,7 @@ pub(super) struct Many {
     #[command(flatten)]
     when: When,
     #[command(flatten)]
-    target: Target,
+    realm: Realm,
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
 }
@@ -69,27 +69,27 @@ impl Connections {
     }
 }
 
-async fn client(target: &Target) -> anyhow::Result<ConnectionServiceClient<Channel>> {
-    Ok(ConnectionServiceClient::new(target.connect().await?).max_decoding_message_size(MESSAGE_BYTES_MAX))
+async fn client(realm: &Realm) -> anyhow::Result<ConnectionServiceClient<Channel>> {
+    Ok(ConnectionServiceClient::new(realm.target.connect().await?).max_decoding_message_size(MESSAGE_BYTES_MAX))
 }
 
 impl One {
     async fn get(self) -> anyhow::Result<()> {
         let request = proto::GetConnectionRequest {
-            tenant: self.target.tenant.clone(),
-            api_mode: self.target.api_mode(),
+            tenant: self.realm.tenant(),
+            api_mode: self.realm.api_mode(),
             org_connection_id: self.id,
             ..proto::GetConnectionRequest::default()
         };
-        let response = client(&self.target).await?.get_connection(request).await?.into_inner();
+        let response = client(&self.realm).await?.get_connection(request).await?.into_inner();
         print::one("cleat.v1.Connection", &response.connection.unwrap_or_default(), self.output, show::facts)
     }
 
     async fn history(self) -> anyhow::Result<()> {
-        let mut client = client(&self.target).await?;
+        let mut client = client(&self.realm).await?;
         let request = proto::ListConnectionEventsRequest {
-            tenant: self.target.tenant.clone(),
-            api_mode: self.target.api_mode(),
+            tenant: self.realm.tenant(),
+            api_mode: self.realm.api_mode(),
             org_connection_id: self.id,
             page_size: PAGE_ROWS,
             ..proto::ListConnectionEventsRequest::default()
@@ -105,11 +105,11 @@ impl One {
 
 impl List {
     async fn run(self) -> anyhow::Result<()> {
-        let Self { many: Many { filter, when, target, output }, top } = self;
-        let mut client = client(&target).await?;
+        let Self { many: Many { filter, when, realm, output }, top } = self;
+        let mut client = client(&realm).await?;
         let request = proto::ListConnectionsRequest {
-            tenant: target.tenant.clone(),
-            api_mode: target.api_mode(),
+            tenant: realm.tenant(),
+            api_mode: realm.api_mode(),
             filter: Some(when.into_proto(filter)),
             page_size: top.page_size(),
             order_by: top.order_by,
@@ -127,12 +127,12 @@ impl List {
 impl Many {
     async fn summary(self) -> anyhow::Result<()> {
         let request = proto::SummarizeConnectionsRequest {
-            tenant: self.target.tenant.clone(),
-            api_mode: self.target.api_mode(),
+            tenant: self.realm.tenant(),
+            api_mode: self.realm.api_mode(),
             filter: Some(self.when.into_proto(self.filter)),
             ..proto::SummarizeConnectionsRequest::default()
         };
-        let summary = client(&self.target).await?.summarize_connections(request).await?.into_inner();
+        let summary = client(&self.realm).await?.summarize_connections(request).await?.into_inner();
         print::one("cleat.v1.SummarizeConnectionsResponse", &summary, self.output, show::summary)
     }
 }

@@ -6,7 +6,7 @@ use cleat::proto::export_service_client::ExportServiceClient;
 use cleat::proto::{Export, ExportLink};
 use tonic::transport::Channel;
 
-use super::client::{MESSAGE_BYTES_MAX, Target, Top, rows};
+use super::client::{MESSAGE_BYTES_MAX, Realm, Top, rows};
 use super::words::{self, or_dash, time, yes};
 use super::{Output, Span, Time, print};
 
@@ -27,7 +27,7 @@ pub(super) struct One {
     /// Fasten's `task_id`.
     task: String,
     #[command(flatten)]
-    target: Target,
+    realm: Realm,
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
 }
@@ -52,7 +52,7 @@ pub(super) struct List {
     #[command(flatten)]
     top: Top,
     #[command(flatten)]
-    target: Target,
+    realm: Realm,
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
 }
@@ -73,30 +73,30 @@ impl Exports {
     }
 }
 
-async fn client(target: &Target) -> anyhow::Result<ExportServiceClient<Channel>> {
-    Ok(ExportServiceClient::new(target.connect().await?).max_decoding_message_size(MESSAGE_BYTES_MAX))
+async fn client(realm: &Realm) -> anyhow::Result<ExportServiceClient<Channel>> {
+    Ok(ExportServiceClient::new(realm.target.connect().await?).max_decoding_message_size(MESSAGE_BYTES_MAX))
 }
 
 impl One {
     async fn get(self) -> anyhow::Result<()> {
         let request = proto::GetExportRequest {
-            tenant: self.target.tenant.clone(),
-            api_mode: self.target.api_mode(),
+            tenant: self.realm.tenant(),
+            api_mode: self.realm.api_mode(),
             task_id: self.task,
             ..proto::GetExportRequest::default()
         };
-        let response = client(&self.target).await?.get_export(request).await?.into_inner();
+        let response = client(&self.realm).await?.get_export(request).await?.into_inner();
         print::one("cleat.v1.Export", &response.export.unwrap_or_default(), self.output, facts)
     }
 
     async fn links(self) -> anyhow::Result<()> {
         let request = proto::GetExportLinksRequest {
-            tenant: self.target.tenant.clone(),
-            api_mode: self.target.api_mode(),
+            tenant: self.realm.tenant(),
+            api_mode: self.realm.api_mode(),
             task_id: self.task,
             ..proto::GetExportLinksRequest::default()
         };
-        let response = client(&self.target).await?.get_export_links(request).await?.into_inner();
+        let response = client(&self.realm).await?.get_export_links(request).await?.into_inner();
         let lines = |it: &proto::GetExportLinksResponse| it.links.iter().map(link).collect();
         print::one("cleat.v1.GetExportLinksResponse", &response, self.output, lines)
     }
@@ -104,7 +104,7 @@ impl One {
 
 impl List {
     async fn run(self) -> anyhow::Result<()> {
-        let mut client = client(&self.target).await?;
+        let mut client = client(&self.realm).await?;
         let status = |status: Status| match status {
             Status::Ready => proto::ExportStatus::Ready.into(),
             Status::Failed => proto::ExportStatus::Failed.into(),
@@ -117,8 +117,8 @@ impl List {
             deadline_within: self.deadline_within.map(Into::into),
         };
         let request = proto::ListExportsRequest {
-            tenant: self.target.tenant.clone(),
-            api_mode: self.target.api_mode(),
+            tenant: self.realm.tenant(),
+            api_mode: self.realm.api_mode(),
             filter: Some(filter),
             page_size: self.top.page_size(),
             order_by: self.top.order_by,

@@ -6,7 +6,7 @@ use cleat::proto::Connection;
 use cleat::proto::watch_connections_response::Message;
 use cleat::proto::watch_start::Position;
 
-use super::super::client::Target;
+use super::super::client::Realm;
 use super::super::{Output, exports, print};
 use super::filter::Filter;
 use super::{client, show};
@@ -19,7 +19,7 @@ pub struct Watch {
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
-    target: Target,
+    realm: Realm,
     /// `table` for a line a change, `ndjson` for the messages of the API.
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
@@ -29,13 +29,13 @@ impl Watch {
     pub async fn run(self) -> anyhow::Result<()> {
         let start = if self.snapshot { Position::Snapshot(true) } else { Position::Live(true) };
         let request = proto::WatchConnectionsRequest {
-            tenant: self.target.tenant.clone(),
-            api_mode: self.target.api_mode(),
+            tenant: self.realm.tenant(),
+            api_mode: self.realm.api_mode(),
             start: Some(proto::WatchStart { position: Some(start) }),
             filter: Some(self.filter.into_proto()),
             ..proto::WatchConnectionsRequest::default()
         };
-        let mut messages = client(&self.target).await?.watch_connections(request).await?.into_inner();
+        let mut messages = client(&self.realm).await?.watch_connections(request).await?.into_inner();
         while let Some(message) = messages.message().await? {
             match self.output {
                 Output::Table => lines(message).into_iter().try_for_each(|line| print::line(&line))?,
