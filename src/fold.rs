@@ -52,7 +52,7 @@ pub use id::Id;
 pub use projector::{Options, Projection, spawn};
 pub use rebuild::Rebuild;
 pub use report::{Attempt, Facts, Link, Stats};
-pub use ring::{Change, PositionChanges};
+pub use ring::{Change, PositionChanges, Stretch};
 pub use state::Slot;
 pub use views::Views;
 

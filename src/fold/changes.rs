@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::bytes::{put_number, take_count};
 use super::entity::Mark;
 use super::record;
-use super::ring::PositionChanges;
+use super::ring::{PositionChanges, Stretch};
 use crate::blocklog::codec::{Garbled, Put, Take};
 use crate::blocklog::{self, Batch, Block, Builder, Effort, Packer, ReadError, Store, StoreError};
 use crate::event::{Hash, Position, Timestamp};
@@ -92,6 +92,24 @@ impl ChangeLog {
         let last = blocklog::last_position(&*self.0)?;
         let block = (last > 0).then(|| blocklog::read(&*self.0, last)).transpose()?;
         Ok(block.map(|block| (block.header.last(), block.header.after)))
+    }
+
+    /// The changes after a position and up to another, in order, at most so many, as far as one block has them.
+    pub fn between(&self, after: Position, to: Position, count_max: usize) -> Result<Stretch, ReadError> {
+        let block = blocklog::read(&*self.0, after + 1)?;
+        let damaged = |garbled: Garbled| ReadError::Damaged { from: after + 1, reason: garbled.0 };
+        let mut stretch = Stretch { changes: Vec::new(), through: after, chain: ChainPrefix::default() };
+        for entry in Entries::of(&block).map_err(damaged)? {
+            let entry = entry.map_err(damaged)?;
+            if entry.position > to || stretch.changes.len() == count_max {
+                break;
+            }
+            if entry.position > after {
+                stretch.changes.extend(entry.decode().map_err(damaged)?.map(Arc::new));
+                (stretch.through, stretch.chain) = (entry.position, entry.chain);
+            }
+        }
+        Ok(stretch)
     }
 
     /// What a position changed.

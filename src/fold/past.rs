@@ -6,10 +6,11 @@ use super::changes::ChangeLog;
 use super::entity::Realm;
 use super::export::Export;
 use super::id::Id;
-use super::ring::{Change, PositionChanges, Ring};
+use super::ring::{Change, PositionChanges, Ring, Stretch};
 use super::state::Slot;
 use crate::blocklog::ReadError;
 use crate::event::Position;
+use crate::token::ChainPrefix;
 
 /// Cheap to make. Reads block.
 #[derive(Clone, Copy)]
@@ -28,6 +29,18 @@ impl Past<'_> {
         drop(ring);
         let missing = ReadError::Damaged { from: position, reason: "no change log holds it" };
         Ok(self.changes.ok_or(missing)?.at(position)?.map(Arc::new))
+    }
+
+    /// The changes after a position and up to another, in order, at most so many; fewer, if they are not in memory.
+    pub fn between(
+        &self,
+        after: Position,
+        to: (Position, ChainPrefix),
+        count_max: usize,
+    ) -> Result<Stretch, ReadError> {
+        let at_hand = self.ring.read().unwrap_or_else(std::sync::PoisonError::into_inner).between(after, to, count_max);
+        let missing = ReadError::Damaged { from: after + 1, reason: "no change log holds it" };
+        at_hand.map_or_else(|| self.changes.ok_or(missing)?.between(after, to.0, count_max), Ok)
     }
 
     /// The export that a slot stands for.

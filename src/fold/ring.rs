@@ -42,6 +42,16 @@ pub struct PositionChanges {
     pub changes: Vec<Change>,
 }
 
+/// A run of changes, for those who follow: all after one position, up to another.
+#[derive(Debug)]
+pub struct Stretch {
+    pub changes: Vec<Arc<PositionChanges>>,
+    /// Every change up to here is among these.
+    pub through: Position,
+    /// Of the hash chain's value there.
+    pub chain: ChainPrefix,
+}
+
 /// What the changes of a ring may keep alive, about: an odd one can be much larger than others.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -95,13 +105,18 @@ impl Ring {
     }
 
     /// The changes after a position and up to another, in order, at most so many. None: they are no longer all here.
-    pub fn between(&self, after: Position, to: Position, count_max: usize) -> Option<Vec<Arc<PositionChanges>>> {
+    pub fn between(&self, after: Position, (to, chain): (Position, ChainPrefix), count_max: usize) -> Option<Stretch> {
         if after < self.floor {
             return None;
         }
         let start = self.newest.partition_point(|changes| changes.position <= after);
         let found = self.newest.range(start..).take_while(|changes| changes.position <= to).take(count_max);
-        Some(found.cloned().collect())
+        let changes: Vec<_> = found.cloned().collect();
+        let (through, chain) = match changes.last() {
+            Some(last) if changes.len() == count_max => (last.position, last.chain),
+            _ => (to, chain),
+        };
+        Some(Stretch { changes, through, chain })
     }
 
     pub fn at(&self, position: Position) -> Option<&Arc<PositionChanges>> {

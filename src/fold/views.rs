@@ -12,7 +12,7 @@ use super::export::JoinedExport;
 use super::id::Id;
 use super::live::{Live, Look};
 use super::past::Past;
-use super::ring::{PositionChanges, Ring};
+use super::ring::{PositionChanges, Ring, Stretch};
 use super::state::{Part, Slot, State};
 use crate::blocklog::ReadError;
 use crate::event::{Hash, Position, Timestamp};
@@ -195,9 +195,14 @@ impl Views {
         })
     }
 
-    /// The changes after a position, in order, at most so many. None: it is too long ago to tell.
-    pub fn changes_after(&self, position: Position, count_max: usize) -> Option<Vec<Arc<PositionChanges>>> {
-        read(&self.shared.ring).between(position, self.position, count_max)
+    /// The changes after a position, in order, at most so many. Reads the change log, which blocks, unless they are at hand.
+    pub fn changes_after(&self, position: Position, count_max: usize) -> Result<Stretch, ReadError> {
+        self.shared.past().between(position, (self.position, chain_prefix(&self.chain)), count_max)
+    }
+
+    /// Whether all changes after a position are in memory.
+    pub fn are_at_hand(&self, position: Position) -> bool {
+        position >= read(&self.shared.ring).floor()
     }
 
     /// What an event changed, if anything. May read the change log, which blocks.

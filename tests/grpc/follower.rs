@@ -25,6 +25,8 @@ pub struct Follower {
     pub position: u64,
     pub in_snapshot: bool,
     caught_up: bool,
+    /// How often.
+    pub fell_behind: usize,
 }
 
 impl Follower {
@@ -40,7 +42,7 @@ impl Follower {
         let Some(Message::Started(told)) = started.message else { panic!("a watch begins with Started") };
         assert_eq!(told.snapshot, in_snapshot);
         let (connections, exports) = (BTreeMap::new(), BTreeMap::new());
-        Self { stream, connections, exports, position: started.position, in_snapshot, caught_up: false }
+        Self { stream, connections, exports, position: started.position, in_snapshot, caught_up: false, fell_behind: 0 }
     }
 
     /// The next message, checked and taken in.
@@ -66,6 +68,10 @@ impl Follower {
                 for change in &batch.changes {
                     self.put(change.entity.clone().unwrap(), change.effect());
                 }
+            }
+            Message::FellBehind(_) => {
+                assert!(!self.in_snapshot && std::mem::take(&mut self.caught_up) && response.position >= self.position);
+                self.fell_behind += 1;
             }
             Message::CaughtUp(_) => assert!(!std::mem::replace(&mut self.caught_up, true), "once"),
             Message::Heartbeat(_) | Message::GoingAway(_) => assert!(response.position >= self.position),

@@ -84,7 +84,7 @@ fn realms_never_mix_and_events_without_one_only_move_the_position() {
 #[test]
 fn a_connection_that_looks_different_takes_its_exports_along() {
     let story = Story::new().given(&ready()).given(&attempt("authorized")).given(&attempt("authorized"));
-    let changes = |position| story.views.changes_after(position, 1).unwrap()[0].changes.clone();
+    let changes = |position| story.views.changes_after(position, 1).unwrap().changes[0].changes.clone();
     let [Change::Connection { .. }, Change::Rejoined { task_id, changed_at: 1, previous, current }] = &changes(1)[..]
     else {
         panic!("the export sees another status of its connection")

@@ -265,7 +265,7 @@ proptest! {
         for event in &events {
             fold.advance(event).unwrap();
         }
-        for changes in fold.publish().changes_after(0, usize::MAX).unwrap() {
+        for changes in fold.publish().changes_after(0, usize::MAX).unwrap().changes {
             let recorded_at = events[usize::try_from(changes.position).unwrap() - 1].recorded_at;
             let origin = Mark { position: changes.position, recorded_at };
             let mut bytes = Vec::new();
@@ -287,7 +287,7 @@ proptest! {
         }
         let views = fold.publish();
         let mut last = std::collections::HashMap::new();
-        for changes in views.changes_after(0, usize::MAX).unwrap() {
+        for changes in views.changes_after(0, usize::MAX).unwrap().changes {
             for change in &changes.changes {
                 if let crate::fold::Change::Connection { previous, current } = change {
                     let before = last.insert((current.realm.clone(), current.id.clone()), current.clone());
@@ -308,7 +308,7 @@ fn a_ring_of_odd_sizes_is_bounded_in_bytes_too() {
         let data = json!({"org_connection_id": "c", "connection_status": "authorized", "scope": scope});
         story = story.given(&body("patient.connection_success", &data));
     }
-    let kept = (0..1000).rev().take_while(|position| story.views.changes_after(*position, 1).is_some()).count();
+    let kept = (0..1000).rev().take_while(|position| story.views.are_at_hand(*position)).count();
     assert!((300..=340).contains(&kept), "64 MiB hold {kept} states of 200 KB");
 }
 
@@ -319,12 +319,13 @@ fn a_ring_says_when_it_no_longer_holds_what_is_asked_for() {
         story = story.given(&attempt("authorized")).given(&body("webhook.test", &json!({})));
     }
     let positions = |after, most| {
-        let changes = story.views.changes_after(after, most)?;
-        Some(changes.iter().map(|changes| changes.position).collect::<Vec<_>>())
+        let stretch = story.views.changes_after(after, most).ok()?;
+        let positions = stretch.changes.iter().map(|changes| changes.position);
+        Some((positions.collect::<Vec<_>>(), stretch.through, stretch.chain[7]))
     };
     assert_eq!(positions(2, 9), None);
-    assert_eq!(positions(3, 9), Some(vec![5, 7]));
-    assert_eq!((positions(4, 1), positions(5, 9), positions(8, 9)), (Some(vec![5]), Some(vec![7]), Some(vec![])));
+    assert_eq!((positions(3, 9), positions(4, 1)), (Some((vec![5, 7], 8, 8)), Some((vec![5], 5, 5))));
+    assert_eq!((positions(5, 9), positions(8, 9)), (Some((vec![7], 8, 8)), Some((vec![], 8, 8))));
     assert_eq!(story.views.chain_at(5).map(|chain| chain[7]), Some(5));
     assert_eq!((story.views.chain_at(8).map(|chain| chain[7]), story.views.chain_at(6)), (Some(8), None));
 }

@@ -13,9 +13,9 @@ use super::super::status::Refusal;
 use super::At;
 use super::plan::Plan;
 use crate::event::Position;
-use crate::fold::{PositionChanges, Views};
+use crate::fold::{PositionChanges, Stretch, Views};
 use crate::proto::watch_connections_response::Message as Body;
-use crate::proto::{CaughtUp, GoingAway, Heartbeat};
+use crate::proto::{CaughtUp, FellBehind, GoingAway, Heartbeat};
 
 /// Looked at between two chances for others to run, and all that a slow reader keeps alive.
 const CHANGES_AT_ONCE: usize = 256;
@@ -30,7 +30,7 @@ pub(super) struct Live {
     /// What follows, and where the watch is when it has been sent.
     pending: vec::IntoIter<Arc<PositionChanges>>,
     through: At,
-    /// The head when the watch began, until it is reached.
+    /// The head when the watch began, or fell behind, until it is reached.
     target: Option<Position>,
     reconnect_after: Duration,
     ending: Option<Refusal>,
@@ -70,7 +70,12 @@ impl Live {
                 biased;
                 // First, or a watch whose filter matches nothing would be silent while others' changes pour in.
                 _ = self.heartbeat.tick() => return Ok((self.at, Body::Heartbeat(Heartbeat {}))),
-                () = beyond(&mut self.views, self.at.position) => self.take()?,
+                () = beyond(&mut self.views, self.at.position) => {
+                    if self.has_fallen_behind() {
+                        return Ok((self.at, Body::FellBehind(FellBehind {})));
+                    }
+                    self.take().await?;
+                }
                 // Last: at a stop the views are final by then, and all of them is sent.
                 refusal = ended(&mut self.state) => return self.end(refusal),
             }
@@ -102,14 +107,26 @@ impl Live {
         Ok(None)
     }
 
+    /// What it has not seen is no longer in memory, although it had caught up: it has to catch up again.
+    fn has_fallen_behind(&mut self) -> bool {
+        let views = self.views.borrow();
+        let fell = self.target.is_none() && !views.are_at_hand(self.at.position);
+        if fell {
+            self.target = Some(views.position());
+        }
+        fell
+    }
+
     /// Takes a few changes, and lets go of the views.
-    fn take(&mut self) -> Result<(), Refusal> {
-        let views = self.views.borrow().clone();
-        let changes = views.changes_after(self.at.position, CHANGES_AT_ONCE).ok_or(Refusal::WatchFellBehind)?;
-        self.through = match changes.last() {
-            Some(last) if changes.len() == CHANGES_AT_ONCE => At { position: last.position, chain: last.chain },
-            _ => At::of(&views),
+    async fn take(&mut self) -> Result<(), Refusal> {
+        let (views, after) = (self.views.borrow().clone(), self.at.position);
+        let stretch = if views.are_at_hand(after) {
+            views.changes_after(after, CHANGES_AT_ONCE)
+        } else {
+            off_runtime(move || views.changes_after(after, CHANGES_AT_ONCE)).await?
         };
+        let Stretch { changes, through, chain } = stretch?;
+        self.through = At { position: through, chain };
         self.pending = changes.into_iter();
         Ok(())
     }
