@@ -13,7 +13,6 @@ from watch import LIVE, SNAPSHOT, Watch
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
-UNIMPLEMENTED = grpc.StatusCode.UNIMPLEMENTED
 GET, LIST, WATCH = (CONNECTIONS + name for name in ("GetConnection", "ListConnections", "WatchConnections"))
 HUNDRED_AND_ONE = [f"patient-{number}" for number in range(101)]
 
@@ -39,8 +38,8 @@ REFUSED: list[tuple[str, Fields, grpc.StatusCode, str]] = [
     (WATCH, {"kinds": [0]}, INVALID, "INVALID_FIELD"),
     (WATCH, {"heartbeat_interval": "0.5s"}, INVALID, "INVALID_FIELD"),
     (WATCH, {"filter": {"platform_types": [""]}}, INVALID, "INVALID_FILTER"),
-    (WATCH, {"start": {"resume_token": "any"}}, UNIMPLEMENTED, "NOT_IMPLEMENTED"),
-    (WATCH, {"start": {"after_position": 1}}, UNIMPLEMENTED, "NOT_IMPLEMENTED"),
+    (WATCH, {"start": {"resume_token": "any"}}, INVALID, "INVALID_RESUME_TOKEN"),
+    (WATCH, {"start": {"after_position": 1000}}, INVALID, "INVALID_FIELD"),
 ]
 
 

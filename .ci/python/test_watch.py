@@ -73,6 +73,38 @@ class WatchesOfEverything(DaemonCase):
                 self.assertEqual("change_batch" in watch.kinds, name != "after")
 
 
+class WatchesAcrossEnds(DaemonCase):
+    # So few that a watch which comes back reads from disk.
+    grpc_keys = "watch_ring = 10"
+
+    def test_a_watch_that_is_resumed_after_a_stop_or_a_kill_misses_nothing_and_repeats_nothing(self) -> None:
+        watches = [Watch(self.api, SNAPSHOT), Watch(self.api, LIVE), Watch(self.api, SNAPSHOT, filter=FILTER)]
+        for watch in watches:
+            watch.until("caught_up")
+        for number, (event_id, body) in enumerate(bodies.volume(EVENTS)):
+            last = self.post(event_id, body)["position"]
+            if number % 100 != 99:
+                continue
+            # Each is somewhere else when its stream breaks.
+            for step, watch in enumerate(watches):
+                watch.reach(last - 30 * step)
+            self.api.close()
+            if number % 200 == 99:
+                self.daemon.kill()
+            else:
+                self.daemon.terminate()
+                self.assertEqual(self.daemon.exit_code(), 0)
+            self.start()
+            for watch in watches:
+                watch.resume(self.api)
+        connections, exports = self.rows(CONNECTIONS + "ListConnections"), self.rows(EXPORTS + "ListExports")
+        for watch in watches[:2]:
+            watch.reach(last)
+            self.assertEqual((watch.connections, watch.exports), (connections, exports))
+        expected = self.rows(CONNECTIONS + "ListConnections", {"filter": FILTER})
+        self.assertEqual(watches[2].reach(last).connections, expected)
+
+
 class WatchesOfSome(DaemonCase):
     def test_a_filtered_watch_tells_what_enters_and_leaves_and_ends_with_the_filtered_list(self) -> None:
         watches = [

@@ -15,14 +15,24 @@ EFFECTS = ("UNSPECIFIED", "ENTERED", "UPDATED", "LEFT")
 
 class Watch:
     def __init__(self, api: Api, start: Fields, **request: object) -> None:
-        request = {"start": start, "heartbeat_interval": "1s"} | request
-        self._messages = api.stream(CONNECTIONS + "WatchConnections", request)
+        self._request = {"heartbeat_interval": "1s"} | request
+        self._messages = api.stream(CONNECTIONS + "WatchConnections", self._request | {"start": start})
         self.position = 0
+        # Of the last message.
+        self.token = ""
         self.connections: dict[str, Fields] = {}
         self.exports: dict[str, Fields] = {}
         # Of every message, in order; and of every change.
         self.kinds: list[str] = []
         self.effects: list[tuple[str, str]] = []
+
+    def resume(self, api: Api) -> None:
+        """On a new stream, after the last message of the one before. What was told is still known."""
+        start = {"resume_token": self.token}
+        self._messages = api.stream(CONNECTIONS + "WatchConnections", self._request | {"start": start})
+        started = next(self._messages)
+        assert (started.WhichOneof("message"), started.position) == ("started", self.position), started
+        assert not started.started.snapshot, "from a snapshot's end on, none is needed"
 
     def next(self) -> Message:
         """One message, taken in."""
@@ -34,7 +44,7 @@ class Watch:
             # All of one position come at once, so each message of changes has its own.
             assert message.position > self.position, "a change of the past"
         assert message.position >= self.position, "the position went back"
-        self.position = message.position
+        self.position, self.token = message.position, message.resume_token
         self.kinds.append(kind)
         self._take(kind, message)
         return message

@@ -145,6 +145,6 @@ impl ConnectionService for Connections {
 
     async fn watch_connections(&self, request: Request<WatchConnectionsRequest>) -> Result<Response<Messages>, Status> {
         let (caller, request) = Principal::of(request)?;
-        Ok(Response::new(watch::open(&self.0, caller, request)?))
+        Ok(Response::new(watch::open(&self.0, caller, request).await?))
     }
 }

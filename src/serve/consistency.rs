@@ -77,7 +77,7 @@ async fn reach(context: &Context, wanted: Position, wait: Duration) -> Result<Ar
 }
 
 /// A log that was restored from a copy may have other events at the same positions.
-async fn check_history(context: &Context, views: &Views, token: Token) -> Result<(), Refusal> {
+pub(super) async fn check_history(context: &Context, views: &Views, token: Token) -> Result<(), Refusal> {
     let chain = match views.chain_at(token.position) {
         // Before the first event, all logs of one identity are the same.
         _ if token.position == 0 => return Ok(()),

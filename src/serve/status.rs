@@ -31,6 +31,12 @@ pub enum Refusal {
     InvalidPageToken(&'static str),
     #[error("the read token cannot be used: {0}")]
     InvalidReadToken(&'static str),
+    #[error("the resume token cannot be used: {0}")]
+    InvalidResumeToken(&'static str),
+    #[error("the resume token is of a watch that asked for something else: filter, kinds, tenant or mode")]
+    ResumeTokenFilterMismatch,
+    #[error("the token is of another version of the state's rules; start with a snapshot")]
+    ViewVersionChanged,
     #[error("the request must name a tenant")]
     TenantRequired,
     #[error("the caller is not known")]
@@ -59,8 +65,6 @@ pub enum Refusal {
     StorageFailed,
     #[error("events cannot be stored: a write has failed")]
     StorageReadOnly,
-    #[error("{0} is not implemented yet")]
-    NotImplemented(&'static str),
     #[error("there is no such method")]
     UnknownMethod,
     #[error("no such service is known to the health check")]
@@ -90,6 +94,9 @@ impl Refusal {
             Self::InvalidFilter { .. } => (Code::InvalidArgument, "INVALID_FILTER"),
             Self::InvalidPageToken(_) => (Code::InvalidArgument, "INVALID_PAGE_TOKEN"),
             Self::InvalidReadToken(_) => (Code::InvalidArgument, "INVALID_READ_TOKEN"),
+            Self::InvalidResumeToken(_) => (Code::InvalidArgument, "INVALID_RESUME_TOKEN"),
+            Self::ResumeTokenFilterMismatch => (Code::InvalidArgument, "RESUME_TOKEN_FILTER_MISMATCH"),
+            Self::ViewVersionChanged => (Code::FailedPrecondition, "VIEW_VERSION_CHANGED"),
             Self::TenantRequired => (Code::InvalidArgument, "TENANT_REQUIRED"),
             Self::Unauthenticated => (Code::Unauthenticated, "UNAUTHENTICATED"),
             Self::PermissionDenied | Self::ScopeRequired(_) => (Code::PermissionDenied, "PERMISSION_DENIED"),
@@ -103,7 +110,6 @@ impl Refusal {
             Self::DataDamaged(_) => (Code::DataLoss, "DATA_DAMAGED"),
             Self::StorageFailed => (Code::Internal, "STORAGE_FAILED"),
             Self::StorageReadOnly => (Code::Unavailable, "STORAGE_READ_ONLY"),
-            Self::NotImplemented(_) => (Code::Unimplemented, "NOT_IMPLEMENTED"),
             Self::UnknownMethod => (Code::Unimplemented, "UNKNOWN_METHOD"),
             Self::UnknownService => (Code::NotFound, "UNKNOWN_SERVICE"),
             Self::MalformedRequest => (Code::InvalidArgument, "MALFORMED_REQUEST"),

@@ -11,6 +11,7 @@ mod live;
 mod plan;
 mod render;
 mod snapshot;
+mod start;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use tonic::Status;
 use self::live::Live;
 use self::plan::Plan;
 use self::snapshot::Snapshot;
+use self::start::Start;
 use super::context::{Context, WatchSlot};
 use super::convert;
 use super::principal::Principal;
@@ -35,7 +37,7 @@ use crate::token::{ChainPrefix, Token, chain_prefix};
 pub(super) type Messages = Pin<Box<dyn Stream<Item = Result<WatchConnectionsResponse, Status>> + Send>>;
 
 /// Where a watch is: all before it has been sent.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct At {
     position: Position,
     chain: ChainPrefix,
@@ -43,37 +45,47 @@ struct At {
 
 impl At {
     /// Resuming from here begins anew, with a snapshot.
-    const NOTHING: At = At { position: 0, chain: [0; 8] };
+    const NOTHING: At = At { position: 0, chain: [0xff; 8] };
+    /// Before the first event.
+    const BEGINNING: At = At { position: 0, chain: [0; 8] };
 
     fn of(views: &Views) -> Self {
         Self { position: views.position(), chain: chain_prefix(&views.chain()) }
     }
 }
 
-pub(super) fn open(
+pub(super) async fn open(
     context: &Arc<Context>,
     caller: Principal,
-    request: WatchConnectionsRequest,
+    mut request: WatchConnectionsRequest,
 ) -> Result<Messages, Refusal> {
     context.gate()?;
+    let start = request.start.take();
     let plan = Plan::read(caller, request)?;
     let slot = context.take_watch_slot()?;
-    Ok(Box::pin(messages(context.clone(), Arc::new(plan), slot)))
+    let views = context.views();
+    let start = start::find(context, &plan, &views, start).await?;
+    Ok(Box::pin(messages(context.clone(), Arc::new(plan), slot, start)))
 }
 
 fn messages(
     context: Arc<Context>,
     plan: Arc<Plan>,
     slot: WatchSlot,
+    start: Start,
 ) -> impl Stream<Item = Result<WatchConnectionsResponse, Status>> + Send {
     try_stream! {
         let views = context.views();
-        let start = At::of(&views);
+        let (start, snapshot) = match start {
+            Start::After(at) => (at, false),
+            Start::Live => (At::of(&views), false),
+            Start::Snapshot => (At::of(&views), true),
+        };
         let mut live = Live::new(&context, &plan, &slot, start);
         // The views go on loan or are let go before anything waits for the reader.
-        let snapshot = plan.snapshot.then(|| Snapshot::of(&context, &plan, views));
-        let resume = if plan.snapshot { At::NOTHING } else { start };
-        yield message(&context, &plan, start.position, resume, started(&context, &plan));
+        let snapshot = snapshot.then(|| Snapshot::of(&context, &plan, views));
+        let resume = if snapshot.is_some() { At::NOTHING } else { start };
+        yield message(&context, &plan, start.position, resume, started(&context, snapshot.is_some()));
         if let Some(mut snapshot) = snapshot {
             loop {
                 let (resume, body) = match snapshot.next().await {
@@ -94,9 +106,9 @@ fn messages(
     }
 }
 
-fn started(context: &Context, plan: &Plan) -> Body {
+fn started(context: &Context, snapshot: bool) -> Body {
     let (log_id, epoch) = convert::identity(context.reader.identity());
-    Body::Started(WatchStarted { log_id, epoch, snapshot: plan.snapshot })
+    Body::Started(WatchStarted { log_id, epoch, snapshot })
 }
 
 fn message(context: &Context, plan: &Plan, position: Position, resume: At, body: Body) -> WatchConnectionsResponse {

@@ -14,5 +14,6 @@ mod orders;
 mod privacy;
 mod reads;
 mod refusals;
+mod resumes;
 mod support;
 mod watches;

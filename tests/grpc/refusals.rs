@@ -205,15 +205,6 @@ async fn there_are_no_more_watches_than_may_be_and_a_closed_one_makes_room() {
 }
 
 #[tokio::test]
-async fn what_is_to_come_says_so() {
-    let api = TestApi::open().await;
-    for position in [Start::ResumeToken("t".into()), Start::AfterPosition(1)] {
-        let answer = api.connections().watch_connections(start(position)).await;
-        assert_eq!(refused(answer), (Code::Unimplemented, "NOT_IMPLEMENTED".into(), false));
-    }
-}
-
-#[tokio::test]
 async fn what_no_handler_sees_is_refused_with_a_reason_too() {
     let api = TestApi::open().await;
     let unknown = call(&api, "/cleat.v1.EventService/Nothing", Vec::new()).await;

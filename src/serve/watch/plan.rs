@@ -6,8 +6,7 @@ use super::super::filter::{ConnectionFilter, ExportFilter, FilterHasher, Use};
 use super::super::principal::Principal;
 use super::super::status::Refusal;
 use crate::fold::Realm;
-use crate::proto::watch_start::Position as Start;
-use crate::proto::{WatchConnectionsRequest, WatchKind, WatchStart};
+use crate::proto::{WatchConnectionsRequest, WatchKind};
 
 const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(15);
 const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
@@ -20,7 +19,6 @@ pub(super) struct Plan {
     pub filter: ExportFilter,
     pub filter_hash: u64,
     pub kinds: Kinds,
-    pub snapshot: bool,
     pub include_previous: bool,
     pub heartbeat: Duration,
 }
@@ -44,7 +42,6 @@ impl Plan {
             filter: ExportFilter::of(connection),
             filter_hash: hasher.finish(),
             kinds,
-            snapshot: snapshot(request.start.as_ref())?,
             include_previous: request.include_previous,
             heartbeat: heartbeat(request.heartbeat_interval)?,
         })
@@ -64,18 +61,6 @@ fn kinds(named: &[i32]) -> Result<Kinds, Refusal> {
         }
     }
     Ok(kinds)
-}
-
-fn snapshot(start: Option<&WatchStart>) -> Result<bool, Refusal> {
-    match start.and_then(|start| start.position.as_ref()) {
-        Some(Start::Snapshot(true)) => Ok(true),
-        None | Some(Start::Live(true)) => Ok(false),
-        Some(Start::Snapshot(false) | Start::Live(false)) => {
-            Err(Refusal::InvalidField { field: "start", problem: "false has no meaning" })
-        }
-        Some(Start::ResumeToken(_)) => Err(Refusal::NotImplemented("start.resume_token")),
-        Some(Start::AfterPosition(_)) => Err(Refusal::NotImplemented("start.after_position")),
-    }
 }
 
 fn heartbeat(interval: Option<prost_types::Duration>) -> Result<Duration, Refusal> {

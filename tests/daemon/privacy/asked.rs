@@ -107,7 +107,7 @@ fn connections(api: &Api) -> Vec<String> {
     }
     let start = Some(WatchStart { position: Some(Position::ResumeToken(word())) });
     let request = WatchConnectionsRequest { start, filter: Some(sentinels()), ..Default::default() };
-    refusals.push(refusal(Code::Unimplemented, api.wait(client.watch_connections(marked(request)))));
+    refusals.push(refusal(Code::InvalidArgument, api.wait(client.watch_connections(marked(request)))));
     refusals
 }
 

@@ -1,0 +1,76 @@
+//! Where a watch starts: what was asked for, held against this log, its history, and what the watch asks for otherwise.
+
+use super::super::consistency::check_history;
+use super::super::context::Context;
+use super::super::status::Refusal;
+use super::At;
+use super::plan::Plan;
+use crate::event::Position;
+use crate::fold::{FOLD_VERSION, Views};
+use crate::proto::WatchStart;
+use crate::proto::watch_start::Position as Asked;
+use crate::token::{Token, TokenError};
+
+pub(super) enum Start {
+    /// With all that matches now.
+    Snapshot,
+    /// After the newest position that the views tell.
+    Live,
+    After(At),
+}
+
+/// A token that cannot be resumed from is refused by its own reason: never a silent skip.
+pub(super) async fn find(
+    context: &Context,
+    plan: &Plan,
+    views: &Views,
+    start: Option<WatchStart>,
+) -> Result<Start, Refusal> {
+    let meaningless = |field| Err(Refusal::InvalidField { field, problem: "false has no meaning" });
+    match start.and_then(|start| start.position) {
+        None | Some(Asked::Live(true)) => Ok(Start::Live),
+        Some(Asked::Snapshot(true)) => Ok(Start::Snapshot),
+        Some(Asked::Live(false)) => meaningless("start.live"),
+        Some(Asked::Snapshot(false)) => meaningless("start.snapshot"),
+        Some(Asked::AfterPosition(position)) => after(context, position).await,
+        Some(Asked::ResumeToken(token)) => resume(context, plan, views, &token).await,
+    }
+}
+
+async fn after(context: &Context, position: Position) -> Result<Start, Refusal> {
+    if position == 0 {
+        return Ok(Start::After(At::BEGINNING));
+    }
+    let event = context.read(move |reader| reader.get(position)).await?;
+    let problem = "the log has not come so far";
+    let event = event.ok_or(Refusal::InvalidField { field: "start.after_position", problem })?;
+    Ok(Start::After(At { position, chain: crate::token::chain_prefix(&event.chain) }))
+}
+
+async fn resume(context: &Context, plan: &Plan, views: &Views, text: &str) -> Result<Start, Refusal> {
+    let token = Token::decode(text).map_err(|error| {
+        Refusal::InvalidResumeToken(match error {
+            TokenError::Malformed => "it was cut or changed on its way",
+            TokenError::Version => "it is of another version of cleat",
+        })
+    })?;
+    if token.identity != context.reader.identity() {
+        return Err(Refusal::LogEpochChanged);
+    }
+    if token.fold_version == 0 {
+        return Err(Refusal::InvalidResumeToken("it is no watch's"));
+    }
+    if token.filter_hash != plan.filter_hash {
+        return Err(Refusal::ResumeTokenFilterMismatch);
+    }
+    if token.fold_version != FOLD_VERSION {
+        return Err(Refusal::ViewVersionChanged);
+    }
+    let at = At { position: token.position, chain: token.chain_prefix };
+    // From inside a snapshot nothing can be resumed but the whole of it.
+    if at == At::NOTHING {
+        return Ok(Start::Snapshot);
+    }
+    check_history(context, views, token).await?;
+    Ok(Start::After(at))
+}
