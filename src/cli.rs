@@ -7,6 +7,7 @@ mod client;
 mod connections;
 mod events;
 mod exports;
+mod follow;
 mod import;
 mod moments;
 mod open_files;

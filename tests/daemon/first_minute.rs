@@ -43,7 +43,10 @@ fn what_is_sent_is_shown_and_watched() {
     assert_eq!((rows("patient-1"), rows("patient-2")), (2, 1), "with the header");
     assert!(daemon.terminate().success());
     assert_eq!(watch.words(), ["3", "the", "daemon", "is", "going", "away:", "SHUTTING_DOWN"]);
-    assert_eq!(watch.ended(), 4);
+    until("it tries again", || watch.stderr().contains("trying again in"));
+    watch.interrupt();
+    assert_eq!(watch.ended(), 0);
+    assert_eq!(cli.call(&["connections", "watch"]).code, 4, "what was never reached is not waited for");
 }
 
 #[test]

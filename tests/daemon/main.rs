@@ -15,4 +15,5 @@ mod privacy;
 mod shutdown;
 mod support;
 mod sync_order;
+mod watching;
 mod workload;

@@ -1,12 +1,13 @@
 //! `connections watch`: changes as they happen.
 
 use clap::Args;
-use cleat::proto;
-use cleat::proto::Connection;
+use cleat::proto::change::{Effect, Entity};
 use cleat::proto::watch_connections_response::Message;
 use cleat::proto::watch_start::Position;
+use cleat::proto::{self, Change, Connection, WatchConnectionsResponse};
 
 use super::super::client::Realm;
+use super::super::follow::{self, Keep};
 use super::super::{Output, exports, print};
 use super::filter::Filter;
 use super::{client, show};
@@ -16,6 +17,8 @@ pub struct Watch {
     /// Show all that is there first.
     #[arg(long)]
     snapshot: bool,
+    #[command(flatten)]
+    keep: Keep,
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
@@ -27,30 +30,52 @@ pub struct Watch {
 
 impl Watch {
     pub async fn run(self) -> anyhow::Result<()> {
-        let start = if self.snapshot { Position::Snapshot(true) } else { Position::Live(true) };
+        let Self { snapshot, keep, filter, realm, output } = self;
+        let start = if snapshot { Position::Snapshot(true) } else { Position::Live(true) };
         let request = proto::WatchConnectionsRequest {
-            tenant: self.realm.tenant(),
-            api_mode: self.realm.api_mode(),
-            start: Some(proto::WatchStart { position: Some(start) }),
-            filter: Some(self.filter.into_proto()),
+            tenant: realm.tenant(),
+            api_mode: realm.api_mode(),
+            filter: Some(filter.into_proto()),
+            heartbeat_interval: Some(keep.heartbeat()),
             ..proto::WatchConnectionsRequest::default()
         };
-        let mut messages = client(&self.realm).await?.watch_connections(request).await?.into_inner();
-        while let Some(message) = messages.message().await? {
-            match self.output {
-                Output::Table => lines(message).into_iter().try_for_each(|line| print::line(&line))?,
-                Output::Json | Output::Ndjson => {
-                    print::line(&print::json("cleat.v1.WatchConnectionsResponse", &message, false)?)?;
-                }
+        let open = async |token: Option<String>| {
+            let position = token.map_or_else(|| start.clone(), Position::ResumeToken);
+            let start = Some(proto::WatchStart { position: Some(position) });
+            let request = proto::WatchConnectionsRequest { start, ..request.clone() };
+            Ok(client(&realm).await?.watch_connections(request).await?.into_inner())
+        };
+        let handle = async |message: &WatchConnectionsResponse| match (&keep.exec, output) {
+            (Some(command), _) => run_for_each(command, message).await,
+            (None, Output::Table) => lines(message).into_iter().try_for_each(|line| print::line(&line)),
+            (None, Output::Json | Output::Ndjson) => {
+                print::line(&print::json("cleat.v1.WatchConnectionsResponse", message, false)?)
             }
-        }
-        Ok(())
+        };
+        keep.follow(open, handle).await
     }
 }
 
+/// What is there at first has entered, too.
+async fn run_for_each(command: &str, message: &WatchConnectionsResponse) -> anyhow::Result<()> {
+    let entered = |entity| Change { effect: Effect::Entered.into(), entity: Some(entity), previous: None };
+    let changes: Vec<Change> = match &message.message {
+        Some(Message::SnapshotBatch(batch)) => {
+            let connections = batch.connections.iter().cloned().map(Entity::Connection);
+            connections.chain(batch.exports.iter().cloned().map(Entity::Export)).map(entered).collect()
+        }
+        Some(Message::ChangeBatch(batch)) => batch.changes.clone(),
+        _ => Vec::new(),
+    };
+    for change in changes {
+        let json = print::json("cleat.v1.Change", &change, false)?;
+        follow::until_done(command, &json, message.position).await?;
+    }
+    Ok(())
+}
+
 /// What a message tells a person; heartbeats tell nothing.
-fn lines(message: proto::WatchConnectionsResponse) -> Vec<String> {
-    use cleat::proto::change::{Effect, Entity};
+fn lines(message: &WatchConnectionsResponse) -> Vec<String> {
     let position = message.position;
     let connection =
         |word: &str, it: &Connection| format!("{position:>8}  {word:<8}  connection  {}", show::row(it).join("  "));
@@ -58,13 +83,13 @@ fn lines(message: proto::WatchConnectionsResponse) -> Vec<String> {
         let status = exports::status(it);
         format!("{position:>8}  {word:<8}  export      {}  {status}  {}", it.task_id, it.org_connection_id)
     };
-    match message.message {
+    match &message.message {
         Some(Message::SnapshotBatch(batch)) => {
             let connections = batch.connections.iter().map(|it| connection("is", it));
             connections.chain(batch.exports.iter().map(|it| export("is", it))).collect()
         }
         Some(Message::ChangeBatch(batch)) => {
-            let line = |change: &proto::Change| {
+            let line = |change: &Change| {
                 let word = match change.effect() {
                     Effect::Entered => "entered",
                     Effect::Left => "left",

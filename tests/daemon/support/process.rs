@@ -18,6 +18,8 @@ pub struct Launch<'a> {
     pub data: Option<&'a Path>,
     /// Further keys of `[webhooks]`, each on its line.
     pub webhooks: &'a str,
+    /// Where its API listens.
+    pub grpc: &'a str,
     /// Further keys of the endpoint "fasten".
     pub endpoint: &'a str,
     /// Further sections of the configuration; `[data]`, `[webhooks]`, `[grpc]` and `[operations]` are there.
@@ -29,7 +31,16 @@ pub struct Launch<'a> {
 
 impl<'a> Launch<'a> {
     pub fn new(directory: &'a Path) -> Self {
-        Self { directory, data: None, webhooks: "", endpoint: "", config: "", wrapped: &[], env: &[] }
+        Self {
+            directory,
+            data: None,
+            webhooks: "",
+            grpc: "127.0.0.1:0",
+            endpoint: "",
+            config: "",
+            wrapped: &[],
+            env: &[],
+        }
     }
 
     pub fn start(&self) -> Daemon {
@@ -38,11 +49,12 @@ impl<'a> Launch<'a> {
         let text = format!(
             "[data]\ndirectory = \"{}\"\n[webhooks]\nlisten = \"127.0.0.1:0\"\n{}\n\
              [[webhooks.endpoints]]\nname = \"fasten\"\nsecrets = [\"{}\"]\n{}\n\
-             [grpc]\nlisten = \"127.0.0.1:0\"\n[operations]\nlisten = \"127.0.0.1:0\"\n{}",
+             [grpc]\nlisten = \"{}\"\n[operations]\nlisten = \"127.0.0.1:0\"\n{}",
             data.display(),
             self.webhooks,
             cleat::config::DEVELOPMENT_SECRET,
             self.endpoint,
+            self.grpc,
             self.config
         );
         std::fs::write(&config, text).unwrap();

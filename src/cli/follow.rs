@@ -1,0 +1,182 @@
+//! Keeps a watch going: when it breaks it comes back by itself, with the token of the last message that was handled, for as long
+//! as that may help. So nothing is missed; after an end of this process, at most what was being handled comes again.
+
+mod exec;
+mod pause;
+mod place;
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use cleat::proto::WatchConnectionsResponse;
+use cleat::proto::watch_connections_response::Message;
+use tonic::{Code, Status, Streaming};
+
+use self::pause::Pause;
+use self::place::Place;
+use super::client::Unreachable;
+use super::{Span, print};
+
+pub(super) use exec::until_done;
+
+/// So many heartbeats may be missing.
+const HEARTBEATS_MISSED: u32 = 3;
+
+#[derive(Args)]
+pub(super) struct Keep {
+    /// Keep the place in this file: go on where the last run with it ended.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Run this by `sh -c` for each change, which it has as JSON on stdin, and go on only when it exits with 0.
+    #[arg(long, value_name = "COMMAND")]
+    pub exec: Option<String>,
+    /// How often the daemon says that it is there. When it says nothing for three times as long, the watch is begun again.
+    #[arg(long, value_name = "SPAN", default_value = "15s")]
+    heartbeat: Span,
+}
+
+/// One message of a watch.
+pub(super) trait Watched {
+    fn resume_token(&self) -> &str;
+
+    /// When to come back, if the daemon is going away.
+    fn reconnect_after(&self) -> Option<prost_types::Duration>;
+
+    /// Whether there is more to come at once, as far as is known.
+    fn is_quiet(&self) -> bool;
+}
+
+impl Watched for WatchConnectionsResponse {
+    fn resume_token(&self) -> &str {
+        &self.resume_token
+    }
+
+    fn reconnect_after(&self) -> Option<prost_types::Duration> {
+        match &self.message {
+            Some(Message::GoingAway(going)) => Some(going.reconnect_after.unwrap_or_default()),
+            _ => None,
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        matches!(&self.message, Some(Message::CaughtUp(_) | Message::Heartbeat(_) | Message::GoingAway(_)))
+    }
+}
+
+/// How one stream ended.
+enum Broken {
+    /// It may be better soon.
+    ForNow(String),
+    ForGood(anyhow::Error),
+}
+
+impl Keep {
+    pub fn heartbeat(&self) -> prost_types::Duration {
+        self.heartbeat.into()
+    }
+
+    fn watchdog(&self) -> Duration {
+        Duration::try_from(self.heartbeat()).unwrap_or(Duration::from_secs(15)) * HEARTBEATS_MISSED
+    }
+
+    /// Until interrupted, or until it cannot go on. `open` is given the token to resume from, if there is one.
+    pub async fn follow<M: Watched>(
+        &self,
+        open: impl AsyncFn(Option<String>) -> anyhow::Result<Streaming<M>>,
+        handle: impl AsyncFn(&M) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut place = Place::open(self.token_file.as_deref())?;
+        let ended = {
+            let following = pin!(self.again_and_again(&mut place, open, handle));
+            tokio::select! {
+                ended = following => ended,
+                interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot listen for signals"),
+            }
+        };
+        place.save()?;
+        ended
+    }
+
+    async fn again_and_again<M: Watched>(
+        &self,
+        place: &mut Place,
+        open: impl AsyncFn(Option<String>) -> anyhow::Result<Streaming<M>>,
+        handle: impl AsyncFn(&M) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let (mut pause, mut connected) = (Pause::default(), false);
+        loop {
+            let why = match self.once(place, &mut pause, &mut connected, &open, &handle).await {
+                Broken::ForGood(error) => return Err(error),
+                Broken::ForNow(why) => why,
+            };
+            place.save()?;
+            let wait = pause.next();
+            print::note(&format!("{why}; trying again in {:.1} s", wait.as_secs_f64()));
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// One stream, to its end.
+    async fn once<M: Watched>(
+        &self,
+        place: &mut Place,
+        pause: &mut Pause,
+        connected: &mut bool,
+        open: impl AsyncFn(Option<String>) -> anyhow::Result<Streaming<M>>,
+        handle: impl AsyncFn(&M) -> anyhow::Result<()>,
+    ) -> Broken {
+        let silent = || Broken::ForNow("the daemon says nothing".to_owned());
+        let opened = tokio::time::timeout(self.watchdog(), open(place.token())).await;
+        let mut messages = match opened {
+            Err(_) => return silent(),
+            Ok(Err(error)) => return refused(error, *connected),
+            Ok(Ok(messages)) => messages,
+        };
+        *connected = true;
+        loop {
+            let message = match tokio::time::timeout(self.watchdog(), messages.message()).await {
+                Err(_) => return silent(),
+                Ok(Err(status)) => return broken(status),
+                Ok(Ok(None)) => return Broken::ForNow("the watch ended without a word".to_owned()),
+                Ok(Ok(Some(message))) => message,
+            };
+            let handled = match handle(&message).await {
+                Ok(()) => place.reach(message.resume_token(), message.is_quiet() || self.exec.is_some()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = handled {
+                return Broken::ForGood(error);
+            }
+            pause.reset(message.reconnect_after());
+        }
+    }
+}
+
+/// What has never been reached may not be there at all.
+fn refused(error: anyhow::Error, connected: bool) -> Broken {
+    if error.is::<Unreachable>() && connected {
+        return Broken::ForNow(format!("{error:#}"));
+    }
+    match error.downcast::<Status>() {
+        Ok(status) => broken(status),
+        Err(error) => Broken::ForGood(error),
+    }
+}
+
+/// What the caller asked for in vain it would ask for in vain again.
+fn broken(status: Status) -> Broken {
+    match status.code() {
+        Code::InvalidArgument
+        | Code::FailedPrecondition
+        | Code::NotFound
+        | Code::PermissionDenied
+        | Code::Unauthenticated
+        | Code::Unimplemented
+        | Code::OutOfRange
+        | Code::DataLoss => Broken::ForGood(status.into()),
+        code => Broken::ForNow(format!("the watch broke ({code:?}: {})", status.message())),
+    }
+}

@@ -1,0 +1,86 @@
+//! How far a watch was handled: a resume token, kept in a file if that is asked for. The file holds nothing else, and is whole at
+//! every moment.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::time::Instant;
+
+/// While changes pour in, so much may be handled again after a kill.
+const SAVED_EVERY: Duration = Duration::from_secs(1);
+
+pub struct Place {
+    file: Option<PathBuf>,
+    token: Option<String>,
+    /// What the file holds, and since when.
+    saved: Option<String>,
+    saved_at: Instant,
+}
+
+impl Place {
+    /// At the beginning, if there is no such file yet.
+    pub fn open(file: Option<&Path>) -> anyhow::Result<Self> {
+        let token = match file.map(std::fs::read_to_string) {
+            Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            Some(Ok(token)) => Ok(Some(token.trim().to_owned())),
+            Some(Err(_)) | None => Ok(None),
+        };
+        let named = || file.unwrap_or(Path::new("")).display().to_string();
+        let token = token.with_context(|| format!("cannot read {}", named()))?.filter(|token| !token.is_empty());
+        Ok(Self { file: file.map(Path::to_owned), saved: token.clone(), token, saved_at: Instant::now() })
+    }
+
+    /// From where to go on.
+    pub fn token(&self) -> Option<String> {
+        self.token.clone()
+    }
+
+    /// All up to here is handled; it is kept at once if that is asked for, else soon.
+    pub fn reach(&mut self, token: &str, at_once: bool) -> anyhow::Result<()> {
+        self.token = Some(token.to_owned());
+        if at_once || self.saved_at.elapsed() >= SAVED_EVERY { self.save() } else { Ok(()) }
+    }
+
+    pub fn save(&mut self) -> anyhow::Result<()> {
+        let (Some(file), Some(token)) = (&self.file, &self.token) else { return Ok(()) };
+        if self.saved.as_ref() == Some(token) {
+            return Ok(());
+        }
+        let mut temporary = file.clone().into_os_string();
+        temporary.push(".new");
+        let write = || {
+            let mut new = File::create(&temporary)?;
+            new.write_all(token.as_bytes())?;
+            // Or a power cut could leave an empty file, and the place be lost.
+            new.sync_all()?;
+            std::fs::rename(&temporary, file)
+        };
+        write().with_context(|| format!("cannot keep the place in {}", file.display()))?;
+        (self.saved, self.saved_at) = (self.token.clone(), Instant::now());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_found_again_and_kept_at_once_only_where_it_is_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("place");
+        let kept = || Place::open(Some(&file)).unwrap().token();
+        let mut place = Place::open(Some(&file)).unwrap();
+        assert_eq!(place.token(), None);
+        place.reach("one", true).unwrap();
+        place.reach("two", false).unwrap();
+        assert_eq!((place.token().as_deref(), kept().as_deref()), (Some("two"), Some("one")));
+        place.save().unwrap();
+        assert_eq!(kept().as_deref(), Some("two"));
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing temporary stays");
+        assert!(Place::open(Some(directory.path())).is_err(), "a directory is no place");
+    }
+}

@@ -1,0 +1,126 @@
+//! `connections watch` as a service would run it: it comes back by itself, keeps its place, and hands each change to a command.
+
+use std::net::TcpListener;
+use std::path::Path;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::{Cli, Daemon, Launch, Sender, until};
+
+/// One that will be free again for the next daemon.
+fn address() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+fn start(directory: &Path, grpc: &str) -> Daemon {
+    Launch { grpc, ..Launch::new(directory) }.start().ready()
+}
+
+fn connects(daemon: &Daemon, numbers: std::ops::RangeInclusive<u64>) {
+    let mut sender = Sender::connect(daemon.webhooks).unwrap();
+    for number in numbers {
+        let body = serde_json::json!({
+            "api_mode": "live", "id": format!("e{number}"), "type": "patient.connection_success",
+            "data": { "org_connection_id": format!("c{number}"), "connection_status": "authorized" },
+        });
+        assert_eq!(
+            sender.deliver(&format!("m{number}"), body.to_string().as_bytes()).unwrap().taken(),
+            (number, false)
+        );
+    }
+}
+
+/// The positions of the changes in what `-o ndjson` has printed.
+fn positions(printed: &str) -> Vec<u64> {
+    let whole = printed.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    let messages = whole.map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let changes = messages.filter(|message| message.get("changeBatch").is_some());
+    changes.map(|message| message["position"].as_str().unwrap().parse().unwrap()).collect()
+}
+
+#[test]
+fn a_watch_outlives_the_daemon_however_it_ends_and_misses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let grpc = address();
+    let mut daemon = start(directory.path(), &grpc);
+    let mut watch = Cli::of(&daemon).runs(&["connections", "watch", "--heartbeat", "1s", "-o", "ndjson"]);
+    until("it watches", || watch.stdout().contains("caughtUp"));
+    let mut last = 0;
+    for ends in 0..3 {
+        connects(&daemon, last + 1..=last + 20);
+        last += 20;
+        match ends {
+            0 => daemon.kill(),
+            1 => assert_eq!(daemon.terminate().code(), Some(0)),
+            _ => {
+                // It is there, and says nothing.
+                until("it has told all", || positions(&watch.stdout()).len() as u64 == last);
+                daemon.signal(Signal::STOP);
+                until("it is noticed", || watch.stderr().contains("the daemon says nothing"));
+                daemon.signal(Signal::CONT);
+                connects(&daemon, last + 1..=last + 20);
+                last += 20;
+                daemon.kill();
+            }
+        }
+        daemon = start(directory.path(), &grpc);
+    }
+    until("all is told", || positions(&watch.stdout()).len() as u64 >= last);
+    assert!(positions(&watch.stdout()).into_iter().eq(1..=last), "{}", watch.stderr());
+    assert!(!watch.has_ended());
+}
+
+#[test]
+fn a_run_goes_on_where_the_last_one_with_its_file_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = start(directory.path(), "127.0.0.1:0");
+    let place = directory.path().join("place");
+    let words = ["connections", "watch", "--token-file", place.to_str().unwrap(), "-o", "ndjson"];
+    let run = |reaches: u64, meanwhile: &dyn Fn()| {
+        let mut watch = Cli::of(&daemon).runs(&words);
+        until("it watches", || watch.stdout().contains("caughtUp"));
+        meanwhile();
+        until("it tells", || positions(&watch.stdout()).last() == Some(&reaches));
+        watch.interrupt();
+        assert_eq!(watch.ended(), 0, "{}", watch.stderr());
+        positions(&watch.stdout())
+    };
+    assert!(run(10, &|| connects(&daemon, 1..=10)).into_iter().eq(1..=10));
+    // Nobody watches.
+    connects(&daemon, 11..=20);
+    assert!(run(30, &|| connects(&daemon, 21..=30)).into_iter().eq(11..=30));
+
+    std::fs::write(&place, "no token").unwrap();
+    let ended = Cli::of(&daemon).call(&words);
+    assert_eq!((ended.code, ended.stderr.contains("INVALID_RESUME_TOKEN")), (1, true), "{}", ended.stderr);
+}
+
+#[test]
+fn a_command_has_each_change_once_it_has_taken_the_one_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = start(directory.path(), "127.0.0.1:0");
+    connects(&daemon, 1..=2);
+    let taken = directory.path().join("taken");
+    let failing = directory.path().join("failing");
+    std::fs::write(&failing, "").unwrap();
+    // It takes nothing while that file is there.
+    let command = format!(
+        "test \"$CLEAT_POSITION\" != 3 -o ! -e {failing} || exit 7; cat >> {taken}",
+        failing = failing.display(),
+        taken = taken.display()
+    );
+    let watch = Cli::of(&daemon).runs(&["connections", "watch", "--snapshot", "--exec", &command]);
+    let lines = || std::fs::read_to_string(&taken).map_or(0, |text| text.lines().count());
+    until("it has the snapshot", || lines() == 2);
+    connects(&daemon, 3..=5);
+    until("it fails", || watch.stderr().contains("the command failed at position 3 (exit status: 7)"));
+    assert_eq!(lines(), 2, "nothing overtakes it");
+    std::fs::remove_file(&failing).unwrap();
+    until("it takes all", || lines() == 5);
+    let text = std::fs::read_to_string(&taken).unwrap();
+    let changes = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let told = changes.map(|it| format!("{} {}", it["effect"], it["connection"]["orgConnectionId"]).replace('"', ""));
+    let expected = (1..=5).map(|number| format!("EFFECT_ENTERED c{number}"));
+    assert!(told.eq(expected), "{text}");
+}
