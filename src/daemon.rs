@@ -122,6 +122,7 @@ impl Daemon {
             principal: principal(&config),
             watches_max: config.grpc.max_watches,
             watches_gauge: metrics.watches.clone(),
+            watch_max_age: config.grpc.watch_max_age,
             started_at,
             clock: world.clock.clone(),
         };

@@ -54,6 +54,7 @@ fn durations(config: &Config, problems: &mut Vec<String>) {
         ("webhooks.timestamp_tolerance", webhooks.timestamp_tolerance),
         ("webhooks.header_timeout", webhooks.header_timeout),
         ("webhooks.request_timeout", webhooks.request_timeout),
+        ("grpc.watch_max_age", config.grpc.watch_max_age),
     ];
     let any = [("shutdown.grace", shutdown.grace), ("shutdown.after_storage_failure", shutdown.after_storage_failure)];
     let zero = positive.iter().filter(|(_, duration)| duration.is_zero());

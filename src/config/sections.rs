@@ -79,6 +79,8 @@ pub struct Grpc {
     pub max_watches: usize,
     /// Counted in positions.
     pub watch_ring: usize,
+    #[serde(deserialize_with = "duration")]
+    pub watch_max_age: Duration,
 }
 
 #[derive(Debug, Deserialize, PartialEq, Eq)]
@@ -135,7 +137,8 @@ impl Default for Webhooks {
 
 impl Default for Grpc {
     fn default() -> Self {
-        Self { listen: Listen::Tcp(loopback(7481)), max_watches: 1000, watch_ring: 16_384 }
+        let watch_max_age = Duration::from_secs(60 * 60);
+        Self { listen: Listen::Tcp(loopback(7481)), max_watches: 1000, watch_ring: 16_384, watch_max_age }
     }
 }
 

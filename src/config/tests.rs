@@ -250,6 +250,7 @@ fn absurd_numbers_sizes_and_durations_are_refused() {
         ("webhooks", "request_timeout", "\"1ms\"", "\"0ms\""),
         ("grpc", "max_watches", "100000", "18446744073709551615"),
         ("grpc", "watch_ring", "10000000", "9223372036854775807"),
+        ("grpc", "watch_max_age", "\"24h\"", "\"25h\""),
         ("log", "batch_events", "65536", "65537"),
         ("log", "batch_events", "1", "0"),
         ("log", "dedup_run_events", "1", "0"),

@@ -1,6 +1,7 @@
 //! What all services share: handles of what lies below, and the gate that every request passes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -28,6 +29,7 @@ pub(super) struct Context {
     pub watches: Arc<Semaphore>,
     pub watches_max: usize,
     pub watches_gauge: Gauge,
+    pub watch_max_age: Duration,
     pub started_at: Timestamp,
     pub clock: Clock,
 }

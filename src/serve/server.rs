@@ -61,6 +61,8 @@ pub struct Options {
     pub watches_max: usize,
     /// Told how many are.
     pub watches_gauge: Gauge,
+    /// Each ends then, at the latest, and is begun anew.
+    pub watch_max_age: Duration,
     pub started_at: Timestamp,
     /// What a filter's "so long ago" counts from.
     pub clock: Clock,
@@ -98,6 +100,7 @@ impl Api {
             watches: Arc::new(Semaphore::new(options.watches_max)),
             watches_max: options.watches_max,
             watches_gauge: options.watches_gauge,
+            watch_max_age: options.watch_max_age,
             started_at: options.started_at,
             clock: options.clock,
         };

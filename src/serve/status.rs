@@ -57,8 +57,10 @@ pub enum Refusal {
     CatchingUp { at: Position, of: Position },
     #[error("as many watches are open as may be ({0})")]
     TooManyWatches(usize),
-    #[error("the watch was read too slowly: changes it has not seen are no longer at hand")]
+    #[error("the watch took too long for its snapshot, which is no longer at hand")]
     WatchFellBehind,
+    #[error("the watch is as old as it may be; resume it")]
+    WatchMaxAge,
     #[error("{0}")]
     DataDamaged(Arc<str>),
     #[error("the storage cannot be read")]
@@ -106,6 +108,7 @@ impl Refusal {
             Self::DeadlineExceeded => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
             Self::CatchingUp { .. } => (Code::Unavailable, "CATCHING_UP"),
             Self::TooManyWatches(_) => (Code::ResourceExhausted, "TOO_MANY_WATCHES"),
+            Self::WatchMaxAge => (Code::Unavailable, "WATCH_MAX_AGE"),
             Self::WatchFellBehind => (Code::Aborted, "WATCH_FELL_BEHIND"),
             Self::DataDamaged(_) => (Code::DataLoss, "DATA_DAMAGED"),
             Self::StorageFailed => (Code::Internal, "STORAGE_FAILED"),
@@ -122,7 +125,7 @@ impl Refusal {
     /// How long to wait, where waiting may help.
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::StaleRead { .. } | Self::ShuttingDown => Some(Duration::from_secs(1)),
+            Self::StaleRead { .. } | Self::ShuttingDown | Self::WatchMaxAge => Some(Duration::from_secs(1)),
             Self::CatchingUp { .. } | Self::TooManyWatches(_) | Self::StorageReadOnly => Some(Duration::from_secs(5)),
             _ => None,
         }

@@ -7,6 +7,7 @@
 //! It holds no state between two messages but a position, and never more than a few changes: a slow reader costs nobody
 //! else anything, and is told when what it has not seen is no longer at hand.
 
+mod life;
 mod live;
 mod plan;
 mod render;
@@ -20,6 +21,7 @@ use async_stream::try_stream;
 use tokio_stream::Stream;
 use tonic::Status;
 
+use self::life::Life;
 use self::live::Live;
 use self::plan::Plan;
 use self::snapshot::Snapshot;
@@ -81,7 +83,8 @@ fn messages(
             Start::Live => (At::of(&views), false),
             Start::Snapshot => (At::of(&views), true),
         };
-        let mut live = Live::new(&context, &plan, &slot, start);
+        let life = Life::begin(&context, &slot, plan.heartbeat);
+        let mut live = Live::new(&context, &plan, life, start);
         // The views go on loan or are let go before anything waits for the reader.
         let snapshot = snapshot.then(|| Snapshot::of(&context, &plan, views));
         let resume = if snapshot.is_some() { At::NOTHING } else { start };

@@ -2,6 +2,7 @@
 //! reason.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cleat::fold::FOLD_VERSION;
 use cleat::proto::watch_connections_response::Message;
@@ -108,6 +109,44 @@ async fn a_watch_from_before_the_first_event_is_resumed_without_a_snapshot() {
     let start = Start::ResumeToken(first[0].resume_token.clone());
     let resumed = messages(&api, starting(start, &WatchConnectionsRequest::default())).await;
     assert_eq!(resumed.iter().map(|it| it.position).collect::<Vec<_>>(), [0, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_watch_that_is_old_is_sent_away_and_goes_on_from_there_while_changes_pour_in() {
+    let api = TestApi::with(Setup { watch_max_age: Duration::from_secs(1), ring_len: 20, ..Setup::default() }).await;
+    let pouring = async {
+        for number in 0.. {
+            api.append(&connected(&format!("e{number}"), "c", "x", "authorized")).await;
+        }
+    };
+    let watching = async {
+        let (mut request, mut version) = (starting(Start::AfterPosition(0), &WatchConnectionsRequest::default()), 0);
+        for _ in 0..3 {
+            let mut stream = api.connections().watch_connections(request.clone()).await.unwrap().into_inner();
+            let token = loop {
+                let message = stream.message().await.unwrap().unwrap();
+                match message.message.unwrap() {
+                    Message::ChangeBatch(_) => {
+                        version += 1;
+                        assert_eq!(message.position, version, "each, once");
+                    }
+                    Message::GoingAway(going) => {
+                        assert_eq!(going.reason, "WATCH_MAX_AGE");
+                        assert!(going.reconnect_after.is_some());
+                        break message.resume_token;
+                    }
+                    _ => {}
+                }
+            };
+            assert_eq!(refused(stream.message().await), (Code::Unavailable, "WATCH_MAX_AGE".into(), true));
+            request = starting(Start::ResumeToken(token), &request);
+        }
+        assert!(version > 100, "{version} changes");
+    };
+    tokio::select! {
+        () = pouring => unreachable!("it goes on for ever"),
+        () = watching => {}
+    }
 }
 
 #[tokio::test]

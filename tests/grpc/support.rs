@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cleat::backfill::Backfill;
@@ -47,6 +48,7 @@ pub struct Setup {
     pub principal: Principal,
     pub watches_max: usize,
     pub ring_len: usize,
+    pub watch_max_age: Duration,
     pub webhooks: Webhooks,
 }
 
@@ -66,6 +68,7 @@ impl Default for Setup {
             principal: Principal::loopback([Arc::from("acme")]),
             watches_max: 20,
             ring_len: 1000,
+            watch_max_age: Duration::from_secs(3600),
             webhooks: webhooks(ENDPOINTS),
         }
     }
@@ -114,7 +117,8 @@ impl TestApi {
         let backfill = backfill(&setup.webhooks, &reader, &appender);
         let rejections = Rejections::default();
         let sources = Sources { views, reader: reader.clone(), rebuild, rejections, backfill, state: states };
-        let api = Api::new(sources, options(setup.principal, setup.watches_max));
+        let options = Options { watch_max_age: setup.watch_max_age, ..options(setup.principal, setup.watches_max) };
+        let api = Api::new(sources, options);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(api.serve(Listener::Tcp(listener)));
@@ -229,6 +233,7 @@ pub fn options(principal: Principal, watches_max: usize) -> Options {
         principal,
         watches_max,
         watches_gauge,
+        watch_max_age: Duration::from_secs(3600),
         started_at: Timestamp::from_micros(5_000_000),
         clock: Arc::new(|| NOW),
     }

@@ -1,0 +1,117 @@
+//! What all watches have in common once they run: heartbeats, catching up, growing old, and how they end. Knows nothing of what they
+//! tell.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
+
+use super::super::context::{Context, WatchSlot};
+use super::super::state::ServingState;
+use super::super::status::Refusal;
+use crate::event::Position;
+use crate::proto::GoingAway;
+
+pub(super) struct Life {
+    state: watch::Receiver<ServingState>,
+    heartbeat: Interval,
+    expires: Instant,
+    /// What was durable when the watch began, or fell behind, until it has been sent.
+    target: Option<Position>,
+    reconnect_after: Duration,
+    ending: Option<Refusal>,
+}
+
+/// What a watch does next, when it has sent all that it has.
+pub(super) enum Turn {
+    Heartbeat,
+    /// There is more to send.
+    More,
+    End(Refusal),
+}
+
+impl Life {
+    pub fn begin(context: &Context, slot: &WatchSlot, heartbeat: Duration) -> Self {
+        let now = Instant::now();
+        let mut interval = interval_at(now + heartbeat, heartbeat);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            state: context.state.clone(),
+            heartbeat: interval,
+            expires: now + age(context.watch_max_age, slot.ordinal),
+            target: Some(context.reader.head().position),
+            reconnect_after: reconnect_after(slot.ordinal),
+            ending: None,
+        }
+    }
+
+    /// `more`: until there is more to send.
+    pub async fn turn(&mut self, more: impl Future<Output = ()>) -> Turn {
+        tokio::select! {
+            biased;
+            // First, or a watch whose filter matches nothing would be silent while others' changes pour in.
+            _ = self.heartbeat.tick() => Turn::Heartbeat,
+            () = sleep_until(self.expires) => Turn::End(Refusal::WatchMaxAge),
+            () = more => Turn::More,
+            // Last: at a stop what there is to send is final by then, and all of it is sent.
+            refusal = ended(&mut self.state) => Turn::End(refusal),
+        }
+    }
+
+    /// Before each message: whether it goes on. While there is more to send at once, [`Self::turn`] is never reached.
+    pub fn check(&mut self) -> Result<Option<GoingAway>, Refusal> {
+        match self.ending.take() {
+            Some(refusal) => Err(refusal),
+            None if Instant::now() >= self.expires => self.end(Refusal::WatchMaxAge).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Says once that all which was durable has been sent.
+    pub fn has_caught_up(&mut self, at: Position) -> bool {
+        self.target.take_if(|target| at >= *target).is_some()
+    }
+
+    /// What it has not seen is not at hand: says so if it had caught up, and is to catch up with `head` anew.
+    pub fn has_fallen_behind(&mut self, head: Position) -> bool {
+        let caught_up = self.target.is_none();
+        self.target.get_or_insert(head);
+        caught_up
+    }
+
+    /// A planned end is announced, and then comes as the error of [`Self::check`]; any other is the error.
+    pub fn end(&mut self, refusal: Refusal) -> Result<GoingAway, Refusal> {
+        if !matches!(refusal, Refusal::ShuttingDown | Refusal::WatchMaxAge) {
+            return Err(refusal);
+        }
+        let reconnect_after = prost_types::Duration::try_from(self.reconnect_after).ok();
+        let going_away = GoingAway { reason: refusal.reason().to_owned(), reconnect_after };
+        self.ending = Some(refusal);
+        Ok(going_away)
+    }
+
+    /// Whether the end has been announced.
+    pub fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+}
+
+/// Spreads those who were sent away together: each 10 ms after the one before, within a minute.
+fn reconnect_after(ordinal: usize) -> Duration {
+    let turn = u32::try_from(ordinal % 6000).unwrap_or_default();
+    Duration::from_secs(1) + Duration::from_millis(10) * turn
+}
+
+/// Nine tenths of the maximum to all of it, so that those who began together do not end together.
+fn age(max: Duration, ordinal: usize) -> Duration {
+    let turn = u32::try_from(ordinal * 37 % 100).unwrap_or_default();
+    max / 1000 * (1000 - turn)
+}
+
+/// Why all watches end, when they do.
+async fn ended(state: &mut watch::Receiver<ServingState>) -> Refusal {
+    match state.wait_for(ServingState::ends_watches).await.as_deref() {
+        Ok(ServingState::Damaged { reason }) => Refusal::DataDamaged(reason.clone()),
+        _ => Refusal::ShuttingDown,
+    }
+}
