@@ -19,6 +19,7 @@ mod context;
 mod convert;
 mod deadline;
 mod engine;
+mod event_filter;
 mod events;
 mod exports;
 mod filter;

@@ -92,6 +92,7 @@ class TenPatients(TakenCase):
 
     def events(self, tenant: str = cast.HARBOR, **wanted: object) -> dict[str, Message]:
         """What ReadEvents tells, by the names of the deliveries."""
-        parts = self.api.stream(EVENTS + "ReadEvents", {"tenant": tenant} | wanted)
+        places = {field: wanted.pop(field) for field in ("from_position", "to_position") if field in wanted}
+        parts = self.api.stream(EVENTS + "ReadEvents", {"tenant": tenant, "filter": wanted} | places)
         names = {self.position(name): name for name in self.ended(*TAKEN)}
         return {names[event.position]: event for part in parts for event in part.events}

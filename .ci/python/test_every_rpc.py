@@ -69,6 +69,10 @@ EXPECTED: dict[str, tuple[Callable[[Api], object], object]] = {
         ],
         [1, 2, 3],
     ),
+    EVENTS + "WatchEvents": (
+        lambda api: next(api.stream(EVENTS + "WatchEvents", {})).WhichOneof("message"),
+        "started",
+    ),
     EVENTS + "GetHead": (lambda api: api.call(EVENTS + "GetHead").position, 14),
     ADMIN + "ImportEvents": (lambda api: api.upload(ADMIN + "ImportEvents", {"payloads": ["e30="]}).refused, 1),
     ADMIN + "ReadmitEvents": (

@@ -29,7 +29,7 @@ class Missed(TenPatients):
         body["data"]["external_id"] = "somebody else"
         answer = self.send(replace(first, body=json.dumps(body).encode()))
         self.assertEqual(answer.body, self.taken["dora connects"] | {"duplicate": True})
-        parts = self.api.stream(EVENTS + "ReadEvents", {"tenant": HARBOR, "conflicting": True})
+        parts = self.api.stream(EVENTS + "ReadEvents", {"tenant": HARBOR, "filter": {"conflicting": True}})
         (kept,) = (event for part in parts for event in part.events)
         self.assertEqual((kept.conflict_of, json.loads(kept.body)), (self.position("dora connects"), body))
         self.assertEqual(self.connections(external_ids=["somebody else"]), {})

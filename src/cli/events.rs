@@ -1,4 +1,6 @@
-//! `events get`, `read` and `readmit`.
+//! `events get`, `read` and `readmit`; `watch` has a file of its own.
+
+mod watch;
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -19,6 +21,8 @@ pub(super) enum Events {
     Get(Get),
     /// Show events in order, from one position to another.
     Read(Read),
+    /// Show events as they come, until interrupted.
+    Watch(watch::Watch),
     /// Apply events of the other mode than their endpoint had, once the configuration is mended. It may be done again.
     Readmit(Readmit),
 }
@@ -34,13 +38,7 @@ pub(super) struct Get {
 }
 
 #[derive(Args)]
-pub(super) struct Read {
-    /// The first position.
-    #[arg(long, default_value_t = 1)]
-    from: u64,
-    /// The last position; without it, the head.
-    #[arg(long)]
-    to: Option<u64>,
+pub(super) struct Filter {
     /// Only of this type, as Fasten writes it. Repeat it for more.
     #[arg(long = "type", value_name = "TYPE")]
     types: Vec<String>,
@@ -53,6 +51,25 @@ pub(super) struct Read {
     /// Only duplicates that tell something else than the first event of their key.
     #[arg(long)]
     conflicting: bool,
+}
+
+impl Filter {
+    fn into_proto(self) -> proto::EventFilter {
+        let Self { types, unreadable, mismatched, conflicting } = self;
+        proto::EventFilter { types, unreadable, mismatched, conflicting }
+    }
+}
+
+#[derive(Args)]
+pub(super) struct Read {
+    /// The first position.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// The last position; without it, the head.
+    #[arg(long)]
+    to: Option<u64>,
+    #[command(flatten)]
+    filter: Filter,
     #[command(flatten)]
     target: Target,
     /// `table` for a line an event, else the events of the API, one a line.
@@ -76,6 +93,7 @@ impl Events {
         match self {
             Self::Get(get) => get.run().await,
             Self::Read(read) => read.run().await,
+            Self::Watch(watch) => watch.run().await,
             Self::Readmit(readmit) => readmit.run().await,
         }
     }
@@ -100,10 +118,7 @@ impl Read {
             tenant: self.target.tenant.clone(),
             from_position: self.from,
             to_position: self.to.unwrap_or_default(),
-            types: self.types,
-            unreadable: self.unreadable,
-            mismatched: self.mismatched,
-            conflicting: self.conflicting,
+            filter: Some(self.filter.into_proto()),
         };
         let mut parts = client(&self.target).await?.read_events(request).await?.into_inner();
         while let Some(part) = parts.message().await? {

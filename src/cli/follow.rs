@@ -11,8 +11,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use cleat::proto::WatchConnectionsResponse;
-use cleat::proto::watch_connections_response::Message;
 use tonic::{Code, Status, Streaming};
 
 use self::pause::Pause;
@@ -47,23 +45,6 @@ pub(super) trait Watched {
 
     /// Whether there is more to come at once, as far as is known.
     fn is_quiet(&self) -> bool;
-}
-
-impl Watched for WatchConnectionsResponse {
-    fn resume_token(&self) -> &str {
-        &self.resume_token
-    }
-
-    fn reconnect_after(&self) -> Option<prost_types::Duration> {
-        match &self.message {
-            Some(Message::GoingAway(going)) => Some(going.reconnect_after.unwrap_or_default()),
-            _ => None,
-        }
-    }
-
-    fn is_quiet(&self) -> bool {
-        matches!(&self.message, Some(Message::CaughtUp(_) | Message::Heartbeat(_) | Message::GoingAway(_)))
-    }
 }
 
 /// How one stream ended.

@@ -8,11 +8,14 @@ use super::context::Context;
 use super::principal::Principal;
 use super::read_events::Messages;
 use super::status::Refusal;
+use super::watch::{self, EventMessages};
 use super::{convert, read_events};
 use crate::event::EventKey;
 use crate::proto::event_service_server::EventService;
 use crate::proto::get_event_request::Event as Asked;
-use crate::proto::{GetEventRequest, GetEventResponse, GetHeadRequest, GetHeadResponse, ReadEventsRequest};
+use crate::proto::{
+    GetEventRequest, GetEventResponse, GetHeadRequest, GetHeadResponse, ReadEventsRequest, WatchEventsRequest,
+};
 use crate::token::Token;
 
 pub(super) struct Events(pub Arc<Context>);
@@ -55,6 +58,7 @@ impl Events {
 #[tonic::async_trait]
 impl EventService for Events {
     type ReadEventsStream = Messages;
+    type WatchEventsStream = EventMessages;
 
     async fn get_event(&self, request: Request<GetEventRequest>) -> Result<Response<GetEventResponse>, Status> {
         let (caller, request) = Principal::of(request)?;
@@ -64,6 +68,11 @@ impl EventService for Events {
     async fn read_events(&self, request: Request<ReadEventsRequest>) -> Result<Response<Messages>, Status> {
         let (caller, request) = Principal::of(request)?;
         Ok(Response::new(read_events::open(&self.0, caller, request)?))
+    }
+
+    async fn watch_events(&self, request: Request<WatchEventsRequest>) -> Result<Response<EventMessages>, Status> {
+        let (caller, request) = Principal::of(request)?;
+        Ok(Response::new(watch::open_events(&self.0, caller, request).await?))
     }
 
     async fn get_head(&self, request: Request<GetHeadRequest>) -> Result<Response<GetHeadResponse>, Status> {

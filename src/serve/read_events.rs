@@ -1,6 +1,5 @@
 //! `ReadEvents`: a walk along the log from one position to another, pulled part by part by whoever reads it.
 
-use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -10,32 +9,21 @@ use tokio_stream::Stream;
 use tonic::Status;
 
 use super::context::Context;
-use super::convert;
+use super::event_filter::EventFilter;
 use super::pages::{BYTES_MAX, VISITS_MAX};
 use super::principal::Principal;
 use super::status::Refusal;
-use crate::event::{Event, Position};
+use crate::event::Position;
 use crate::log::{ReadError, Reader};
-use crate::proto::{ModeVerdict, ReadEventsRequest, ReadEventsResponse};
-
-const TYPES_MAX: usize = 20;
+use crate::proto::{ReadEventsRequest, ReadEventsResponse};
 
 pub(super) type Messages = Pin<Box<dyn Stream<Item = Result<ReadEventsResponse, Status>> + Send>>;
 
 pub(super) fn open(context: &Arc<Context>, caller: Principal, request: ReadEventsRequest) -> Result<Messages, Refusal> {
     context.gate_of_the_log()?;
-    let tenant = caller.tenant(&request.tenant)?;
-    if request.types.len() > TYPES_MAX {
-        return Err(Refusal::InvalidFilter { field: "types", problem: "more than 20 values" });
-    }
     let head = context.reader.head().position;
     let walk = Walk {
-        caller,
-        tenant,
-        types: request.types.into_iter().collect(),
-        unreadable: request.unreadable,
-        mismatched: request.mismatched,
-        conflicting: request.conflicting,
+        filter: EventFilter::read(caller, &request.tenant, request.filter)?,
         next: request.from_position.max(1),
         to: if request.to_position == 0 { head } else { request.to_position.min(head) },
     };
@@ -54,13 +42,7 @@ fn messages(context: Arc<Context>, mut walk: Walk) -> impl Stream<Item = Result<
 }
 
 struct Walk {
-    caller: Principal,
-    tenant: Arc<str>,
-    /// Empty: any.
-    types: BTreeSet<String>,
-    unreadable: bool,
-    mismatched: bool,
-    conflicting: bool,
+    filter: EventFilter,
     next: Position,
     to: Position,
 }
@@ -77,24 +59,12 @@ impl Walk {
                 }
                 self.next = event.position + 1;
                 looked_at += 1;
-                if let Some(event) = self.matching(event) {
+                if let Some(event) = self.filter.matching(event) {
                     bytes += event.encoded_len();
                     events.push(event);
                 }
             }
         }
         Ok(ReadEventsResponse { events, position: self.next - 1 })
-    }
-
-    fn matching(&self, event: Event) -> Option<crate::proto::Event> {
-        if event.delivery.tenant != *self.tenant {
-            return None;
-        }
-        let event = convert::event(event, &self.caller);
-        let wanted = (self.types.is_empty() || self.types.contains(&event.r#type))
-            && (event.unreadable || !self.unreadable)
-            && (event.mode_verdict() == ModeVerdict::Mismatched || !self.mismatched)
-            && (event.conflict_of > 0 || !self.conflicting);
-        wanted.then_some(event)
     }
 }

@@ -7,6 +7,7 @@
 //! It holds no state between two messages but a position, and never more than a few changes: a slow reader costs nobody
 //! else anything, and is told when what it has not seen is no longer at hand.
 
+mod events;
 mod life;
 mod live;
 mod plan;
@@ -21,6 +22,7 @@ use async_stream::try_stream;
 use tokio_stream::Stream;
 use tonic::Status;
 
+pub(super) use self::events::{EventMessages, open as open_events};
 use self::life::Life;
 use self::live::Live;
 use self::plan::Plan;
@@ -31,7 +33,7 @@ use super::convert;
 use super::principal::Principal;
 use super::status::Refusal;
 use crate::event::Position;
-use crate::fold::{FOLD_VERSION, Views};
+use crate::fold::Views;
 use crate::proto::watch_connections_response::Message as Body;
 use crate::proto::{WatchConnectionsRequest, WatchConnectionsResponse, WatchStarted};
 use crate::token::{ChainPrefix, Token, chain_prefix};
@@ -66,7 +68,7 @@ pub(super) async fn open(
     let plan = Plan::read(caller, request)?;
     let slot = context.take_watch_slot()?;
     let views = context.views();
-    let start = start::find(context, &plan, &views, start).await?;
+    let start = start::find(context, &plan.resumable, &views, start).await?;
     Ok(Box::pin(messages(context.clone(), Arc::new(plan), slot, start)))
 }
 
@@ -116,8 +118,8 @@ fn started(context: &Context, snapshot: bool) -> Body {
 
 fn message(context: &Context, plan: &Plan, position: Position, resume: At, body: Body) -> WatchConnectionsResponse {
     let token = Token {
-        filter_hash: plan.filter_hash,
-        fold_version: FOLD_VERSION,
+        filter_hash: plan.resumable.filter_hash,
+        fold_version: plan.resumable.fold_version,
         ..Token::at(context.reader.identity(), resume.position, resume.chain)
     };
     WatchConnectionsResponse { position, resume_token: token.encode(), message: Some(body) }

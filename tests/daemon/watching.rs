@@ -72,6 +72,34 @@ fn a_watch_outlives_the_daemon_however_it_ends_and_misses_nothing() {
 }
 
 #[test]
+fn a_watch_of_events_outlives_the_daemon_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let grpc = address();
+    let daemon = start(directory.path(), &grpc);
+    connects(&daemon, 1..=10);
+    let place = directory.path().join("place");
+    let words = ["events", "watch", "--after", "0", "-o", "ndjson", "--token-file", place.to_str().unwrap()];
+    let mut watch = Cli::of(&daemon).runs(&words);
+    let told = |printed: &str| {
+        let whole = printed.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        let events = whole.map(|line| serde_json::from_str::<Value>(line).unwrap());
+        events.map(|event| event["position"].as_str().unwrap().parse().unwrap()).collect::<Vec<u64>>()
+    };
+    until("it tells what was", || told(&watch.stdout()).len() == 10);
+    daemon.kill();
+    let daemon = start(directory.path(), &grpc);
+    connects(&daemon, 11..=20);
+    until("it tells what is", || told(&watch.stdout()).len() >= 20);
+    watch.interrupt();
+    assert_eq!(watch.ended(), 0, "{}", watch.stderr());
+    connects(&daemon, 21..=30);
+    let later = Cli::of(&daemon).runs(&words);
+    until("another run goes on", || told(&later.stdout()).len() >= 10);
+    let all = [told(&watch.stdout()), told(&later.stdout())].concat();
+    assert!(all.iter().copied().eq(1..=30), "{all:?}");
+}
+
+#[test]
 fn a_run_goes_on_where_the_last_one_with_its_file_ended() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = start(directory.path(), "127.0.0.1:0");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cleat::event::ModeVerdict;
-use cleat::proto::{ConnectionFilter, ConnectionStatus, Event, ReadEventsRequest};
+use cleat::proto::{ConnectionFilter, ConnectionStatus, Event, EventFilter, ReadEventsRequest};
 use cleat::serve::Principal;
 use serde_json::json;
 use tonic::Code;
@@ -20,6 +20,14 @@ async fn read(api: &TestApi, request: ReadEventsRequest) -> (Vec<Event>, Vec<u64
         events.extend(part.events);
     }
     (events, told)
+}
+
+fn filtered(filter: EventFilter) -> ReadEventsRequest {
+    ReadEventsRequest { filter: Some(filter), ..Default::default() }
+}
+
+fn of_types(types: &[&str]) -> EventFilter {
+    EventFilter { types: types.iter().map(|it| (*it).to_owned()).collect(), ..Default::default() }
 }
 
 fn positions(events: &[Event]) -> Vec<u64> {
@@ -41,7 +49,7 @@ async fn a_stretch_is_read_in_order_and_to_its_end() {
 
     let part = ReadEventsRequest { from_position: 17, to_position: 40, ..Default::default() };
     assert!(positions(&read(&api, part.clone()).await.0).into_iter().eq(17..=40));
-    let typed = ReadEventsRequest { types: vec!["patient.authorization_revoked".into(), "x".into()], ..part };
+    let typed = ReadEventsRequest { filter: Some(of_types(&["patient.authorization_revoked", "x"])), ..part };
     assert!(positions(&read(&api, typed).await.0).into_iter().eq((18..=40).step_by(2)));
     let beyond = ReadEventsRequest { from_position: 299, to_position: 1000, ..Default::default() };
     assert_eq!(positions(&read(&api, beyond).await.0), [299, 300]);
@@ -69,7 +77,7 @@ async fn a_contradiction_is_listed_with_what_it_contradicts_and_changes_nothing(
     api.append(&connected("e1", "c", "patient", "authorized")).await;
     api.append(&exported("e2", "t", "c")).await;
     assert!(api.append(&revoked("e1", "c")).await.conflict);
-    let request = ReadEventsRequest { conflicting: true, ..Default::default() };
+    let request = filtered(EventFilter { conflicting: true, ..Default::default() });
     let (found, told) = read(&api, request).await;
     assert_eq!((positions(&found), found[0].conflict_of, told.last()), (vec![3], 1, Some(&3)));
     assert_eq!(found[0].r#type, "patient.authorization_revoked");
@@ -89,13 +97,17 @@ async fn what_cannot_be_read_is_listed_and_another_tenants_events_are_not() {
     api.append_as("other", ModeVerdict::Live, &json!("nor this")).await;
     api.append_as("acme", ModeVerdict::Mismatched, &json!({})).await;
     let of = |tenant: &str| ReadEventsRequest { tenant: tenant.into(), ..Default::default() };
-    let unreadable = |tenant: &str| ReadEventsRequest { unreadable: true, ..of(tenant) };
+    let unreadable = |tenant: &str| ReadEventsRequest {
+        filter: Some(EventFilter { unreadable: true, ..Default::default() }),
+        ..of(tenant)
+    };
     assert_eq!(positions(&read(&api, of("acme")).await.0), [1, 2, 4]);
     let (found, told) = read(&api, unreadable("acme")).await;
     assert_eq!((positions(&found), told.last()), (vec![2], Some(&4)));
     assert_eq!((found[0].unreadable, &found[0].body[..]), (true, &br#"["no object"]"#[..]));
     assert_eq!(positions(&read(&api, unreadable("other")).await.0), [3]);
-    let mismatched = ReadEventsRequest { mismatched: true, ..of("acme") };
+    let mismatched =
+        ReadEventsRequest { filter: Some(EventFilter { mismatched: true, ..Default::default() }), ..of("acme") };
     assert_eq!(positions(&read(&api, mismatched).await.0), [4]);
     assert_eq!(refused(api.events().read_events(of("")).await).1, "TENANT_REQUIRED");
     assert_eq!(refused(api.events().read_events(of("nobody")).await).0, Code::PermissionDenied);

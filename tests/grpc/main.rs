@@ -4,6 +4,7 @@
 mod backfill;
 mod connections;
 mod drain;
+mod event_watches;
 mod events;
 mod filters;
 mod follower;

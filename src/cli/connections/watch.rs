@@ -7,7 +7,7 @@ use cleat::proto::watch_start::Position;
 use cleat::proto::{self, Change, Connection, WatchConnectionsResponse};
 
 use super::super::client::Realm;
-use super::super::follow::{self, Keep};
+use super::super::follow::{self, Keep, Watched};
 use super::super::{Output, exports, print};
 use super::filter::Filter;
 use super::{client, show};
@@ -26,6 +26,23 @@ pub struct Watch {
     /// `table` for a line a change, `ndjson` for the messages of the API.
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
+}
+
+impl Watched for WatchConnectionsResponse {
+    fn resume_token(&self) -> &str {
+        &self.resume_token
+    }
+
+    fn reconnect_after(&self) -> Option<prost_types::Duration> {
+        match &self.message {
+            Some(Message::GoingAway(going)) => Some(going.reconnect_after.unwrap_or_default()),
+            _ => None,
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        matches!(&self.message, Some(Message::CaughtUp(_) | Message::Heartbeat(_) | Message::GoingAway(_)))
+    }
 }
 
 impl Watch {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::super::filter::{ConnectionFilter, ExportFilter, FilterHasher, Use};
 use super::super::principal::Principal;
 use super::super::status::Refusal;
-use crate::fold::Realm;
+use super::start::Resumable;
+use crate::fold::{FOLD_VERSION, Realm};
 use crate::proto::{WatchConnectionsRequest, WatchKind};
 
 const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(15);
@@ -17,7 +18,7 @@ pub(super) struct Plan {
     pub realm: Realm,
     /// Its connection part is the watch's filter; an export matches when its connection does.
     pub filter: ExportFilter,
-    pub filter_hash: u64,
+    pub resumable: Resumable,
     pub kinds: Kinds,
     pub include_previous: bool,
     pub heartbeat: Duration,
@@ -40,7 +41,7 @@ impl Plan {
             caller,
             realm,
             filter: ExportFilter::of(connection),
-            filter_hash: hasher.finish(),
+            resumable: Resumable { filter_hash: hasher.finish(), fold_version: FOLD_VERSION },
             kinds,
             include_previous: request.include_previous,
             heartbeat: heartbeat(request.heartbeat_interval)?,
@@ -63,7 +64,7 @@ fn kinds(named: &[i32]) -> Result<Kinds, Refusal> {
     Ok(kinds)
 }
 
-fn heartbeat(interval: Option<prost_types::Duration>) -> Result<Duration, Refusal> {
+pub(super) fn heartbeat(interval: Option<prost_types::Duration>) -> Result<Duration, Refusal> {
     let Some(interval) = interval else { return Ok(HEARTBEAT_DEFAULT) };
     let interval = Duration::try_from(interval).ok().filter(|it| (HEARTBEAT_MIN..=HEARTBEAT_MAX).contains(it));
     interval.ok_or(Refusal::InvalidField { field: "heartbeat_interval", problem: "not between 1 s and 5 min" })

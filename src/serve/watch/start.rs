@@ -4,9 +4,8 @@ use super::super::consistency::check_history;
 use super::super::context::Context;
 use super::super::status::Refusal;
 use super::At;
-use super::plan::Plan;
 use crate::event::Position;
-use crate::fold::{FOLD_VERSION, Views};
+use crate::fold::Views;
 use crate::proto::WatchStart;
 use crate::proto::watch_start::Position as Asked;
 use crate::token::{Token, TokenError};
@@ -19,10 +18,17 @@ pub(super) enum Start {
     After(At),
 }
 
+/// What a token must bear, beside its place, to be resumed from: what the watch asks for, and by which rules its states are told.
+pub(super) struct Resumable {
+    pub filter_hash: u64,
+    /// 0: of the log alone.
+    pub fold_version: u16,
+}
+
 /// A token that cannot be resumed from is refused by its own reason: never a silent skip.
 pub(super) async fn find(
     context: &Context,
-    plan: &Plan,
+    resumable: &Resumable,
     views: &Views,
     start: Option<WatchStart>,
 ) -> Result<Start, Refusal> {
@@ -33,7 +39,7 @@ pub(super) async fn find(
         Some(Asked::Live(false)) => meaningless("start.live"),
         Some(Asked::Snapshot(false)) => meaningless("start.snapshot"),
         Some(Asked::AfterPosition(position)) => after(context, position).await,
-        Some(Asked::ResumeToken(token)) => resume(context, plan, views, &token).await,
+        Some(Asked::ResumeToken(token)) => resume(context, resumable, views, &token).await,
     }
 }
 
@@ -47,7 +53,7 @@ async fn after(context: &Context, position: Position) -> Result<Start, Refusal> 
     Ok(Start::After(At { position, chain: crate::token::chain_prefix(&event.chain) }))
 }
 
-async fn resume(context: &Context, plan: &Plan, views: &Views, text: &str) -> Result<Start, Refusal> {
+async fn resume(context: &Context, resumable: &Resumable, views: &Views, text: &str) -> Result<Start, Refusal> {
     let token = Token::decode(text).map_err(|error| {
         Refusal::InvalidResumeToken(match error {
             TokenError::Malformed => "it was cut or changed on its way",
@@ -57,13 +63,13 @@ async fn resume(context: &Context, plan: &Plan, views: &Views, text: &str) -> Re
     if token.identity != context.reader.identity() {
         return Err(Refusal::LogEpochChanged);
     }
-    if token.fold_version == 0 {
+    if token.filter_hash == 0 {
         return Err(Refusal::InvalidResumeToken("it is no watch's"));
     }
-    if token.filter_hash != plan.filter_hash {
+    if token.filter_hash != resumable.filter_hash {
         return Err(Refusal::ResumeTokenFilterMismatch);
     }
-    if token.fold_version != FOLD_VERSION {
+    if token.fold_version != resumable.fold_version {
         return Err(Refusal::ViewVersionChanged);
     }
     let at = At { position: token.position, chain: token.chain_prefix };

@@ -1,0 +1,56 @@
+//! Which events of a tenant: one typed form for reads and watches, checked once; and each event as its caller may see it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::convert;
+use super::filter::FilterHasher;
+use super::principal::Principal;
+use super::status::Refusal;
+use crate::event::Event;
+use crate::proto::{self, ModeVerdict};
+
+const TYPES_MAX: usize = 20;
+
+pub(super) struct EventFilter {
+    caller: Principal,
+    tenant: Arc<str>,
+    /// Empty: any.
+    types: BTreeSet<String>,
+    unreadable: bool,
+    mismatched: bool,
+    conflicting: bool,
+}
+
+impl EventFilter {
+    pub fn read(caller: Principal, tenant: &str, filter: Option<proto::EventFilter>) -> Result<Self, Refusal> {
+        let tenant = caller.tenant(tenant)?;
+        let proto::EventFilter { types, unreadable, mismatched, conflicting } = filter.unwrap_or_default();
+        if types.len() > TYPES_MAX {
+            return Err(Refusal::InvalidFilter { field: "filter.types", problem: "more than 20 values" });
+        }
+        Ok(Self { caller, tenant, types: types.into_iter().collect(), unreadable, mismatched, conflicting })
+    }
+
+    pub fn hash(&self) -> u64 {
+        let mut hasher = FilterHasher::of_tenant("watch events", &self.tenant);
+        hasher.texts(&self.types);
+        for flag in [self.unreadable, self.mismatched, self.conflicting] {
+            hasher.number(u64::from(flag));
+        }
+        hasher.finish()
+    }
+
+    /// None: it does not match.
+    pub fn matching(&self, event: Event) -> Option<proto::Event> {
+        if event.delivery.tenant != *self.tenant {
+            return None;
+        }
+        let event = convert::event(event, &self.caller);
+        let wanted = (self.types.is_empty() || self.types.contains(&event.r#type))
+            && (event.unreadable || !self.unreadable)
+            && (event.mode_verdict() == ModeVerdict::Mismatched || !self.mismatched)
+            && (event.conflict_of > 0 || !self.conflicting);
+        wanted.then_some(event)
+    }
+}
