@@ -6,6 +6,7 @@ mod read;
 use std::collections::BTreeSet;
 
 pub(super) use self::hash::FilterHasher;
+pub(super) use self::read::texts;
 use super::asked;
 use super::status::Refusal;
 use crate::event::{Position, Timestamp};
@@ -46,11 +47,11 @@ impl ConnectionFilter {
         let filter = filter.unwrap_or_default();
         let awaiting = read::span("filter.awaiting_export_for", filter.awaiting_export_for)?;
         let read = Self {
-            external_ids: read::texts("filter.external_ids", filter.external_ids)?,
+            external_ids: texts("filter.external_ids", filter.external_ids)?,
             statuses: read::words("filter.statuses", &filter.statuses, asked::status)?,
-            platform_types: read::texts("filter.platform_types", filter.platform_types)?,
-            request_ids: read::texts("filter.request_ids", filter.request_ids)?,
-            external_states: read::texts("filter.external_states", filter.external_states)?,
+            platform_types: texts("filter.platform_types", filter.platform_types)?,
+            request_ids: texts("filter.request_ids", filter.request_ids)?,
+            external_states: texts("filter.external_states", filter.external_states)?,
             needs_reconnect: filter.needs_reconnect,
             order_ambiguous: filter.order_ambiguous,
             consent_expires_before: read::time("filter.consent_expires_before", filter.consent_expires_before)?,
@@ -59,6 +60,9 @@ impl ConnectionFilter {
         };
         let refuse = |field| Err(Refusal::InvalidFilter { field, problem: "only a list can ask for it" });
         match usage {
+            Use::List { .. } if !filter.event_types.is_empty() => {
+                Err(Refusal::InvalidFilter { field: "filter.event_types", problem: "only a watch can ask for it" })
+            }
             Use::Watch if awaiting.is_some() => refuse("filter.awaiting_export_for"),
             Use::Watch if read.changed_after.is_some() => refuse("filter.changed_after"),
             Use::Watch => Ok(read),
@@ -133,10 +137,10 @@ struct Within {
 impl ExportFilter {
     pub fn read(filter: Option<proto::ExportFilter>, now: Timestamp) -> Result<Self, Refusal> {
         let filter = filter.unwrap_or_default();
-        let external_ids = read::texts("filter.external_ids", filter.external_ids)?;
+        let external_ids = texts("filter.external_ids", filter.external_ids)?;
         let within = read::span("filter.deadline_within", filter.deadline_within)?;
         Ok(Self {
-            connection_ids: read::texts("filter.org_connection_ids", filter.org_connection_ids)?,
+            connection_ids: texts("filter.org_connection_ids", filter.org_connection_ids)?,
             statuses: read::words("filter.statuses", &filter.statuses, asked::export_status)?,
             connection: ConnectionFilter { external_ids, ..ConnectionFilter::default() },
             changed_after: read::time("filter.changed_after", filter.changed_after)?,

@@ -66,6 +66,7 @@ pub fn connection_filter(random: &mut StdRng) -> ConnectionFilter {
         statuses: if statuses { (0..several(random)).map(|_| random.random_range(1..6)).collect() } else { vec![] },
         platform_types: if platforms { vec![PLATFORMS[random.random_range(0..3)].into()] } else { vec![] },
         request_ids: if requests { (0..several(random)).map(|n| format!("r{n}")).collect() } else { vec![] },
+        event_types: vec![],
         external_states: if states { (0..several(random)).map(|n| format!("s{n}")).collect() } else { vec![] },
         needs_reconnect: reconnect.then(|| random.random()),
         order_ambiguous: ambiguous.then(|| random.random()),

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use cleat::event::ModeVerdict;
 use cleat::proto::get_event_request::Event as Asked;
+use cleat::proto::watch_connections_response::Message;
+use cleat::proto::watch_start::Position as Start;
 use cleat::proto::{
     ApiMode, GetConnectionRequest, GetEventRequest, GetExportLinksRequest, GetExportRequest,
     ListConnectionEventsRequest, ListConnectionsRequest, ListExportsRequest, ReadEventsRequest,
+    WatchConnectionsRequest, WatchStart,
 };
 use cleat::serve::{Principal, Scope};
 use tonic::Code;
@@ -100,6 +103,15 @@ async fn without_its_scope_a_caller_sees_neither_links_nor_bodies() {
         let mut parts = api.events().read_events(ReadEventsRequest::default()).await.unwrap().into_inner();
         let part = parts.message().await.unwrap().unwrap();
         assert_eq!(!part.events[0].body.is_empty(), bodies, "in a stretch of the log");
+        let start = Some(WatchStart { position: Some(Start::AfterPosition(0)) });
+        let request = WatchConnectionsRequest { start, include_event: true, ..Default::default() };
+        let mut watch = api.connections().watch_connections(request).await.unwrap().into_inner();
+        let event = loop {
+            if let Some(Message::ChangeBatch(batch)) = watch.message().await.unwrap().unwrap().message {
+                break batch.event.unwrap();
+            }
+        };
+        assert_eq!(!event.body.is_empty(), bodies, "with a change");
         assert_eq!(event.r#type, "patient.ehi_export_success");
     }
 }

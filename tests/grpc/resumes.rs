@@ -8,8 +8,8 @@ use cleat::fold::FOLD_VERSION;
 use cleat::proto::watch_connections_response::Message;
 use cleat::proto::watch_start::Position as Start;
 use cleat::proto::{
-    ApiMode, ConnectionFilter, ConnectionStatus, WatchConnectionsRequest, WatchConnectionsResponse, WatchKind,
-    WatchStart,
+    ApiMode, ConnectionFilter, ConnectionStatus, ListConnectionsRequest, WatchConnectionsRequest,
+    WatchConnectionsResponse, WatchKind, WatchStart,
 };
 use cleat::serve::Principal;
 use cleat::token::{Identity, Token};
@@ -79,6 +79,35 @@ async fn a_watch_goes_on_after_any_message_and_after_any_position() {
             assert_eq!(changes(&later), expected, "after position {position}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_change_bears_its_event_and_a_watch_of_some_types_sees_what_these_brought() {
+    let api = lived().await;
+    let request = WatchConnectionsRequest { include_event: true, ..Default::default() };
+    let whole = messages(&api, starting(Start::AfterPosition(0), &request)).await;
+    let told = |message: &WatchConnectionsResponse| match &message.message {
+        Some(Message::ChangeBatch(batch)) => batch.clone(),
+        other => panic!("{other:?}"),
+    };
+    let mut exported = Vec::new();
+    for message in changes(&whole) {
+        let event = told(message).event.unwrap();
+        assert!(event.position == message.position && !event.body.is_empty());
+        if event.r#type == "patient.ehi_export_success" {
+            exported.push(message.position);
+        }
+    }
+    assert!(exported.len() > 20 && exported.len() < changes(&whole).len());
+
+    let event_types = vec!["patient.ehi_export_success".to_owned(), "patient.new".to_owned()];
+    let filter = Some(ConnectionFilter { event_types, ..Default::default() });
+    let request = WatchConnectionsRequest { filter: filter.clone(), ..Default::default() };
+    let some = messages(&api, starting(Start::AfterPosition(0), &request)).await;
+    assert!(changes(&some).iter().map(|message| message.position).eq(exported));
+    assert!(changes(&some).iter().all(|message| told(message).event.is_none()));
+    let answer = api.connections().list_connections(ListConnectionsRequest { filter, ..Default::default() }).await;
+    assert_eq!(refused(answer).1, "INVALID_FILTER");
 }
 
 #[tokio::test]

@@ -21,6 +21,9 @@ pub struct Watch {
     keep: Keep,
     #[command(flatten)]
     filter: Filter,
+    /// Only changes that events of this type brought, as Fasten writes it. Repeat it for more.
+    #[arg(long, value_name = "TYPE")]
+    event_type: Vec<String>,
     #[command(flatten)]
     realm: Realm,
     /// `table` for a line a change, `ndjson` for the messages of the API.
@@ -47,12 +50,12 @@ impl Watched for WatchConnectionsResponse {
 
 impl Watch {
     pub async fn run(self) -> anyhow::Result<()> {
-        let Self { snapshot, keep, filter, realm, output } = self;
+        let Self { snapshot, keep, filter, event_type, realm, output } = self;
         let start = if snapshot { Position::Snapshot(true) } else { Position::Live(true) };
         let request = proto::WatchConnectionsRequest {
             tenant: realm.tenant(),
             api_mode: realm.api_mode(),
-            filter: Some(filter.into_proto()),
+            filter: Some(proto::ConnectionFilter { event_types: event_type, ..filter.into_proto() }),
             heartbeat_interval: Some(keep.heartbeat()),
             ..proto::WatchConnectionsRequest::default()
         };

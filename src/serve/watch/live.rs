@@ -19,6 +19,7 @@ use crate::proto::{CaughtUp, FellBehind, Heartbeat};
 const CHANGES_AT_ONCE: usize = 256;
 
 pub(super) struct Live {
+    context: Arc<Context>,
     plan: Arc<Plan>,
     life: Life,
     views: watch::Receiver<Arc<Views>>,
@@ -30,9 +31,9 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub fn new(context: &Context, plan: &Arc<Plan>, life: Life, at: At) -> Self {
+    pub fn new(context: &Arc<Context>, plan: &Arc<Plan>, life: Life, at: At) -> Self {
         let (views, pending) = (context.views.clone(), Vec::new().into_iter());
-        Self { plan: plan.clone(), life, views, at, pending, through: at }
+        Self { context: context.clone(), plan: plan.clone(), life, views, at, pending, through: at }
     }
 
     /// The next message, and where the watch is after it.
@@ -78,6 +79,14 @@ impl Live {
                 self.plan.render(&changes, &views)?
             };
             self.at = at;
+            let Some(batch) = batch else { continue };
+            let batch = if self.plan.asks_for_the_event() {
+                let plan = self.plan.clone();
+                let event = self.context.read(move |reader| reader.get(at.position)).await?;
+                plan.with_event(batch, event.ok_or(Refusal::EventNotFound)?)
+            } else {
+                Some(batch)
+            };
             if let Some(batch) = batch {
                 return Ok(Some(Body::ChangeBatch(batch)));
             }

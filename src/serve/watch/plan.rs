@@ -1,8 +1,9 @@
 //! What a watch was asked for, checked.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::super::filter::{ConnectionFilter, ExportFilter, FilterHasher, Use};
+use super::super::filter::{self, ConnectionFilter, ExportFilter, FilterHasher, Use};
 use super::super::principal::Principal;
 use super::super::status::Refusal;
 use super::start::Resumable;
@@ -21,6 +22,9 @@ pub(super) struct Plan {
     pub resumable: Resumable,
     pub kinds: Kinds,
     pub include_previous: bool,
+    pub include_event: bool,
+    /// Empty: any.
+    pub event_types: BTreeSet<String>,
     pub heartbeat: Duration,
 }
 
@@ -32,10 +36,13 @@ pub(super) struct Kinds {
 impl Plan {
     pub fn read(caller: Principal, request: WatchConnectionsRequest) -> Result<Self, Refusal> {
         let realm = caller.realm(&request.tenant, request.api_mode)?;
-        let connection = ConnectionFilter::read(request.filter, Use::Watch)?;
+        let mut filter = request.filter.unwrap_or_default();
+        let event_types = filter::texts("filter.event_types", std::mem::take(&mut filter.event_types))?;
+        let connection = ConnectionFilter::read(Some(filter), Use::Watch)?;
         let kinds = kinds(&request.kinds)?;
         let mut hasher = FilterHasher::new("watch", &realm);
         connection.hash_into(&mut hasher);
+        hasher.texts(&event_types);
         hasher.number(u64::from(kinds.connections) | u64::from(kinds.exports) << 1);
         Ok(Self {
             caller,
@@ -44,6 +51,8 @@ impl Plan {
             resumable: Resumable { filter_hash: hasher.finish(), fold_version: FOLD_VERSION },
             kinds,
             include_previous: request.include_previous,
+            include_event: request.include_event,
+            event_types,
             heartbeat: heartbeat(request.heartbeat_interval)?,
         })
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::super::convert;
 use super::super::status::Refusal;
 use super::plan::Plan;
+use crate::event::Event;
 use crate::fold::{Change, Connection, JoinedExport, PositionChanges, Views};
 use crate::proto::change::{Effect, Entity, Previous};
 use crate::proto::{self, ChangeBatch};
@@ -27,7 +28,19 @@ impl Plan {
         for change in &changes.changes {
             seen.extend(self.change(change, views)?);
         }
-        Ok((!seen.is_empty()).then_some(ChangeBatch { changes: seen }))
+        Ok((!seen.is_empty()).then_some(ChangeBatch { changes: seen, event: None }))
+    }
+
+    /// Whether what it is shown depends on more than the changes.
+    pub fn asks_for_the_event(&self) -> bool {
+        self.include_event || !self.event_types.is_empty()
+    }
+
+    /// The changes with the event that brought them; None if it is of another type.
+    pub fn with_event(&self, batch: ChangeBatch, event: Event) -> Option<ChangeBatch> {
+        let event = convert::event(event, &self.caller);
+        let wanted = self.event_types.is_empty() || self.event_types.contains(&event.r#type);
+        wanted.then(|| ChangeBatch { event: self.include_event.then_some(event), ..batch })
     }
 
     fn change(&self, change: &Change, views: &Views) -> Result<Option<proto::Change>, Refusal> {
