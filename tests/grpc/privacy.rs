@@ -57,8 +57,7 @@ async fn two_tenants_and_two_modes_never_mix() {
 #[tokio::test]
 async fn a_watch_sees_its_own_realm_only() {
     let api = with(Principal::loopback([Arc::from("acme"), Arc::from("other")])).await;
-    let mut follower =
-        Follower::start(&api, cleat::proto::WatchConnectionsRequest { tenant: "other".into(), ..snapshot() }).await;
+    let mut follower = Follower::start(&api, WatchConnectionsRequest { tenant: "other".into(), ..snapshot() }).await;
     let body = connected("e1", "c", "x", "authorized");
     api.append_as("acme", ModeVerdict::Live, &body).await;
     api.append_as("other", ModeVerdict::Test, &body).await;
