@@ -86,10 +86,12 @@ impl Export {
     /// `heard_at` is before its last event only if it came otherwise than by a webhook. `connection`: the one it belongs to, as
     /// it is now.
     pub(super) fn ended(&mut self, outcome: &Outcome, heard_at: Timestamp, connection: Option<&Connection>) {
-        if self.heard_at.is_some_and(|last| heard_at < last) {
+        let before = self.heard_at;
+        let latest = before.map_or(heard_at, |before| before.max(heard_at));
+        self.heard_at = Some(latest).filter(|latest| *latest != self.trail.last.recorded_at);
+        if before.is_some_and(|before| heard_at < before) {
             return self.learned_late(outcome, heard_at);
         }
-        self.heard_at = Some(heard_at).filter(|heard_at| *heard_at != self.trail.last.recorded_at);
         match outcome {
             Outcome::Ready { links, stats } => {
                 self.ready(links, stats.as_ref(), heard_at);
