@@ -1,0 +1,100 @@
+//! Posts the standard workload over HTTP, signed, at a rate or as fast as it is taken.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::workload::Workload;
+
+#[derive(Clone, Copy)]
+pub enum Rate {
+    /// A second.
+    Events(u64),
+    Full,
+}
+
+const CONNECTIONS: u64 = 32;
+/// More positions than any load here makes.
+const POSITIONS: usize = 4_000_000;
+
+/// What was answered, and when, since `begun`.
+pub struct Posted {
+    begun: Instant,
+    span: Duration,
+    /// By position, in nanoseconds; 0: not yet.
+    answered: Vec<AtomicU64>,
+    count: AtomicU64,
+}
+
+impl Posted {
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::SeqCst)
+    }
+
+    pub fn seconds(&self) -> f64 {
+        self.span.as_secs_f64()
+    }
+
+    /// How long after its answer; nothing, if it was before.
+    pub fn lag(&self, position: u64, at: Instant) -> Duration {
+        let answered = self.answered[position as usize].load(Ordering::SeqCst);
+        (at - self.begun).saturating_sub(Duration::from_nanos(answered))
+    }
+}
+
+pub fn post(address: SocketAddr, rate: Rate, span: Duration) -> Arc<Posted> {
+    let answered = std::iter::repeat_with(AtomicU64::default).take(POSITIONS).collect();
+    let posted = Arc::new(Posted { begun: Instant::now(), span, answered, count: AtomicU64::new(0) });
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let connections = (0..CONNECTIONS).map(|seed| connection(address, seed, rate, posted.clone()));
+        connections.collect::<JoinSet<_>>().join_all().await;
+    });
+    posted
+}
+
+async fn connection(address: SocketAddr, seed: u64, rate: Rate, posted: Arc<Posted>) {
+    let stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let workload = Workload::new(seed, |_| jiff::Timestamp::now().as_second().cast_unsigned());
+    for (nth, delivery) in workload.enumerate() {
+        if let Rate::Events(rate) = rate {
+            // Each connection has its turns, one after the other.
+            let turn = (nth as u64 * CONNECTIONS + seed) as f64 / rate as f64;
+            tokio::time::sleep_until((posted.begun + Duration::from_secs_f64(turn)).into()).await;
+        }
+        if posted.begun.elapsed() >= posted.span {
+            break;
+        }
+        let request = Request::post("/webhooks/fasten")
+            .header("host", "localhost")
+            .header("content-type", "application/json")
+            .header("webhook-id", delivery.webhook_id)
+            .header("webhook-timestamp", delivery.webhook_timestamp)
+            .header("webhook-signature", delivery.webhook_signature)
+            .body(Full::<Bytes>::new(delivery.body))
+            .unwrap();
+        sender.ready().await.unwrap();
+        let response = sender.send_request(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let answer = response.into_body().collect().await.unwrap().to_bytes();
+        let now = u64::try_from(posted.begun.elapsed().as_nanos()).unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+        let position = answer["position"].as_u64().unwrap();
+        posted.answered[position as usize].store(now, Ordering::SeqCst);
+        posted.count.fetch_add(1, Ordering::SeqCst);
+    }
+    drop(sender);
+    connection.await.unwrap().unwrap();
+}

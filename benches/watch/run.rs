@@ -1,0 +1,126 @@
+//! What is measured, in order.
+
+mod catch_up;
+mod codec;
+#[path = "../growth/daemon.rs"]
+#[allow(dead_code, reason = "shared with the growth benchmark")]
+mod daemon;
+#[path = "../growth/home.rs"]
+mod home;
+#[path = "../growth/memory.rs"]
+#[allow(dead_code, reason = "shared with the growth benchmark")]
+mod memory;
+mod poster;
+#[path = "../growth/quantiles.rs"]
+#[allow(dead_code, reason = "shared with the growth benchmark")]
+mod quantiles;
+#[path = "../growth/table.rs"]
+mod table;
+mod watchers;
+
+use std::time::Duration;
+
+use self::daemon::Daemon;
+use self::home::Home;
+use self::poster::Rate;
+use self::quantiles::Quantiles;
+use self::table::{Bound, Table};
+use self::watchers::{Filter, Watchers};
+
+/// Events a second that are offered to a thousand watchers, until one of them is a second behind.
+const OFFERED: [u64; 7] = [25, 50, 75, 100, 150, 200, 300];
+const LAG_MAX: Duration = Duration::from_secs(1);
+const MANY: usize = 1000;
+
+pub fn run(arguments: &[&str]) {
+    let seconds = match arguments {
+        [] => 10,
+        ["--seconds", seconds] => seconds.parse().expect("a number of seconds"),
+        _ => panic!("no arguments, or --seconds N"),
+    };
+    let span = Duration::from_secs(seconds);
+    let mut table = Table::default();
+    latency(&mut table, span);
+    throughput(&mut table, span);
+    idle(&mut table);
+    beside(&mut table, span);
+    catch_up::measure(&mut table);
+    table.end();
+}
+
+fn started() -> (Home, Daemon) {
+    let home = Home::new();
+    let daemon = Daemon::start(&home);
+    daemon.started();
+    (home, daemon)
+}
+
+fn latency(table: &mut Table, span: Duration) {
+    table.part("From the answer to a webhook to those who watch all, at 100 events/s");
+    for count in [1, 100, MANY] {
+        let (_home, daemon) = started();
+        let watchers = Watchers::open(daemon.grpc, count, Filter::All);
+        let posted = poster::post(daemon.webhooks, Rate::Events(100), span);
+        let (lags, _) = watchers.until(&posted);
+        let lags = Quantiles::of(lags);
+        table.row(&format!("{count} watchers, p50"), lags.percent(50), "ms", Bound::None);
+        table.row(&format!("{count} watchers, p99"), lags.percent(99), "ms", Bound::None);
+    }
+}
+
+fn throughput(table: &mut Table, span: Duration) {
+    table.part(&format!("{MANY} watchers of all, none more than 1 s behind"));
+    let mut highest = 0.0;
+    for rate in OFFERED {
+        let (_home, daemon) = started();
+        let watchers = Watchers::open(daemon.grpc, MANY, Filter::All);
+        let posted = poster::post(daemon.webhooks, Rate::Events(rate), span);
+        let (lags, changes) = watchers.until(&posted);
+        let (most, delivered) = (lags.into_iter().max().unwrap(), changes as f64 / posted.seconds());
+        table.row(&format!("{rate} events/s: most behind"), most.as_secs_f64() * 1e3, "ms", Bound::None);
+        table.row(&format!("{rate} events/s: delivered"), delivered, "/s", Bound::None);
+        if most > LAG_MAX {
+            break;
+        }
+        highest = delivered;
+    }
+    table.row("delivered changes, in all", highest, "/s", Bound::AtLeast(150_000.0));
+}
+
+fn idle(table: &mut Table) {
+    table.part("Idle watchers");
+    let (_home, daemon) = started();
+    drop(Watchers::open(daemon.grpc, MANY, Filter::All));
+    let before = daemon.memory().resident;
+    let watchers = Watchers::open(daemon.grpc, MANY, Filter::All);
+    let each = (daemon.memory().resident - before) * 1e6 / 1024.0 / MANY as f64;
+    table.row("resident, each", each, "KiB", Bound::AtMost(64.0));
+    drop(watchers);
+    let (_home, daemon) = started();
+    let before = daemon.memory().resident;
+    let watchers = Watchers::open(daemon.grpc, MANY, Filter::All);
+    let each = (daemon.memory().resident - before) * 1e6 / 1024.0 / MANY as f64;
+    table.row("resident, each of the first", each, "KiB", Bound::AtMost(64.0));
+    drop(watchers);
+}
+
+/// 999 who see nothing, and one who does not read, against none.
+fn beside(table: &mut Table, span: Duration) {
+    table.part("Ingest beside 999 watchers of nothing, and one who does not read, against none");
+    for (name, rate) in [("5,000 events/s", Rate::Events(5000)), ("full rate", Rate::Full)] {
+        let alone = ingest(rate, span, false);
+        let beside = ingest(rate, span, true);
+        table.row(&format!("{name}, alone"), alone, "/s", Bound::None);
+        table.row(&format!("{name}, beside"), beside, "/s", Bound::None);
+        table.row(&format!("{name}: ratio"), beside / alone, "", Bound::AtLeast(0.9));
+    }
+}
+
+fn ingest(rate: Rate, span: Duration, beside: bool) -> f64 {
+    let (_home, daemon) = started();
+    let watchers =
+        beside.then(|| (Watchers::open(daemon.grpc, MANY - 1, Filter::Nothing), Watchers::deaf(daemon.grpc)));
+    let posted = poster::post(daemon.webhooks, rate, span);
+    drop(watchers);
+    posted.count() as f64 / posted.seconds()
+}

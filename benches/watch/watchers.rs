@@ -1,0 +1,118 @@
+//! Many who watch, over a few connections, and when each was told of what.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use cleat::proto::watch_start::Position;
+use cleat::proto::{ConnectionFilter, WatchConnectionsRequest, WatchStart};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Streaming};
+
+use super::codec::{Counted, Counting};
+use super::poster::Posted;
+
+/// Below the daemon's bound of streams.
+const OF_ONE_CONNECTION: usize = 200;
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[derive(Clone, Copy)]
+pub enum Filter {
+    All,
+    Nothing,
+}
+
+/// Each told position, and how many changes, when.
+type Told = Vec<(u64, u64, Instant)>;
+
+pub struct Watchers {
+    runtime: Runtime,
+    tasks: JoinSet<Told>,
+    /// They go on to this position; not told yet: 0.
+    last: watch::Sender<u64>,
+}
+
+pub fn request(start: Position, filter: Filter) -> WatchConnectionsRequest {
+    let external_ids = match filter {
+        Filter::All => vec![],
+        Filter::Nothing => vec!["nobody".to_owned()],
+    };
+    WatchConnectionsRequest {
+        start: Some(WatchStart { position: Some(start) }),
+        filter: Some(ConnectionFilter { external_ids, ..ConnectionFilter::default() }),
+        heartbeat_interval: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+        ..WatchConnectionsRequest::default()
+    }
+}
+
+pub async fn connect(address: SocketAddr) -> Channel {
+    Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+}
+
+pub async fn open(channel: Channel, request: WatchConnectionsRequest) -> Streaming<Counted> {
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.unwrap();
+    let path = PathAndQuery::from_static("/cleat.v1.ConnectionService/WatchConnections");
+    client.server_streaming(Request::new(request), path, Counting).await.unwrap().into_inner()
+}
+
+impl Watchers {
+    /// All have caught up when it returns.
+    pub fn open(address: SocketAddr, count: usize, filter: Filter) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let last = watch::Sender::new(0);
+        let tasks = runtime.block_on(async {
+            let mut tasks = JoinSet::new();
+            let mut channel = connect(address).await;
+            for number in 1..=count {
+                if number % OF_ONE_CONNECTION == 0 {
+                    channel = connect(address).await;
+                }
+                let mut stream = open(channel.clone(), request(Position::Live(true), filter)).await;
+                while !stream.message().await.unwrap().unwrap().caught_up {}
+                tasks.spawn(follow(stream, last.subscribe()));
+            }
+            tasks
+        });
+        Self { runtime, tasks, last }
+    }
+
+    /// One who never reads.
+    pub fn deaf(address: SocketAddr) -> (Runtime, Streaming<Counted>) {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let stream =
+            runtime.block_on(async { open(connect(address).await, request(Position::Live(true), Filter::All)).await });
+        (runtime, stream)
+    }
+
+    /// Until each was told all that was posted: how late it was told of each position, and how many changes in all.
+    pub fn until(self, posted: &Posted) -> (Vec<Duration>, u64) {
+        let Self { runtime, tasks, last } = self;
+        last.send_replace(posted.count());
+        let told =
+            runtime.block_on(async { tokio::time::timeout(PATIENCE, tasks.join_all()).await.expect("all is told") });
+        let changes = told.iter().flatten().map(|(_, changes, _)| changes).sum();
+        (told.iter().flatten().map(|(position, _, at)| posted.lag(*position, *at)).collect(), changes)
+    }
+}
+
+async fn follow(mut stream: Streaming<Counted>, mut last: watch::Receiver<u64>) -> Told {
+    let (mut told, mut reached) = (Vec::new(), 0);
+    loop {
+        let until = *last.borrow_and_update();
+        if until > 0 && reached >= until {
+            return told;
+        }
+        let message = tokio::select! {
+            message = stream.message() => message.unwrap().unwrap(),
+            _ = last.changed() => continue,
+        };
+        reached = message.position;
+        if message.changes > 0 {
+            told.push((message.position, message.changes, Instant::now()));
+        }
+    }
+}
