@@ -158,13 +158,13 @@ impl EventKey {
     }
 
     fn of_id(envelope_id: Option<&str>) -> Option<Self> {
-        let id = envelope_id.filter(|id| !id.is_empty())?;
-        let long = id.len() > ID_BYTES_MAX;
-        Some(Self(if long {
-            format!("idsha:{}", URL_SAFE_NO_PAD.encode(Sha256::digest(id)))
-        } else {
-            format!("id:{id}")
-        }))
+        match envelope_id? {
+            "" => None,
+            long if long.len() > ID_BYTES_MAX => {
+                Some(Self(format!("idsha:{}", URL_SAFE_NO_PAD.encode(Sha256::digest(long)))))
+            }
+            id => Some(Self(format!("id:{id}"))),
+        }
     }
 
     /// Of a delivery that tells something else than the event at `first`, which has its key: each such gist once.

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use cleat::proto::WatchStart;
+use cleat::proto::watch_start::Position;
 use tonic::{Code, Status, Streaming};
 
 use self::pause::Pause;
@@ -40,11 +42,22 @@ pub(super) struct Keep {
 pub(super) trait Watched {
     fn resume_token(&self) -> &str;
 
-    /// When to come back, if the daemon is going away.
-    fn reconnect_after(&self) -> Option<prost_types::Duration>;
+    fn pulse(&self) -> Pulse;
+}
 
-    /// Whether there is more to come at once, as far as is known.
-    fn is_quiet(&self) -> bool;
+/// What a message says of the watch itself.
+pub(super) enum Pulse {
+    /// There may be more to come at once.
+    Busy,
+    Quiet,
+    /// The daemon is, and told when to come back.
+    GoingAway(Option<prost_types::Duration>),
+}
+
+/// After the last message that was handled; without one, where it was asked to begin.
+pub(super) fn start(token: Option<String>, asked: &Position) -> WatchStart {
+    let position = token.map_or_else(|| asked.clone(), Position::ResumeToken);
+    WatchStart { position: Some(position) }
 }
 
 /// How one stream ended.
@@ -124,14 +137,13 @@ impl Keep {
                 Ok(Ok(None)) => return Broken::ForNow("the watch ended without a word".to_owned()),
                 Ok(Ok(Some(message))) => message,
             };
-            let handled = match handle(&message).await {
-                Ok(()) => place.reach(message.resume_token(), message.is_quiet() || self.exec.is_some()),
-                Err(error) => Err(error),
-            };
+            let pulse = message.pulse();
+            let at_once = self.exec.is_some() || !matches!(pulse, Pulse::Busy);
+            let handled = handle(&message).await.and_then(|()| place.reach(message.resume_token(), at_once));
             if let Err(error) = handled {
                 return Broken::ForGood(error);
             }
-            pause.reset(message.reconnect_after());
+            pause.reset(if let Pulse::GoingAway(after) = pulse { after } else { None });
         }
     }
 }

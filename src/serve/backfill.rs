@@ -12,19 +12,12 @@ use crate::proto::{
     ImportEventsRequest, ImportEventsResponse, ReadmitEventsRequest, ReadmitEventsResponse, ReadmittedEvent,
     RefusedPayload,
 };
-use crate::token::Token;
 
 const READMITTED_MAX: usize = 1000;
 
 fn allowed(context: &Context, caller: &Principal) -> Result<(), Refusal> {
     context.gate_of_the_log()?;
     if caller.writes_events() { Ok(()) } else { Err(Refusal::ScopeRequired("events.write")) }
-}
-
-/// The head, as a position and a token.
-fn head(context: &Context) -> (Position, String) {
-    let head = context.reader.head();
-    (head.position, Token::read(context.reader.identity(), head.position, &head.chain).encode())
 }
 
 pub(super) async fn import(
@@ -42,18 +35,8 @@ pub(super) async fn import(
     while let Some(request) = next(context, &mut requests).await? {
         import.take(request.payloads).await.map_err(Refusal::from)?;
     }
-    let Summary { imported, duplicates, conflicts, refused, told } = import.summary();
-    let told = told.into_iter().map(|(index, unfit)| RefusedPayload { index, problem: unfit.to_string() });
-    let (position, read_token) = head(context);
-    Ok(ImportEventsResponse {
-        imported,
-        duplicates,
-        conflicts,
-        refused,
-        refused_payloads: told.collect(),
-        position,
-        read_token,
-    })
+    let (position, read_token) = context.head();
+    Ok(ImportEventsResponse { position, read_token, ..import.summary().into() })
 }
 
 /// An error is tonic's own, of a message that it cannot read; or it is time to go, however long the caller would take.
@@ -83,7 +66,7 @@ pub(super) async fn readmit(
         context.gate_of_the_log()?;
         events.push(readmitted(position, context.backfill.readmit(&tenant, position).await?));
     }
-    let (position, read_token) = head(context);
+    let (position, read_token) = context.head();
     Ok(ReadmitEventsResponse { events, position, read_token })
 }
 
@@ -96,6 +79,14 @@ fn readmitted(position: Position, readmitted: Readmitted) -> ReadmittedEvent {
             problem: String::new(),
         },
         Err(why) => ReadmittedEvent { position, problem: why.to_string(), ..ReadmittedEvent::default() },
+    }
+}
+
+/// All but where the log is then.
+impl From<Summary> for ImportEventsResponse {
+    fn from(Summary { imported, duplicates, conflicts, refused, told }: Summary) -> Self {
+        let told = told.into_iter().map(|(index, unfit)| RefusedPayload { index, problem: unfit.to_string() });
+        Self { imported, duplicates, conflicts, refused, refused_payloads: told.collect(), ..Self::default() }
     }
 }
 

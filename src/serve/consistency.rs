@@ -24,7 +24,7 @@ pub(super) async fn views(context: &Context, consistency: Option<&ReadConsistenc
         None | Some(Requirement::MinimizeLatency(true)) => Ok(context.views()),
         Some(Requirement::FullyConsistent(true)) => reach(context, context.reader.head().position, wait).await,
         Some(Requirement::AtLeastAsFresh(token)) => {
-            let token = Token::decode(token).map_err(malformed)?;
+            let token = Token::decode(token).map_err(|error| Refusal::InvalidReadToken(fault(error)))?;
             if token.identity != context.reader.identity() {
                 return Err(Refusal::LogEpochChanged);
             }
@@ -56,11 +56,12 @@ pub(super) async fn page_views(
     }
 }
 
-fn malformed(error: TokenError) -> Refusal {
-    Refusal::InvalidReadToken(match error {
+/// What is wrong with a token, whatever it is for.
+pub(super) fn fault(error: TokenError) -> &'static str {
+    match error {
         TokenError::Malformed => "it was cut or changed on its way",
         TokenError::Version => "it is of another version of cleat",
-    })
+    }
 }
 
 fn wait(consistency: Option<&ReadConsistency>) -> Result<Duration, Refusal> {

@@ -82,6 +82,12 @@ impl Context {
         Cursor { filter_hash, position: views.position(), rank, last: id.text().as_ref().to_owned() }.encode()
     }
 
+    /// Everything that is durable now, as a position and a token.
+    pub fn head(&self) -> (Position, String) {
+        let head = self.reader.head();
+        (head.position, Token::read(self.reader.identity(), head.position, &head.chain).encode())
+    }
+
     /// Everything up to the position of these views, as a token.
     pub fn read_token(&self, views: &Views) -> String {
         Token::read(self.reader.identity(), views.position(), &views.chain()).encode()

@@ -33,12 +33,8 @@ impl Events {
         });
         // Another tenant's event is none at all.
         let event = event.await?.filter(|event| event.delivery.tenant == *tenant).ok_or(Refusal::EventNotFound)?;
-        let head = self.0.reader.head();
-        Ok(GetEventResponse {
-            event: Some(convert::event(event, &caller)),
-            position: head.position,
-            read_token: Token::read(self.0.reader.identity(), head.position, &head.chain).encode(),
-        })
+        let (position, read_token) = self.0.head();
+        Ok(GetEventResponse { event: Some(convert::event(event, &caller)), position, read_token })
     }
 
     fn head(&self) -> GetHeadResponse {

@@ -36,7 +36,7 @@ use crate::event::Position;
 use crate::fold::Views;
 use crate::proto::watch_connections_response::Message as Body;
 use crate::proto::{WatchConnectionsRequest, WatchConnectionsResponse, WatchStarted};
-use crate::token::{ChainPrefix, Token, chain_prefix};
+use crate::token::{ChainPrefix, chain_prefix};
 
 pub(super) type Messages = Pin<Box<dyn Stream<Item = Result<WatchConnectionsResponse, Status>> + Send>>;
 
@@ -90,7 +90,7 @@ fn messages(
         // The views go on loan or are let go before anything waits for the reader.
         let snapshot = snapshot.then(|| Snapshot::of(&context, &plan, views));
         let resume = if snapshot.is_some() { At::NOTHING } else { start };
-        yield message(&context, &plan, start.position, resume, started(&context, snapshot.is_some()));
+        yield message(&context, &plan, start.position, resume, Body::Started(started(&context, snapshot.is_some())));
         if let Some(mut snapshot) = snapshot {
             loop {
                 let (resume, body) = match snapshot.next().await {
@@ -111,16 +111,12 @@ fn messages(
     }
 }
 
-fn started(context: &Context, snapshot: bool) -> Body {
+fn started(context: &Context, snapshot: bool) -> WatchStarted {
     let (log_id, epoch) = convert::identity(context.reader.identity());
-    Body::Started(WatchStarted { log_id, epoch, snapshot })
+    WatchStarted { log_id, epoch, snapshot }
 }
 
 fn message(context: &Context, plan: &Plan, position: Position, resume: At, body: Body) -> WatchConnectionsResponse {
-    let token = Token {
-        filter_hash: plan.resumable.filter_hash,
-        fold_version: plan.resumable.fold_version,
-        ..Token::at(context.reader.identity(), resume.position, resume.chain)
-    };
-    WatchConnectionsResponse { position, resume_token: token.encode(), message: Some(body) }
+    let resume_token = plan.resumable.token(context.reader.identity(), resume);
+    WatchConnectionsResponse { position, resume_token, message: Some(body) }
 }

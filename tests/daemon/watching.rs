@@ -31,12 +31,19 @@ fn connects(daemon: &Daemon, numbers: std::ops::RangeInclusive<u64>) {
     }
 }
 
-/// The positions of the changes in what `-o ndjson` has printed.
-fn positions(printed: &str) -> Vec<u64> {
+/// The whole lines of what `-o ndjson` has printed.
+fn told(printed: &str) -> impl Iterator<Item = Value> {
     let whole = printed.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-    let messages = whole.map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let changes = messages.filter(|message| message.get("changeBatch").is_some());
-    changes.map(|message| message["position"].as_str().unwrap().parse().unwrap()).collect()
+    whole.map(|line| serde_json::from_str(line).unwrap())
+}
+
+fn position(told: &Value) -> u64 {
+    told["position"].as_str().unwrap().parse().unwrap()
+}
+
+/// Of the changes.
+fn positions(printed: &str) -> Vec<u64> {
+    told(printed).filter(|message| message.get("changeBatch").is_some()).map(|message| position(&message)).collect()
 }
 
 #[test]
@@ -80,11 +87,7 @@ fn a_watch_of_events_outlives_the_daemon_too() {
     let place = directory.path().join("place");
     let words = ["events", "watch", "--after", "0", "-o", "ndjson", "--token-file", place.to_str().unwrap()];
     let mut watch = Cli::of(&daemon).runs(&words);
-    let told = |printed: &str| {
-        let whole = printed.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-        let events = whole.map(|line| serde_json::from_str::<Value>(line).unwrap());
-        events.map(|event| event["position"].as_str().unwrap().parse().unwrap()).collect::<Vec<u64>>()
-    };
+    let told = |printed: &str| told(printed).map(|event| position(&event)).collect::<Vec<_>>();
     until("it tells what was", || told(&watch.stdout()).len() == 10);
     daemon.kill();
     let daemon = start(directory.path(), &grpc);

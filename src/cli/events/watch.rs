@@ -7,7 +7,7 @@ use cleat::proto::watch_start::Position;
 use cleat::proto::{Event, WatchEventsResponse};
 
 use super::super::client::Target;
-use super::super::follow::{self, Keep, Watched};
+use super::super::follow::{self, Keep, Pulse, Watched};
 use super::super::{Output, print};
 use super::{Filter, client, line};
 
@@ -32,15 +32,12 @@ impl Watched for WatchEventsResponse {
         &self.resume_token
     }
 
-    fn reconnect_after(&self) -> Option<prost_types::Duration> {
+    fn pulse(&self) -> Pulse {
         match &self.message {
-            Some(Message::GoingAway(going)) => Some(going.reconnect_after.unwrap_or_default()),
-            _ => None,
+            Some(Message::GoingAway(going)) => Pulse::GoingAway(going.reconnect_after),
+            Some(Message::CaughtUp(_) | Message::Heartbeat(_)) => Pulse::Quiet,
+            _ => Pulse::Busy,
         }
-    }
-
-    fn is_quiet(&self) -> bool {
-        matches!(&self.message, Some(Message::CaughtUp(_) | Message::Heartbeat(_) | Message::GoingAway(_)))
     }
 }
 
@@ -55,8 +52,7 @@ impl Watch {
             ..proto::WatchEventsRequest::default()
         };
         let open = async |token: Option<String>| {
-            let position = token.map_or_else(|| start.clone(), Position::ResumeToken);
-            let start = Some(proto::WatchStart { position: Some(position) });
+            let start = Some(follow::start(token, &start));
             let request = proto::WatchEventsRequest { start, ..request.clone() };
             Ok(client(&target).await?.watch_events(request).await?.into_inner())
         };

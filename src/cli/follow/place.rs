@@ -23,13 +23,7 @@ pub struct Place {
 impl Place {
     /// At the beginning, if there is no such file yet.
     pub fn open(file: Option<&Path>) -> anyhow::Result<Self> {
-        let token = match file.map(std::fs::read_to_string) {
-            Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-            Some(Ok(token)) => Ok(Some(token.trim().to_owned())),
-            Some(Err(_)) | None => Ok(None),
-        };
-        let named = || file.unwrap_or(Path::new("")).display().to_string();
-        let token = token.with_context(|| format!("cannot read {}", named()))?.filter(|token| !token.is_empty());
+        let token = file.map_or(Ok(None), read)?;
         Ok(Self { file: file.map(Path::to_owned), saved: token.clone(), token, saved_at: Instant::now() })
     }
 
@@ -61,6 +55,14 @@ impl Place {
         write().with_context(|| format!("cannot keep the place in {}", file.display()))?;
         (self.saved, self.saved_at) = (self.token.clone(), Instant::now());
         Ok(())
+    }
+}
+
+fn read(file: &Path) -> anyhow::Result<Option<String>> {
+    match std::fs::read_to_string(file) {
+        Ok(token) => Ok(Some(token.trim().to_owned()).filter(|token| !token.is_empty())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
     }
 }
 

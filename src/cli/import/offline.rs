@@ -2,11 +2,11 @@
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use cleat::backfill::{Backfill, Summary};
+use cleat::backfill::Backfill;
 use cleat::config::Webhooks;
 use cleat::daemon::World;
 use cleat::log::{self, Log};
-use cleat::proto::{ImportEventsResponse, RefusedPayload};
+use cleat::proto::ImportEventsResponse;
 
 use super::super::serve;
 use super::Import;
@@ -40,7 +40,7 @@ pub async fn import(
     if writer.join().is_err() {
         bail!("the log's writer panicked");
     }
-    Ok(told(import.summary(), position))
+    Ok(ImportEventsResponse { position, ..import.summary().into() })
 }
 
 /// The one that is named, or the only one there is.
@@ -51,11 +51,4 @@ fn tenant<'a>(config: &'a Webhooks, named: &'a str) -> anyhow::Result<&'a str> {
         ("", _) => bail!("there are several tenants: name one with --tenant"),
         (named, _) => Ok(named),
     }
-}
-
-fn told(summary: Summary, position: u64) -> ImportEventsResponse {
-    let Summary { imported, duplicates, conflicts, refused, told } = summary;
-    let told = told.into_iter().map(|(index, unfit)| RefusedPayload { index, problem: unfit.to_string() });
-    let refused_payloads = told.collect();
-    ImportEventsResponse { imported, duplicates, conflicts, refused, refused_payloads, position, ..Default::default() }
 }

@@ -8,18 +8,17 @@ use tokio_stream::Stream;
 use tonic::Status;
 
 use super::super::context::{Context, WatchSlot, off_runtime};
-use super::super::convert;
 use super::super::event_filter::EventFilter;
 use super::super::principal::Principal;
 use super::super::status::Refusal;
-use super::At;
 use super::life::{Life, Turn};
 use super::plan;
 use super::start::{self, Resumable, Start};
+use super::{At, started};
 use crate::log::Tail;
 use crate::proto::watch_events_response::Message as Body;
-use crate::proto::{CaughtUp, EventBatch, Heartbeat, WatchEventsRequest, WatchEventsResponse, WatchStarted};
-use crate::token::{Token, chain_prefix};
+use crate::proto::{CaughtUp, EventBatch, Heartbeat, WatchEventsRequest, WatchEventsResponse};
+use crate::token::chain_prefix;
 
 pub(in super::super) type EventMessages = Pin<Box<dyn Stream<Item = Result<WatchEventsResponse, Status>> + Send>>;
 
@@ -59,8 +58,7 @@ fn messages(
     try_stream! {
         // It ends the count of this watch with the stream.
         let _slot: WatchSlot = slot;
-        let (log_id, epoch) = convert::identity(context.reader.identity());
-        let started = Body::Started(WatchStarted { log_id, epoch, snapshot: false });
+        let started = Body::Started(started(&context, false));
         yield message(&context, &resumable, follower.at, started);
         loop {
             let body = follower.next().await?;
@@ -70,10 +68,8 @@ fn messages(
 }
 
 fn message(context: &Context, resumable: &Resumable, at: At, body: Body) -> WatchEventsResponse {
-    let Resumable { filter_hash, fold_version } = *resumable;
-    let token = Token::at(context.reader.identity(), at.position, at.chain);
-    let token = Token { filter_hash, fold_version, ..token };
-    WatchEventsResponse { position: at.position, resume_token: token.encode(), message: Some(body) }
+    let resume_token = resumable.token(context.reader.identity(), at);
+    WatchEventsResponse { position: at.position, resume_token, message: Some(body) }
 }
 
 struct Follower {

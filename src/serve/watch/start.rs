@@ -1,6 +1,6 @@
 //! Where a watch starts: what was asked for, held against this log, its history, and what the watch asks for otherwise.
 
-use super::super::consistency::check_history;
+use super::super::consistency::{check_history, fault};
 use super::super::context::Context;
 use super::super::status::Refusal;
 use super::At;
@@ -8,7 +8,7 @@ use crate::event::Position;
 use crate::fold::Views;
 use crate::proto::WatchStart;
 use crate::proto::watch_start::Position as Asked;
-use crate::token::{Token, TokenError};
+use crate::token::{Identity, Token, chain_prefix};
 
 pub(super) enum Start {
     /// With all that matches now.
@@ -23,6 +23,14 @@ pub(super) struct Resumable {
     pub filter_hash: u64,
     /// 0: of the log alone.
     pub fold_version: u16,
+}
+
+impl Resumable {
+    /// A token to resume from after all up to here.
+    pub fn token(&self, identity: Identity, at: At) -> String {
+        let Self { filter_hash, fold_version } = *self;
+        Token { filter_hash, fold_version, ..Token::at(identity, at.position, at.chain) }.encode()
+    }
 }
 
 /// A token that cannot be resumed from is refused by its own reason: never a silent skip.
@@ -50,16 +58,11 @@ async fn after(context: &Context, position: Position) -> Result<Start, Refusal> 
     let event = context.read(move |reader| reader.get(position)).await?;
     let problem = "the log has not come so far";
     let event = event.ok_or(Refusal::InvalidField { field: "start.after_position", problem })?;
-    Ok(Start::After(At { position, chain: crate::token::chain_prefix(&event.chain) }))
+    Ok(Start::After(At { position, chain: chain_prefix(&event.chain) }))
 }
 
 async fn resume(context: &Context, resumable: &Resumable, views: &Views, text: &str) -> Result<Start, Refusal> {
-    let token = Token::decode(text).map_err(|error| {
-        Refusal::InvalidResumeToken(match error {
-            TokenError::Malformed => "it was cut or changed on its way",
-            TokenError::Version => "it is of another version of cleat",
-        })
-    })?;
+    let token = Token::decode(text).map_err(|error| Refusal::InvalidResumeToken(fault(error)))?;
     if token.identity != context.reader.identity() {
         return Err(Refusal::LogEpochChanged);
     }
