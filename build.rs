@@ -20,6 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .bytes(".cleat.v1.Event.body")
         .bytes(".cleat.v1.ImportEventsRequest.payloads")
+        // A change goes to all who watch for it as it was encoded once.
+        .extern_path(".cleat.v1.ChangeBatch", "crate::proto::ChangeBatch")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -7,6 +7,10 @@
     reason = "generated code"
 )]
 
+mod change_batch;
+
+pub use change_batch::ChangeBatch;
+
 tonic::include_proto!("cleat.v1");
 
 /// All of `cleat.v1` and what it imports, with comments: for reflection and JSON.

@@ -22,7 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Clone, Copy)]
 pub enum Filter {
     All,
+    /// All who ask this ask alike.
     Nothing,
+    /// Each asks something else.
+    NothingEach,
 }
 
 /// Each told position, and how many changes, when.
@@ -35,10 +38,11 @@ pub struct Watchers {
     last: watch::Sender<u64>,
 }
 
-pub fn request(start: Position, filter: Filter) -> WatchConnectionsRequest {
+pub fn request(start: Position, filter: Filter, number: usize) -> WatchConnectionsRequest {
     let external_ids = match filter {
         Filter::All => vec![],
         Filter::Nothing => vec!["nobody".to_owned()],
+        Filter::NothingEach => vec![format!("nobody-{number}")],
     };
     WatchConnectionsRequest {
         start: Some(WatchStart { position: Some(start) }),
@@ -71,7 +75,7 @@ impl Watchers {
                 if number % OF_ONE_CONNECTION == 0 {
                     channel = connect(address).await;
                 }
-                let mut stream = open(channel.clone(), request(Position::Live(true), filter)).await;
+                let mut stream = open(channel.clone(), request(Position::Live(true), filter, number)).await;
                 while !stream.message().await.unwrap().unwrap().caught_up {}
                 tasks.spawn(follow(stream, last.subscribe()));
             }
@@ -83,8 +87,8 @@ impl Watchers {
     /// One who never reads.
     pub fn deaf(address: SocketAddr) -> (Runtime, Streaming<Counted>) {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let stream =
-            runtime.block_on(async { open(connect(address).await, request(Position::Live(true), Filter::All)).await });
+        let request = request(Position::Live(true), Filter::All, 0);
+        let stream = runtime.block_on(async { open(connect(address).await, request).await });
         (runtime, stream)
     }
 

@@ -195,14 +195,14 @@ impl Views {
         })
     }
 
-    /// The changes after a position, in order, at most so many. Reads the change log, which blocks, unless they are at hand.
+    /// The changes after a position, in order, at most so many. Reads the change log, which blocks, unless they are in memory: see [`Self::floor`].
     pub fn changes_after(&self, position: Position, count_max: usize) -> Result<Stretch, ReadError> {
         self.shared.past().between(position, (self.position, chain_prefix(&self.chain)), count_max)
     }
 
-    /// Whether all changes after a position are in memory.
-    pub fn are_at_hand(&self, position: Position) -> bool {
-        position >= read(&self.shared.ring).floor()
+    /// All changes after this position are in memory.
+    pub fn floor(&self) -> Position {
+        read(&self.shared.ring).floor()
     }
 
     /// What an event changed, if anything. May read the change log, which blocks.

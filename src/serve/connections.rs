@@ -10,7 +10,7 @@ use super::order::Order;
 use super::pages::{self, Cursor};
 use super::principal::Principal;
 use super::status::Refusal;
-use super::watch::{self, Messages};
+use super::watch::{self, Feeds, Messages};
 use super::{as_of, consistency, convert, history, scan, summary};
 use crate::proto::connection_service_server::ConnectionService;
 use crate::proto::{
@@ -22,13 +22,16 @@ use crate::proto::{
 /// Asked for at once.
 const BATCH_MAX: usize = 100;
 
-pub(super) struct Connections(pub Arc<Context>);
+pub(super) struct Connections {
+    pub context: Arc<Context>,
+    pub feeds: Arc<Feeds>,
+}
 
 impl Connections {
     async fn get(&self, caller: Principal, request: GetConnectionRequest) -> Result<GetConnectionResponse, Refusal> {
-        self.0.gate()?;
+        self.context.gate()?;
         let realm = caller.realm(&request.tenant, request.api_mode)?;
-        let (views, at) = as_of::views(&self.0, request.consistency.as_ref(), request.as_of.as_ref()).await?;
+        let (views, at) = as_of::views(&self.context, request.consistency.as_ref(), request.as_of.as_ref()).await?;
         let id = request.org_connection_id;
         let connection = if at == views.position() {
             views.connection(&realm, &id)
@@ -40,7 +43,7 @@ impl Connections {
         Ok(GetConnectionResponse {
             connection: Some(convert::connection(&connection)),
             position: at,
-            read_token: self.0.token_at(&views, at).await?,
+            read_token: self.context.token_at(&views, at).await?,
         })
     }
 
@@ -49,13 +52,13 @@ impl Connections {
         caller: Principal,
         request: BatchGetConnectionsRequest,
     ) -> Result<BatchGetConnectionsResponse, Refusal> {
-        self.0.gate()?;
+        self.context.gate()?;
         let realm = caller.realm(&request.tenant, request.api_mode)?;
         let ids = request.org_connection_ids;
         if ids.len() > BATCH_MAX {
             return Err(Refusal::InvalidField { field: "org_connection_ids", problem: "more than 100 values" });
         }
-        let views = consistency::views(&self.0, request.consistency.as_ref()).await?;
+        let views = consistency::views(&self.context, request.consistency.as_ref()).await?;
         let find = |(at, id): (usize, &String)| {
             let found = views.connection(&realm, id).ok_or(Refusal::ConnectionsNotFound(at))?;
             Ok(convert::connection(&found))
@@ -63,7 +66,7 @@ impl Connections {
         Ok(BatchGetConnectionsResponse {
             connections: ids.iter().enumerate().map(find).collect::<Result<_, Refusal>>()?,
             position: views.position(),
-            read_token: self.0.read_token(&views),
+            read_token: self.context.read_token(&views),
         })
     }
 
@@ -72,19 +75,19 @@ impl Connections {
         caller: Principal,
         request: ListConnectionsRequest,
     ) -> Result<ListConnectionsResponse, Refusal> {
-        self.0.gate()?;
+        self.context.gate()?;
         let realm = caller.realm(&request.tenant, request.api_mode)?;
-        let filter = ConnectionFilter::read(request.filter, Use::List { now: (self.0.clock)() })?;
+        let filter = ConnectionFilter::read(request.filter, Use::List { now: (self.context.clock)() })?;
         let order = Order::of_connections(&request.order_by)?;
         let limits = pages::limits(request.page_size)?;
         let mut hasher = FilterHasher::new("connections", &realm);
-        hasher.log(self.0.reader.identity());
+        hasher.log(self.context.reader.identity());
         hasher.number(order.number());
         filter.hash_into(&mut hasher);
         let filter_hash = hasher.finish();
         let cursor = Cursor::read(&request.page_token, filter_hash)?;
 
-        let views = consistency::page_views(&self.0, cursor.as_ref(), request.consistency.as_ref()).await?;
+        let views = consistency::page_views(&self.context, cursor.as_ref(), request.consistency.as_ref()).await?;
         let scanned = views.clone();
         let step = off_runtime(move || {
             scan::connections(&scanned, &realm, &filter, order, cursor.as_ref().map(Cursor::place), limits)
@@ -92,9 +95,9 @@ impl Connections {
         .await??;
         Ok(ListConnectionsResponse {
             connections: step.rows,
-            next_page_token: self.0.next_page(filter_hash, &views, step.next),
+            next_page_token: self.context.next_page(filter_hash, &views, step.next),
             position: views.position(),
-            read_token: self.0.read_token(&views),
+            read_token: self.context.read_token(&views),
         })
     }
 }
@@ -124,7 +127,7 @@ impl ConnectionService for Connections {
         request: Request<SummarizeConnectionsRequest>,
     ) -> Result<Response<SummarizeConnectionsResponse>, Status> {
         let (caller, request) = Principal::of(request)?;
-        Ok(Response::new(summary::of(&self.0, caller, request).await?))
+        Ok(Response::new(summary::of(&self.context, caller, request).await?))
     }
 
     async fn list_connections(
@@ -140,11 +143,11 @@ impl ConnectionService for Connections {
         request: Request<ListConnectionEventsRequest>,
     ) -> Result<Response<ListConnectionEventsResponse>, Status> {
         let (caller, request) = Principal::of(request)?;
-        Ok(Response::new(history::list(&self.0, caller, request).await?))
+        Ok(Response::new(history::list(&self.context, caller, request).await?))
     }
 
     async fn watch_connections(&self, request: Request<WatchConnectionsRequest>) -> Result<Response<Messages>, Status> {
         let (caller, request) = Principal::of(request)?;
-        Ok(Response::new(watch::open(&self.0, caller, request).await?))
+        Ok(Response::new(watch::open(&self.context, &self.feeds, caller, request).await?))
     }
 }

@@ -21,7 +21,7 @@ pub(super) enum Use {
 }
 
 /// Which connections. An empty set allows all, and so does what is None.
-#[derive(Default, PartialEq, Eq)]
+#[derive(Default, PartialEq, Eq, Hash)]
 pub(super) struct ConnectionFilter {
     pub external_ids: BTreeSet<String>,
     statuses: BTreeSet<Status>,
@@ -36,7 +36,7 @@ pub(super) struct ConnectionFilter {
 }
 
 /// A time that was told as so long ago.
-#[derive(PartialEq, Eq)]
+#[derive(PartialEq, Eq, Hash)]
 struct Ago {
     micros: i64,
     time: Timestamp,
@@ -116,7 +116,7 @@ impl ConnectionFilter {
 }
 
 /// Which exports. An empty set allows all, and so does what is None.
-#[derive(Default)]
+#[derive(Default, PartialEq, Eq, Hash)]
 pub(super) struct ExportFilter {
     pub connection_ids: BTreeSet<String>,
     statuses: BTreeSet<ExportStatus>,
@@ -128,6 +128,7 @@ pub(super) struct ExportFilter {
     deadline_within: Option<Within>,
 }
 
+#[derive(PartialEq, Eq, Hash)]
 struct Within {
     micros: i64,
     from: Timestamp,

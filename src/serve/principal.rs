@@ -10,7 +10,7 @@ use super::status::Refusal;
 use crate::fold::Realm;
 
 /// A right beyond that of seeing a tenant's state. Without it, a field is left out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// `exports.links`: where exports can be downloaded.
     ExportsLinks,
@@ -21,7 +21,7 @@ pub enum Scope {
 }
 
 /// A caller.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Principal {
     tenants: Arc<[Arc<str>]>,
     scopes: Arc<[Scope]>,

@@ -23,6 +23,7 @@ use super::incoming::incoming;
 use super::principal::{Principal, everyone_is};
 use super::snapshots::Snapshots;
 use super::state::ServingState;
+use super::watch::Feeds;
 use crate::backfill::Backfill;
 use crate::event::{Clock, Timestamp};
 use crate::fold::{Rebuild, Views};
@@ -84,11 +85,13 @@ pub enum ServeError {
 /// The API, not yet listening.
 pub struct Api {
     context: Arc<Context>,
+    feeds: Arc<Feeds>,
     principal: Principal,
 }
 
 impl Api {
     pub fn new(sources: Sources, options: Options) -> Self {
+        let feeds = Arc::new(Feeds::after(&sources.views.borrow()));
         let context = Context {
             views: sources.views,
             reader: sources.reader,
@@ -104,7 +107,7 @@ impl Api {
             started_at: options.started_at,
             clock: options.clock,
         };
-        Self { context: Arc::new(context), principal: options.principal }
+        Self { context: Arc::new(context), feeds, principal: options.principal }
     }
 
     /// Serves until the state is `ShuttingDown`, and then until every connection has ended.
@@ -141,17 +144,17 @@ impl Api {
         tokio::select! {
             ended = serving => Ok(ended?),
             never = self.context.snapshots.sweep() => match never {},
+            never = self.feeds.follow(self.context.views.clone()) => match never {},
             never = health::follow(reporter, self.context.state.clone()) => match never {},
         }
     }
 
     fn routes(&self) -> Result<Routes, ServeError> {
         let context = || self.context.clone();
+        let connections = Connections { context: context(), feeds: self.feeds.clone() };
         let mut routes = Routes::builder();
         routes
-            .add_service(
-                ConnectionServiceServer::new(Connections(context())).max_decoding_message_size(REQUEST_BYTES_MAX),
-            )
+            .add_service(ConnectionServiceServer::new(connections).max_decoding_message_size(REQUEST_BYTES_MAX))
             .add_service(ExportServiceServer::new(Exports(context())).max_decoding_message_size(REQUEST_BYTES_MAX))
             .add_service(EventServiceServer::new(Events(context())).max_decoding_message_size(REQUEST_BYTES_MAX))
             .add_service(AdminServiceServer::new(Admin(context())).max_decoding_message_size(REQUEST_BYTES_MAX))

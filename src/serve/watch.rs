@@ -8,9 +8,12 @@
 //! else anything, and is told when what it has not seen is no longer at hand.
 
 mod events;
+mod feed;
+mod feeds;
 mod life;
 mod live;
 mod plan;
+mod query;
 mod render;
 mod snapshot;
 mod start;
@@ -23,6 +26,7 @@ use tokio_stream::Stream;
 use tonic::Status;
 
 pub(super) use self::events::{EventMessages, open as open_events};
+pub(super) use self::feeds::Feeds;
 use self::life::Life;
 use self::live::Live;
 use self::plan::Plan;
@@ -60,6 +64,7 @@ impl At {
 
 pub(super) async fn open(
     context: &Arc<Context>,
+    feeds: &Arc<Feeds>,
     caller: Principal,
     mut request: WatchConnectionsRequest,
 ) -> Result<Messages, Refusal> {
@@ -69,12 +74,13 @@ pub(super) async fn open(
     let slot = context.take_watch_slot()?;
     let views = context.views();
     let start = start::find(context, &plan.resumable, &views, start).await?;
-    Ok(Box::pin(messages(context.clone(), Arc::new(plan), slot, start)))
+    Ok(Box::pin(messages(context.clone(), feeds.clone(), plan, slot, start)))
 }
 
 fn messages(
     context: Arc<Context>,
-    plan: Arc<Plan>,
+    feeds: Arc<Feeds>,
+    plan: Plan,
     slot: WatchSlot,
     start: Start,
 ) -> impl Stream<Item = Result<WatchConnectionsResponse, Status>> + Send {
@@ -86,9 +92,9 @@ fn messages(
             Start::Snapshot => (At::of(&views), true),
         };
         let life = Life::begin(&context, &slot, plan.heartbeat);
-        let mut live = Live::new(&context, &plan, life, start);
+        let mut live = Live::new(&context, &feeds, &plan, life, start);
         // The views go on loan or are let go before anything waits for the reader.
-        let snapshot = snapshot.then(|| Snapshot::of(&context, &plan, views));
+        let snapshot = snapshot.then(|| Snapshot::of(&context, &plan.query, views));
         let resume = if snapshot.is_some() { At::NOTHING } else { start };
         yield message(&context, &plan, start.position, resume, Body::Started(started(&context, snapshot.is_some())));
         if let Some(mut snapshot) = snapshot {

@@ -46,7 +46,7 @@ const CONFINED: [(&str, &[&str]); 6] = [
     ("zstd", &["src/blocklog/", "src/fold/checkpoint/"]),
     ("hyper", &["src/http", "src/ingest", "src/operations.rs", "src/cli/send.rs"]),
     ("tonic", &["src/serve", "src/proto.rs", "src/cli"]),
-    ("prost", &["src/serve", "src/proto.rs", "src/cli"]),
+    ("prost", &["src/serve", "src/proto", "src/cli"]),
     ("anyhow", &["src/main.rs", "src/cli"]),
 ];
 

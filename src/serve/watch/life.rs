@@ -72,6 +72,11 @@ impl Life {
         self.target.take_if(|target| at >= *target).is_some()
     }
 
+    /// Whether there is still to be said that it has.
+    pub fn is_catching_up(&self) -> bool {
+        self.target.is_some()
+    }
+
     /// What it has not seen is not at hand: says so if it had caught up, and is to catch up with `head` anew.
     pub fn has_fallen_behind(&mut self, head: Position) -> bool {
         let caught_up = self.target.is_none();

@@ -1,13 +1,14 @@
 //! What a watch was asked for, checked.
 
-use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::filter::{self, ConnectionFilter, ExportFilter, FilterHasher, Use};
 use super::super::principal::Principal;
 use super::super::status::Refusal;
+use super::query::{Kinds, Query};
 use super::start::Resumable;
-use crate::fold::{FOLD_VERSION, Realm};
+use crate::fold::FOLD_VERSION;
 use crate::proto::{WatchConnectionsRequest, WatchKind};
 
 const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(15);
@@ -15,22 +16,9 @@ const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
 const HEARTBEAT_MAX: Duration = Duration::from_secs(300);
 
 pub(super) struct Plan {
-    pub caller: Principal,
-    pub realm: Realm,
-    /// Its connection part is the watch's filter; an export matches when its connection does.
-    pub filter: ExportFilter,
+    pub query: Arc<Query>,
     pub resumable: Resumable,
-    pub kinds: Kinds,
-    pub include_previous: bool,
-    pub include_event: bool,
-    /// Empty: any.
-    pub event_types: BTreeSet<String>,
     pub heartbeat: Duration,
-}
-
-pub(super) struct Kinds {
-    pub connections: bool,
-    pub exports: bool,
 }
 
 impl Plan {
@@ -44,17 +32,11 @@ impl Plan {
         connection.hash_into(&mut hasher);
         hasher.texts(&event_types);
         hasher.number(u64::from(kinds.connections) | u64::from(kinds.exports) << 1);
-        Ok(Self {
-            caller,
-            realm,
-            filter: ExportFilter::of(connection),
-            resumable: Resumable { filter_hash: hasher.finish(), fold_version: FOLD_VERSION },
-            kinds,
-            include_previous: request.include_previous,
-            include_event: request.include_event,
-            event_types,
-            heartbeat: heartbeat(request.heartbeat_interval)?,
-        })
+        let resumable = Resumable { filter_hash: hasher.finish(), fold_version: FOLD_VERSION };
+        let WatchConnectionsRequest { include_previous, include_event, heartbeat_interval, .. } = request;
+        let filter = ExportFilter::of(connection);
+        let query = Query { caller, realm, filter, kinds, include_previous, include_event, event_types };
+        Ok(Self { query: Arc::new(query), resumable, heartbeat: heartbeat(heartbeat_interval)? })
     }
 }
 

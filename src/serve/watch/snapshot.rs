@@ -7,7 +7,7 @@ use super::super::order::{Order, Place};
 use super::super::scan::{self, Limits};
 use super::super::snapshots::Loan;
 use super::super::status::Refusal;
-use super::plan::Plan;
+use super::query::Query;
 use crate::fold::Views;
 use crate::proto::watch_connections_response::Message as Body;
 use crate::proto::{SnapshotBatch, SnapshotEnd};
@@ -26,7 +26,7 @@ enum Phase {
 
 pub(super) struct Snapshot {
     context: Arc<Context>,
-    plan: Arc<Plan>,
+    query: Arc<Query>,
     /// On loan: whoever reads too slowly must not keep old views alive.
     loan: Loan,
     phase: Phase,
@@ -34,10 +34,10 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    pub fn of(context: &Arc<Context>, plan: &Arc<Plan>, views: Arc<Views>) -> Self {
+    pub fn of(context: &Arc<Context>, query: &Arc<Query>, views: Arc<Views>) -> Self {
         let loan = context.snapshots.lend(views);
-        let phase = if plan.kinds.connections { Phase::Connections(None) } else { Phase::Exports(None) };
-        Self { context: context.clone(), plan: plan.clone(), loan, phase, sent: SnapshotEnd::default() }
+        let phase = if query.kinds.connections { Phase::Connections(None) } else { Phase::Exports(None) };
+        Self { context: context.clone(), query: query.clone(), loan, phase, sent: SnapshotEnd::default() }
     }
 
     /// Whether its end has been sent.
@@ -64,12 +64,12 @@ impl Snapshot {
 
     fn connections(&mut self, after: Option<Place>) -> Result<SnapshotBatch, Refusal> {
         let views = self.loan.views().ok_or(Refusal::WatchFellBehind)?;
-        let filter = &self.plan.filter.connection;
-        let step = scan::connections(&views, &self.plan.realm, filter, Order::BY_ID, after, BATCH)?;
+        let filter = &self.query.filter.connection;
+        let step = scan::connections(&views, &self.query.realm, filter, Order::BY_ID, after, BATCH)?;
         self.sent.connections += step.rows.len() as u64;
         self.phase = match step.next {
             Some(after) => Phase::Connections(Some(after)),
-            None if self.plan.kinds.exports => Phase::Exports(None),
+            None if self.query.kinds.exports => Phase::Exports(None),
             None => Phase::End,
         };
         Ok(SnapshotBatch { connections: step.rows, exports: Vec::new() })
@@ -78,8 +78,9 @@ impl Snapshot {
     /// Off the runtime: the change log may have to be read.
     async fn exports(&mut self, after: Option<Place>) -> Result<SnapshotBatch, Refusal> {
         let views = self.loan.views().ok_or(Refusal::WatchFellBehind)?;
-        let plan = self.plan.clone();
-        let look = move || scan::exports(&views, &plan.realm, &plan.filter, &plan.caller, Order::BY_ID, after, BATCH);
+        let query = self.query.clone();
+        let look =
+            move || scan::exports(&views, &query.realm, &query.filter, &query.caller, Order::BY_ID, after, BATCH);
         let step = off_runtime(look).await??;
         self.sent.exports += step.rows.len() as u64;
         self.phase = step.next.map_or(Phase::End, |after| Phase::Exports(Some(after)));
