@@ -13,6 +13,8 @@ mod feeds;
 mod life;
 mod live;
 mod plan;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod query;
 mod render;
 mod snapshot;
@@ -69,12 +71,19 @@ pub(super) async fn open(
     mut request: WatchConnectionsRequest,
 ) -> Result<Messages, Refusal> {
     context.gate()?;
+    #[cfg(feature = "planted-bugs")]
+    planted::admit(context, &mut request.start).await?;
     let start = request.start.take();
     let plan = Plan::read(caller, request)?;
     let slot = context.take_watch_slot()?;
     let views = context.views();
     let start = start::find(context, &plan.resumable, &views, start).await?;
-    Ok(Box::pin(messages(context.clone(), feeds.clone(), plan, slot, start)))
+    #[cfg(feature = "planted-bugs")]
+    let resumable = plan.resumable;
+    let messages: Messages = Box::pin(messages(context.clone(), feeds.clone(), plan, slot, start));
+    #[cfg(feature = "planted-bugs")]
+    let messages = planted::spoil(context.clone(), resumable, messages);
+    Ok(messages)
 }
 
 fn messages(

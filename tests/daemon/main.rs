@@ -6,6 +6,7 @@ mod backfill;
 mod commands;
 mod failure;
 mod first_minute;
+mod histories;
 mod kill;
 mod load;
 mod no_sync;

@@ -19,6 +19,7 @@ pub(super) enum Start {
 }
 
 /// What a token must bear, beside its place, to be resumed from: what the watch asks for, and by which rules its states are told.
+#[derive(Clone, Copy)]
 pub(super) struct Resumable {
     pub filter_hash: u64,
     /// 0: of the log alone.

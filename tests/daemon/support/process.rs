@@ -20,6 +20,8 @@ pub struct Launch<'a> {
     pub webhooks: &'a str,
     /// Where its API listens.
     pub grpc: &'a str,
+    /// Further keys of `[grpc]`, each on its line.
+    pub grpc_keys: &'a str,
     /// Further keys of the endpoint "fasten".
     pub endpoint: &'a str,
     /// Further sections of the configuration; `[data]`, `[webhooks]`, `[grpc]` and `[operations]` are there.
@@ -36,6 +38,7 @@ impl<'a> Launch<'a> {
             data: None,
             webhooks: "",
             grpc: "127.0.0.1:0",
+            grpc_keys: "",
             endpoint: "",
             config: "",
             wrapped: &[],
@@ -49,12 +52,13 @@ impl<'a> Launch<'a> {
         let text = format!(
             "[data]\ndirectory = \"{}\"\n[webhooks]\nlisten = \"127.0.0.1:0\"\n{}\n\
              [[webhooks.endpoints]]\nname = \"fasten\"\nsecrets = [\"{}\"]\n{}\n\
-             [grpc]\nlisten = \"{}\"\n[operations]\nlisten = \"127.0.0.1:0\"\n{}",
+             [grpc]\nlisten = \"{}\"\n{}\n[operations]\nlisten = \"127.0.0.1:0\"\n{}",
             data.display(),
             self.webhooks,
             cleat::config::DEVELOPMENT_SECRET,
             self.endpoint,
             self.grpc,
+            self.grpc_keys,
             self.config
         );
         std::fs::write(&config, text).unwrap();

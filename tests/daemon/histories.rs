@@ -1,0 +1,146 @@
+//! Watches through kills, stops, pauses and lost data, read slowly, left and resumed at random: what each saw is held against
+//! what the log had. A history comes from a seed, as far as chance is ours; `CLEAT_HISTORIES=20` runs as many of new seeds.
+
+mod asks;
+mod checker;
+mod counts;
+mod driver;
+mod history;
+mod story;
+mod streams;
+mod watcher;
+mod writers;
+
+use std::collections::BTreeMap;
+#[cfg(feature = "planted-bugs")]
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rand::RngExt as _;
+
+use checker::violations;
+use counts::Counts;
+use driver::{Plan, run};
+use history::Fault;
+
+/// With each that ever failed.
+const SEEDS: [u64; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+const FAULTS: [Fault; 9] = [
+    Fault::Kill,
+    Fault::Kill,
+    Fault::Kill,
+    Fault::Stop,
+    Fault::Stop,
+    Fault::Pause,
+    Fault::Pause,
+    Fault::AnotherLog,
+    Fault::OlderCopy,
+];
+
+/// What a history has at least of each, on average.
+const OF_EACH: [(&str, usize); 23] = [
+    ("kills", 3),
+    ("stops", 2),
+    ("pauses", 2),
+    ("other logs", 1),
+    ("older copies", 1),
+    ("events", 2500),
+    ("changes", 30_000),
+    ("changes together", 5000),
+    ("slow reads", 15),
+    ("fell behind", 3),
+    ("caught up", 60),
+    ("heartbeats", 15),
+    ("cut off", 30),
+    ("sent away by a stop", 15),
+    ("sent away for their age", 1),
+    ("left", 30),
+    ("resumes", 45),
+    ("resumes inside a snapshot", 2),
+    ("refused for another log", 8),
+    ("refused for another filter", 3),
+    ("refused as damaged", 3),
+    ("starts after a position", 4),
+    ("whole snapshots", 15),
+];
+
+fn plan(seed: u64) -> Plan {
+    let pause = Duration::from_millis(8);
+    Plan { seed, watchers: 14, faults: FAULTS.to_vec(), events: 600, pause, bug: None }
+}
+
+#[track_caller]
+fn counted(counts: &mut Counts, plan: &Plan) {
+    let history = run(plan);
+    counts.add(&history);
+    let found = violations(&history);
+    // One of each is enough to see.
+    let found: BTreeMap<_, _> = found.iter().rev().map(|violation| (violation.property, violation)).collect();
+    assert!(found.is_empty(), "{plan:?}: {found:#?}");
+}
+
+#[test]
+fn whoever_watches_sees_what_the_log_has_through_every_fault() {
+    let mut counts = Counts::default();
+    for seed in SEEDS {
+        counted(&mut counts, &plan(seed));
+    }
+    counts.at_least(SEEDS.len(), &OF_EACH);
+}
+
+#[test]
+fn a_thousand_who_watch_see_what_the_log_has_through_kills_and_a_stop() {
+    let mut counts = Counts::default();
+    let faults = vec![Fault::Kill, Fault::Stop, Fault::Kill];
+    counted(&mut counts, &Plan { watchers: 1000, faults, events: 60, pause: Duration::from_millis(400), ..plan(1000) });
+    counts.at_least(1, &[("cut off", 1000), ("sent away by a stop", 500), ("resumes", 2000), ("changes", 40_000)]);
+}
+
+#[test]
+fn histories_of_new_seeds_hold_as_well() {
+    let count = std::env::var("CLEAT_HISTORIES").map_or(0, |count| count.parse().unwrap());
+    let mut counts = Counts::default();
+    for _ in 0..count {
+        counted(&mut counts, &plan(rand::rng().random()));
+    }
+    counts.at_least(count, &OF_EACH);
+}
+
+#[cfg(feature = "planted-bugs")]
+mod planted {
+    use super::*;
+    use checker::Property;
+
+    /// Whether a history under this bug breaks each of these properties.
+    #[track_caller]
+    fn breaks(bug: &'static str, properties: &[Property]) {
+        let found = violations(&run(&Plan { bug: Some(bug), ..plan(1) }));
+        let found: BTreeSet<_> = found.iter().map(|violation| violation.property).collect();
+        assert!(properties.iter().all(|property| found.contains(property)), "{bug}: {found:?}");
+    }
+
+    #[test]
+    fn progress_that_is_told_ahead_of_events_is_noticed() {
+        breaks("progress-ahead", &[Property::Bookmarkable]);
+    }
+
+    #[test]
+    fn a_change_that_is_skipped_when_a_snapshot_or_a_token_hands_over_is_noticed() {
+        breaks("skip-at-hand-over", &[Property::GapFree, Property::Resumable]);
+    }
+
+    #[test]
+    fn a_change_that_comes_twice_is_noticed() {
+        breaks("repeat", &[Property::Unique]);
+    }
+
+    #[test]
+    fn changes_of_one_position_that_are_split_are_noticed() {
+        breaks("split", &[Property::Atomic]);
+    }
+
+    #[test]
+    fn a_token_of_another_log_that_is_taken_is_noticed() {
+        breaks("any-epoch", &[Property::EpochSafe]);
+    }
+}

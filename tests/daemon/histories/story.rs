@@ -1,0 +1,154 @@
+//! Events for a few connections, from a seed, and what a watch of them must tell: reckoned anew here, without cleat's fold.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cleat::proto::ConnectionStatus;
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use serde_json::json;
+
+use super::asks::Asks;
+use super::history::{Effect, Kind, Row, Rows};
+
+const CONNECTIONS: u32 = 20;
+const PATIENTS: u32 = 6;
+const TASKS: u32 = 4;
+/// So many that a few such events fill what a slow reader's connection takes.
+const LINKS: usize = 150;
+
+/// An event to send.
+#[derive(Debug)]
+pub struct Sample {
+    pub id: String,
+    pub body: Vec<u8>,
+    pub means: Option<Means>,
+}
+
+/// For one connection.
+#[derive(Debug)]
+pub struct Means {
+    connection: String,
+    status: Option<ConnectionStatus>,
+    external_id: Option<String>,
+    task: Option<String>,
+}
+
+/// Of a connection.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    pub external_id: String,
+    pub status: ConnectionStatus,
+    version: u64,
+    /// Its exports, with their versions.
+    exports: BTreeMap<String, u64>,
+}
+
+impl Sample {
+    /// `id` must be new.
+    pub fn new(id: String, random: &mut StdRng) -> Self {
+        let number = random.random_range(0..CONNECTIONS);
+        let connection = format!("connection-{number}");
+        let task = format!("task-{number}-{}", random.random_range(0..TASKS));
+        let mut means = Means { connection, status: None, external_id: None, task: None };
+        let (kind, more) = match random.random_range(0..20) {
+            0 => ("webhook.test", json!({})),
+            1..=4 => {
+                means.status = Some(ConnectionStatus::Revoked);
+                ("patient.authorization_revoked", json!({ "connection_status": "revoked" }))
+            }
+            5..=8 => {
+                means.task = Some(task.clone());
+                let links = if random.random_range(0..8) == 0 { LINKS } else { 1 };
+                let link = |n| json!({ "url": format!("https://example.org/{n:0100}") });
+                let links: Vec<_> = (0..links).map(link).collect();
+                ("patient.ehi_export_success", json!({ "task_id": task, "download_links": links }))
+            }
+            9 => {
+                means.task = Some(task.clone());
+                ("patient.ehi_export_failed", json!({ "task_id": task, "failure_reason": "unknown" }))
+            }
+            number => {
+                means.status = Some(ConnectionStatus::Authorized);
+                let mut data = json!({ "connection_status": "authorized", "platform_type": "epic" });
+                if number % 2 == 0 {
+                    let patient = format!("patient-{}", random.random_range(0..PATIENTS));
+                    data["external_id"] = json!(patient);
+                    means.external_id = Some(patient);
+                }
+                ("patient.connection_success", data)
+            }
+        };
+        let mut data = more;
+        let means = (kind != "webhook.test").then_some(means);
+        if let Some(means) = &means {
+            data["org_connection_id"] = json!(means.connection);
+        }
+        let body = json!({ "api_mode": "live", "date": "2026-05-04T14:03:11Z", "id": id, "type": kind, "data": data });
+        Self { id, body: body.to_string().into_bytes(), means }
+    }
+}
+
+/// By position, all that a watch of this log must tell whoever asks this. No position has nothing to tell.
+pub fn must_tell(log: &[Arc<Sample>], asks: &Asks) -> BTreeMap<u64, Rows> {
+    let mut states = BTreeMap::<&str, State>::new();
+    let mut all = BTreeMap::new();
+    for (position, sample) in (1..).zip(log) {
+        let mut rows = Rows::new();
+        if asks.wants(Kind::Event) {
+            rows.insert(Row { kind: Kind::Event, id: sample.id.clone(), version: 0, effect: Effect::Entered });
+        }
+        if let Some(means) = &sample.means {
+            let before = states.get(means.connection.as_str());
+            let now = after(before, means);
+            rows.extend(changes(before, &now, means, asks));
+            states.insert(&means.connection, now);
+        }
+        if !rows.is_empty() {
+            all.insert(position, rows);
+        }
+    }
+    all
+}
+
+fn after(before: Option<&State>, means: &Means) -> State {
+    let mut now = before.cloned().unwrap_or_default();
+    now.version += 1;
+    now.status = means.status.unwrap_or(if before.is_some() { now.status } else { ConnectionStatus::Unknown });
+    if let Some(external_id) = &means.external_id {
+        now.external_id.clone_from(external_id);
+    }
+    if let Some(task) = &means.task {
+        *now.exports.entry(task.clone()).or_default() += 1;
+    }
+    now
+}
+
+fn changes(before: Option<&State>, now: &State, means: &Means, asks: &Asks) -> Rows {
+    let mut rows = Rows::new();
+    let (was, is) = (before.is_some_and(|before| asks.matches(before)), asks.matches(now));
+    if asks.wants(Kind::Connection)
+        && let Some(effect) = effect(was, is)
+    {
+        rows.insert(Row { kind: Kind::Connection, id: means.connection.clone(), version: now.version, effect });
+    }
+    if asks.wants(Kind::Export) {
+        for (task, version) in &now.exports {
+            let existed = before.is_some_and(|before| before.exports.contains_key(task));
+            let told = means.task.as_ref() == Some(task);
+            let borrows_another = before.is_some_and(|before| before.external_id != now.external_id);
+            let effect = effect(existed && was, is).filter(|it| *it != Effect::Updated || told || borrows_another);
+            rows.extend(effect.map(|effect| Row { kind: Kind::Export, id: task.clone(), version: *version, effect }));
+        }
+    }
+    rows
+}
+
+fn effect(before: bool, now: bool) -> Option<Effect> {
+    match (before, now) {
+        (false, false) => None,
+        (false, true) => Some(Effect::Entered),
+        (true, true) => Some(Effect::Updated),
+        (true, false) => Some(Effect::Left),
+    }
+}

@@ -1,0 +1,198 @@
+//! One who watches, badly: it reads slowly, leaves at any message, comes back with any token it ever had, and changes its mind.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use tokio::sync::watch;
+use tokio_stream::StreamExt as _;
+use tonic::Status;
+use tonic::transport::Channel;
+use tonic_types::StatusExt as _;
+
+use super::asks::{Asks, ENTITIES};
+use super::history::{Bookmark, End, Session, Start, Told, What};
+use super::streams::{self, Messages};
+
+/// Heartbeats come each second, but the daemon may stand still for a while.
+const SILENCE: Duration = Duration::from_secs(60);
+const BOOKMARKS: usize = 3000;
+
+/// Where the daemon is, and what is known of it.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub generation: usize,
+    pub run: usize,
+    pub channels: Arc<[Channel]>,
+    /// Acknowledged in this generation.
+    pub durable: Arc<AtomicU64>,
+}
+
+pub struct Watcher {
+    number: usize,
+    asks: Asks,
+    random: StdRng,
+    places: watch::Receiver<Place>,
+    /// The log's last position, once nothing more comes.
+    last: watch::Receiver<Option<u64>>,
+    /// The newest tokens, of whatever they were for.
+    bookmarks: VecDeque<Bookmark>,
+    sessions: Vec<Session>,
+    /// Of the session that goes on.
+    in_snapshot: bool,
+    caught_up: bool,
+}
+
+impl Watcher {
+    pub fn new(
+        number: usize,
+        asks: Asks,
+        random: StdRng,
+        places: watch::Receiver<Place>,
+        last: watch::Receiver<Option<u64>>,
+    ) -> Self {
+        let (bookmarks, sessions) = (VecDeque::new(), Vec::new());
+        Self { number, asks, random, places, last, bookmarks, sessions, in_snapshot: false, caught_up: false }
+    }
+
+    /// Until it has been told all there is.
+    pub async fn run(mut self) -> Vec<Session> {
+        loop {
+            let place = self.places.borrow().clone();
+            let start = self.start(place.generation);
+            let durable = place.durable.load(Ordering::Acquire);
+            let (generation, run, asks) = (place.generation, place.run, self.asks);
+            let mut session =
+                Session { generation, run, asks, start, durable, told: Vec::new(), slow: 0, end: End::Left };
+            let channel = place.channels[self.number % place.channels.len()].clone();
+            session.end = match streams::open(channel, &self.asks, &session.start).await {
+                Ok(messages) => self.follow(messages, &mut session).await,
+                Err(status) => reason(&status).map_or(End::Unheard, End::Refused),
+            };
+            let complete = self.is_complete(&session);
+            let broken = session.end == End::Unheard;
+            self.sessions.push(session);
+            if complete {
+                return self.sessions;
+            }
+            if broken {
+                // Where it is next, most likely; else the connection may only have been slow to break.
+                drop(tokio::time::timeout(Duration::from_millis(200), self.places.changed()).await);
+            }
+        }
+    }
+
+    async fn follow(&mut self, mut messages: Messages, session: &mut Session) -> End {
+        let mut last = self.last.clone();
+        loop {
+            if self.is_complete(session) {
+                return End::Left;
+            }
+            let message = tokio::select! {
+                message = tokio::time::timeout(SILENCE, messages.next()) => message,
+                Ok(()) = last.changed() => continue,
+            };
+            let (told, token) = match message {
+                Err(_) => return End::Silent,
+                Ok(None) => return End::Broken("no status".to_owned()),
+                Ok(Some(Err(status))) => {
+                    return reason(&status).map_or_else(|| End::Broken(format!("{status:?}")), End::Ended);
+                }
+                Ok(Some(Ok(message))) => message,
+            };
+            self.take(session, told, token);
+            if last.borrow().is_some() {
+                continue;
+            }
+            // A snapshot is soon over.
+            match self.random.random_range(0..if self.in_snapshot { 5 } else { 600 }) {
+                0 => return End::Left,
+                1 => {
+                    session.slow += 1;
+                    tokio::time::sleep(Duration::from_millis(self.random.random_range(10..700))).await;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn take(&mut self, session: &mut Session, told: Vec<Told>, token: String) {
+        for told in &told {
+            match told.what {
+                What::Started { snapshot } => (self.in_snapshot, self.caught_up) = (snapshot, false),
+                What::SnapshotEnd => self.in_snapshot = false,
+                What::CaughtUp => self.caught_up = true,
+                _ => {}
+            }
+        }
+        let (generation, asks, in_snapshot) = (session.generation, session.asks, self.in_snapshot);
+        let position = told.last().map_or(0, |told| told.position);
+        self.bookmarks.push_back(Bookmark { generation, asks, position, in_snapshot, token });
+        session.told.extend(told);
+        if self.bookmarks.len() > BOOKMARKS {
+            self.bookmarks.pop_front();
+        }
+    }
+
+    /// Whether it has been told everything, and nothing more will come.
+    fn is_complete(&self, session: &Session) -> bool {
+        let (last, told) = (*self.last.borrow(), session.told.last());
+        let at_the_end = last.is_some_and(|last| told.is_some_and(|told| told.position >= last));
+        at_the_end && self.caught_up && session.generation == self.places.borrow().generation
+    }
+
+    fn start(&mut self, generation: usize) -> Start {
+        let Some(newest) = self.bookmarks.back().cloned() else { return self.anew() };
+        let refused = self.sessions.last().and_then(|last| match &last.end {
+            End::Refused(reason) => Some(reason),
+            _ => None,
+        });
+        if refused.is_some_and(|reason| reason != "SHUTTING_DOWN") {
+            // What it was refused for does not pass.
+            return self.anew();
+        }
+        if self.last.borrow().is_some() {
+            return Start::Token(newest);
+        }
+        match self.random.random_range(0..20) {
+            0 => self.anew(),
+            1 => {
+                let own = |it: &&Bookmark| it.generation == generation && !it.in_snapshot;
+                let own: Vec<_> = self.bookmarks.iter().filter(own).map(|it| it.position).collect();
+                Start::After(own.choose(&mut self.random).copied().unwrap_or(0))
+            }
+            2 => Start::Spoilt(self.spoil(&newest.token)),
+            3 if !self.asks.events => {
+                self.asks = *ENTITIES.choose(&mut self.random).unwrap();
+                Start::Token(newest)
+            }
+            4..=7 => Start::Token(self.bookmarks[self.random.random_range(0..self.bookmarks.len())].clone()),
+            _ => Start::Token(newest),
+        }
+    }
+
+    /// From no place it was at.
+    fn anew(&mut self) -> Start {
+        match (self.asks.events, self.random.random_range(0..3)) {
+            (true, 0) => Start::After(0),
+            (true, _) | (false, 0) => Start::Live,
+            (false, _) => Start::Snapshot,
+        }
+    }
+
+    /// One character becomes another.
+    fn spoil(&mut self, token: &str) -> String {
+        let at = self.random.random_range(0..token.len());
+        let other = if token.as_bytes()[at] == b'A' { "B" } else { "A" };
+        format!("{}{other}{}", &token[..at], &token[at + 1..])
+    }
+}
+
+/// Of cleat itself. None: of what lies between.
+fn reason(status: &Status) -> Option<String> {
+    status.get_error_details().error_info().map(|info| info.reason.clone())
+}
