@@ -29,6 +29,8 @@ class DaemonCase(unittest.TestCase):
     maxDiff = None
     endpoints: ClassVar[Endpoints] = ENDPOINTS
     grpc_keys: ClassVar[str] = ""
+    # A port of its own for each start, or always the same.
+    grpc_address: ClassVar[str] = "127.0.0.1:0"
     directory: ClassVar[Path]
     daemon: ClassVar[Daemon]
     api: ClassVar[Api]
@@ -41,7 +43,7 @@ class DaemonCase(unittest.TestCase):
     @classmethod
     def start(cls) -> None:
         """Over the directory as it is: also again, once the daemon has ended."""
-        cls.daemon = Daemon(cls.directory, cls.endpoints, cls.grpc_keys)
+        cls.daemon = Daemon(cls.directory, cls.endpoints, cls.grpc_keys, cls.grpc_address)
         cls.addClassCleanup(cls.daemon.kill)
         cls.api = Api(cls.daemon.grpc)
         cls.addClassCleanup(cls.api.close)

@@ -58,10 +58,11 @@ class Daemon:
         directory: Path,
         endpoints: Endpoints = ENDPOINTS,
         grpc_keys: str = "",
+        grpc_address: str = "127.0.0.1:0",
     ) -> None:
         self._log = directory / "stderr"
         config = directory / "cleat.toml"
-        config.write_text(_config(directory / "data", endpoints, grpc_keys))
+        config.write_text(_config(directory / "data", endpoints, grpc_address, grpc_keys))
         # Levels are the daemon's own: the line with its addresses must be there.
         env = {name: value for name, value in os.environ.items() if name != "RUST_LOG"}
         with self._log.open("wb") as log:
@@ -119,7 +120,7 @@ class Daemon:
         return self.ask_operations("/readyz")[0] == 200
 
 
-def _config(data: Path, endpoints: Endpoints, grpc_keys: str) -> str:
+def _config(data: Path, endpoints: Endpoints, grpc_address: str, grpc_keys: str) -> str:
     sections = "\n".join(_section(name, endpoint) for name, endpoint in endpoints.items())
     return f"""\
 [data]
@@ -128,7 +129,7 @@ directory = {json.dumps(str(data))}
 listen = "127.0.0.1:0"
 {sections}
 [grpc]
-listen = "127.0.0.1:0"
+listen = {json.dumps(grpc_address)}
 {grpc_keys}
 [operations]
 listen = "127.0.0.1:0"

@@ -1,9 +1,10 @@
-//! The API's connections: so many at once, and each must begin to speak soon. Knows nothing of what is served.
+//! The API's connections: so many at once, each must begin to speak soon, and is heard to its end. Knows nothing of what is
+//! served.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_stream::stream;
@@ -19,28 +20,35 @@ use crate::http::accept;
 /// file descriptors stay for the webhooks. Further ones wait in the system's queue.
 pub const CONNECTIONS_MAX: usize = 256;
 
-/// For the client's preface. After it the server's own pings find out who is silent.
-const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 const PREFACE_BYTES: usize = 24;
+const PATIENCE: Patience = Patience { preface: Duration::from_secs(10), farewell: Duration::from_secs(5) };
+
+#[derive(Clone, Copy)]
+struct Patience {
+    /// For what a client begins with. After it the server's own pings find out who is silent.
+    preface: Duration,
+    /// For the client's end, after ours.
+    farewell: Duration,
+}
 
 /// Every connection that comes, while there are seats.
 pub(super) fn incoming<S>(
     poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>,
 ) -> impl Stream<Item = io::Result<Accepted<S>>> {
-    bounded(poll_accept, CONNECTIONS_MAX, PREFACE_TIMEOUT)
+    bounded(poll_accept, CONNECTIONS_MAX, PATIENCE)
 }
 
 fn bounded<S>(
     mut poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>,
     connections: usize,
-    preface_timeout: Duration,
+    patience: Patience,
 ) -> impl Stream<Item = io::Result<Accepted<S>>> {
     let seats = Arc::new(Semaphore::new(connections));
     stream! {
         loop {
             let (stream, seat) = accept(&seats, &mut poll_accept).await;
-            let preface = Some(Preface { missing: PREFACE_BYTES, timeout: Box::pin(sleep(preface_timeout)) });
-            yield Ok(Accepted { stream, preface, _seat: seat });
+            let preface = Some(Preface { missing: PREFACE_BYTES, timeout: Box::pin(sleep(patience.preface)) });
+            yield Ok(Accepted { stream, preface, patience, farewell: None, _seat: seat });
         }
     }
 }
@@ -50,6 +58,9 @@ pub(super) struct Accepted<S> {
     stream: S,
     /// Until it has come.
     preface: Option<Preface>,
+    patience: Patience,
+    /// Since we have said all.
+    farewell: Option<Pin<Box<Sleep>>>,
     _seat: Option<OwnedSemaphorePermit>,
 }
 
@@ -84,7 +95,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Accepted<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
@@ -105,8 +116,24 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
+    /// Who is still speaking, if only of windows, would find the connection broken, and lose the last words that are on their
+    /// way: so it is listened to until it closes, too.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let Self { stream, patience, farewell, .. } = &mut *self;
+        if farewell.is_none() {
+            ready!(Pin::new(&mut *stream).poll_shutdown(context))?;
+        }
+        let farewell = farewell.get_or_insert_with(|| Box::pin(sleep(patience.farewell)));
+        let mut unheard = [0; 1024];
+        loop {
+            let mut buffer = ReadBuf::new(&mut unheard);
+            match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                // It has closed; how is nobody's concern any more.
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return farewell.as_mut().poll(context).map(Ok),
+            }
+        }
     }
 }
 
@@ -120,11 +147,16 @@ mod tests {
     use super::*;
 
     const SOON: Duration = Duration::from_millis(50);
+    const LATE: Duration = Duration::from_secs(60);
 
-    async fn accepted() -> (DuplexStream, Accepted<DuplexStream>) {
+    async fn accepted(preface: Duration, farewell: Duration) -> (DuplexStream, Accepted<DuplexStream>) {
         let (client, server) = duplex(64);
         let mut server = Some(server);
-        let stream = bounded(|_| server.take().map_or(Poll::Pending, |server| Poll::Ready(Ok(server))), 1, SOON);
+        let stream = bounded(
+            |_| server.take().map_or(Poll::Pending, |server| Poll::Ready(Ok(server))),
+            1,
+            Patience { preface, farewell },
+        );
         let accepted = pin!(stream).next().await.unwrap().unwrap();
         (client, accepted)
     }
@@ -136,16 +168,16 @@ mod tests {
 
     #[tokio::test]
     async fn who_says_nothing_or_only_half_the_preface_is_given_up() {
-        let (_silent, reading) = accepted().await;
+        let (_silent, reading) = accepted(SOON, LATE).await;
         assert!(times_out(reading).await);
-        let (mut slow, reading) = accepted().await;
+        let (mut slow, reading) = accepted(SOON, LATE).await;
         slow.write_all(&[0; PREFACE_BYTES - 1]).await.unwrap();
         assert!(times_out(reading).await);
     }
 
     #[tokio::test]
     async fn who_sent_the_preface_may_be_silent() {
-        let (mut client, mut reading) = accepted().await;
+        let (mut client, mut reading) = accepted(SOON, LATE).await;
         client.write_all(&[0; PREFACE_BYTES]).await.unwrap();
         reading.read_exact(&mut [0; PREFACE_BYTES]).await.unwrap();
         let later = tokio::spawn(async move {
@@ -158,8 +190,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_is_told_the_last_word_may_finish_its_own() {
+        let (mut client, mut server) = accepted(LATE, LATE).await;
+        let closes = tokio::spawn(async move { server.shutdown().await });
+        client.read_to_end(&mut Vec::new()).await.unwrap();
+        client.write_all(&[0; 5000]).await.unwrap();
+        assert!(!closes.is_finished());
+        drop(client);
+        closes.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_never_closes_is_left_after_a_while() {
+        let (_client, mut server) = accepted(LATE, SOON).await;
+        server.shutdown().await.unwrap();
+    }
+
+    #[tokio::test]
     async fn a_seat_is_free_again_when_its_connection_is_dropped() {
-        let stream = bounded(|_| Poll::Ready(Ok(duplex(1).0)), 1, SOON);
+        let stream = bounded(|_| Poll::Ready(Ok(duplex(1).0)), 1, PATIENCE);
         let mut stream = pin!(stream);
         let first = stream.next().await.unwrap().unwrap();
         let mut waits = Context::from_waker(std::task::Waker::noop());

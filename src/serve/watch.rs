@@ -19,6 +19,8 @@ mod query;
 mod render;
 mod snapshot;
 mod start;
+#[cfg(test)]
+mod tests;
 
 use std::pin::Pin;
 use std::sync::Arc;

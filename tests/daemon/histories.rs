@@ -93,7 +93,7 @@ fn a_thousand_who_watch_see_what_the_log_has_through_kills_and_a_stop() {
     let mut counts = Counts::default();
     let faults = vec![Fault::Kill, Fault::Stop, Fault::Kill];
     counted(&mut counts, &Plan { watchers: 1000, faults, events: 60, pause: Duration::from_millis(400), ..plan(1000) });
-    counts.at_least(1, &[("cut off", 1000), ("sent away by a stop", 500), ("resumes", 2000), ("changes", 40_000)]);
+    counts.at_least(1, &[("cut off", 500), ("sent away by a stop", 100), ("resumes", 1500), ("changes", 30_000)]);
 }
 
 #[test]

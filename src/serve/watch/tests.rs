@@ -1,0 +1,107 @@
+//! What feeds share, keep and let go of. What comes of it is for the tests of the API.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::feed::{Feed, Next};
+use super::feeds::Feeds;
+use super::plan::Plan;
+use super::query::Query;
+use crate::event::{Delivery, Event, EventKey, ModeVerdict, Position, Provenance, Timestamp};
+use crate::fold::{Fold, Views};
+use crate::proto::{ConnectionFilter, WatchConnectionsRequest};
+use crate::serve::Principal;
+
+/// Of connections with this external id; empty: of all.
+fn query(external_id: &str) -> Arc<Query> {
+    let external_ids = Some(external_id.to_owned()).filter(|id| !id.is_empty()).into_iter().collect();
+    let filter = Some(ConnectionFilter { external_ids, ..ConnectionFilter::default() });
+    let request = WatchConnectionsRequest { filter, ..WatchConnectionsRequest::default() };
+    let Ok(plan) = Plan::read(Principal::loopback([Arc::from("acme")]), request) else { panic!("a plan") };
+    plan.query
+}
+
+/// After so many events, of two patients in turn: "0", "1", "0"...
+fn views(ring_len: usize, events: Position) -> Arc<Views> {
+    let mut fold = Fold::new(ring_len);
+    for position in 1..=events {
+        let body = format!(
+            r#"{{"api_mode":"live","type":"patient.connection_success","id":"e{position}","data":
+            {{"org_connection_id":"c{position}","connection_status":"authorized","external_id":"{}"}}}}"#,
+            (position - 1) % 2
+        );
+        let delivery = Delivery {
+            tenant: "acme".into(),
+            endpoint: "fasten".into(),
+            provenance: Provenance::Webhook,
+            mode: ModeVerdict::Live,
+            key: Some(EventKey::of(Some("e"), "")),
+            webhook_id: String::new(),
+            webhook_timestamp: String::new(),
+            webhook_signature: String::new(),
+            secret_label: String::new(),
+            nonce: [7; 16],
+            body: Bytes::from(body),
+        };
+        let recorded_at = Timestamp::from_micros(1_790_000_000_000_000);
+        fold.advance(&Event { position, recorded_at, delivery, chain: [1; 32] }).unwrap();
+    }
+    fold.publish()
+}
+
+fn next(feed: &Feed, after: Position) -> Result<Option<Position>, &'static str> {
+    match feed.next(after) {
+        Next::Seen(seen) => Ok(Some(seen.at().position)),
+        Next::Nothing => Ok(None),
+        Next::Missed => Err("missed"),
+    }
+}
+
+/// Takes it to where some later views are.
+async fn follow(feeds: &Feeds, feed: &Feed, views: Arc<Views>, newest: Position) {
+    let (_views, later) = watch::channel(views);
+    tokio::select! {
+        never = feeds.follow(later) => match never {},
+        told = async { feed.newest().wait_for(|it| *it == newest).await.map(|it| *it) } => assert_eq!(told.unwrap(), newest),
+    }
+}
+
+#[tokio::test]
+async fn those_who_ask_alike_have_one_feed_of_what_they_ask_for_and_nobody_else() {
+    let feeds = Feeds::after(&views(100, 0));
+    let (one, alike, another) = (feeds.of(&query("0")), feeds.of(&query("0")), feeds.of(&query("1")));
+    assert!(Arc::ptr_eq(&one, &alike) && !Arc::ptr_eq(&one, &another));
+    follow(&feeds, &another, views(100, 6), 6).await;
+    assert_eq!((next(&one, 0), next(&one, 1), next(&one, 5)), (Ok(Some(1)), Ok(Some(3)), Ok(None)));
+    assert_eq!((next(&another, 0), next(&another, 4)), (Ok(Some(2)), Ok(Some(6))));
+
+    // Whoever comes now has nothing of before; once all have gone, so has what they shared.
+    let all = feeds.of(&query(""));
+    assert_eq!((next(&all, 5), next(&all, 6)), (Err("missed"), Ok(None)));
+    drop((one, alike));
+    assert_eq!(next(&feeds.of(&query("0")), 5), Err("missed"));
+}
+
+#[tokio::test]
+async fn a_feed_lets_go_of_what_the_ring_has_let_go_of_and_says_so() {
+    let feeds = Feeds::after(&views(100, 0));
+    let all = feeds.of(&query(""));
+    follow(&feeds, &all, views(100, 6), 6).await;
+    assert_eq!(next(&all, 0), Ok(Some(1)));
+    // The ring has the last four.
+    follow(&feeds, &all, views(4, 8), 8).await;
+    assert_eq!((next(&all, 3), next(&all, 4)), (Err("missed"), Ok(Some(5))));
+}
+
+#[test]
+fn a_feed_that_could_not_see_says_that_it_has_missed() {
+    let feed = Feed::after(query(""), 2);
+    assert_eq!((next(&feed, 1), next(&feed, 2)), (Err("missed"), Ok(None)));
+    let stretch = views(100, 4).changes_after(2, 10).unwrap();
+    feed.take(&stretch.changes, 0);
+    assert_eq!((next(&feed, 2), *feed.newest().borrow()), (Ok(Some(3)), 4));
+    feed.miss(9);
+    assert_eq!((next(&feed, 4), next(&feed, 9), *feed.newest().borrow()), (Err("missed"), Ok(None), 9));
+}
