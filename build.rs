@@ -20,8 +20,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .bytes(".cleat.v1.Event.body")
         .bytes(".cleat.v1.ImportEventsRequest.payloads")
-        // A change goes to all who watch for it as it was encoded once.
+        // These go to all who watch as they were encoded once.
         .extern_path(".cleat.v1.ChangeBatch", "crate::proto::ChangeBatch")
+        .extern_path(".cleat.v1.EventBatch", "crate::proto::EventBatch")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -7,9 +7,11 @@
     reason = "generated code"
 )]
 
-mod change_batch;
+mod batches;
+mod once;
 
-pub use change_batch::ChangeBatch;
+pub use batches::{ChangeBatch, Changes, EventBatch, Events};
+pub use once::Once;
 
 tonic::include_proto!("cleat.v1");
 

@@ -10,7 +10,7 @@ use super::order::Order;
 use super::pages::{self, Cursor};
 use super::principal::Principal;
 use super::status::Refusal;
-use super::watch::{self, Feeds, Messages};
+use super::watch::{self, ChangeFeeds, Messages};
 use super::{as_of, consistency, convert, history, scan, summary};
 use crate::proto::connection_service_server::ConnectionService;
 use crate::proto::{
@@ -24,7 +24,7 @@ const BATCH_MAX: usize = 100;
 
 pub(super) struct Connections {
     pub context: Arc<Context>,
-    pub feeds: Arc<Feeds>,
+    pub feeds: Arc<ChangeFeeds>,
 }
 
 impl Connections {

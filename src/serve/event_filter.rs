@@ -12,6 +12,7 @@ use crate::proto::{self, ModeVerdict};
 
 const TYPES_MAX: usize = 20;
 
+#[derive(PartialEq, Eq, Hash)]
 pub(super) struct EventFilter {
     caller: Principal,
     tenant: Arc<str>,

@@ -8,7 +8,7 @@ use super::context::Context;
 use super::principal::Principal;
 use super::read_events::Messages;
 use super::status::Refusal;
-use super::watch::{self, EventMessages};
+use super::watch::{self, EventFeeds, EventMessages};
 use super::{convert, read_events};
 use crate::event::EventKey;
 use crate::proto::event_service_server::EventService;
@@ -18,28 +18,31 @@ use crate::proto::{
 };
 use crate::token::Token;
 
-pub(super) struct Events(pub Arc<Context>);
+pub(super) struct Events {
+    pub context: Arc<Context>,
+    pub feeds: Arc<EventFeeds>,
+}
 
 impl Events {
     async fn get(&self, caller: Principal, request: GetEventRequest) -> Result<GetEventResponse, Refusal> {
-        self.0.gate_of_the_log()?;
+        self.context.gate_of_the_log()?;
         let tenant = caller.tenant(&request.tenant)?;
         let missing = Refusal::InvalidField { field: "event", problem: "neither a position nor an event key" };
         let asked = request.event.ok_or(missing)?;
         let owner = tenant.clone();
-        let event = self.0.read(move |reader| match asked {
+        let event = self.context.read(move |reader| match asked {
             Asked::Position(position) => reader.get(position),
             Asked::EventKey(key) => reader.find(&owner, &EventKey::from_text(key)),
         });
         // Another tenant's event is none at all.
         let event = event.await?.filter(|event| event.delivery.tenant == *tenant).ok_or(Refusal::EventNotFound)?;
-        let (position, read_token) = self.0.head();
+        let (position, read_token) = self.context.head();
         Ok(GetEventResponse { event: Some(convert::event(event, &caller)), position, read_token })
     }
 
     fn head(&self) -> GetHeadResponse {
-        let head = self.0.reader.head();
-        let identity = self.0.reader.identity();
+        let head = self.context.reader.head();
+        let identity = self.context.reader.identity();
         let (log_id, epoch) = convert::identity(identity);
         GetHeadResponse {
             log_id,
@@ -63,12 +66,12 @@ impl EventService for Events {
 
     async fn read_events(&self, request: Request<ReadEventsRequest>) -> Result<Response<Messages>, Status> {
         let (caller, request) = Principal::of(request)?;
-        Ok(Response::new(read_events::open(&self.0, caller, request)?))
+        Ok(Response::new(read_events::open(&self.context, caller, request)?))
     }
 
     async fn watch_events(&self, request: Request<WatchEventsRequest>) -> Result<Response<EventMessages>, Status> {
         let (caller, request) = Principal::of(request)?;
-        Ok(Response::new(watch::open_events(&self.0, caller, request).await?))
+        Ok(Response::new(watch::open_events(&self.context, &self.feeds, caller, request).await?))
     }
 
     async fn get_head(&self, request: Request<GetHeadRequest>) -> Result<Response<GetHeadResponse>, Status> {

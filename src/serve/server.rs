@@ -23,7 +23,7 @@ use super::incoming::incoming;
 use super::principal::{Principal, everyone_is};
 use super::snapshots::Snapshots;
 use super::state::ServingState;
-use super::watch::Feeds;
+use super::watch::{ChangeFeeds, EventFeeds};
 use crate::backfill::Backfill;
 use crate::event::{Clock, Timestamp};
 use crate::fold::{Rebuild, Views};
@@ -85,13 +85,15 @@ pub enum ServeError {
 /// The API, not yet listening.
 pub struct Api {
     context: Arc<Context>,
-    feeds: Arc<Feeds>,
+    change_feeds: Arc<ChangeFeeds>,
+    event_feeds: Arc<EventFeeds>,
     principal: Principal,
 }
 
 impl Api {
     pub fn new(sources: Sources, options: Options) -> Self {
-        let feeds = Arc::new(Feeds::after(&sources.views.borrow()));
+        let change_feeds = Arc::new(ChangeFeeds::of_views(&sources.views.borrow()));
+        let event_feeds = Arc::new(EventFeeds::of_log(&sources.reader));
         let context = Context {
             views: sources.views,
             reader: sources.reader,
@@ -107,7 +109,7 @@ impl Api {
             started_at: options.started_at,
             clock: options.clock,
         };
-        Self { context: Arc::new(context), feeds, principal: options.principal }
+        Self { context: Arc::new(context), change_feeds, event_feeds, principal: options.principal }
     }
 
     /// Serves until the state is `ShuttingDown`, and then until every connection has ended.
@@ -144,19 +146,21 @@ impl Api {
         tokio::select! {
             ended = serving => Ok(ended?),
             never = self.context.snapshots.sweep() => match never {},
-            never = self.feeds.follow(self.context.views.clone()) => match never {},
+            never = self.change_feeds.follow(self.context.views.clone()) => match never {},
+            never = self.event_feeds.follow(&self.context.reader) => match never {},
             never = health::follow(reporter, self.context.state.clone()) => match never {},
         }
     }
 
     fn routes(&self) -> Result<Routes, ServeError> {
         let context = || self.context.clone();
-        let connections = Connections { context: context(), feeds: self.feeds.clone() };
+        let connections = Connections { context: context(), feeds: self.change_feeds.clone() };
+        let events = Events { context: context(), feeds: self.event_feeds.clone() };
         let mut routes = Routes::builder();
         routes
             .add_service(ConnectionServiceServer::new(connections).max_decoding_message_size(REQUEST_BYTES_MAX))
             .add_service(ExportServiceServer::new(Exports(context())).max_decoding_message_size(REQUEST_BYTES_MAX))
-            .add_service(EventServiceServer::new(Events(context())).max_decoding_message_size(REQUEST_BYTES_MAX))
+            .add_service(EventServiceServer::new(events).max_decoding_message_size(REQUEST_BYTES_MAX))
             .add_service(AdminServiceServer::new(Admin(context())).max_decoding_message_size(REQUEST_BYTES_MAX))
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?);

@@ -7,6 +7,9 @@
 //! It holds no state between two messages but a position, and never more than a few changes: a slow reader costs nobody
 //! else anything, and is told when what it has not seen is no longer at hand.
 
+mod change_feeds;
+mod changes;
+mod event_feeds;
 mod events;
 mod feed;
 mod feeds;
@@ -29,10 +32,12 @@ use async_stream::try_stream;
 use tokio_stream::Stream;
 use tonic::Status;
 
+pub(super) use self::change_feeds::ChangeFeeds;
+use self::changes::Changes;
+pub(super) use self::event_feeds::EventFeeds;
 pub(super) use self::events::{EventMessages, open as open_events};
-pub(super) use self::feeds::Feeds;
 use self::life::Life;
-use self::live::Live;
+use self::live::{Live, Told};
 use self::plan::Plan;
 use self::snapshot::Snapshot;
 use self::start::Start;
@@ -43,7 +48,9 @@ use super::status::Refusal;
 use crate::event::Position;
 use crate::fold::Views;
 use crate::proto::watch_connections_response::Message as Body;
-use crate::proto::{WatchConnectionsRequest, WatchConnectionsResponse, WatchStarted};
+use crate::proto::{
+    CaughtUp, ChangeBatch, FellBehind, Heartbeat, WatchConnectionsRequest, WatchConnectionsResponse, WatchStarted,
+};
 use crate::token::{ChainPrefix, chain_prefix};
 
 pub(super) type Messages = Pin<Box<dyn Stream<Item = Result<WatchConnectionsResponse, Status>> + Send>>;
@@ -68,7 +75,7 @@ impl At {
 
 pub(super) async fn open(
     context: &Arc<Context>,
-    feeds: &Arc<Feeds>,
+    feeds: &Arc<ChangeFeeds>,
     caller: Principal,
     mut request: WatchConnectionsRequest,
 ) -> Result<Messages, Refusal> {
@@ -90,7 +97,7 @@ pub(super) async fn open(
 
 fn messages(
     context: Arc<Context>,
-    feeds: Arc<Feeds>,
+    feeds: Arc<ChangeFeeds>,
     plan: Plan,
     slot: WatchSlot,
     start: Start,
@@ -103,7 +110,7 @@ fn messages(
             Start::Snapshot => (At::of(&views), true),
         };
         let life = Life::begin(&context, &slot, plan.heartbeat);
-        let mut live = Live::new(&context, &feeds, &plan, life, start);
+        let mut live = Live::new(Changes::of(&context, &plan.query), &feeds, &plan.query, life, start);
         // The views go on loan or are let go before anything waits for the reader.
         let snapshot = snapshot.then(|| Snapshot::of(&context, &plan.query, views));
         let resume = if snapshot.is_some() { At::NOTHING } else { start };
@@ -113,7 +120,7 @@ fn messages(
                 let (resume, body) = match snapshot.next().await {
                     Ok(Some(body)) => (if snapshot.ended() { start } else { At::NOTHING }, body),
                     Ok(None) => break,
-                    Err(refusal) => (At::NOTHING, live.end(refusal)?.1),
+                    Err(refusal) => (At::NOTHING, body(live.end(refusal)?.1)),
                 };
                 yield message(&context, &plan, start.position, resume, body);
                 if live.is_ending() {
@@ -122,9 +129,19 @@ fn messages(
             }
         }
         loop {
-            let (at, body) = live.next().await?;
-            yield message(&context, &plan, at.position, at, body);
+            let (at, told) = live.next().await?;
+            yield message(&context, &plan, at.position, at, body(told));
         }
+    }
+}
+
+fn body(told: Told<ChangeBatch>) -> Body {
+    match told {
+        Told::Batch(batch) => Body::ChangeBatch(batch),
+        Told::CaughtUp => Body::CaughtUp(CaughtUp {}),
+        Told::FellBehind => Body::FellBehind(FellBehind {}),
+        Told::Heartbeat => Body::Heartbeat(Heartbeat {}),
+        Told::GoingAway(going_away) => Body::GoingAway(going_away),
     }
 }
 

@@ -107,7 +107,7 @@ async fn without_its_scope_a_caller_sees_neither_links_nor_bodies() {
         let mut watch = api.connections().watch_connections(request).await.unwrap().into_inner();
         let event = loop {
             if let Some(Message::ChangeBatch(batch)) = watch.message().await.unwrap().unwrap().message {
-                break batch.event.unwrap();
+                break batch.into_inner().event.unwrap();
             }
         };
         assert_eq!(!event.body.is_empty(), bodies, "with a change");

@@ -92,7 +92,7 @@ async fn a_change_bears_its_event_and_a_watch_of_some_types_sees_what_these_brou
     };
     let mut exported = Vec::new();
     for message in changes(&whole) {
-        let event = told(message).event.unwrap();
+        let event = told(message).into_inner().event.unwrap();
         assert!(event.position == message.position && !event.body.is_empty());
         if event.r#type == "patient.ehi_export_success" {
             exported.push(message.position);

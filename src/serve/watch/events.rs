@@ -11,24 +11,29 @@ use super::super::context::{Context, WatchSlot, off_runtime};
 use super::super::event_filter::EventFilter;
 use super::super::principal::Principal;
 use super::super::status::Refusal;
-use super::life::{Life, Turn};
+use super::event_feeds::EventFeeds;
+use super::feed::{Feed, Seen};
+use super::life::Life;
+use super::live::{Live, Run, Source, Told};
 use super::plan;
 use super::start::{self, Resumable, Start};
 use super::{At, started};
-use crate::log::Tail;
+use crate::event::Position;
+use crate::log::{Reader, Tail};
 use crate::proto::watch_events_response::Message as Body;
-use crate::proto::{CaughtUp, EventBatch, Heartbeat, WatchEventsRequest, WatchEventsResponse};
+use crate::proto::{CaughtUp, EventBatch, Events, Heartbeat, WatchEventsRequest, WatchEventsResponse};
 use crate::token::chain_prefix;
 
 pub(in super::super) type EventMessages = Pin<Box<dyn Stream<Item = Result<WatchEventsResponse, Status>> + Send>>;
 
 pub(in super::super) async fn open(
     context: &Arc<Context>,
+    feeds: &Arc<EventFeeds>,
     caller: Principal,
     request: WatchEventsRequest,
 ) -> Result<EventMessages, Refusal> {
     context.gate_of_the_log()?;
-    let filter = EventFilter::read(caller, &request.tenant, request.filter)?;
+    let filter = Arc::new(EventFilter::read(caller, &request.tenant, request.filter)?);
     let heartbeat = plan::heartbeat(request.heartbeat_interval)?;
     let slot = context.take_watch_slot()?;
     // Of the log alone: no fold has a part in it.
@@ -44,25 +49,25 @@ pub(in super::super) async fn open(
         }
     };
     let life = Life::begin(context, &slot, heartbeat);
-    let tail = Some(context.reader.tail(at.position));
-    let follower = Follower { filter: Arc::new(filter), life, tail, at };
-    Ok(Box::pin(messages(context.clone(), resumable, follower, slot)))
+    let source = LogEvents { reader: context.reader.clone(), filter: filter.clone(), tail: None };
+    let live = Live::new(source, feeds, &filter, life, at);
+    Ok(Box::pin(messages(context.clone(), resumable, live, at, slot)))
 }
 
 fn messages(
     context: Arc<Context>,
     resumable: Resumable,
-    mut follower: Follower,
+    mut live: Live<LogEvents>,
+    start: At,
     slot: WatchSlot,
 ) -> impl Stream<Item = Result<WatchEventsResponse, Status>> + Send {
     try_stream! {
         // It ends the count of this watch with the stream.
         let _slot: WatchSlot = slot;
-        let started = Body::Started(started(&context, false));
-        yield message(&context, &resumable, follower.at, started);
+        yield message(&context, &resumable, start, Body::Started(started(&context, false)));
         loop {
-            let body = follower.next().await?;
-            yield message(&context, &resumable, follower.at, body);
+            let (at, told) = live.next().await?;
+            yield message(&context, &resumable, at, body(told)?);
         }
     }
 }
@@ -72,60 +77,74 @@ fn message(context: &Context, resumable: &Resumable, at: At, body: Body) -> Watc
     WatchEventsResponse { position: at.position, resume_token, message: Some(body) }
 }
 
-struct Follower {
-    filter: Arc<EventFilter>,
-    life: Life,
-    /// None while it is being read.
-    tail: Option<Tail>,
-    /// Everything up to here has been sent.
-    at: At,
+fn body(told: Told<EventBatch>) -> Result<Body, Refusal> {
+    Ok(match told {
+        Told::Batch(batch) => Body::EventBatch(batch),
+        Told::CaughtUp => Body::CaughtUp(CaughtUp {}),
+        Told::Heartbeat => Body::Heartbeat(Heartbeat {}),
+        Told::GoingAway(going_away) => Body::GoingAway(going_away),
+        // The log is always at hand.
+        Told::FellBehind => return Err(Refusal::Internal),
+    })
 }
 
-impl Follower {
-    async fn next(&mut self) -> Result<Body, Refusal> {
-        if let Some(going_away) = self.life.check()? {
-            return Ok(Body::GoingAway(going_away));
-        }
-        loop {
-            if self.life.has_caught_up(self.at.position) {
-                return Ok(Body::CaughtUp(CaughtUp {}));
-            }
-            let tail = self.tail.as_mut().ok_or(Refusal::Internal)?;
-            match self.life.turn(grown(tail)).await {
-                Turn::Heartbeat => return Ok(Body::Heartbeat(Heartbeat {})),
-                Turn::End(refusal) => return self.life.end(refusal).map(Body::GoingAway),
-                Turn::More => {
-                    let events = self.take().await?;
-                    if !events.is_empty() {
-                        return Ok(Body::EventBatch(EventBatch { events }));
-                    }
-                }
-            }
-            tokio::task::coop::consume_budget().await;
+struct LogEvents {
+    reader: Reader,
+    filter: Arc<EventFilter>,
+    /// After what it has read last.
+    tail: Option<(Position, Tail)>,
+}
+
+impl Source for LogEvents {
+    type Query = EventFilter;
+    type Shared = EventBatch;
+    type Own = EventBatch;
+    type Batch = EventBatch;
+
+    fn end(&self) -> Position {
+        self.reader.head().position
+    }
+
+    /// A log that is closed grows no more: what ends then is the state.
+    async fn grown(&mut self, after: Position) {
+        if !self.reader.tail(after).wait().await {
+            std::future::pending::<()>().await;
         }
     }
 
-    /// Those that match of what is stored together: a block, or one large event.
-    async fn take(&mut self) -> Result<Vec<crate::proto::Event>, Refusal> {
-        let (mut tail, filter) = (self.tail.take().ok_or(Refusal::Internal)?, self.filter.clone());
+    /// What is stored together: a block, or one large event.
+    async fn read(&mut self, after: At) -> Result<Run<EventBatch>, Refusal> {
+        let tail = self.tail.take().filter(|(position, _)| *position == after.position);
+        let (mut tail, filter) =
+            (tail.map_or_else(|| self.reader.tail(after.position), |(_, tail)| tail), self.filter.clone());
         let (tail, read) = off_runtime(move || {
             let read = tail.read().map(|events| {
                 let last = events.last().map(|last| At { position: last.position, chain: chain_prefix(&last.chain) });
-                (events.into_iter().filter_map(|event| filter.matching(event)).collect(), last)
+                (events.into_iter().filter_map(|event| filter.matching(event)).collect::<Vec<_>>(), last)
             });
             (tail, read)
         })
         .await?;
-        self.tail = Some(tail);
         let (events, last) = read?;
-        self.at = last.unwrap_or(self.at);
-        Ok(events)
+        let at = last.unwrap_or(after);
+        self.tail = Some((at.position, tail));
+        let seen = (!events.is_empty()).then(|| Seen { at, what: Events { events }.into() });
+        Ok(Run { seen: seen.into_iter().collect(), through: at })
     }
-}
 
-/// Until there is more to read. A log that is closed has no more: what ends then is the state.
-async fn grown(tail: &mut Tail) {
-    if !tail.wait().await {
-        std::future::pending::<()>().await;
+    async fn tell(&self, batch: EventBatch) -> Result<Option<EventBatch>, Refusal> {
+        Ok(Some(batch))
+    }
+
+    async fn tell_all(
+        &self,
+        _: &Arc<Feed<EventBatch>>,
+        batch: &Seen<EventBatch>,
+    ) -> Result<Option<EventBatch>, Refusal> {
+        Ok(Some(batch.what.clone()))
+    }
+
+    fn is_behind(&self, _: Position) -> bool {
+        false
     }
 }

@@ -1,87 +1,114 @@
-//! What changes after a position, for ever: from the feed of its query, or, until it has caught up, by reading for itself.
+//! What follows a position, for ever: from the feed of all who ask alike, or, until it has caught up, by reading for itself.
+//! Here the promises of a watch are kept, whatever it is of.
 
+use std::hash::Hash;
 use std::sync::Arc;
 use std::vec;
 
 use tokio::sync::watch;
 
-use super::super::context::{Context, off_runtime};
 use super::super::status::Refusal;
 use super::At;
-use super::feed::{Feed, Next};
+use super::feed::{Feed, Next, Seen};
 use super::feeds::Feeds;
 use super::life::{Life, Turn};
-use super::plan::Plan;
-use super::query::Query;
-use super::render::render;
 use crate::event::Position;
-use crate::fold::{PositionChanges, Stretch, Views};
-use crate::proto::watch_connections_response::Message as Body;
-use crate::proto::{CaughtUp, ChangeBatch, FellBehind, Heartbeat};
+use crate::proto::GoingAway;
 
-/// Looked at between two chances for others to run, and all that a slow reader keeps alive.
-const CHANGES_AT_ONCE: usize = 256;
+/// What is watched: how to read it, and how it is told.
+pub(super) trait Source: Send + Sync {
+    type Query: Eq + Hash + Send + Sync;
+    /// What of it a feed has.
+    type Shared: Send + Sync;
+    /// What of it one has read for itself.
+    type Own: Send + Sync;
+    type Batch: Send;
 
-pub(super) struct Live {
-    context: Arc<Context>,
-    feeds: Arc<Feeds>,
-    query: Arc<Query>,
-    feed: Arc<Feed>,
-    life: Life,
-    views: watch::Receiver<Arc<Views>>,
+    /// As far as can be read.
+    fn end(&self) -> Position;
+
+    /// Until more can be read than up to a position; never, if no more comes.
+    fn grown(&mut self, after: Position) -> impl Future<Output = ()> + Send;
+
+    /// A little of what follows a position.
+    fn read(&mut self, after: At) -> impl Future<Output = Result<Run<Self::Own>, Refusal>> + Send;
+
+    /// None: nothing of it is for the query.
+    fn tell(&self, own: Self::Own) -> impl Future<Output = Result<Option<Self::Batch>, Refusal>> + Send;
+
+    /// The same, for all who ask alike.
+    fn tell_all(
+        &self,
+        feed: &Arc<Feed<Self::Shared>>,
+        shared: &Seen<Self::Shared>,
+    ) -> impl Future<Output = Result<Option<Self::Batch>, Refusal>> + Send;
+
+    /// Whether what follows a position is no longer at hand, so that to read it takes long.
+    fn is_behind(&self, at: Position) -> bool;
+}
+
+/// All that follows a position, up to another.
+pub(super) struct Run<T> {
+    pub seen: Vec<Seen<T>>,
+    pub through: At,
+}
+
+pub(super) enum Told<B> {
+    Batch(B),
+    CaughtUp,
+    FellBehind,
+    Heartbeat,
+    GoingAway(GoingAway),
+}
+
+pub(super) struct Live<S: Source> {
+    source: S,
+    feeds: Arc<Feeds<S::Query, S::Shared>>,
+    feed: Arc<Feed<S::Shared>>,
     newest: watch::Receiver<Position>,
+    life: Life,
     /// Everything up to here has been sent.
     at: At,
     /// What follows, read for itself, and where the watch is when it has been sent.
-    pending: vec::IntoIter<Arc<PositionChanges>>,
+    pending: vec::IntoIter<Seen<S::Own>>,
     through: At,
 }
 
-impl Live {
-    pub fn new(context: &Arc<Context>, feeds: &Arc<Feeds>, plan: &Plan, life: Life, at: At) -> Self {
-        let feed = feeds.of(&plan.query);
-        Self {
-            context: context.clone(),
-            feeds: feeds.clone(),
-            query: plan.query.clone(),
-            life,
-            views: context.views.clone(),
-            newest: feed.newest(),
-            feed,
-            at,
-            pending: Vec::new().into_iter(),
-            through: at,
-        }
+impl<S: Source> Live<S> {
+    pub fn new(source: S, feeds: &Arc<Feeds<S::Query, S::Shared>>, query: &Arc<S::Query>, life: Life, at: At) -> Self {
+        let feed = feeds.of(query);
+        let (newest, feeds, pending) = (feed.newest(), feeds.clone(), Vec::new().into_iter());
+        Self { source, feeds, feed, newest, life, at, pending, through: at }
     }
 
     /// The next message, and where the watch is after it.
-    pub async fn next(&mut self) -> Result<(At, Body), Refusal> {
+    pub async fn next(&mut self) -> Result<(At, Told<S::Batch>), Refusal> {
         if let Some(going_away) = self.life.check()? {
-            return Ok((self.at, Body::GoingAway(going_away)));
+            return Ok((self.at, Told::GoingAway(going_away)));
         }
         loop {
-            if let Some(batch) = self.next_change().await? {
-                return Ok((self.at, Body::ChangeBatch(batch)));
+            if let Some(batch) = self.next_batch().await? {
+                return Ok((self.at, Told::Batch(batch)));
             }
             if self.life.has_caught_up(self.at.position) {
-                return Ok((self.at, Body::CaughtUp(CaughtUp {})));
+                return Ok((self.at, Told::CaughtUp));
             }
             let (after, by_itself) = (self.at.position, self.reads_for_itself());
             let turn = if by_itself {
-                self.life.turn(beyond(&mut self.views, after)).await
+                self.life.turn(self.source.grown(after)).await
             } else {
                 self.life.turn(told_beyond(&mut self.newest, after)).await
             };
             match turn {
                 Turn::More if !by_itself => {}
-                Turn::More if self.has_fallen_behind() => return Ok((self.at, Body::FellBehind(FellBehind {}))),
-                Turn::More => self.take().await?,
+                Turn::More if self.has_fallen_behind() => return Ok((self.at, Told::FellBehind)),
+                Turn::More => self.read().await?,
                 Turn::Heartbeat => {
                     self.pass();
-                    return Ok((self.at, Body::Heartbeat(Heartbeat {})));
+                    return Ok((self.at, Told::Heartbeat));
                 }
-                // The views are final, the feeds may not have come so far.
-                Turn::End(Refusal::ShuttingDown) if self.views.borrow().position() > after => self.take().await?,
+                // All is there that will be, the feeds may not have come so far.
+                Turn::End(Refusal::ShuttingDown) if self.source.end() > after => self.read().await?,
                 Turn::End(refusal) => {
                     self.pass();
                     return self.end(refusal);
@@ -97,24 +124,24 @@ impl Live {
     }
 
     /// A planned end is announced first; then [`Self::next`] brings it.
-    pub fn end(&mut self, refusal: Refusal) -> Result<(At, Body), Refusal> {
-        self.life.end(refusal).map(|going_away| (self.at, Body::GoingAway(going_away)))
+    pub fn end(&mut self, refusal: Refusal) -> Result<(At, Told<S::Batch>), Refusal> {
+        self.life.end(refusal).map(|going_away| (self.at, Told::GoingAway(going_away)))
     }
 
-    async fn next_change(&mut self) -> Result<Option<ChangeBatch>, Refusal> {
-        for changes in self.pending.by_ref() {
-            let batch = render(&self.context, &self.query, &changes).await?;
-            self.at = At { position: changes.position, chain: changes.chain };
+    async fn next_batch(&mut self) -> Result<Option<S::Batch>, Refusal> {
+        for own in self.pending.by_ref() {
+            let batch = self.source.tell(own.what).await?;
+            self.at = own.at;
             if batch.is_some() {
                 return Ok(batch);
             }
         }
         self.at = self.through;
         while !self.life.is_catching_up()
-            && let Next::Seen(seen) = self.feed.next(self.at.position)
+            && let Next::Seen(shared) = self.feed.next(self.at.position)
         {
-            let batch = self.feed.show(&self.context, &seen, Arc::strong_count(&self.feed)).await?;
-            (self.at, self.through) = (seen.at(), seen.at());
+            let batch = self.source.tell_all(&self.feed, &shared).await?;
+            (self.at, self.through) = (shared.at, shared.at);
             if batch.is_some() {
                 return Ok(batch);
             }
@@ -136,29 +163,14 @@ impl Live {
     }
 
     fn has_fallen_behind(&mut self) -> bool {
-        let views = self.views.borrow();
-        views.floor() > self.at.position && self.life.has_fallen_behind(views.position())
+        self.source.is_behind(self.at.position) && self.life.has_fallen_behind(self.source.end())
     }
 
-    /// Takes a few changes, and lets go of the views.
-    async fn take(&mut self) -> Result<(), Refusal> {
-        let (views, after) = (self.views.borrow().clone(), self.at.position);
-        let stretch = if views.floor() <= after {
-            views.changes_after(after, CHANGES_AT_ONCE)
-        } else {
-            off_runtime(move || views.changes_after(after, CHANGES_AT_ONCE)).await?
-        };
-        let Stretch { changes, through, chain } = stretch?;
-        self.through = At { position: through, chain };
-        self.pending = changes.into_iter();
+    async fn read(&mut self) -> Result<(), Refusal> {
+        let Run { seen, through } = self.source.read(self.at).await?;
+        self.through = through;
+        self.pending = seen.into_iter();
         Ok(())
-    }
-}
-
-/// Until the views are past a position. Views that have come to their end never are: what ends then is the state.
-async fn beyond(views: &mut watch::Receiver<Arc<Views>>, position: Position) {
-    if views.wait_for(|views| views.position() > position).await.is_err() {
-        std::future::pending::<()>().await;
     }
 }
 

@@ -13,7 +13,7 @@ use super::start::Resumable;
 use super::{At, Messages};
 use crate::proto::watch_connections_response::Message as Body;
 use crate::proto::watch_start::Position as Asked;
-use crate::proto::{ChangeBatch, WatchConnectionsResponse, WatchStart};
+use crate::proto::{ChangeBatch, Changes, WatchConnectionsResponse, WatchStart};
 use crate::token::{Token, chain_prefix};
 
 /// One of every so many batches is told again.
@@ -91,8 +91,8 @@ fn split(batch: ChangeBatch) -> Vec<ChangeBatch> {
     if !is_planted("split") {
         return vec![batch];
     }
-    let mut told = ChangeBatch::decode(&*batch.encode_to_vec()).unwrap_or(batch);
-    let rest = told.changes.split_off(told.changes.len().min(1));
-    let rest = Some(ChangeBatch::new(rest, None)).filter(|rest| !rest.changes.is_empty());
-    std::iter::once(told).chain(rest).collect()
+    let Ok(Changes { mut changes, event }) = Changes::decode(&*batch.encode_to_vec()) else { return vec![batch] };
+    let rest = changes.split_off(changes.len().min(1));
+    let rest = Some(Changes { changes: rest, event: None }).filter(|rest| !rest.changes.is_empty());
+    std::iter::once(Changes { changes, event }).chain(rest).map(ChangeBatch::from).collect()
 }

@@ -9,16 +9,16 @@ use crate::fold::{Change, Connection, PositionChanges, Realm};
 use crate::proto::change::Effect;
 
 #[derive(PartialEq, Eq, Hash)]
-pub(super) struct Query {
-    pub caller: Principal,
-    pub realm: Realm,
+pub(in super::super) struct Query {
+    pub(super) caller: Principal,
+    pub(super) realm: Realm,
     /// Its connection part is the watch's filter; an export matches when its connection does.
-    pub filter: ExportFilter,
-    pub kinds: Kinds,
-    pub include_previous: bool,
-    pub include_event: bool,
+    pub(super) filter: ExportFilter,
+    pub(super) kinds: Kinds,
+    pub(super) include_previous: bool,
+    pub(super) include_event: bool,
     /// Empty: any.
-    pub event_types: BTreeSet<String>,
+    pub(super) event_types: BTreeSet<String>,
 }
 
 #[derive(PartialEq, Eq, Hash)]

@@ -8,13 +8,13 @@ use super::super::status::Refusal;
 use super::query::Query;
 use crate::fold::{Change, JoinedExport, PositionChanges, Views};
 use crate::proto::change::{Effect, Entity, Previous};
-use crate::proto::{self, ChangeBatch};
+use crate::proto::{self, Changes};
 
 pub(super) async fn render(
     context: &Context,
     query: &Arc<Query>,
     changes: &Arc<PositionChanges>,
-) -> Result<Option<ChangeBatch>, Refusal> {
+) -> Result<Option<Changes>, Refusal> {
     if !query.sees(changes) {
         return Ok(None);
     }
@@ -26,12 +26,12 @@ pub(super) async fn render(
         query.changes(changes, &views)?
     };
     if !query.asks_for_the_event() {
-        return Ok(Some(ChangeBatch::new(changes, None)));
+        return Ok(Some(Changes { changes, event: None }));
     }
     let event = context.read(move |reader| reader.get(position)).await?;
     let event = convert::event(event.ok_or(Refusal::EventNotFound)?, &query.caller);
     let wanted = query.event_types.is_empty() || query.event_types.contains(&event.r#type);
-    Ok(wanted.then(|| ChangeBatch::new(changes, query.include_event.then_some(event))))
+    Ok(wanted.then(|| Changes { changes, event: query.include_event.then_some(event) }))
 }
 
 impl Query {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::change_feeds::ChangeFeeds;
+use super::changes::Shared;
 use super::feed::{Feed, Next};
-use super::feeds::Feeds;
 use super::plan::Plan;
 use super::query::Query;
 use crate::event::{Delivery, Event, EventKey, ModeVerdict, Position, Provenance, Timestamp};
@@ -51,16 +52,16 @@ fn views(ring_len: usize, events: Position) -> Arc<Views> {
     fold.publish()
 }
 
-fn next(feed: &Feed, after: Position) -> Result<Option<Position>, &'static str> {
+fn next(feed: &Feed<Shared>, after: Position) -> Result<Option<Position>, &'static str> {
     match feed.next(after) {
-        Next::Seen(seen) => Ok(Some(seen.at().position)),
+        Next::Seen(seen) => Ok(Some(seen.at.position)),
         Next::Nothing => Ok(None),
         Next::Missed => Err("missed"),
     }
 }
 
 /// Takes it to where some later views are.
-async fn follow(feeds: &Feeds, feed: &Feed, views: Arc<Views>, newest: Position) {
+async fn follow(feeds: &ChangeFeeds, feed: &Feed<Shared>, views: Arc<Views>, newest: Position) {
     let (_views, later) = watch::channel(views);
     tokio::select! {
         never = feeds.follow(later) => match never {},
@@ -70,7 +71,7 @@ async fn follow(feeds: &Feeds, feed: &Feed, views: Arc<Views>, newest: Position)
 
 #[tokio::test]
 async fn those_who_ask_alike_have_one_feed_of_what_they_ask_for_and_nobody_else() {
-    let feeds = Feeds::after(&views(100, 0));
+    let feeds = ChangeFeeds::of_views(&views(100, 0));
     let (one, alike, another) = (feeds.of(&query("0")), feeds.of(&query("0")), feeds.of(&query("1")));
     assert!(Arc::ptr_eq(&one, &alike) && !Arc::ptr_eq(&one, &another));
     follow(&feeds, &another, views(100, 6), 6).await;
@@ -86,7 +87,7 @@ async fn those_who_ask_alike_have_one_feed_of_what_they_ask_for_and_nobody_else(
 
 #[tokio::test]
 async fn a_feed_lets_go_of_what_the_ring_has_let_go_of_and_says_so() {
-    let feeds = Feeds::after(&views(100, 0));
+    let feeds = ChangeFeeds::of_views(&views(100, 0));
     let all = feeds.of(&query(""));
     follow(&feeds, &all, views(100, 6), 6).await;
     assert_eq!(next(&all, 0), Ok(Some(1)));
@@ -97,10 +98,10 @@ async fn a_feed_lets_go_of_what_the_ring_has_let_go_of_and_says_so() {
 
 #[test]
 fn a_feed_that_could_not_see_says_that_it_has_missed() {
-    let feed = Feed::after(query(""), 2);
+    let feed = Feed::after(2);
     assert_eq!((next(&feed, 1), next(&feed, 2)), (Err("missed"), Ok(None)));
     let stretch = views(100, 4).changes_after(2, 10).unwrap();
-    feed.take(&stretch.changes, 0);
+    feed.take(stretch.changes.iter().map(Shared::new));
     assert_eq!((next(&feed, 2), *feed.newest().borrow()), (Ok(Some(3)), 4));
     feed.miss(9);
     assert_eq!((next(&feed, 4), next(&feed, 9), *feed.newest().borrow()), (Err("missed"), Ok(None), 9));

@@ -61,7 +61,7 @@ fn of_connections(message: WatchConnectionsResponse) -> Message {
         }
         Connections::SnapshotEnd(_) => What::SnapshotEnd,
         Connections::ChangeBatch(batch) => {
-            assert!(batch.event.is_none_or(|event| event.position == message.position), "its event");
+            assert!(batch.event.as_ref().is_none_or(|event| event.position == message.position), "its event");
             let rows: Rows = batch.changes.iter().map(change).collect();
             assert_eq!(rows.len(), batch.changes.len(), "an entity twice in one batch");
             What::Changes(rows)

@@ -37,7 +37,7 @@ impl Followed {
                 }
                 Message::ChangeBatch(batch) => {
                     assert!(complete && response.position > position);
-                    for change in batch.changes {
+                    for change in batch.into_inner().changes {
                         let effect = change.effect();
                         if let Some(Entity::Connection(connection)) = change.entity {
                             followed.take(connection, effect);

@@ -1,0 +1,60 @@
+//! The messages `cleat.v1.ChangeBatch` and `cleat.v1.EventBatch` of the protos, which go to many.
+
+use super::once::Once;
+use super::{Change, Event};
+
+/// All changes of one position that match; never split.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Changes {
+    #[prost(message, repeated, tag = "1")]
+    pub changes: Vec<Change>,
+    /// Only with include_event.
+    #[prost(message, optional, tag = "2")]
+    pub event: Option<Event>,
+}
+
+/// In order.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Events {
+    #[prost(message, repeated, tag = "1")]
+    pub events: Vec<Event>,
+}
+
+pub type ChangeBatch = Once<Changes>;
+pub type EventBatch = Once<Events>;
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use prost_reflect::{DescriptorPool, DynamicMessage};
+
+    use super::*;
+    use crate::proto::{FILE_DESCRIPTOR_SET, change::Effect};
+
+    /// The protos know it, with all these fields and no other, and encoded once it is the same.
+    fn is_on_the_wire_as<M: prost::Message + Default + Clone + PartialEq>(name: &str, message: &M, fields: &[&str]) {
+        let bytes = message.encode_to_vec();
+        let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
+        let told = DynamicMessage::decode(pool.get_message_by_name(name).unwrap(), &*bytes).unwrap();
+        let names: Vec<_> = told.fields().map(|(field, _)| field.name().to_owned()).collect();
+        assert_eq!(
+            (names.iter().map(String::as_str).collect::<Vec<_>>(), told.unknown_fields().count()),
+            (fields.to_vec(), 0)
+        );
+
+        let (now, once) = (Once::from(message.clone()), Once::encoded(message));
+        assert_eq!((now.encode_to_vec(), once.encode_to_vec()), (bytes.clone(), bytes.clone()));
+        assert_eq!((now.encoded_len(), once.encoded_len()), (bytes.len(), bytes.len()));
+        assert!(Once::<M>::decode(&*bytes).unwrap().into_inner() == *message && *once == M::default());
+    }
+
+    #[test]
+    fn batches_are_on_the_wire_as_the_protos_say_encoded_once_or_not() {
+        let change = |effect: Effect| Change { effect: effect.into(), ..Change::default() };
+        let event = Event { tenant: "t".into(), ..Event::default() };
+        let changes =
+            Changes { changes: vec![change(Effect::Left), change(Effect::Entered)], event: Some(event.clone()) };
+        is_on_the_wire_as("cleat.v1.ChangeBatch", &changes, &["changes", "event"]);
+        is_on_the_wire_as("cleat.v1.EventBatch", &Events { events: vec![event.clone(), event] }, &["events"]);
+    }
+}

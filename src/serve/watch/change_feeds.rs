@@ -1,0 +1,59 @@
+//! Goes on with the views for all who watch them: each change is held against each query once.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::At;
+use super::changes::{Shared, changes};
+use super::feeds::Feeds;
+use super::query::{Query, external_ids};
+use crate::fold::{Stretch, Views};
+
+/// Looked at between two chances for others to run, and for watches to begin.
+const CHANGES_AT_ONCE: usize = 64;
+
+pub(in super::super) type ChangeFeeds = Feeds<Query, Shared>;
+
+impl ChangeFeeds {
+    pub fn of_views(views: &Views) -> Self {
+        Self::after(At::of(views))
+    }
+
+    /// For ever.
+    pub async fn follow(&self, mut views: watch::Receiver<Arc<Views>>) -> Infallible {
+        loop {
+            let through = self.through().position;
+            let Ok(newer) = views.wait_for(|views| views.position() > through).await.map(|views| views.clone()) else {
+                // They have come to their end: so has this.
+                return std::future::pending().await;
+            };
+            self.go_on(&newer).await;
+        }
+    }
+
+    async fn go_on(&self, views: &Arc<Views>) {
+        let end = At::of(views);
+        while !self.asked(end).is_empty() && self.through().position < end.position {
+            match changes(views, self.through().position, CHANGES_AT_ONCE).await {
+                Ok(stretch) => self.take(&stretch, views),
+                Err(error) => {
+                    tracing::error!(%error, "the changes cannot be read; each watch reads for itself");
+                    self.miss(end);
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn take(&self, Stretch { changes, through, chain }: &Stretch, views: &Views) {
+        let (external_ids, floor) = (external_ids(changes), views.floor());
+        self.advance(At { position: *through, chain: *chain }, |query, feed| {
+            if query.may_see(&external_ids) {
+                feed.take(changes.iter().filter(|changes| query.sees(changes)).map(Shared::new));
+            }
+            feed.drop_to(floor);
+        });
+    }
+}
