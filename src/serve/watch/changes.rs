@@ -27,7 +27,7 @@ pub(in super::super) struct Shared {
 
 impl Shared {
     pub(super) fn new(changes: &Arc<PositionChanges>) -> Seen<Self> {
-        Seen { at: at(changes), what: Self { changes: changes.clone(), shown: OnceCell::new() } }
+        seen(changes, Self { changes: changes.clone(), shown: OnceCell::new() })
     }
 }
 
@@ -64,7 +64,7 @@ impl Source for Changes {
     async fn read(&mut self, after: At) -> Result<Run<Self::Own>, Refusal> {
         let views = self.views.borrow().clone();
         let Stretch { changes, through, chain } = changes(&views, after.position, CHANGES_AT_ONCE).await?;
-        let seen = changes.into_iter().map(|changes| Seen { at: at(&changes), what: changes });
+        let seen = changes.iter().map(|changes| seen(changes, changes.clone()));
         Ok(Run { seen: seen.collect(), through: At { position: through, chain } })
     }
 
@@ -91,8 +91,9 @@ impl Source for Changes {
     }
 }
 
-fn at(changes: &PositionChanges) -> At {
-    At { position: changes.position, chain: changes.chain }
+fn seen<T>(changes: &PositionChanges, what: T) -> Seen<T> {
+    let at = At { position: changes.position, chain: changes.chain };
+    Seen { first: changes.position, at, what }
 }
 
 /// At most so many that follow a position: from the ring, or else, off the runtime, from the change log.

@@ -12,12 +12,13 @@ use super::super::status::Refusal;
 use super::At;
 use super::feed::Seen;
 use super::feeds::Feeds;
+use crate::event::Position;
 use crate::log::{Head, Reader, Tail};
 use crate::proto::{EventBatch, Events};
 use crate::token::chain_prefix;
 
-/// What each filter lets through of what is stored together; None: nothing.
-type Matching = HashMap<Arc<EventFilter>, Option<EventBatch>>;
+/// What each filter lets through of what is stored together, and the first position of it; None: nothing.
+type Matching = HashMap<Arc<EventFilter>, Option<(Position, EventBatch)>>;
 
 pub(in super::super) type EventFeeds = Feeds<EventFilter, EventBatch>;
 
@@ -54,8 +55,9 @@ impl EventFeeds {
     fn take(&self, through: At, mut matching: Matching) {
         self.advance(through, |filter, feed| match matching.remove(filter) {
             Some(Some(batch)) => {
-                let bytes = batch.encoded_len();
-                feed.take([Seen { at: through, what: batch }]);
+                let (first, what) = batch;
+                let bytes = what.encoded_len();
+                feed.take([Seen { first, at: through, what }]);
                 // The one that is at hand here is no watch's.
                 feed.weigh(through.position, bytes, Arc::strong_count(feed) - 1);
             }
@@ -74,7 +76,7 @@ async fn matching(mut tail: Tail, filters: Vec<Arc<EventFilter>>) -> Result<(Tai
         let through = At { position: last.position, chain: chain_prefix(&last.chain) };
         let batch = |filter: &Arc<EventFilter>| {
             let events: Vec<_> = events.iter().filter_map(|event| filter.matching(event.clone())).collect();
-            (!events.is_empty()).then(|| EventBatch::encoded(&Events { events }))
+            events.first().map(|event| event.position).map(|first| (first, EventBatch::encoded(&Events { events })))
         };
         Ok((tail, through, filters.iter().map(|filter| (filter.clone(), batch(filter))).collect()))
     })

@@ -128,7 +128,8 @@ impl Source for LogEvents {
         let (events, last) = read?;
         let at = last.unwrap_or(after);
         self.tail = Some((at.position, tail));
-        let seen = (!events.is_empty()).then(|| Seen { at, what: Events { events }.into() });
+        let first = events.first().map(|event| event.position);
+        let seen = first.map(|first| Seen { first, at, what: Events { events }.into() });
         Ok(Run { seen: seen.into_iter().collect(), through: at })
     }
 

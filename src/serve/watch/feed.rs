@@ -31,8 +31,11 @@ struct Kept<T> {
     bytes: usize,
 }
 
-/// What is told of together, and where a watch is when it has been.
+/// What is told together.
 pub(super) struct Seen<T> {
+    /// The first position of it. Whoever is there already is to have only a part, which nobody has in common.
+    pub first: Position,
+    /// Where a watch is when it has been told.
     pub at: At,
     pub what: T,
 }
@@ -42,7 +45,7 @@ pub(super) enum Next<T> {
     Seen(Arc<Seen<T>>),
     /// As far as the feeds are.
     Nothing,
-    /// It is no longer here.
+    /// It is not, or no longer, here.
     Missed,
 }
 
@@ -102,7 +105,11 @@ impl<T> Feed<T> {
             return Next::Missed;
         }
         let next = window.seen.partition_point(|kept| kept.position() <= after);
-        window.seen.get(next).map_or(Next::Nothing, |kept| Next::Seen(kept.seen.clone()))
+        match window.seen.get(next) {
+            None => Next::Nothing,
+            Some(kept) if kept.seen.first <= after => Next::Missed,
+            Some(kept) => Next::Seen(kept.seen.clone()),
+        }
     }
 
     /// It is whole at every moment, so a panic elsewhere leaves nothing to mend.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::At;
 use super::change_feeds::ChangeFeeds;
 use super::changes::Shared;
-use super::feed::{Feed, Next};
+use super::feed::{Feed, Next, Seen};
 use super::plan::Plan;
 use super::query::Query;
 use crate::event::{Delivery, Event, EventKey, ModeVerdict, Position, Provenance, Timestamp};
@@ -52,7 +53,7 @@ fn views(ring_len: usize, events: Position) -> Arc<Views> {
     fold.publish()
 }
 
-fn next(feed: &Feed<Shared>, after: Position) -> Result<Option<Position>, &'static str> {
+fn next<T>(feed: &Feed<T>, after: Position) -> Result<Option<Position>, &'static str> {
     match feed.next(after) {
         Next::Seen(seen) => Ok(Some(seen.at.position)),
         Next::Nothing => Ok(None),
@@ -94,6 +95,14 @@ async fn a_feed_lets_go_of_what_the_ring_has_let_go_of_and_says_so() {
     // The ring has the last four.
     follow(&feeds, &all, views(4, 8), 8).await;
     assert_eq!((next(&all, 3), next(&all, 4)), (Err("missed"), Ok(Some(5))));
+}
+
+#[test]
+fn who_has_had_a_part_of_what_is_told_together_reads_the_rest_for_itself() {
+    let feed = Feed::after(2);
+    feed.take([Seen { first: 4, at: At { position: 6, chain: [0; 8] }, what: () }]);
+    assert_eq!((next(&feed, 2), next(&feed, 3)), (Ok(Some(6)), Ok(Some(6))));
+    assert_eq!((next(&feed, 4), next(&feed, 5), next(&feed, 6)), (Err("missed"), Err("missed"), Ok(None)));
 }
 
 #[test]

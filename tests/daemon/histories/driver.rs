@@ -27,7 +27,8 @@ use crate::support::{Api, Daemon, Launch, until};
 
 /// Each with fewer streams than the daemon takes of one.
 const CHANNELS: usize = 8;
-const OF_EVENTS: usize = 2;
+/// One of so many watches events.
+const OF_EVENTS: usize = 5;
 /// Small enough that who pauses falls behind, and that some grow old.
 const GRPC: &str = "watch_ring = 60\nwatch_max_age = \"2s\"\nmax_watches = 1200";
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -100,7 +101,7 @@ impl Driver {
     fn watchers(&mut self, plan: &Plan) -> JoinSet<Vec<Session>> {
         let mut watchers = JoinSet::new();
         for number in 0..plan.watchers {
-            let asks = if number < OF_EVENTS { EVENTS } else { ENTITIES[number % ENTITIES.len()] };
+            let asks = if number % OF_EVENTS == 0 { EVENTS } else { ENTITIES[number % ENTITIES.len()] };
             let random = StdRng::seed_from_u64(self.random.random());
             let watcher = Watcher::new(number, asks, random, self.places.subscribe(), self.last.subscribe());
             watchers.spawn_on(watcher.run(), self.runtime.handle());
