@@ -23,8 +23,8 @@ pub fn measure(table: &mut Table) {
     daemon.started();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (changes, seconds) = runtime.block_on(async {
-        let request = watchers::request(Position::AfterPosition(0), Filter::All, 0);
-        let mut stream = watchers::open(watchers::connect(daemon.grpc).await, request).await;
+        let channel = watchers::connect(daemon.grpc).await;
+        let mut stream = watchers::open(channel, Position::AfterPosition(0), Filter::All, 0).await;
         let (begun, mut changes) = (Instant::now(), 0);
         loop {
             let message = stream.message().await.unwrap().unwrap();

@@ -1,7 +1,9 @@
 //! Counts what a watch is told without making anything of it: whoever measures must cost little.
 
+use std::marker::PhantomData;
+
 use bytes::Buf as _;
-use cleat::proto::WatchConnectionsRequest;
+use prost::Message;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder};
@@ -9,9 +11,7 @@ use tonic_prost::ProstEncoder;
 
 /// As the protos number them.
 const POSITION: u32 = 1;
-const CHANGE_BATCH: u32 = 6;
 const CHANGES: u32 = 1;
-const CAUGHT_UP: u32 = 7;
 
 /// What of a message is counted.
 #[derive(Debug, Default, Clone, Copy)]
@@ -21,13 +21,18 @@ pub struct Counted {
     pub caught_up: bool,
 }
 
-#[derive(Default)]
-pub struct Counting;
+/// Of the answers to a kind of request.
+pub struct Counting<R> {
+    /// As the protos number them.
+    pub batch: u32,
+    pub caught_up: u32,
+    pub request: PhantomData<R>,
+}
 
-impl Codec for Counting {
-    type Encode = WatchConnectionsRequest;
+impl<R: Message + 'static> Codec for Counting<R> {
+    type Encode = R;
     type Decode = Counted;
-    type Encoder = ProstEncoder<WatchConnectionsRequest>;
+    type Encoder = ProstEncoder<R>;
     type Decoder = Self;
 
     fn encoder(&mut self) -> Self::Encoder {
@@ -35,11 +40,11 @@ impl Codec for Counting {
     }
 
     fn decoder(&mut self) -> Self {
-        Self
+        Self { request: PhantomData, ..*self }
     }
 }
 
-impl Decoder for Counting {
+impl<R> Decoder for Counting<R> {
     type Item = Counted;
     type Error = Status;
 
@@ -51,7 +56,7 @@ impl Decoder for Counting {
             let (field, wire) = decode_key(&mut bytes).map_err(garbled)?;
             match (field, wire) {
                 (POSITION, WireType::Varint) => counted.position = decode_varint(&mut bytes).map_err(garbled)?,
-                (CHANGE_BATCH, WireType::LengthDelimited) => {
+                (field, WireType::LengthDelimited) if field == self.batch => {
                     let len = decode_varint(&mut bytes).map_err(garbled)?;
                     let mut batch = bytes.split_to(usize::try_from(len).unwrap());
                     while batch.has_remaining() {
@@ -61,7 +66,7 @@ impl Decoder for Counting {
                     }
                 }
                 (field, wire) => {
-                    counted.caught_up |= field == CAUGHT_UP;
+                    counted.caught_up |= field == self.caught_up;
                     skip_field(wire, field, &mut bytes, DecodeContext::default()).map_err(garbled)?;
                 }
             }

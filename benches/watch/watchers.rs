@@ -1,10 +1,12 @@
 //! Many who watch, over a few connections, and when each was told of what.
 
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use cleat::proto::watch_start::Position;
-use cleat::proto::{ConnectionFilter, WatchConnectionsRequest, WatchStart};
+use cleat::proto::{ConnectionFilter, WatchConnectionsRequest, WatchEventsRequest, WatchStart};
+use prost::Message;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -26,6 +28,8 @@ pub enum Filter {
     Nothing,
     /// Each asks something else.
     NothingEach,
+    /// Of the events, all.
+    Events,
 }
 
 /// Each told position, and how many changes, when.
@@ -38,9 +42,9 @@ pub struct Watchers {
     last: watch::Sender<u64>,
 }
 
-pub fn request(start: Position, filter: Filter, number: usize) -> WatchConnectionsRequest {
+fn request(start: Position, filter: Filter, number: usize) -> WatchConnectionsRequest {
     let external_ids = match filter {
-        Filter::All => vec![],
+        Filter::All | Filter::Events => vec![],
         Filter::Nothing => vec!["nobody".to_owned()],
         Filter::NothingEach => vec![format!("nobody-{number}")],
     };
@@ -56,11 +60,29 @@ pub async fn connect(address: SocketAddr) -> Channel {
     Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
 }
 
-pub async fn open(channel: Channel, request: WatchConnectionsRequest) -> Streaming<Counted> {
+/// `number`: of those who ask this.
+pub async fn open(channel: Channel, start: Position, filter: Filter, number: usize) -> Streaming<Counted> {
+    let request = request(start, filter, number);
+    if matches!(filter, Filter::Events) {
+        let WatchConnectionsRequest { start, heartbeat_interval, .. } = request;
+        let request = WatchEventsRequest { start, heartbeat_interval, ..WatchEventsRequest::default() };
+        let counting = Counting { batch: 4, caught_up: 5, request: PhantomData };
+        return call(channel, "/cleat.v1.EventService/WatchEvents", request, counting).await;
+    }
+    let counting = Counting { batch: 6, caught_up: 7, request: PhantomData };
+    call(channel, "/cleat.v1.ConnectionService/WatchConnections", request, counting).await
+}
+
+async fn call<R: Message + 'static>(
+    channel: Channel,
+    path: &'static str,
+    request: R,
+    counting: Counting<R>,
+) -> Streaming<Counted> {
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.unwrap();
-    let path = PathAndQuery::from_static("/cleat.v1.ConnectionService/WatchConnections");
-    client.server_streaming(Request::new(request), path, Counting).await.unwrap().into_inner()
+    let path = PathAndQuery::from_static(path);
+    client.server_streaming(Request::new(request), path, counting).await.unwrap().into_inner()
 }
 
 impl Watchers {
@@ -75,7 +97,7 @@ impl Watchers {
                 if number % OF_ONE_CONNECTION == 0 {
                     channel = connect(address).await;
                 }
-                let mut stream = open(channel.clone(), request(Position::Live(true), filter, number)).await;
+                let mut stream = open(channel.clone(), Position::Live(true), filter, number).await;
                 while !stream.message().await.unwrap().unwrap().caught_up {}
                 tasks.spawn(follow(stream, last.subscribe()));
             }
@@ -87,8 +109,8 @@ impl Watchers {
     /// One who never reads.
     pub fn deaf(address: SocketAddr) -> (Runtime, Streaming<Counted>) {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let request = request(Position::Live(true), Filter::All, 0);
-        let stream = runtime.block_on(async { open(connect(address).await, request).await });
+        let stream =
+            runtime.block_on(async { open(connect(address).await, Position::Live(true), Filter::All, 0).await });
         (runtime, stream)
     }
 
