@@ -6,6 +6,8 @@ mod checker;
 mod counts;
 mod driver;
 mod history;
+mod lineage;
+mod reading;
 mod story;
 mod streams;
 mod watcher;

@@ -3,6 +3,7 @@
 
 mod backfill;
 mod connections;
+mod dead_peers;
 mod drain;
 mod event_watches;
 mod events;

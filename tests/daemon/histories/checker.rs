@@ -1,11 +1,11 @@
 //! Holds what watchers saw against what the log had: the eight properties of a watch, and how it ends.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound::{Excluded, Included};
+use std::collections::HashMap;
 
 use super::asks::Asks;
-use super::history::{Bookmark, Effect, End, Generation, History, Row, Rows, Session, Start, What};
-use super::story::must_tell;
+use super::history::{End, Generation, History, Session, Start, What};
+use super::reading::Reading;
+use super::story::{Truth, must_tell};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Property {
@@ -40,9 +40,6 @@ pub struct Violation {
     #[expect(dead_code, reason = "printed")]
     pub what: String,
 }
-
-/// What must be told, by position.
-type Truth = BTreeMap<u64, Rows>;
 
 pub fn violations(history: &History) -> Vec<Violation> {
     let mut checker = Checker { history, truths: HashMap::new(), at: (0, 0, 0), found: Vec::new() };
@@ -112,36 +109,13 @@ impl Checker<'_> {
         match &session.start {
             Start::Snapshot | Start::Live | Start::After(_) => None,
             Start::Spoilt(_) => Some("INVALID_RESUME_TOKEN"),
-            Start::Token(bookmark) if !self.same_log(bookmark.generation, session.generation) => {
+            Start::Token(bookmark) if !self.history.same_log(bookmark.generation, session.generation) => {
                 Some("LOG_EPOCH_CHANGED")
             }
             Start::Token(bookmark) if bookmark.asks != session.asks => Some("RESUME_TOKEN_FILTER_MISMATCH"),
-            Start::Token(bookmark) if bookmark.in_snapshot || self.shared(bookmark, session.generation) => None,
+            Start::Token(bookmark) if bookmark.in_snapshot || self.history.leads(bookmark, session.generation) => None,
             Start::Token(_) => Some("LOG_EPOCH_CHANGED"),
         }
-    }
-
-    fn ancestry(&self, generation: usize) -> Vec<(usize, u64)> {
-        let mut all = vec![(generation, u64::MAX)];
-        while let Some((parent, until)) = all.last().and_then(|(last, _)| self.history.generations[*last].copy_of) {
-            let until = until.min(all.last().map_or(u64::MAX, |(_, until)| *until));
-            all.push((parent, until));
-        }
-        all
-    }
-
-    fn same_log(&self, one: usize, other: usize) -> bool {
-        self.ancestry(one).last().map(|(root, _)| *root) == self.ancestry(other).last().map(|(root, _)| *root)
-    }
-
-    /// Whether both generations have the same history up to there.
-    fn shared(&self, bookmark: &Bookmark, generation: usize) -> bool {
-        let (theirs, ours) = (self.ancestry(bookmark.generation), self.ancestry(generation));
-        let common = |(root, until): &(usize, u64)| {
-            let other = ours.iter().find(|(other, _)| other == root);
-            other.map(|(_, other)| *until.min(other))
-        };
-        theirs.iter().find_map(common).is_some_and(|until| bookmark.position <= until)
     }
 
     fn end(&mut self, session: &Session) {
@@ -165,15 +139,7 @@ impl Checker<'_> {
             return self.found(Property::Ordered, "it does not begin with Started".to_owned());
         };
         self.started(session, first.position, snapshot);
-        let seam = if snapshot {
-            Property::GapFree
-        } else if matches!(session.start, Start::Token(_)) {
-            Property::Resumable
-        } else {
-            Property::Reliable
-        };
-        let mut reading =
-            Reading { at: first.position, changed: None, snapshot: snapshot.then(Rows::new), seam: Some(seam) };
+        let mut reading = Reading::from(first.position, snapshot, matches!(session.start, Start::Token(_)));
         for (number, told) in session.told.iter().enumerate().skip(1) {
             self.at.2 = number;
             if told.position > last {
@@ -216,95 +182,4 @@ impl Checker<'_> {
             self.found(Property::Reliable, format!("it is at {:?}, never at {last}", told.map(|told| told.position)));
         }
     }
-}
-
-/// Where a session is.
-struct Reading {
-    at: u64,
-    /// The last change.
-    changed: Option<(u64, Rows)>,
-    /// Gathered so far.
-    snapshot: Option<Rows>,
-    /// What is broken if something is left out now, right after the start.
-    seam: Option<Property>,
-}
-
-impl Reading {
-    fn take(&mut self, position: u64, what: &What, truth: &Truth) -> Result<(), (Property, String)> {
-        let until = match what {
-            What::Started { .. } => return Err((Property::Ordered, "it starts twice".to_owned())),
-            What::Snapshot(rows) => return self.take_rows(rows),
-            What::SnapshotEnd => return self.end_of_snapshot(position, truth),
-            What::Changes(_) => Excluded(position),
-            What::CaughtUp | What::FellBehind | What::Heartbeat | What::GoingAway => Included(position),
-        };
-        if self.snapshot.is_some() {
-            // From inside a snapshot only an end may come.
-            let going = matches!(what, What::GoingAway);
-            return if going { Ok(()) } else { Err((Property::GapFree, format!("{what:?} inside a snapshot"))) };
-        }
-        let left_out = if position > self.at { truth.range((Excluded(self.at), until)).next() } else { None };
-        if let Some((left_out, _)) = left_out {
-            let usual = if matches!(what, What::Changes(_)) { Property::Reliable } else { Property::Bookmarkable };
-            return Err((self.seam.unwrap_or(usual), format!("{left_out} is left out at {position}, {what:?}")));
-        }
-        let seam = self.seam.take().filter(|_| position == self.at);
-        if let What::Changes(rows) = what {
-            return self.change(position, rows, truth);
-        }
-        self.seam = seam;
-        Ok(())
-    }
-
-    fn change(&mut self, position: u64, rows: &Rows, truth: &Truth) -> Result<(), (Property, String)> {
-        let before = self.changed.replace((position, rows.clone()));
-        if let Some((_, before)) = before.filter(|(before, _)| *before == position) {
-            let property = if before == *rows { Property::Unique } else { Property::Atomic };
-            return Err((property, format!("{position} comes again")));
-        }
-        if position == self.at {
-            return Err((Property::Unique, format!("{position} was sent before")));
-        }
-        match truth.get(&position) {
-            Some(expected) if expected == rows => Ok(()),
-            Some(expected) if rows.is_subset(expected) => {
-                Err((Property::Atomic, format!("of {expected:?} at {position} only {rows:?}")))
-            }
-            expected => Err((Property::Reliable, format!("{rows:?} at {position}, not {expected:?}"))),
-        }
-    }
-
-    fn take_rows(&mut self, rows: &[Row]) -> Result<(), (Property, String)> {
-        let unasked = (Property::GapFree, "rows outside a snapshot".to_owned());
-        let snapshot = self.snapshot.as_mut().ok_or(unasked)?;
-        for row in rows {
-            if !snapshot.insert(row.clone()) {
-                return Err((Property::GapFree, format!("{row:?} twice in a snapshot")));
-            }
-        }
-        Ok(())
-    }
-
-    fn end_of_snapshot(&mut self, position: u64, truth: &Truth) -> Result<(), (Property, String)> {
-        let told = self.snapshot.take();
-        let expected = state(truth, position);
-        if told.as_ref() == Some(&expected) {
-            return Ok(());
-        }
-        let what = format!("at {position} a snapshot of {told:?}, not {expected:?}");
-        Err((Property::GapFree, what))
-    }
-}
-
-/// All that matches at a position.
-fn state(truth: &Truth, position: u64) -> Rows {
-    let mut there = BTreeMap::new();
-    for row in truth.range(..=position).flat_map(|(_, rows)| rows) {
-        match row.effect {
-            Effect::Entered | Effect::Updated => there.insert((row.kind, &row.id), row.version),
-            Effect::Left => there.remove(&(row.kind, &row.id)),
-        };
-    }
-    let row = |((kind, id), version): ((_, &String), _)| Row { kind, id: id.clone(), version, effect: Effect::Entered };
-    there.into_iter().map(row).collect()
 }

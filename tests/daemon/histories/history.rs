@@ -33,12 +33,14 @@ pub enum Effect {
     Left,
 }
 
-/// One entity, as far as it is compared: its version stands for its state.
+/// One entity, as far as it is compared.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Row {
     pub kind: Kind,
     pub id: String,
     pub version: u64,
+    /// Of its state, what a filter sees.
+    pub tells: String,
     pub effect: Effect,
 }
 

@@ -89,14 +89,18 @@ impl Sample {
     }
 }
 
-/// By position, all that a watch of this log must tell whoever asks this. No position has nothing to tell.
-pub fn must_tell(log: &[Arc<Sample>], asks: &Asks) -> BTreeMap<u64, Rows> {
+/// What must be told, by position; no position has nothing to tell.
+pub type Truth = BTreeMap<u64, Rows>;
+
+/// All that a watch of this log must tell whoever asks this.
+pub fn must_tell(log: &[Arc<Sample>], asks: &Asks) -> Truth {
     let mut states = BTreeMap::<&str, State>::new();
     let mut all = BTreeMap::new();
     for (position, sample) in (1..).zip(log) {
         let mut rows = Rows::new();
         if asks.wants(Kind::Event) {
-            rows.insert(Row { kind: Kind::Event, id: sample.id.clone(), version: 0, effect: Effect::Entered });
+            let (id, tells) = (sample.id.clone(), String::new());
+            rows.insert(Row { kind: Kind::Event, id, version: 0, tells, effect: Effect::Entered });
         }
         if let Some(means) = &sample.means {
             let before = states.get(means.connection.as_str());
@@ -130,7 +134,8 @@ fn changes(before: Option<&State>, now: &State, means: &Means, asks: &Asks) -> R
     if asks.wants(Kind::Connection)
         && let Some(effect) = effect(was, is)
     {
-        rows.insert(Row { kind: Kind::Connection, id: means.connection.clone(), version: now.version, effect });
+        let (id, tells) = (means.connection.clone(), format!("{:?} {}", now.status, now.external_id));
+        rows.insert(Row { kind: Kind::Connection, id, version: now.version, tells, effect });
     }
     if asks.wants(Kind::Export) {
         for (task, version) in &now.exports {
@@ -138,7 +143,8 @@ fn changes(before: Option<&State>, now: &State, means: &Means, asks: &Asks) -> R
             let told = means.task.as_ref() == Some(task);
             let borrows_another = before.is_some_and(|before| before.external_id != now.external_id);
             let effect = effect(existed && was, is).filter(|it| *it != Effect::Updated || told || borrows_another);
-            rows.extend(effect.map(|effect| Row { kind: Kind::Export, id: task.clone(), version: *version, effect }));
+            let (id, version, tells) = (task.clone(), *version, now.external_id.clone());
+            rows.extend(effect.map(|effect| Row { kind: Kind::Export, id, version, tells, effect }));
         }
     }
     rows

@@ -92,7 +92,7 @@ fn of_events(message: WatchEventsResponse) -> Message {
 
 fn event(event: &Event) -> Told {
     let id = event.event_key.strip_prefix("id:").unwrap().to_owned();
-    let row = Row { kind: Kind::Event, id, version: 0, effect: Effect::Entered };
+    let row = Row { kind: Kind::Event, id, version: 0, tells: String::new(), effect: Effect::Entered };
     Told { position: event.position, what: What::Changes([row].into()) }
 }
 
@@ -116,9 +116,11 @@ fn change(change: &Change) -> Row {
 
 fn connection(connection: &Connection, effect: Effect) -> Row {
     let (id, version) = (connection.org_connection_id.clone(), connection.version);
-    Row { kind: Kind::Connection, id, version, effect }
+    let tells = format!("{:?} {}", connection.status(), connection.external_id);
+    Row { kind: Kind::Connection, id, version, tells, effect }
 }
 
 fn export(export: &Export, effect: Effect) -> Row {
-    Row { kind: Kind::Export, id: export.task_id.clone(), version: export.version, effect }
+    let (id, tells) = (export.task_id.clone(), export.external_id.clone());
+    Row { kind: Kind::Export, id, version: export.version, tells, effect }
 }
