@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import subprocess
 from collections import defaultdict
+from contextlib import closing
 from pathlib import Path
 from typing import ClassVar
 
@@ -61,7 +62,8 @@ class Client:
         if self.file.name == "TypeScript":
             held = json.loads(self.file.read_text())["connections"]
             return {row["orgConnectionId"]: int(row["version"]) for row in held.values()}
-        with sqlite3.connect(f"file:{self.file}?mode=ro", uri=True, timeout=10) as database:
+        # Whoever opens it after a kill, reader or not, rolls back what was not committed.
+        with closing(sqlite3.connect(self.file, timeout=10)) as database:
             if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'connections'").fetchone():
                 return {}
             return dict(database.execute("SELECT id, version FROM connections").fetchall())
