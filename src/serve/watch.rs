@@ -45,7 +45,7 @@ use super::context::{Context, WatchSlot};
 use super::convert;
 use super::principal::Principal;
 use super::status::Refusal;
-use crate::event::Position;
+use crate::event::{Hash, Position};
 use crate::fold::Views;
 use crate::proto::watch_connections_response::Message as Body;
 use crate::proto::{
@@ -68,8 +68,13 @@ impl At {
     /// Before the first event.
     const BEGINNING: At = At { position: 0, chain: [0; 8] };
 
+    /// `chain`: the hash chain's value there.
+    fn new(position: Position, chain: &Hash) -> Self {
+        Self { position, chain: chain_prefix(chain) }
+    }
+
     fn of(views: &Views) -> Self {
-        Self { position: views.position(), chain: chain_prefix(&views.chain()) }
+        Self::new(views.position(), &views.chain())
     }
 }
 

@@ -35,7 +35,7 @@ impl ChangeFeeds {
 
     async fn go_on(&self, views: &Arc<Views>) {
         let end = At::of(views);
-        while !self.asked(end).is_empty() && self.through().position < end.position {
+        while self.is_asked(end) && self.through().position < end.position {
             match changes(views, self.through().position, CHANGES_AT_ONCE).await {
                 Ok(stretch) => self.take(&stretch, views),
                 Err(error) => {

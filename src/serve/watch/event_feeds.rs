@@ -12,28 +12,28 @@ use super::super::status::Refusal;
 use super::At;
 use super::feed::Seen;
 use super::feeds::Feeds;
-use crate::event::Position;
-use crate::log::{Head, Reader, Tail};
+use crate::event::Event;
+use crate::log::{Reader, Tail};
 use crate::proto::{EventBatch, Events};
-use crate::token::chain_prefix;
 
-/// What each filter lets through of what is stored together, and the first position of it; None: nothing.
-type Matching = HashMap<Arc<EventFilter>, Option<(Position, EventBatch)>>;
+/// What each filter lets through of what is stored together; None: nothing.
+type Matching = HashMap<Arc<EventFilter>, Option<Seen<EventBatch>>>;
 
 pub(in super::super) type EventFeeds = Feeds<EventFilter, EventBatch>;
 
 impl EventFeeds {
     pub fn of_log(reader: &Reader) -> Self {
-        Self::after(head(&reader.head()))
+        let head = reader.head();
+        Self::after(At::new(head.position, &head.chain))
     }
 
     /// For ever.
     pub async fn follow(&self, reader: &Reader) -> Infallible {
         let mut tail = reader.tail(self.through().position);
         while tail.wait().await {
-            let end = reader.head();
-            let filters = self.asked(head(&end));
-            let next = if filters.is_empty() { Ok(None) } else { matching(tail, filters).await.map(Some) };
+            let head = reader.head();
+            let end = At::new(head.position, &head.chain);
+            let next = if self.is_asked(end) { next(tail, self.queries()).await.map(Some) } else { Ok(None) };
             tail = match next {
                 Ok(Some((tail, through, matching))) => {
                     self.take(through, matching);
@@ -43,7 +43,7 @@ impl EventFeeds {
                 Ok(None) => reader.tail(end.position),
                 Err(error) => {
                     tracing::error!(%error, "events cannot be read; each watch reads for itself");
-                    self.miss(head(&end));
+                    self.miss(end);
                     reader.tail(end.position)
                 }
             };
@@ -54,10 +54,9 @@ impl EventFeeds {
 
     fn take(&self, through: At, mut matching: Matching) {
         self.advance(through, |filter, feed| match matching.remove(filter) {
-            Some(Some(batch)) => {
-                let (first, what) = batch;
-                let bytes = what.encoded_len();
-                feed.take([Seen { first, at: through, what }]);
+            Some(Some(seen)) => {
+                let bytes = seen.what.encoded_len();
+                feed.take([seen]);
                 // The one that is at hand here is no watch's.
                 feed.weigh(through.position, bytes, Arc::strong_count(feed) - 1);
             }
@@ -69,20 +68,28 @@ impl EventFeeds {
 }
 
 /// Of what is stored together next.
-async fn matching(mut tail: Tail, filters: Vec<Arc<EventFilter>>) -> Result<(Tail, At, Matching), Refusal> {
+async fn next(mut tail: Tail, filters: Vec<Arc<EventFilter>>) -> Result<(Tail, At, Matching), Refusal> {
     off_runtime(move || {
         let events = tail.read()?;
         let last = events.last().ok_or(Refusal::Internal)?;
-        let through = At { position: last.position, chain: chain_prefix(&last.chain) };
-        let batch = |filter: &Arc<EventFilter>| {
-            let events: Vec<_> = events.iter().filter_map(|event| filter.matching(event.clone())).collect();
-            events.first().map(|event| event.position).map(|first| (first, EventBatch::encoded(&Events { events })))
+        let through = At::new(last.position, &last.chain);
+        let seen = |filter: Arc<EventFilter>| {
+            let seen = matching(&filter, events.iter().cloned(), through, |events| EventBatch::encoded(&events));
+            (filter, seen)
         };
-        Ok((tail, through, filters.iter().map(|filter| (filter.clone(), batch(filter))).collect()))
+        Ok((tail, through, filters.into_iter().map(seen).collect()))
     })
     .await?
 }
 
-fn head(head: &Head) -> At {
-    At { position: head.position, chain: chain_prefix(&head.chain) }
+/// What a filter lets through of what is stored together, up to a place; None: nothing.
+pub(super) fn matching(
+    filter: &EventFilter,
+    events: impl IntoIterator<Item = Event>,
+    at: At,
+    batch: impl FnOnce(Events) -> EventBatch,
+) -> Option<Seen<EventBatch>> {
+    let events: Vec<_> = events.into_iter().filter_map(|event| filter.matching(event)).collect();
+    let first = events.first()?.position;
+    Some(Seen { first, at, what: batch(Events { events }) })
 }

@@ -11,7 +11,7 @@ use super::super::context::{Context, WatchSlot, off_runtime};
 use super::super::event_filter::EventFilter;
 use super::super::principal::Principal;
 use super::super::status::Refusal;
-use super::event_feeds::EventFeeds;
+use super::event_feeds::{EventFeeds, matching};
 use super::feed::{Feed, Seen};
 use super::life::Life;
 use super::live::{Live, Run, Source, Told};
@@ -21,8 +21,7 @@ use super::{At, started};
 use crate::event::Position;
 use crate::log::{Reader, Tail};
 use crate::proto::watch_events_response::Message as Body;
-use crate::proto::{CaughtUp, EventBatch, Events, Heartbeat, WatchEventsRequest, WatchEventsResponse};
-use crate::token::chain_prefix;
+use crate::proto::{CaughtUp, EventBatch, Heartbeat, WatchEventsRequest, WatchEventsResponse};
 
 pub(in super::super) type EventMessages = Pin<Box<dyn Stream<Item = Result<WatchEventsResponse, Status>> + Send>>;
 
@@ -42,7 +41,7 @@ pub(in super::super) async fn open(
         Start::After(at) => at,
         Start::Live => {
             let head = context.reader.head();
-            At { position: head.position, chain: chain_prefix(&head.chain) }
+            At::new(head.position, &head.chain)
         }
         Start::Snapshot => {
             return Err(Refusal::InvalidField { field: "start.snapshot", problem: "events have none" });
@@ -119,18 +118,15 @@ impl Source for LogEvents {
             (tail.map_or_else(|| self.reader.tail(after.position), |(_, tail)| tail), self.filter.clone());
         let (tail, read) = off_runtime(move || {
             let read = tail.read().map(|events| {
-                let last = events.last().map(|last| At { position: last.position, chain: chain_prefix(&last.chain) });
-                (events.into_iter().filter_map(|event| filter.matching(event)).collect::<Vec<_>>(), last)
+                let through = events.last().map_or(after, |last| At::new(last.position, &last.chain));
+                Run { seen: matching(&filter, events, through, EventBatch::from).into_iter().collect(), through }
             });
             (tail, read)
         })
         .await?;
-        let (events, last) = read?;
-        let at = last.unwrap_or(after);
-        self.tail = Some((at.position, tail));
-        let first = events.first().map(|event| event.position);
-        let seen = first.map(|first| Seen { first, at, what: Events { events }.into() });
-        Ok(Run { seen: seen.into_iter().collect(), through: at })
+        let run = read?;
+        self.tail = Some((run.through.position, tail));
+        Ok(run)
     }
 
     async fn tell(&self, batch: EventBatch) -> Result<Option<EventBatch>, Refusal> {

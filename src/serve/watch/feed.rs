@@ -64,9 +64,11 @@ impl<T> Feed<T> {
     /// Takes what follows.
     pub fn take(&self, seen: impl IntoIterator<Item = Seen<T>>) {
         let mut window = self.window();
-        let before = window.seen.len();
-        window.seen.extend(seen.into_iter().map(|seen| Kept { seen: Arc::new(seen), bytes: 0 }));
-        let newest = window.seen.back().filter(|_| window.seen.len() > before).map(Kept::position);
+        let mut newest = None;
+        for seen in seen {
+            newest = Some(seen.at.position);
+            window.seen.push_back(Kept { seen: Arc::new(seen), bytes: 0 });
+        }
         drop(window);
         if let Some(newest) = newest {
             self.newest.send_replace(newest);

@@ -37,14 +37,19 @@ impl<Q: Eq + Hash, T> Feeds<Q, T> {
         self.table().through
     }
 
-    /// What is asked for. If it is nothing, all up to `end` has been looked at.
-    pub(super) fn asked(&self, end: At) -> Vec<Arc<Q>> {
+    /// Whether anything is asked for. If not, all up to `end` has been looked at.
+    pub(super) fn is_asked(&self, end: At) -> bool {
         let mut table = self.table();
         table.open.retain(|_, feed| feed.strong_count() > 0);
         if table.open.is_empty() {
             table.through = end;
         }
-        table.open.keys().cloned().collect()
+        !table.open.is_empty()
+    }
+
+    /// All that is asked for now.
+    pub(super) fn queries(&self) -> Vec<Arc<Q>> {
+        self.table().open.keys().cloned().collect()
     }
 
     /// All up to `through` has been looked at, and `each` gives each feed what its query sees of it.

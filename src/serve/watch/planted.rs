@@ -79,7 +79,7 @@ fn ahead(
     mut heartbeat: WatchConnectionsResponse,
 ) -> WatchConnectionsResponse {
     let head = context.reader.head();
-    let at = At { position: head.position, chain: chain_prefix(&head.chain) };
+    let at = At::new(head.position, &head.chain);
     heartbeat.position = at.position;
     heartbeat.resume_token = resumable.token(context.reader.identity(), at);
     heartbeat.message = Some(Body::Heartbeat(crate::proto::Heartbeat {}));

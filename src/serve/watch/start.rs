@@ -8,7 +8,7 @@ use crate::event::Position;
 use crate::fold::Views;
 use crate::proto::WatchStart;
 use crate::proto::watch_start::Position as Asked;
-use crate::token::{Identity, Token, chain_prefix};
+use crate::token::{Identity, Token};
 
 pub(super) enum Start {
     /// With all that matches now.
@@ -59,7 +59,7 @@ async fn after(context: &Context, position: Position) -> Result<Start, Refusal> 
     let event = context.read(move |reader| reader.get(position)).await?;
     let problem = "the log has not come so far";
     let event = event.ok_or(Refusal::InvalidField { field: "start.after_position", problem })?;
-    Ok(Start::After(At { position, chain: chain_prefix(&event.chain) }))
+    Ok(Start::After(At::new(position, &event.chain)))
 }
 
 async fn resume(context: &Context, resumable: &Resumable, views: &Views, text: &str) -> Result<Start, Refusal> {
