@@ -36,7 +36,7 @@ use crate::event::{Event, Hash, Position, Timestamp};
 
 pub use crate::blocklog::{ReadError, StoreError};
 
-pub use append::{AppendError, Appended, Appender, WeakAppender};
+pub use append::{AppendError, Appended, Appender, Enqueued, WeakAppender};
 pub use open::{Log, Options, open};
 pub use reader::{Reader, Tail};
 

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
 
 use super::{Backfill, BackfillError, Entrance, off_runtime};
 use crate::event::{Delivery, Envelope, EventKey, Hash, ModeVerdict, Object, Provenance, gist};
@@ -82,12 +81,15 @@ impl Import {
         *refused += 1;
     }
 
-    /// All at once, so that they share commits; in their order, for each is polled, and so queued, after the one before it.
+    /// Enqueues one after the other, which fixes their order, and then waits for all, so that they share commits.
     async fn append(&mut self, deliveries: Vec<Delivery>) -> Result<(), BackfillError> {
         let appender = self.backfill.appender.upgrade().ok_or(BackfillError::Closed)?;
-        let appended = join_all(deliveries.into_iter().map(|delivery| appender.append(delivery))).await;
-        for appended in appended {
-            let Appended { duplicate, conflict, .. } = appended?;
+        let mut enqueued = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            enqueued.push(appender.enqueue(delivery).await?);
+        }
+        for enqueued in enqueued {
+            let Appended { duplicate, conflict, .. } = enqueued.durable().await?;
             self.count(duplicate, conflict);
         }
         Ok(())

@@ -97,20 +97,12 @@ impl Appender {
     ///
     /// Waits for room in the queue. Dropping the future does not take the event back.
     pub async fn append(&self, delivery: Delivery) -> Result<Appended, AppendError> {
-        let (first, record) = match self.offer(delivery).await? {
-            Taken::New(appended) => return Ok(appended),
-            Taken::Repeated { first, record } => (first, record),
-        };
-        let reader = self.reader.clone();
-        let contradicting = tokio::task::spawn_blocking(move || conflict::find(&reader, first.position, record)).await;
-        // Cut short only by the end of the runtime.
-        let contradicting = contradicting.map_err(|_| AppendError::Closed)?.map_err(AppendError::Unconfirmed)?;
-        let Some(contradicting) = contradicting else { return Ok(first) };
-        // Whether it is new or was kept before, it is kept.
-        self.offer(contradicting).await.map(|_| Appended { conflict: true, ..first })
+        self.enqueue(delivery).await?.durable().await
     }
 
-    async fn offer(&self, delivery: Delivery) -> Result<Taken, AppendError> {
+    /// Puts a delivery in the queue and returns before it is durable. Calls that follow one another, each awaited, append in
+    /// this order. Futures that are polled side by side do not: the runtime may wake them in any order.
+    pub async fn enqueue(&self, delivery: Delivery) -> Result<Enqueued, AppendError> {
         let (record, claim) = self.prepare(delivery);
         if record.size() > RECORD_BYTES_MAX {
             return Err(AppendError::TooLarge { size: record.size() });
@@ -118,7 +110,7 @@ impl Appender {
         let (reply, answer) = oneshot::channel();
         let pending = Pending { record, claim, reply: Reply(reply) };
         self.queue.send(pending).await.map_err(|_| AppendError::Closed)?;
-        answer.await.map_err(|_| AppendError::Closed)?
+        Ok(Enqueued { appender: self.clone(), answer })
     }
 
     /// The delivery ends here: its body must not lie in memory beside its record for as long as the disk takes.
@@ -135,6 +127,33 @@ impl Appender {
 
     pub fn downgrade(&self) -> WeakAppender {
         WeakAppender { queue: self.queue.downgrade(), reader: self.reader.clone() }
+    }
+}
+
+/// A delivery in the queue. It is appended whether or not this is awaited.
+pub struct Enqueued {
+    /// Appends what conflicts with the first event of its key.
+    appender: Appender,
+    answer: oneshot::Receiver<Result<Taken, AppendError>>,
+}
+
+impl Enqueued {
+    /// See [`Appender::append`].
+    pub async fn durable(self) -> Result<Appended, AppendError> {
+        let Self { appender, answer } = self;
+        let (first, record) = match answer.await.map_err(|_| AppendError::Closed)?? {
+            Taken::New(appended) => return Ok(appended),
+            Taken::Repeated { first, record } => (first, record),
+        };
+        let reader = appender.reader.clone();
+        let contradicting = tokio::task::spawn_blocking(move || conflict::find(&reader, first.position, record)).await;
+        // Cut short only by the end of the runtime.
+        let contradicting = contradicting.map_err(|_| AppendError::Closed)?.map_err(AppendError::Unconfirmed)?;
+        let Some(contradicting) = contradicting else { return Ok(first) };
+        let kept = appender.enqueue(contradicting).await?;
+        // The key of a conflict is unique for each content: new or repeated, the record is in the log.
+        kept.answer.await.map_err(|_| AppendError::Closed)??;
+        Ok(Appended { conflict: true, ..first })
     }
 }
 

@@ -26,17 +26,36 @@ pub(super) async fn import(
     mut requests: Streaming<ImportEventsRequest>,
 ) -> Result<ImportEventsResponse, Status> {
     allowed(context, &caller)?;
-    let first = next(context, &mut requests).await?.unwrap_or_default();
+    let mut first = next(context, &mut requests).await?.unwrap_or_default();
     let tenant = caller.tenant(&first.tenant)?;
     let import = context.backfill.import(&tenant, &first.endpoint, first.dry_run);
     let problem = "the tenant has no such endpoint, or has several and none is named";
     let mut import = import.ok_or(Refusal::InvalidField { field: "endpoint", problem })?;
-    import.take(first.payloads).await.map_err(Refusal::from)?;
+    // Payloads wait for the message after them: they may be meant for what that one names.
+    let mut held = std::mem::take(&mut first.payloads);
     while let Some(request) = next(context, &mut requests).await? {
-        import.take(request.payloads).await.map_err(Refusal::from)?;
+        check_target(&tenant, &first, &request)?;
+        import.take(std::mem::replace(&mut held, request.payloads)).await.map_err(Refusal::from)?;
     }
+    import.take(held).await.map_err(Refusal::from)?;
     let (position, read_token) = context.head();
     Ok(ImportEventsResponse { position, read_token, ..import.summary().into() })
+}
+
+/// Refuses a later message that names another target than the first. An empty field names nothing.
+fn check_target(tenant: &str, first: &ImportEventsRequest, later: &ImportEventsRequest) -> Result<(), Refusal> {
+    let problem = "it is not the one that the first message of the stream names";
+    let differs = |later: &str, first: &str| !later.is_empty() && later != first;
+    if differs(&later.tenant, tenant) {
+        return Err(Refusal::InvalidField { field: "tenant", problem });
+    }
+    if differs(&later.endpoint, &first.endpoint) {
+        return Err(Refusal::InvalidField { field: "endpoint", problem });
+    }
+    if later.dry_run && !first.dry_run {
+        return Err(Refusal::InvalidField { field: "dry_run", problem });
+    }
+    Ok(())
 }
 
 /// An error is tonic's own, of a message that it cannot read; or it is time to go, however long the caller would take.

@@ -105,6 +105,29 @@ fn an_import_can_be_made_while_the_daemon_is_stopped_and_only_then() {
     assert_eq!(Api::connect(daemon.grpc).connection("c").unwrap().external_id, "patient");
 }
 
+/// All payloads have one date, so that their order in the file decides.
+#[test]
+fn an_offline_import_keeps_the_order_of_its_payloads() {
+    const PAYLOADS: usize = 600;
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(directory.path()).ready();
+    assert_eq!(daemon.terminate().code(), Some(0));
+    let status = |at| if at == PAYLOADS { "revoked" } else { "authorized" };
+    let lines = (1..=PAYLOADS).map(|at| payload(&format!("e{at}"), "2026-05-01T00:00:00Z", status(at)).to_string());
+    let (file, config) = (directory.path().join("payloads.jsonl"), directory.path().join("config.toml"));
+    std::fs::write(&file, lines.collect::<Vec<_>>().join("\n")).unwrap();
+    let cli = Cli::in_directory(directory.path());
+    let words = ["import", file.to_str().unwrap(), "--offline", "--config", config.to_str().unwrap(), "-o", "json"];
+    assert_eq!(counts(&cli.call(&words)), (0, [PAYLOADS as u64, 0, 0, 0]));
+
+    let daemon = Daemon::start(directory.path()).ready();
+    let api = Api::connect(daemon.grpc);
+    let keys: Vec<_> = (1..=PAYLOADS as u64).map(|position| api.event(position).event_key).collect();
+    let expected: Vec<_> = (1..=PAYLOADS).map(|at| format!("id:e{at}")).collect();
+    assert!(keys == expected, "first out of order: {:?}", keys.iter().zip(&expected).find(|(is, due)| is != due));
+    assert_eq!(api.connection("c").unwrap().status(), cleat::proto::ConnectionStatus::Revoked);
+}
+
 #[test]
 fn a_mismatched_event_is_readmitted_once_the_configuration_is_mended() {
     let directory = tempfile::tempdir().unwrap();

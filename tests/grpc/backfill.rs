@@ -64,6 +64,63 @@ async fn payloads_are_imported_in_order_once_and_marked() {
     assert_eq!((counts(&other), event(&api, 5).await.conflict_of), ([0, 0, 1, 0], 3));
 }
 
+/// One payload decides the final state only if the order is right: authorized first, revoked last.
+#[tokio::test]
+async fn five_thousand_payloads_keep_their_order_behind_a_slow_writer() {
+    const PAYLOADS: u64 = 5000;
+    let api = TestApi::slow().await;
+    let payload = |at: u64| match at {
+        1 => connected("e1", "c", "patient", "authorized"),
+        PAYLOADS => revoked(&format!("e{PAYLOADS}"), "c"),
+        at => json!({"api_mode": "live", "type": "webhook.test", "id": format!("e{at}")}),
+    };
+    let payloads: Vec<_> = (1..=PAYLOADS).map(payload).collect();
+    let response = import(&api, vec![request(&payloads)]).await.unwrap();
+    assert_eq!((counts(&response), response.position), ([PAYLOADS, 0, 0, 0], PAYLOADS));
+
+    let mut tail = api.reader.tail(0);
+    let mut keys = Vec::new();
+    while keys.len() < payloads.len() {
+        let read = tail.read().unwrap();
+        keys.extend(read.into_iter().map(|event| event.delivery.key.unwrap().as_str().to_owned()));
+    }
+    let expected: Vec<_> = (1..=PAYLOADS).map(|at| format!("id:e{at}")).collect();
+    assert!(keys == expected, "first out of order: {:?}", keys.iter().zip(&expected).find(|(is, due)| is != due));
+    let connections = every_connection(&api, ConnectionFilter::default(), 10).await;
+    assert_eq!(connections[0].status(), ConnectionStatus::Revoked);
+}
+
+#[tokio::test]
+async fn an_import_that_names_two_tenants_or_endpoints_is_refused() {
+    let endpoint = |name: &str, tenant: &str| {
+        format!(
+            "[[webhooks.endpoints]]\nname = \"{name}\"\ntenant = \"{tenant}\"\n\
+             secrets = [\"whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz\"]\n"
+        )
+    };
+    let config = [endpoint("one", "acme"), endpoint("two", "acme"), endpoint("three", "other")].concat();
+    let principal = Principal::loopback([Arc::from("acme"), Arc::from("other")]);
+    let api = TestApi::with(Setup { webhooks: webhooks(&config), principal, ..Setup::default() }).await;
+    let to = |id: &str, tenant: &str, endpoint: &str, dry_run: bool| {
+        let (tenant, endpoint) = (tenant.to_owned(), endpoint.to_owned());
+        ImportEventsRequest { tenant, endpoint, dry_run, ..request(&[revoked(id, "c")]) }
+    };
+    let first = || to("e1", "acme", "one", false);
+    for other in [
+        to("e2", "other", "three", false),
+        to("e2", "other", "", false),
+        to("e2", "acme", "two", false),
+        to("e2", "", "two", false),
+        to("e2", "", "", true),
+    ] {
+        let answer = import(&api, vec![first(), other]).await;
+        assert_eq!(refused(answer), (Code::InvalidArgument, "INVALID_FIELD".into(), false));
+        assert_eq!(api.reader.head().position, 0, "nothing is appended");
+    }
+    let same = vec![first(), to("e2", "acme", "one", false), to("e3", "", "", false)];
+    assert_eq!(import(&api, same).await.unwrap().imported, 3, "the same names may be repeated or left out");
+}
+
 #[tokio::test]
 async fn what_is_no_event_is_left_out_by_its_index() {
     let api = TestApi::with(Setup {

@@ -85,6 +85,17 @@ impl TestApi {
         Self::following(directory, log, setup).await
     }
 
+    /// Over a log whose commits are slow, so that an import fills its queue.
+    pub async fn slow() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let options = cleat::log::Options {
+            on_commit: Box::new(|_| std::thread::sleep(Duration::from_millis(2))),
+            ..log_options(IDENTITY)
+        };
+        let log = cleat::log::open(directory.path(), options).unwrap();
+        Self::following(directory, log, Setup::default()).await
+    }
+
     /// Over a new log of this identity.
     pub async fn of(identity: Identity) -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -266,17 +277,21 @@ pub fn views_of(bodies: impl IntoIterator<Item = Value>, ring_len: usize) -> Arc
     fold.publish()
 }
 
+const IDENTITY: Identity = Identity { log_id: 7, epoch: 8 };
+
 pub fn open_log(directory: &std::path::Path) -> Log {
-    open_log_of(directory, Identity { log_id: 7, epoch: 8 })
+    open_log_of(directory, IDENTITY)
 }
 
-/// Its clock goes on by a second with every look.
 fn open_log_of(directory: &std::path::Path, fresh: Identity) -> Log {
+    cleat::log::open(directory, log_options(fresh)).unwrap()
+}
+
+/// The clock goes on by a second with every look.
+fn log_options(fresh: Identity) -> cleat::log::Options {
     let now = AtomicI64::new(1_790_000_000_000_000);
     let clock: Clock = Arc::new(move || Timestamp::from_micros(now.fetch_add(1_000_000, Ordering::Relaxed)));
-    let options =
-        cleat::log::Options { clock, fresh, batch_events: 100, dedup_run_events: 1000, on_commit: Box::new(|_| {}) };
-    cleat::log::open(directory, options).unwrap()
+    cleat::log::Options { clock, fresh, batch_events: 100, dedup_run_events: 1000, on_commit: Box::new(|_| {}) }
 }
 
 pub fn at_least(token: String) -> ReadConsistency {
