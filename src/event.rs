@@ -71,27 +71,28 @@ impl ApiMode {
     }
 }
 
-/// Whether an event may change state, and in which mode: the body's `api_mode` held against its endpoint's.
-/// The numbers are stored; never reuse one.
+/// Whether an event may change state, and in which mode: the body's `api_mode` compared with its endpoint's. Without a mode
+/// that it applies to, an event is kept, claims no key and changes nothing; it can be readmitted once its endpoint's mode is
+/// fixed. The numbers are stored; never reuse one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ModeVerdict {
     Live = 1,
     Test = 2,
-    /// The body names another mode than its endpoint expects: kept, claims no key, applied to nothing.
+    /// The body names another mode than its endpoint expects.
     Mismatched = 3,
-    /// Neither body nor endpoint tells a mode that we know: kept, applied to nothing.
-    Untold = 4,
+    /// Neither the body nor its endpoint names a known mode.
+    Unknown = 4,
 }
 
 impl ModeVerdict {
     /// `expected` is the endpoint's mode, if it is fixed to one.
-    pub fn judge(told: Option<&str>, expected: Option<ApiMode>) -> Self {
-        match (told, expected) {
+    pub fn judge(named: Option<&str>, expected: Option<ApiMode>) -> Self {
+        match (named, expected) {
             (Some("live"), None | Some(ApiMode::Live)) | (None, Some(ApiMode::Live)) => Self::Live,
             (Some("test"), None | Some(ApiMode::Test)) | (None, Some(ApiMode::Test)) => Self::Test,
             (Some(_), Some(_)) => Self::Mismatched,
-            (_, None) => Self::Untold,
+            (_, None) => Self::Unknown,
         }
     }
 
@@ -100,7 +101,7 @@ impl ModeVerdict {
         match self {
             Self::Live => Some(ApiMode::Live),
             Self::Test => Some(ApiMode::Test),
-            Self::Mismatched | Self::Untold => None,
+            Self::Mismatched | Self::Unknown => None,
         }
     }
 
@@ -109,7 +110,7 @@ impl ModeVerdict {
             1 => Self::Live,
             2 => Self::Test,
             3 => Self::Mismatched,
-            4 => Self::Untold,
+            4 => Self::Unknown,
             _ => return None,
         })
     }

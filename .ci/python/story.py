@@ -177,7 +177,9 @@ def ines() -> list[Burst]:
 def odd_mail() -> list[Burst]:
     """What is refused, and what is taken and changes no connection."""
     ada = {"org_connection_id": ADA.connection}
-    untold = event("somebody at summit", REVOKED, ada, endpoint=cast.ANY, api_mode=None)
+    modeless = event(
+        "somebody at summit", REVOKED, ada, endpoint=cast.ANY, api_mode=None, outcome="accepted_mode_unknown"
+    )
     forged = revoked("forged", ADA, secrets=(cast.SIGNING[cast.TEST],), outcome="signature_mismatch")
     stale = revoked("replayed", ADA, signed_ago=timedelta(hours=1), outcome="stale_timestamp")
     lost = revoked("lost", ADA, secrets=(cast.NEW,))
@@ -189,7 +191,7 @@ def odd_mail() -> list[Burst]:
         [stale],
         [replace(lost, endpoint="nowhere", outcome="unknown_endpoint")],
         [revoked("a trial on the live endpoint", ADA, api_mode="test", outcome="accepted_mode_mismatch")],
-        [untold],
+        [modeless],
         *([it] for it in simulated(endpoint=cast.TEST, api_mode="test")),
     ]
 

@@ -17,7 +17,7 @@ from webhook import Answer
 
 CONSISTENT = {"consistency": {"fully_consistent": True}}
 # How a delivery ends that is an event from then on.
-TAKEN = ("accepted", "accepted_mode_mismatch")
+TAKEN = ("accepted", "accepted_mode_mismatch", "accepted_mode_unknown")
 
 
 class TenPatients(TakenCase):

@@ -23,7 +23,7 @@ pub enum Unfit {
     TooLarge,
     #[error("its api_mode is not the one of its endpoint")]
     OtherMode,
-    #[error("neither it nor its endpoint tells an api_mode")]
+    #[error("neither it nor its endpoint names a known api_mode")]
     NoMode,
 }
 

@@ -1,4 +1,4 @@
-//! Events of the other mode than their endpoint had: once the configuration is mended, a local event applies each.
+//! Events that applied to no mode: once the configuration is mended, a local event applies each.
 
 use super::{Backfill, BackfillError, off_runtime};
 use crate::event::{Delivery, Envelope, Event, EventKey, ModeVerdict, Position, Provenance};
@@ -9,12 +9,14 @@ use crate::log::Appended;
 pub enum Unreadmitted {
     #[error("there is no such event")]
     NotFound,
-    #[error("its api_mode was its endpoint's: nothing is to be mended")]
-    NotMismatched,
+    #[error("it is of a mode already: nothing is to be mended")]
+    HasMode,
     #[error("its endpoint is not configured any more")]
     NoEndpoint,
     #[error("its api_mode is still not the one of its endpoint: mend the configuration first")]
     StillMismatched,
+    #[error("neither it nor its endpoint names a known api_mode: fix the endpoint's mode first")]
+    StillUnknown,
 }
 
 /// Where the event is that applies it; a duplicate if it had come, or been readmitted, before.
@@ -38,15 +40,17 @@ impl Backfill {
     /// Under the key that it would have claimed: so it is applied once, however often it came or is readmitted.
     fn again(&self, event: Event) -> Result<Delivery, Unreadmitted> {
         let delivery = event.delivery;
-        if delivery.mode != ModeVerdict::Mismatched {
-            return Err(Unreadmitted::NotMismatched);
+        if delivery.mode.applies_to().is_some() {
+            return Err(Unreadmitted::HasMode);
         }
         let entrance = self.entrances.iter().find(|entrance| entrance.endpoint == delivery.endpoint);
         let entrance = entrance.ok_or(Unreadmitted::NoEndpoint)?;
         let envelope = Envelope::read(&delivery.body);
         let mode = ModeVerdict::judge(envelope.api_mode.as_deref(), entrance.api_mode);
-        if mode.applies_to().is_none() {
-            return Err(Unreadmitted::StillMismatched);
+        match mode {
+            ModeVerdict::Live | ModeVerdict::Test => {}
+            ModeVerdict::Mismatched => return Err(Unreadmitted::StillMismatched),
+            ModeVerdict::Unknown => return Err(Unreadmitted::StillUnknown),
         }
         let key = Some(EventKey::of(envelope.id.as_deref(), &delivery.webhook_id));
         Ok(Delivery { provenance: Provenance::Local, mode, key, nonce: (self.nonces)(), ..delivery })

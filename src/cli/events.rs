@@ -45,7 +45,7 @@ pub(super) struct Filter {
     /// Only those whose body cannot be read.
     #[arg(long)]
     unreadable: bool,
-    /// Only those of the other mode than their endpoint's: kept, and applied to nothing.
+    /// Only those of another api_mode than their endpoint's, or of no known one: kept, but not applied.
     #[arg(long)]
     mismatched: bool,
     /// Only duplicates that tell something else than the first event of their key.
@@ -79,7 +79,7 @@ pub(super) struct Read {
 
 #[derive(Args)]
 pub(super) struct Readmit {
-    /// Positions of mismatched events: `cleat events read --mismatched`.
+    /// Positions that `cleat events read --mismatched` lists.
     #[arg(required = true, value_name = "POSITION")]
     positions: Vec<u64>,
     #[command(flatten)]

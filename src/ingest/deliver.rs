@@ -16,8 +16,8 @@ pub(super) fn delivery(gate: &Gate, verified: Verified, nonce: [u8; 16]) -> (Del
     let Parts { webhook_id, webhook_timestamp, webhook_signature, secret_label, body, charge } = verified.into_parts();
     let envelope = Envelope::read(&body);
     let mode = ModeVerdict::judge(envelope.api_mode.as_deref(), gate.api_mode);
-    // A mismatched event claims no key: once the configuration is mended, the same event may still come in its place.
-    let key = (mode != ModeVerdict::Mismatched).then(|| EventKey::of(envelope.id.as_deref(), &webhook_id));
+    // An event that applies to no mode claims no key: once the configuration is mended, it may come again and be applied.
+    let key = mode.applies_to().map(|_| EventKey::of(envelope.id.as_deref(), &webhook_id));
     let delivery = Delivery {
         tenant: gate.tenant.clone(),
         endpoint: gate.name.clone(),
@@ -55,7 +55,7 @@ pub(super) async fn append(
     let Appended { position, chain, duplicate, conflict, .. } =
         ended.map_err(|_| Refusal::StorageFailed)?.map_err(|error| refusal(&error))?;
     let token = Token::read(appender.identity(), position, &chain).encode();
-    Ok(Accepted { position, duplicate, token, conflict, mismatched: mode == ModeVerdict::Mismatched })
+    Ok(Accepted { position, duplicate, token, conflict, mode })
 }
 
 fn refusal(error: &AppendError) -> Refusal {

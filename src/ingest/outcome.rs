@@ -9,7 +9,7 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
-use crate::event::Position;
+use crate::event::{ModeVerdict, Position};
 use crate::http::{Reply, problem};
 
 /// Seconds. Fasten's own schedule is slower; it serves others that heed it.
@@ -24,7 +24,7 @@ pub(super) struct Accepted {
     #[serde(skip)]
     pub(super) conflict: bool,
     #[serde(skip)]
-    pub(super) mismatched: bool,
+    pub(super) mode: ModeVerdict,
 }
 
 /// Nothing was taken; or, for `StorageSlow`, it is not known yet whether it was.
@@ -78,18 +78,19 @@ const ALL_REFUSALS: [Refusal; 15] = [
 /// All labels that a known endpoint can have: counted from zero, so that the first of each is seen as a rise.
 pub(super) fn labels() -> impl Iterator<Item = &'static str> {
     let refused = ALL_REFUSALS.into_iter().filter(|refusal| *refusal != Refusal::UnknownEndpoint);
-    ["accepted", "accepted_mode_mismatch", "duplicate", "duplicate_conflict", ABANDONED]
+    ["accepted", "accepted_mode_mismatch", "accepted_mode_unknown", "duplicate", "duplicate_conflict", ABANDONED]
         .into_iter()
         .chain(refused.map(Refusal::label))
 }
 
 impl Accepted {
     pub(super) fn label(&self) -> &'static str {
-        match (self.duplicate, self.mismatched) {
+        match self.mode {
             _ if self.conflict => "duplicate_conflict",
-            (true, _) => "duplicate",
-            (false, true) => "accepted_mode_mismatch",
-            (false, false) => "accepted",
+            _ if self.duplicate => "duplicate",
+            ModeVerdict::Mismatched => "accepted_mode_mismatch",
+            ModeVerdict::Unknown => "accepted_mode_unknown",
+            ModeVerdict::Live | ModeVerdict::Test => "accepted",
         }
     }
 

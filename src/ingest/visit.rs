@@ -4,6 +4,7 @@ use hyper::StatusCode;
 use tokio::time::Instant;
 
 use super::outcome::{ABANDONED, Accepted, Refusal};
+use crate::event::ModeVerdict;
 use crate::http::Reply;
 use crate::metrics::Metrics;
 
@@ -50,7 +51,10 @@ impl<'a> Visit<'a> {
             Err(Refusal::DevelopmentSecretForwarded) => {
                 tracing::warn!(endpoint, "refused a forwarded webhook that only the development secret matched");
             }
-            Ok(Accepted { mismatched: true, .. }) => {
+            Ok(Accepted { mode: ModeVerdict::Unknown, .. }) => {
+                tracing::warn!(endpoint, "kept an event whose api_mode is not known; it changes nothing");
+            }
+            Ok(Accepted { mode: ModeVerdict::Mismatched, .. }) => {
                 tracing::warn!(endpoint, "kept an event of the other api_mode than the endpoint's; it changes nothing");
             }
             Ok(Accepted { conflict: true, .. }) => {

@@ -166,6 +166,6 @@ fn verdict(verdict: ModeVerdict) -> proto::ModeVerdict {
     match verdict {
         ModeVerdict::Live | ModeVerdict::Test => proto::ModeVerdict::Matched,
         ModeVerdict::Mismatched => proto::ModeVerdict::Mismatched,
-        ModeVerdict::Untold => proto::ModeVerdict::Untold,
+        ModeVerdict::Unknown => proto::ModeVerdict::Unknown,
     }
 }

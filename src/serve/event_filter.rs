@@ -50,7 +50,7 @@ impl EventFilter {
         let event = convert::event(event, &self.caller);
         let wanted = (self.types.is_empty() || self.types.contains(&event.r#type))
             && (event.unreadable || !self.unreadable)
-            && (event.mode_verdict() == ModeVerdict::Mismatched || !self.mismatched)
+            && (event.mode_verdict() != ModeVerdict::Matched || !self.mismatched)
             && (event.conflict_of > 0 || !self.conflicting);
         wanted.then_some(event)
     }

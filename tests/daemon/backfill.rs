@@ -129,6 +129,31 @@ fn an_offline_import_keeps_the_order_of_its_payloads() {
 }
 
 #[test]
+fn an_event_of_no_known_mode_is_readmitted_once_its_endpoint_has_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let launch = |endpoint| Launch { endpoint, ..Launch::new(directory.path()) }.start().ready();
+    let daemon = launch("api_mode = \"any\"");
+    let cli = Cli::of(&daemon);
+    let mut without_mode = payload("e1", "2026-05-01T00:00:00Z", "revoked");
+    without_mode.as_object_mut().unwrap().remove("api_mode");
+    let body = directory.path().join("body.json");
+    std::fs::write(&body, without_mode.to_string()).unwrap();
+    cli.succeeds(&["send", "--body", body.to_str().unwrap()]);
+    let listed = cli.succeeds(&["events", "read", "--mismatched"]);
+    assert!(listed.contains("unknown") && listed.trim_start().starts_with("1 "), "{listed}");
+    let early = cli.call(&["events", "readmit", "1"]);
+    assert_eq!((early.code, early.stdout.contains("fix the endpoint's mode first")), (1, true), "{}", early.stdout);
+    assert_eq!(daemon.terminate().code(), Some(0));
+
+    let daemon = launch("api_mode = \"live\"");
+    let cli = Cli::of(&daemon);
+    cli.succeeds(&["events", "readmit", "1"]);
+    assert!(cli.succeeds(&["connections", "get", "c"]).contains("revoked"));
+    let twice = cli.succeeds(&["events", "readmit", "1"]);
+    assert!(twice.contains("it was there already"), "{twice}");
+}
+
+#[test]
 fn a_mismatched_event_is_readmitted_once_the_configuration_is_mended() {
     let directory = tempfile::tempdir().unwrap();
     let launch = |endpoint| Launch { endpoint, ..Launch::new(directory.path()) }.start().ready();

@@ -238,8 +238,8 @@ async fn only_a_mismatched_event_whose_endpoint_is_mended_is_readmitted_and_once
     let not = |position, problem: &str| (position, 0, false, problem.to_owned());
     let mut expected = vec![
         (1, 5, false, String::new()),
-        not(2, "its api_mode was its endpoint's: nothing is to be mended"),
-        not(3, "its api_mode is still not the one of its endpoint: mend the configuration first"),
+        not(2, "it is of a mode already: nothing is to be mended"),
+        not(3, "neither it nor its endpoint names a known api_mode: fix the endpoint's mode first"),
         not(4, "there is no such event"),
         not(9, "there is no such event"),
         (1, 5, true, String::new()),

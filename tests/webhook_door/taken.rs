@@ -84,9 +84,11 @@ async fn a_duplicate_that_tells_something_else_is_answered_as_one_and_kept_once(
 #[tokio::test]
 async fn without_an_id_in_the_body_the_webhook_id_tells_duplicates() {
     let door = TestDoor::open().await;
-    assert_eq!(door.send(&Request::signed("fasten", OLD, "msg_1", "{}")).await.taken(), (1, false));
-    assert_eq!(door.send(&Request::signed("fasten", OLD, "msg_1", r#"{"id":""}"#)).await.taken(), (1, true));
-    assert_eq!(door.send(&Request::signed("fasten", OLD, "msg_2", "{}")).await.taken(), (2, false));
+    let live = r#"{"api_mode":"live"}"#;
+    assert_eq!(door.send(&Request::signed("fasten", OLD, "msg_1", live)).await.taken(), (1, false));
+    let empty = r#"{"api_mode":"live","id":""}"#;
+    assert_eq!(door.send(&Request::signed("fasten", OLD, "msg_1", empty)).await.taken(), (1, true));
+    assert_eq!(door.send(&Request::signed("fasten", OLD, "msg_2", live)).await.taken(), (2, false));
 }
 
 #[tokio::test]
@@ -96,7 +98,7 @@ async fn a_rightly_signed_body_that_cannot_be_read_is_kept() {
         let request = Request::signed("fasten", OLD, &format!("msg_{position}"), body);
         assert_eq!(door.send(&request).await.taken(), (position, false));
         let delivery = door.reader.get(position).unwrap().unwrap().delivery;
-        assert_eq!((delivery.body.as_ref(), delivery.mode), (body.as_bytes(), ModeVerdict::Untold));
+        assert_eq!((delivery.body.as_ref(), delivery.mode), (body.as_bytes(), ModeVerdict::Unknown));
     }
 }
 
@@ -155,6 +157,21 @@ async fn an_event_of_the_other_mode_is_kept_and_claims_no_key() {
     assert_eq!((door.count("live", "accepted_mode_mismatch"), door.count("live", "accepted")), (2, 0));
     let mended = Request::signed("live", OLD, "msg_1", r#"{"id":"e-1","api_mode":"live"}"#);
     assert_eq!(door.send(&mended).await.taken(), (3, false));
+}
+
+#[tokio::test]
+async fn an_event_of_no_known_mode_is_kept_and_claims_no_key() {
+    let door = TestDoor::open().await;
+    for (position, body) in
+        [(1, r#"{"id":"e-1"}"#), (2, r#"{"id":"e-1","api_mode":"sandbox"}"#), (3, r#"{"id":"e-1"}"#)]
+    {
+        assert_eq!(door.send(&Request::signed("fasten", OLD, "msg_1", body)).await.taken(), (position, false));
+        let delivery = door.reader.get(position).unwrap().unwrap().delivery;
+        assert!(delivery.mode == ModeVerdict::Unknown && delivery.key.is_none());
+    }
+    assert_eq!((door.count("fasten", "accepted_mode_unknown"), door.count("fasten", "accepted")), (3, 0));
+    let known = Request::signed("fasten", OLD, "msg_1", r#"{"id":"e-1","api_mode":"live"}"#);
+    assert_eq!(door.send(&known).await.taken(), (4, false));
 }
 
 #[tokio::test]

@@ -72,7 +72,7 @@ fn realms_never_mix_and_events_without_one_only_move_the_position() {
     let mut story = Story::new();
     let body = serde_json::to_vec(&attempt("authorized")).unwrap();
     story.happens("acme", ModeVerdict::Mismatched, &body);
-    story.happens("acme", ModeVerdict::Untold, &body);
+    story.happens("acme", ModeVerdict::Unknown, &body);
     assert_eq!((story.views.position(), story.counts()), (2, (0, 0)));
     for (tenant, mode) in [("acme", ModeVerdict::Live), ("acme", ModeVerdict::Test), ("other", ModeVerdict::Live)] {
         story.happens(tenant, mode, &body);

@@ -174,7 +174,7 @@ pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
         12 => Just(ModeVerdict::Live),
         2 => Just(ModeVerdict::Test),
         1 => Just(ModeVerdict::Mismatched),
-        1 => Just(ModeVerdict::Untold),
+        1 => Just(ModeVerdict::Unknown),
     ];
     let tenant = prop_oneof![6 => Just("acme"), 1 => Just("other")];
     let provenance =
