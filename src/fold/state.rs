@@ -35,13 +35,54 @@ impl Slot {
     }
 }
 
-/// A list so short is kept as small as it is.
-const SHORT: usize = 64;
-
 struct Connected {
     connection: Arc<Connection>,
-    /// In order. One that moved on to another connection stays, and is in `moved`.
-    exports: Vec<Id>,
+    /// An export that moved on to another connection stays, and is in `moved`.
+    exports: Members,
+}
+
+/// The exports of one owner, in the order of their ids. Most owners have few, and there are millions of owners: a short list
+/// is an array without spare capacity. A long one is a tree, so that an insertion takes O(log n) at any length.
+enum Members {
+    Few(Vec<Id>),
+    Many(Box<BTreeSet<Id>>),
+}
+
+/// The length at which an array becomes a tree.
+const FEW_MAX: usize = 64;
+
+impl Default for Members {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
+
+impl Members {
+    /// Adds an export, unless it is there already.
+    fn insert(&mut self, task_id: &Id) {
+        match self {
+            Self::Few(ids) => {
+                let Err(at) = ids.binary_search(task_id) else { return };
+                ids.reserve_exact(1);
+                ids.insert(at, task_id.clone());
+                if ids.len() > FEW_MAX {
+                    *self = Self::Many(Box::new(ids.drain(..).collect()));
+                }
+            }
+            Self::Many(ids) => {
+                ids.insert(task_id.clone());
+            }
+        }
+    }
+
+    /// Those after an id; all if it is `None`.
+    fn after(&self, after: Option<&Id>) -> impl Iterator<Item = &Id> {
+        let (few, many) = match self {
+            Self::Few(ids) => (&ids[after.map_or(0, |after| ids.partition_point(|id| id <= after))..], None),
+            Self::Many(ids) => (&[][..], Some(ids.range::<Id, _>(beyond(after)))),
+        };
+        few.iter().chain(many.into_iter().flatten())
+    }
 }
 
 #[derive(Default)]
@@ -51,7 +92,7 @@ pub(super) struct State {
     by_external_id: BTreeSet<(Id, Id)>,
     exports: BTreeMap<Id, Slot>,
     /// Those that belong, or once belonged, to no connection.
-    nobodys: Vec<Id>,
+    nobodys: Members,
     /// The exports that have belonged to another connection, or to none, before.
     moved: BTreeSet<Id>,
     /// The open exports, by when they settle.
@@ -127,12 +168,11 @@ impl State {
     /// The exports of one connection after a task, in order, and whether each may be another's by now, or not yet its own: then
     /// only its own state can tell. [`Id::Empty`]: of no connection.
     pub fn exports_of(&self, owner: &Id, after: Option<&Id>, at: Position, visits: usize) -> Part<(Slot, bool)> {
-        let members: &[Id] = match owner {
-            Id::Empty => &self.nobodys,
-            owner => self.connections.get(owner).map_or(&[], |connected| &connected.exports),
+        let members = match owner {
+            Id::Empty => Some(&self.nobodys),
+            owner => self.connections.get(owner).map(|connected| &connected.exports),
         };
-        let start = after.map_or(0, |after| members.partition_point(|id| id <= after));
-        let ids = members[start..].iter().map(|id| (id, ()));
+        let ids = members.into_iter().flat_map(|members| members.after(after)).map(|id| (id, ()));
         part(ids, visits, |id, ()| Some((self.export(id, at)?, self.moved.contains(id))))
     }
 
@@ -165,7 +205,7 @@ impl State {
         }
         match connected {
             None => {
-                self.connections.insert(id, Connected { connection: current.clone(), exports: Vec::new() });
+                self.connections.insert(id, Connected { connection: current.clone(), exports: Members::default() });
             }
             Some(connected) => {
                 let previous = std::mem::replace(&mut connected.connection, current.clone());
@@ -192,14 +232,7 @@ impl State {
     fn own(&mut self, owner: &Id, task_id: &Id) {
         // An event that gives an export its connection names that connection, and so makes it known.
         let connected = self.connections.get_mut(owner);
-        let members = connected.map_or(&mut self.nobodys, |connected| &mut connected.exports);
-        if let Err(at) = members.binary_search(task_id) {
-            // Most stay short: there are millions of them, and half of each would be air.
-            if members.len() < SHORT {
-                members.reserve_exact(1);
-            }
-            members.insert(at, task_id.clone());
-        }
+        connected.map_or(&mut self.nobodys, |connected| &mut connected.exports).insert(task_id);
     }
 
     /// Keeps of the exports whose time is up only where they are told of, at most so many at once.
@@ -263,7 +296,7 @@ impl StateBuilder {
         let id = Id::of(&connection.id);
         let external_id = connection.facts.external_id.as_ref().map(Id::of);
         self.by_external_id.extend(external_id.map(|external_id| (external_id, id.clone())));
-        self.connections.push((id, Connected { connection, exports: Vec::new() }));
+        self.connections.push((id, Connected { connection, exports: Members::default() }));
     }
 
     pub fn export(&mut self, task_id: Id, slot: Slot) {
@@ -271,7 +304,7 @@ impl StateBuilder {
             self.open.push((export.settles_at(), task_id.clone()));
         }
         let members = self.connections.last_mut().map_or(&mut self.state.nobodys, |(_, owner)| &mut owner.exports);
-        members.push(task_id.clone());
+        members.insert(&task_id);
         self.exports.push((task_id, slot));
     }
 
@@ -284,5 +317,42 @@ impl StateBuilder {
             open: self.open.into_iter().collect(),
             ..self.state
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn members_are_a_set_in_order_at_any_length(numbers in prop::collection::vec(0_u64..200, 0..300), at in 0_u64..200) {
+            let ids: Vec<_> = numbers.iter().map(|number| Id::Hex([*number, 0])).collect();
+            let mut members = Members::default();
+            for id in &ids {
+                members.insert(id);
+            }
+            let model: BTreeSet<_> = ids.into_iter().collect();
+            prop_assert!(members.after(None).eq(&model));
+            let at = Id::Hex([at, 0]);
+            prop_assert!(members.after(Some(&at)).eq(model.iter().filter(|id| **id > at)));
+        }
+    }
+
+    /// A bound on liveness: an array of all takes minutes, the tree takes less than a second.
+    #[test]
+    fn half_a_million_exports_of_one_owner_are_inserted_soon() {
+        let started = Instant::now();
+        let mut members = Members::default();
+        // Steps of an odd constant visit the numbers in a scattered order.
+        for step in 0..500_000_u64 {
+            members.insert(&Id::Hex([step.wrapping_mul(0x9e37_79b9_7f4a_7c15), 0]));
+        }
+        assert_eq!(members.after(None).count(), 500_000);
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     }
 }
