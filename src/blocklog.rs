@@ -19,7 +19,7 @@ mod sled_store;
 mod store;
 mod whole_file;
 
-pub use block::{Block, Builder, Key};
+pub use block::{Block, Builder, EXPANDED_BYTES_MAX, Key};
 #[cfg(test)]
 pub use block::{Entry, Header, VALUE_BYTES_MAX};
 pub use packer::{Effort, Packer};

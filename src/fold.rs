@@ -43,7 +43,7 @@ mod views;
 mod words;
 
 pub use connection::{Connection, Status};
-pub use entity::{Mark, Realm, Text, Trail};
+pub use entity::{Mark, Realm, TEXT_BYTES_MAX, Text, Trail};
 pub use export::{Export, ExportStatus, JoinedExport};
 pub use folding::Fold;
 pub use generation::ProjectionError;
@@ -57,4 +57,4 @@ pub use state::Slot;
 pub use views::Views;
 
 /// Grows whenever the same events give another state: what was derived by an older fold is rebuilt.
-pub const FOLD_VERSION: u16 = 3;
+pub const FOLD_VERSION: u16 = 4;

@@ -24,8 +24,9 @@ use crate::event::{Hash, Position, Timestamp};
 /// No stored value is larger. A leaf page of sled holds at most 19 entries, so it stays below the 131,052 B from which
 /// sled would write a blob file, which it never syncs (docs/architecture.md, "The log").
 pub const VALUE_BYTES_MAX: usize = 6 * 1024;
-/// Expanded records of one block; decoding refuses more.
-const RECORDS_BYTES_MAX: usize = 1024 * 1024;
+/// The largest record that may be written: what a builder takes, a block can always be read back. Only a record that is a block
+/// by itself comes near it. Bounds what a damaged header can make a reader allocate.
+pub const EXPANDED_BYTES_MAX: usize = 256 * 1024 * 1024;
 const HEADER_BYTES: usize = 105;
 const FORMAT: u8 = 1;
 
@@ -296,7 +297,7 @@ fn decompress(stored: &[u8], len: usize) -> std::io::Result<Vec<u8>> {
 }
 
 fn expand(header: &Header, stored: &[u8]) -> Result<Bytes, Garbled> {
-    if header.records_len > RECORDS_BYTES_MAX {
+    if header.records_len > EXPANDED_BYTES_MAX {
         return Err(Garbled("a block says it is larger than blocks can be"));
     }
     let raw = match header.codec {

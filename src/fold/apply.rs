@@ -68,7 +68,7 @@ impl Step<'_> {
         for (task_id, (slot, moved)) in exports {
             if !moved || self.past.resolve(self.realm, &task_id, &slot)?.owner() == owner {
                 let (previous, current) = (previous.clone(), current.clone());
-                changes.push(Change::Rejoined { task_id, changed_at: slot.position(), previous, current });
+                changes.push(Change::Rejoined { changed_at: slot.position(), previous, current });
             }
         }
         Ok(changes)

@@ -14,12 +14,14 @@ use super::entity::Mark;
 use super::record;
 use super::ring::{PositionChanges, Stretch};
 use crate::blocklog::codec::{Garbled, Put, Take};
-use crate::blocklog::{self, Batch, Block, Builder, Effort, Packer, ReadError, Store, StoreError};
+use crate::blocklog::{self, Batch, Block, Builder, EXPANDED_BYTES_MAX, Effort, Packer, ReadError, Store, StoreError};
 use crate::event::{Hash, Position, Timestamp};
 use crate::token::{ChainPrefix, chain_prefix};
 
 /// What goes into the store between two syncs: sled reuses what it freed soon after.
 const UNSYNCED_BYTES_MAX: usize = 512 * 1024;
+/// What stands before the changes in a record, at most: the time and their length.
+const RECORD_OVERHEAD: usize = 8 + 10;
 
 /// Appends to it.
 pub(super) struct Writer {
@@ -48,6 +50,10 @@ impl Writer {
         if let Some(PositionChanges { realm, changes, .. }) = changes {
             record::put(&mut changed, &origin, realm, changes);
         }
+        if changed.len() + RECORD_OVERHEAD > EXPANDED_BYTES_MAX {
+            let reason = format!("the changes of position {} take {} bytes", origin.position, changed.len());
+            return Err(StoreError::new("record changes", reason));
+        }
         if self.packer.is_full(&self.builder, changed.len()) {
             self.write()?;
         }
@@ -63,12 +69,22 @@ impl Writer {
 
     /// Makes all that was recorded readable.
     pub fn write(&mut self) -> Result<(), StoreError> {
-        let batch = Batch { puts: self.packer.finish(&mut self.builder) };
+        let mut batch = Batch::default();
+        for entry in self.packer.finish(&mut self.builder) {
+            if batch.bytes() + entry.1.len() > UNSYNCED_BYTES_MAX {
+                self.apply(&std::mem::take(&mut batch))?;
+            }
+            batch.puts.push(entry);
+        }
+        self.apply(&batch)
+    }
+
+    fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
         if self.unsynced + batch.bytes() > UNSYNCED_BYTES_MAX {
             self.sync()?;
         }
         self.unsynced += batch.bytes();
-        self.store.apply(&batch)
+        self.store.apply(batch)
     }
 
     /// Makes all that was written durable.

@@ -6,11 +6,9 @@
 use std::sync::Arc;
 
 use super::connection::Connection;
-use super::entity::Realm;
+use super::entity::{Realm, bounded};
 use super::export::{Export, JoinedExport};
-use super::id::Id;
 use super::ring::{Change, PositionChanges};
-use super::state::Slot;
 use super::views::Views;
 use crate::blocklog::ReadError;
 use crate::event::Position;
@@ -28,7 +26,7 @@ pub struct Moment {
 impl Views {
     /// The event at a position, which must be one of this connection's.
     pub fn moment(&self, realm: &Realm, id: &str, position: Position) -> Result<Moment, ReadError> {
-        let changes = self.changed(realm, position)?;
+        let (changes, id) = (self.changed(realm, position)?, bounded(id));
         let found = changes.changes.iter().find_map(|change| match change {
             Change::Connection { previous, current } if *current.id == *id => Some((current.clone(), previous.clone())),
             _ => None,
@@ -62,9 +60,9 @@ impl Views {
         Ok(Some(JoinedExport { export, connection }))
     }
 
-    /// An export that was rejoined, as it is on either side.
-    pub fn rejoined(&self, realm: &Realm, task_id: &Id, changed_at: Position) -> Result<Arc<Export>, ReadError> {
-        self.shared.past().resolve(realm, task_id, &Slot::Settled(changed_at))
+    /// An export that was rejoined, by the position of its own last change; it is the same on either side.
+    pub fn rejoined(&self, realm: &Realm, changed_at: Position) -> Result<Arc<Export>, ReadError> {
+        self.shared.past().export(realm, changed_at)
     }
 
     fn export_before(&self, realm: &Realm, export: &Export) -> Result<Option<Arc<Export>>, ReadError> {

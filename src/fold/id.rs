@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
+use super::entity::bounded;
+
 /// An opaque id. Equal, and in order, as its text is.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Id {
@@ -31,9 +33,9 @@ impl Id {
         Self::packed(text).unwrap_or_else(|| Self::Text(text.clone()))
     }
 
-    /// For a lookup.
+    /// For a lookup: a text that is too long is found by what entities keep of it.
     pub fn find(text: &str) -> Self {
-        Self::packed(text).unwrap_or_else(|| Self::Text(text.into()))
+        Self::packed(text).unwrap_or_else(|| Self::Text(Arc::from(bounded(text))))
     }
 
     pub fn packed(text: &str) -> Option<Self> {

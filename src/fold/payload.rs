@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::entity::Text;
+use super::entity::{Text, URL_BYTES_MAX, bounded, bounded_to};
 use super::report::{Attempt, Facts, Link, Outcome, Report, Stats, Told};
 use super::words::Words;
 use crate::event::{Envelope, Json, Object, Timestamp};
@@ -48,11 +48,11 @@ impl Fields<'_> {
     }
 
     fn text(&self, name: &str) -> Text {
-        self.0.text(name).map(Arc::from)
+        self.0.text(name).map(|text| shared(&text))
     }
 
     fn id(&self, name: &str) -> Text {
-        self.0.id(name).map(Arc::from)
+        self.0.id(name).map(|id| shared(&id))
     }
 
     fn facts(&self) -> Facts {
@@ -92,17 +92,22 @@ impl Fields<'_> {
         let stats = self.0.object("stats")?;
         let by_type = stats.object("total_by_resource_type");
         let counts = by_type.iter().flat_map(Object::entries);
-        let counts = counts.filter_map(|(kind, count)| Some((kind.to_owned(), count.number()?)));
+        let counts = counts.filter_map(|(kind, count)| Some((bounded(kind).into_owned(), count.number()?)));
         Some(Stats { total_resources: stats.number("total_resources"), total_by_resource_type: counts.collect() })
     }
 }
 
-fn link(told: Json<'_>) -> Option<Link> {
-    let Some(fields) = told.object() else {
-        return Some(Link { url: told.text()?.into(), export_type: None, content_type: None });
+fn link(written: Json<'_>) -> Option<Link> {
+    let url = |text: &str| Arc::from(bounded_to(text, URL_BYTES_MAX));
+    let Some(fields) = written.object() else {
+        return Some(Link { url: url(&written.text()?), export_type: None, content_type: None });
     };
-    let text = |name| fields.text(name).map(Arc::from);
-    Some(Link { url: text("url")?, export_type: text("export_type"), content_type: text("content_type") })
+    let text = |name| fields.text(name).map(|text| shared(&text));
+    Some(Link { url: url(&fields.text("url")?), export_type: text("export_type"), content_type: text("content_type") })
+}
+
+fn shared(text: &str) -> Arc<str> {
+    Arc::from(bounded(text))
 }
 
 fn instant(text: &str) -> Option<Timestamp> {

@@ -5,7 +5,7 @@
 //! connections, exports   number count, of each: id ‖ number base: 0 none, n: the n-th before ‖ what differs from the base
 //! change  0 ‖ previous ‖ current                      a connection; numbers are 1 for the first, 0 for none
 //!         1 ‖ previous ‖ its connection ‖ current ‖ its connection                                      an export
-//!         2 ‖ task id ‖ number positions since its last change ‖ previous ‖ current connection          one that was rejoined
+//!         2 ‖ number positions since the export's last change ‖ previous ‖ current connection          a rejoined export
 //! ```
 
 use std::sync::Arc;
@@ -15,7 +15,6 @@ use super::codec::{Entity, Origin};
 use super::connection::Connection;
 use super::entity::Realm;
 use super::export::{Export, JoinedExport};
-use super::id::Id;
 use super::ring::Change;
 use crate::blocklog::codec::{Garbled, Put, Take};
 use crate::event::ApiMode;
@@ -68,10 +67,9 @@ impl<'a> Mentioned<'a> {
                 put_numbers(out, &previous.as_ref().map_or([0, 0], |previous| self.joined(previous)));
                 put_numbers(out, &current);
             }
-            Change::Rejoined { task_id, changed_at, previous, current } => {
+            Change::Rejoined { changed_at, previous, current } => {
                 let current = self.connection(Some(current));
                 out.put_u8(REJOINED);
-                put_text(out, &task_id.text());
                 put_numbers(out, &[origin.position - changed_at, self.connection(Some(previous)), current]);
             }
         }
@@ -151,11 +149,10 @@ fn change(
             Ok(Change::Export { previous, current })
         }
         REJOINED => {
-            let task_id = Id::of(&take_text(from)?);
             let changed_at = origin.position.checked_sub(take_number(from)?).ok_or(MISSING)?;
             let mut connection = || referred(connections, take_number(from)?)?.ok_or(MISSING);
             let (previous, current) = (connection()?, connection()?);
-            Ok(Change::Rejoined { task_id, changed_at, previous, current })
+            Ok(Change::Rejoined { changed_at, previous, current })
         }
         _ => Err(Garbled("a change is of an unknown kind")),
     }

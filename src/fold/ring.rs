@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::connection::Connection;
 use super::entity::Realm;
 use super::export::JoinedExport;
-use super::id::Id;
 use crate::event::Position;
 use crate::token::ChainPrefix;
 
@@ -23,8 +22,8 @@ pub enum Change {
     },
     /// An export that is as it was; only what a filter sees of its connection is another.
     Rejoined {
-        task_id: Id,
-        /// Where it last changed itself.
+        /// Where the export last changed itself: an event changes at most one, so this names it. A connection may have very
+        /// many exports, and all are in one record.
         changed_at: Position,
         previous: Arc<Connection>,
         current: Arc<Connection>,

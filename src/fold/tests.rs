@@ -10,6 +10,7 @@ mod properties;
 mod recording;
 mod reference;
 mod rules;
+mod sizes;
 mod tolerance;
 mod world;
 

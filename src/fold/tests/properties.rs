@@ -304,9 +304,9 @@ proptest! {
 fn a_ring_of_odd_sizes_is_bounded_in_bytes_too() {
     let mut story = Story::with_ring(10_000);
     for number in 0..1000 {
-        let scope = format!("{number}{}", "x".repeat(200_000));
-        let data = json!({"org_connection_id": "c", "connection_status": "authorized", "scope": scope});
-        story = story.given(&body("patient.connection_success", &data));
+        let links: Vec<_> = (0..20).map(|link| format!("{number}/{link}/{}", "x".repeat(10_000))).collect();
+        let data = json!({"task_id": "t", "download_links": links});
+        story = story.given(&body("patient.ehi_export_success", &data));
     }
     let kept = (0..1000).rev().take_while(|position| story.views.floor() <= *position).count();
     assert!((300..=340).contains(&kept), "64 MiB hold {kept} states of 200 KB");

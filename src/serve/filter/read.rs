@@ -6,12 +6,11 @@ use std::time::Duration;
 use super::super::convert;
 use super::super::status::Refusal;
 use crate::event::Timestamp;
+use crate::fold::TEXT_BYTES_MAX;
 
 /// As the protos promise.
 const STATUSES_MAX: usize = 10;
 const TEXTS_MAX: usize = 100;
-/// Longer than any id that Fasten has minted.
-const TEXT_BYTES_MAX: usize = 1024;
 const SPAN_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 pub fn texts(field: &'static str, values: Vec<String>) -> Result<BTreeSet<String>, Refusal> {
@@ -20,7 +19,7 @@ pub fn texts(field: &'static str, values: Vec<String>) -> Result<BTreeSet<String
         return refuse("more than 100 values");
     }
     if values.iter().any(|value| value.is_empty() || value.len() > TEXT_BYTES_MAX) {
-        return refuse("a value is empty, or longer than 1024 bytes");
+        return refuse("a value is empty, or longer than 2048 bytes");
     }
     Ok(values.into_iter().collect())
 }

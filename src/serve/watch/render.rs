@@ -56,8 +56,8 @@ impl Query {
                 }
             }
             Change::Export { previous, current } => self.export(effect, previous.as_ref(), current),
-            Change::Rejoined { task_id, changed_at, previous, current } => {
-                let export = views.rejoined(&self.realm, task_id, *changed_at)?;
+            Change::Rejoined { changed_at, previous, current } => {
+                let export = views.rejoined(&self.realm, *changed_at)?;
                 let joined = |connection| JoinedExport { export: export.clone(), connection: Some(connection) };
                 self.export(effect, Some(&joined(previous.clone())), &joined(current.clone()))
             }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
 use crate::event::Timestamp;
 use crate::fold::{Link, Stats};
@@ -31,7 +34,7 @@ impl Body {
     }
 
     pub fn text(&self, name: &str) -> Option<Arc<str>> {
-        string(&self.fields, name).map(Arc::from)
+        string(&self.fields, name).map(|text| kept(&text, 2048))
     }
 
     /// As a text, or as a number that is written with digits alone.
@@ -70,9 +73,9 @@ impl Body {
                     continue;
                 }
                 links.push(Link {
-                    url: url.into(),
-                    export_type: string(&fields, "export_type").map(Arc::from),
-                    content_type: string(&fields, "content_type").map(Arc::from),
+                    url: kept(&url, 16 * 1024),
+                    export_type: string(&fields, "export_type").map(|text| kept(&text, 2048)),
+                    content_type: string(&fields, "content_type").map(|text| kept(&text, 2048)),
                 });
             }
         }
@@ -86,13 +89,29 @@ impl Body {
         if let Some(Value::Object(counts)) = stats.get("total_by_resource_type") {
             for (resource_type, count) in counts {
                 if let Some(count) = count.as_u64() {
-                    by_type.insert(resource_type.clone(), count);
+                    by_type.insert(kept(resource_type, 2048).as_ref().to_owned(), count);
                 }
             }
         }
         let total_resources = stats.get("total_resources").and_then(Value::as_u64);
         Some(Stats { total_resources, total_by_resource_type: by_type })
     }
+}
+
+/// A text that is too long by as much as fits before a mark and the digest of all of it.
+fn kept(text: &str, bytes_max: usize) -> Arc<str> {
+    if text.len() <= bytes_max {
+        return text.into();
+    }
+    let end = format!("…cut sha256:{}", URL_SAFE_NO_PAD.encode(Sha256::digest(text)));
+    let mut first = String::new();
+    for letter in text.chars() {
+        if first.len() + letter.len_utf8() + end.len() > bytes_max {
+            break;
+        }
+        first.push(letter);
+    }
+    (first + &end).into()
 }
 
 fn instant(date: &str) -> Option<Timestamp> {

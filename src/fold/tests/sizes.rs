@@ -1,0 +1,107 @@
+//! Texts, records and lists that are far larger than Fasten's: each is kept within its bound, or written so that it can be
+//! read.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::world::{CHECKPOINT_EVENTS, World};
+use super::*;
+use crate::blocklog::{SledFiles, SledStore};
+use crate::fold::changes::{ChangeLog, Writer};
+use crate::fold::entity::{Mark, TEXT_BYTES_MAX, bounded};
+use crate::fold::{Change, PositionChanges};
+
+#[test]
+fn a_long_text_is_its_first_part_a_mark_and_a_digest() {
+    for text in ["", "short", &"x".repeat(TEXT_BYTES_MAX)] {
+        assert_eq!(bounded(text), text);
+    }
+    let long = "\u{e9}".repeat(TEXT_BYTES_MAX);
+    let cut = bounded(&long);
+    assert!(cut.len() <= TEXT_BYTES_MAX && cut.len() > TEXT_BYTES_MAX - 2, "{}", cut.len());
+    assert!(cut.starts_with("\u{e9}\u{e9}") && cut.contains("\u{2026}cut sha256:"));
+    assert_eq!(bounded(&cut), cut, "a bounded text stays as it is");
+    assert_ne!(bounded(&format!("{long}x")), cut, "other texts stay different");
+}
+
+/// Facts survive absence, so they add up: unbounded, the connection is larger than one record could be.
+#[test]
+fn five_facts_of_250_kb_pass_the_ring_a_restart_and_a_rebuild() {
+    let mut world = World::new();
+    for name in ["external_id", "platform_type", "endpoint_id", "brand_id", "portal_id"] {
+        let fact = format!("{name}{}", "x".repeat(250_000));
+        let attempt = json!({"org_connection_id": "c", "connection_status": "authorized", name: fact});
+        world.happens(&body("patient.connection_success", &attempt));
+    }
+    let export = json!({"org_connection_id": "c", "task_id": "t", "download_link": "https://x.test/1"});
+    world.happens(&body("patient.ehi_export_success", &export));
+    // The ring moves on, and a checkpoint is written.
+    for n in 0..2 * CHECKPOINT_EVENTS {
+        let other = json!({"org_connection_id": format!("other{n}"), "connection_status": "authorized"});
+        world.happens(&body("patient.connection_success", &other));
+    }
+    world.passes(48 * HOUR);
+    world.happens(&body("patient.ehi_export_failed", &json!({"org_connection_id": "c", "task_id": "t"})));
+    world.check();
+    let mut world = world.restarted();
+    world.check();
+    let before = world.views();
+    world.rebuild.start().unwrap();
+    world.wait_until_replaced(&before);
+    world.check();
+    let mut world = world.killed(|_| {});
+    world.check();
+
+    let (views, id) = (world.views(), format!("external_id{}", "x".repeat(250_000)));
+    let found: Vec<_> = views.connections_of(&Story::live(), &id, None).collect();
+    assert_eq!(found.len(), 1, "the whole text finds what is kept of it");
+    let facts = &found[0].1.facts;
+    assert_eq!(facts.external_id.as_deref(), Some(&*bounded(&id)));
+}
+
+#[test]
+fn a_long_id_finds_its_connection_and_its_history() {
+    let (id, task) = ("c".repeat(100_000), "t".repeat(100_000));
+    let mut world = World::new();
+    for _ in 0..10 {
+        let attempt = json!({"org_connection_id": id, "connection_status": "authorized"});
+        world.happens(&body("patient.connection_success", &attempt));
+        world.happens(&body("patient.ehi_export_success", &json!({"org_connection_id": id, "task_id": task})));
+    }
+    world.check();
+    let (views, realm) = (world.views(), Story::live());
+    let connection = views.connection(&realm, &id).unwrap();
+    assert_eq!((connection.trail.version, connection.id.len()), (20, TEXT_BYTES_MAX));
+    assert_eq!(views.moment(&realm, &id, 20).unwrap().previous.unwrap().trail.version, 19);
+    assert_eq!(views.connection_at(&realm, &id, 3).unwrap().unwrap().trail.version, 3);
+    assert_eq!(views.export(&realm, &task).unwrap().unwrap().export.trail.version, 10);
+}
+
+/// The exports of a connection that looks different are one record: here of more than 1 MiB.
+#[test]
+fn a_record_of_half_a_million_rejoined_exports_can_be_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Arc::new(SledStore::open("change log", &SledFiles::of(directory.path().into()), &|| Ok(())).unwrap());
+    let story = Story::new().given(&attempt("authorized")).given(&attempt("revoked"));
+    let stretch = story.views.changes_after(0, 2).unwrap();
+    let Change::Connection { previous: Some(previous), current } = &stretch.changes[1].changes[0] else {
+        panic!("the second attempt changes the connection")
+    };
+    let rejoined = |number: u64| Change::Rejoined {
+        changed_at: 1 + number * 3 % 4_000_000,
+        previous: previous.clone(),
+        current: current.clone(),
+    };
+    let changes: Vec<_> = (0..500_000).map(rejoined).collect();
+    let position = 5_000_000;
+    let expected = PositionChanges { position, chain: [1; 8], realm: Story::live(), changes };
+    let mark = Mark { position, recorded_at: current.trail.last.recorded_at };
+    let mut writer = Writer::new(store.clone(), position - 1, [0; 32]).unwrap();
+    writer.record(mark, &[1; 32], Some(&expected)).unwrap();
+    writer.sync().unwrap();
+    writer.write().unwrap();
+    let read = ChangeLog::new(store).at(position).unwrap().unwrap();
+    assert_eq!(read.changes.len(), expected.changes.len());
+    assert!(read == expected);
+}
