@@ -14,6 +14,7 @@ use clap::Args;
 use cleat::proto::WatchStart;
 use cleat::proto::watch_start::Position;
 use tonic::{Code, Status, Streaming};
+use tonic_types::{ErrorInfo, StatusExt as _};
 
 use self::pause::Pause;
 use self::place::Place;
@@ -161,6 +162,10 @@ fn refused(error: anyhow::Error, connected: bool) -> Broken {
 
 /// What the caller asked for in vain it would ask for in vain again.
 fn broken(status: Status) -> Broken {
+    let is_too_large = |info: &ErrorInfo| info.reason == "CHANGE_TOO_LARGE";
+    if status.get_error_details().error_info().is_some_and(is_too_large) {
+        return Broken::ForGood(status.into());
+    }
     match status.code() {
         Code::InvalidArgument
         | Code::FailedPrecondition

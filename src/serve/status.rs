@@ -57,6 +57,8 @@ pub enum Refusal {
     CatchingUp { at: Position, of: Position },
     #[error("as many watches are open as may be ({0})")]
     TooManyWatches(usize),
+    #[error("the changes of position {0} are too large for one message; start with a snapshot")]
+    ChangeTooLarge(Position),
     #[error("the watch took too long for its snapshot, which is no longer at hand")]
     WatchFellBehind,
     #[error("the watch is as old as it may be; resume it")]
@@ -108,6 +110,7 @@ impl Refusal {
             Self::DeadlineExceeded => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
             Self::CatchingUp { .. } => (Code::Unavailable, "CATCHING_UP"),
             Self::TooManyWatches(_) => (Code::ResourceExhausted, "TOO_MANY_WATCHES"),
+            Self::ChangeTooLarge(_) => (Code::ResourceExhausted, "CHANGE_TOO_LARGE"),
             Self::WatchMaxAge => (Code::Unavailable, "WATCH_MAX_AGE"),
             Self::WatchFellBehind => (Code::Aborted, "WATCH_FELL_BEHIND"),
             Self::DataDamaged(_) => (Code::DataLoss, "DATA_DAMAGED"),

@@ -6,7 +6,9 @@ use cleat::proto::{
     Connection, ConnectionFilter, ConnectionStatus, ListConnectionsRequest, ListExportsRequest,
     WatchConnectionsRequest, WatchKind,
 };
+use serde_json::Value;
 use tokio::sync::watch;
+use tonic::Code;
 
 use crate::follower::{Follower, snapshot};
 use crate::support::*;
@@ -14,6 +16,48 @@ use crate::support::*;
 fn patients(ids: &[&str]) -> ConnectionFilter {
     let external_ids = ids.iter().map(|id| (*id).to_owned()).collect();
     ConnectionFilter { external_ids, statuses: vec![ConnectionStatus::Authorized.into()], ..Default::default() }
+}
+
+/// An export with links of some 300 KB.
+fn large_export(number: usize) -> Value {
+    let links: Vec<_> = (0..20).map(|link| format!("https://x.test/{number}/{link}/{}", "x".repeat(15_000))).collect();
+    let mut body = exported(&format!("e{number}"), &format!("t{number}"), "c");
+    body["data"]["download_links"] = links.into();
+    body
+}
+
+/// The exports of a revoked connection leave a filter together: here with 3.6 MB of links.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_over_3_mib_ends_its_watch_and_no_other() {
+    let api = TestApi::open().await;
+    api.append(&connected("e0", "c", "patient", "authorized")).await;
+    for number in 1..=12 {
+        api.append(&large_export(number)).await;
+    }
+    api.applied().await;
+    let request = |kinds: &[WatchKind]| WatchConnectionsRequest {
+        filter: Some(patients(&[])),
+        kinds: kinds.iter().map(|kind| (*kind).into()).collect(),
+        ..Default::default()
+    };
+    let mut all = api.connections().watch_connections(request(&[])).await.unwrap().into_inner();
+    let mut other = api.connections().watch_connections(request(&[WatchKind::Connection])).await.unwrap().into_inner();
+    for stream in [&mut all, &mut other] {
+        while !matches!(stream.message().await.unwrap().unwrap().message, Some(Message::CaughtUp(_))) {}
+    }
+    let change = api.append(&revoked("e13", "c")).await;
+    let later = api.append(&connected("e14", "d", "patient", "authorized")).await;
+    let ended = loop {
+        match all.message().await {
+            Ok(message) => assert!(message.unwrap().position < change.position),
+            Err(status) => break refused(Err::<(), _>(status)),
+        }
+    };
+    assert_eq!(ended, (Code::ResourceExhausted, "CHANGE_TOO_LARGE".into(), false));
+    let positions = [other.message().await, other.message().await].map(|it| it.unwrap().unwrap().position);
+    assert_eq!(positions, [change.position, later.position]);
+    let snapshot = Follower::start(&api, WatchConnectionsRequest { filter: Some(patients(&[])), ..snapshot() });
+    snapshot.await.until(later.position).await;
 }
 
 const STEPS: usize = 1000;

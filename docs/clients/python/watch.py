@@ -92,6 +92,12 @@ async def watch_once(address: str, table: Table) -> float:
                 return message.going_away.reconnect_after.ToTimedelta().total_seconds()
 
 
+def is_too_large(error: grpc.aio.AioRpcError) -> bool:
+    """The reason stands in the error's details, which name it in plain text."""
+    details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin", b"")
+    return b"CHANGE_TOO_LARGE" in details
+
+
 async def watch(address: str, table: Table) -> None:
     failures = 0
     while True:
@@ -101,8 +107,8 @@ async def watch(address: str, table: Table) -> None:
         except grpc.aio.AioRpcError as error:
             if error.code() in FATAL:
                 raise
-            if error.code() == grpc.StatusCode.FAILED_PRECONDITION:
-                # Another log, or states told by other rules: begin anew, with a snapshot.
+            if error.code() == grpc.StatusCode.FAILED_PRECONDITION or is_too_large(error):
+                # Another log, other rules for states, or a change that no message can hold: start with a snapshot.
                 table.forget_token()
             wait = 0
         except TimeoutError:

@@ -118,10 +118,13 @@ async function watch(address: string, table: Table): Promise<never> {
     try {
       wait = await watchOnce(address, table);
     } catch (error) {
-      const { code } = error as ServiceError;
+      const { code, metadata } = error as ServiceError;
       if (typeof code !== "number" || FATAL.includes(code)) throw error;
-      // Another log, or states told by other rules: begin anew, with a snapshot.
-      if (code === status.FAILED_PRECONDITION) table.forgetToken();
+      // Another log, other rules for states, or a change that no message can hold: start with a snapshot.
+      const details = metadata.get("grpc-status-details-bin");
+      if (code === status.FAILED_PRECONDITION || details.some((it) => it.includes("CHANGE_TOO_LARGE"))) {
+        table.forgetToken();
+      }
     }
     failures = table.token === before ? failures + 1 : 0;
     await sleep(wait || (0.5 + Math.random() / 2) * Math.min(100 * 2 ** failures, 30_000));

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use prost::Message as _;
+
 use super::super::context::{Context, off_runtime};
 use super::super::convert;
 use super::super::status::Refusal;
@@ -9,6 +11,9 @@ use super::query::Query;
 use crate::fold::{Change, JoinedExport, PositionChanges, Views};
 use crate::proto::change::{Effect, Entity, Previous};
 use crate::proto::{self, Changes};
+
+/// The largest change of one position. Clients take messages of 4 MiB by default, and a change is never split.
+const CHANGE_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 pub(super) async fn render(
     context: &Context,
@@ -30,16 +35,28 @@ pub(super) async fn render(
     }
     let event = context.read(move |reader| reader.get(position)).await?;
     let event = convert::event(event.ok_or(Refusal::EventNotFound)?, &query.caller);
-    let wanted = query.event_types.is_empty() || query.event_types.contains(&event.r#type);
-    Ok(wanted.then(|| Changes { changes, event: query.include_event.then_some(event) }))
+    if !query.event_types.is_empty() && !query.event_types.contains(&event.r#type) {
+        return Ok(None);
+    }
+    let changes = Changes { changes, event: query.include_event.then_some(event) };
+    if changes.encoded_len() > CHANGE_BYTES_MAX {
+        return Err(Refusal::ChangeTooLarge(position));
+    }
+    Ok(Some(changes))
 }
 
 impl Query {
     fn changes(&self, changes: &PositionChanges, views: &Views) -> Result<Vec<proto::Change>, Refusal> {
-        let mut seen = Vec::new();
+        let (mut seen, mut bytes) = (Vec::new(), 0);
         for change in &changes.changes {
             if let Some(effect) = self.effect(change) {
-                seen.push(self.change(effect, change, views)?);
+                let change = self.change(effect, change, views)?;
+                bytes += change.encoded_len();
+                // Before the rest is read: a connection may have very many exports.
+                if bytes > CHANGE_BYTES_MAX {
+                    return Err(Refusal::ChangeTooLarge(changes.position));
+                }
+                seen.push(change);
             }
         }
         Ok(seen)
