@@ -19,9 +19,9 @@ mod sled_store;
 mod store;
 mod whole_file;
 
-pub use block::{Block, Builder, EXPANDED_BYTES_MAX, Key};
+pub use block::{Block, Builder, EXPANDED_BYTES_MAX, Entry, Key};
 #[cfg(test)]
-pub use block::{Entry, Header, VALUE_BYTES_MAX};
+pub use block::{Header, VALUE_BYTES_MAX};
 pub use packer::{Effort, Packer};
 pub use read::{ReadError, last_position, read};
 pub use sled_store::{SledFiles, SledStore, patiently};

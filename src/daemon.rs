@@ -130,7 +130,8 @@ impl Daemon {
         let door = door(&config, &world, &metrics, appender).telling(stale, rejections);
         let mut door = Part::spawn("the webhook door", door.serve(listeners.webhooks, drained));
 
-        let supervisor = Supervisor::start(state.clone(), told, health, projection, writer);
+        let stalled = metrics.views_stalled_position.clone();
+        let supervisor = Supervisor::start(state.clone(), told, health, projection, writer, stalled);
         let ended = tokio::select! {
             ended = supervisor.until(stop, config.shutdown.after_storage_failure) => ended,
             early = door.ends_early() => Err(early),

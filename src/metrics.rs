@@ -54,6 +54,8 @@ pub struct Metrics {
     pub batch_events: Histogram,
     pub log_head_position: Gauge,
     pub views_position: Gauge,
+    /// 0 while the views can go on.
+    pub views_stalled_position: Gauge,
     /// By the times at which events were recorded.
     pub views_lag: Seconds,
     pub watches: Gauge,
@@ -80,6 +82,8 @@ impl Metrics {
             batch_events,
             log_head_position: register.gauge("log_head_position", "The last durable position"),
             views_position: register.gauge("views_position", "The position that queries are answered from"),
+            views_stalled_position: register
+                .gauge("views_stalled_position", "The position that the views cannot pass; 0 while they can go on"),
             views_lag: register.views_lag(),
             watches: register.gauge("watches", "Open watches"),
             registry: Arc::new(registry),
@@ -184,6 +188,7 @@ mod tests {
             "cleat_http_connections{listener=\"webhooks\"} 2",
             "cleat_log_head_position 18446744073709551615",
             "cleat_views_position 0",
+            "cleat_views_stalled_position 0",
             "cleat_views_lag_seconds 0.0",
             "cleat_watches 0",
             "cleat_commits_total 1",

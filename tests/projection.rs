@@ -83,8 +83,7 @@ async fn the_state_is_the_fold_of_the_log_live_and_after_a_restart() {
 
     let Log { appender, reader, .. } = log;
     drop(appender);
-    let ended = tokio::task::spawn_blocking(move || projection.thread.join().unwrap()).await.unwrap();
-    ended.unwrap();
+    tokio::task::spawn_blocking(move || projection.thread.join().unwrap()).await.unwrap();
     assert!(views.has_changed().is_err(), "nothing more will come");
     assert!(told(&views.borrow()) == told(&folded(&reader)), "and what is known stays");
 }

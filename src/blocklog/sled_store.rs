@@ -7,6 +7,7 @@
 mod files;
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -54,13 +55,13 @@ impl SledStore {
         let db = open_sled(name, files, look)?;
         let file = File::open(files.db()).map_err(fail)?;
         files.sync().map_err(fail)?;
-        let greatest = guard(name, "read", || db.last())?.map(|(key, _)| parse(name, &key)).transpose()?;
+        let greatest = guard(name, Access::Read, || db.last())?.map(|(key, _)| parse(name, &key)).transpose()?;
         let layout = Layout { fences: Fences::resume(greatest), resettling: Resettling::default() };
         Ok(Self { name, db, file, layout: Mutex::new(layout) })
     }
 
     fn insert(&self, key: Key, value: &[u8]) -> Result<(), StoreError> {
-        guard(self.name, "write", || self.db.insert(key.to_bytes(), value).map(drop))
+        guard(self.name, Access::Write, || self.db.insert(key.to_bytes(), value).map(drop))
     }
 
     /// Never more than 512 KiB go into sled between two syncs, with what it moves on such an occasion.
@@ -83,7 +84,7 @@ impl SledStore {
         }
         let mut sled_batch = sled::Batch::default();
         batch.puts.iter().for_each(|(key, value)| sled_batch.insert(&key.to_bytes(), &value[..]));
-        guard(self.name, "write", || self.db.apply_batch(sled_batch))
+        guard(self.name, Access::Write, || self.db.apply_batch(sled_batch))
     }
 }
 
@@ -105,18 +106,18 @@ impl Store for SledStore {
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        guard(self.name, "flush", || self.db.flush())?;
+        guard(self.name, Access::Flush, || self.db.flush())?;
         self.file.sync_data().map_err(|error| StoreError::new(format!("sync the {}", self.name), error))
     }
 
     fn get(&self, key: Key) -> Result<Option<Vec<u8>>, StoreError> {
-        let found = guard(self.name, "read", || self.db.get(key.to_bytes()))?;
+        let found = guard(self.name, Access::Read, || self.db.get(key.to_bytes()))?;
         Ok(found.map(|value| value.to_vec()))
     }
 
     fn floor(&self, key: Key) -> Result<Option<Entry>, StoreError> {
         let mut before = self.db.range(..=key.to_bytes()).rev();
-        while let Some((key, value)) = guard(self.name, "read", || before.next().transpose())? {
+        while let Some((key, value)) = guard(self.name, Access::Read, || before.next().transpose())? {
             let key = parse(self.name, &key)?;
             if !is_fence(key) {
                 return Ok(Some((key, value.to_vec())));
@@ -127,15 +128,52 @@ impl Store for SledStore {
 }
 
 fn parse(name: &str, key: &[u8]) -> Result<Key, StoreError> {
-    Key::from_bytes(key).map_err(|garbled| StoreError::new(format!("read a key of the {name}"), garbled))
+    Key::from_bytes(key).map_err(|garbled| StoreError::damage(format!("read a key of the {name}"), garbled))
 }
 
-/// sled panics on some damage; told as what it is, it is an error like any other.
-fn guard<T>(name: &str, verb: &str, run: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
-    let failed = |reason: &dyn std::fmt::Display| StoreError::new(format!("{verb} the {name}"), reason);
+/// What sled is asked for. Only what reads can find damage: a write that fails says nothing of what was written before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Open,
+    Read,
+    Write,
+    Flush,
+}
+
+impl Access {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Flush => "flush",
+        }
+    }
+
+    fn reads(self) -> bool {
+        matches!(self, Self::Open | Self::Read)
+    }
+}
+
+/// sled panics on some damage; here that is an error like any other.
+fn guard<T>(name: &str, access: Access, run: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+    let operation = || format!("{} the {name}", access.verb());
     match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(result) => result.map_err(|error| failed(&error)),
-        Err(_) => Err(failed(&"sled panicked: the files are damaged, or the disk failed")),
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) if access.reads() && is_damage(&error) => Err(StoreError::damage(operation(), error)),
+        Ok(Err(error)) => Err(StoreError::new(operation(), error)),
+        Err(_) => {
+            let reason = "sled panicked: the files are damaged, or the disk failed";
+            let error = if access.reads() { StoreError::damage } else { StoreError::new };
+            Err(error(operation(), reason))
+        }
+    }
+}
+
+fn is_damage(error: &sled::Error) -> bool {
+    match error {
+        sled::Error::Io(error) => matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof),
+        _ => true,
     }
 }
 
@@ -143,12 +181,12 @@ fn open_sled(name: &str, files: &SledFiles, look: &dyn Fn() -> Result<(), StoreE
     let config = sled::Config::new().path(files.path()).flush_every_ms(None).cache_capacity(CACHE_BYTES);
     look()?;
     let open = || {
-        let opened = guard(name, "open", || match config.open() {
+        let opened = guard(name, Access::Open, || match config.open() {
             // The data may be good and only sled's recovery snapshot bad: without it sled replays everything.
             Err(sled::Error::Corruption { .. }) if files.set_snapshots_aside() => Ok(None),
             result => result.map(Some),
         })?;
-        opened.map_or_else(|| look().and_then(|()| guard(name, "open", || config.open())), Ok)
+        opened.map_or_else(|| look().and_then(|()| guard(name, Access::Open, || config.open())), Ok)
     };
     // Threads of an earlier handle in this very process may hold sled's own lock a little longer than it lived.
     patiently(open, |error| error.reason.contains("could not acquire lock"))

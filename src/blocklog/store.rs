@@ -25,11 +25,17 @@ pub struct StoreError {
     /// What was tried, as in "cannot ...".
     pub operation: Arc<str>,
     pub reason: Arc<str>,
+    /// What was read is not what was written. Otherwise the disk or the system refused, and may not do so again.
+    pub is_damage: bool,
 }
 
 impl StoreError {
     pub fn new(operation: impl Into<Arc<str>>, reason: impl std::fmt::Display) -> Self {
-        Self { operation: operation.into(), reason: reason.to_string().into() }
+        Self { operation: operation.into(), reason: reason.to_string().into(), is_damage: false }
+    }
+
+    pub fn damage(operation: impl Into<Arc<str>>, reason: impl std::fmt::Display) -> Self {
+        Self { is_damage: true, ..Self::new(operation, reason) }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::supervisor::Told;
-use crate::event::Clock;
+use crate::event::{Clock, Position};
 use crate::http::Drain;
 use crate::ingest::StaleSignal;
 use crate::operations::Readiness;
@@ -13,6 +13,10 @@ use crate::serve::ServingState;
 
 /// One replayed webhook must not keep us out of service for ever.
 const STALE_COUNTS_FOR_MICROS: i64 = 10 * 60 * 1_000_000;
+
+fn stalled(position: Position, reason: &str) -> String {
+    format!("the views cannot go past position {position}, and it is tried again: {reason}")
+}
 
 /// Where the reasons show.
 pub(super) struct Seen {
@@ -28,6 +32,7 @@ impl Seen {
                 // What it cannot do any more is told as trouble.
                 ServingState::Serving | ServingState::ReadOnly { .. } => None,
                 ServingState::CatchingUp { of } => Some(format!("the views are catching up with position {of}")),
+                ServingState::Stalled { position, reason } => Some(stalled(*position, reason)),
                 ServingState::Damaged { reason } => Some(reason.to_string()),
                 ServingState::ShuttingDown => Some("shutting down".to_owned()),
             };

@@ -1,10 +1,10 @@
-//! Watches over the threads of the log and the fold, says what they allow the daemon to do, and joins them at the end.
+//! Watches over the threads of the log and the fold, says what they allow the daemon to do, and joins them at the end. Only a
+//! failed commit of the log ends the daemon; whatever happens to the views, webhooks are still taken.
 
 #[cfg(test)]
 mod tests;
 mod trouble;
 
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -12,8 +12,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::RunError;
-use crate::fold::{Projection, ProjectionError, Views};
-use crate::log::{Health, ReadError};
+use crate::fold::{Phase, Projection};
+use crate::log::Health;
+use crate::metrics::Gauge;
 use crate::serve::ServingState;
 pub use trouble::{Told, Trouble};
 
@@ -26,26 +27,27 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
+    /// `stalled` shows the position that the views cannot pass, 0 while there is none.
     pub fn start(
         state: watch::Sender<ServingState>,
         told: Told,
         health: watch::Receiver<Health>,
         projection: Projection,
         writer: thread::JoinHandle<()>,
+        stalled: Gauge,
     ) -> Self {
-        let Projection { views, thread: projector } = projection;
+        let Projection { phase, thread: projector, .. } = projection;
         let states = tokio::spawn({
-            let (state, told, health) = (state.clone(), told.clone(), health.clone());
+            let (told, health) = (told.clone(), health.clone());
             async move {
-                tokio::join!(serving(state, views, told.clone()), failing(health, told));
+                tokio::join!(serving(state, phase, told.clone(), stalled), failing(health, told));
             }
         });
-        let threads = tokio::task::spawn_blocking({
-            let told = told.clone();
-            move || {
-                projected(&projector.join(), &state, &told);
-                writer.join().map_err(|_| RunError::Panicked("the log's writer"))
+        let threads = tokio::task::spawn_blocking(move || {
+            if projector.join().is_err() {
+                tracing::error!("the projector panicked: the views stand still until a restart");
             }
+            writer.join().map_err(|_| RunError::Panicked("the log's writer"))
         });
         Self { health, told, threads, states }
     }
@@ -68,57 +70,58 @@ impl Supervisor {
         let ended = self.threads.await.unwrap_or(Err(RunError::Panicked("the supervisor")));
         self.states.abort();
         if let Health::Failed(reason) = &*self.health.borrow() {
-            return Err(Trouble::Storage(reason.clone()).into());
+            return Err(Trouble(reason.clone()).into());
         }
         self.told.now().map_or(ended, |trouble| Err(trouble.into()))
     }
 }
 
-/// From catching up to what it can do then. While the views are behind, a failure does not make them fit to be read.
-async fn serving(state: watch::Sender<ServingState>, mut views: watch::Receiver<Arc<Views>>, told: Told) {
-    let ServingState::CatchingUp { of } = *state.borrow() else { return };
-    // An error means that the projector has ended; what that means is said where it is joined.
-    if views.wait_for(|views| views.position() >= of).await.is_err() {
-        return;
+/// Follows the phases of the views, and a failed commit. While the views are behind or stand still, a failed commit does not
+/// make them fit to be read.
+async fn serving(state: watch::Sender<ServingState>, mut phase: watch::Receiver<Phase>, told: Told, stalled: Gauge) {
+    let mut failed = None;
+    loop {
+        let current = phase.borrow_and_update().clone();
+        stalled.set(if let Phase::Stalled { position, .. } = &current { *position } else { 0 });
+        become_unless_final(&state, state_of(current, failed.as_ref()));
+        tokio::select! {
+            trouble = told.wait(), if failed.is_none() => failed = Some(trouble),
+            changed = phase.changed() => {
+                // The projector has ended, as it does at a stop: the last phase stays.
+                if changed.is_err() {
+                    return;
+                }
+            }
+        }
     }
-    become_unless_worse(&state, ServingState::Serving);
-    tracing::info!(position = of, "serving");
-    let reason = told.wait().await.to_string().into();
-    become_unless_worse(&state, ServingState::ReadOnly { reason });
 }
 
-/// Tells when a commit has failed. If the threads end well, never.
+fn state_of(phase: Phase, failed: Option<&Trouble>) -> ServingState {
+    match (phase, failed) {
+        (Phase::CatchingUp { through }, _) => ServingState::CatchingUp { of: through },
+        (Phase::Following, None) => ServingState::Serving,
+        (Phase::Following, Some(trouble)) => ServingState::ReadOnly { reason: trouble.to_string().into() },
+        (Phase::Stalled { reason, is_log_damage: true, .. }, _) => ServingState::Damaged { reason },
+        (Phase::Stalled { position, reason, .. }, _) => ServingState::Stalled { position, reason },
+    }
+}
+
+/// Says when a commit has failed. If the threads end well, never.
 async fn failing(mut health: watch::Receiver<Health>, told: Told) {
     let failed = health.wait_for(|health| *health != Health::Writable).await;
     if let Ok(Health::Failed(reason)) = failed.as_deref() {
-        told.tell(Trouble::Storage(reason.clone()));
+        told.tell(Trouble(reason.clone()));
     }
 }
 
-/// Only damage of the log is told as damage: a restart may mend all else.
-fn projected(ended: &thread::Result<Result<(), ProjectionError>>, state: &watch::Sender<ServingState>, told: &Told) {
-    match ended {
-        Ok(Ok(())) => {}
-        Ok(Err(damage @ (ProjectionError::Log(ReadError::Damaged { .. }) | ProjectionError::LogIsShort { .. }))) => {
-            let reason: Arc<str> = damage.to_string().into();
-            tracing::error!(%reason, "the views can tell nothing newer");
-            become_unless_worse(state, ServingState::Damaged { reason });
-        }
-        Ok(Err(error @ (ProjectionError::Log(ReadError::Store(_)) | ProjectionError::Views(_)))) => {
-            told.tell(Trouble::Fold(error.to_string().into()));
-        }
-        Err(_) => told.tell(Trouble::Fold("the fold panicked".into())),
-    }
-}
-
-/// Damage and the shutdown stay.
-fn become_unless_worse(state: &watch::Sender<ServingState>, next: ServingState) {
+/// The shutdown stays.
+fn become_unless_final(state: &watch::Sender<ServingState>, next: ServingState) {
     state.send_if_modified(|state| {
-        let better =
-            matches!(state, ServingState::CatchingUp { .. } | ServingState::Serving | ServingState::ReadOnly { .. });
-        if better {
+        let changes = *state != ServingState::ShuttingDown && *state != next;
+        if changes {
+            tracing::info!(state = ?next, "the serving state changes");
             *state = next;
         }
-        better
+        changes
     });
 }

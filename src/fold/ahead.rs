@@ -70,6 +70,11 @@ impl Ahead {
     pub fn wait(&mut self) -> Option<Result<Vec<Parsed>, ReadError>> {
         self.parsed.blocking_recv()
     }
+
+    /// After the last events: whether it was the thread's panic that ended them, and not the log's end.
+    pub fn has_panicked(&mut self) -> bool {
+        self.thread.take().is_some_and(|thread| thread.join().is_err())
+    }
 }
 
 /// Whether there is more to read, and somebody to read it for.

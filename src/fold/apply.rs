@@ -24,8 +24,9 @@ pub(super) fn apply(
     mark: Mark,
     report: &Report,
 ) -> Result<Vec<Change>, ReadError> {
+    #[cfg(test)]
+    super::tests::panic_if_planted(report.connection_id.as_deref());
     let step = Step { state, past, realm, mark };
-
     let mut changes = Vec::new();
     let named = report.connection_id.as_ref().map(|id| step.connection(id, report));
     if let Some((previous, current)) = &named {

@@ -26,6 +26,7 @@ use super::id::Id;
 use super::state::{Slot, State, StateBuilder};
 use super::views::Views;
 use super::words::Words;
+use crate::blocklog::StoreError;
 use crate::blocklog::codec::{Garbled, Put, Take};
 use crate::event::{ApiMode, Hash, Position, Timestamp};
 use crate::token::Identity;
@@ -92,7 +93,29 @@ pub(super) enum Unusable {
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
     #[error("its change log: {0}")]
-    ChangeLog(String),
+    ChangeLog(&'static str),
+    #[error("its change log: {0}")]
+    Store(StoreError),
+}
+
+impl Unusable {
+    /// Passes on what says that the file is wrong. What only says that it cannot be read now is the error: a checkpoint that
+    /// cannot be opened for want of memory or file descriptors is as good as it was.
+    pub fn if_damage(self) -> Result<Self, StoreError> {
+        match self {
+            Self::Io(error) if is_refusal(&error) => Err(StoreError::new("read a checkpoint", error)),
+            Self::Store(error) if !error.is_damage => Err(error),
+            damage => Ok(damage),
+        }
+    }
+}
+
+/// Whether the system refuses to read now, for want of something or for a missing right, whatever the file holds.
+fn is_refusal(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let refusals =
+        [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOSPC, Errno::DQUOT, Errno::ACCESS, Errno::PERM, Errno::ROFS];
+    error.raw_os_error().is_some_and(|raw| refusals.iter().any(|refusal| refusal.raw_os_error() == raw))
 }
 
 /// Writes all state of `views`.

@@ -9,6 +9,7 @@
 //! A start goes on from the newest checkpoint that fits the log, and folds what comes after it. Without one it begins anew, in a
 //! generation of its own: nothing of an older one is ever mended.
 
+mod change_store;
 mod files;
 
 use std::fs::File;
@@ -18,6 +19,7 @@ use std::sync::{Arc, Weak};
 
 use tokio::runtime::Handle;
 
+pub(super) use self::change_store::ChangeStore;
 use self::files::Files;
 use super::ahead::{Ahead, Parsed};
 use super::changes::ChangeLog;
@@ -26,11 +28,11 @@ use super::folding::Fold;
 use super::recorder::Recorder;
 use super::views::Views;
 use super::words::Words;
-use crate::blocklog::{ReadError, SledFiles, SledStore, StoreError};
+use crate::blocklog::{ReadError, StoreError};
 use crate::event::{Hash, Position, Timestamp};
 use crate::log::Reader;
 
-/// Why there can be no state.
+/// Why the state cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ProjectionError {
     /// The log cannot be read there.
@@ -39,21 +41,52 @@ pub enum ProjectionError {
     /// A checkpoint saw more of this log than there is.
     #[error("the log ends at {head}, before its checkpoint at {checkpoint} (directory `views`)")]
     LogIsShort { head: Position, checkpoint: Position },
-    /// What is derived cannot be written, or not be read again: the next start makes it anew.
+    /// A file of the views cannot be read or written now. What was written before stays as it is.
     #[error("the views' own files: {0}")]
-    Views(String),
+    Files(#[source] StoreError),
+    /// The views' own files were read and found wrong. The state is made again from the log.
+    #[error("the views' own files: {0}")]
+    Damaged(#[source] ReadError),
+    /// A bug. Where it happened is logged.
+    #[error("the fold panicked")]
+    Panicked,
 }
 
 impl ProjectionError {
-    pub(super) fn views(error: impl std::fmt::Display) -> Self {
-        Self::Views(error.to_string())
+    /// Whether it is the log that is damaged, and not what is derived from it.
+    pub(super) fn is_log_damage(&self) -> bool {
+        match self {
+            Self::Log(ReadError::Damaged { .. }) | Self::LogIsShort { .. } => true,
+            Self::Log(ReadError::Store(error)) => error.is_damage,
+            Self::Files(_) | Self::Damaged(_) | Self::Panicked => false,
+        }
+    }
+
+    pub(super) fn files(operation: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::Files(StoreError::new(operation, error))
+    }
+}
+
+impl From<StoreError> for ProjectionError {
+    fn from(error: StoreError) -> Self {
+        if error.is_damage { Self::Damaged(ReadError::Store(error)) } else { Self::Files(error) }
+    }
+}
+
+/// What the fold reads is its own past; the log comes to it parsed.
+impl From<ReadError> for ProjectionError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Store(error) => error.into(),
+            damaged @ ReadError::Damaged { .. } => Self::Damaged(damaged),
+        }
     }
 }
 
 /// The state in the making, and where it is kept.
 pub(super) struct Generation {
     files: Files,
-    changes: Arc<SledStore>,
+    changes: Arc<ChangeStore>,
     fold: Fold,
     /// Of what was loaded, for what is parsed next.
     words: Words,
@@ -62,36 +95,46 @@ pub(super) struct Generation {
 }
 
 impl Generation {
-    /// The newest that fits the log; else a new one.
-    pub fn open(home: &Path, reader: &Reader, ring_len: usize) -> Result<Self, ProjectionError> {
-        files::set_aside_what_never_opened(home)
-            .and_then(|()| files::sweep_all(home))
-            .map_err(ProjectionError::views)?;
-        let found = files::generations(home).map_err(ProjectionError::views)?;
+    /// The newest that fits the log; else a new one. `held` is the change log of an earlier try, which is opened again.
+    pub fn open(
+        home: &Path,
+        reader: &Reader,
+        ring_len: usize,
+        held: Option<&Arc<ChangeStore>>,
+    ) -> Result<Self, ProjectionError> {
+        let failed = ProjectionError::files;
+        files::set_aside_what_never_opened(home).map_err(failed("set the change log aside"))?;
+        files::sweep_all(home).map_err(failed("remove half-written checkpoints"))?;
+        let found = files::generations(home).map_err(failed("list the generations"))?;
         for files in found.iter().rev() {
-            if let Some(generation) = Self::resume(files, reader, ring_len)? {
-                files::remove_others(home, files).map_err(ProjectionError::views)?;
+            if let Some(generation) = Self::resume(files, reader, ring_len, held)? {
+                files::remove_others(home, files).map_err(failed("remove an older generation"))?;
                 return Ok(generation);
             }
         }
         let generation = Self::begin(home, reader, ring_len)?;
-        files::remove_others(home, &generation.files).map_err(ProjectionError::views)?;
+        files::remove_others(home, &generation.files).map_err(failed("remove an older generation"))?;
         Ok(generation)
     }
 
     /// A new one, from the log's first event on.
     pub fn begin(home: &Path, reader: &Reader, ring_len: usize) -> Result<Self, ProjectionError> {
-        let files = Files::create(home).map_err(ProjectionError::views)?;
-        let changes = open_changes(&files).map_err(ProjectionError::views)?;
-        let kept = Recorder::new(changes.clone(), 0, reader.genesis()).map_err(ProjectionError::views)?;
+        let files = Files::create(home).map_err(ProjectionError::files("create a generation"))?;
+        let changes = Arc::new(ChangeStore::open(&files)?);
+        let recorder = record(&changes, 0, reader.genesis())?;
         let start = (0, Hash::default(), Timestamp::default());
-        let fold = Fold::recorded(Vec::new(), start, kept, ring_len);
+        let fold = Fold::recorded(Vec::new(), start, recorder, ring_len);
         Ok(Self { files, changes, fold, words: Words::default(), saved: 0 })
     }
 
-    /// None: it is of no use.
-    fn resume(files: &Files, reader: &Reader, ring_len: usize) -> Result<Option<Self>, ProjectionError> {
-        let checkpoints = files.checkpoints().map_err(ProjectionError::views)?;
+    /// `None` if it is of no use: what was read of it is damaged, or of another history.
+    fn resume(
+        files: &Files,
+        reader: &Reader,
+        ring_len: usize,
+        held: Option<&Arc<ChangeStore>>,
+    ) -> Result<Option<Self>, ProjectionError> {
+        let checkpoints = files.checkpoints().map_err(ProjectionError::files("list the checkpoints"))?;
         let mut changes = None;
         for position in checkpoints.into_iter().rev() {
             let unusable = |reason: &dyn std::fmt::Display| {
@@ -100,7 +143,7 @@ impl Generation {
             let (header, file) = match read_header(&files.checkpoint(position)) {
                 Ok(read) => read,
                 Err(reason) => {
-                    unusable(&reason);
+                    unusable(&reason.if_damage()?);
                     continue;
                 }
             };
@@ -108,16 +151,16 @@ impl Generation {
                 unusable(&reason);
                 continue;
             }
-            let store = match changes.take().map_or_else(|| open_changes(files), Ok) {
+            let store = match changes.take().map_or_else(|| open_changes(files, held), Ok) {
                 Ok(store) => changes.insert(store).clone(),
                 Err(reason) => {
-                    unusable(&reason);
+                    unusable(&Unusable::Store(reason).if_damage()?);
                     return Ok(None);
                 }
             };
             match Self::load(files, store, &header, file, reader, ring_len)? {
                 Ok(generation) => return Ok(Some(generation)),
-                Err(reason) => unusable(&reason),
+                Err(reason) => unusable(&reason.if_damage()?),
             }
         }
         Ok(None)
@@ -125,29 +168,29 @@ impl Generation {
 
     fn load(
         files: &Files,
-        changes: Arc<SledStore>,
+        changes: Arc<ChangeStore>,
         header: &Header,
         mut file: BufReader<File>,
         reader: &Reader,
         ring_len: usize,
     ) -> Result<Result<Self, Unusable>, ProjectionError> {
-        let log = ChangeLog::new(changes.clone());
-        let end = match log.end() {
+        let end = match ChangeLog::new(changes.clone()).end() {
             Ok(Some(end)) if end.0 >= header.position => end,
-            Ok(_) => return Ok(Err(Unusable::ChangeLog("it ends before the checkpoint".to_owned()))),
-            Err(error) => return Ok(Err(Unusable::ChangeLog(error.to_string()))),
+            Ok(_) => return Ok(Err(Unusable::ChangeLog("it ends before the checkpoint"))),
+            Err(ReadError::Store(error)) => return Ok(Err(Unusable::Store(error))),
+            Err(ReadError::Damaged { reason, .. }) => return Ok(Err(Unusable::ChangeLog(reason))),
         };
         if chain_at(reader, end.0)? != Some(end.1) {
-            return Ok(Err(Unusable::ChangeLog("it is of another history".to_owned())));
+            return Ok(Err(Unusable::ChangeLog("it is of another history")));
         }
         let mut words = Words::default();
         let states = match checkpoint::read_states(header, &mut file, &mut words) {
             Ok(states) => states,
             Err(error) => return Ok(Err(error)),
         };
-        let kept = Recorder::new(changes.clone(), end.0, end.1).map_err(ProjectionError::views)?;
+        let recorder = record(&changes, end.0, end.1)?;
         let start = (header.position, header.chain, header.recorded_at);
-        let fold = Fold::recorded(states, start, kept, ring_len);
+        let fold = Fold::recorded(states, start, recorder, ring_len);
         tracing::info!(position = header.position, "the views go on from a checkpoint");
         Ok(Ok(Self { files: files.clone(), changes, fold, words, saved: header.position }))
     }
@@ -159,12 +202,18 @@ impl Generation {
     /// What comes after it in the log.
     pub fn ahead(&mut self, reader: &Reader, runtime: &Handle) -> Result<Ahead, ProjectionError> {
         let words = std::mem::take(&mut self.words);
-        Ahead::spawn(reader, self.position(), words, runtime.clone()).map_err(ProjectionError::views)
+        let failed = ProjectionError::files("start a thread");
+        Ahead::spawn(reader, self.position(), words, runtime.clone()).map_err(failed)
     }
 
     /// Goes on over the next events.
     pub fn take(&mut self, events: Vec<Parsed>) -> Result<(), ProjectionError> {
-        events.into_iter().try_for_each(|event| self.fold.take(event)).map_err(ProjectionError::views)
+        events.into_iter().try_for_each(|event| Ok(self.fold.take(event)?))
+    }
+
+    /// What a later try opens again.
+    pub fn changes(&self) -> Arc<ChangeStore> {
+        self.changes.clone()
     }
 
     pub fn publish(&mut self) -> Arc<Views> {
@@ -197,12 +246,7 @@ impl Generation {
 
     /// Makes the change log durable up to here.
     pub fn sync(&mut self) -> Result<(), ProjectionError> {
-        self.fold.sync().map_err(ProjectionError::views)
-    }
-
-    /// Sees to it that the next start begins anew.
-    pub fn condemn(&self) -> io::Result<()> {
-        self.files.remove_checkpoints()
+        Ok(self.fold.sync()?)
     }
 
     /// Ends it: another has taken its place.
@@ -214,7 +258,7 @@ impl Generation {
 /// Files that only those still need who look at older views.
 pub(super) struct Retired {
     files: Files,
-    changes: Weak<SledStore>,
+    changes: Weak<ChangeStore>,
 }
 
 impl Retired {
@@ -252,11 +296,16 @@ fn chain_at(reader: &Reader, position: Position) -> Result<Option<Hash>, Project
     Ok(reader.get(position).map_err(ProjectionError::Log)?.map(|event| event.chain))
 }
 
-/// sled may panic, or worse, on what it finds: what is marked as being opened is not opened a second time.
-fn open_changes(files: &Files) -> Result<Arc<SledStore>, StoreError> {
-    let marked = |error: io::Error| StoreError::new("mark the change log", error);
-    files.mark_opening().map_err(marked)?;
-    let store = SledStore::open("change log", &SledFiles::of(files.changes()), &|| Ok(()))?;
-    files.unmark().map_err(marked)?;
-    Ok(Arc::new(store))
+fn open_changes(files: &Files, held: Option<&Arc<ChangeStore>>) -> Result<Arc<ChangeStore>, StoreError> {
+    match held.filter(|held| held.files() == files) {
+        Some(held) => {
+            held.reopen()?;
+            Ok(held.clone())
+        }
+        None => Ok(Arc::new(ChangeStore::open(files)?)),
+    }
+}
+
+fn record(changes: &Arc<ChangeStore>, last: Position, chain: Hash) -> Result<(Recorder, ChangeLog), ProjectionError> {
+    Recorder::new(changes.clone(), last, chain).map_err(ProjectionError::files("start a thread"))
 }

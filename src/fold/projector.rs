@@ -1,6 +1,9 @@
-//! Keeps the views up with the log: one thread that reads, applies, records and publishes. It knows nobody who looks at them.
+//! Keeps the views up with the log: one thread that reads, applies, records and publishes. Whatever goes wrong there, it starts
+//! again from the last checkpoint until the log is closed: the log never waits for what is derived from it. It knows nobody
+//! who looks at the views.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -11,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::ahead::{Ahead, Parsed};
 use super::folding::Fold;
-use super::generation::{Generation, ProjectionError, Retired};
+use super::generation::{ChangeStore, Generation, ProjectionError, Retired};
 use super::rebuild::{Rebuild, Rebuilder};
 use super::views::Views;
 use crate::blocklog::ReadError;
@@ -22,6 +25,12 @@ use crate::log::Reader;
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(20);
 /// At a stop a checkpoint is worth its while if folding again what it saves takes longer: a part of what is between two.
 const WORTH_IT: u64 = 8;
+/// The pause after a failure doubles from the first to the longest, and starts over once an event further on fails. Each try
+/// loads a checkpoint and folds what came after it.
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
+const PAUSE_LONGEST: Duration = Duration::from_secs(300);
+/// The pause after a checkpoint that could not be written.
+const SAVE_PAUSE: Duration = Duration::from_secs(30);
 
 pub struct Options {
     /// `<data>/views`.
@@ -34,10 +43,22 @@ pub struct Options {
 
 /// A running projection.
 pub struct Projection {
-    /// Closed when the thread has ended; its last value stays. Not to be read before it tells what was in the log at the start.
+    /// Closed when the thread has ended; its last value stays. Only to be read while the phase is [`Phase::Following`].
     pub views: watch::Receiver<Arc<Views>>,
-    /// Ends when the log is closed and all is applied, or with what it failed of: the views then tell all before it.
-    pub thread: JoinHandle<Result<(), ProjectionError>>,
+    pub phase: watch::Receiver<Phase>,
+    /// Ends when the log is closed and all is applied that can be.
+    pub thread: JoinHandle<()>,
+}
+
+/// How far the views are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// They do not yet cover what was in the log at the start of the projection, or when it started again.
+    CatchingUp { through: Position },
+    /// They cover that, and each event soon after it is durable.
+    Following,
+    /// They cannot go past the event before `position`. It is tried again, ever more seldom.
+    Stalled { position: Position, reason: Arc<str>, is_log_damage: bool },
 }
 
 /// Goes on where the last one was, as far as that can be known. `published` is called after each swap, on the thread.
@@ -48,121 +69,217 @@ pub fn spawn(
     published: impl Fn(&Views) + Send + 'static,
 ) -> io::Result<(Projection, Rebuild)> {
     let (sender, views) = watch::channel(Fold::new(options.ring_len).publish());
+    let (phases, phase) = watch::channel(Phase::CatchingUp { through: reader.head().position });
     let (rebuild, rebuilder, rebuilt) =
         Rebuild::new(reader.clone(), options.directory.clone(), options.ring_len, runtime.clone());
-    let target = reader.head().position;
-    let thread = thread::Builder::new().name("cleat-projector".into()).spawn(move || {
-        let opened = Generation::open(&options.directory, &reader, options.ring_len);
-        rebuilder.opened();
-        let mut generation = opened?;
-        let ahead = generation.ahead(&reader, &runtime)?;
-        let projector = Projector {
-            reader,
-            ahead,
-            runtime,
-            generation,
-            checkpoint_events: options.checkpoint_events,
-            target,
-            saving: None,
-            retired: Vec::new(),
-            rebuilder,
-            rebuilt,
-            sender,
-            published,
-            last: Instant::now(),
-        };
-        projector.run()
-    })?;
-    Ok((Projection { views, thread }, rebuild))
+    let projector = Projector {
+        reader,
+        options,
+        runtime,
+        rebuilder,
+        rebuilt,
+        sender,
+        phases,
+        published,
+        reached: 0,
+        held: None,
+        condemned: None,
+    };
+    let thread = thread::Builder::new().name("cleat-projector".into()).spawn(move || projector.run())?;
+    Ok((Projection { views, phase, thread }, rebuild))
 }
 
+/// What outlives a failure.
 struct Projector<F> {
     reader: Reader,
-    ahead: Ahead,
+    options: Options,
     runtime: Handle,
-    /// Ahead of what is published.
-    generation: Generation,
-    checkpoint_events: u64,
-    /// The head at the start.
-    target: Position,
-    /// The checkpoint that is being written.
-    saving: Option<JoinHandle<()>>,
-    retired: Vec<Retired>,
     rebuilder: Rebuilder,
-    /// Brings the generation that is to take this one's place.
+    /// Brings the generation that is to take the current one's place.
     rebuilt: mpsc::Receiver<Box<Generation>>,
     sender: watch::Sender<Arc<Views>>,
+    phases: watch::Sender<Phase>,
     published: F,
-    /// When the last swap was.
-    last: Instant,
+    /// The last position that was applied.
+    reached: Position,
+    /// The change log of the last try: those who still look at its views hold it open.
+    held: Option<Arc<ChangeStore>>,
+    /// The position at which the views' files were found damaged and given up.
+    condemned: Option<Position>,
 }
 
 impl<F: Fn(&Views)> Projector<F> {
-    fn run(mut self) -> Result<(), ProjectionError> {
-        let mut ended = self.follow();
-        self.publish();
-        if matches!(ended, Err(ProjectionError::Views(_)))
-            && let Err(error) = self.generation.condemn()
-        {
-            tracing::error!(%error, "the views' checkpoints cannot be removed");
-        }
-        if ended.is_ok() {
-            ended = self.finish();
+    fn run(mut self) {
+        let mut pause = PAUSE_FIRST;
+        let mut failed_at = 0;
+        while let Err(error) = self.attempt() {
+            if self.reached + 1 > failed_at {
+                pause = PAUSE_FIRST;
+            }
+            failed_at = self.reached + 1;
+            self.stall(failed_at, &error);
+            if self.is_closed_within(pause) {
+                break;
+            }
+            pause = (pause * 2).min(PAUSE_LONGEST);
+            self.rebuilder.cancel(&mut self.rebuilt);
         }
         self.rebuilt.close();
         self.rebuilder.stop();
-        self.wait_until_saved();
-        ended
     }
 
-    fn follow(&mut self) -> Result<(), ProjectionError> {
-        self.publish();
-        while let Some(next) = self.runtime.block_on(next(&mut self.ahead, &mut self.rebuilt)) {
+    /// Ends well when the log is closed and all is applied.
+    fn attempt(&mut self) -> Result<(), ProjectionError> {
+        let target = self.reader.head().position;
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let Options { directory, ring_len, .. } = &self.options;
+            let mut generation = Generation::open(directory, &self.reader, *ring_len, self.held.as_ref())?;
+            let ahead = generation.ahead(&self.reader, &self.runtime)?;
+            Ok((generation, ahead))
+        }));
+        self.rebuilder.opened();
+        let (generation, ahead) = opened.unwrap_or(Err(ProjectionError::Panicked))?;
+        self.held = Some(generation.changes());
+        let mut run =
+            Run { generation, ahead, target, saving: None, save_after: None, retired: Vec::new(), last: None };
+        let ended = catch_unwind(AssertUnwindSafe(|| run.follow(self)));
+        self.reached = run.generation.position();
+        run.wait_until_saved();
+        ended.unwrap_or(Err(ProjectionError::Panicked))
+    }
+
+    /// Says where the views stand still and why, and frees what they hold. Damaged files are given up once: if the same event
+    /// fails over new ones, it is not they that are wrong.
+    fn stall(&mut self, position: Position, error: &ProjectionError) {
+        tracing::error!(position, %error, "the views cannot go on; webhooks are still taken, and it is tried again");
+        if matches!(error, ProjectionError::Damaged(_)) && self.condemned != Some(position) {
+            self.condemned = Some(position);
+            let condemned = self.held.take().map_or(Ok(()), |changes| changes.files().remove_checkpoints());
+            if let Err(error) = condemned {
+                tracing::error!(%error, "the views' checkpoints cannot be removed");
+            }
+        }
+        let (reason, is_log_damage) = (error.to_string().into(), error.is_log_damage());
+        self.phases.send_replace(Phase::Stalled { position, reason, is_log_damage });
+        self.sender.send_replace(Fold::new(self.options.ring_len).publish());
+    }
+
+    fn is_closed_within(&self, pause: Duration) -> bool {
+        let closed = async { tokio::time::timeout(pause, self.reader.closed()).await.is_ok() };
+        self.runtime.block_on(closed)
+    }
+}
+
+/// One try: from a checkpoint on, to the end of the log or to a failure.
+struct Run {
+    /// Ahead of what is published.
+    generation: Generation,
+    ahead: Ahead,
+    /// The head at the start of the try.
+    target: Position,
+    saving: Option<Saving>,
+    /// `None` if the last checkpoint was written.
+    save_after: Option<Instant>,
+    retired: Vec<Retired>,
+    /// When the last swap was. `None` before the first.
+    last: Option<Instant>,
+}
+
+/// A checkpoint that is being written.
+struct Saving {
+    thread: JoinHandle<io::Result<()>>,
+    /// The position of the one before it.
+    before: Position,
+}
+
+impl Run {
+    fn follow<F: Fn(&Views)>(&mut self, projector: &mut Projector<F>) -> Result<(), ProjectionError> {
+        self.publish(projector);
+        while let Some(next) = projector.runtime.block_on(next(&mut self.ahead, &mut projector.rebuilt)) {
             match next {
-                Next::Rebuilt(generation) => self.replace(generation)?,
-                Next::Events(events) => self.generation.take(events.map_err(ProjectionError::Log)?)?,
+                Next::Rebuilt(generation) => self.replace(generation, projector)?,
+                Next::Events(events) => {
+                    let taken = self.generation.take(events.map_err(ProjectionError::Log)?);
+                    if taken.is_err() {
+                        self.publish(projector);
+                    }
+                    taken?;
+                }
             }
-            let caught_up = self.generation.position() >= self.reader.head().position;
-            if caught_up || self.last.elapsed() >= PUBLISH_INTERVAL {
-                self.publish();
+            let caught_up = self.generation.position() >= projector.reader.head().position;
+            if caught_up || self.last.is_none_or(|last| last.elapsed() >= PUBLISH_INTERVAL) {
+                self.publish(projector);
             }
-            self.checkpoint(caught_up)?;
+            self.checkpoint(caught_up, projector)?;
             self.retired.retain(|retired| !retired.removed());
         }
+        if self.ahead.has_panicked() {
+            return Err(ProjectionError::Panicked);
+        }
+        self.publish(projector);
+        self.finish(projector);
         Ok(())
     }
 
-    fn publish(&mut self) {
+    fn publish<F: Fn(&Views)>(&mut self, projector: &mut Projector<F>) {
         // Nobody reads before it has caught up with what was there at the start, and what nobody reads need not be kept.
         let catching_up = self.generation.position() < self.target;
         let views = if catching_up { self.generation.progress() } else { self.generation.publish() };
-        self.sender.send_replace(views.clone());
-        (self.published)(&views);
-        self.last = Instant::now();
+        projector.sender.send_replace(views.clone());
+        (projector.published)(&views);
+        self.last = Some(Instant::now());
+        let next = if catching_up { Phase::CatchingUp { through: self.target } } else { Phase::Following };
+        let position = self.generation.position();
+        projector.phases.send_if_modified(|phase| {
+            // A failure is over once its event is applied.
+            let is_over = !matches!(phase, Phase::Stalled { position: at, .. } if catching_up && position < *at);
+            let is_new = is_over && *phase != next;
+            if is_new {
+                *phase = next;
+            }
+            is_new
+        });
     }
 
     /// Begins one if it is due. Far behind, each would be old before it is whole: then only as the state doubles.
-    fn checkpoint(&mut self, caught_up: bool) -> Result<(), ProjectionError> {
+    fn checkpoint<F>(&mut self, caught_up: bool, projector: &Projector<F>) -> Result<(), ProjectionError> {
         let position = self.generation.position();
-        let due = if caught_up { self.checkpoint_events } else { self.checkpoint_events.max(position / 2) };
-        if position - self.generation.saved < due || self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
+        let every = projector.options.checkpoint_events;
+        let due = if caught_up { every } else { every.max(position / 2) };
+        if position - self.generation.saved < due || self.saving.as_ref().is_some_and(|it| !it.thread.is_finished()) {
             return Ok(());
         }
         self.wait_until_saved();
-        let save = self.generation.prepare_checkpoint(&self.reader)?;
-        let thread = thread::Builder::new().name("cleat-checkpoint".into());
-        let saving = thread.spawn(move || {
-            if let Err(error) = save() {
-                tracing::warn!(%error, position, "no checkpoint of the views was written");
-            }
-        });
-        self.saving = Some(saving.map_err(ProjectionError::views)?);
+        // What failed to be written makes the next one due at once.
+        if position - self.generation.saved < due || self.save_after.is_some_and(|after| Instant::now() < after) {
+            return Ok(());
+        }
+        let before = self.generation.saved;
+        let save = self.generation.prepare_checkpoint(&projector.reader)?;
+        let thread = thread::Builder::new().name("cleat-checkpoint".into()).spawn(save);
+        let thread = thread.map_err(ProjectionError::files("start a thread"))?;
+        self.saving = Some(Saving { thread, before });
         Ok(())
     }
 
+    fn wait_until_saved(&mut self) {
+        let Some(Saving { thread, before }) = self.saving.take() else { return };
+        let saved = thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that writes it panicked")));
+        self.save_after = None;
+        if let Err(error) = saved {
+            tracing::warn!(%error, position = self.generation.saved, "a checkpoint was not written; it is tried again");
+            self.generation.saved = before;
+            self.save_after = Some(Instant::now() + SAVE_PAUSE);
+        }
+    }
+
     /// Goes on with a generation that was made beside this one, once it is as far.
-    fn replace(&mut self, mut rebuilt: Box<Generation>) -> Result<(), ProjectionError> {
-        let mut ahead = rebuilt.ahead(&self.reader, &self.runtime)?;
+    fn replace<F: Fn(&Views)>(
+        &mut self,
+        mut rebuilt: Box<Generation>,
+        projector: &mut Projector<F>,
+    ) -> Result<(), ProjectionError> {
+        let mut ahead = rebuilt.ahead(&projector.reader, &projector.runtime)?;
         while rebuilt.position() < self.generation.position()
             && let Some(events) = ahead.wait()
         {
@@ -170,27 +287,28 @@ impl<F: Fn(&Views)> Projector<F> {
         }
         self.ahead = ahead;
         self.wait_until_saved();
+        projector.held = Some(rebuilt.changes());
         let old = std::mem::replace(&mut self.generation, *rebuilt);
         // The next start takes the newest generation that has a checkpoint: from here on, this one.
-        self.generation.prepare_checkpoint(&self.reader)?().map_err(ProjectionError::views)?;
-        self.publish();
+        let save = self.generation.prepare_checkpoint(&projector.reader)?;
+        save().map_err(ProjectionError::files("write a checkpoint"))?;
+        self.publish(projector);
         self.retired.push(old.retire());
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<(), ProjectionError> {
+    /// Saves what is worth it. All of it can be made again: a failure is no reason to end otherwise.
+    fn finish<F>(&mut self, projector: &Projector<F>) {
         self.wait_until_saved();
         let folded = self.generation.position() - self.generation.saved;
-        if folded >= self.checkpoint_events / WORTH_IT {
-            self.generation.prepare_checkpoint(&self.reader)?().map_err(ProjectionError::views)?;
-            return Ok(());
-        }
-        self.generation.sync()
-    }
-
-    fn wait_until_saved(&mut self) {
-        if self.saving.take().is_some_and(|saving| saving.join().is_err()) {
-            tracing::error!("the thread that writes checkpoints panicked");
+        let finished = if folded >= projector.options.checkpoint_events / WORTH_IT {
+            let saved = self.generation.prepare_checkpoint(&projector.reader);
+            saved.and_then(|save| save().map_err(ProjectionError::files("write a checkpoint")))
+        } else {
+            self.generation.sync()
+        };
+        if let Err(error) = finished {
+            tracing::error!(%error, "the views were not saved; the next start folds more");
         }
     }
 }

@@ -83,6 +83,17 @@ impl Rebuilder {
         self.0.opened.get_or_init(|| ());
     }
 
+    /// Ends a rebuild that is going on, and drops what it made. Another may begin afterwards.
+    pub fn cancel(&self, rebuilt: &mut mpsc::Receiver<Box<Generation>>) {
+        let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.stop.store(true, Ordering::Release);
+        // Its thread may wait to hand over while an earlier one was not taken.
+        while rebuilt.try_recv().is_ok() {}
+        join(running.take());
+        while rebuilt.try_recv().is_ok() {}
+        self.0.stop.store(false, Ordering::Release);
+    }
+
     /// Waits for its end.
     pub fn stop(&self) {
         self.0.stop.store(true, Ordering::Release);

@@ -11,6 +11,7 @@ mod recording;
 mod reference;
 mod rules;
 mod sizes;
+mod stalls;
 mod tolerance;
 mod world;
 
@@ -20,6 +21,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{Connection, Export, Fold, Realm, Views};
+pub(super) use stalls::panic_if_planted;
+
 use crate::event::{ApiMode, Delivery, Event, ModeVerdict, Position, Provenance, Timestamp};
 
 const HOUR: i64 = 3_600_000_000;

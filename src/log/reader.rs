@@ -109,6 +109,12 @@ impl Reader {
         Ok(Some(run))
     }
 
+    /// Returns once the log is closed: its head grows no more.
+    pub async fn closed(&self) {
+        let mut head = self.head.clone();
+        while head.changed().await.is_ok() {}
+    }
+
     /// Everything after a position, for ever.
     pub fn tail(&self, after: Position) -> Tail {
         Tail { reader: self.clone(), last: after, chain: None }

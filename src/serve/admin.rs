@@ -59,6 +59,9 @@ fn told(state: &ServingState) -> (proto::ServingState, String) {
             (proto::ServingState::CatchingUp, format!("the state is being rebuilt from the log, up to position {of}"))
         }
         ServingState::ReadOnly { reason } => (proto::ServingState::ReadOnly, reason.as_ref().to_owned()),
+        ServingState::Stalled { position, reason } => {
+            (proto::ServingState::Stalled, format!("the state cannot go past position {position}: {reason}"))
+        }
         ServingState::Damaged { reason } => (proto::ServingState::Damaged, reason.as_ref().to_owned()),
         ServingState::ShuttingDown => (proto::ServingState::ShuttingDown, "the daemon was told to stop".to_owned()),
     }

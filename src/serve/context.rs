@@ -59,6 +59,9 @@ impl Context {
         match &*self.state.borrow() {
             ServingState::Serving | ServingState::ReadOnly { .. } => Ok(()),
             ServingState::CatchingUp { of } => Err(Refusal::CatchingUp { at: self.views().position(), of: *of }),
+            ServingState::Stalled { position, reason } => {
+                Err(Refusal::ViewsStalled { position: *position, reason: reason.clone() })
+            }
             ServingState::Damaged { reason } => Err(Refusal::DataDamaged(reason.clone())),
             ServingState::ShuttingDown => Err(Refusal::ShuttingDown),
         }

@@ -6,14 +6,25 @@ use crate::event::Position;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServingState {
-    /// The views do not yet tell what was durable at the start. Then: serving, damaged, shutting down.
-    CatchingUp { of: Position },
-    /// Then: any of those below.
+    /// The views do not yet cover what was durable at the start, or when they started again.
+    CatchingUp {
+        of: Position,
+    },
     Serving,
     /// A commit failed: nothing is accepted, reads go on for a while. Then: shutting down.
-    ReadOnly { reason: Arc<str> },
-    /// The log can't be read to its end: what the state is can't be told. Then: shutting down.
-    Damaged { reason: Arc<str> },
+    ReadOnly {
+        reason: Arc<str>,
+    },
+    /// The views cannot pass the event at `position`: queries of the state are refused, events are taken and read. It is tried
+    /// again.
+    Stalled {
+        position: Position,
+        reason: Arc<str>,
+    },
+    /// The log can't be read to its end, so that the state is not known. It is tried again.
+    Damaged {
+        reason: Arc<str>,
+    },
     /// Watches end, nothing new begins. Final.
     ShuttingDown,
 }
@@ -24,8 +35,13 @@ impl ServingState {
         matches!(self, Self::Serving | Self::ReadOnly { .. })
     }
 
-    /// Whether what goes on now must end.
+    /// Whether watches of the state must end.
     pub fn ends_watches(&self) -> bool {
+        matches!(self, Self::Stalled { .. }) || self.ends_event_watches()
+    }
+
+    /// Whether watches of the log itself must end.
+    pub fn ends_event_watches(&self) -> bool {
         matches!(self, Self::Damaged { .. } | Self::ShuttingDown)
     }
 }

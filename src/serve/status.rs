@@ -57,6 +57,8 @@ pub enum Refusal {
     CatchingUp { at: Position, of: Position },
     #[error("as many watches are open as may be ({0})")]
     TooManyWatches(usize),
+    #[error("the state cannot go past position {position}: {reason}")]
+    ViewsStalled { position: Position, reason: Arc<str> },
     #[error("the changes of position {0} are too large for one message; start with a snapshot")]
     ChangeTooLarge(Position),
     #[error("the watch took too long for its snapshot, which is no longer at hand")]
@@ -110,6 +112,7 @@ impl Refusal {
             Self::DeadlineExceeded => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
             Self::CatchingUp { .. } => (Code::Unavailable, "CATCHING_UP"),
             Self::TooManyWatches(_) => (Code::ResourceExhausted, "TOO_MANY_WATCHES"),
+            Self::ViewsStalled { .. } => (Code::Unavailable, "VIEWS_STALLED"),
             Self::ChangeTooLarge(_) => (Code::ResourceExhausted, "CHANGE_TOO_LARGE"),
             Self::WatchMaxAge => (Code::Unavailable, "WATCH_MAX_AGE"),
             Self::WatchFellBehind => (Code::Aborted, "WATCH_FELL_BEHIND"),
@@ -129,7 +132,9 @@ impl Refusal {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::StaleRead { .. } | Self::ShuttingDown | Self::WatchMaxAge => Some(Duration::from_secs(1)),
-            Self::CatchingUp { .. } | Self::TooManyWatches(_) | Self::StorageReadOnly => Some(Duration::from_secs(5)),
+            Self::CatchingUp { .. } | Self::ViewsStalled { .. } | Self::TooManyWatches(_) | Self::StorageReadOnly => {
+                Some(Duration::from_secs(5))
+            }
             _ => None,
         }
     }

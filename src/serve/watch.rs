@@ -44,6 +44,7 @@ use self::start::Start;
 use super::context::{Context, WatchSlot};
 use super::convert;
 use super::principal::Principal;
+use super::state::ServingState;
 use super::status::Refusal;
 use crate::event::{Hash, Position};
 use crate::fold::Views;
@@ -114,7 +115,7 @@ fn messages(
             Start::Live => (At::of(&views), false),
             Start::Snapshot => (At::of(&views), true),
         };
-        let life = Life::begin(&context, &slot, plan.heartbeat);
+        let life = Life::begin(&context, &slot, plan.heartbeat, ServingState::ends_watches);
         let mut live = Live::new(Changes::of(&context, &plan.query), &feeds, &plan.query, life, start);
         // The views go on loan or are let go before anything waits for the reader.
         let snapshot = snapshot.then(|| Snapshot::of(&context, &plan.query, views));

@@ -14,6 +14,7 @@ mod open_files;
 mod power_cut;
 mod privacy;
 mod shutdown;
+mod stalled_views;
 mod support;
 mod sync_order;
 mod watching;

@@ -54,8 +54,8 @@ async fn what_was_published_before_the_drain_is_sent_before_the_goodbye() {
 #[tokio::test]
 async fn a_drain_inside_a_snapshot_says_goodbye_too() {
     let api = TestApi::open().await;
-    let padding = "x".repeat(100_000);
-    for number in 0..40 {
+    let padding = "x".repeat(2000);
+    for number in 0..1000 {
         api.append(&connected(&format!("e{number}"), &format!("c{number}"), &padding, "authorized")).await;
     }
     api.applied().await;

@@ -74,7 +74,7 @@ async fn filters_and_fields_are_checked() {
     for filter in [
         ConnectionFilter { external_ids: vec!["x".into(); 101], ..Default::default() },
         ConnectionFilter { external_ids: vec![String::new()], ..Default::default() },
-        ConnectionFilter { platform_types: vec!["x".repeat(1025)], ..Default::default() },
+        ConnectionFilter { platform_types: vec!["x".repeat(2049)], ..Default::default() },
         ConnectionFilter { awaiting_export_for: Some(seconds(-1)), ..Default::default() },
         ConnectionFilter { awaiting_export_for: Some(seconds(400 * 24 * 3600)), ..Default::default() },
         ConnectionFilter { statuses: vec![0], ..Default::default() },

@@ -1,33 +1,38 @@
-//! What the ends of the threads and a failed commit mean, with threads that end as a test says.
+//! What the phases of the views, the ends of the threads and a failed commit mean, with threads that end as a test says.
 
 use super::*;
-use crate::fold::{Fold, Views};
+use crate::fold::Fold;
 
 /// The far ends of a supervisor's threads.
 struct Threads {
     state: watch::Sender<ServingState>,
     told: Told,
     health: watch::Sender<Health>,
-    views: watch::Sender<Arc<Views>>,
-    /// How the projector ends.
-    projector: std::sync::mpsc::SyncSender<Result<(), ProjectionError>>,
+    phase: watch::Sender<Phase>,
+    stalled: Gauge,
+    /// The projector ends when it is dropped.
+    projector: std::sync::mpsc::SyncSender<()>,
     supervisor: Supervisor,
 }
 
 impl Threads {
-    fn start(state: ServingState) -> Self {
-        let (state, told) = (watch::Sender::new(state), Told::default());
+    fn start() -> Self {
+        let first = Phase::CatchingUp { through: 1 };
+        let (state, told) = (watch::Sender::new(ServingState::CatchingUp { of: 1 }), Told::default());
         let (health, healths) = watch::channel(Health::Writable);
-        let (views, receiver) = watch::channel(Fold::new(1).publish());
-        let (projector, end) = std::sync::mpsc::sync_channel(1);
-        let projection = Projection { views: receiver, thread: thread::spawn(move || end.recv().unwrap()) };
-        let writer = thread::spawn(|| {});
-        let supervisor = Supervisor::start(state.clone(), told.clone(), healths, projection, writer);
-        Self { state, told, health, views, projector, supervisor }
+        let (phase, phases) = watch::channel(first);
+        let (_, views) = watch::channel(Fold::new(1).publish());
+        let (projector, end) = std::sync::mpsc::sync_channel::<()>(1);
+        let thread = thread::spawn(move || assert!(end.recv().is_err()));
+        let projection = Projection { views, phase: phases, thread };
+        let (writer, stalled) = (thread::spawn(|| {}), Gauge::default());
+        let supervisor = Supervisor::start(state.clone(), told.clone(), healths, projection, writer, stalled.clone());
+        Self { state, told, health, phase, stalled, projector, supervisor }
     }
 
-    async fn becomes(&self, condition: impl Fn(&ServingState) -> bool) -> ServingState {
-        within(self.state.subscribe().wait_for(condition)).await.unwrap().clone()
+    async fn becomes(&self, expected: ServingState) {
+        let mut state = self.state.subscribe();
+        within(state.wait_for(|state| *state == expected)).await.unwrap();
     }
 }
 
@@ -39,11 +44,15 @@ fn failed() -> Health {
     Health::Failed("no space".into())
 }
 
+fn stalled(is_log_damage: bool) -> Phase {
+    Phase::Stalled { position: 7, reason: "a test says so".into(), is_log_damage }
+}
+
 #[tokio::test]
-async fn a_failed_commit_is_told_while_the_views_catch_up_and_partial_views_are_not_read() {
-    let threads = Threads::start(ServingState::CatchingUp { of: 1 });
+async fn a_failed_commit_while_the_views_catch_up_leaves_nothing_to_read() {
+    let threads = Threads::start();
     threads.health.send_replace(failed());
-    assert_eq!(within(threads.told.wait()).await, Trouble::Storage("no space".into()));
+    assert_eq!(within(threads.told.wait()).await, Trouble("no space".into()));
     assert_eq!(*threads.state.borrow(), ServingState::CatchingUp { of: 1 });
     let ended = within(threads.supervisor.until(std::future::pending(), Duration::ZERO)).await;
     assert_eq!(ended.unwrap_err().to_string(), "the log takes nothing any more: no space");
@@ -51,50 +60,53 @@ async fn a_failed_commit_is_told_while_the_views_catch_up_and_partial_views_are_
 
 #[tokio::test]
 async fn a_failed_commit_leaves_the_views_to_read() {
-    let threads = Threads::start(ServingState::CatchingUp { of: 0 });
-    threads.becomes(|state| *state == ServingState::Serving).await;
+    let threads = Threads::start();
+    threads.phase.send_replace(Phase::Following);
+    threads.becomes(ServingState::Serving).await;
     threads.health.send_replace(failed());
-    let ServingState::ReadOnly { reason } =
-        threads.becomes(|state| matches!(state, ServingState::ReadOnly { .. })).await
-    else {
-        panic!("it is read-only")
-    };
-    assert_eq!(&*reason, "the log takes nothing any more: no space");
+    let reason = "the log takes nothing any more: no space".into();
+    threads.becomes(ServingState::ReadOnly { reason }).await;
 }
 
 #[tokio::test]
-async fn a_fold_that_panics_is_trouble_and_no_damage() {
-    let threads = Threads::start(ServingState::CatchingUp { of: 0 });
-    threads.becomes(|state| *state == ServingState::Serving).await;
-    // Its thread panics for want of a word.
+async fn views_that_stall_end_nothing_and_serve_again_once_they_go_on() {
+    let threads = Threads::start();
+    threads.phase.send_replace(Phase::Following);
+    threads.becomes(ServingState::Serving).await;
+    threads.phase.send_replace(stalled(false));
+    threads.becomes(ServingState::Stalled { position: 7, reason: "a test says so".into() }).await;
+    assert_eq!((threads.told.now(), threads.stalled.get()), (None, 7));
+    threads.phase.send_replace(Phase::CatchingUp { through: 9 });
+    threads.becomes(ServingState::CatchingUp { of: 9 }).await;
+    threads.phase.send_replace(Phase::Following);
+    threads.becomes(ServingState::Serving).await;
+    assert_eq!(threads.stalled.get(), 0);
+
+    // Damage of the log itself is named as such.
+    threads.phase.send_replace(stalled(true));
+    threads.becomes(ServingState::Damaged { reason: "a test says so".into() }).await;
+    let until = threads.supervisor.until(std::future::pending(), Duration::ZERO);
+    assert!(tokio::time::timeout(Duration::from_millis(100), until).await.is_err(), "the daemon goes on");
     drop(threads.projector);
-    let ended = within(threads.supervisor.until(std::future::pending(), Duration::ZERO)).await;
-    assert_eq!(ended.unwrap_err().to_string(), "the views can tell nothing newer: the fold panicked");
-    within(threads.state.subscribe().wait_for(|state| matches!(state, ServingState::ReadOnly { .. }))).await.unwrap();
-    assert!(within(threads.supervisor.joined()).await.is_err(), "also if it is stopped meanwhile");
-    drop(threads.views);
+    within(threads.supervisor.joined()).await.unwrap();
 }
 
 #[tokio::test]
-async fn damage_is_told_as_damage_but_never_after_the_shutdown() {
-    let damaged = || ProjectionError::Log(ReadError::Damaged { from: 7, reason: "a test says so" });
-    let threads = Threads::start(ServingState::Serving);
-    threads.projector.send(Err(damaged())).unwrap();
-    threads.becomes(|state| matches!(state, ServingState::Damaged { .. })).await;
-    assert_eq!(threads.told.now(), None);
-
-    let threads = Threads::start(ServingState::ShuttingDown);
-    threads.projector.send(Err(damaged())).unwrap();
+async fn nothing_follows_the_shutdown() {
+    let threads = Threads::start();
+    threads.state.send_replace(ServingState::ShuttingDown);
+    threads.phase.send_replace(stalled(true));
+    drop(threads.projector);
     within(threads.supervisor.joined()).await.unwrap();
     assert_eq!(*threads.state.borrow(), ServingState::ShuttingDown);
 }
 
 #[tokio::test]
-async fn a_failure_during_the_drain_is_the_end_that_is_told() {
-    let threads = Threads::start(ServingState::Serving);
+async fn a_failure_during_the_drain_is_the_end_that_is_reported() {
+    let threads = Threads::start();
     within(threads.supervisor.until(async {}, Duration::ZERO)).await.unwrap();
     threads.health.send_replace(failed());
-    threads.projector.send(Ok(())).unwrap();
+    drop(threads.projector);
     let ended = within(threads.supervisor.joined()).await;
     assert_eq!(ended.unwrap_err().to_string(), "the log takes nothing any more: no space");
 }

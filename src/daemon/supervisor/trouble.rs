@@ -4,16 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// Only a restart mends it.
+/// A commit of the log failed, for this reason. Nothing was acknowledged since; a restart recovers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Trouble {
-    /// Nothing was acknowledged since; a restart recovers.
-    #[error("the log takes nothing any more: {0}")]
-    Storage(Arc<str>),
-    /// Webhooks are still taken, but the state stands still.
-    #[error("the views can tell nothing newer: {0}")]
-    Fold(Arc<str>),
-}
+#[error("the log takes nothing any more: {0}")]
+pub struct Trouble(pub Arc<str>);
 
 /// The trouble there is, if any. The first stays.
 #[derive(Clone, Default)]

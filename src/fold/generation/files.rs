@@ -12,7 +12,7 @@ const CHECKPOINTS_KEPT: usize = 2;
 const CHECKPOINT: &str = "checkpoint";
 
 /// Of one generation.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Files {
     home: PathBuf,
     number: u64,

@@ -8,7 +8,7 @@ use tokio::runtime::{Handle, Runtime};
 
 use super::reference::{Reference, held};
 use super::*;
-use crate::fold::{Options, Projection, ProjectionError, Rebuild, spawn};
+use crate::fold::{Options, Phase, Projection, Rebuild, spawn};
 use crate::log::{self, Log};
 use crate::token::Identity;
 
@@ -88,20 +88,19 @@ impl World {
         assert!(held(&views) == self.expected(), "at {}", views.position());
     }
 
-    /// In order; returns how the projection ended.
-    fn stop(self) -> (tempfile::TempDir, Arc<AtomicI64>, Result<(), ProjectionError>) {
+    /// In order.
+    fn stop(self) -> (tempfile::TempDir, Arc<AtomicI64>) {
         let Self { directory, runtime: _runtime, clock, log, projection, .. } = self;
         let Log { appender, reader, writer, .. } = log;
         drop((appender, reader));
-        let ended = projection.thread.join().unwrap();
+        projection.thread.join().unwrap();
         drop(projection.views);
         writer.join().unwrap();
-        (directory, clock, ended)
+        (directory, clock)
     }
 
     pub fn restarted(self) -> Self {
-        let (directory, clock, ended) = self.stop();
-        ended.unwrap();
+        let (directory, clock) = self.stop();
         Self::in_directory(directory, clock)
     }
 
@@ -112,21 +111,30 @@ impl World {
         // A checkpoint may come, and an older one go, while they are copied.
         let copies = std::iter::repeat_with(|| tempfile::tempdir().unwrap());
         let copy = copies.take(100).find(|copy| copy_all(self.directory.path(), copy.path()).is_ok()).unwrap();
-        let (_, clock, ended) = self.stop();
-        ended.unwrap();
+        let (_, clock) = self.stop();
         harm(&copy.path().join("views"));
         Self::in_directory(copy, clock)
     }
 
-    /// How the projection failed.
-    pub fn failure(self) -> ProjectionError {
-        self.stop().2.unwrap_err()
+    /// The views once they stand still: the position that they cannot pass, why, and whether the log is damaged.
+    pub fn stalled(&mut self) -> (Position, String, bool) {
+        let stalled = self.projection.phase.wait_for(|phase| matches!(phase, Phase::Stalled { .. }));
+        let within = async { tokio::time::timeout(PATIENCE, stalled).await.expect("they stall").unwrap().clone() };
+        match self.runtime.block_on(within) {
+            Phase::Stalled { position, reason, is_log_damage } => (position, reason.to_string(), is_log_damage),
+            other => panic!("{other:?}"),
+        }
     }
 
-    /// Again, whether the projection had failed or not.
-    pub fn started_again(self) -> Self {
-        let (directory, clock, _) = self.stop();
-        Self::in_directory(directory, clock)
+    /// Until the views follow the log again.
+    pub fn follows(&mut self) {
+        let follows = self.projection.phase.wait_for(|phase| *phase == Phase::Following);
+        let within = async { drop(tokio::time::timeout(PATIENCE, follows).await.expect("they follow").unwrap()) };
+        self.runtime.block_on(within);
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.projection.phase.borrow().clone()
     }
 
     /// Until other views than these are served, not only newer ones.

@@ -10,6 +10,7 @@ use tonic::Status;
 use super::super::context::{Context, WatchSlot, off_runtime};
 use super::super::event_filter::EventFilter;
 use super::super::principal::Principal;
+use super::super::state::ServingState;
 use super::super::status::Refusal;
 use super::event_feeds::{EventFeeds, matching};
 use super::feed::{Feed, Seen};
@@ -47,7 +48,7 @@ pub(in super::super) async fn open(
             return Err(Refusal::InvalidField { field: "start.snapshot", problem: "events have none" });
         }
     };
-    let life = Life::begin(context, &slot, heartbeat);
+    let life = Life::begin(context, &slot, heartbeat, ServingState::ends_event_watches);
     let source = LogEvents { reader: context.reader.clone(), filter: filter.clone(), tail: None };
     let live = Live::new(source, feeds, &filter, life, at);
     Ok(Box::pin(messages(context.clone(), resumable, live, at, slot)))

@@ -14,6 +14,8 @@ use crate::proto::GoingAway;
 
 pub(super) struct Life {
     state: watch::Receiver<ServingState>,
+    /// Which states end it.
+    is_end: fn(&ServingState) -> bool,
     heartbeat: Interval,
     expires: Instant,
     /// What was durable when the watch began, or fell behind, until it has been sent.
@@ -31,12 +33,13 @@ pub(super) enum Turn {
 }
 
 impl Life {
-    pub fn begin(context: &Context, slot: &WatchSlot, heartbeat: Duration) -> Self {
+    pub fn begin(context: &Context, slot: &WatchSlot, heartbeat: Duration, is_end: fn(&ServingState) -> bool) -> Self {
         let now = Instant::now();
         let mut interval = interval_at(now + heartbeat, heartbeat);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             state: context.state.clone(),
+            is_end,
             heartbeat: interval,
             expires: now + age(context.watch_max_age, slot.ordinal),
             target: Some(context.reader.head().position),
@@ -54,7 +57,7 @@ impl Life {
             () = sleep_until(self.expires) => Turn::End(Refusal::WatchMaxAge),
             () = more => Turn::More,
             // Last: at a stop what there is to send is final by then, and all of it is sent.
-            refusal = ended(&mut self.state) => Turn::End(refusal),
+            refusal = ended(&mut self.state, self.is_end) => Turn::End(refusal),
         }
     }
 
@@ -114,8 +117,11 @@ fn age(max: Duration, ordinal: usize) -> Duration {
 }
 
 /// Why all watches end, when they do.
-async fn ended(state: &mut watch::Receiver<ServingState>) -> Refusal {
-    match state.wait_for(ServingState::ends_watches).await.as_deref() {
+async fn ended(state: &mut watch::Receiver<ServingState>, is_end: fn(&ServingState) -> bool) -> Refusal {
+    match state.wait_for(is_end).await.as_deref() {
+        Ok(ServingState::Stalled { position, reason }) => {
+            Refusal::ViewsStalled { position: *position, reason: reason.clone() }
+        }
         Ok(ServingState::Damaged { reason }) => Refusal::DataDamaged(reason.clone()),
         _ => Refusal::ShuttingDown,
     }

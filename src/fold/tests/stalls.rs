@@ -1,0 +1,44 @@
+//! An event that the fold cannot apply: the log goes on without the views, and the views go on once they can.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+
+use super::world::World;
+use super::*;
+use crate::fold::Phase;
+
+/// The fold panics at an event of this connection, while the flag is set.
+const PLANTED: &str = "the fold panics here";
+static IS_PLANTED: AtomicBool = AtomicBool::new(true);
+
+pub(in crate::fold) fn panic_if_planted(connection_id: Option<&str>) {
+    assert!(connection_id != Some(PLANTED) || !IS_PLANTED.load(Ordering::SeqCst), "planted");
+}
+
+fn connects(world: &World, id: &str) {
+    let attempt = json!({"org_connection_id": id, "connection_status": "authorized"});
+    world.happens(&body("patient.connection_success", &attempt));
+}
+
+#[test]
+fn a_fold_that_panics_at_an_event_stalls_until_it_can_go_on() {
+    let mut world = World::new();
+    for number in 0..100 {
+        connects(&world, &format!("c{number}"));
+    }
+    connects(&world, PLANTED);
+    assert_eq!(world.stalled(), (101, "the fold panicked".to_owned(), false));
+    for number in 100..200 {
+        connects(&world, &format!("c{number}"));
+    }
+    assert!(matches!(world.phase(), Phase::Stalled { position: 101, .. }), "the log has 201 events by now");
+
+    // A stop need not wait for it, and the next start stalls at the same event.
+    let mut world = world.restarted();
+    assert_eq!(world.stalled().0, 101);
+    IS_PLANTED.store(false, Ordering::SeqCst);
+    world.follows();
+    world.check();
+    assert_eq!(world.views().position(), 201);
+}
