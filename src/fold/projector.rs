@@ -23,14 +23,13 @@ use crate::log::Reader;
 
 /// Behind, whoever waits can wait this long.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(20);
-/// At a stop a checkpoint is worth its while if folding again what it saves takes longer: a part of what is between two.
+/// At a stop a checkpoint is worth its while if folding again what it saves takes longer: a part of what is between two. One
+/// that could not be written is tried again after as many events.
 const WORTH_IT: u64 = 8;
 /// The pause after a failure doubles from the first to the longest, and starts over once an event further on fails. Each try
 /// loads a checkpoint and folds what came after it.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_LONGEST: Duration = Duration::from_secs(300);
-/// The pause after a checkpoint that could not be written.
-const SAVE_PAUSE: Duration = Duration::from_secs(30);
 
 pub struct Options {
     /// `<data>/views`.
@@ -140,8 +139,7 @@ impl<F: Fn(&Views)> Projector<F> {
         self.rebuilder.opened();
         let (generation, ahead) = opened.unwrap_or(Err(ProjectionError::Panicked))?;
         self.held = Some(generation.changes());
-        let mut run =
-            Run { generation, ahead, target, saving: None, save_after: None, retired: Vec::new(), last: None };
+        let mut run = Run { generation, ahead, target, saving: None, save_after: 0, retired: Vec::new(), last: None };
         let ended = catch_unwind(AssertUnwindSafe(|| run.follow(self)));
         self.reached = run.generation.position();
         run.wait_until_saved();
@@ -178,8 +176,8 @@ struct Run {
     /// The head at the start of the try.
     target: Position,
     saving: Option<Saving>,
-    /// `None` if the last checkpoint was written.
-    save_after: Option<Instant>,
+    /// No checkpoint is tried before this position: the last one could not be written.
+    save_after: Position,
     retired: Vec<Retired>,
     /// When the last swap was. `None` before the first.
     last: Option<Instant>,
@@ -249,9 +247,11 @@ impl Run {
         if position - self.generation.saved < due || self.saving.as_ref().is_some_and(|it| !it.thread.is_finished()) {
             return Ok(());
         }
-        self.wait_until_saved();
-        // What failed to be written makes the next one due at once.
-        if position - self.generation.saved < due || self.save_after.is_some_and(|after| Instant::now() < after) {
+        if !self.wait_until_saved() {
+            self.save_after = position + every / WORTH_IT;
+        }
+        // What was not written is still to be saved.
+        if position - self.generation.saved < due || position < self.save_after {
             return Ok(());
         }
         let before = self.generation.saved;
@@ -262,15 +262,15 @@ impl Run {
         Ok(())
     }
 
-    fn wait_until_saved(&mut self) {
-        let Some(Saving { thread, before }) = self.saving.take() else { return };
+    /// Returns false if a checkpoint was being written and failed.
+    fn wait_until_saved(&mut self) -> bool {
+        let Some(Saving { thread, before }) = self.saving.take() else { return true };
         let saved = thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that writes it panicked")));
-        self.save_after = None;
-        if let Err(error) = saved {
+        if let Err(error) = &saved {
             tracing::warn!(%error, position = self.generation.saved, "a checkpoint was not written; it is tried again");
             self.generation.saved = before;
-            self.save_after = Some(Instant::now() + SAVE_PAUSE);
         }
+        saved.is_ok()
     }
 
     /// Goes on with a generation that was made beside this one, once it is as far.

@@ -89,6 +89,29 @@ fn without_a_checkpoint_that_fits_the_views_are_made_anew() {
 }
 
 #[test]
+fn a_checkpoint_that_cannot_be_written_is_tried_again() {
+    let mut world = World::new();
+    world.follows();
+    let generation = world.directory.path().join("views/1");
+    let blocked = |position: u64| generation.join(format!("{position:020}.new"));
+    // Directories under the temporary names: no file can be created there.
+    (1..=100).for_each(|position| fs::create_dir(blocked(position)).unwrap());
+    for from in 0..10 {
+        grow(&world, from * 5, 10);
+        world.views();
+    }
+    assert_eq!(checkpoints(&world.directory.path().join("views")), [PathBuf::new(); 0], "none can be written");
+    (1..=100).for_each(|position| fs::remove_dir(blocked(position)).unwrap());
+    for from in 100..110 {
+        grow(&world, from * 5, 10);
+        world.views();
+    }
+    world.check();
+    assert!(!checkpoints(&world.directory.path().join("views")).is_empty());
+    assert_eq!(world.phase(), crate::fold::Phase::Following);
+}
+
+#[test]
 fn a_half_written_checkpoint_is_swept() {
     let mut world = grown().killed(|views| fs::write(views.join("1/00000000000000000999.new"), b"half").unwrap());
     world.check();
