@@ -66,6 +66,8 @@ struct ConfigFile {
     config: Option<PathBuf>,
 }
 
+const WRONG_USAGE: u8 = 2;
+
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Output {
@@ -79,7 +81,16 @@ enum Output {
 
 /// Runs what the command line asks for.
 pub fn run() -> ExitCode {
-    let result = match Cli::parse().command {
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) if error.use_stderr() => {
+            print::usage(&error);
+            return ExitCode::from(WRONG_USAGE);
+        }
+        // Help and versions quote no argument.
+        Err(help) => help.exit(),
+    };
+    let result = match command {
         Command::Serve(file) => return serve::serve(file.config.as_deref()),
         Command::CheckConfig(file) => serve::check(file.config.as_deref()),
         Command::Send(send) => client::block_on(send.run()),

@@ -52,7 +52,7 @@ pub enum ConfigError {
     #[error("{file}:{line}:{column}: {message}")]
     Parse { file: String, line: usize, column: usize, message: String },
     /// Well-formed, but it cannot be run with. Every problem names its key.
-    #[error("{file} cannot be used:\n  {}", problems.join("\n  "))]
+    #[error("{file} cannot be used: {}", problems.join("; "))]
     Invalid { file: String, problems: Vec<String> },
 }
 

@@ -123,7 +123,7 @@ impl Read {
         let mut parts = client(&self.target).await?.read_events(request).await?.into_inner();
         while let Some(part) = parts.message().await? {
             part.events.iter().try_for_each(|event| match self.output {
-                Output::Table => print::line(&line(event)),
+                Output::Table => print_row(event),
                 Output::Json | Output::Ndjson => print::line(&print::json("cleat.v1.Event", event, false)?),
             })?;
         }
@@ -141,16 +141,24 @@ impl Readmit {
             all.extend(client.readmit_events(request).await?.into_inner().events);
         }
         print::many("cleat.v1.ReadmittedEvent", &all, self.output, &["EVENT", "APPLIED BY", ""], readmitted)?;
-        match all.iter().filter(|event| !event.problem.is_empty()).count() {
-            0 => Ok(()),
-            failed => bail!("{failed} of {} events are not readmitted", all.len()),
+        let failed: Vec<_> = all.iter().filter(|event| !event.problem.is_empty()).collect();
+        for event in &failed {
+            print::note(&format!("event {}: {}", event.position, event.problem));
         }
+        if failed.is_empty() {
+            return Ok(());
+        }
+        bail!("{} of {} events are not readmitted", failed.len(), all.len());
     }
 }
 
 fn readmitted(event: &ReadmittedEvent) -> Vec<String> {
     let ReadmittedEvent { position, applied_position, duplicate, problem } = event;
-    let remark = if *duplicate { "it was there already" } else { problem };
+    let remark = match (duplicate, problem.is_empty()) {
+        (true, _) => "it was there already",
+        (false, true) => "",
+        (false, false) => "not readmitted",
+    };
     let by = Some(applied_position).filter(|at| **at > 0).map(ToString::to_string).unwrap_or_default();
     vec![position.to_string(), or_dash(&by), remark.to_owned()]
 }
@@ -166,15 +174,16 @@ fn kind(event: &Event) -> &str {
     if event.unreadable { "(unreadable)" } else { &event.r#type }
 }
 
-fn line(event: &Event) -> String {
-    let Event { position, event_key, endpoint, .. } = event;
-    let (recorded, mode, kind) = (time(event.recorded_at), mode(event), kind(event));
-    format!("{position:>8}  {recorded:<27}  {mode:<10}  {endpoint}  {kind}  {event_key}")
+fn print_row(event: &Event) -> anyhow::Result<()> {
+    let position = format!("{:>8}", event.position);
+    let recorded = format!("{:<27}", time(event.recorded_at));
+    let mode = format!("{:<10}", mode(event));
+    print::row(&[&position, &recorded, &mode, &event.endpoint, kind(event), &event.event_key])
 }
 
 /// All that is known of one event, a line a fact.
 fn facts(event: &Event) -> Vec<Vec<String>> {
-    words::facts([
+    let mut facts = words::facts([
         ("position", event.position.to_string()),
         ("recorded", time(event.recorded_at)),
         ("type", kind(event).to_owned()),
@@ -187,6 +196,10 @@ fn facts(event: &Event) -> Vec<Vec<String>> {
         ("webhook id", event.webhook_id.clone()),
         ("webhook timestamp", event.webhook_timestamp.clone()),
         ("secret", event.secret_label.clone()),
-        ("body", String::from_utf8_lossy(&event.body).into_owned()),
-    ])
+    ]);
+    // Every line of the body stands under the first, so that none looks like a fact.
+    let body = String::from_utf8_lossy(&event.body);
+    let names = std::iter::once("body").chain(std::iter::repeat(""));
+    facts.extend(names.zip(body.lines()).map(|(name, line)| vec![name.to_owned(), line.to_owned()]));
+    facts
 }

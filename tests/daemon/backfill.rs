@@ -142,7 +142,7 @@ fn an_event_of_no_known_mode_is_readmitted_once_its_endpoint_has_one() {
     let listed = cli.succeeds(&["events", "read", "--mismatched"]);
     assert!(listed.contains("unknown") && listed.trim_start().starts_with("1 "), "{listed}");
     let early = cli.call(&["events", "readmit", "1"]);
-    assert_eq!((early.code, early.stdout.contains("fix the endpoint's mode first")), (1, true), "{}", early.stdout);
+    assert_eq!((early.code, early.stderr.contains("fix the endpoint's mode first")), (1, true), "{}", early.stderr);
     assert_eq!(daemon.terminate().code(), Some(0));
 
     let daemon = launch("api_mode = \"live\"");
@@ -163,7 +163,7 @@ fn a_mismatched_event_is_readmitted_once_the_configuration_is_mended() {
     let listed = cli.succeeds(&["events", "read", "--mismatched"]);
     assert!(listed.contains("mismatched") && listed.trim_start().starts_with("1 "), "{listed}");
     let early = cli.call(&["events", "readmit", "1"]);
-    assert_eq!((early.code, early.stdout.contains("still not the one")), (1, true), "{}", early.stdout);
+    assert_eq!((early.code, early.stderr.contains("still not the one")), (1, true), "{}", early.stderr);
     assert_eq!(daemon.terminate().code(), Some(0));
 
     let daemon = launch("api_mode = \"any\"");

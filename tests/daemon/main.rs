@@ -17,5 +17,6 @@ mod shutdown;
 mod stalled_views;
 mod support;
 mod sync_order;
+mod terminal;
 mod watching;
 mod workload;

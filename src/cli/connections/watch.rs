@@ -63,7 +63,7 @@ impl Watch {
         };
         let handle = async |message: &WatchConnectionsResponse| match (&keep.exec, output) {
             (Some(command), _) => run_for_each(command, message).await,
-            (None, Output::Table) => lines(message).into_iter().try_for_each(|line| print::line(&line)),
+            (None, Output::Table) => rows(message).iter().try_for_each(|row| print::row(row)),
             (None, Output::Json | Output::Ndjson) => {
                 print::line(&print::json("cleat.v1.WatchConnectionsResponse", message, false)?)
             }
@@ -91,13 +91,18 @@ async fn run_for_each(command: &str, message: &WatchConnectionsResponse) -> anyh
 }
 
 /// What a message tells a person; heartbeats tell nothing.
-fn lines(message: &WatchConnectionsResponse) -> Vec<String> {
-    let position = message.position;
-    let connection =
-        |word: &str, it: &Connection| format!("{position:>8}  {word:<8}  connection  {}", show::row(it).join("  "));
+fn rows(message: &WatchConnectionsResponse) -> Vec<Vec<String>> {
+    let position = format!("{:>8}", message.position);
+    let connection = |word: &str, it: &Connection| {
+        let mut row = vec![position.clone(), format!("{word:<8}"), "connection".to_owned()];
+        row.extend(show::row(it));
+        row
+    };
     let export = |word: &str, it: &proto::Export| {
-        let status = exports::status(it);
-        format!("{position:>8}  {word:<8}  export      {}  {status}  {}", it.task_id, it.org_connection_id)
+        let about = [it.task_id.clone(), exports::status(it), it.org_connection_id.clone()];
+        let mut row = vec![position.clone(), format!("{word:<8}"), "export    ".to_owned()];
+        row.extend(about);
+        row
     };
     match &message.message {
         Some(Message::SnapshotBatch(batch)) => {
@@ -105,7 +110,7 @@ fn lines(message: &WatchConnectionsResponse) -> Vec<String> {
             connections.chain(batch.exports.iter().map(|it| export("is", it))).collect()
         }
         Some(Message::ChangeBatch(batch)) => {
-            let line = |change: &Change| {
+            let row = |change: &Change| {
                 let word = match change.effect() {
                     Effect::Entered => "entered",
                     Effect::Left => "left",
@@ -116,9 +121,11 @@ fn lines(message: &WatchConnectionsResponse) -> Vec<String> {
                     Entity::Export(it) => export(word, it),
                 })
             };
-            batch.changes.iter().filter_map(line).collect()
+            batch.changes.iter().filter_map(row).collect()
         }
-        Some(Message::GoingAway(going)) => vec![format!("{position:>8}  the daemon is going away: {}", going.reason)],
+        Some(Message::GoingAway(going)) => {
+            vec![vec![position, format!("the daemon is going away: {}", going.reason)]]
+        }
         _ => Vec::new(),
     }
 }

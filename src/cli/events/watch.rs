@@ -9,7 +9,7 @@ use cleat::proto::{Event, WatchEventsResponse};
 use super::super::client::Target;
 use super::super::follow::{self, Keep, Pulse, Watched};
 use super::super::{Output, print};
-use super::{Filter, client, line};
+use super::{Filter, client, print_row};
 
 #[derive(Args)]
 pub struct Watch {
@@ -72,7 +72,7 @@ async fn tell(event: &Event, command: Option<&str>, output: Output) -> anyhow::R
         (Some(command), _) => {
             follow::until_done(command, &print::json("cleat.v1.Event", event, false)?, event.position).await
         }
-        (None, Output::Table) => print::line(&line(event)),
+        (None, Output::Table) => print_row(event),
         (None, Output::Json | Output::Ndjson) => print::line(&print::json("cleat.v1.Event", event, false)?),
     }
 }

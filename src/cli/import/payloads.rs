@@ -12,6 +12,8 @@ use bytes::Bytes;
 use cleat::event::Envelope;
 use serde_json::value::RawValue;
 
+use crate::cli::print;
+
 /// Of one message: with the largest payload, still below what the daemon takes.
 const BATCH_BYTES: usize = 256 * 1024;
 const BATCH_PAYLOADS: usize = 1000;
@@ -30,7 +32,7 @@ impl fmt::Display for Payload {
     }
 }
 
-/// All, or none: an error names each file that cannot be read, and where.
+/// All, or none: a note names each file that cannot be read, and where.
 pub fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Payload>> {
     let (mut payloads, mut problems) = (Vec::new(), Vec::new());
     for file in files(paths)? {
@@ -40,7 +42,8 @@ pub fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Payload>> {
         }
     }
     if !problems.is_empty() {
-        bail!("nothing is imported:\n  {}", problems.join("\n  "));
+        problems.iter().for_each(|problem| print::note(problem));
+        bail!("nothing is imported");
     }
     payloads.sort_by_cached_key(|payload| {
         let date = Envelope::read(&payload.body).date.and_then(|date| date.parse::<jiff::Timestamp>().ok());
