@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 use bytes::Bytes;
 use clap::Args;
+use cleat::config::BODY_LIMIT_MAX;
 use cleat::proto::admin_service_client::AdminServiceClient;
 use cleat::proto::{ImportEventsRequest, ImportEventsResponse};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -41,19 +42,24 @@ pub(super) struct Import {
 
 impl Import {
     pub async fn run(self) -> anyhow::Result<()> {
-        let payloads = payloads::read(&self.paths)?;
+        let read = payloads::read(&self.paths)?;
+        let (payloads, oversized): (Vec<_>, Vec<_>) = read.into_iter().partition(Payload::fits_a_request);
         let bar = ProgressBar::new(payloads.len() as u64);
         bar.set_style(ProgressStyle::with_template("{bar:40} {pos} of {len}, {per_sec}, {eta} to go")?);
         let told = bar.clone();
         let batches = payloads::batches(&payloads).inspect(move |batch| told.inc(batch.len() as u64));
-        let response = if self.offline {
+        let mut response = if self.offline {
             offline::import(&self, batches).await?
         } else {
             self.through_the_daemon(batches).await?
         };
         bar.finish_and_clear();
+        for payload in &oversized {
+            print::note(&format!("{payload}: no webhooks.body_limit may be over {BODY_LIMIT_MAX}"));
+        }
+        response.refused += oversized.len() as u64;
         print::one("cleat.v1.ImportEventsResponse", &response, self.output, |it| facts(it, self.dry_run))?;
-        left_out(&response, &payloads)
+        report_refused(&response, &payloads, &oversized)
     }
 
     async fn through_the_daemon(
@@ -80,14 +86,18 @@ fn facts(response: &ImportEventsResponse, dry_run: bool) -> Vec<Vec<String>> {
     ])
 }
 
-/// Each on stderr, as far as they are told of; an error if there is any.
-fn left_out(response: &ImportEventsResponse, payloads: &[Payload]) -> anyhow::Result<()> {
+/// Notes each refused payload that the response names; an error if there is any.
+fn report_refused(response: &ImportEventsResponse, payloads: &[Payload], oversized: &[Payload]) -> anyhow::Result<()> {
     for refused in &response.refused_payloads {
         let payload = usize::try_from(refused.index).ok().and_then(|index| payloads.get(index));
         print::note(&format!("{}: {}", payload.map(ToString::to_string).unwrap_or_default(), refused.problem));
     }
-    match response.refused {
-        0 => Ok(()),
-        refused => bail!("{refused} of {} payloads were left out", payloads.len()),
+    if response.refused == 0 {
+        return Ok(());
     }
+    let named = (response.refused_payloads.len() + oversized.len()) as u64;
+    if response.refused > named {
+        print::note(&format!("{} more are not named", response.refused - named));
+    }
+    bail!("{} of {} payloads were left out", response.refused, payloads.len() + oversized.len())
 }

@@ -48,7 +48,7 @@ fn delivery_logs_are_imported_in_the_order_of_their_dates_and_only_once() {
     assert_eq!((counts(&dry), api.head()), ((1, [4, 0, 0, 1]), 0));
     let done = import(&[]);
     assert_eq!((counts(&done), api.head()), ((1, [4, 0, 0, 1]), 4));
-    let left_out = format!("{logs}/lines.jsonl: payload 2: it has no type");
+    let left_out = format!("{logs}/lines.jsonl: payload 2 (16 B): it has no type");
     assert!(
         done.stderr.contains(&left_out) && done.stderr.contains("1 of 5 payloads were left out"),
         "{}",
@@ -80,6 +80,42 @@ fn a_file_that_cannot_be_read_is_named_with_its_place_and_nothing_is_imported() 
     assert_eq!(Api::connect(daemon.grpc).head(), 0);
     assert_eq!(cli.call(&["import", good.to_str().unwrap(), "--endpoint", "nobody"]).code, 1);
     assert!(cli.succeeds(&["import", good.to_str().unwrap()]).contains("imported"));
+}
+
+/// 2.5 MB are more than a message may hold, 300 KiB more than the default of `webhooks.body_limit`.
+#[test]
+fn oversized_payloads_are_named_and_the_rest_is_imported() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, config) = (directory.path().join("payloads.jsonl"), directory.path().join("config.toml"));
+    let (file, config) = (file.to_str().unwrap(), config.to_str().unwrap());
+    let lines: Vec<String> = (1..=3001)
+        .map(|at| {
+            let mut payload = payload(&format!("e{at}"), "2026-05-01T00:00:00Z", "authorized");
+            let padding = match at {
+                1500 => 2_500_000,
+                2000 => 300 * 1024,
+                _ => 0,
+            };
+            payload["padding"] = "x".repeat(padding).into();
+            payload.to_string()
+        })
+        .collect();
+    std::fs::write(file, lines.join("\n")).unwrap();
+    let daemon = Daemon::start(directory.path()).ready();
+    let cli = Cli::of(&daemon);
+    let import = |words: &[&str]| {
+        let ended = cli.call(&[&["import", file, "--config", config, "-o", "json"], words].concat());
+        for at in [1500, 2000] {
+            let named = format!("{file}: payload {at} ({} B): ", lines[at - 1].len());
+            assert!(ended.stderr.contains(&named), "{named} in {}", ended.stderr);
+        }
+        assert!(ended.stderr.contains("2 of 3001 payloads were left out"), "{}", ended.stderr);
+        counts(&ended)
+    };
+    assert_eq!(import(&[]), (1, [2999, 0, 0, 2]));
+    assert_eq!(Api::connect(daemon.grpc).head(), 2999);
+    assert_eq!(daemon.terminate().code(), Some(0));
+    assert_eq!(import(&["--offline"]), (1, [0, 2999, 0, 2]));
 }
 
 #[test]

@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
+use cleat::config::BODY_LIMIT_MAX;
 use cleat::event::Envelope;
 use serde_json::value::RawValue;
 
 use crate::cli::print;
 
-/// Of one message: with the largest payload, still below what the daemon takes.
+/// Bytes of one message, before its last payload: with the largest one the message is still below the daemon's limit of
+/// 1 MiB.
 const BATCH_BYTES: usize = 256 * 1024;
 const BATCH_PAYLOADS: usize = 1000;
 
@@ -26,9 +28,16 @@ pub struct Payload {
     body: Bytes,
 }
 
+impl Payload {
+    /// A larger one would make its whole message too large, and no daemon takes it.
+    pub fn fits_a_request(&self) -> bool {
+        self.body.len() as u64 <= BODY_LIMIT_MAX.as_u64()
+    }
+}
+
 impl fmt::Display for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: payload {}", self.file, self.ordinal)
+        write!(f, "{}: payload {} ({} B)", self.file, self.ordinal, self.body.len())
     }
 }
 
@@ -119,6 +128,9 @@ pub fn batches(payloads: &[Payload]) -> impl Iterator<Item = Vec<Bytes>> + use<>
 
 #[cfg(test)]
 mod tests {
+    use cleat::proto::ImportEventsRequest;
+    use prost::Message as _;
+
     use super::*;
 
     fn texts(text: &str) -> Result<Vec<String>, (usize, usize)> {
@@ -138,6 +150,19 @@ mod tests {
         assert_eq!(texts(""), Ok(vec![]));
         assert_eq!(texts("{\"a\":1}\n{\"a\" 2}"), Err((2, 6)));
         assert_eq!(texts("[1,"), Err((1, 3)));
+    }
+
+    #[test]
+    fn a_message_is_below_the_daemons_limit() {
+        let limit = usize::try_from(BODY_LIMIT_MAX.as_u64()).unwrap();
+        let payload = |len: usize| Payload { file: "f".into(), ordinal: 1, body: vec![b' '; len].into() };
+        assert!(payload(limit).fits_a_request() && !payload(limit + 1).fits_a_request());
+        let mut payloads: Vec<_> = (0..999).map(|_| payload(262)).collect();
+        payloads.extend([payload(limit), payload(limit)]);
+        for payloads in batches(&payloads) {
+            let request = ImportEventsRequest { payloads, ..ImportEventsRequest::default() };
+            assert!(request.encoded_len() < 1024 * 1024 - 1024, "{}", request.encoded_len());
+        }
     }
 
     #[test]
