@@ -3,11 +3,10 @@
 use std::collections::HashSet;
 
 use super::endpoint::Endpoint;
-use super::secret::{looks_secret, shown};
+use super::secret::{NAME_BYTES_MAX, looks_secret, shown};
 use super::{Config, Env, Listen, Webhooks, exposure, ranges};
 
 const SECRETS_MAX: usize = 16;
-const NAME_BYTES_MAX: usize = 64;
 
 pub(super) fn problems(config: &Config, env: Env<'_>) -> Vec<String> {
     let mut problems = Vec::new();

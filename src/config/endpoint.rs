@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::Env;
-use super::secret::{Secret, shown};
+use super::secret::{Secret, shown, shown_path};
 use crate::event::ApiMode;
 
 /// One path under `/webhooks/`, whose it is, and who may sign for it.
@@ -107,8 +107,8 @@ impl Gathered<'_> {
             Err(error) => {
                 // A secret may hold a slash: then its last part is all that the label is.
                 let path = path.to_string_lossy();
-                let label = if shown(&path) == path { &*label } else { shown(&path) };
-                self.problem(label, format_args!("cannot be read from {}: {error}", shown(&path)));
+                let label = if shown_path(&path) == path { &*label } else { shown_path(&path) };
+                self.problem(label, format_args!("cannot be read from {}: {error}", shown_path(&path)));
             }
         }
     }

@@ -16,6 +16,11 @@ const REDACTED: &str = "[redacted]";
 
 /// Standard Webhooks asks for 24 bytes at least.
 const KEY_BYTES_MIN: usize = 24;
+/// The base64 of so many bytes.
+const KEY_BASE64_MIN: usize = KEY_BYTES_MIN / 3 * 4;
+
+/// The longest name of an endpoint, a tenant or a secret.
+pub(super) const NAME_BYTES_MAX: usize = 64;
 
 /// One secret of an endpoint, decoded. The label is what logs and events call it.
 #[derive(Clone, PartialEq, Eq)]
@@ -60,13 +65,23 @@ impl Secret {
     }
 }
 
-/// A name or a path that somebody wrote, as errors may show it: it can be a secret in the wrong place.
-pub(super) fn shown(text: &str) -> &str {
-    if looks_secret(text) { REDACTED } else { text }
+/// A name that somebody wrote, as errors may show it: only if it could be one, because it may be a misplaced secret.
+pub(super) fn shown(name: &str) -> &str {
+    let could_be_name = name.len() <= NAME_BYTES_MAX && name.bytes().all(|byte| byte.is_ascii_graphic());
+    if could_be_name { shown_path(name) } else { REDACTED }
 }
 
+/// As [`shown`], of a path.
+pub(super) fn shown_path(path: &str) -> &str {
+    if looks_secret(path) { REDACTED } else { path }
+}
+
+/// Whether a text holds the prefix, or what may be the base64 of a key. A long path of lower-case names is none.
 pub(super) fn looks_secret(text: &str) -> bool {
-    text.contains(PREFIX)
+    let in_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
+    let in_path = |byte: u8| byte.is_ascii_lowercase() || byte == b'/';
+    let runs = text.split(|c| !in_base64(c));
+    text.contains(PREFIX) || runs.filter(|run| run.len() >= KEY_BASE64_MIN).any(|run| !run.bytes().all(in_path))
 }
 
 /// A message that quotes what was written: each word is shown or not by itself.
@@ -99,6 +114,20 @@ mod tests {
         let bare = DEVELOPMENT_SECRET.trim_start_matches("whsec_");
         assert_eq!(decode(bare), decode(DEVELOPMENT_SECRET));
         assert!(decode(DEVELOPMENT_SECRET).unwrap().is_development());
+    }
+
+    #[test]
+    fn a_key_looks_secret_and_a_name_or_path_does_not() {
+        for secret in [DEVELOPMENT_SECRET, &STANDARD.encode([7; 24]), &format!("x-{}!", STANDARD.encode([255; 32]))] {
+            assert!(looks_secret(secret), "{secret}");
+            assert_eq!((shown(secret), shown_path(secret)), (REDACTED, REDACTED));
+        }
+        for name in
+            ["fasten", "2026-06", "a1b2c3d4-0000-4000-8000-000000000001", "/etc/cleat/secrets/of/the/production/site"]
+        {
+            assert_eq!(shown(name), name);
+        }
+        assert_eq!((shown("A b"), shown(&"x".repeat(65))), (REDACTED, REDACTED));
     }
 
     #[test]

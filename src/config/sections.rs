@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::Env;
 use super::endpoint::{Endpoint, Written};
-use super::value::{Listen, duration};
+use super::value::{Listen, duration, size};
 
 /// Larger bodies would not fit the log's largest event.
 pub const BODY_LIMIT_MAX: ByteSize = ByteSize::kib(384);
@@ -42,6 +42,7 @@ impl Data {
 #[serde(deny_unknown_fields, default)]
 pub struct Webhooks {
     pub listen: SocketAddr,
+    #[serde(deserialize_with = "size")]
     pub body_limit: ByteSize,
     /// How far a webhook's timestamp may lie from our clock, either way.
     #[serde(deserialize_with = "duration")]
@@ -53,6 +54,7 @@ pub struct Webhooks {
     pub request_timeout: Duration,
     pub max_connections: u32,
     /// Of all requests together whose bodies have begun to arrive and that are not answered yet.
+    #[serde(deserialize_with = "size")]
     pub inflight_bytes: ByteSize,
     #[serde(rename = "endpoints")]
     written: Vec<Written>,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -25,6 +26,12 @@ impl<'de> Deserialize<'de> for Listen {
             }),
         }
     }
+}
+
+/// For `#[serde(deserialize_with)]`. `ByteSize`'s own errors quote a part of the text, which may be a secret.
+pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| D::Error::custom("expected a size: a number and B, KiB, MiB or GiB, like 256KiB"))
 }
 
 /// For `#[serde(deserialize_with)]`.
