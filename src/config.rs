@@ -20,7 +20,9 @@ use serde::Deserialize;
 
 pub use endpoint::Endpoint;
 pub use secret::{DEVELOPMENT_SECRET, Secret};
-pub use sections::{BODY_LIMIT_MAX, Data, Grpc, Log, Operations, REQUEST_BYTES, Shutdown, Views, Webhooks};
+pub use sections::{
+    BODY_LIMIT_MAX, Data, Grpc, Log, Operations, REQUEST_BYTES, Shutdown, Unauthenticated, Views, Webhooks,
+};
 pub use value::Listen;
 
 /// The configuration that holds when no file is named: the development set-up.

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::backfill::Backfill;
-use crate::config::Config;
+use crate::config::{Config, Unauthenticated};
 use crate::event::{Clock, Nonces};
 use crate::fold::{self, Projection, Rebuild};
 use crate::ingest::{Door, StaleSignal};
@@ -27,7 +27,7 @@ use crate::log::{self, Appender, Log, OpenError};
 use crate::metrics::Metrics;
 use crate::operations::Operations;
 use crate::rejections::Rejections;
-use crate::serve::{self, Api, Principal, Scope, ServeError, ServingState};
+use crate::serve::{self, Api, Principal, ServeError, ServingState};
 use crate::token::Identity;
 
 use listeners::Listeners;
@@ -193,7 +193,10 @@ fn project(config: &Config, reader: &log::Reader, metrics: &Metrics) -> std::io:
 /// Everybody who reaches the API, which listens where the operator lets it.
 fn principal(config: &Config) -> Principal {
     let tenants = config.webhooks.endpoints.iter().map(|endpoint| Arc::from(endpoint.tenant.as_str()));
-    Principal::new(tenants, &[Scope::ExportsLinks, Scope::EventsRaw, Scope::EventsWrite])
+    match config.grpc.unauthenticated {
+        None => Principal::loopback(tenants),
+        Some(Unauthenticated::ReadOnly) => Principal::read_only(tenants),
+    }
 }
 
 fn door(config: &Config, world: &World, metrics: &Metrics, appender: Appender) -> Door {

@@ -5,8 +5,18 @@ use std::net::SocketAddr;
 use super::secret::shown;
 use super::{Config, Env, Listen};
 
-/// Anyone can sign with the development secret, and whoever holds it must be on this machine to use it or read of it.
 pub(super) fn problems(config: &Config, env: Env<'_>, problems: &mut Vec<String>) {
+    development_secret(config, env, problems);
+    if let (Some(address), None) = (exposed_api(config), config.grpc.unauthenticated) {
+        problems.push(format!(
+            "grpc.listen: {address} is not a loopback address, and the API authenticates nobody: \
+             set grpc.unauthenticated = \"read-only\" to let whoever reaches it read"
+        ));
+    }
+}
+
+/// Anyone can sign with the development secret, and whoever holds it must be on this machine to use it or read of it.
+fn development_secret(config: &Config, env: Env<'_>, problems: &mut Vec<String>) {
     let mut reasons: Vec<String> = listeners(config)
         .filter(|(_, address)| !address.ip().is_loopback())
         .map(|(key, _)| format!("because {key} is not a loopback address"))
@@ -23,11 +33,20 @@ pub(super) fn problems(config: &Config, env: Env<'_>, problems: &mut Vec<String>
 }
 
 pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let warning = exposed_api(config).map(|address| {
+        format!(
+            "grpc.listen: {address} is not a loopback address, and the API authenticates nobody: \
+             whoever reaches it reads all state and all download links"
+        )
+    });
+    warning.into_iter().collect()
+}
+
+/// The API's address, if others than this machine may reach it.
+fn exposed_api(config: &Config) -> Option<SocketAddr> {
     match config.grpc.listen {
-        Listen::Tcp(address) if !address.ip().is_loopback() => vec![format!(
-            "grpc.listen: {address} is not a loopback address, and the API asks nobody who he is: whoever reaches it reads everything"
-        )],
-        _ => Vec::new(),
+        Listen::Tcp(address) if !address.ip().is_loopback() => Some(address),
+        Listen::Tcp(_) | Listen::Unix(_) => None,
     }
 }
 

@@ -78,11 +78,20 @@ impl Webhooks {
 #[serde(deny_unknown_fields, default)]
 pub struct Grpc {
     pub listen: Listen,
+    /// `None` if every caller may do everything, which holds on loopback and a socket only.
+    pub unauthenticated: Option<Unauthenticated>,
     pub max_watches: usize,
     /// Counted in positions.
     pub watch_ring: usize,
     #[serde(deserialize_with = "duration")]
     pub watch_max_age: Duration,
+}
+
+/// What callers may do that nobody has authenticated.
+#[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unauthenticated {
+    ReadOnly,
 }
 
 #[derive(Debug, Deserialize, PartialEq, Eq)]
@@ -139,8 +148,13 @@ impl Default for Webhooks {
 
 impl Default for Grpc {
     fn default() -> Self {
-        let watch_max_age = Duration::from_secs(60 * 60);
-        Self { listen: Listen::Tcp(loopback(7481)), max_watches: 1000, watch_ring: 16_384, watch_max_age }
+        Self {
+            listen: Listen::Tcp(loopback(7481)),
+            unauthenticated: None,
+            max_watches: 1000,
+            watch_ring: 16_384,
+            watch_max_age: Duration::from_secs(60 * 60),
+        }
     }
 }
 

@@ -259,11 +259,22 @@ fn the_development_secret_is_refused_to_a_unit_but_not_to_a_shell_in_a_units_ter
 
 #[test]
 fn an_api_that_strangers_could_reach_is_warned_of() {
-    let warnings = |listen: &str| parse(&with_endpoint(&format!("[grpc]\nlisten = {listen:?}"))).unwrap().warnings();
+    let read_only = |listen: &str| format!("[grpc]\nlisten = {listen:?}\nunauthenticated = \"read-only\"");
+    let warnings = |listen: &str| parse(&with_endpoint(&read_only(listen))).unwrap().warnings();
     assert!(warnings("0.0.0.0:7481")[0].starts_with("grpc.listen: 0.0.0.0:7481 is not a loopback address"));
     for safe in ["127.0.0.1:7481", "[::1]:7481", "unix:/run/cleat/grpc.sock"] {
         assert_eq!(warnings(safe), [""; 0]);
     }
+}
+
+#[test]
+fn an_exposed_api_must_be_read_only() {
+    let with = |key: &str| parse(&with_endpoint(&format!("[grpc]\nlisten = \"0.0.0.0:7481\"\n{key}")));
+    let Err(ConfigError::Invalid { problems, .. }) = with("") else { panic!("it is refused") };
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].starts_with("grpc.listen: 0.0.0.0:7481 is not a loopback address"), "{problems:?}");
+    assert!(with("unauthenticated = \"read-only\"").is_ok());
+    assert!(with("unauthenticated = \"everything\"").is_err());
 }
 
 #[test]

@@ -43,6 +43,12 @@ impl Admin {
     }
 }
 
+/// The caller, if it may administer, and the request.
+fn administrator<T>(request: Request<T>) -> Result<(Principal, T), Refusal> {
+    let (caller, request) = Principal::of(request)?;
+    if caller.administers() { Ok((caller, request)) } else { Err(Refusal::ScopeRequired("admin")) }
+}
+
 fn rejected(rejected: Rejected) -> RejectedDelivery {
     RejectedDelivery {
         rejected_at: Some(convert::timestamp(rejected.at)),
@@ -70,7 +76,7 @@ fn told(state: &ServingState) -> (proto::ServingState, String) {
 #[tonic::async_trait]
 impl AdminService for Admin {
     async fn get_status(&self, request: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
-        let (_caller, GetStatusRequest {}) = Principal::of(request)?;
+        let (_caller, GetStatusRequest {}) = administrator(request)?;
         Ok(Response::new(self.status()))
     }
 
@@ -78,7 +84,7 @@ impl AdminService for Admin {
         &self,
         request: Request<ListRejectedDeliveriesRequest>,
     ) -> Result<Response<ListRejectedDeliveriesResponse>, Status> {
-        let (caller, request) = Principal::of(request)?;
+        let (caller, request) = administrator(request)?;
         let tenant = caller.tenant(&request.tenant)?;
         let deliveries = self.0.rejections.of(&tenant).into_iter().map(rejected).collect();
         Ok(Response::new(ListRejectedDeliveriesResponse { deliveries }))
@@ -104,7 +110,7 @@ impl AdminService for Admin {
         &self,
         request: Request<RebuildViewsRequest>,
     ) -> Result<Response<RebuildViewsResponse>, Status> {
-        let (_caller, RebuildViewsRequest {}) = Principal::of(request)?;
+        let (_caller, RebuildViewsRequest {}) = administrator(request)?;
         self.0.gate()?;
         let rebuild = self.0.rebuild.clone();
         let started = off_runtime(move || rebuild.start()).await?;

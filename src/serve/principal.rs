@@ -9,7 +9,7 @@ use super::asked;
 use super::status::Refusal;
 use crate::fold::Realm;
 
-/// A right beyond that of seeing a tenant's state. Without it, a field is left out.
+/// A right beyond that of seeing a tenant's state. Without it a field is left out, or a call is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// `exports.links`: where exports can be downloaded.
@@ -18,6 +18,8 @@ pub enum Scope {
     EventsRaw,
     /// `events.write`: to import events, and to readmit them.
     EventsWrite,
+    /// `admin`: how the daemon is, what it refused, and to rebuild the views.
+    Admin,
 }
 
 /// A caller.
@@ -37,7 +39,12 @@ impl Principal {
 
     /// Whoever reaches a loopback address or the socket: all configured tenants, all scopes.
     pub fn loopback(tenants: impl IntoIterator<Item = Arc<str>>) -> Self {
-        Self::new(tenants, &[Scope::ExportsLinks, Scope::EventsRaw, Scope::EventsWrite])
+        Self::new(tenants, &[Scope::ExportsLinks, Scope::EventsRaw, Scope::EventsWrite, Scope::Admin])
+    }
+
+    /// Whoever reaches an address where nobody is authenticated: the state of all configured tenants, and links.
+    pub fn read_only(tenants: impl IntoIterator<Item = Arc<str>>) -> Self {
+        Self::new(tenants, &[Scope::ExportsLinks])
     }
 
     /// The caller of a request, and the request.
@@ -68,6 +75,10 @@ impl Principal {
 
     pub(super) fn writes_events(&self) -> bool {
         self.scopes.contains(&Scope::EventsWrite)
+    }
+
+    pub(super) fn administers(&self) -> bool {
+        self.scopes.contains(&Scope::Admin)
     }
 
     pub(super) fn sees_bodies(&self) -> bool {

@@ -4,6 +4,7 @@
 
 mod backfill;
 mod commands;
+mod exposure;
 mod failure;
 mod first_minute;
 mod histories;

@@ -77,6 +77,12 @@ impl<'a> Launch<'a> {
     }
 }
 
+pub struct Addresses {
+    pub webhooks: SocketAddr,
+    pub grpc: SocketAddr,
+    pub operations: SocketAddr,
+}
+
 pub struct Daemon {
     child: Child,
     log: PathBuf,
@@ -96,14 +102,19 @@ impl Daemon {
         until("the daemon listens", || {
             let told = std::fs::read_to_string(&log).unwrap();
             assert!(child.try_wait().unwrap().is_none(), "it ended: {told}");
-            let lines = told.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-            addresses = lines.into_iter().find(|line| line["message"] == "listening");
+            addresses = Self::addresses_in(&told);
             addresses.is_some()
         });
-        let addresses = addresses.unwrap();
-        let address = |name: &str| addresses[name].as_str().unwrap().parse().unwrap();
-        let (webhooks, grpc, operations) = (address("webhooks"), address("grpc"), address("operations"));
+        let Addresses { webhooks, grpc, operations } = addresses.unwrap();
         Self { child, log, webhooks, grpc, operations }
+    }
+
+    /// Where a daemon with this log listens. `None` if it does not say so yet.
+    pub fn addresses_in(log: &str) -> Option<Addresses> {
+        let mut lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let listening = lines.find(|line| line["message"] == "listening")?;
+        let address = |name: &str| listening[name].as_str().unwrap().parse().unwrap();
+        Some(Addresses { webhooks: address("webhooks"), grpc: address("grpc"), operations: address("operations") })
     }
 
     pub fn pid(&self) -> u32 {
