@@ -1,27 +1,36 @@
-//! The one accept loop that every HTTP listener runs on: hyper itself, with bounds on connections and on silence, and
-//! an end that waits for the requests in flight.
+//! The one accept loop that every HTTP listener runs on: hyper itself, with bounds on connections and on silence, seats
+//! that go to the next connection when they run out, and an end that waits for the requests in flight.
 //!
 //! Knows nothing of what is served. The listener comes bound, so that tests and sockets handed in work alike.
 
 mod accept;
 mod connection;
+mod host;
+mod observer;
+mod peer_stream;
 mod problem;
-mod write_timeout;
+mod request_body;
+mod seats;
 
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::{Request, Response};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
-use crate::metrics::Gauge;
 pub use accept::accept;
+use connection::Connection;
+pub use host::HostKind;
+pub use observer::{Observer, Refused};
 pub use problem::problem;
+pub use request_body::RequestBody;
+use seats::Seats;
 
 /// What a handler answers.
 pub type Reply = Response<Full<Bytes>>;
@@ -32,34 +41,34 @@ pub type Drain = watch::Receiver<bool>;
 /// What a listener allows its clients.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// When so many are open, further ones wait in the system's queue.
+    /// When so many are open, the one that has kept its seat longest without a success gives way to the next.
     pub connections: u32,
     /// For the headers of a request, and so for silence between two; and for the peer to take more of its answers.
     pub header_timeout: Duration,
 }
 
 /// Serves until `drain`, then ends when the requests in flight are answered. The caller bounds that: dropping the
-/// future cuts what is left. `open` shows the open connections.
-pub async fn serve<H, F>(listener: TcpListener, limits: Limits, open: Gauge, mut drain: Drain, handler: H)
+/// future cuts what is left.
+pub async fn serve<H, F>(listener: TcpListener, limits: Limits, observer: Observer, mut drain: Drain, handler: H)
 where
-    H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    H: Fn(Request<RequestBody>, SocketAddr) -> F + Clone + Send + 'static,
     F: Future<Output = Reply> + Send + 'static,
 {
-    let seats = Arc::new(Semaphore::new(limits.connections as usize));
+    let seats = Seats::new(limits.connections, observer);
     let stopping = drain.clone();
     let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            biased;
-            () = draining(&mut drain) => break,
-            Some(ended) = connections.join_next() => report(ended),
-            ((stream, _), seat) = accept(&seats, |context| listener.poll_accept(context)) => {
-                let seat = Seat::take(seat, &open);
-                let served = connection::run(stream, limits.header_timeout, stopping.clone(), handler.clone());
-                connections.spawn(async move {
-                    served.await;
-                    drop(seat);
-                });
+    {
+        // Outlives each turn of the loop: a connection that is accepted may have to wait for its seat.
+        let mut arrival = pin!(arrive(&listener, &seats));
+        loop {
+            tokio::select! {
+                biased;
+                () = draining(&mut drain) => break,
+                Some(ended) = connections.join_next() => report(ended),
+                connection = arrival.as_mut() => {
+                    connections.spawn(connection.run(limits.header_timeout, stopping.clone(), handler.clone()));
+                    arrival.set(arrive(&listener, &seats));
+                }
             }
         }
     }
@@ -67,6 +76,12 @@ where
     while let Some(ended) = connections.join_next().await {
         report(ended);
     }
+}
+
+async fn arrive(listener: &TcpListener, seats: &Arc<Seats>) -> Connection {
+    let (stream, peer) = accept::next(|context| listener.poll_accept(context)).await;
+    let permit = seats.take().await;
+    Connection { stream, peer, permit }
 }
 
 /// Until the daemon stops.
@@ -81,24 +96,5 @@ fn report(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         // Not its message, which could quote a request.
         tracing::error!(panicked = error.is_panic(), "the task of a connection died");
-    }
-}
-
-/// A connection's place among the allowed ones, counted while it lives.
-struct Seat {
-    open: Gauge,
-    _permit: Option<OwnedSemaphorePermit>,
-}
-
-impl Seat {
-    fn take(permit: Option<OwnedSemaphorePermit>, open: &Gauge) -> Self {
-        open.inc();
-        Self { open: open.clone(), _permit: permit }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.open.dec();
     }
 }

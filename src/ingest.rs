@@ -2,14 +2,16 @@
 //!
 //! ```text
 //!   route ─ method ─ headers ─ size ─ body ─ signature ─ timestamp ─▶ Verified ─▶ Delivery ─▶ Appender
-//!                                     └ charged, itself and its bytes as they arrive, until the append has ended
+//!                                     └ reserved from the budget before its buffer grows, until the append has ended
 //! ```
 //!
 //! Knows the log by its [`Appender`] only, and of a body only its envelope. What it logs and counts names the endpoint
 //! and how the request ended: never an id, a header or a body.
 
 mod body;
+mod budget;
 mod deliver;
+mod local_tool;
 mod outcome;
 mod request;
 mod stale;
@@ -17,9 +19,9 @@ mod verify;
 mod visit;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use hyper::{Method, Request};
 use tokio::net::TcpListener;
@@ -27,16 +29,16 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Endpoint, Webhooks};
 use crate::event::{ApiMode, Clock, Nonces};
-use crate::http::{self, Drain, Limits, Reply};
+use crate::http::{self, Drain, Limits, Observer, Reply, RequestBody};
 use crate::log::Appender;
 use crate::metrics::Metrics;
 use crate::rejections::{Rejected, Rejections};
 
-use body::Room;
+use budget::InflightBudget;
 use outcome::{Accepted, Refusal};
 use request::SignedHeaders;
 use verify::{Keyring, Tolerance};
-use visit::Visit;
+use visit::{Visit, WarningLimits};
 
 pub use stale::StaleSignal;
 
@@ -49,7 +51,8 @@ pub struct Door {
     metrics: Metrics,
     stale: StaleSignal,
     rejections: Rejections,
-    room: Arc<Room>,
+    budget: InflightBudget,
+    warnings: WarningLimits,
     body_limit: usize,
     tolerance: Tolerance,
     request_timeout: std::time::Duration,
@@ -67,7 +70,7 @@ struct Gate {
 impl Door {
     /// `clock` judges timestamps; `nonces` must be unguessable.
     pub fn new(config: &Webhooks, appender: Appender, clock: Clock, nonces: Nonces, metrics: Metrics) -> Self {
-        let room = Room::new(config.inflight_bytes.as_u64(), metrics.webhook_inflight_bytes.clone());
+        let budget = InflightBudget::new(config.inflight_bytes.as_u64(), &metrics.webhook_inflight_bytes);
         Self {
             gates: config.endpoints.iter().map(|endpoint| (endpoint.name.clone(), Gate::new(endpoint))).collect(),
             appender,
@@ -76,7 +79,8 @@ impl Door {
             metrics,
             stale: StaleSignal::default(),
             rejections: Rejections::default(),
-            room: Arc::new(room),
+            budget,
+            warnings: WarningLimits::default(),
             body_limit: usize::try_from(config.body_limit.as_u64()).unwrap_or(usize::MAX),
             tolerance: Tolerance::new(config.timestamp_tolerance),
             request_timeout: config.request_timeout,
@@ -95,23 +99,28 @@ impl Door {
         for gate in self.gates.values() {
             outcome::labels().for_each(|label| drop(self.metrics.webhooks(&gate.name, label)));
         }
-        let (limits, open) = (self.limits, self.metrics.connections("webhooks"));
+        let (clock, rejections) = (self.clock.clone(), self.rejections.clone());
+        let observer = Observer::new(&self.metrics, "webhooks", move |refused| {
+            rejections.push(Rejected { at: (clock)(), endpoint: None, reason: refused.label(), body_bytes: 0 });
+        });
+        let limits = self.limits;
         let door = Arc::new(self);
-        let handler = move |request| {
+        let handler = move |request, peer| {
             let door = door.clone();
-            async move { door.handle(request).await }
+            async move { door.handle(request, peer).await }
         };
-        http::serve(listener, limits, open, drain, handler).await;
+        http::serve(listener, limits, observer, drain, handler).await;
     }
 
-    async fn handle(&self, request: Request<Incoming>) -> Reply {
+    async fn handle(&self, request: Request<RequestBody>, peer: SocketAddr) -> Reply {
         let started = Instant::now();
         let deadline = started + self.request_timeout;
         let (parts, mut body) = request.into_parts();
         let gate = request::endpoint(&parts.uri).and_then(|name| self.gates.get(name));
-        let mut visit = Visit::begin(&self.metrics, gate.map_or("", |gate| gate.name.as_str()), started);
+        let mut visit =
+            Visit::begin(&self.metrics, &self.warnings, gate.map_or("", |gate| gate.name.as_str()), started);
         let answer = match gate {
-            Some(gate) => self.answer(gate, &parts, &mut body, deadline, &mut visit).await,
+            Some(gate) => self.answer(gate, &parts, peer, &mut body, deadline, &mut visit).await,
             None => Err(Refusal::UnknownEndpoint),
         };
         if let Err(refusal) = &answer {
@@ -121,7 +130,10 @@ impl Door {
                 reason: refusal.label(),
                 body_bytes: visit.body_bytes(),
             });
-            body::discard(&mut body, deadline).await;
+            // Who is too slow has nothing more on its way.
+            if *refusal != Refusal::BodySlow {
+                body::discard(&mut body, deadline).await;
+            }
         }
         visit.end(answer)
     }
@@ -130,22 +142,28 @@ impl Door {
         &self,
         gate: &Gate,
         parts: &Parts,
-        body: &mut Incoming,
+        peer: SocketAddr,
+        body: &mut RequestBody,
         deadline: Instant,
         visit: &mut Visit<'_>,
     ) -> Result<Accepted, Refusal> {
         if parts.method != Method::POST {
             return Err(Refusal::MethodNotAllowed);
         }
-        let headers = SignedHeaders::read(&parts.headers)?;
-        let body = timeout_at(deadline, body::read(body, &self.room, self.body_limit)).await;
+        let headers = SignedHeaders::read(parts, peer)?;
+        let body = timeout_at(deadline, body::read(body, &self.budget, self.body_limit)).await;
         let body = body.unwrap_or(Err(Refusal::BodySlow))?;
         visit.body(body.bytes.len());
         let now = (self.clock)();
+        let (webhook_id, seconds) = (headers.id.clone(), headers.seconds);
         let verified = gate.keyring.verify(headers, body, now, self.tolerance);
-        self.stale.observe(&verified, now);
-        let (delivery, charge) = deliver::delivery(gate, verified?, (self.nonces)());
-        deliver::append(&self.appender, delivery, charge, deadline).await
+        match &verified {
+            Ok(_) => self.stale.observe_fresh(now),
+            Err(Refusal::StaleTimestamp) => self.stale.observe_stale(webhook_id, seconds, now),
+            Err(_) => {}
+        }
+        let (delivery, reservation) = deliver::delivery(gate, verified?, (self.nonces)());
+        deliver::append(&self.appender, delivery, reservation, deadline).await
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
+pub use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -35,6 +35,12 @@ struct ListenerLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RefusedLabels {
+    listener: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabels {
     version: &'static str,
 }
@@ -45,6 +51,8 @@ pub struct Metrics {
     registry: Arc<Registry>,
     webhooks: Family<WebhookLabels, Counter>,
     connections: Family<ListenerLabels, Gauge>,
+    http_evicted: Family<ListenerLabels, Counter>,
+    http_refused: Family<RefusedLabels, Counter>,
     /// From the end of a request's headers to its answer.
     pub webhook_seconds: Histogram,
     pub webhook_inflight_bytes: Gauge,
@@ -68,14 +76,17 @@ impl Metrics {
         let mut register = Register(&mut registry);
         let webhooks = register.webhooks();
         let connections = register.connections();
+        let (http_evicted, http_refused) = (register.http_evicted(), register.http_refused());
         let (webhook_seconds, commit_seconds, batch_events) = register.histograms();
         Self {
             webhooks,
             connections,
+            http_evicted,
+            http_refused,
             webhook_seconds,
             webhook_inflight_bytes: register.gauge(
                 "webhook_inflight_bytes",
-                "Bytes of requests that are not in the log yet: bodies, and 4 KiB each",
+                "Memory reserved for requests that are not in the log yet: for their bodies, and 4 KiB each",
             ),
             commits: register.commits(),
             commit_seconds,
@@ -99,6 +110,16 @@ impl Metrics {
     /// Open connections of a listener.
     pub fn connections(&self, listener: &'static str) -> Gauge {
         self.connections.get_or_create(&ListenerLabels { listener }).clone()
+    }
+
+    /// Connections of a listener that were closed to give their seats to others.
+    pub fn http_evicted(&self, listener: &'static str) -> Counter {
+        self.http_evicted.get_or_create(&ListenerLabels { listener }).clone()
+    }
+
+    /// Connections of a listener that brought no request.
+    pub fn http_refused(&self, listener: &'static str, reason: &'static str) -> Counter {
+        self.http_refused.get_or_create(&RefusedLabels { listener, reason }).clone()
     }
 
     /// All of it, in the text format that [`CONTENT_TYPE`] names.
@@ -144,6 +165,18 @@ impl Register<'_> {
         family
     }
 
+    fn http_evicted(&mut self) -> Family<ListenerLabels, Counter> {
+        let family = Family::default();
+        self.0.register("http_evicted", "Connections closed to free their seats", family.clone());
+        family
+    }
+
+    fn http_refused(&mut self) -> Family<RefusedLabels, Counter> {
+        let family = Family::default();
+        self.0.register("http_refused", "Connections closed before they brought the head of a request", family.clone());
+        family
+    }
+
     fn commits(&mut self) -> Counter {
         let commits = Counter::default();
         self.0.register("commits", "Commits of the log that reached stable storage", commits.clone());
@@ -180,12 +213,16 @@ mod tests {
         let metrics = Metrics::new();
         metrics.webhooks("fasten", "accepted").inc();
         metrics.connections("webhooks").set(2);
+        metrics.http_evicted("webhooks").inc();
+        metrics.http_refused("webhooks", "malformed").inc();
         metrics.log_head_position.set(u64::MAX);
         metrics.commits.inc();
         let text = metrics.encode().unwrap();
         for line in [
             "cleat_webhooks_total{endpoint=\"fasten\",outcome=\"accepted\"} 1",
             "cleat_http_connections{listener=\"webhooks\"} 2",
+            "cleat_http_evicted_total{listener=\"webhooks\"} 1",
+            "cleat_http_refused_total{listener=\"webhooks\",reason=\"malformed\"} 1",
             "cleat_log_head_position 18446744073709551615",
             "cleat_views_position 0",
             "cleat_views_stalled_position 0",

@@ -11,11 +11,11 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpListener;
 
-use crate::http::{self, Drain, Limits, Reply, problem};
+use crate::http::{self, Drain, HostKind, Limits, Observer, Reply, problem};
 use crate::metrics::{self, Metrics};
 
 /// Enough for any monitoring; `config.toml` says so.
-const LIMITS: Limits = Limits { connections: 64, header_timeout: Duration::from_secs(10) };
+const LIMITS: Limits = Limits { connections: 64, header_timeout: Duration::from_secs(2) };
 
 /// Tells why the daemon is not ready; nothing to tell means ready. Must not block, nor quote anything confidential.
 pub type Readiness = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
@@ -34,15 +34,20 @@ impl Operations {
 
     /// Until `drain`; see [`http::serve`].
     pub async fn serve(self, listener: TcpListener, drain: Drain) {
-        let open = self.metrics.connections("operations");
-        let handler =
-            move |request: Request<_>| std::future::ready(self.answer(request.method(), request.uri().path()));
-        http::serve(listener, LIMITS, open, drain, handler).await;
+        let observer = Observer::new(&self.metrics, "operations", |_| {});
+        let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        let handler = move |request: Request<_>, _| std::future::ready(self.answer(&request, is_loopback));
+        http::serve(listener, LIMITS, observer, drain, handler).await;
     }
 
-    fn answer(&self, method: &Method, path: &str) -> Reply {
-        match path {
-            "/livez" | "/readyz" | "/metrics" if !matches!(*method, Method::GET | Method::HEAD) => {
+    fn answer<B>(&self, request: &Request<B>, is_loopback: bool) -> Reply {
+        // A web page under a name of its own must not read what a loopback port shows.
+        if is_loopback && HostKind::of(request.uri(), request.headers()) == HostKind::Name {
+            let detail = "the host must be an address or localhost";
+            return problem(StatusCode::MISDIRECTED_REQUEST, "HOST_NOT_LOCAL", detail);
+        }
+        match request.uri().path() {
+            "/livez" | "/readyz" | "/metrics" if !matches!(*request.method(), Method::GET | Method::HEAD) => {
                 let mut reply = problem(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "only GET and HEAD");
                 reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
                 reply
@@ -82,12 +87,16 @@ mod tests {
 
     use super::*;
 
-    async fn ask(reasons: &[&str], method: Method, path: &str) -> (StatusCode, String) {
+    async fn answer(reasons: &[&str], request: Request<()>, is_loopback: bool) -> (StatusCode, String) {
         let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
         let operations = Operations::new(Metrics::new(), Arc::new(move || reasons.clone()));
-        let (parts, body) = operations.answer(&method, path).into_parts();
+        let (parts, body) = operations.answer(&request, is_loopback).into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         (parts.status, String::from_utf8(body.into()).unwrap())
+    }
+
+    async fn ask(reasons: &[&str], method: Method, path: &str) -> (StatusCode, String) {
+        answer(reasons, Request::builder().method(method).uri(path).body(()).unwrap(), true).await
     }
 
     #[tokio::test]
@@ -111,5 +120,20 @@ mod tests {
     async fn other_paths_and_methods_are_refused() {
         assert_eq!(ask(&[], Method::GET, "/").await.0, StatusCode::NOT_FOUND);
         assert_eq!(ask(&[], Method::POST, "/readyz").await.0, StatusCode::METHOD_NOT_ALLOWED);
+    }
+
+    #[tokio::test]
+    async fn a_loopback_port_refuses_the_name_of_another_host() {
+        let status = async |host: &str, path: &str, is_loopback| {
+            let request = Request::get(path).header("host", host).body(()).unwrap();
+            answer(&[], request, is_loopback).await.0
+        };
+        for path in ["/metrics", "/readyz", "/livez"] {
+            for host in ["localhost:7482", "127.0.0.1", "[::1]:7482", "192.168.1.7"] {
+                assert_eq!(status(host, path, true).await, StatusCode::OK, "{host}");
+            }
+            assert_eq!(status("rebound.example", path, true).await, StatusCode::MISDIRECTED_REQUEST);
+            assert_eq!(status("cleat.internal", path, false).await, StatusCode::OK);
+        }
     }
 }

@@ -1,19 +1,19 @@
 //! The newest deliveries that were refused, for an operator to look at: when, where, why and how large. Never what was in them:
 //! nobody vouches for it. Knows neither who refuses nor who looks.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::event::Timestamp;
 
-/// Older ones are forgotten, and so are all by a restart: the metrics have counted them.
-pub const KEPT_MAX: usize = 1000;
+/// For each reason; older ones are forgotten, and so are all by a restart: the metrics have counted them.
+pub const KEPT_PER_REASON: usize = 100;
 
 /// One delivery of which nothing was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
     pub at: Timestamp,
-    /// Its endpoint and that one's tenant, both as configured. None: there is no such endpoint.
+    /// Its endpoint and that one's tenant, both as configured. `None` if there is no such endpoint.
     pub endpoint: Option<(String, String)>,
     /// The same word as in the metrics.
     pub reason: &'static str,
@@ -21,23 +21,36 @@ pub struct Rejected {
     pub body_bytes: usize,
 }
 
+/// A ring for each reason: a flood of one reason pushes out only its own. Cheap to clone; all clones hold the same.
 #[derive(Clone, Default)]
-pub struct Rejections(Arc<Mutex<VecDeque<Rejected>>>);
+pub struct Rejections(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    next_number: u64,
+    /// Bounded, since reasons are words of the code.
+    by_reason: BTreeMap<&'static str, VecDeque<(u64, Rejected)>>,
+}
 
 impl Rejections {
     pub fn push(&self, rejected: Rejected) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == KEPT_MAX {
-            kept.pop_front();
+        let number = kept.next_number;
+        kept.next_number += 1;
+        let ring = kept.by_reason.entry(rejected.reason).or_default();
+        if ring.len() == KEPT_PER_REASON {
+            ring.pop_front();
         }
-        kept.push_back(rejected);
+        ring.push_back((number, rejected));
     }
 
     /// Of a tenant's endpoints, and of none, the newest first.
     pub fn of(&self, tenant: &str) -> Vec<Rejected> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_tenant = |it: &&Rejected| it.endpoint.as_ref().is_none_or(|(_, its)| its == tenant);
-        kept.iter().rev().filter(of_tenant).cloned().collect()
+        let of_tenant = |it: &&(u64, Rejected)| it.1.endpoint.as_ref().is_none_or(|(_, its)| its == tenant);
+        let mut found: Vec<_> = kept.by_reason.values().flatten().filter(of_tenant).collect();
+        found.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
+        found.into_iter().map(|(_, rejected)| rejected.clone()).collect()
     }
 }
 
@@ -45,21 +58,34 @@ impl Rejections {
 mod tests {
     use super::*;
 
-    fn rejected(at: i64, tenant: Option<&str>) -> Rejected {
+    fn rejected(at: i64, tenant: Option<&str>, reason: &'static str) -> Rejected {
         let endpoint = tenant.map(|tenant| ("fasten".to_owned(), tenant.to_owned()));
-        Rejected { at: Timestamp::from_micros(at), endpoint, reason: "signature_mismatch", body_bytes: 7 }
+        Rejected { at: Timestamp::from_micros(at), endpoint, reason, body_bytes: 7 }
+    }
+
+    fn times(rejections: &Rejections, tenant: &str) -> Vec<i64> {
+        rejections.of(tenant).iter().map(|it| it.at.as_micros()).collect()
     }
 
     #[test]
-    fn the_newest_are_kept_and_each_tenant_sees_its_own_and_those_of_no_endpoint() {
+    fn each_tenant_sees_its_own_and_those_of_no_endpoint() {
         let rejections = Rejections::default();
-        for at in 0..2 * i64::try_from(KEPT_MAX).unwrap() {
-            rejections.push(rejected(at, [Some("acme"), Some("other"), None][usize::try_from(at).unwrap() % 3]));
+        for (at, tenant) in [Some("acme"), Some("other"), None].into_iter().enumerate() {
+            rejections.push(rejected(i64::try_from(at).unwrap(), tenant, "signature_mismatch"));
         }
-        let seen = rejections.of("acme");
-        let times: Vec<_> = seen.iter().map(|it| it.at.as_micros()).collect();
-        let expected: Vec<_> = (1000..2000).rev().filter(|at| at % 3 != 1).collect();
-        assert_eq!(times, expected);
-        assert_eq!((&seen[0], &seen[1]), (&rejected(1998, Some("acme")), &rejected(1997, None)));
+        assert_eq!((times(&rejections, "acme"), times(&rejections, "other")), (vec![2, 0], vec![2, 1]));
+        assert_eq!(rejections.of("acme")[1], rejected(0, Some("acme"), "signature_mismatch"));
+    }
+
+    #[test]
+    fn a_flood_of_one_reason_pushes_out_only_its_own() {
+        let rejections = Rejections::default();
+        rejections.push(rejected(0, Some("acme"), "signature_mismatch"));
+        for at in 1..=1000 {
+            rejections.push(rejected(at, None, "unknown_endpoint"));
+        }
+        rejections.push(rejected(1001, Some("acme"), "body_slow"));
+        let expected: Vec<i64> = [1001].into_iter().chain((901..=1000).rev()).chain([0]).collect();
+        assert_eq!(times(&rejections, "acme"), expected);
     }
 }

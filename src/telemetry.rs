@@ -1,8 +1,11 @@
-//! Logs: text on a terminal, JSON otherwise, on stderr. And what a panic may say.
+//! Logs: text on a terminal, JSON otherwise, on stderr. How often a stranger may cause a line, and what a panic may say.
 
 use std::io::IsTerminal;
 use std::panic::{self, PanicHookInfo};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
@@ -39,5 +42,50 @@ fn report(panic: &PanicHookInfo<'_>) {
     if thread.starts_with("sled") {
         // Its flushes would wait for this thread for ever. Nothing unacknowledged is promised: recover by a restart.
         std::process::abort();
+    }
+}
+
+/// The least time between two lines of one cause.
+const LINE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Limits the lines of one cause, which strangers can bring about, to one a minute.
+#[derive(Default)]
+pub struct LineLimiter(Mutex<Lines>);
+
+#[derive(Default)]
+struct Lines {
+    last: Option<Instant>,
+    suppressed: u64,
+}
+
+impl LineLimiter {
+    pub const fn new() -> Self {
+        Self(Mutex::new(Lines { last: None, suppressed: 0 }))
+    }
+
+    /// How many lines were suppressed since the last one, if another may be written now. `None` if this one is suppressed.
+    pub fn pass(&self, now: Instant) -> Option<u64> {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.last.is_some_and(|last| now.duration_since(last) < LINE_INTERVAL) {
+            lines.suppressed += 1;
+            return None;
+        }
+        lines.last = Some(now);
+        Some(std::mem::take(&mut lines.suppressed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_has_one_line_a_minute_and_a_count() {
+        let limiter = LineLimiter::new();
+        let start = Instant::now();
+        let pass_after = |millis| limiter.pass(start + Duration::from_millis(millis));
+        assert_eq!((pass_after(0), pass_after(1), pass_after(59_999)), (Some(0), None, None));
+        assert_eq!((pass_after(60_000), pass_after(60_000)), (Some(2), None));
+        assert_eq!((pass_after(120_000), pass_after(200_000)), (Some(1), Some(0)));
     }
 }

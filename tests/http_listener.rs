@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use cleat::http::{self, Limits, problem};
-use cleat::metrics::Gauge;
+use cleat::http::{self, Limits, Observer, RequestBody, problem};
+use cleat::metrics::{Gauge, Metrics};
+use http_body_util::BodyExt as _;
 use hyper::StatusCode;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -18,6 +19,7 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 /// Answers 404, once it may.
 struct Listener {
     address: std::net::SocketAddr,
+    metrics: Metrics,
     open: Gauge,
     /// Requests that have reached the handler.
     begun: Arc<AtomicUsize>,
@@ -31,23 +33,29 @@ impl Listener {
     async fn open(connections: u32, header_timeout: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (open, begun, answers) = (Gauge::default(), Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+        let metrics = Metrics::new();
+        let (open, begun, answers) =
+            (metrics.connections("test"), Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
         let (drain, draining) = watch::channel(false);
         let handler = {
             let (begun, answers) = (begun.clone(), answers.clone());
-            move |request: hyper::Request<_>| {
+            move |request: hyper::Request<RequestBody>, _| {
                 let (begun, answers) = (begun.clone(), answers.clone());
                 async move {
                     assert_ne!(request.uri().path(), "/panic");
                     begun.fetch_add(1, Ordering::SeqCst);
+                    if request.uri().path() == "/body" && request.into_body().collect().await.is_err() {
+                        // Its client has left.
+                    }
                     answers.acquire().await.unwrap().forget();
                     problem(StatusCode::NOT_FOUND, "NOTHING", "nothing")
                 }
             }
         };
         let limits = Limits { connections, header_timeout };
-        let serving = tokio::spawn(http::serve(listener, limits, open.clone(), draining, handler));
-        Self { address, open, begun, answers, drain, serving }
+        let serving =
+            tokio::spawn(http::serve(listener, limits, Observer::new(&metrics, "test", |_| {}), draining, handler));
+        Self { address, metrics, open, begun, answers, drain, serving }
     }
 
     async fn connect(&self, write: &[u8]) -> TcpStream {
@@ -123,7 +131,7 @@ async fn a_client_that_never_reads_gives_up_its_seat() {
 }
 
 #[tokio::test]
-async fn when_all_seats_are_taken_the_next_connection_waits_for_one() {
+async fn when_all_seats_are_at_work_the_next_connection_waits() {
     let listener = Listener::open(1, Duration::from_secs(20)).await;
     let mut first = listener.connect(REQUEST).await;
     until(|| listener.begun.load(Ordering::SeqCst) == 1).await;
@@ -131,10 +139,9 @@ async fn when_all_seats_are_taken_the_next_connection_waits_for_one() {
     assert_eq!((listener.open.get(), listener.begun.load(Ordering::SeqCst)), (1, 1));
     listener.answers.add_permits(1);
     answer(&mut first).await;
-    assert_eq!((listener.open.get(), listener.begun.load(Ordering::SeqCst)), (1, 1));
-    drop(first);
     listener.answers.add_permits(1);
     answer(&mut second).await;
+    assert!(closed(&mut first).await, "idle, it gave way");
 }
 
 #[tokio::test]
@@ -196,4 +203,95 @@ async fn malformed_requests_are_refused_by_the_engine() {
         assert!(text.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{text}");
     }
     assert_eq!(listener.begun.load(Ordering::SeqCst), 0);
+}
+
+/// With one seat, which a connection holds that has sent this much and waits for its peer.
+async fn gives_way(write: &[u8], answers: usize) {
+    let listener = Listener::open(1, Duration::from_secs(20)).await;
+    listener.answers.add_permits(answers + 1);
+    let mut first = listener.connect(write).await;
+    if answers > 0 {
+        answer(&mut first).await;
+    }
+    until(|| listener.open.get() == 1).await;
+    let mut next = listener.connect(REQUEST).await;
+    assert!(answer(&mut next).await.contains("404"));
+    assert!(closed(&mut first).await);
+    assert_eq!((listener.open.get(), listener.metrics.http_evicted("test").get()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_connection_that_waits_for_its_peer_gives_way_to_the_next() {
+    gives_way(b"", 0).await;
+    gives_way(b"GET / HTTP/1.1\r\nhos", 0).await;
+    gives_way(REQUEST, 1).await;
+}
+
+#[tokio::test]
+async fn a_request_without_the_rest_of_its_body_gives_way_to_the_next() {
+    let listener = Listener::open(1, Duration::from_secs(20)).await;
+    let mut first = listener.connect(b"POST /body HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n12345").await;
+    until(|| listener.begun.load(Ordering::SeqCst) == 1).await;
+    listener.answers.add_permits(1);
+    assert!(answer(&mut listener.connect(REQUEST).await).await.contains("404"));
+    assert!(closed(&mut first).await);
+}
+
+#[tokio::test]
+async fn the_connection_that_waits_longest_gives_way_first() {
+    let listener = Listener::open(3, Duration::from_secs(20)).await;
+    let mut waiting = Vec::new();
+    for open in 1..=3 {
+        waiting.push(listener.connect(b"GET / HTTP/1.1\r\n").await);
+        until(|| listener.open.get() == open).await;
+    }
+    listener.answers.add_permits(1);
+    answer(&mut listener.connect(REQUEST).await).await;
+    assert!(closed(&mut waiting[0]).await);
+    for still_open in &mut waiting[1..] {
+        listener.answers.add_permits(1);
+        still_open.write_all(b"host: x\r\n\r\n").await.unwrap();
+        answer(still_open).await;
+    }
+}
+
+#[tokio::test]
+async fn a_complete_request_never_gives_way() {
+    let listener = Listener::open(2, Duration::from_secs(20)).await;
+    let mut working = listener.connect(REQUEST).await;
+    until(|| listener.begun.load(Ordering::SeqCst) == 1).await;
+    for _ in 0..20 {
+        listener.connect(b"").await;
+    }
+    until(|| listener.metrics.http_evicted("test").get() >= 10).await;
+    listener.answers.add_permits(1);
+    assert!(answer(&mut working).await.contains("404"));
+}
+
+#[tokio::test]
+async fn idle_connections_close_soon_when_seats_are_short() {
+    let listener = Listener::open(8, Duration::from_secs(600)).await;
+    listener.answers.add_permits(3);
+    let mut idle = Vec::new();
+    for _ in 0..3 {
+        let mut stream = listener.connect(REQUEST).await;
+        answer(&mut stream).await;
+        idle.push(stream);
+    }
+    let mut silent = Vec::new();
+    for _ in 0..5 {
+        silent.push(listener.connect(b"").await);
+    }
+    for mut stream in idle {
+        assert!(closed(&mut stream).await);
+    }
+    until(|| listener.open.get() == 5).await;
+}
+
+#[tokio::test]
+async fn every_answer_forbids_a_guess_at_its_type() {
+    let listener = Listener::open(8, Duration::from_secs(20)).await;
+    listener.answers.add_permits(1);
+    let text = answer(&mut listener.connect(REQUEST).await).await;
+    assert!(text.contains("x-content-type-options: nosniff\r\n"), "{text}");
 }

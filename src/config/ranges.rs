@@ -39,9 +39,12 @@ fn sizes(webhooks: &Webhooks, problems: &mut Vec<String>) {
         problems.push(format!("webhooks.body_limit: must be 1 B to {BODY_LIMIT_MAX}, is {body}"));
     }
     let request = body.min(BODY_LIMIT_MAX) + REQUEST_BYTES;
-    if inflight < request {
-        let sum = format!("webhooks.body_limit and {REQUEST_BYTES}");
-        problems.push(format!("webhooks.inflight_bytes: must hold one request, {sum}: {request}; is {inflight}"));
+    // Small bodies have one half, large ones the other.
+    let least = request + request;
+    if inflight < least {
+        let sum = format!("twice webhooks.body_limit and {REQUEST_BYTES}");
+        problems
+            .push(format!("webhooks.inflight_bytes: must hold a request in each half, {sum}: {least}; is {inflight}"));
     }
     if inflight > INFLIGHT_MAX {
         problems.push(format!("webhooks.inflight_bytes: must be at most {INFLIGHT_MAX}, is {inflight}"));

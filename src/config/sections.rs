@@ -53,7 +53,7 @@ pub struct Webhooks {
     #[serde(deserialize_with = "duration")]
     pub request_timeout: Duration,
     pub max_connections: u32,
-    /// Of all requests together whose bodies have begun to arrive and that are not answered yet.
+    /// What all requests may hold together that are not in the log yet; half of it is for small bodies.
     #[serde(deserialize_with = "size")]
     pub inflight_bytes: ByteSize,
     #[serde(rename = "endpoints")]

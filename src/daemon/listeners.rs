@@ -5,10 +5,13 @@ use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
 
 use crate::config::{Config, Listen};
 use crate::serve::Listener;
+
+/// Connections that may wait to be accepted. The system cuts it to its own limit, 4096 by default on Linux.
+const BACKLOG: u32 = 4096;
 
 /// Where the daemon listens, as bound: port 0 has become a real one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,11 +39,11 @@ pub(super) struct Listeners {
 
 impl Listeners {
     pub async fn bind(config: &Config) -> Result<Self, BindError> {
-        let (webhooks, webhooks_address) = tcp("webhooks.listen", config.webhooks.listen).await?;
-        let (operations, operations_address) = tcp("operations.listen", config.operations.listen).await?;
+        let (webhooks, webhooks_address) = tcp("webhooks.listen", config.webhooks.listen)?;
+        let (operations, operations_address) = tcp("operations.listen", config.operations.listen)?;
         let (grpc, grpc_address) = match &config.grpc.listen {
             Listen::Tcp(address) => {
-                let (listener, address) = tcp("grpc.listen", *address).await?;
+                let (listener, address) = tcp("grpc.listen", *address)?;
                 (Listener::Tcp(listener), address.to_string())
             }
             Listen::Unix(path) => (Listener::Unix(unix(path).await?), format!("unix:{}", path.display())),
@@ -50,9 +53,17 @@ impl Listeners {
     }
 }
 
-async fn tcp(purpose: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+/// As [`TcpListener::bind`], with a longer queue: while it overflows, new connections wait a second or more.
+fn listening(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn tcp(purpose: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
     let failed = |source| BindError { purpose, address: address.to_string(), source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let listener = listening(address).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }

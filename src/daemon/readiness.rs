@@ -11,9 +11,6 @@ use crate::ingest::StaleSignal;
 use crate::operations::Readiness;
 use crate::serve::ServingState;
 
-/// One replayed webhook must not keep us out of service for ever.
-const STALE_COUNTS_FOR_MICROS: i64 = 10 * 60 * 1_000_000;
-
 fn stalled(position: Position, reason: &str) -> String {
     format!("the views cannot go past position {position}, and it is tried again: {reason}")
 }
@@ -38,9 +35,9 @@ impl Seen {
             };
             let trouble = self.told.now().map(|trouble| trouble.to_string());
             let draining = (*self.drain.borrow() && state.is_none()).then(|| "shutting down".to_owned());
-            let recent = |at: crate::event::Timestamp| (clock)() < at.plus_micros(STALE_COUNTS_FOR_MICROS);
-            let clock_is_wrong = stale.last().is_some_and(recent).then(|| {
-                "a rightly signed webhook was refused for its timestamp: this machine's clock may be wrong".to_owned()
+            let clock_is_wrong = stale.clock_is_doubtful((clock)()).then(|| {
+                "rightly signed webhooks were refused for their timestamps: this machine's clock may be wrong"
+                    .to_owned()
             });
             trouble.into_iter().chain(state).chain(draining).chain(clock_is_wrong).collect()
         })

@@ -1,4 +1,4 @@
-//! The next connection of a listener, once there is a seat for it. Knows neither the kind of socket nor what is spoken on it.
+//! The next connection of a listener. Knows neither the kind of socket nor what is spoken on it.
 
 use std::future::poll_fn;
 use std::io;
@@ -7,23 +7,36 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::telemetry::LineLimiter;
 
 /// How long to leave new connections waiting when the process can open no more files.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// Strangers can use up the process's files. One limit for all listeners.
+static CANNOT_ACCEPT: LineLimiter = LineLimiter::new();
+
 /// The next connection with its seat, which is free again when it is dropped. Safe to cancel.
 pub async fn accept<S>(
     seats: &Arc<Semaphore>,
-    mut poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>,
+    poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>,
 ) -> (S, Option<OwnedSemaphorePermit>) {
     // The semaphore is never closed, so there always is a seat in the end.
     let seat = seats.clone().acquire_owned().await.ok();
+    (next(poll_accept).await, seat)
+}
+
+/// The next connection, whether there is a seat or not. Safe to cancel.
+pub(super) async fn next<S>(mut poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>) -> S {
     loop {
         match poll_fn(&mut poll_accept).await {
-            Ok(stream) => return (stream, seat),
+            Ok(stream) => return stream,
             Err(error) if concerns_one_client(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                if let Some(suppressed) = CANNOT_ACCEPT.pass(Instant::now()) {
+                    tracing::warn!(%error, suppressed, "cannot accept a connection");
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }
@@ -38,15 +51,13 @@ fn concerns_one_client(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
 
     /// Accepts after these errors. How long that took.
     async fn accepted_after(errors: Vec<io::Error>) -> Duration {
         let mut errors = errors.into_iter();
         let started = Instant::now();
-        accept(&Arc::new(Semaphore::new(1)), |_| Poll::Ready(errors.next().map_or(Ok(()), Err))).await;
+        next(|_| Poll::Ready(errors.next().map_or(Ok(()), Err))).await;
         assert!(errors.next().is_none(), "it accepted before all errors were met");
         started.elapsed()
     }

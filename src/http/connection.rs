@@ -1,43 +1,87 @@
 //! One connection, from its first byte to its end.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Request;
 use hyper::body::Incoming;
+use hyper::header::{HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 
-use super::write_timeout::WriteTimeout;
+use super::observer::Refused;
+use super::peer_stream::PeerStream;
+use super::request_body::RequestBody;
+use super::seats::ConnectionPermit;
 use super::{Drain, Reply, draining};
 
-/// Of unread input; a request's headers must fit.
+/// The limit of unread input; a request's headers must fit.
 const BUFFER_BYTES: usize = 64 * 1024;
 
-pub(super) async fn run<H, F>(stream: TcpStream, header_timeout: Duration, mut drain: Drain, handler: H)
-where
-    H: Fn(Request<Incoming>) -> F,
+/// One connection and its place among the others.
+pub(super) struct Connection {
+    pub stream: TcpStream,
+    pub peer: SocketAddr,
+    pub permit: ConnectionPermit,
+}
+
+impl Connection {
+    /// Until the peer leaves, a limit ends it, the daemon drains, or another connection needs the seat.
+    pub async fn run<H, F>(self, header_timeout: Duration, drain: Drain, handler: H)
+    where
+        H: Fn(Request<RequestBody>, SocketAddr) -> F,
+        F: Future<Output = Reply>,
+    {
+        let Self { stream, peer, permit } = self;
+        let permit = Arc::new(permit);
+        tokio::select! {
+            biased;
+            () = permit.evicted() => {}
+            () = serve(stream, peer, permit.clone(), header_timeout, drain, handler) => {}
+        }
+    }
+}
+
+async fn serve<H, F>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    permit: Arc<ConnectionPermit>,
+    header_timeout: Duration,
+    mut drain: Drain,
+    handler: H,
+) where
+    H: Fn(Request<RequestBody>, SocketAddr) -> F,
     F: Future<Output = Reply>,
 {
-    if !speaks(&stream, header_timeout, &mut drain).await {
+    if !speaks(&stream, &permit, header_timeout, &mut drain).await {
         return;
     }
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "the connection is already gone");
         return;
     }
-    let service = service_fn(move |request| {
-        let reply = handler(request);
-        async move { Ok::<_, Infallible>(reply.await) }
+    let of_service = permit.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let permit = of_service.clone();
+        let reply = handler(request.map(|incoming| RequestBody::new(incoming, permit.clone())), peer);
+        async move {
+            let mut reply = reply.await;
+            reply.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            permit.answered(reply.status().is_success());
+            Ok::<_, Infallible>(reply)
+        }
     });
+    let stream = PeerStream::new(stream, permit.clone(), header_timeout);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
         .max_buf_size(BUFFER_BYTES)
-        .serve_connection(TokioIo::new(WriteTimeout::new(stream, header_timeout)), service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -49,15 +93,35 @@ where
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
+        if permit.reads_head() {
+            permit.observer().refused(reason(&error));
+        }
+    }
+}
+
+fn reason(error: &hyper::Error) -> Refused {
+    if error.is_parse_too_large() {
+        Refused::HeadersTooLarge
+    } else if error.is_parse() {
+        Refused::Malformed
+    } else if error.is_timeout() {
+        Refused::HeaderTimeout
+    } else {
+        Refused::EndedEarly
     }
 }
 
 /// Waits for the first byte. hyper takes a connection that never sent one for busy and would not close it at drain.
-async fn speaks(stream: &TcpStream, header_timeout: Duration, drain: &mut Drain) -> bool {
+async fn speaks(stream: &TcpStream, permit: &ConnectionPermit, header_timeout: Duration, drain: &mut Drain) -> bool {
+    let mut first_byte = [0];
     tokio::select! {
         biased;
-        ready = stream.readable() => ready.is_ok(),
+        // Not `readable`, which may be ready although nothing came.
+        arrived = stream.peek(&mut first_byte) => arrived.is_ok_and(|bytes| bytes > 0),
         () = draining(drain) => false,
-        () = tokio::time::sleep(header_timeout) => false,
+        () = tokio::time::sleep(header_timeout) => {
+            permit.observer().refused(Refused::Silent);
+            false
+        }
     }
 }

@@ -1,98 +1,106 @@
-//! Reads a body: bounded in size, and charged to the room that all bodies share, as its bytes arrive.
+//! Reads a body: bounded in size and in time, into a buffer that is reserved from the budget before it grows.
 //!
-//! So memory is bounded by what clients have sent, not by what they announce, and a full room refuses instead of
-//! growing. A request counts for more than its body: many empty ones fill the room too.
+//! So memory is bounded by what was reserved, not by what clients announce, and a full budget refuses instead of growing.
+//! A request counts for more than its body: many empty ones fill the budget too.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use hyper::body::Body;
+use hyper::body::{Body, Frame};
 use tokio::time::{Instant, timeout_at};
 
+use super::budget::{InflightBudget, Reservation, SMALL_BODY_BYTES};
 use super::outcome::Refusal;
-use crate::config::REQUEST_BYTES;
-use crate::metrics::Gauge;
 
-/// Of a refused body: more than any honest sender has left to send.
+/// The limit of what is read of a refused body: more than any honest sender has left to send.
 const DISCARDED_BYTES_MAX: u64 = 1024 * 1024;
 
-/// The bytes that requests may take together until they are in the log or refused.
-pub(super) struct Room {
-    limit: u64,
-    used: AtomicU64,
-    shown: Gauge,
-}
+/// How long any body may take; `config.toml` says so, and the rate.
+const BODY_GRACE: Duration = Duration::from_secs(5);
+/// The rate in bytes per second at which a longer body must arrive.
+const BODY_RATE: u64 = 64 * 1024;
 
-/// What one request has taken of the room. Given back when dropped.
-pub(super) struct Charge {
-    room: Arc<Room>,
-    bytes: u64,
-}
-
-/// A whole body, and its charge.
+/// A whole body, and its reservation.
 pub(super) struct Held {
     pub(super) bytes: Bytes,
-    pub(super) charge: Charge,
+    pub(super) reservation: Reservation,
 }
 
-impl Room {
-    pub(super) fn new(limit: u64, shown: Gauge) -> Self {
-        Self { limit, used: AtomicU64::new(0), shown }
-    }
+/// Reads the frames of a body no slower than the least rate.
+struct Paced<'a, B> {
+    body: &'a mut B,
+    started: Instant,
+    received: u64,
 }
 
-impl Charge {
-    /// For a request, before its body.
-    fn request(room: &Arc<Room>) -> Result<Self, Refusal> {
-        let mut charge = Self { room: room.clone(), bytes: 0 };
-        charge.add(REQUEST_BYTES.as_u64())?;
-        Ok(charge)
+impl<'a, B> Paced<'a, B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    fn new(body: &'a mut B) -> Self {
+        Self { body, started: Instant::now(), received: 0 }
     }
 
-    fn add(&mut self, bytes: u64) -> Result<(), Refusal> {
-        let fits = |used: u64| used.checked_add(bytes).filter(|used| *used <= self.room.limit);
-        // Relaxed: the number guards nothing but itself.
-        let taken = self.room.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits);
-        taken.map_err(|_| Refusal::Overloaded)?;
-        self.bytes += bytes;
-        self.room.shown.inc_by(bytes);
-        Ok(())
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.room.used.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.room.shown.dec_by(self.bytes);
+    /// The next frame. `None` if the body has ended.
+    async fn frame(&mut self) -> Result<Option<Frame<Bytes>>, Refusal> {
+        let deadline = self.started + BODY_GRACE + Duration::from_secs(self.received / BODY_RATE);
+        let frame = timeout_at(deadline, self.body.frame()).await.map_err(|_| Refusal::BodySlow)?;
+        let frame = frame.transpose().map_err(|_| Refusal::BodyBroken)?;
+        let arrived = frame.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
+        self.received += arrived as u64;
+        Ok(frame)
     }
 }
 
 /// The whole body, of at most `limit` bytes. A body that announces more is refused unread.
-pub(super) async fn read<B>(body: &mut B, room: &Arc<Room>, limit: usize) -> Result<Held, Refusal>
+pub(super) async fn read<B>(body: &mut B, budget: &InflightBudget, limit: usize) -> Result<Held, Refusal>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let Some(announced) = usize::try_from(body.size_hint().lower()).ok().filter(|announced| *announced <= limit) else {
+    let size = body.size_hint();
+    let announced = usize::try_from(size.lower()).unwrap_or(usize::MAX);
+    if announced > limit {
         return Err(Refusal::BodyTooLarge);
+    }
+    let longest = if size.exact().is_some() { announced } else { limit };
+    let mut reservation = budget.reserve(announced).await?;
+    let revoked = reservation.revoked();
+    let bytes = tokio::select! {
+        biased;
+        () = revoked.notified() => return Err(Refusal::Overloaded),
+        bytes = fill(Paced::new(body), &mut reservation, announced, longest) => bytes?,
     };
-    let mut charge = Charge::request(room)?;
-    let mut bytes = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Refusal::BodyBroken)?;
+    reservation.complete()?;
+    Ok(Held { bytes: bytes.into(), reservation })
+}
+
+async fn fill<B>(
+    mut body: Paced<'_, B>,
+    reservation: &mut Reservation,
+    announced: usize,
+    longest: usize,
+) -> Result<Vec<u8>, Refusal>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await? {
         let Some(data) = frame.data_ref() else { continue };
-        if data.len() > limit - bytes.len() {
+        if data.len() > longest - bytes.len() {
             return Err(Refusal::BodyTooLarge);
         }
-        charge.add(data.len() as u64)?;
-        if bytes.is_empty() {
-            // All at once, for growth would double it; and not before there is anything, for one who only announces.
-            bytes.reserve(announced);
+        let needed = bytes.len() + data.len();
+        if needed > bytes.capacity() {
+            // Never all that was announced at once: who announces much may send nothing of it.
+            let doubled = (2 * bytes.capacity()).max(announced.min(SMALL_BODY_BYTES)).min(longest);
+            let capacity = doubled.max(needed);
+            reservation.grow(bytes.capacity(), capacity).await?;
+            bytes.reserve_exact(capacity - bytes.len());
         }
         bytes.extend_from_slice(data);
     }
-    Ok(Held { bytes: bytes.freeze(), charge })
+    Ok(bytes)
 }
 
 /// Reads what is left of a refused body to nowhere, if it is not much: closing on unread bytes resets the connection,
@@ -101,13 +109,9 @@ pub(super) async fn discard<B>(body: &mut B, deadline: Instant)
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    let mut left = DISCARDED_BYTES_MAX;
-    while body.size_hint().lower() <= left {
-        let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await else { return };
-        left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len() as u64));
-        if left == 0 {
-            return;
-        }
+    let mut body = Paced::new(body);
+    while body.received + body.body.size_hint().lower() <= DISCARDED_BYTES_MAX {
+        let Ok(Ok(Some(_))) = timeout_at(deadline, body.frame()).await else { return };
     }
 }
 
@@ -121,12 +125,26 @@ mod tests {
     use tokio_stream::iter;
 
     use super::*;
+    use crate::config::REQUEST_BYTES;
+    use crate::metrics::Gauge;
 
     const EACH: u64 = REQUEST_BYTES.as_u64();
 
-    /// For so many requests and bytes of bodies.
-    fn room(requests: u64, bytes: u64) -> Arc<Room> {
-        Arc::new(Room::new(requests * EACH + bytes, Gauge::default()))
+    struct Budget {
+        budget: InflightBudget,
+        shown: Gauge,
+    }
+
+    impl Budget {
+        /// Each share holds this many requests and bytes of bodies.
+        fn new(requests: u64, bytes: u64) -> Self {
+            let shown = Gauge::default();
+            Self { budget: InflightBudget::new(2 * (requests * EACH + bytes), &shown), shown }
+        }
+
+        async fn read<B: Body<Data = Bytes> + Unpin>(&self, body: &mut B, limit: usize) -> Result<Held, Refusal> {
+            read(body, &self.budget, limit).await
+        }
     }
 
     fn chunks(sizes: &[usize]) -> impl Body<Data = Bytes, Error = std::convert::Infallible> + Unpin + use<> {
@@ -153,62 +171,110 @@ mod tests {
         }
     }
 
-    fn used(room: &Room) -> u64 {
-        assert_eq!(room.shown.get(), room.used.load(Ordering::Relaxed));
-        room.shown.get()
+    /// A body whose rest never arrives.
+    fn stalled(size: usize) -> impl Body<Data = Bytes, Error = std::convert::Infallible> + Unpin {
+        let arrived = iter([Ok(Frame::data(Bytes::from(vec![b'x'; size])))]);
+        StreamBody::new(tokio_stream::StreamExt::chain(arrived, tokio_stream::pending()))
+    }
+
+    /// What a read comes to that waits for the rest of its body.
+    async fn stays<T>(read: impl Future<Output = T> + Unpin) -> bool {
+        tokio::time::timeout(Duration::from_millis(20), read).await.is_err()
     }
 
     #[tokio::test]
-    async fn a_body_is_charged_until_it_is_dropped() {
-        let room = room(1, 100);
-        let held = read(&mut chunks(&[30, 0, 40]), &room, 70).await.ok().unwrap();
-        assert_eq!((held.bytes.len(), used(&room)), (70, EACH + 70));
-        let Held { bytes, charge } = held;
+    async fn a_body_is_charged_until_its_reservation_is_dropped() {
+        let budget = Budget::new(1, 100);
+        let held = budget.read(&mut chunks(&[30, 0, 40]), 70).await.ok().unwrap();
+        assert_eq!((held.bytes.len(), budget.shown.get()), (70, EACH + 70));
+        let Held { bytes, reservation } = held;
         drop(bytes);
-        assert_eq!(used(&room), EACH + 70);
-        drop(charge);
-        assert_eq!(used(&room), 0);
+        assert_eq!(budget.shown.get(), EACH + 70);
+        drop(reservation);
+        assert_eq!(budget.shown.get(), 0);
     }
 
     #[tokio::test]
-    async fn a_full_room_refuses_and_gives_back_what_the_refused_one_had_taken() {
-        let room = room(2, 100);
-        let first = read(&mut chunks(&[60]), &room, 100).await.ok().unwrap();
-        assert_eq!(read(&mut chunks(&[30, 11]), &room, 100).await.err(), Some(Refusal::Overloaded));
-        assert_eq!(used(&room), EACH + 60);
-        let second = read(&mut chunks(&[30, 10]), &room, 100).await.ok().unwrap();
-        assert_eq!(used(&room), 2 * EACH + 100);
+    async fn a_full_share_refuses_and_gets_back_what_a_refused_body_had() {
+        let budget = Budget::new(2, 100);
+        let first = budget.read(&mut chunks(&[60]), 100).await.ok().unwrap();
+        assert_eq!(budget.read(&mut chunks(&[30, 11]), 100).await.err(), Some(Refusal::Overloaded));
+        assert_eq!(budget.shown.get(), EACH + 60);
+        let second = budget.read(&mut chunks(&[30, 10]), 40).await.ok().unwrap();
+        assert_eq!(budget.shown.get(), 2 * EACH + 100);
         drop((first, second));
-        assert_eq!(used(&room), 0);
+        assert_eq!(budget.shown.get(), 0);
     }
 
     #[tokio::test]
-    async fn empty_bodies_fill_the_room_too() {
-        let room = room(2, 0);
+    async fn empty_bodies_fill_the_budget_too() {
+        let budget = Budget::new(2, 0);
         let mut held = Vec::new();
         for _ in 0..2 {
-            held.push(read(&mut chunks(&[]), &room, 100).await.ok().unwrap());
+            held.push(budget.read(&mut chunks(&[]), 100).await.ok().unwrap());
         }
-        assert_eq!(read(&mut chunks(&[]), &room, 100).await.err(), Some(Refusal::Overloaded));
+        assert_eq!(budget.read(&mut chunks(&[]), 100).await.err(), Some(Refusal::Overloaded));
         held.pop();
-        assert!(read(&mut chunks(&[]), &room, 100).await.is_ok());
+        assert!(budget.read(&mut chunks(&[]), 100).await.is_ok());
     }
 
     #[tokio::test]
-    async fn the_buffer_of_an_announced_body_is_as_large_as_the_body() {
-        let mut body = Announced(chunks(&[1000, 1000, 1001]), 3001);
-        let held = read(&mut body, &room(1, 4000), 4000).await.ok().unwrap();
-        assert_eq!(held.bytes.try_into_mut().unwrap().capacity(), 3001);
+    async fn large_bodies_leave_the_share_of_small_ones_alone() {
+        let budget = Budget::new(1, 20_000);
+        let mut large = Announced(chunks(&[20_000]), 20_000);
+        let _large = budget.read(&mut large, 20_000).await.ok().unwrap();
+        assert_eq!(budget.read(&mut chunks(&[17_000]), 20_000).await.err(), Some(Refusal::Overloaded));
+        let _small = budget.read(&mut chunks(&[16_000]), 20_000).await.ok().unwrap();
+        assert_eq!(budget.shown.get(), 2 * EACH + 36_000);
+    }
+
+    #[tokio::test]
+    async fn a_new_body_takes_the_room_of_the_one_that_waits_longest() {
+        let budget = Budget::new(2, 200);
+        let whole = budget.read(&mut chunks(&[100]), 100).await.ok().unwrap();
+        let mut waits = stalled(100);
+        let mut oldest = Box::pin(budget.read(&mut waits, 100));
+        assert!(stays(&mut oldest).await);
+        assert_eq!(budget.shown.get(), 2 * EACH + 200);
+
+        let mut next = stalled(100);
+        let mut next = Box::pin(budget.read(&mut next, 100));
+        let (oldest, stayed) = tokio::join!(oldest, stays(&mut next));
+        assert_eq!((oldest.err(), stayed), (Some(Refusal::Overloaded), true));
+        assert_eq!(budget.shown.get(), 2 * EACH + 200);
+        drop((whole, next));
+        assert_eq!(budget.shown.get(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_announced_body_reserves_16_kib_and_then_doubles() {
+        let budget = Budget::new(1, 256 * 1024);
+        let mut waits = Announced(stalled(1), 256 * 1024);
+        let mut reading = Box::pin(budget.read(&mut waits, 256 * 1024));
+        assert!(stays(&mut reading).await);
+        assert_eq!(budget.shown.get(), EACH + 16 * 1024);
+        drop(reading);
+
+        let mut whole = Announced(chunks(&[40_000; 5]), 200_000);
+        let held = budget.read(&mut whole, 256 * 1024).await.ok().unwrap();
+        assert_eq!((held.bytes.len() as u64, budget.shown.get()), (200_000, EACH + 200_000));
+    }
+
+    #[tokio::test]
+    async fn what_is_charged_is_the_capacity() {
+        let budget = Budget::new(1, 40_000);
+        let held = budget.read(&mut chunks(&[10_000, 1]), 40_000).await.ok().unwrap();
+        assert_eq!((held.bytes.len(), budget.shown.get()), (10_001, EACH + 20_000));
     }
 
     #[tokio::test]
     async fn a_body_over_the_limit_is_refused_whether_it_says_so_or_not() {
-        let room = room(2, 1000);
-        assert!(read(&mut Full::new(Bytes::from_static(b"12345678")), &room, 8).await.is_ok());
+        let budget = Budget::new(2, 1000);
+        assert!(budget.read(&mut Full::new(Bytes::from_static(b"12345678")), 8).await.is_ok());
         let mut announced = Full::new(Bytes::from_static(b"123456789"));
-        assert_eq!(read(&mut announced, &room, 8).await.err(), Some(Refusal::BodyTooLarge));
+        assert_eq!(budget.read(&mut announced, 8).await.err(), Some(Refusal::BodyTooLarge));
         assert_eq!(announced.size_hint().exact(), Some(9), "it was not touched");
-        assert_eq!(read(&mut chunks(&[4, 4, 1]), &room, 8).await.err(), Some(Refusal::BodyTooLarge));
-        assert_eq!(used(&room), 0);
+        assert_eq!(budget.read(&mut chunks(&[4, 4, 1]), 8).await.err(), Some(Refusal::BodyTooLarge));
+        assert_eq!(budget.shown.get(), 0);
     }
 }

@@ -3,7 +3,7 @@
 use tokio::time::{Instant, timeout_at};
 
 use super::Gate;
-use super::body::Charge;
+use super::budget::Reservation;
 use super::outcome::{Accepted, Refusal};
 use super::verify::{Parts, Verified};
 use crate::event::{Delivery, Envelope, EventKey, ModeVerdict, Provenance};
@@ -12,8 +12,9 @@ use crate::token::Token;
 
 /// Reads of the body only what says which event it is and of which mode. An unreadable body is kept all the same: to
 /// send it again would mend nothing.
-pub(super) fn delivery(gate: &Gate, verified: Verified, nonce: [u8; 16]) -> (Delivery, Charge) {
-    let Parts { webhook_id, webhook_timestamp, webhook_signature, secret_label, body, charge } = verified.into_parts();
+pub(super) fn delivery(gate: &Gate, verified: Verified, nonce: [u8; 16]) -> (Delivery, Reservation) {
+    let Parts { webhook_id, webhook_timestamp, webhook_signature, secret_label, body, reservation } =
+        verified.into_parts();
     let envelope = Envelope::read(&body);
     let mode = ModeVerdict::judge(envelope.api_mode.as_deref(), gate.api_mode);
     // An event that applies to no mode claims no key: once the configuration is mended, it may come again and be applied.
@@ -31,22 +32,22 @@ pub(super) fn delivery(gate: &Gate, verified: Verified, nonce: [u8; 16]) -> (Del
         nonce,
         body,
     };
-    (delivery, charge)
+    (delivery, reservation)
 }
 
 /// Waits until the event is durable, or for as long as the sender may be kept waiting.
 pub(super) async fn append(
     appender: &Appender,
     delivery: Delivery,
-    charge: Charge,
+    reservation: Reservation,
     deadline: Instant,
 ) -> Result<Accepted, Refusal> {
     let (log, mode) = (appender.clone(), delivery.mode);
-    // Its own task, since it outlives a client that hangs up or is answered 503: the charge belongs to bytes that the
+    // Its own task, since it outlives a client that hangs up or is answered 503: the reservation belongs to bytes that the
     // log still holds. The log answers every append, so the task ends.
     let append = tokio::spawn(async move {
         let ended = log.append(delivery).await;
-        drop(charge);
+        drop(reservation);
         ended
     });
     let Ok(ended) = timeout_at(deadline, append).await else {

@@ -40,7 +40,8 @@ pub(super) enum Refusal {
     SignatureMismatch,
     /// Rightly signed. Either a replay, or the clock of one side is wrong.
     StaleTimestamp,
-    DevelopmentSecretForwarded,
+    /// Only the published secret matches, and the request is not one of this machine's own tools.
+    DevelopmentSecretRefused,
     Overloaded,
     StorageSlow,
     StorageFailed,
@@ -69,7 +70,7 @@ const ALL_REFUSALS: [Refusal; 15] = [
     Refusal::BodyBroken,
     Refusal::SignatureMismatch,
     Refusal::StaleTimestamp,
-    Refusal::DevelopmentSecretForwarded,
+    Refusal::DevelopmentSecretRefused,
     Refusal::Overloaded,
     Refusal::StorageSlow,
     Refusal::StorageFailed,
@@ -118,15 +119,11 @@ impl Refusal {
             Self::BodyBroken => "body_broken",
             Self::SignatureMismatch => "signature_mismatch",
             Self::StaleTimestamp => "stale_timestamp",
-            Self::DevelopmentSecretForwarded => "development_secret_forwarded",
+            Self::DevelopmentSecretRefused => "development_secret_refused",
             Self::Overloaded => "overloaded",
             Self::StorageSlow => "storage_slow",
             Self::StorageFailed => "storage_failed",
         }
-    }
-
-    pub(super) fn status(self) -> StatusCode {
-        self.terms().0
     }
 
     pub(super) fn reply(self) -> Reply {
@@ -154,10 +151,10 @@ impl Refusal {
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "the body is over the limit"),
             Self::BodySlow => (S::REQUEST_TIMEOUT, "BODY_SLOW", "the body did not arrive in time"),
             Self::BodyBroken => (S::BAD_REQUEST, "BODY_BROKEN", "the body did not arrive whole"),
-            Self::SignatureMismatch | Self::StaleTimestamp | Self::DevelopmentSecretForwarded => {
+            Self::SignatureMismatch | Self::StaleTimestamp | Self::DevelopmentSecretRefused => {
                 (S::UNAUTHORIZED, "UNAUTHENTICATED", "no signature matches, or the timestamp is too far from now")
             }
-            Self::Overloaded => (S::SERVICE_UNAVAILABLE, "OVERLOADED", "too many bytes are in flight"),
+            Self::Overloaded => (S::SERVICE_UNAVAILABLE, "OVERLOADED", "too many requests are in flight"),
             Self::StorageSlow => (S::SERVICE_UNAVAILABLE, "STORAGE_SLOW", "the event is not durable yet"),
             Self::StorageFailed => (S::SERVICE_UNAVAILABLE, "STORAGE_READ_ONLY", "events cannot be stored"),
         }
@@ -185,7 +182,7 @@ mod tests {
     #[test]
     fn no_refusal_is_answered_with_a_code_that_senders_misread() {
         for refusal in ALL_REFUSALS {
-            let status = refusal.status().as_u16();
+            let status = refusal.terms().0.as_u16();
             assert!([400, 401, 404, 405, 408, 413, 503].contains(&status), "{refusal:?}");
             let reply = refusal.reply();
             assert_eq!(reply.headers().contains_key(RETRY_AFTER), status == 503, "{refusal:?}");

@@ -10,7 +10,8 @@ use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq as _};
 
-use super::body::{Charge, Held};
+use super::body::Held;
+use super::budget::Reservation;
 use super::outcome::Refusal;
 use super::request::SignedHeaders;
 use crate::config::Secret;
@@ -47,7 +48,7 @@ pub(super) struct Parts {
     pub(super) webhook_signature: String,
     pub(super) secret_label: String,
     pub(super) body: Bytes,
-    pub(super) charge: Charge,
+    pub(super) reservation: Reservation,
 }
 
 impl Tolerance {
@@ -81,8 +82,8 @@ impl Keyring {
         tolerance: Tolerance,
     ) -> Result<Verified, Refusal> {
         let key = self.0.iter().find(|key| key.signed(&headers, &body.bytes)).ok_or(Refusal::SignatureMismatch)?;
-        if key.development && headers.forwarded {
-            return Err(Refusal::DevelopmentSecretForwarded);
+        if key.development && !headers.from_local_tool {
+            return Err(Refusal::DevelopmentSecretRefused);
         }
         if !tolerance.allows(headers.seconds, now) {
             return Err(Refusal::StaleTimestamp);
@@ -113,7 +114,7 @@ impl Verified {
             webhook_signature: self.signature,
             secret_label: self.label,
             body: self.body.bytes,
-            charge: self.body.charge,
+            reservation: self.body.reservation,
         }
     }
 }

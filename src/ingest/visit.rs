@@ -7,10 +7,24 @@ use super::outcome::{ABANDONED, Accepted, Refusal};
 use crate::event::ModeVerdict;
 use crate::http::Reply;
 use crate::metrics::Metrics;
+use crate::telemetry::LineLimiter;
+
+/// One limit for each cause of a warning: a stranger, or a sender gone wrong, could fill the disk with lines.
+#[derive(Default)]
+pub(super) struct WarningLimits {
+    stale: LineLimiter,
+    development_secret: LineLimiter,
+    mismatched: LineLimiter,
+    unknown_mode: LineLimiter,
+    conflict: LineLimiter,
+    overloaded: LineLimiter,
+    storage: LineLimiter,
+}
 
 /// A request that has begun. Dropped without an end, it was abandoned by its client.
 pub(super) struct Visit<'a> {
     metrics: &'a Metrics,
+    warnings: &'a WarningLimits,
     /// A configured name, or empty: never the path that was asked for.
     endpoint: &'a str,
     started: Instant,
@@ -19,8 +33,13 @@ pub(super) struct Visit<'a> {
 }
 
 impl<'a> Visit<'a> {
-    pub(super) fn begin(metrics: &'a Metrics, endpoint: &'a str, started: Instant) -> Self {
-        Self { metrics, endpoint, started, body_bytes: 0, ended: None }
+    pub(super) fn begin(
+        metrics: &'a Metrics,
+        warnings: &'a WarningLimits,
+        endpoint: &'a str,
+        started: Instant,
+    ) -> Self {
+        Self { metrics, warnings, endpoint, started, body_bytes: 0, ended: None }
     }
 
     pub(super) fn body(&mut self, bytes: usize) {
@@ -41,32 +60,43 @@ impl<'a> Visit<'a> {
         reply
     }
 
-    /// What an operator must know of, although the sender was answered.
+    /// What an operator must know of, although the sender was answered. At most one line a minute for each cause.
     fn warn(&self, answer: &Result<Accepted, Refusal>) {
-        let endpoint = self.endpoint;
-        match answer {
-            Err(Refusal::StaleTimestamp) => {
-                tracing::warn!(endpoint, "refused a rightly signed webhook for its timestamp: our clock may be wrong");
+        let (endpoint, warnings) = (self.endpoint, self.warnings);
+        let (limit, outcome, message) = match answer {
+            Err(refusal @ Refusal::StaleTimestamp) => (
+                &warnings.stale,
+                refusal.label(),
+                "refused a rightly signed webhook for its timestamp: a replay, or our clock is wrong",
+            ),
+            Err(refusal @ Refusal::DevelopmentSecretRefused) => (
+                &warnings.development_secret,
+                refusal.label(),
+                "refused a webhook that only the development secret matched: it is not from this machine's tools",
+            ),
+            Ok(accepted @ Accepted { mode: ModeVerdict::Unknown, .. }) => (
+                &warnings.unknown_mode,
+                accepted.label(),
+                "kept an event whose api_mode is not known; it changes nothing",
+            ),
+            Ok(accepted @ Accepted { mode: ModeVerdict::Mismatched, .. }) => (
+                &warnings.mismatched,
+                accepted.label(),
+                "kept an event of the other api_mode than the endpoint's; it changes nothing",
+            ),
+            Ok(accepted @ Accepted { conflict: true, .. }) => (
+                &warnings.conflict,
+                accepted.label(),
+                "a duplicate tells something else than the first of its key: it is kept and changes nothing",
+            ),
+            Err(refusal @ Refusal::Overloaded) => (&warnings.overloaded, refusal.label(), "could not take a webhook"),
+            Err(refusal @ (Refusal::StorageSlow | Refusal::StorageFailed)) => {
+                (&warnings.storage, refusal.label(), "could not take a webhook")
             }
-            Err(Refusal::DevelopmentSecretForwarded) => {
-                tracing::warn!(endpoint, "refused a forwarded webhook that only the development secret matched");
-            }
-            Ok(Accepted { mode: ModeVerdict::Unknown, .. }) => {
-                tracing::warn!(endpoint, "kept an event whose api_mode is not known; it changes nothing");
-            }
-            Ok(Accepted { mode: ModeVerdict::Mismatched, .. }) => {
-                tracing::warn!(endpoint, "kept an event of the other api_mode than the endpoint's; it changes nothing");
-            }
-            Ok(Accepted { conflict: true, .. }) => {
-                tracing::warn!(
-                    endpoint,
-                    "a duplicate tells something else than the first of its key: it is kept and changes nothing"
-                );
-            }
-            Err(refusal) if refusal.status() == StatusCode::SERVICE_UNAVAILABLE => {
-                tracing::warn!(endpoint, outcome = refusal.label(), "could not take a webhook");
-            }
-            _ => {}
+            _ => return,
+        };
+        if let Some(suppressed) = limit.pass(Instant::now()) {
+            tracing::warn!(endpoint, outcome, suppressed, "{message}");
         }
     }
 }

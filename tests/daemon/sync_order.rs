@@ -118,7 +118,7 @@ fn send(daemon: &Daemon, sender: u64, count: u64, events: &Mutex<Vec<Acknowledge
 
 /// The reference implementation signs text only.
 fn signature(id: &str, now: u64, body: &[u8]) -> String {
-    let key = BASE64_STANDARD.decode(cleat::config::DEVELOPMENT_SECRET.strip_prefix("whsec_").unwrap()).unwrap();
+    let key = BASE64_STANDARD.decode(crate::support::SECRET.strip_prefix("whsec_").unwrap()).unwrap();
     let signed = [format!("{id}.{now}.").as_bytes(), body].concat();
     let mac = Hmac::<Sha256>::new_from_slice(&key).unwrap().chain_update(signed).finalize();
     format!("v1,{}", BASE64_STANDARD.encode(mac.into_bytes()))

@@ -5,13 +5,16 @@ use std::sync::atomic::Ordering;
 use cleat::config::REQUEST_BYTES;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{Answer, OLD, Request, TestDoor, until, within};
+use crate::support::{Answer, OLD, Request, TestDoor, WRONG, until, within};
 
 /// What a request counts for beside its body.
 const EACH: u64 = REQUEST_BYTES.as_u64();
 
 fn of_size(bytes: usize) -> Request {
-    Request::signed("fasten", OLD, "msg_1", "x".repeat(bytes))
+    // An event of a mode: it claims a key, so that its retry is a duplicate.
+    let event = r#"{"api_mode":"live"}"#;
+    let body = format!("{event}{}", " ".repeat(bytes.saturating_sub(event.len())));
+    Request::signed("fasten", OLD, "msg_1", body)
 }
 
 #[tokio::test]
@@ -55,7 +58,7 @@ async fn a_body_that_breaks_off_leaves_nothing() {
     let cut = Request { body: b"{\"half".to_vec(), ..of_size(0).set("content-length", "100") };
     let mut stream = door.connect().await;
     stream.write_all(&cut.bytes()).await.unwrap();
-    until(|| door.inflight_bytes() == EACH + 6).await;
+    until(|| door.inflight_bytes() == EACH + 100).await;
     drop(stream);
     until(|| door.inflight_bytes() == 0).await;
     until(|| door.count("fasten", "body_broken") + door.count("fasten", "abandoned") == 1).await;
@@ -63,24 +66,73 @@ async fn a_body_that_breaks_off_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_full_room_is_503_until_there_is_room_again() {
-    let door = TestDoor::with("body_limit = \"1KiB\"\ninflight_bytes = \"9KiB\"").await;
-    let first = of_size(1000).bytes();
-    let (sent, rest) = first.split_at(first.len() - 100);
+async fn a_body_that_drips_is_408_after_five_seconds() {
+    let door = TestDoor::open().await;
+    let started = std::time::Instant::now();
+    let request = of_size(1000).bytes();
     let mut stream = door.connect().await;
-    stream.write_all(sent).await.unwrap();
-    until(|| door.inflight_bytes() == EACH + 900).await;
+    stream.write_all(&request[..request.len() - 1000]).await.unwrap();
+    let (mut reading, mut writing) = stream.into_split();
+    let drips = tokio::spawn(async move {
+        while writing.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    });
+    let mut answer = String::new();
+    within(reading.read_to_string(&mut answer)).await.unwrap();
+    drips.abort();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(started.elapsed().as_secs() >= 5, "{:?}", started.elapsed());
+    assert_eq!(door.count("fasten", "body_slow"), 1);
+}
+
+#[tokio::test]
+async fn a_full_budget_is_503_until_there_is_room_again() {
+    let door = TestDoor::with("body_limit = \"1KiB\"\ninflight_bytes = \"10KiB\"").await;
+    door.disk_stalls.store(true, Ordering::SeqCst);
+    let mut first = door.connect().await;
+    first.write_all(&of_size(1000).bytes()).await.unwrap();
+    until(|| door.inflight_bytes() == EACH + 1000).await;
 
     let second = Request::signed("fasten", OLD, "msg_2", "x".repeat(125));
     let answer = door.send(&second).await;
     assert_eq!((answer.status, answer.reason().as_str()), (503, "OVERLOADED"));
     assert!(answer.header("retry-after").is_some());
-    assert_eq!((door.inflight_bytes(), door.head()), (EACH + 900, 0));
+    assert_eq!((door.inflight_bytes(), door.head()), (EACH + 1000, 0));
 
-    stream.write_all(rest).await.unwrap();
-    assert_eq!(Answer::read(stream).await.taken(), (1, false));
-    assert_eq!(door.send(&second).await.taken(), (2, false));
+    door.disk_stalls.store(false, Ordering::SeqCst);
+    assert_eq!(Answer::read(first).await.taken(), (1, false));
     until(|| door.inflight_bytes() == 0).await;
+    assert_eq!(door.send(&second).await.taken(), (2, false));
+}
+
+#[tokio::test]
+async fn an_incomplete_body_gives_its_room_to_a_whole_one() {
+    let door = TestDoor::with("body_limit = \"1KiB\"\ninflight_bytes = \"10KiB\"").await;
+    let first = of_size(1000).bytes();
+    let mut incomplete = door.connect().await;
+    incomplete.write_all(&first[..first.len() - 100]).await.unwrap();
+    until(|| door.inflight_bytes() == EACH + 1000).await;
+    assert_eq!(door.send(&Request::signed("fasten", OLD, "msg_2", "x".repeat(125))).await.taken(), (1, false));
+    incomplete.write_all(&first[first.len() - 100..]).await.unwrap();
+    assert_eq!(Answer::read(incomplete).await.status, 503);
+}
+
+#[tokio::test]
+async fn large_unsigned_bodies_never_displace_small_signed_ones() {
+    let door = TestDoor::with("body_limit = \"64KiB\"\ninflight_bytes = \"1MiB\"").await;
+    let mut strangers = Vec::new();
+    for _ in 0..20 {
+        let request = Request::signed("fasten", WRONG, "msg_1", "x".repeat(64 * 1024)).bytes();
+        let mut stranger = door.connect().await;
+        stranger.write_all(&request[..request.len() - 1]).await.unwrap();
+        strangers.push(stranger);
+    }
+    until(|| door.inflight_bytes() > 400 * 1024).await;
+    for position in 1..=50 {
+        let request = Request::signed("fasten", OLD, &format!("msg_{position}"), "{}");
+        assert_eq!(door.send(&request).await.taken(), (position, false));
+    }
 }
 
 #[tokio::test]
@@ -143,7 +195,7 @@ async fn a_request_in_flight_is_answered_before_the_door_closes() {
     let mut stream = door.connect().await;
     stream.write_all(sent).await.unwrap();
     let mut silent = door.connect().await;
-    until(|| door.inflight_bytes() == EACH + 50 && door.metrics.connections("webhooks").get() == 2).await;
+    until(|| door.inflight_bytes() == EACH + 100 && door.metrics.connections("webhooks").get() == 2).await;
 
     let (reader, metrics) = (door.reader.clone(), door.metrics.clone());
     let closing = tokio::spawn(door.close());

@@ -1,9 +1,9 @@
 //! What the door refuses. Each case also holds that nothing of it is in the log.
 
 use cleat::config::DEVELOPMENT_SECRET;
-use cleat::event::Timestamp;
+use tokio::io::AsyncWriteExt as _;
 
-use crate::support::{NOW, OLD, Request, TestDoor, WRONG, sign};
+use crate::support::{Answer, NOW, OLD, Request, TestDoor, WRONG, sign, until};
 
 fn good() -> Request {
     Request::signed("fasten", OLD, "msg_1", "{}")
@@ -116,24 +116,45 @@ async fn another_endpoints_secret_is_401() {
 }
 
 #[tokio::test]
-async fn a_stale_timestamp_is_answered_like_a_wrong_signature_and_raises_the_signal() {
+async fn a_stale_timestamp_is_answered_like_a_wrong_signature() {
     let door = TestDoor::open().await;
-    let wrong = Request::signed("fasten", WRONG, "msg_1", "{}");
-    let wrong = door.refuses(&wrong, 401, "UNAUTHENTICATED", "signature_mismatch").await;
+    let wrong = door.refuses(&wrong_request(), 401, "UNAUTHENTICATED", "signature_mismatch").await;
     let wrong_and_stale = Request::signed_at("fasten", WRONG, "msg_1", NOW - 301, "{}");
     door.refuses(&wrong_and_stale, 401, "UNAUTHENTICATED", "signature_mismatch").await;
-    assert_eq!(door.stale.last(), None, "a stranger cannot raise it");
-
     for seconds in [-301, 301, -NOW] {
         let request = Request::signed_at("fasten", OLD, "msg_1", NOW + seconds, "{}");
         let stale = door.refuses(&request, 401, "UNAUTHENTICATED", "stale_timestamp").await;
         assert_eq!(stale.json(), wrong.json());
-        assert_eq!(door.stale.last(), Some(Timestamp::from_micros(NOW * 1_000_000)));
     }
+}
+
+#[tokio::test]
+async fn a_replayed_stale_webhook_does_not_make_the_clock_doubtful() {
+    let door = TestDoor::open().await;
+    for _ in 0..5 {
+        door.refuses(&stale("fasten", OLD, "msg_1"), 401, "UNAUTHENTICATED", "stale_timestamp").await;
+    }
+    assert!(!door.clock_is_doubtful());
+}
+
+#[tokio::test]
+async fn distinct_stale_webhooks_make_the_clock_doubtful_until_a_fresh_one() {
+    let door = TestDoor::open().await;
+    for id in ["msg_1", "msg_2", "msg_3"] {
+        assert!(!door.clock_is_doubtful());
+        door.send(&stale("fasten", WRONG, id)).await;
+        assert!(!door.clock_is_doubtful(), "a stranger cannot raise it");
+        door.refuses(&stale("fasten", OLD, id), 401, "UNAUTHENTICATED", "stale_timestamp").await;
+    }
+    assert!(door.clock_is_doubtful());
     door.send(&wrong_request()).await;
-    assert!(door.stale.last().is_some(), "nor can a stranger clear it");
+    assert!(door.clock_is_doubtful(), "nor can a stranger clear it");
     door.send(&good()).await.taken();
-    assert_eq!(door.stale.last(), None, "a fresh one clears it");
+    assert!(!door.clock_is_doubtful());
+}
+
+fn stale(endpoint: &str, secret: &str, id: &str) -> Request {
+    Request::signed_at(endpoint, secret, id, NOW - 3600, "{}")
 }
 
 fn wrong_request() -> Request {
@@ -141,12 +162,84 @@ fn wrong_request() -> Request {
 }
 
 #[tokio::test]
-async fn a_forwarded_request_is_401_if_only_the_development_secret_matches() {
+async fn the_development_secret_counts_only_for_this_machines_tools() {
     let door = TestDoor::open().await;
-    for header in ["forwarded", "x-forwarded-for", "x-forwarded-proto", "X-Forwarded-Host"] {
-        let request = Request::signed("dev", DEVELOPMENT_SECRET, "msg_1", "{}").and(header, "x");
-        door.refuses(&request, 401, "UNAUTHENTICATED", "development_secret_forwarded").await;
+    let marked = || Request::signed("dev", DEVELOPMENT_SECRET, "dev_1", "{}");
+    for (name, value) in [
+        ("forwarded", "for=x"),
+        ("x-forwarded-for", "x"),
+        ("X-Forwarded-Host", "x"),
+        ("via", "1.1 x"),
+        ("x-real-ip", "x"),
+        ("cf-connecting-ip", "x"),
+        ("x-envoy-external-address", "x"),
+        ("x-amzn-trace-id", "x"),
+        ("true-client-ip", "x"),
+    ] {
+        let request = marked().and(name, value);
+        door.refuses(&request, 401, "UNAUTHENTICATED", "development_secret_refused").await;
     }
+    for host in ["rebound.example", "rebound.example:7480", "10.0.0.1", "localhost.example"] {
+        let request = Request { host: host.to_owned(), ..marked() };
+        door.refuses(&request, 401, "UNAUTHENTICATED", "development_secret_refused").await;
+    }
+    let unmarked = Request::signed("dev", DEVELOPMENT_SECRET, "msg_1", "{}");
+    door.refuses(&unmarked, 401, "UNAUTHENTICATED", "development_secret_refused").await;
+}
+
+#[tokio::test]
+async fn a_flood_of_one_refusal_leaves_the_others_listed() {
+    let door = TestDoor::open().await;
+    door.send(&wrong_request()).await;
+    for _ in 0..300 {
+        door.send(&Request { path: "/".to_owned(), ..good() }).await;
+    }
+    let listed = door.rejections.of("default");
+    assert_eq!((listed.len(), listed[100].reason), (101, "signature_mismatch"));
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_counted_and_listed() {
+    let door = TestDoor::with("header_timeout = \"300ms\"").await;
+    let oversized = format!("POST /webhooks/fasten HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(200_000));
+    let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+    for (bytes, hangs_up, reason) in [
+        (b"nonsense\r\n\r\n".as_slice(), false, "malformed"),
+        (hello, false, "malformed"),
+        (oversized.as_bytes(), false, "headers_too_large"),
+        (b"POST /webh", false, "header_timeout"),
+        (b"POST /webh", true, "ended_early"),
+        (b"", false, "silent"),
+    ] {
+        let counted = || door.metrics.http_refused("webhooks", reason).get();
+        let before = counted();
+        let mut stream = door.connect().await;
+        if stream.write_all(bytes).await.is_err() {
+            // The door may close before it has read everything.
+        }
+        if hangs_up {
+            drop(stream);
+        }
+        until(|| counted() == before + 1).await;
+        assert_eq!(door.rejections.of("default")[0].reason, reason);
+    }
+}
+
+#[tokio::test]
+async fn an_idle_or_answered_connection_is_not_counted_as_refused() {
+    let door = TestDoor::with("header_timeout = \"300ms\"").await;
+    let mut kept = good().bytes();
+    let close = b"connection: close\r\n";
+    let at = kept.windows(close.len()).position(|found| found == close).unwrap();
+    kept.drain(at..at + close.len());
+    let mut stream = door.connect().await;
+    stream.write_all(&kept).await.unwrap();
+    let answer = Answer::read(stream).await;
+    assert_eq!(answer.taken(), (1, false));
+    for reason in ["malformed", "headers_too_large", "header_timeout", "ended_early", "silent"] {
+        assert_eq!(door.metrics.http_refused("webhooks", reason).get(), 0, "{reason}");
+    }
+    assert_eq!(door.rejections.of("default"), []);
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ fn config(webhooks: &str) -> Config {
 pub struct TestDoor {
     pub reader: Reader,
     pub metrics: Metrics,
-    pub stale: StaleSignal,
+    stale: StaleSignal,
     /// While it is set, no commit begins.
     pub disk_stalls: Arc<AtomicBool>,
     pub rejections: Rejections,
@@ -100,6 +100,10 @@ impl TestDoor {
 
     pub fn count(&self, endpoint: &str, outcome: &'static str) -> u64 {
         self.metrics.webhooks(endpoint, outcome).get()
+    }
+
+    pub fn clock_is_doubtful(&self) -> bool {
+        self.stale.clock_is_doubtful(Timestamp::from_micros(NOW * 1_000_000))
     }
 
     pub fn inflight_bytes(&self) -> u64 {
@@ -169,6 +173,7 @@ pub fn sign(secret: &str, id: &str, timestamp: i64, body: &[u8]) -> String {
 #[derive(Clone)]
 pub struct Request {
     pub method: &'static str,
+    pub host: String,
     pub path: String,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
@@ -188,7 +193,7 @@ impl Request {
             ("webhook-signature", sign(secret, id, timestamp, &body)),
             ("content-length", body.len().to_string()),
         ];
-        Self { method: "POST", path: format!("/webhooks/{endpoint}"), headers, body }
+        Self { method: "POST", host: "localhost".to_owned(), path: format!("/webhooks/{endpoint}"), headers, body }
     }
 
     pub fn set(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -220,7 +225,8 @@ impl Request {
 
     pub fn bytes(&self) -> Vec<u8> {
         let lines = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
-        let head = format!("{} {} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n", self.method, self.path);
+        let (method, path, host) = (self.method, &self.path, &self.host);
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
         [head.as_bytes(), lines.collect::<Vec<_>>().concat().as_bytes(), b"\r\n", &self.body].concat()
     }
 

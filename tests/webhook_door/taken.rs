@@ -177,9 +177,9 @@ async fn an_event_of_no_known_mode_is_kept_and_claims_no_key() {
 #[tokio::test]
 async fn the_development_secret_serves_direct_requests_and_others_serve_forwarded_ones() {
     let door = TestDoor::open().await;
-    assert_eq!(door.send(&Request::signed("dev", DEVELOPMENT_SECRET, "msg_1", "{}")).await.taken(), (1, false));
-    let forwarded = Request::signed("dev", OLD, "msg_2", "{}").and("x-forwarded-for", "203.0.113.7");
-    let both = format!("{} {}", sign(DEVELOPMENT_SECRET, "msg_2", NOW, b"{}"), forwarded.headers[2].1);
+    assert_eq!(door.send(&Request::signed("dev", DEVELOPMENT_SECRET, "dev_1", "{}")).await.taken(), (1, false));
+    let forwarded = Request::signed("dev", OLD, "dev_2", "{}").and("x-forwarded-for", "203.0.113.7");
+    let both = format!("{} {}", sign(DEVELOPMENT_SECRET, "dev_2", NOW, b"{}"), forwarded.headers[2].1);
     assert_eq!(door.send(&forwarded.set("webhook-signature", both)).await.taken(), (2, false));
     assert_eq!(door.reader.get(2).unwrap().unwrap().delivery.secret_label, "2");
 }

@@ -9,7 +9,7 @@ use cleat::config::DEVELOPMENT_SECRET;
 use serde_json::{Value, json};
 
 use super::WORD;
-use crate::support::Daemon;
+use crate::support::{Daemon, SECRET};
 
 const WRONG_SECRET: &str = "whsec_c2VudGluZWwtc2VudGluZWwtc2VudGluZWwtc2VudGluZWw=";
 
@@ -32,7 +32,7 @@ struct Request {
 
 impl Request {
     fn new(body: impl Into<Vec<u8>>) -> Self {
-        Self::signed(DEVELOPMENT_SECRET, 0, "sentinel-webhook-id", body.into())
+        Self::signed(SECRET, 0, "sentinel-webhook-id", body.into())
     }
 
     fn signed(secret: &str, age: u64, id: &str, body: Vec<u8>) -> Self {
@@ -120,10 +120,7 @@ fn fixtures() -> Vec<Request> {
 
 fn unreadable() -> Vec<Request> {
     let bodies = ["sentinel", "{\"id\":\"sentinel\"", "[\"sentinel\"]", "{\"api_mode\":\"sentinel\"}"];
-    bodies
-        .iter()
-        .map(|body| Request::signed(DEVELOPMENT_SECRET, 0, &format!("sentinel{}", body.len()), (*body).into()))
-        .collect()
+    bodies.iter().map(|body| Request::signed(SECRET, 0, &format!("sentinel{}", body.len()), (*body).into())).collect()
 }
 
 /// Each with the status that it must be answered.
@@ -131,9 +128,9 @@ fn refused() -> Vec<(u16, Request)> {
     let good = || Request::new(r#"{"id":"sentinel"}"#);
     vec![
         (401, Request::signed(WRONG_SECRET, 0, "sentinel", b"sentinel".to_vec())),
-        (401, Request::signed(DEVELOPMENT_SECRET, 3600, "sentinel", b"sentinel".to_vec())),
+        (401, Request::signed(SECRET, 3600, "sentinel", b"sentinel".to_vec())),
         (401, good().with("webhook-signature", "v1,sentinel v1a,sentinel")),
-        (401, good().and("x-forwarded-for", "sentinel")),
+        (401, Request::signed(DEVELOPMENT_SECRET, 0, "sentinel", b"sentinel".to_vec())),
         (400, good().without("webhook-id")),
         (400, good().with("webhook-id", "sentinel.with.dots")),
         (400, good().with("webhook-timestamp", "sentinel")),

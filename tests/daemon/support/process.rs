@@ -51,10 +51,11 @@ impl<'a> Launch<'a> {
         let config = self.directory.join("config.toml");
         let text = format!(
             "[data]\ndirectory = \"{}\"\n[webhooks]\nlisten = \"127.0.0.1:0\"\n{}\n\
-             [[webhooks.endpoints]]\nname = \"fasten\"\nsecrets = [\"{}\"]\n{}\n\
+             [[webhooks.endpoints]]\nname = \"fasten\"\nsecrets = [\"{}\", \"{}\"]\n{}\n\
              [grpc]\nlisten = \"{}\"\n{}\n[operations]\nlisten = \"127.0.0.1:0\"\n{}",
             data.display(),
             self.webhooks,
+            super::SECRET,
             cleat::config::DEVELOPMENT_SECRET,
             self.endpoint,
             self.grpc,

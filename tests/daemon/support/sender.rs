@@ -4,6 +4,9 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// The signing secret of the tests' daemons, beside the development secret.
+pub const SECRET: &str = "whsec_ZGFlbW9uLXRlc3RzLXNlY3JldC1kYWVtb24tdGVzdHM=";
+
 /// What the door said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -34,7 +37,7 @@ impl Sender {
         Ok(Self { stream: BufReader::new(stream) })
     }
 
-    /// Signed with the development secret, now. An error means: not acknowledged.
+    /// Signed with [`SECRET`], now. An error means: not acknowledged.
     pub fn deliver(&mut self, id: &str, body: &[u8]) -> io::Result<Answer> {
         self.begin(id, body)?;
         self.finish()
@@ -85,11 +88,11 @@ impl Sender {
     }
 }
 
-/// The bytes of a request, signed with the development secret, now.
+/// The bytes of a request, signed with [`SECRET`], now.
 pub fn signed(id: &str, body: &[u8]) -> Vec<u8> {
     #[expect(clippy::disallowed_methods, reason = "the daemon judges timestamps by the real clock")]
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let webhook = standardwebhooks::Webhook::new(cleat::config::DEVELOPMENT_SECRET).unwrap();
+    let webhook = standardwebhooks::Webhook::new(SECRET).unwrap();
     let signature = webhook.sign(id, i64::try_from(now).unwrap(), body).unwrap();
     request(id, now, &signature, body)
 }

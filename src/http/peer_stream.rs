@@ -1,0 +1,114 @@
+//! A stream whose peer must go on: a write that makes no progress for a time fails, and an idle connection ends soon when
+//! seats are short. Tells the connection's permit what it waits for. Knows nothing of what is read and written.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+use super::seats::ConnectionPermit;
+
+/// How long a connection may be idle while more than half of the seats are taken; `config.toml` says so.
+const IDLE_WHEN_CROWDED: Duration = Duration::from_secs(2);
+
+pub(super) struct PeerStream<S> {
+    stream: S,
+    permit: Arc<ConnectionPermit>,
+    write_timeout: Duration,
+    /// While the peer takes nothing.
+    write_deadline: Option<Pin<Box<Sleep>>>,
+    /// While the peer sends nothing between two requests.
+    idle_check: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> PeerStream<S> {
+    pub fn new(stream: S, permit: Arc<ConnectionPermit>, write_timeout: Duration) -> Self {
+        Self { stream, permit, write_timeout, write_deadline: None, idle_check: None }
+    }
+
+    /// What a write came to, if it came to something or may still.
+    fn judge<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            if self.write_deadline.take().is_some() {
+                self.permit.write_blocked(false);
+            }
+            return written;
+        }
+        let deadline = self.write_deadline.get_or_insert_with(|| {
+            self.permit.write_blocked(true);
+            Box::pin(sleep(self.write_timeout))
+        });
+        deadline.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Ready once the connection has been idle for long enough to end.
+    fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let check = self.idle_check.get_or_insert_with(|| Box::pin(sleep(IDLE_WHEN_CROWDED)));
+            ready!(check.as_mut().poll(context));
+            if self.permit.is_crowded() {
+                return Poll::Ready(());
+            }
+            self.idle_check = None;
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for PeerStream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.permit.bytes_arrived();
+        }
+        if read.is_ready() || !self.permit.is_idle() {
+            self.idle_check = None;
+            return read;
+        }
+        ready!(self.poll_idle(context));
+        self.permit.observer().evicted();
+        // To the reader, the peer has closed between two requests.
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for PeerStream<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.judge(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.judge(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        if flushed.is_ready() {
+            self.permit.flushed();
+        }
+        self.judge(context, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.judge(context, shut)
+    }
+}

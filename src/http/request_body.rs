@@ -1,0 +1,52 @@
+//! The body of a request. Its end makes the request complete, which protects the connection from eviction. Knows nothing
+//! of what is in it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+
+use super::seats::ConnectionPermit;
+
+pub struct RequestBody {
+    incoming: Incoming,
+    permit: Arc<ConnectionPermit>,
+}
+
+impl RequestBody {
+    pub(super) fn new(incoming: Incoming, permit: Arc<ConnectionPermit>) -> Self {
+        permit.head_complete();
+        if incoming.is_end_stream() {
+            permit.request_complete();
+        }
+        Self { incoming, permit }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.incoming).poll_frame(context);
+        // A broken body is none that is complete.
+        let ended = matches!(frame, Poll::Ready(None));
+        if ended || (matches!(frame, Poll::Ready(Some(Ok(_)))) && self.incoming.is_end_stream()) {
+            self.permit.request_complete();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}

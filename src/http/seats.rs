@@ -1,0 +1,215 @@
+//! The seats of a listener: each open connection holds one, and when all are taken, the connection that has kept its
+//! seat longest without a success gives way to the next one. Knows neither sockets nor HTTP.
+//!
+//! A connection may be evicted while cleat waits for its peer: for the rest of a request, for the next request, or for
+//! the peer to take an answer. One whose request is complete and not yet answered is never evicted. Only a successful
+//! answer renews a connection's place in that order, so cheap refused requests do not.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use super::observer::Observer;
+
+pub(super) struct Seats {
+    capacity: usize,
+    free: Arc<Semaphore>,
+    evictable: Mutex<Evictable>,
+    /// Signals that a connection has become evictable.
+    changed: Notify,
+    observer: Observer,
+}
+
+/// The connections that wait for their peers, by ticket: the lowest goes first.
+#[derive(Default)]
+struct Evictable {
+    next_ticket: u64,
+    waiting: BTreeMap<u64, Arc<Notify>>,
+}
+
+/// What an open connection does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// No byte of a request has arrived since the last answer.
+    Idle,
+    /// Waits for the head of a request.
+    Head,
+    /// Waits for the body of a request.
+    Body,
+    /// The request is complete; its answer is being made or written.
+    Answer,
+}
+
+/// A connection's seat, free again when it is dropped. Its phase decides whether the connection may be evicted.
+pub(super) struct ConnectionPermit {
+    seats: Arc<Seats>,
+    turn: Mutex<Turn>,
+    evicted: Arc<Notify>,
+    _seat: Option<OwnedSemaphorePermit>,
+}
+
+struct Turn {
+    ticket: u64,
+    phase: Phase,
+    /// The handler has answered, and the answer is not written yet.
+    answered: bool,
+    /// A write waits for the peer to read.
+    write_blocked: bool,
+}
+
+impl Seats {
+    pub fn new(capacity: u32, observer: Observer) -> Arc<Self> {
+        let free = Arc::new(Semaphore::new(capacity as usize));
+        Arc::new(Self {
+            capacity: capacity as usize,
+            free,
+            evictable: Mutex::default(),
+            changed: Notify::new(),
+            observer,
+        })
+    }
+
+    /// A seat for a connection that has been accepted. Evicts one connection if there is none; waits if none may be
+    /// evicted. At most one task calls this at a time.
+    pub async fn take(self: &Arc<Self>) -> ConnectionPermit {
+        let seat = loop {
+            if let Ok(seat) = self.free.clone().try_acquire_owned() {
+                break Some(seat);
+            }
+            let freed = self.free.clone().acquire_owned();
+            if self.evict_first() {
+                // The evicted connection ends at once. The semaphore is never closed.
+                break freed.await.ok();
+            }
+            tokio::select! {
+                seat = freed => break seat.ok(),
+                () = self.changed.notified() => {}
+            }
+        };
+        self.observer.opened();
+        let turn = Turn { ticket: self.lock().ticket(), phase: Phase::Head, answered: false, write_blocked: false };
+        let permit =
+            ConnectionPermit { seats: self.clone(), turn: Mutex::new(turn), evicted: Arc::default(), _seat: seat };
+        permit.change(|_| {});
+        permit
+    }
+
+    fn evict_first(&self) -> bool {
+        let Some((_, evicted)) = self.lock().waiting.pop_first() else { return false };
+        evicted.notify_one();
+        self.observer.evicted();
+        true
+    }
+
+    /// More than half of the seats are taken.
+    fn is_crowded(&self) -> bool {
+        self.free.available_permits() < self.capacity / 2
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Evictable> {
+        self.evictable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Evictable {
+    fn ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket
+    }
+}
+
+impl ConnectionPermit {
+    /// Until another connection needs this one's seat.
+    pub async fn evicted(&self) {
+        self.evicted.notified().await;
+    }
+
+    /// Bytes of a request have arrived.
+    pub fn bytes_arrived(&self) {
+        self.change(|turn| {
+            if turn.phase == Phase::Idle {
+                turn.phase = Phase::Head;
+            }
+        });
+    }
+
+    pub fn head_complete(&self) {
+        self.change(|turn| turn.phase = Phase::Body);
+    }
+
+    pub fn request_complete(&self) {
+        self.change(|turn| turn.phase = Phase::Answer);
+    }
+
+    /// The handler has answered. Only a success moves the connection to the end of the order of eviction.
+    pub fn answered(&self, success: bool) {
+        self.change(|turn| {
+            turn.answered = true;
+            if success {
+                turn.ticket = self.seats.lock().ticket();
+            }
+        });
+    }
+
+    /// All that was to be written is written.
+    pub fn flushed(&self) {
+        self.change(|turn| {
+            if std::mem::take(&mut turn.answered) {
+                turn.phase = Phase::Idle;
+            }
+        });
+    }
+
+    pub fn write_blocked(&self, blocked: bool) {
+        self.change(|turn| turn.write_blocked = blocked);
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.lock().phase == Phase::Idle
+    }
+
+    /// A request has begun to arrive, and its head is not complete.
+    pub fn reads_head(&self) -> bool {
+        self.lock().phase == Phase::Head
+    }
+
+    pub fn is_crowded(&self) -> bool {
+        self.seats.is_crowded()
+    }
+
+    pub fn observer(&self) -> &Observer {
+        &self.seats.observer
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Turn)) {
+        let mut turn = self.lock();
+        let before = turn.ticket;
+        change(&mut turn);
+        let mut evictable = self.seats.lock();
+        if turn.ticket != before || !turn.waits_for_peer() {
+            evictable.waiting.remove(&before);
+        }
+        if turn.waits_for_peer() && evictable.waiting.insert(turn.ticket, self.evicted.clone()).is_none() {
+            self.seats.changed.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Turn> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        let ticket = self.lock().ticket;
+        self.seats.lock().waiting.remove(&ticket);
+        self.seats.observer.closed();
+    }
+}
+
+impl Turn {
+    fn waits_for_peer(&self) -> bool {
+        self.phase != Phase::Answer || self.write_blocked
+    }
+}

@@ -1,0 +1,177 @@
+//! The memory that requests may hold together until they are in the log or refused. It is reserved before it is taken.
+//!
+//! Small bodies have a share of their own, so that large ones never displace them. When a share is full, the reservation
+//! that has waited longest for the rest of its body is revoked: nobody has vouched for it. A complete body keeps its own.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::outcome::Refusal;
+use crate::config::REQUEST_BYTES;
+use crate::metrics::Gauge;
+
+/// The capacity up to which a body belongs to the small share; `config.toml` says so.
+pub(super) const SMALL_BODY_BYTES: usize = 16 * 1024;
+
+pub(super) struct InflightBudget {
+    small: Arc<Share>,
+    large: Arc<Share>,
+    next_ticket: Mutex<u64>,
+}
+
+struct Share {
+    limit: u64,
+    state: Mutex<State>,
+    freed: Notify,
+    shown: Gauge,
+}
+
+#[derive(Default)]
+struct State {
+    used: u64,
+    /// The part of `used` that revoked reservations have not given back yet.
+    leaving: u64,
+    /// Reservations of incomplete bodies, by ticket: the lowest has waited longest.
+    incomplete: BTreeMap<u64, Incomplete>,
+}
+
+struct Incomplete {
+    bytes: u64,
+    revoked: Arc<Notify>,
+}
+
+/// What one request has reserved. Given back when dropped.
+pub(super) struct Reservation {
+    share: Arc<Share>,
+    large: Arc<Share>,
+    ticket: u64,
+    bytes: u64,
+    revoked: Arc<Notify>,
+    complete: bool,
+}
+
+impl InflightBudget {
+    pub(super) fn new(limit: u64, shown: &Gauge) -> Self {
+        let share =
+            |limit| Arc::new(Share { limit, state: Mutex::default(), freed: Notify::new(), shown: shown.clone() });
+        Self { small: share(limit / 2), large: share(limit - limit / 2), next_ticket: Mutex::new(0) }
+    }
+
+    /// For a request before its body, which announces `announced` bytes or none.
+    pub(super) async fn reserve(&self, announced: usize) -> Result<Reservation, Refusal> {
+        let share = if announced > SMALL_BODY_BYTES { &self.large } else { &self.small };
+        let mut reservation = Reservation {
+            share: share.clone(),
+            large: self.large.clone(),
+            ticket: self.ticket(),
+            bytes: 0,
+            revoked: Arc::default(),
+            complete: false,
+        };
+        share.take(&mut reservation, REQUEST_BYTES.as_u64()).await?;
+        Ok(reservation)
+    }
+
+    fn ticket(&self) -> u64 {
+        let mut next = self.next_ticket.lock().unwrap_or_else(PoisonError::into_inner);
+        *next += 1;
+        *next
+    }
+}
+
+impl Share {
+    /// Adds bytes to a reservation of this share. Revokes older ones of incomplete bodies if there is no room.
+    async fn take(&self, reservation: &mut Reservation, bytes: u64) -> Result<(), Refusal> {
+        loop {
+            let mut freed = pin!(self.freed.notified());
+            freed.as_mut().enable();
+            {
+                let mut state = self.lock();
+                if reservation.bytes > 0 && !state.incomplete.contains_key(&reservation.ticket) {
+                    return Err(Refusal::Overloaded);
+                }
+                if state.used + bytes <= self.limit {
+                    state.used += bytes;
+                    self.shown.inc_by(bytes);
+                    reservation.bytes += bytes;
+                    let incomplete = Incomplete { bytes: reservation.bytes, revoked: reservation.revoked.clone() };
+                    state.incomplete.insert(reservation.ticket, incomplete);
+                    return Ok(());
+                }
+                state.make_room(self.limit, bytes, reservation.ticket)?;
+            }
+            freed.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Revokes reservations older than `ticket` until `bytes` will fit.
+    fn make_room(&mut self, limit: u64, bytes: u64, ticket: u64) -> Result<(), Refusal> {
+        while self.used - self.leaving + bytes > limit {
+            let oldest = self.incomplete.first_entry().filter(|oldest| *oldest.key() < ticket);
+            let Incomplete { bytes, revoked } = oldest.ok_or(Refusal::Overloaded)?.remove();
+            self.leaving += bytes;
+            revoked.notify_one();
+        }
+        Ok(())
+    }
+}
+
+impl Reservation {
+    /// Reserves a buffer of `capacity` bytes in place of one of `held`. The larger one moves to the share of large bodies
+    /// if it is none of a small body any more.
+    pub(super) async fn grow(&mut self, held: usize, capacity: usize) -> Result<(), Refusal> {
+        let share = self.share.clone();
+        if capacity <= SMALL_BODY_BYTES || Arc::ptr_eq(&share, &self.large) {
+            return share.take(self, (capacity - held) as u64).await;
+        }
+        let mut moved = Self {
+            share: self.large.clone(),
+            large: self.large.clone(),
+            ticket: self.ticket,
+            bytes: 0,
+            revoked: self.revoked.clone(),
+            complete: false,
+        };
+        self.large.take(&mut moved, REQUEST_BYTES.as_u64() + capacity as u64).await?;
+        // What was reserved in the small share is given back here.
+        *self = moved;
+        Ok(())
+    }
+
+    /// What tells that a newer request needs the room.
+    pub(super) fn revoked(&self) -> Arc<Notify> {
+        self.revoked.clone()
+    }
+
+    /// The body is whole: it is not revoked any more.
+    pub(super) fn complete(&mut self) -> Result<(), Refusal> {
+        self.complete = self.share.lock().incomplete.remove(&self.ticket).is_some();
+        if self.complete { Ok(()) } else { Err(Refusal::Overloaded) }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if self.bytes == 0 {
+            return;
+        }
+        let mut state = self.share.lock();
+        let revoked = !self.complete && state.incomplete.remove(&self.ticket).is_none();
+        if revoked {
+            state.leaving -= self.bytes;
+        }
+        state.used -= self.bytes;
+        self.share.shown.dec_by(self.bytes);
+        drop(state);
+        self.share.freed.notify_waiters();
+    }
+}
