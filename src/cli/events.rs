@@ -45,7 +45,7 @@ pub(super) struct Filter {
     /// Only those whose body cannot be read.
     #[arg(long)]
     unreadable: bool,
-    /// Only those of another api_mode than their endpoint's, or of no known one: kept, but not applied.
+    /// Only those of another `api_mode` than their endpoint's, or of no known one: kept, but not applied.
     #[arg(long)]
     mismatched: bool,
     /// Only duplicates that tell something else than the first event of their key.

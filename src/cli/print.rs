@@ -123,8 +123,7 @@ fn escaped_json(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         if c >= '\u{7f}' && is_dangerous(c) {
-            let units = c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
-            escaped.push_str(&units);
+            escaped.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
         } else {
             escaped.push(c);
         }
@@ -183,7 +182,9 @@ pub(super) fn note(text: &str) {
 pub(super) fn error(error: &anyhow::Error) {
     if let Some(ConfigError::Invalid { file, problems }) = error.downcast_ref() {
         note(&format!("{file} cannot be used:"));
-        problems.iter().for_each(|problem| note(&format!("  {problem}")));
+        for problem in problems {
+            note(&format!("  {problem}"));
+        }
         return;
     }
     let text = match error.downcast_ref::<tonic::Status>() {

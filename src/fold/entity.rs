@@ -31,7 +31,8 @@ pub(super) fn bounded_to(text: &str, bytes_max: usize) -> Cow<'_, str> {
     if text.len() <= bytes_max {
         return Cow::Borrowed(text);
     }
-    let first = text.floor_char_boundary(bytes_max - CUT_MARK.len() - DIGEST_CHARS);
+    let first_max = bytes_max - CUT_MARK.len() - DIGEST_CHARS;
+    let first = (0..=first_max).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
     let digest = URL_SAFE_NO_PAD.encode(Sha256::digest(text));
     Cow::Owned(format!("{}{CUT_MARK}{digest}", &text[..first]))
 }

@@ -43,6 +43,7 @@ struct Connected {
 
 /// The exports of one owner, in the order of their ids. Most owners have few, and there are millions of owners: a short list
 /// is an array without spare capacity. A long one is a tree, so that an insertion takes O(log n) at any length.
+#[expect(clippy::box_collection, reason = "boxed, the tree is no larger than the array: there are millions of owners")]
 enum Members {
     Few(Vec<Id>),
     Many(Box<BTreeSet<Id>>),

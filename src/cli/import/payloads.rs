@@ -51,7 +51,9 @@ pub fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Payload>> {
         }
     }
     if !problems.is_empty() {
-        problems.iter().for_each(|problem| print::note(problem));
+        for problem in &problems {
+            print::note(problem);
+        }
         bail!("nothing is imported");
     }
     payloads.sort_by_cached_key(|payload| {

@@ -100,7 +100,7 @@ fn a_checkpoint_that_cannot_be_written_is_tried_again() {
         grow(&world, from * 5, 10);
         world.views();
     }
-    assert_eq!(checkpoints(&world.directory.path().join("views")), [PathBuf::new(); 0], "none can be written");
+    assert!(checkpoints(&world.directory.path().join("views")).is_empty(), "none can be written");
     (1..=100).for_each(|position| fs::remove_dir(blocked(position)).unwrap());
     for from in 100..110 {
         grow(&world, from * 5, 10);
