@@ -18,8 +18,20 @@ pub(super) fn load(path: Option<&Path>) -> anyhow::Result<Config> {
     Ok(Config::load(path, &|name| std::env::var_os(name))?)
 }
 
+/// What does not hinder `serve`, but the operator should know.
+fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = config.warnings();
+    if rustix::process::geteuid().is_root() {
+        warnings.push("the daemon runs as root, whose rights it does not need".to_owned());
+    }
+    warnings
+}
+
 pub(super) fn check(path: Option<&Path>) -> anyhow::Result<()> {
     let config = load(path)?;
+    for warning in warnings(&config) {
+        print::note(&format!("warning: {warning}"));
+    }
     let endpoints: Vec<&str> = config.webhooks.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
     print::line(&format!("good: data in {}, endpoints {}", config.data.directory().display(), endpoints.join(", ")))
 }
@@ -34,7 +46,7 @@ pub(super) fn serve(path: Option<&Path>) -> ExitCode {
         }
     };
     cleat::telemetry::init();
-    for warning in config.warnings() {
+    for warning in warnings(&config) {
         tracing::warn!("{warning}");
     }
     match start(config) {

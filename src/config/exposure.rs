@@ -33,13 +33,16 @@ fn development_secret(config: &Config, env: Env<'_>, problems: &mut Vec<String>)
 }
 
 pub(super) fn warnings(config: &Config) -> Vec<String> {
-    let warning = exposed_api(config).map(|address| {
-        format!(
-            "grpc.listen: {address} is not a loopback address, and the API authenticates nobody: \
-             whoever reaches it reads all state and all download links"
-        )
-    });
-    warning.into_iter().collect()
+    let mut warnings = Vec::new();
+    for (key, address) in listeners(config).filter(|(_, address)| !address.ip().is_loopback()) {
+        let consequence = match key {
+            "webhooks.listen" => "the door speaks plain HTTP: put a TLS proxy before it",
+            "operations.listen" => "whoever reaches it reads metrics and the names of endpoints",
+            _ => "the API authenticates nobody: whoever reaches it reads all state and all download links",
+        };
+        warnings.push(format!("{key}: {address} is not a loopback address, and {consequence}"));
+    }
+    warnings
 }
 
 /// The API's address, if others than this machine may reach it.

@@ -268,6 +268,17 @@ fn an_api_that_strangers_could_reach_is_warned_of() {
 }
 
 #[test]
+fn every_listener_off_loopback_is_warned_of() {
+    for key in ["webhooks", "operations"] {
+        let listen = |address: &str| parse(&with_endpoint(&format!("[{key}]\nlisten = \"{address}:1\""))).unwrap();
+        let warned = listen("192.0.2.1").warnings();
+        let expected = format!("{key}.listen: 192.0.2.1:1 is not a loopback address");
+        assert!(warned.len() == 1 && warned[0].starts_with(&expected), "{warned:?}");
+        assert_eq!(listen("127.0.0.1").warnings(), [""; 0]);
+    }
+}
+
+#[test]
 fn an_exposed_api_must_be_read_only() {
     let with = |key: &str| parse(&with_endpoint(&format!("[grpc]\nlisten = \"0.0.0.0:7481\"\n{key}")));
     let Err(ConfigError::Invalid { problems, .. }) = with("") else { panic!("it is refused") };
