@@ -8,6 +8,7 @@ mod connections;
 mod events;
 mod exports;
 mod follow;
+mod hardening;
 mod import;
 mod moments;
 mod open_files;
@@ -79,6 +80,17 @@ enum Output {
     Ndjson,
 }
 
+impl Command {
+    /// Others leave the umask to the commands that they run themselves.
+    fn reads_secrets(&self) -> bool {
+        match self {
+            Self::Serve(_) | Self::CheckConfig(_) | Self::Send(_) => true,
+            Self::Import(import) => import.offline,
+            _ => false,
+        }
+    }
+}
+
 /// Runs what the command line asks for.
 pub fn run() -> ExitCode {
     let command = match Cli::try_parse() {
@@ -90,6 +102,9 @@ pub fn run() -> ExitCode {
         // Help and versions quote no argument.
         Err(help) => help.exit(),
     };
+    if command.reads_secrets() {
+        hardening::keep_files_private();
+    }
     let result = match command {
         Command::Serve(file) => return serve::serve(file.config.as_deref()),
         Command::CheckConfig(file) => serve::check(file.config.as_deref()),

@@ -6,6 +6,7 @@
 mod check;
 mod endpoint;
 mod exposure;
+mod permissions;
 mod ranges;
 mod secret;
 mod sections;
@@ -14,11 +15,13 @@ mod tests;
 mod value;
 
 use std::ffi::OsString;
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 pub use endpoint::Endpoint;
+use permissions::Findings;
 pub use secret::{DEVELOPMENT_SECRET, Secret};
 pub use sections::{
     BODY_LIMIT_MAX, Data, Grpc, Log, Operations, REQUEST_BYTES, Shutdown, Unauthenticated, Views, Webhooks,
@@ -43,6 +46,9 @@ pub struct Config {
     pub log: Log,
     pub views: Views,
     pub shutdown: Shutdown,
+    /// About files, as they were when they were read.
+    #[serde(skip)]
+    file_warnings: Vec<String>,
 }
 
 /// Why there is no configuration. Never shows the value of a string, which may be a secret.
@@ -64,23 +70,40 @@ impl Config {
         let Some(path) = path else {
             return Self::parse(BUILT_IN_NAME, BUILT_IN, env);
         };
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        Self::parse(&path.display().to_string(), &text, env)
+        let name = path.display().to_string();
+        let (opened, text) =
+            permissions::read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse_file(&name, &text, Some(&opened), env)
     }
 
     /// `file` is what errors call the text.
     pub fn parse(file: &str, text: &str, env: Env<'_>) -> Result<Self, ConfigError> {
+        Self::parse_file(file, text, None, env)
+    }
+
+    /// `opened` is `None` if the text comes from no file.
+    fn parse_file(file: &str, text: &str, opened: Option<&Metadata>, env: Env<'_>) -> Result<Self, ConfigError> {
         let mut config: Self = toml::from_str(text).map_err(|error| located(file, text, &error))?;
         config.data.complete(env);
-        let mut problems = config.webhooks.gather_endpoints(env);
+        let mut findings = Findings::default();
+        config.webhooks.gather_endpoints(env, &mut findings);
+        if let Some(opened) = opened {
+            findings.check_permissions("the file itself", opened, findings.inline_secrets);
+        }
+        // A directory that is not there yet is made for nobody else to read.
+        if let Ok(opened) = std::fs::metadata(config.data.directory()) {
+            let path = config.data.directory().to_string_lossy();
+            findings.check_permissions(&format!("data.directory: {}", secret::shown_path(&path)), &opened, true);
+        }
+        let mut problems = findings.problems;
         problems.extend(check::problems(&config, env));
+        config.file_warnings = findings.warnings;
         if problems.is_empty() { Ok(config) } else { Err(ConfigError::Invalid { file: file.to_owned(), problems }) }
     }
 
-    /// What can be run with, but the operator should know: for the log at start. Each names its key, none a secret.
+    /// What can be run with, but the operator should know. Each names its key, none a secret.
     pub fn warnings(&self) -> Vec<String> {
-        exposure::warnings(self)
+        exposure::warnings(self).into_iter().chain(self.file_warnings.iter().cloned()).collect()
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) struct Import {
     dry_run: bool,
     /// Into the data directory of the configuration, while the daemon is stopped.
     #[arg(long)]
-    offline: bool,
+    pub offline: bool,
     #[command(flatten)]
     config: ConfigFile,
     #[command(flatten)]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::Env;
+use super::permissions::{self, Findings};
 use super::secret::{Secret, shown, shown_path};
 use crate::event::ApiMode;
 
@@ -63,8 +64,8 @@ enum InlineSecret {
 }
 
 impl Written {
-    pub(super) fn gather(self, env: Env<'_>, problems: &mut Vec<String>) -> Endpoint {
-        let mut gathered = Gathered { endpoint: &self.name, secrets: Vec::new(), problems };
+    pub(super) fn gather(self, env: Env<'_>, findings: &mut Findings) -> Endpoint {
+        let mut gathered = Gathered { endpoint: &self.name, secrets: Vec::new(), findings };
         gathered.inline(self.secrets);
         for path in &self.secret_files {
             gathered.file(path);
@@ -86,29 +87,36 @@ impl Written {
 struct Gathered<'a> {
     endpoint: &'a str,
     secrets: Vec<Secret>,
-    problems: &'a mut Vec<String>,
+    findings: &'a mut Findings,
 }
 
 impl Gathered<'_> {
     fn inline(&mut self, Inline::List(written): Inline) {
+        let before = self.secrets.len();
         for (index, secret) in written.into_iter().enumerate() {
             match secret {
                 InlineSecret::Plain(text) => self.take(&(index + 1).to_string(), &text),
                 InlineSecret::Labelled { label, secret } => self.take(&label, &secret),
             }
         }
+        self.findings.inline_secrets |= self.secrets[before..].iter().any(|secret| !secret.is_development());
     }
 
     /// The label is the file's name.
     fn file(&mut self, path: &Path) {
         let label = path.file_name().unwrap_or_default().to_string_lossy();
-        match std::fs::read_to_string(path) {
-            Ok(text) => self.take(&label, text.strip_suffix('\n').unwrap_or(&text)),
+        let shown_file = path.to_string_lossy();
+        let shown_file = shown_path(&shown_file);
+        match permissions::read(path) {
+            Ok((opened, text)) => {
+                self.take(&label, text.strip_suffix('\n').unwrap_or(&text));
+                let name = self.name(&label);
+                self.findings.check_permissions(&format!("{name} in {shown_file}"), &opened, true);
+            }
             Err(error) => {
                 // A secret may hold a slash: then its last part is all that the label is.
-                let path = path.to_string_lossy();
-                let label = if shown_path(&path) == path { &*label } else { shown_path(&path) };
-                self.problem(label, format_args!("cannot be read from {}: {error}", shown_path(&path)));
+                let label = if path.as_os_str() == shown_file { &*label } else { shown_file };
+                self.problem(label, format_args!("cannot be read from {shown_file}: {error}"));
             }
         }
     }
@@ -132,8 +140,13 @@ impl Gathered<'_> {
     }
 
     fn problem(&mut self, label: &str, what: fmt::Arguments<'_>) {
-        let (endpoint, label) = (shown(self.endpoint), shown(label));
-        self.problems.push(format!("webhooks.endpoints: \"{endpoint}\": secret \"{label}\" {what}"));
+        let name = self.name(label);
+        self.findings.problems.push(format!("{name} {what}"));
+    }
+
+    /// How messages call a secret.
+    fn name(&self, label: &str) -> String {
+        format!("webhooks.endpoints: \"{}\": secret \"{}\"", shown(self.endpoint), shown(label))
     }
 }
 

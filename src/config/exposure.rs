@@ -15,6 +15,9 @@ pub(super) fn problems(config: &Config, env: Env<'_>, problems: &mut Vec<String>
     }
 }
 
+/// To connect to a socket.
+const OTHERS_WRITE: u32 = 0o002;
+
 /// Anyone can sign with the development secret, and whoever holds it must be on this machine to use it or read of it.
 fn development_secret(config: &Config, env: Env<'_>, problems: &mut Vec<String>) {
     let mut reasons: Vec<String> = listeners(config)
@@ -41,6 +44,10 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             _ => "the API authenticates nobody: whoever reaches it reads all state and all download links",
         };
         warnings.push(format!("{key}: {address} is not a loopback address, and {consequence}"));
+    }
+    let (socket, mode) = (matches!(config.grpc.listen, Listen::Unix(_)), config.grpc.socket_mode);
+    if socket && mode & OTHERS_WRITE != 0 {
+        warnings.push(format!("grpc.socket_mode: {mode:04o} lets every local user connect to the API"));
     }
     warnings
 }

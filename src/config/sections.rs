@@ -10,7 +10,8 @@ use serde::Deserialize;
 
 use super::Env;
 use super::endpoint::{Endpoint, Written};
-use super::value::{Listen, duration, size};
+use super::permissions::Findings;
+use super::value::{Listen, duration, mode, size};
 
 /// Larger bodies would not fit the log's largest event.
 pub const BODY_LIMIT_MAX: ByteSize = ByteSize::kib(384);
@@ -64,13 +65,11 @@ pub struct Webhooks {
 }
 
 impl Webhooks {
-    /// Turns what was written into endpoints with secrets, and tells all that is wrong with it.
-    pub(super) fn gather_endpoints(&mut self, env: Env<'_>) -> Vec<String> {
-        let mut problems = Vec::new();
+    /// Turns what was written into endpoints with secrets.
+    pub(super) fn gather_endpoints(&mut self, env: Env<'_>, findings: &mut Findings) {
         for written in std::mem::take(&mut self.written) {
-            self.endpoints.push(written.gather(env, &mut problems));
+            self.endpoints.push(written.gather(env, findings));
         }
-        problems
     }
 }
 
@@ -80,6 +79,9 @@ pub struct Grpc {
     pub listen: Listen,
     /// `None` if every caller may do everything, which holds on loopback and a socket only.
     pub unauthenticated: Option<Unauthenticated>,
+    /// The permission bits of a Unix socket.
+    #[serde(deserialize_with = "mode")]
+    pub socket_mode: u32,
     pub max_watches: usize,
     /// Counted in positions.
     pub watch_ring: usize,
@@ -151,6 +153,7 @@ impl Default for Grpc {
         Self {
             listen: Listen::Tcp(loopback(7481)),
             unauthenticated: None,
+            socket_mode: 0o600,
             max_watches: 1000,
             watch_ring: 16_384,
             watch_max_age: Duration::from_secs(60 * 60),

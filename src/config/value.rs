@@ -40,6 +40,17 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
     parse_duration(&text).ok_or_else(|| D::Error::custom("expected a duration: digits and ms, s, m or h, like 300s"))
 }
 
+/// Permission bits, for `#[serde(deserialize_with)]`.
+pub(super) fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_mode(&text).ok_or_else(|| D::Error::custom("expected permission bits: three or four octal digits, like 0660"))
+}
+
+fn parse_mode(text: &str) -> Option<u32> {
+    let digits = (3..=4).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| u32::from_str_radix(text, 8).ok()).flatten().filter(|mode| *mode <= 0o777)
+}
+
 fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_lowercase());
     let millis_each = match &text[digits.len()..] {
@@ -66,6 +77,14 @@ mod tests {
         assert_eq!(parse_duration("250ms"), Some(Duration::from_millis(250)));
         assert_eq!(parse_duration("2h"), Some(Duration::from_secs(7200)));
         assert_eq!(parse_duration("0s"), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_mode_is_three_or_four_octal_digits() {
+        assert_eq!((parse_mode("0600"), parse_mode("660")), (Some(0o600), Some(0o660)));
+        for text in ["", "60", "00600", "0o60", "+600", "0680", "1777", "4600"] {
+            assert_eq!(parse_mode(text), None, "{text:?}");
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Takes the ports and sockets that the configuration names. Knows nothing of what will speak on them.
 
+use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
@@ -46,7 +47,9 @@ impl Listeners {
                 let (listener, address) = tcp("grpc.listen", *address)?;
                 (Listener::Tcp(listener), address.to_string())
             }
-            Listen::Unix(path) => (Listener::Unix(unix(path).await?), format!("unix:{}", path.display())),
+            Listen::Unix(path) => {
+                (Listener::Unix(unix(path, config.grpc.socket_mode).await?), format!("unix:{}", path.display()))
+            }
         };
         let addresses = Addresses { webhooks: webhooks_address, grpc: grpc_address, operations: operations_address };
         Ok(Self { webhooks, grpc, operations, addresses })
@@ -68,12 +71,15 @@ fn tcp(purpose: &'static str, address: SocketAddr) -> Result<(TcpListener, Socke
     Ok((listener, bound))
 }
 
-async fn unix(path: &Path) -> Result<UnixListener, BindError> {
+/// Until the mode is set, the umask decides who may connect: that of `serve` lets nobody else.
+async fn unix(path: &Path, mode: u32) -> Result<UnixListener, BindError> {
     let failed = |source| BindError { purpose: "grpc.listen", address: format!("unix:{}", path.display()), source };
     if is_left_over(path).await {
         std::fs::remove_file(path).map_err(failed)?;
     }
-    UnixListener::bind(path).map_err(failed)
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)?;
+    Ok(listener)
 }
 
 /// A socket that nobody listens on is what a daemon leaves behind. All else at the path is somebody's.
@@ -87,7 +93,7 @@ mod tests {
     use super::*;
 
     async fn refuses(path: &Path) -> bool {
-        unix(path).await.is_err_and(|error| error.source.kind() == io::ErrorKind::AddrInUse)
+        unix(path, 0o600).await.is_err_and(|error| error.source.kind() == io::ErrorKind::AddrInUse)
     }
 
     #[tokio::test]
@@ -98,12 +104,13 @@ mod tests {
         assert!(refuses(&file).await);
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "somebody's");
 
-        let listening = unix(&socket).await.unwrap();
+        let listening = unix(&socket, 0o600).await.unwrap();
         assert!(refuses(&socket).await);
         drop(listening);
         std::os::unix::fs::symlink(&socket, &link).unwrap();
         assert!(refuses(&link).await);
         assert!(link.is_symlink() && socket.exists());
-        unix(&socket).await.unwrap();
+        unix(&socket, 0o640).await.unwrap();
+        assert_eq!(socket.metadata().unwrap().permissions().mode() & 0o777, 0o640);
     }
 }

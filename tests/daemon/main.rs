@@ -12,6 +12,7 @@ mod kill;
 mod load;
 mod no_sync;
 mod open_files;
+mod permissions;
 mod power_cut;
 mod privacy;
 mod shutdown;
