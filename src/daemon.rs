@@ -121,6 +121,7 @@ impl Daemon {
         let options = serve::Options {
             principal: principal(&config),
             watches_max: config.grpc.max_watches,
+            watches_share: config.grpc.max_watches_per_caller,
             watches_gauge: metrics.watches.clone(),
             watch_max_age: config.grpc.watch_max_age,
             started_at,

@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
-pub use accept::accept;
+pub use accept::next;
 use connection::Connection;
 pub use host::HostKind;
 pub use observer::{Observer, Refused};
@@ -79,7 +79,7 @@ where
 }
 
 async fn arrive(listener: &TcpListener, seats: &Arc<Seats>) -> Connection {
-    let (stream, peer) = accept::next(|context| listener.poll_accept(context)).await;
+    let (stream, peer) = next(|context| listener.poll_accept(context)).await;
     let permit = seats.take().await;
     Connection { stream, peer, permit }
 }

@@ -20,6 +20,7 @@ fn numbers(config: &Config, problems: &mut Vec<String>) {
     let most = [
         ("webhooks.max_connections", config.webhooks.max_connections as usize, 100_000),
         ("grpc.max_watches", config.grpc.max_watches, 100_000),
+        ("grpc.max_watches_per_caller", config.grpc.max_watches_per_caller, 100_000),
         ("grpc.watch_ring", config.grpc.watch_ring, 10_000_000),
         ("log.batch_events", config.log.batch_events, 65_536),
     ];

@@ -83,6 +83,7 @@ pub struct Grpc {
     #[serde(deserialize_with = "mode")]
     pub socket_mode: u32,
     pub max_watches: usize,
+    pub max_watches_per_caller: usize,
     /// Counted in positions.
     pub watch_ring: usize,
     #[serde(deserialize_with = "duration")]
@@ -155,6 +156,7 @@ impl Default for Grpc {
             unauthenticated: None,
             socket_mode: 0o600,
             max_watches: 1000,
+            max_watches_per_caller: 500,
             watch_ring: 16_384,
             watch_max_age: Duration::from_secs(60 * 60),
         }

@@ -36,10 +36,19 @@ impl Views {
         Ok(Moment { changes, connection, previous })
     }
 
-    /// A connection as it was after a position; None: no event had named it.
-    pub fn connection_at(&self, realm: &Realm, id: &str, at: Position) -> Result<Option<Arc<Connection>>, ReadError> {
+    /// A connection as it was after a position. `None` if no event had named it, or the walk was cancelled.
+    pub fn connection_at(
+        &self,
+        realm: &Realm,
+        id: &str,
+        at: Position,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Option<Arc<Connection>>, ReadError> {
         let Some(mut connection) = self.connection(realm, id) else { return Ok(None) };
         while connection.trail.last.position > at {
+            if is_cancelled() {
+                return Ok(None);
+            }
             let Some(previous) = self.moment(realm, id, connection.trail.last.position)?.previous else {
                 return Ok(None);
             };
@@ -48,15 +57,26 @@ impl Views {
         Ok(Some(connection))
     }
 
-    /// An export as it was after a position, with its connection as that was; None: no event had named it.
-    pub fn export_at(&self, realm: &Realm, task_id: &str, at: Position) -> Result<Option<JoinedExport>, ReadError> {
+    /// An export as it was after a position, with its connection as that was. `None` if no event had named it, or the walk
+    /// was cancelled.
+    pub fn export_at(
+        &self,
+        realm: &Realm,
+        task_id: &str,
+        at: Position,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Option<JoinedExport>, ReadError> {
         let Some(JoinedExport { mut export, .. }) = self.export(realm, task_id)? else { return Ok(None) };
         while export.trail.last.position > at {
+            if is_cancelled() {
+                return Ok(None);
+            }
             let Some(before) = self.export_before(realm, &export)? else { return Ok(None) };
             export = before;
         }
         let connection_id = export.connection_id.clone();
-        let connection = connection_id.map(|id| self.connection_at(realm, &id, at)).transpose()?.flatten();
+        let connection =
+            connection_id.map(|id| self.connection_at(realm, &id, at, is_cancelled)).transpose()?.flatten();
         Ok(Some(JoinedExport { export, connection }))
     }
 

@@ -17,18 +17,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Strangers can use up the process's files. One limit for all listeners.
 static CANNOT_ACCEPT: LineLimiter = LineLimiter::new();
 
-/// The next connection with its seat, which is free again when it is dropped. Safe to cancel.
-pub async fn accept<S>(
-    seats: &Arc<Semaphore>,
-    poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>,
-) -> (S, Option<OwnedSemaphorePermit>) {
-    // The semaphore is never closed, so there always is a seat in the end.
-    let seat = seats.clone().acquire_owned().await.ok();
-    (next(poll_accept).await, seat)
-}
-
-/// The next connection, whether there is a seat or not. Safe to cancel.
-pub(super) async fn next<S>(mut poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>) -> S {
+/// The next connection. Safe to cancel.
+pub async fn next<S>(mut poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>) -> S {
     loop {
         match poll_fn(&mut poll_accept).await {
             Ok(stream) => return stream,

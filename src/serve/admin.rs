@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status, Streaming};
 
-use super::context::{Context, off_runtime};
+use super::context::Context;
 use super::principal::Principal;
+use super::scans::off_runtime;
 use super::state::ServingState;
 use super::status::Refusal;
 use super::{backfill, convert};

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::context::{Context, off_runtime};
+use super::caller::Caller;
+use super::context::Context;
 use super::filter::{ConnectionFilter, FilterHasher, Use};
 use super::order::Order;
 use super::pages::{self, Cursor};
 use super::principal::Principal;
+use super::scan::Scanned;
+use super::scans::Cancellation;
 use super::status::Refusal;
 use super::watch::{self, ChangeFeeds, Messages};
 use super::{as_of, consistency, convert, history, scan, summary};
@@ -28,16 +31,24 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    async fn get(&self, caller: Principal, request: GetConnectionRequest) -> Result<GetConnectionResponse, Refusal> {
+    async fn get(
+        &self,
+        caller: Caller,
+        principal: Principal,
+        request: GetConnectionRequest,
+    ) -> Result<GetConnectionResponse, Refusal> {
         self.context.gate()?;
-        let realm = caller.realm(&request.tenant, request.api_mode)?;
+        let realm = principal.realm(&request.tenant, request.api_mode)?;
         let (views, at) = as_of::views(&self.context, request.consistency.as_ref(), request.as_of.as_ref()).await?;
         let id = request.org_connection_id;
         let connection = if at == views.position() {
             views.connection(&realm, &id)
         } else {
             let looked_in = views.clone();
-            off_runtime(move || looked_in.connection_at(&realm, &id, at)).await??
+            let look = move |cancellation: &Cancellation| {
+                looked_in.connection_at(&realm, &id, at, &|| cancellation.is_cancelled())
+            };
+            self.context.scans.run(caller, look).await??
         };
         let connection = connection.ok_or(Refusal::ConnectionNotFound)?;
         Ok(GetConnectionResponse {
@@ -72,11 +83,12 @@ impl Connections {
 
     async fn list(
         &self,
-        caller: Principal,
+        caller: Caller,
+        principal: Principal,
         request: ListConnectionsRequest,
     ) -> Result<ListConnectionsResponse, Refusal> {
         self.context.gate()?;
-        let realm = caller.realm(&request.tenant, request.api_mode)?;
+        let realm = principal.realm(&request.tenant, request.api_mode)?;
         let filter = ConnectionFilter::read(request.filter, Use::List { now: (self.context.clock)() })?;
         let order = Order::of_connections(&request.order_by)?;
         let limits = pages::limits(request.page_size)?;
@@ -89,10 +101,12 @@ impl Connections {
 
         let views = consistency::page_views(&self.context, cursor.as_ref(), request.consistency.as_ref()).await?;
         let scanned = views.clone();
-        let step = off_runtime(move || {
-            scan::connections(&scanned, &realm, &filter, order, cursor.as_ref().map(Cursor::place), limits)
-        })
-        .await??;
+        let look = move |cancellation: &Cancellation| {
+            let after = cursor.as_ref().map(Cursor::place);
+            let scanned = Scanned { views: &scanned, realm: &realm, cancellation };
+            scan::connections(scanned, &filter, order, after, limits)
+        };
+        let step = self.context.scans.run(caller, look).await??;
         Ok(ListConnectionsResponse {
             connections: step.rows,
             next_page_token: self.context.next_page(filter_hash, &views, step.next),
@@ -110,8 +124,9 @@ impl ConnectionService for Connections {
         &self,
         request: Request<GetConnectionRequest>,
     ) -> Result<Response<GetConnectionResponse>, Status> {
-        let (caller, request) = Principal::of(request)?;
-        Ok(Response::new(self.get(caller, request).await?))
+        let caller = Caller::of(&request)?;
+        let (principal, request) = Principal::of(request)?;
+        Ok(Response::new(self.get(caller, principal, request).await?))
     }
 
     async fn batch_get_connections(
@@ -126,28 +141,32 @@ impl ConnectionService for Connections {
         &self,
         request: Request<SummarizeConnectionsRequest>,
     ) -> Result<Response<SummarizeConnectionsResponse>, Status> {
-        let (caller, request) = Principal::of(request)?;
-        Ok(Response::new(summary::of(&self.context, caller, request).await?))
+        let caller = Caller::of(&request)?;
+        let (principal, request) = Principal::of(request)?;
+        Ok(Response::new(summary::of(&self.context, caller, principal, request).await?))
     }
 
     async fn list_connections(
         &self,
         request: Request<ListConnectionsRequest>,
     ) -> Result<Response<ListConnectionsResponse>, Status> {
-        let (caller, request) = Principal::of(request)?;
-        Ok(Response::new(self.list(caller, request).await?))
+        let caller = Caller::of(&request)?;
+        let (principal, request) = Principal::of(request)?;
+        Ok(Response::new(self.list(caller, principal, request).await?))
     }
 
     async fn list_connection_events(
         &self,
         request: Request<ListConnectionEventsRequest>,
     ) -> Result<Response<ListConnectionEventsResponse>, Status> {
-        let (caller, request) = Principal::of(request)?;
-        Ok(Response::new(history::list(&self.context, caller, request).await?))
+        let caller = Caller::of(&request)?;
+        let (principal, request) = Principal::of(request)?;
+        Ok(Response::new(history::list(&self.context, caller, principal, request).await?))
     }
 
     async fn watch_connections(&self, request: Request<WatchConnectionsRequest>) -> Result<Response<Messages>, Status> {
-        let (caller, request) = Principal::of(request)?;
-        Ok(Response::new(watch::open(&self.context, &self.feeds, caller, request).await?))
+        let caller = Caller::of(&request)?;
+        let (principal, request) = Principal::of(request)?;
+        Ok(Response::new(watch::open(&self.context, &self.feeds, caller, principal, request).await?))
     }
 }

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 
+use super::caller::Caller;
 use super::order::Place;
 use super::pages::Cursor;
+use super::quota::{Quota, Reservation};
+use super::scans::{Scans, off_runtime};
 use super::snapshots::Snapshots;
 use super::state::ServingState;
 use super::status::Refusal;
@@ -26,8 +29,10 @@ pub(super) struct Context {
     pub backfill: Backfill,
     pub state: watch::Receiver<ServingState>,
     pub snapshots: Snapshots,
-    pub watches: Arc<Semaphore>,
-    pub watches_max: usize,
+    pub scans: Scans,
+    /// Bytes of requests and answers.
+    pub inflight: Arc<Quota>,
+    pub watches: Arc<Quota>,
     pub watches_gauge: Gauge,
     pub watch_max_age: Duration,
     pub started_at: Timestamp,
@@ -36,7 +41,7 @@ pub(super) struct Context {
 
 /// One open watch; it ends the count of it when dropped.
 pub(super) struct WatchSlot {
-    _permit: OwnedSemaphorePermit,
+    _permit: Reservation,
     gauge: Gauge,
     /// How many were open then.
     pub ordinal: usize,
@@ -113,23 +118,22 @@ impl Context {
         read: impl FnOnce(&Reader) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, Refusal> {
         let reader = self.reader.clone();
-        let found = off_runtime(move || read(&reader)).await?;
-        Ok(found.inspect_err(|error| tracing::error!(%error, "an event cannot be read"))?)
+        off_runtime(move || read(&reader)).await?.map_err(Self::unreadable)
     }
 
-    pub fn take_watch_slot(&self) -> Result<WatchSlot, Refusal> {
-        let permit = self.watches.clone().try_acquire_owned();
-        let permit = permit.map_err(|_| Refusal::TooManyWatches(self.watches_max))?;
+    /// Logs why the log cannot be read.
+    pub fn unreadable(error: ReadError) -> Refusal {
+        tracing::error!(%error, "an event cannot be read");
+        error.into()
+    }
+
+    pub fn take_watch_slot(&self, caller: Caller) -> Result<WatchSlot, Refusal> {
+        let permit = self.watches.reserve(caller, 1).map_err(|_| Refusal::TooManyWatches)?;
         self.watches_gauge.inc();
         Ok(WatchSlot { _permit: permit, gauge: self.watches_gauge.clone(), ordinal: self.watches_open() })
     }
 
     pub fn watches_open(&self) -> usize {
-        self.watches_max.saturating_sub(self.watches.available_permits())
+        self.watches.used()
     }
-}
-
-/// For work that blocks, or takes longer than others should wait.
-pub(super) async fn off_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Internal)
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
+use super::caller::Caller;
 use super::context::Context;
 use super::principal::Principal;
 use super::read_events::Messages;
@@ -18,18 +19,27 @@ use crate::proto::{
 };
 use crate::token::Token;
 
+/// What one event may hold until it becomes an answer, which is charged by its size.
+const EVENT_BYTES: usize = 512 * 1024;
+
 pub(super) struct Events {
     pub context: Arc<Context>,
     pub feeds: Arc<EventFeeds>,
 }
 
 impl Events {
-    async fn get(&self, caller: Principal, request: GetEventRequest) -> Result<GetEventResponse, Refusal> {
+    async fn get(
+        &self,
+        caller: Caller,
+        principal: Principal,
+        request: GetEventRequest,
+    ) -> Result<GetEventResponse, Refusal> {
         self.context.gate_of_the_log()?;
-        let tenant = caller.tenant(&request.tenant)?;
+        let tenant = principal.tenant(&request.tenant)?;
         let missing = Refusal::InvalidField { field: "event", problem: "neither a position nor an event key" };
         let asked = request.event.ok_or(missing)?;
         let owner = tenant.clone();
+        let _bytes = self.context.inflight.reserve(caller, EVENT_BYTES).map_err(|_| Refusal::InflightBytesFull)?;
         let event = self.context.read(move |reader| match asked {
             Asked::Position(position) => reader.get(position),
             Asked::EventKey(key) => reader.find(&owner, &EventKey::from_text(key)),
@@ -37,7 +47,7 @@ impl Events {
         // Another tenant's event is none at all.
         let event = event.await?.filter(|event| event.delivery.tenant == *tenant).ok_or(Refusal::EventNotFound)?;
         let (position, read_token) = self.context.head();
-        Ok(GetEventResponse { event: Some(convert::event(event, &caller)), position, read_token })
+        Ok(GetEventResponse { event: Some(convert::event(event, &principal)), position, read_token })
     }
 
     fn head(&self) -> GetHeadResponse {
@@ -60,18 +70,21 @@ impl EventService for Events {
     type WatchEventsStream = EventMessages;
 
     async fn get_event(&self, request: Request<GetEventRequest>) -> Result<Response<GetEventResponse>, Status> {
-        let (caller, request) = Principal::of(request)?;
-        Ok(Response::new(self.get(caller, request).await?))
+        let caller = Caller::of(&request)?;
+        let (principal, request) = Principal::of(request)?;
+        Ok(Response::new(self.get(caller, principal, request).await?))
     }
 
     async fn read_events(&self, request: Request<ReadEventsRequest>) -> Result<Response<Messages>, Status> {
-        let (caller, request) = Principal::of(request)?;
-        Ok(Response::new(read_events::open(&self.context, caller, request)?))
+        let caller = Caller::of(&request)?;
+        let (principal, request) = Principal::of(request)?;
+        Ok(Response::new(read_events::open(&self.context, caller, principal, request)?))
     }
 
     async fn watch_events(&self, request: Request<WatchEventsRequest>) -> Result<Response<EventMessages>, Status> {
-        let (caller, request) = Principal::of(request)?;
-        Ok(Response::new(watch::open_events(&self.context, &self.feeds, caller, request).await?))
+        let caller = Caller::of(&request)?;
+        let (principal, request) = Principal::of(request)?;
+        Ok(Response::new(watch::open_events(&self.context, &self.feeds, caller, principal, request).await?))
     }
 
     async fn get_head(&self, request: Request<GetHeadRequest>) -> Result<Response<GetHeadResponse>, Status> {

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::context::{Context, off_runtime};
+use super::caller::Caller;
+use super::context::Context;
 use super::filter::{ExportFilter, FilterHasher};
 use super::order::Order;
 use super::pages::{self, Cursor};
 use super::principal::Principal;
+use super::scan::Scanned;
+use super::scans::{Cancellation, off_runtime};
 use super::status::Refusal;
 use super::{as_of, consistency, convert, scan};
 use crate::proto::export_service_server::ExportService;
@@ -20,15 +23,27 @@ use crate::proto::{
 pub(super) struct Exports(pub Arc<Context>);
 
 impl Exports {
-    async fn get(&self, caller: Principal, request: GetExportRequest) -> Result<GetExportResponse, Refusal> {
+    async fn get(
+        &self,
+        caller: Caller,
+        principal: Principal,
+        request: GetExportRequest,
+    ) -> Result<GetExportResponse, Refusal> {
         self.0.gate()?;
-        let realm = caller.realm(&request.tenant, request.api_mode)?;
+        let realm = principal.realm(&request.tenant, request.api_mode)?;
         let (views, at) = as_of::views(&self.0, request.consistency.as_ref(), request.as_of.as_ref()).await?;
         let looked_in = views.clone();
-        let export = off_runtime(move || looked_in.export_at(&realm, &request.task_id, at)).await??;
+        let export = if at == views.position() {
+            off_runtime(move || looked_in.export(&realm, &request.task_id)).await??
+        } else {
+            let look = move |cancellation: &Cancellation| {
+                looked_in.export_at(&realm, &request.task_id, at, &|| cancellation.is_cancelled())
+            };
+            self.0.scans.run(caller, look).await??
+        };
         let export = export.ok_or(Refusal::ExportNotFound)?;
         Ok(GetExportResponse {
-            export: Some(convert::export(&export, &caller)),
+            export: Some(convert::export(&export, &principal)),
             position: at,
             read_token: self.0.token_at(&views, at).await?,
         })
@@ -58,9 +73,14 @@ impl Exports {
         })
     }
 
-    async fn list(&self, caller: Principal, request: ListExportsRequest) -> Result<ListExportsResponse, Refusal> {
+    async fn list(
+        &self,
+        caller: Caller,
+        principal: Principal,
+        request: ListExportsRequest,
+    ) -> Result<ListExportsResponse, Refusal> {
         self.0.gate()?;
-        let realm = caller.realm(&request.tenant, request.api_mode)?;
+        let realm = principal.realm(&request.tenant, request.api_mode)?;
         let mut filter = ExportFilter::read(request.filter, (self.0.clock)())?;
         let order = Order::of_exports(&request.order_by)?;
         if order.is_by_deadline() && filter.deadlines().is_none() {
@@ -80,10 +100,12 @@ impl Exports {
 
         let views = consistency::page_views(&self.0, cursor.as_ref(), request.consistency.as_ref()).await?;
         let scanned = views.clone();
-        let step = off_runtime(move || {
-            scan::exports(&scanned, &realm, &filter, &caller, order, cursor.as_ref().map(Cursor::place), limits)
-        })
-        .await??;
+        let look = move |cancellation: &Cancellation| {
+            let after = cursor.as_ref().map(Cursor::place);
+            let scanned = Scanned { views: &scanned, realm: &realm, cancellation };
+            scan::exports(scanned, &filter, &principal, order, after, limits)
+        };
+        let step = self.0.scans.run(caller, look).await??;
         Ok(ListExportsResponse {
             exports: step.rows,
             next_page_token: self.0.next_page(filter_hash, &views, step.next),
@@ -96,8 +118,9 @@ impl Exports {
 #[tonic::async_trait]
 impl ExportService for Exports {
     async fn get_export(&self, request: Request<GetExportRequest>) -> Result<Response<GetExportResponse>, Status> {
-        let (caller, request) = Principal::of(request)?;
-        Ok(Response::new(self.get(caller, request).await?))
+        let caller = Caller::of(&request)?;
+        let (principal, request) = Principal::of(request)?;
+        Ok(Response::new(self.get(caller, principal, request).await?))
     }
 
     async fn get_export_links(
@@ -112,7 +135,8 @@ impl ExportService for Exports {
         &self,
         request: Request<ListExportsRequest>,
     ) -> Result<Response<ListExportsResponse>, Status> {
-        let (caller, request) = Principal::of(request)?;
-        Ok(Response::new(self.list(caller, request).await?))
+        let caller = Caller::of(&request)?;
+        let (principal, request) = Principal::of(request)?;
+        Ok(Response::new(self.list(caller, principal, request).await?))
     }
 }

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use prost::Message;
 
-use super::context::{Context, off_runtime};
+use super::caller::Caller;
+use super::context::Context;
 use super::filter::FilterHasher;
 use super::pages::{self, Cursor};
 use super::principal::Principal;
 use super::scan::Limits;
+use super::scans::Cancellation;
 use super::status::Refusal;
 use super::{consistency, convert};
 use crate::event::{Envelope, Position};
@@ -18,11 +20,12 @@ use crate::proto::{ConnectionEvent, ListConnectionEventsRequest, ListConnectionE
 
 pub(super) async fn list(
     context: &Context,
-    caller: Principal,
+    caller: Caller,
+    principal: Principal,
     request: ListConnectionEventsRequest,
 ) -> Result<ListConnectionEventsResponse, Refusal> {
     context.gate()?;
-    let realm = caller.realm(&request.tenant, request.api_mode)?;
+    let realm = principal.realm(&request.tenant, request.api_mode)?;
     let limits = pages::limits(request.page_size)?;
     let mut hasher = FilterHasher::new("connection events", &realm);
     hasher.log(context.reader.identity());
@@ -38,8 +41,9 @@ pub(super) async fn list(
     };
     // A token of a position that these views do not tell is of other views than these.
     let walked = consistency::reached(context, start, request.consistency.as_ref()).await?;
-    let walk = Walk { views: walked, reader: context.reader.clone(), realm, id, caller };
-    let (events, next) = off_runtime(move || walk.back_from(start, limits)).await??;
+    let walk = Walk { views: walked, reader: context.reader.clone(), realm, id, principal };
+    let look = move |cancellation: &Cancellation| walk.back_from(start, limits, cancellation);
+    let (events, next) = context.scans.run(caller, look).await??;
     let cursor = |next: Position| Cursor { filter_hash, position: views.position(), rank: 0, last: next.to_string() };
     Ok(ListConnectionEventsResponse {
         events,
@@ -54,14 +58,22 @@ struct Walk {
     reader: Reader,
     realm: Realm,
     id: String,
-    caller: Principal,
+    principal: Principal,
 }
 
 impl Walk {
-    /// The events from one on, and where the next page begins.
-    fn back_from(&self, start: Position, limits: Limits) -> Result<(Vec<ConnectionEvent>, Option<Position>), Refusal> {
+    /// The events from one on, and where the next page begins. It ends early when it is cancelled.
+    fn back_from(
+        &self,
+        start: Position,
+        limits: Limits,
+        cancellation: &Cancellation,
+    ) -> Result<(Vec<ConnectionEvent>, Option<Position>), Refusal> {
         let (mut events, mut bytes, mut next) = (Vec::new(), 0, Some(start));
         while let Some(position) = next.filter(|_| events.len() < limits.rows && bytes < limits.bytes) {
+            if cancellation.is_cancelled() {
+                break;
+            }
             let moment = self.views.moment(&self.realm, &self.id, position)?;
             next = moment.previous.as_ref().map(|previous| previous.trail.last.position);
             let event = self.event(position, &moment)?;
@@ -74,7 +86,7 @@ impl Walk {
     fn event(&self, position: Position, moment: &Moment) -> Result<ConnectionEvent, Refusal> {
         let event = self.reader.get(position)?.ok_or(Refusal::EventNotFound)?;
         let exports = moment.changes.changes.iter().filter_map(|change| match change {
-            Change::Export { current, .. } => Some(convert::export(current, &self.caller)),
+            Change::Export { current, .. } => Some(convert::export(current, &self.principal)),
             Change::Connection { .. } | Change::Rejoined { .. } => None,
         });
         Ok(ConnectionEvent {

@@ -8,10 +8,12 @@ use prost::Message as _;
 use tokio_stream::Stream;
 use tonic::Status;
 
+use super::caller::Caller;
 use super::context::Context;
 use super::event_filter::EventFilter;
 use super::pages::{BYTES_MAX, VISITS_MAX};
 use super::principal::Principal;
+use super::scans::Cancellation;
 use super::status::Refusal;
 use crate::event::Position;
 use crate::log::{ReadError, Reader};
@@ -19,23 +21,35 @@ use crate::proto::{ReadEventsRequest, ReadEventsResponse};
 
 pub(super) type Messages = Pin<Box<dyn Stream<Item = Result<ReadEventsResponse, Status>> + Send>>;
 
-pub(super) fn open(context: &Arc<Context>, caller: Principal, request: ReadEventsRequest) -> Result<Messages, Refusal> {
+pub(super) fn open(
+    context: &Arc<Context>,
+    caller: Caller,
+    principal: Principal,
+    request: ReadEventsRequest,
+) -> Result<Messages, Refusal> {
     context.gate_of_the_log()?;
     let head = context.reader.head().position;
     let walk = Walk {
-        filter: EventFilter::read(caller, &request.tenant, request.filter)?,
+        filter: EventFilter::read(principal, &request.tenant, request.filter)?,
         next: request.from_position.max(1),
         to: if request.to_position == 0 { head } else { request.to_position.min(head) },
     };
-    Ok(Box::pin(messages(context.clone(), walk)))
+    Ok(Box::pin(messages(context.clone(), caller, walk)))
 }
 
-fn messages(context: Arc<Context>, mut walk: Walk) -> impl Stream<Item = Result<ReadEventsResponse, Status>> + Send {
+fn messages(
+    context: Arc<Context>,
+    caller: Caller,
+    mut walk: Walk,
+) -> impl Stream<Item = Result<ReadEventsResponse, Status>> + Send {
     try_stream! {
         while walk.next <= walk.to {
             context.gate_of_the_log()?;
-            let part;
-            (part, walk) = context.read(move |reader| Ok((walk.part(reader)?, walk))).await?;
+            let reader = context.reader.clone();
+            let read = move |cancellation: &Cancellation| (walk.part(&reader, cancellation), walk);
+            let (read, read_on) = context.scans.run(caller, read).await?;
+            walk = read_on;
+            let part = read.map_err(Context::unreadable)?;
             yield part;
         }
     }
@@ -49,9 +63,9 @@ struct Walk {
 
 impl Walk {
     /// As much as a page of a list, so that a walk which finds nothing still tells how far it is.
-    fn part(&mut self, reader: &Reader) -> Result<ReadEventsResponse, ReadError> {
+    fn part(&mut self, reader: &Reader, cancellation: &Cancellation) -> Result<ReadEventsResponse, ReadError> {
         let (mut events, mut bytes, mut looked_at) = (Vec::new(), 0, 0);
-        while self.next <= self.to && bytes < BYTES_MAX && looked_at < VISITS_MAX {
+        while self.next <= self.to && bytes < BYTES_MAX && looked_at < VISITS_MAX && !cancellation.is_cancelled() {
             let read = reader.read(self.next)?;
             for event in read.into_iter().take_while(|event| event.position <= self.to) {
                 if bytes >= BYTES_MAX {

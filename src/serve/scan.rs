@@ -13,6 +13,7 @@ use super::convert;
 use super::filter::{ConnectionFilter, ExportFilter};
 use super::order::{self, Order, Place};
 use super::principal::Principal;
+use super::scans::Cancellation;
 use super::status::Refusal;
 use crate::fold::{Connection, Id, Realm, Slot, Views};
 use crate::proto;
@@ -20,6 +21,14 @@ use merge::Merge;
 
 /// With more owners than this, looking at every export in turn is no dearer than gathering theirs.
 const OWNERS_MAX: usize = 1000;
+
+/// What a step looks at, until it is cancelled. What a cancelled step found is not the whole, and of no use.
+#[derive(Clone, Copy)]
+pub(super) struct Scanned<'a> {
+    pub views: &'a Views,
+    pub realm: &'a Realm,
+    pub cancellation: &'a Cancellation,
+}
 
 /// A step ends when it has reached one of these.
 #[derive(Debug, Clone, Copy)]
@@ -41,8 +50,7 @@ pub(super) struct Step<T> {
 type Candidates<'a, T> = Box<dyn Iterator<Item = (Id, T)> + 'a>;
 
 pub(super) fn connections(
-    views: &Views,
-    realm: &Realm,
+    scanned: Scanned<'_>,
     filter: &ConnectionFilter,
     order: Order,
     after: Option<Place>,
@@ -51,9 +59,9 @@ pub(super) fn connections(
     let look =
         |_: &Id, connection: Arc<Connection>| Ok(filter.matches(&connection).then(|| convert::connection(&connection)));
     if order.is_by_id() {
-        return step(by_id(candidates(views, realm, filter, after.map(|place| place.id))), limits, look);
+        return step(by_id(candidates(scanned, filter, after.map(|place| place.id))), limits, look);
     }
-    let ranked = matching(views, realm, filter).map(|connection| {
+    let ranked = matching(scanned, filter).map(|connection| {
         let place = Place { rank: order.rank_of_connection(&connection), id: Id::of(&connection.id) };
         (place, connection)
     });
@@ -66,37 +74,43 @@ fn by_id<T>(candidates: impl Iterator<Item = (Id, T)>) -> impl Iterator<Item = (
 
 /// All that match.
 pub(super) fn matching<'a>(
-    views: &Views,
-    realm: &Realm,
+    scanned: Scanned<'a>,
     filter: &'a ConnectionFilter,
 ) -> impl Iterator<Item = Arc<Connection>> + 'a {
-    let candidates = candidates(views, realm, filter, None);
+    let candidates = candidates(scanned, filter, None);
     candidates.map(|(_, connection)| connection).filter(|connection| filter.matches(connection))
 }
 
 fn candidates<'a>(
-    views: &Views,
-    realm: &Realm,
+    scanned: Scanned<'a>,
     filter: &ConnectionFilter,
     after: Option<Id>,
 ) -> Candidates<'a, Arc<Connection>> {
+    let Scanned { views, realm, cancellation } = scanned;
     if filter.external_ids.is_empty() {
-        return Box::new(views.connections(realm, after));
+        return until_cancelled(views.connections(realm, after), cancellation);
     }
     let of = |external_id: &String| views.connections_of(realm, external_id, after.clone());
-    Box::new(Merge::new(filter.external_ids.iter().map(of)))
+    until_cancelled(Merge::new(filter.external_ids.iter().map(of)), cancellation)
+}
+
+fn until_cancelled<'a, T>(
+    candidates: impl Iterator<Item = (Id, T)> + 'a,
+    cancellation: &'a Cancellation,
+) -> Candidates<'a, T> {
+    Box::new(candidates.take_while(|_| !cancellation.is_cancelled()))
 }
 
 /// May read the change log, which blocks.
 pub(super) fn exports(
-    views: &Views,
-    realm: &Realm,
+    scanned: Scanned<'_>,
     filter: &ExportFilter,
     caller: &Principal,
     order: Order,
     after: Option<Place>,
     limits: Limits,
 ) -> Result<Step<proto::Export>, Refusal> {
+    let Scanned { views, realm, .. } = scanned;
     let look = |task_id: &Id, slot: Slot| {
         if !filter.may_match(&slot) {
             return Ok(None);
@@ -106,25 +120,28 @@ pub(super) fn exports(
         Ok(matches.then(|| convert::export(&joined, caller)))
     };
     if order.is_by_id() {
-        return step(by_id(slots(views, realm, filter, after.map(|place| place.id))), limits, look);
+        return step(by_id(slots(scanned, filter, after.map(|place| place.id))), limits, look);
     }
-    let slots = slots(views, realm, filter, None).filter(|(_, slot)| filter.may_match(slot));
+    let slots = slots(scanned, filter, None).filter(|(_, slot)| filter.may_match(slot));
     let ranked = slots.map(|(id, slot)| (Place { rank: order.rank_of_export(&slot), id }, slot));
     step(order::first(ranked, after.as_ref(), limits.visits + 1), limits, look)
 }
 
 /// All exports that may match, after a task.
-fn slots<'a>(views: &'a Views, realm: &'a Realm, filter: &ExportFilter, after: Option<Id>) -> Candidates<'a, Slot> {
+fn slots<'a>(scanned: Scanned<'a>, filter: &ExportFilter, after: Option<Id>) -> Candidates<'a, Slot> {
+    let Scanned { views, realm, cancellation } = scanned;
     match (owners(views, realm, filter), filter.deadlines()) {
         // An export that has moved from one owner to another may come with both.
         (Some(owners), _) => {
             let of = |owner| views.exports_of(realm, owner, after.clone()).map(|(id, (slot, _))| (id, slot));
             let mut last = None;
             let unseen = move |(id, _): &(Id, Slot)| last.replace(id.clone()).as_ref() != Some(id);
-            Box::new(Merge::new(owners.into_iter().map(of)).filter(unseen))
+            until_cancelled(Merge::new(owners.into_iter().map(of)).filter(unseen), cancellation)
         }
-        (None, Some(deadlines)) => Box::new(views.exports_settling(realm, deadlines, after.as_ref())),
-        (None, None) => Box::new(views.exports(realm, after)),
+        (None, Some(deadlines)) => {
+            until_cancelled(views.exports_settling(realm, deadlines, after.as_ref()), cancellation)
+        }
+        (None, None) => until_cancelled(views.exports(realm, after), cancellation),
     }
 }
 

@@ -1,17 +1,20 @@
 //! Puts the services on a listener, and takes them off again when the serving state says so.
 
 use std::sync::Arc;
+use std::task;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
+use tonic::body::Body;
+use tonic::codegen::http::Response;
 use tonic::service::Routes;
-use tonic::transport::Server;
 use tonic_reflection::server::Builder;
-use tower::layer::layer_fn;
+use tower::layer::Layer as _;
 use tower::util::MapResponseLayer;
 
 use super::admin::Admin;
+use super::caller::Caller;
 use super::connections::Connections;
 use super::context::Context;
 use super::deadline::Deadline;
@@ -19,10 +22,13 @@ use super::engine;
 use super::events::Events;
 use super::exports::Exports;
 use super::health;
-use super::incoming::incoming;
+use super::methods;
 use super::principal::{Principal, everyone_is};
+use super::quota::Quota;
+use super::scans::Scans;
 use super::snapshots::Snapshots;
 use super::state::ServingState;
+use super::transport::{self, Bounds, Routed};
 use super::watch::{ChangeFeeds, EventFeeds};
 use crate::backfill::Backfill;
 use crate::event::{Clock, Timestamp};
@@ -36,14 +42,9 @@ use crate::proto::event_service_server::EventServiceServer;
 use crate::proto::export_service_server::ExportServiceServer;
 use crate::rejections::Rejections;
 
-/// A peer that vanished is noticed within half a minute, even by a watch that has nothing to say.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
-/// Of one connection, watches among them.
-const STREAMS_MAX: u32 = 256;
-/// The largest filter fits several times.
-const REQUEST_BYTES_MAX: usize = 1024 * 1024;
+/// Of requests that arrive and answers that are not taken yet, in all and of one caller.
+const INFLIGHT_BYTES: usize = 128 * 1024 * 1024;
+const INFLIGHT_BYTES_SHARE: usize = 64 * 1024 * 1024;
 
 /// Where answers come from.
 pub struct Sources {
@@ -60,6 +61,8 @@ pub struct Options {
     pub principal: Principal,
     /// Open at the same time.
     pub watches_max: usize,
+    /// The part of them that one caller may have.
+    pub watches_share: usize,
     /// Told how many are.
     pub watches_gauge: Gauge,
     /// Each ends then, at the latest, and is begun anew.
@@ -78,8 +81,6 @@ pub enum Listener {
 pub enum ServeError {
     #[error("the descriptors of the API cannot be read")]
     Reflection(#[from] tonic_reflection::server::Error),
-    #[error("the gRPC server failed")]
-    Transport(#[from] tonic::transport::Error),
 }
 
 /// The API, not yet listening.
@@ -88,12 +89,15 @@ pub struct Api {
     change_feeds: Arc<ChangeFeeds>,
     event_feeds: Arc<EventFeeds>,
     principal: Principal,
+    bounds: Arc<Bounds>,
 }
 
 impl Api {
     pub fn new(sources: Sources, options: Options) -> Self {
         let change_feeds = Arc::new(ChangeFeeds::of_views(&sources.views.borrow()));
         let event_feeds = Arc::new(EventFeeds::of_log(&sources.reader));
+        let inflight = Quota::new(INFLIGHT_BYTES, INFLIGHT_BYTES_SHARE);
+        let bounds = Bounds::new(options.watches_max, options.watches_share, inflight.clone(), methods::bounds);
         let context = Context {
             views: sources.views,
             reader: sources.reader,
@@ -102,14 +106,15 @@ impl Api {
             backfill: sources.backfill,
             state: sources.state,
             snapshots: Snapshots::default(),
-            watches: Arc::new(Semaphore::new(options.watches_max)),
-            watches_max: options.watches_max,
+            scans: Scans::new(inflight.clone()),
+            inflight,
+            watches: Quota::new(options.watches_max, options.watches_share),
             watches_gauge: options.watches_gauge,
             watch_max_age: options.watch_max_age,
             started_at: options.started_at,
             clock: options.clock,
         };
-        Self { context: Arc::new(context), change_feeds, event_feeds, principal: options.principal }
+        Self { context: Arc::new(context), change_feeds, event_feeds, principal: options.principal, bounds }
     }
 
     /// Serves until the state is `ShuttingDown`, and then until every connection has ended.
@@ -119,32 +124,33 @@ impl Api {
     /// stops accepting, and what is still open ends with the runtime.
     pub async fn serve(self, listener: Listener) -> Result<(), ServeError> {
         let (reporter, health) = tonic_health::server::health_reporter();
-        let routes = self.routes()?.add_service(health.max_decoding_message_size(REQUEST_BYTES_MAX));
-        let server = Server::builder()
-            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
-            .max_concurrent_streams(Some(STREAMS_MAX))
-            .layer(everyone_is(self.principal))
-            .layer(layer_fn(Deadline))
-            .layer(MapResponseLayer::new(engine::explained))
-            .add_routes(routes);
+        let routes = self.routes()?.add_service(health.max_decoding_message_size(methods::MESSAGE_BYTES_MAX));
+        let bounds = self.bounds.clone();
+        let service = explained(routes, self.principal);
         let drained = drained(self.context.state.clone());
         let serving = async {
             match listener {
                 Listener::Tcp(listener) => {
-                    let incoming =
-                        incoming(move |context| listener.poll_accept(context).map_ok(|(stream, _)| at_once(stream)));
-                    server.serve_with_incoming_shutdown(incoming, drained).await
+                    let accept = move |context: &mut task::Context<'_>| {
+                        listener.poll_accept(context).map_ok(|(stream, peer)| (at_once(stream), Caller::at(peer.ip())))
+                    };
+                    transport::serve(accept, bounds, service, drained).await;
                 }
                 Listener::Unix(listener) => {
-                    let incoming = incoming(move |context| listener.poll_accept(context).map_ok(|(stream, _)| stream));
-                    server.serve_with_incoming_shutdown(incoming, drained).await
+                    let accept = move |context: &mut task::Context<'_>| {
+                        let accepted = listener.poll_accept(context);
+                        accepted.map(|accepted| {
+                            let (stream, _) = accepted?;
+                            let user = stream.peer_cred()?.uid();
+                            Ok((stream, Caller::User(user)))
+                        })
+                    };
+                    transport::serve(accept, bounds, service, drained).await;
                 }
             }
         };
         tokio::select! {
-            ended = serving => Ok(ended?),
+            () = serving => Ok(()),
             never = self.context.snapshots.sweep() => match never {},
             never = self.change_feeds.follow(self.context.views.clone()) => match never {},
             never = self.event_feeds.follow(&self.context.reader) => match never {},
@@ -158,14 +164,27 @@ impl Api {
         let events = Events { context: context(), feeds: self.event_feeds.clone() };
         let mut routes = Routes::builder();
         routes
-            .add_service(ConnectionServiceServer::new(connections).max_decoding_message_size(REQUEST_BYTES_MAX))
-            .add_service(ExportServiceServer::new(Exports(context())).max_decoding_message_size(REQUEST_BYTES_MAX))
-            .add_service(EventServiceServer::new(events).max_decoding_message_size(REQUEST_BYTES_MAX))
-            .add_service(AdminServiceServer::new(Admin(context())).max_decoding_message_size(REQUEST_BYTES_MAX))
+            .add_service(
+                ConnectionServiceServer::new(connections).max_decoding_message_size(methods::MESSAGE_BYTES_MAX),
+            )
+            .add_service(
+                ExportServiceServer::new(Exports(context())).max_decoding_message_size(methods::MESSAGE_BYTES_MAX),
+            )
+            .add_service(EventServiceServer::new(events).max_decoding_message_size(methods::MESSAGE_BYTES_MAX))
+            .add_service(
+                AdminServiceServer::new(Admin(context())).max_decoding_message_size(methods::MESSAGE_BYTES_MAX),
+            )
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?);
         Ok(routes.routes())
     }
+}
+
+/// Makes every request one of the principal, keeps its deadline, and gives a reason to every error.
+fn explained(routes: Routes, principal: Principal) -> impl Routed {
+    let routes = Deadline(MapResponseLayer::new(engine::explained).layer(routes.prepare()));
+    let boxed = MapResponseLayer::new(|response: Response<_>| response.map(Body::new));
+    boxed.layer(everyone_is(principal).layer(routes))
 }
 
 /// What is written goes out, however little it is.

@@ -55,10 +55,20 @@ pub enum Refusal {
     DeadlineExceeded,
     #[error("the state is being rebuilt from the log: {at} of {of} events")]
     CatchingUp { at: Position, of: Position },
-    #[error("as many watches are open as may be ({0})")]
-    TooManyWatches(usize),
+    #[error("as many watches are open as may be, in all or of this caller")]
+    TooManyWatches,
     #[error("the state cannot go past position {position}: {reason}")]
     ViewsStalled { position: Position, reason: Arc<str> },
+    #[error("the caller has as many connections as it may have; this one serves only AdminService and health checks")]
+    TooManyConnections,
+    #[error("as many calls are open as may be, in all or of this caller")]
+    TooManyStreams,
+    #[error("requests and answers that are not taken hold as much memory as they may, in all or of this caller")]
+    InflightBytesFull,
+    #[error("the scans that wait are not done in time")]
+    TooManyScans,
+    #[error("the request did not arrive in time")]
+    RequestTimeout,
     #[error("the changes of position {0} are too large for one message; start with a snapshot")]
     ChangeTooLarge(Position),
     #[error("the watch took too long for its snapshot, which is no longer at hand")]
@@ -111,7 +121,12 @@ impl Refusal {
             Self::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
             Self::DeadlineExceeded => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
             Self::CatchingUp { .. } => (Code::Unavailable, "CATCHING_UP"),
-            Self::TooManyWatches(_) => (Code::ResourceExhausted, "TOO_MANY_WATCHES"),
+            Self::TooManyWatches => (Code::ResourceExhausted, "TOO_MANY_WATCHES"),
+            Self::TooManyConnections => (Code::ResourceExhausted, "TOO_MANY_CONNECTIONS"),
+            Self::TooManyStreams => (Code::ResourceExhausted, "TOO_MANY_STREAMS"),
+            Self::InflightBytesFull => (Code::ResourceExhausted, "INFLIGHT_BYTES_FULL"),
+            Self::TooManyScans => (Code::ResourceExhausted, "TOO_MANY_SCANS"),
+            Self::RequestTimeout => (Code::DeadlineExceeded, "REQUEST_TIMEOUT"),
             Self::ViewsStalled { .. } => (Code::Unavailable, "VIEWS_STALLED"),
             Self::ChangeTooLarge(_) => (Code::ResourceExhausted, "CHANGE_TOO_LARGE"),
             Self::WatchMaxAge => (Code::Unavailable, "WATCH_MAX_AGE"),
@@ -131,10 +146,17 @@ impl Refusal {
     /// How long to wait, where waiting may help.
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::StaleRead { .. } | Self::ShuttingDown | Self::WatchMaxAge => Some(Duration::from_secs(1)),
-            Self::CatchingUp { .. } | Self::ViewsStalled { .. } | Self::TooManyWatches(_) | Self::StorageReadOnly => {
-                Some(Duration::from_secs(5))
-            }
+            Self::StaleRead { .. }
+            | Self::ShuttingDown
+            | Self::WatchMaxAge
+            | Self::TooManyStreams
+            | Self::InflightBytesFull
+            | Self::TooManyScans => Some(Duration::from_secs(1)),
+            Self::CatchingUp { .. }
+            | Self::ViewsStalled { .. }
+            | Self::TooManyWatches
+            | Self::TooManyConnections
+            | Self::StorageReadOnly => Some(Duration::from_secs(5)),
             _ => None,
         }
     }

@@ -3,9 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::context::{Context, off_runtime};
+use super::caller::Caller;
+use super::context::Context;
 use super::filter::{ConnectionFilter, Use};
 use super::principal::Principal;
+use super::scan::Scanned;
+use super::scans::Cancellation;
 use super::status::Refusal;
 use super::{consistency, convert, scan};
 use crate::fold::{Connection, Status};
@@ -16,20 +19,22 @@ const PLATFORMS_MAX: usize = 100;
 
 pub(super) async fn of(
     context: &Context,
-    caller: Principal,
+    caller: Caller,
+    principal: Principal,
     request: SummarizeConnectionsRequest,
 ) -> Result<SummarizeConnectionsResponse, Refusal> {
     context.gate()?;
-    let realm = caller.realm(&request.tenant, request.api_mode)?;
+    let realm = principal.realm(&request.tenant, request.api_mode)?;
     let filter = ConnectionFilter::read(request.filter, Use::List { now: (context.clock)() })?;
     let views = consistency::views(context, request.consistency.as_ref()).await?;
     let scanned = views.clone();
-    let counts = off_runtime(move || {
+    let count = move |cancellation: &Cancellation| {
         let mut counts = Counts::default();
-        scan::matching(&scanned, &realm, &filter).for_each(|connection| counts.add(&connection));
+        let scanned = Scanned { views: &scanned, realm: &realm, cancellation };
+        scan::matching(scanned, &filter).for_each(|connection| counts.add(&connection));
         counts
-    })
-    .await?;
+    };
+    let counts = context.scans.run(caller, count).await?;
     Ok(SummarizeConnectionsResponse {
         position: views.position(),
         read_token: context.read_token(&views),

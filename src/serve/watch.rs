@@ -41,6 +41,7 @@ use self::live::{Live, Told};
 use self::plan::Plan;
 use self::snapshot::Snapshot;
 use self::start::Start;
+use super::caller::Caller;
 use super::context::{Context, WatchSlot};
 use super::convert;
 use super::principal::Principal;
@@ -82,15 +83,16 @@ impl At {
 pub(super) async fn open(
     context: &Arc<Context>,
     feeds: &Arc<ChangeFeeds>,
-    caller: Principal,
+    caller: Caller,
+    principal: Principal,
     mut request: WatchConnectionsRequest,
 ) -> Result<Messages, Refusal> {
     context.gate()?;
     #[cfg(feature = "planted-bugs")]
     planted::admit(context, &mut request.start).await?;
     let start = request.start.take();
-    let plan = Plan::read(caller, request)?;
-    let slot = context.take_watch_slot()?;
+    let plan = Plan::read(principal, request)?;
+    let slot = context.take_watch_slot(caller)?;
     let views = context.views();
     let start = start::find(context, &plan.resumable, &views, start).await?;
     #[cfg(feature = "planted-bugs")]

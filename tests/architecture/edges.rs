@@ -44,7 +44,7 @@ const MAY_NAME: [(&str, &[&str]); 16] = [
 const CONFINED: [(&str, &[&str]); 6] = [
     ("sled", &["src/blocklog/sled_store.rs"]),
     ("zstd", &["src/blocklog/", "src/fold/checkpoint/"]),
-    ("hyper", &["src/http", "src/ingest", "src/operations.rs", "src/cli/send.rs"]),
+    ("hyper", &["src/http", "src/ingest", "src/operations.rs", "src/serve/transport", "src/cli/send.rs"]),
     ("tonic", &["src/serve", "src/proto.rs", "src/cli"]),
     ("prost", &["src/serve", "src/proto", "src/cli"]),
     ("anyhow", &["src/main.rs", "src/cli"]),

@@ -243,6 +243,7 @@ pub fn options(principal: Principal, watches_max: usize) -> Options {
     Options {
         principal,
         watches_max,
+        watches_share: watches_max,
         watches_gauge,
         watch_max_age: Duration::from_secs(3600),
         started_at: Timestamp::from_micros(5_000_000),

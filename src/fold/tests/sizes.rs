@@ -74,7 +74,7 @@ fn a_long_id_finds_its_connection_and_its_history() {
     let connection = views.connection(&realm, &id).unwrap();
     assert_eq!((connection.trail.version, connection.id.len()), (20, TEXT_BYTES_MAX));
     assert_eq!(views.moment(&realm, &id, 20).unwrap().previous.unwrap().trail.version, 19);
-    assert_eq!(views.connection_at(&realm, &id, 3).unwrap().unwrap().trail.version, 3);
+    assert_eq!(views.connection_at(&realm, &id, 3, &|| false).unwrap().unwrap().trail.version, 3);
     assert_eq!(views.export(&realm, &task).unwrap().unwrap().export.trail.version, 10);
 }
 

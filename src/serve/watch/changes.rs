@@ -5,7 +5,8 @@ use std::sync::Arc;
 use prost::Message as _;
 use tokio::sync::{OnceCell, watch};
 
-use super::super::context::{Context, off_runtime};
+use super::super::context::Context;
+use super::super::scans::off_runtime;
 use super::super::status::Refusal;
 use super::At;
 use super::feed::{Feed, Seen};

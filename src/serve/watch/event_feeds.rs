@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use prost::Message as _;
 
-use super::super::context::off_runtime;
 use super::super::event_filter::EventFilter;
+use super::super::scans::off_runtime;
 use super::super::status::Refusal;
 use super::At;
 use super::feed::Seen;

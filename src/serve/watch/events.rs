@@ -7,9 +7,11 @@ use async_stream::try_stream;
 use tokio_stream::Stream;
 use tonic::Status;
 
-use super::super::context::{Context, WatchSlot, off_runtime};
+use super::super::caller::Caller;
+use super::super::context::{Context, WatchSlot};
 use super::super::event_filter::EventFilter;
 use super::super::principal::Principal;
+use super::super::scans::off_runtime;
 use super::super::state::ServingState;
 use super::super::status::Refusal;
 use super::event_feeds::{EventFeeds, matching};
@@ -29,13 +31,14 @@ pub(in super::super) type EventMessages = Pin<Box<dyn Stream<Item = Result<Watch
 pub(in super::super) async fn open(
     context: &Arc<Context>,
     feeds: &Arc<EventFeeds>,
-    caller: Principal,
+    caller: Caller,
+    principal: Principal,
     request: WatchEventsRequest,
 ) -> Result<EventMessages, Refusal> {
     context.gate_of_the_log()?;
-    let filter = Arc::new(EventFilter::read(caller, &request.tenant, request.filter)?);
+    let filter = Arc::new(EventFilter::read(principal, &request.tenant, request.filter)?);
     let heartbeat = plan::heartbeat(request.heartbeat_interval)?;
-    let slot = context.take_watch_slot()?;
+    let slot = context.take_watch_slot(caller)?;
     // Of the log alone: no fold has a part in it.
     let resumable = Resumable { filter_hash: filter.hash(), fold_version: 0 };
     let at = match start::find(context, &resumable, &context.views(), request.start).await? {

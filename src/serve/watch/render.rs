@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use prost::Message as _;
 
-use super::super::context::{Context, off_runtime};
+use super::super::context::Context;
 use super::super::convert;
+use super::super::scans::off_runtime;
 use super::super::status::Refusal;
 use super::query::Query;
 use crate::fold::{Change, JoinedExport, PositionChanges, Views};

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::super::context::{Context, off_runtime};
+use super::super::context::Context;
 use super::super::order::{Order, Place};
-use super::super::scan::{self, Limits};
+use super::super::scan::{self, Limits, Scanned};
+use super::super::scans::{Cancellation, off_runtime};
 use super::super::snapshots::Loan;
 use super::super::status::Refusal;
 use super::query::Query;
@@ -13,7 +14,7 @@ use crate::proto::watch_connections_response::Message as Body;
 use crate::proto::{SnapshotBatch, SnapshotEnd};
 
 /// One batch, and the work between two chances for others to run.
-const BATCH: Limits = Limits { rows: 200, bytes: 256 * 1024, visits: 1000 };
+const BATCH: Limits = Limits { rows: 200, bytes: 64 * 1024, visits: 1000 };
 
 enum Phase {
     /// After this place.
@@ -65,7 +66,8 @@ impl Snapshot {
     fn connections(&mut self, after: Option<Place>) -> Result<SnapshotBatch, Refusal> {
         let views = self.loan.views().ok_or(Refusal::WatchFellBehind)?;
         let filter = &self.query.filter.connection;
-        let step = scan::connections(&views, &self.query.realm, filter, Order::BY_ID, after, BATCH)?;
+        let scanned = Scanned { views: &views, realm: &self.query.realm, cancellation: &Cancellation::default() };
+        let step = scan::connections(scanned, filter, Order::BY_ID, after, BATCH)?;
         self.sent.connections += step.rows.len() as u64;
         self.phase = match step.next {
             Some(after) => Phase::Connections(Some(after)),
@@ -79,8 +81,10 @@ impl Snapshot {
     async fn exports(&mut self, after: Option<Place>) -> Result<SnapshotBatch, Refusal> {
         let views = self.loan.views().ok_or(Refusal::WatchFellBehind)?;
         let query = self.query.clone();
-        let look =
-            move || scan::exports(&views, &query.realm, &query.filter, &query.caller, Order::BY_ID, after, BATCH);
+        let look = move || {
+            let scanned = Scanned { views: &views, realm: &query.realm, cancellation: &Cancellation::default() };
+            scan::exports(scanned, &query.filter, &query.caller, Order::BY_ID, after, BATCH)
+        };
         let step = off_runtime(look).await??;
         self.sent.exports += step.rows.len() as u64;
         self.phase = step.next.map_or(Phase::End, |after| Phase::Exports(Some(after)));

@@ -30,7 +30,7 @@ const CHANNELS: usize = 8;
 /// One of so many watches events.
 const OF_EVENTS: usize = 5;
 /// Small enough that who pauses falls behind, and that some grow old.
-const GRPC: &str = "watch_ring = 60\nwatch_max_age = \"2s\"\nmax_watches = 1200";
+const GRPC: &str = "watch_ring = 60\nwatch_max_age = \"2s\"\nmax_watches = 1200\nmax_watches_per_caller = 1200";
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Clone)]

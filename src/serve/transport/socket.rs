@@ -1,67 +1,39 @@
-//! The API's connections: so many at once, each must begin to speak soon, and is heard to its end. Knows nothing of what is
-//! served.
+//! The socket of a connection: the peer must begin to speak soon and take what is written to it, and is heard to its end.
+//! Knows nothing of what is said.
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use async_stream::stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
-use tokio_stream::Stream;
-use tonic::transport::server::Connected;
 
-use crate::http::accept;
-
-/// A client needs one connection, so that this is many clients; what each may hold (streams, windows) is bounded too, and
-/// file descriptors stay for the webhooks. Further ones wait in the system's queue.
-pub const CONNECTIONS_MAX: usize = 256;
+use super::progress::STALL_TIMEOUT;
 
 const PREFACE_BYTES: usize = 24;
-const PATIENCE: Patience = Patience { preface: Duration::from_secs(10), farewell: Duration::from_secs(5) };
+const PATIENCE: Patience =
+    Patience { preface: Duration::from_secs(10), write: STALL_TIMEOUT, farewell: Duration::from_secs(5) };
 
 #[derive(Clone, Copy)]
 struct Patience {
     /// For what a client begins with. After it the server's own pings find out who is silent.
     preface: Duration,
+    /// For the client to take more of what is written.
+    write: Duration,
     /// For the client's end, after ours.
     farewell: Duration,
 }
 
-/// Every connection that comes, while there are seats.
-pub(super) fn incoming<S>(
-    poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>,
-) -> impl Stream<Item = io::Result<Accepted<S>>> {
-    bounded(poll_accept, CONNECTIONS_MAX, PATIENCE)
-}
-
-fn bounded<S>(
-    mut poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>,
-    connections: usize,
-    patience: Patience,
-) -> impl Stream<Item = io::Result<Accepted<S>>> {
-    let seats = Arc::new(Semaphore::new(connections));
-    stream! {
-        loop {
-            let (stream, seat) = accept(&seats, &mut poll_accept).await;
-            let preface = Some(Preface { missing: PREFACE_BYTES, timeout: Box::pin(sleep(patience.preface)) });
-            yield Ok(Accepted { stream, preface, patience, farewell: None, _seat: seat });
-        }
-    }
-}
-
-/// A connection in its seat.
-pub(super) struct Accepted<S> {
+pub(super) struct Socket<S> {
     stream: S,
     /// Until it has come.
     preface: Option<Preface>,
     patience: Patience,
+    /// While the client takes nothing.
+    write_deadline: Option<Pin<Box<Sleep>>>,
     /// Since we have said all.
     farewell: Option<Pin<Box<Sleep>>>,
-    _seat: Option<OwnedSemaphorePermit>,
 }
 
 struct Preface {
@@ -69,13 +41,28 @@ struct Preface {
     timeout: Pin<Box<Sleep>>,
 }
 
-impl<S> Connected for Accepted<S> {
-    type ConnectInfo = ();
+impl<S> Socket<S> {
+    pub fn new(stream: S) -> Self {
+        Self::with(stream, PATIENCE)
+    }
 
-    fn connect_info(&self) {}
+    fn with(stream: S, patience: Patience) -> Self {
+        let preface = Some(Preface { missing: PREFACE_BYTES, timeout: Box::pin(sleep(patience.preface)) });
+        Self { stream, preface, patience, write_deadline: None, farewell: None }
+    }
+
+    /// Fails when the client has taken nothing for too long.
+    fn bound_write<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.write_deadline = None;
+            return written;
+        }
+        let deadline = self.write_deadline.get_or_insert_with(|| Box::pin(sleep(self.patience.write)));
+        deadline.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Accepted<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -95,9 +82,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Accepted<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.bound_write(context, written)
     }
 
     fn poll_write_vectored(
@@ -105,7 +93,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        self.bound_write(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -113,7 +102,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.bound_write(context, flushed)
     }
 
     /// Who is still speaking, if only of windows, would find the connection broken, and lose the last words that are on their
@@ -139,45 +129,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Accepted<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
-
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
-    use tokio_stream::StreamExt as _;
 
     use super::*;
 
     const SOON: Duration = Duration::from_millis(50);
-    const LATE: Duration = Duration::from_secs(60);
+    const HOUR: Duration = Duration::from_secs(3600);
+    const LATE: Patience = Patience { preface: HOUR, write: HOUR, farewell: HOUR };
 
-    async fn accepted(preface: Duration, farewell: Duration) -> (DuplexStream, Accepted<DuplexStream>) {
+    fn connected(patience: Patience) -> (DuplexStream, Socket<DuplexStream>) {
         let (client, server) = duplex(64);
-        let mut server = Some(server);
-        let stream = bounded(
-            |_| server.take().map_or(Poll::Pending, |server| Poll::Ready(Ok(server))),
-            1,
-            Patience { preface, farewell },
-        );
-        let accepted = pin!(stream).next().await.unwrap().unwrap();
-        (client, accepted)
+        (client, Socket::with(server, patience))
     }
 
-    async fn times_out(mut reading: Accepted<DuplexStream>) -> bool {
+    async fn times_out(mut reading: Socket<DuplexStream>) -> bool {
         let read = tokio::time::timeout(Duration::from_secs(20), reading.read_to_end(&mut Vec::new())).await.unwrap();
         read.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut)
     }
 
     #[tokio::test]
     async fn who_says_nothing_or_only_half_the_preface_is_given_up() {
-        let (_silent, reading) = accepted(SOON, LATE).await;
+        let (_silent, reading) = connected(Patience { preface: SOON, ..LATE });
         assert!(times_out(reading).await);
-        let (mut slow, reading) = accepted(SOON, LATE).await;
+        let (mut slow, reading) = connected(Patience { preface: SOON, ..LATE });
         slow.write_all(&[0; PREFACE_BYTES - 1]).await.unwrap();
         assert!(times_out(reading).await);
     }
 
     #[tokio::test]
     async fn who_sent_the_preface_may_be_silent() {
-        let (mut client, mut reading) = accepted(SOON, LATE).await;
+        let (mut client, mut reading) = connected(Patience { preface: SOON, ..LATE });
         client.write_all(&[0; PREFACE_BYTES]).await.unwrap();
         reading.read_exact(&mut [0; PREFACE_BYTES]).await.unwrap();
         let later = tokio::spawn(async move {
@@ -191,7 +172,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_is_told_the_last_word_may_finish_its_own() {
-        let (mut client, mut server) = accepted(LATE, LATE).await;
+        let (mut client, mut server) = connected(LATE);
         let closes = tokio::spawn(async move { server.shutdown().await });
         client.read_to_end(&mut Vec::new()).await.unwrap();
         client.write_all(&[0; 5000]).await.unwrap();
@@ -202,18 +183,14 @@ mod tests {
 
     #[tokio::test]
     async fn who_never_closes_is_left_after_a_while() {
-        let (_client, mut server) = accepted(LATE, SOON).await;
+        let (_client, mut server) = connected(Patience { farewell: SOON, ..LATE });
         server.shutdown().await.unwrap();
     }
 
     #[tokio::test]
-    async fn a_seat_is_free_again_when_its_connection_is_dropped() {
-        let stream = bounded(|_| Poll::Ready(Ok(duplex(1).0)), 1, PATIENCE);
-        let mut stream = pin!(stream);
-        let first = stream.next().await.unwrap().unwrap();
-        let mut waits = Context::from_waker(std::task::Waker::noop());
-        assert!(stream.as_mut().poll_next(&mut waits).is_pending());
-        drop(first);
-        assert!(stream.next().await.unwrap().is_ok());
+    async fn a_client_that_takes_nothing_is_given_up() {
+        let (_client, mut server) = connected(Patience { write: SOON, ..LATE });
+        let error = server.write_all(&[0; 65]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

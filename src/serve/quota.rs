@@ -1,0 +1,127 @@
+//! An amount of something (bytes, streams, watches) that all callers share, with a bound for each of them. It is
+//! reserved before it is used. Knows nothing of what is counted.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::caller::Caller;
+
+/// The quota, or the caller's share of it, is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct QuotaFull;
+
+pub(super) struct Quota {
+    /// Of all callers together.
+    total: usize,
+    /// Of one caller.
+    share: usize,
+    used: Mutex<Used>,
+}
+
+/// A caller without a reservation has no entry.
+#[derive(Default)]
+struct Used {
+    total: usize,
+    by_caller: HashMap<Caller, usize>,
+}
+
+/// A part of the quota. It is given back when dropped.
+pub(super) struct Reservation {
+    quota: Arc<Quota>,
+    caller: Caller,
+    amount: usize,
+}
+
+impl Quota {
+    pub fn new(total: usize, share: usize) -> Arc<Self> {
+        Arc::new(Self { total, share, used: Mutex::default() })
+    }
+
+    pub fn reserve(self: &Arc<Self>, caller: Caller, amount: usize) -> Result<Reservation, QuotaFull> {
+        let mut reservation = Reservation::empty(self, caller);
+        reservation.resize(amount)?;
+        Ok(reservation)
+    }
+
+    /// What all callers have reserved.
+    pub fn used(&self) -> usize {
+        self.lock().total
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reservation {
+    pub fn empty(quota: &Arc<Quota>, caller: Caller) -> Self {
+        Self { quota: quota.clone(), caller, amount: 0 }
+    }
+
+    /// Keeps the old amount if the new one does not fit. A smaller amount always fits.
+    pub fn resize(&mut self, amount: usize) -> Result<(), QuotaFull> {
+        let quota = self.quota.clone();
+        let mut used = quota.lock();
+        let others = used.total - self.amount;
+        let own = used.by_caller.get(&self.caller).copied().unwrap_or_default() - self.amount;
+        let fits = others.saturating_add(amount) <= quota.total && own.saturating_add(amount) <= quota.share;
+        if amount > self.amount && !fits {
+            return Err(QuotaFull);
+        }
+        self.set(&mut used, amount);
+        Ok(())
+    }
+
+    /// Gives all of it back. It can grow again.
+    pub fn release(&mut self) {
+        let quota = self.quota.clone();
+        self.set(&mut quota.lock(), 0);
+    }
+
+    fn set(&mut self, used: &mut Used, amount: usize) {
+        used.total = used.total - self.amount + amount;
+        let own = used.by_caller.entry(self.caller).or_default();
+        *own = *own - self.amount + amount;
+        if *own == 0 {
+            used.by_caller.remove(&self.caller);
+        }
+        self.amount = amount;
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: Caller = Caller::User(1);
+    const TWO: Caller = Caller::User(2);
+
+    #[test]
+    fn neither_the_total_nor_a_share_is_exceeded() {
+        let quota = Quota::new(10, 6);
+        let mut first = quota.reserve(ONE, 4).unwrap();
+        assert!(quota.reserve(ONE, 3).is_err());
+        let second = quota.reserve(TWO, 6).unwrap();
+        assert_eq!(first.resize(5), Err(QuotaFull));
+        assert_eq!(quota.used(), 10);
+        drop(second);
+        assert_eq!((first.resize(6), first.resize(7)), (Ok(()), Err(QuotaFull)));
+        assert_eq!(quota.used(), 6);
+    }
+
+    #[test]
+    fn all_that_is_reserved_is_given_back() {
+        let quota = Quota::new(10, 10);
+        let mut reservation = quota.reserve(ONE, 10).unwrap();
+        reservation.resize(2).unwrap();
+        assert_eq!(quota.used(), 2);
+        drop(reservation);
+        assert_eq!((quota.used(), quota.lock().by_caller.len()), (0, 0));
+    }
+}

@@ -1,0 +1,185 @@
+//! Work that looks at much or reads the disk for long: how much of it runs at once, in all and for one caller, and that it
+//! stops when its caller has gone. Knows nothing of what is looked at.
+
+use std::collections::HashMap;
+use std::num::NonZero;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::caller::Caller;
+use super::quota::Quota;
+use super::status::Refusal;
+
+/// For a scan to begin.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+/// What one scan may hold while it runs: a page and its last row.
+const SCAN_BYTES: usize = 1536 * 1024;
+
+pub(super) struct Scans {
+    /// Twice as many as there are cores: some of them wait for the disk.
+    all: Arc<Semaphore>,
+    /// As many as there are cores.
+    share: usize,
+    by_caller: Mutex<HashMap<Caller, Weak<Semaphore>>>,
+    inflight: Arc<Quota>,
+    wait_max: Duration,
+}
+
+/// Whether a scan's caller has gone.
+#[derive(Clone, Default)]
+pub(super) struct Cancellation(Arc<AtomicBool>);
+
+/// Cancels when dropped.
+struct CancelOnDrop(Cancellation);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Cancellation {
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Scans {
+    pub fn new(inflight: Arc<Quota>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self::with(inflight, cores, WAIT_MAX)
+    }
+
+    fn with(inflight: Arc<Quota>, cores: usize, wait_max: Duration) -> Self {
+        let all = Arc::new(Semaphore::new(2 * cores));
+        Self { all, share: cores, by_caller: Mutex::default(), inflight, wait_max }
+    }
+
+    /// Runs a scan on a thread that may block, once there is a place for it. The scan is to end early when it is cancelled:
+    /// nobody waits for its result.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        caller: Caller,
+        scan: impl FnOnce(&Cancellation) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let place = timeout(self.wait_max, self.place(caller)).await.map_err(|_| Refusal::TooManyScans)?;
+        let place = place.map_err(|_| Refusal::Internal)?;
+        // Until the result becomes an answer, which is charged by its size.
+        let bytes = self.inflight.reserve(caller, SCAN_BYTES).map_err(|_| Refusal::InflightBytesFull)?;
+        let cancel = CancelOnDrop(Cancellation::default());
+        let cancellation = cancel.0.clone();
+        let result = off_runtime(move || {
+            let result = scan(&cancellation);
+            // It is free when the work has ended, not when its caller has gone.
+            drop(place);
+            (result, bytes)
+        });
+        let (result, _bytes) = result.await?;
+        Ok(result)
+    }
+
+    /// The caller's place first: whoever waits for a place of all does not stand in the way of others.
+    async fn place(&self, caller: Caller) -> Result<[OwnedSemaphorePermit; 2], AcquireError> {
+        let own = self.of_caller(caller).acquire_owned().await?;
+        Ok([own, self.all.clone().acquire_owned().await?])
+    }
+
+    fn of_caller(&self, caller: Caller) -> Arc<Semaphore> {
+        let mut by_caller = self.by_caller.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(places) = by_caller.get(&caller).and_then(Weak::upgrade) {
+            return places;
+        }
+        by_caller.retain(|_, places| places.strong_count() > 0);
+        let places = Arc::new(Semaphore::new(self.share));
+        by_caller.insert(caller, Arc::downgrade(&places));
+        places
+    }
+}
+
+/// For work that blocks, or takes longer than others should wait.
+pub(super) async fn off_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+    use super::*;
+
+    const ONE: Caller = Caller::User(1);
+    const TWO: Caller = Caller::User(2);
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn scans(cores: usize, wait_max: Duration) -> Arc<Scans> {
+        Arc::new(Scans::with(Quota::new(usize::MAX, usize::MAX), cores, wait_max))
+    }
+
+    /// A scan that has begun, and runs until the sender is dropped.
+    async fn begun(scans: &Arc<Scans>, caller: Caller) -> SyncSender<()> {
+        let (hold, held): (SyncSender<()>, Receiver<()>) = sync_channel(0);
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let scans = scans.clone();
+        tokio::spawn(async move {
+            let scan = move |_: &Cancellation| {
+                tell.send(()).unwrap();
+                held.recv().unwrap_err();
+            };
+            scans.run(caller, scan).await.unwrap();
+        });
+        told.await.unwrap();
+        hold
+    }
+
+    #[tokio::test]
+    async fn a_caller_has_no_more_scans_than_its_share() {
+        let scans = scans(1, Duration::from_millis(50));
+        let running = begun(&scans, ONE).await;
+        let refused = scans.run(ONE, |_| ()).await;
+        assert!(matches!(refused, Err(Refusal::TooManyScans)));
+        scans.run(TWO, |_| ()).await.expect("another caller has places of its own");
+        drop(running);
+        let waited = Scans { wait_max: LONG, ..Arc::into_inner(scans_when_idle(scans).await).unwrap() };
+        waited.run(ONE, |_| ()).await.unwrap();
+    }
+
+    /// Once no task uses it any more.
+    async fn scans_when_idle(scans: Arc<Scans>) -> Arc<Scans> {
+        while Arc::strong_count(&scans) > 1 {
+            tokio::task::yield_now().await;
+        }
+        scans
+    }
+
+    #[tokio::test]
+    async fn there_are_no_more_scans_than_all_may_have() {
+        let scans = scans(1, Duration::from_millis(50));
+        let _running = [begun(&scans, ONE).await, begun(&scans, TWO).await];
+        let refused = scans.run(Caller::User(3), |_| ()).await;
+        assert!(matches!(refused, Err(Refusal::TooManyScans)));
+    }
+
+    #[tokio::test]
+    async fn a_scan_whose_caller_has_gone_is_cancelled_and_keeps_its_place_until_it_ends() {
+        let scans = scans(1, LONG);
+        let (begin, has_begun) = tokio::sync::oneshot::channel();
+        let (end, ended) = tokio::sync::oneshot::channel();
+        let scan = move |cancellation: &Cancellation| {
+            begin.send(()).unwrap();
+            while !cancellation.is_cancelled() {
+                std::thread::yield_now();
+            }
+            end.send(()).unwrap();
+        };
+        tokio::select! {
+            _ = scans.run(ONE, scan) => panic!("it ends only when it is cancelled"),
+            begun = has_begun => begun.unwrap(),
+        }
+        ended.await.unwrap();
+        scans.run(ONE, |_| ()).await.unwrap();
+    }
+}

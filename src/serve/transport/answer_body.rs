@@ -1,0 +1,100 @@
+//! The body of an answer: it hands over small pieces, and charges to the quota what it holds beyond one of them until its
+//! reader has taken it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::StdError;
+use tonic::codegen::http::HeaderMap;
+
+use super::super::quota::Reservation;
+use super::super::status::Refusal;
+use super::FREE_BYTES;
+use super::open_stream::OpenStream;
+use super::progress::Progress;
+
+pub(super) struct AnswerBody {
+    content: Body,
+    /// The part of the current message that is not handed over yet.
+    rest: Bytes,
+    /// For the current message.
+    charge: Reservation,
+    progress: Arc<Progress>,
+    refused: bool,
+    /// Kept until the answer has been sent.
+    _stream: Arc<OpenStream>,
+}
+
+impl AnswerBody {
+    pub fn new(content: Body, charge: Reservation, progress: Arc<Progress>, stream: Arc<OpenStream>) -> Self {
+        Self { content, rest: Bytes::new(), charge, progress, refused: false, _stream: stream }
+    }
+
+    /// Ends the answer with a refusal in place of a message that the quota has no room for.
+    fn refuse(&mut self) -> Frame<Bytes> {
+        (self.content, self.refused) = (Body::empty(), true);
+        let mut trailers = HeaderMap::new();
+        if Status::from(Refusal::InflightBytesFull).add_header(&mut trailers).is_err() {
+            tracing::error!("a refusal cannot be written as trailers");
+        }
+        Frame::trailers(trailers)
+    }
+
+    /// At most [`FREE_BYTES`] of the current message.
+    fn next_piece(&mut self) -> Frame<Bytes> {
+        let bytes = self.rest.split_to(self.rest.len().min(FREE_BYTES));
+        let piece = self.progress.piece(&bytes);
+        if self.rest.is_empty() {
+            self.rest = Bytes::new();
+            self.charge.release();
+        }
+        Frame::data(piece)
+    }
+}
+
+impl HttpBody for AnswerBody {
+    type Data = Bytes;
+    type Error = StdError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
+        let this = &mut *self;
+        if this.progress.is_expired() {
+            return Poll::Ready(Some(Err(h2::Error::from(h2::Reason::CANCEL).into())));
+        }
+        // Trailers, too, wait: so the stream stays under watch until its last byte was taken.
+        ready!(this.progress.poll_taken(context));
+        if this.refused {
+            return Poll::Ready(None);
+        }
+        while this.rest.is_empty() {
+            let frame = match ready!(Pin::new(&mut this.content).poll_frame(context)) {
+                Some(Ok(frame)) => frame,
+                Some(Err(status)) => return Poll::Ready(Some(Err(status.into()))),
+                None => return Poll::Ready(None),
+            };
+            match frame.into_data() {
+                Ok(data) => this.rest = data,
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            }
+            let charged = if this.rest.len() > FREE_BYTES { this.rest.len() } else { 0 };
+            if this.charge.resize(charged).is_err() {
+                this.rest = Bytes::new();
+                return Poll::Ready(Some(Ok(this.refuse())));
+            }
+        }
+        Poll::Ready(Some(Ok(this.next_piece())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && (self.refused || self.content.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}

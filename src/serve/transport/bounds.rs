@@ -1,0 +1,70 @@
+//! How many streams may be open over all connections, how many bytes they may hold, and what a method allows its requests.
+
+use std::sync::Arc;
+
+use super::super::caller::Caller;
+use super::super::quota::{Quota, Reservation};
+use super::super::status::Refusal;
+use super::seats::ConnectionPermit;
+
+/// Streams beyond those of watches.
+const CALLS_MAX: usize = 1024;
+const CALLS_SHARE: usize = 512;
+/// Streams of the reserved methods, when all others are taken.
+const RESERVE_MAX: usize = 64;
+const RESERVE_SHARE: usize = 32;
+
+/// What a method allows its requests.
+#[derive(Clone, Copy)]
+pub(in super::super) struct MethodBounds {
+    /// Served on the reserve of connections and streams, too.
+    pub is_reserved: bool,
+    /// Whether the client sends any number of messages, rather than one.
+    pub is_client_stream: bool,
+    /// The largest message.
+    pub message_bytes: usize,
+}
+
+pub(in super::super) struct Bounds {
+    streams: Arc<Quota>,
+    reserve: Arc<Quota>,
+    inflight: Arc<Quota>,
+    methods: fn(&str) -> MethodBounds,
+}
+
+impl Bounds {
+    /// For so many watches, in all and of one caller. `inflight` counts the bytes of requests and answers.
+    pub fn new(
+        watches: usize,
+        watches_share: usize,
+        inflight: Arc<Quota>,
+        methods: fn(&str) -> MethodBounds,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            streams: Quota::new(watches + CALLS_MAX, watches_share + CALLS_SHARE),
+            reserve: Quota::new(RESERVE_MAX, RESERVE_SHARE),
+            inflight,
+            methods,
+        })
+    }
+
+    pub(super) fn of_method(&self, path: &str) -> MethodBounds {
+        (self.methods)(path)
+    }
+
+    /// The permit of a new stream.
+    pub(super) fn admit(&self, seat: &ConnectionPermit, method: MethodBounds) -> Result<Reservation, Refusal> {
+        if !method.is_reserved && seat.is_reserve() {
+            return Err(Refusal::TooManyConnections);
+        }
+        let ordinary = self.streams.reserve(seat.caller, 1);
+        let permit =
+            if method.is_reserved { ordinary.or_else(|_| self.reserve.reserve(seat.caller, 1)) } else { ordinary };
+        permit.map_err(|_| Refusal::TooManyStreams)
+    }
+
+    /// A reservation of nothing, to be grown.
+    pub(super) fn no_bytes(&self, caller: Caller) -> Reservation {
+        Reservation::empty(&self.inflight, caller)
+    }
+}

@@ -1,0 +1,149 @@
+//! Whether the reader of an answer takes what it is given, and the end of streams whose readers do not. Knows nothing of
+//! what is in an answer.
+//!
+//! The HTTP/2 library polls a body for its next data before the peer has a window for them, and hands a whole chunk to its
+//! send buffer once there is a window of one byte. So an answer is handed over in pieces, the next one when the library has
+//! dropped the one before: that is when it was written to the socket.
+
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::rt::Executor;
+use tokio::time::{Instant, sleep_until};
+
+/// A stream whose reader takes no whole piece for this long is reset.
+pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+tokio::task_local! {
+    /// That of the stream which the task serves.
+    pub(super) static STREAM: Arc<Progress>;
+}
+
+#[derive(Default)]
+pub(super) struct Progress(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// When the piece was handed over that the reader has not taken yet. `None` if there is none.
+    waiting_since: Option<Instant>,
+    expired: bool,
+    /// Woken when the piece has been taken.
+    body: Option<Waker>,
+}
+
+/// Tells when the library drops the bytes.
+struct Piece {
+    bytes: Vec<u8>,
+    progress: Arc<Progress>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        let mut state = self.progress.lock();
+        state.waiting_since = None;
+        if let Some(body) = state.body.take() {
+            body.wake();
+        }
+    }
+}
+
+impl Progress {
+    /// A copy of some bytes, so that a piece in the library's buffer does not keep the whole answer alive.
+    pub fn piece(self: &Arc<Self>, bytes: &[u8]) -> Bytes {
+        self.lock().waiting_since = Some(Instant::now());
+        Bytes::from_owner(Piece { bytes: bytes.to_vec(), progress: self.clone() })
+    }
+
+    /// Ready when the last piece has been taken.
+    pub fn poll_taken(&self, context: &Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.waiting_since.is_none() {
+            return Poll::Ready(());
+        }
+        state.body = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// Whether the stream is to end with a reset.
+    pub fn is_expired(&self) -> bool {
+        self.lock().expired
+    }
+
+    /// Returns when the reader has taken nothing for the timeout although a piece waits for it.
+    async fn stalled(&self, timeout: Duration) {
+        loop {
+            let now = Instant::now();
+            let due = self.lock().waiting_since.unwrap_or(now) + timeout;
+            if due <= now {
+                return;
+            }
+            sleep_until(due).await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs each stream of a connection as a task, until it ends or its reader stalls.
+#[derive(Clone, Copy)]
+pub(super) struct StreamExecutor;
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for StreamExecutor {
+    fn execute(&self, stream: F) {
+        let progress = Arc::new(Progress::default());
+        // Detached: the end of its connection ends it.
+        tokio::spawn(STREAM.scope(progress.clone(), run(stream, progress, STALL_TIMEOUT)));
+    }
+}
+
+async fn run(stream: impl Future<Output = ()>, progress: Arc<Progress>, timeout: Duration) {
+    let mut stream = pin!(stream);
+    tokio::select! {
+        biased;
+        () = &mut stream => return,
+        () = progress.stalled(timeout) => {}
+    }
+    progress.lock().expired = true;
+    // If the piece is in the library's buffer, the body is polled now, fails, and so empties the buffer and resets the
+    // stream. If the piece waits for a window, the body is not polled, and the drop of the stream resets it.
+    std::future::poll_fn(|context| Poll::Ready(stream.as_mut().poll(context).is_ready())).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(50);
+
+    #[tokio::test]
+    async fn a_stream_without_waiting_data_is_never_stalled() {
+        let progress = Arc::new(Progress::default());
+        let (piece, taken) = (progress.piece(b"x"), progress.clone());
+        drop(piece);
+        let idle = async {
+            tokio::time::sleep(6 * SHORT).await;
+            assert!(!taken.is_expired());
+        };
+        run(idle, progress.clone(), SHORT).await;
+        assert!(!progress.is_expired());
+    }
+
+    #[tokio::test]
+    async fn a_stream_whose_piece_is_not_taken_ends() {
+        let progress = Arc::new(Progress::default());
+        let _piece = progress.piece(b"x");
+        run(std::future::pending(), progress.clone(), SHORT).await;
+        assert!(progress.is_expired());
+    }
+}

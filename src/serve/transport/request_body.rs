@@ -1,0 +1,179 @@
+//! The body of a request: it must arrive in time, its messages are bounded, and they are charged to the quota when they are
+//! announced, before memory is taken for them.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use hyper::body::{Body as HttpBody, Frame, Incoming};
+use tokio::time::{Sleep, sleep};
+use tonic::Status;
+
+use super::super::status::Refusal;
+use super::open_stream::OpenStream;
+use super::{FREE_BYTES, MethodBounds};
+
+/// A request must be complete within this time.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Each message of a client's stream must be complete this long after cleat asks for it.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
+
+pub(super) struct RequestBody<B = Incoming> {
+    body: B,
+    bounds: MethodBounds,
+    timeout: Duration,
+    /// `None` while a client's stream is not asked for a message.
+    deadline: Option<Pin<Box<Sleep>>>,
+    framing: Framing,
+    /// The announced bytes that are charged.
+    announced: usize,
+    stream: Arc<OpenStream>,
+}
+
+impl<B> RequestBody<B> {
+    pub fn new(body: B, bounds: MethodBounds, stream: Arc<OpenStream>) -> Self {
+        let timeout = if bounds.is_client_stream { MESSAGE_TIMEOUT } else { REQUEST_TIMEOUT };
+        let deadline = Some(Box::pin(sleep(timeout)));
+        Self { body, bounds, timeout, deadline, framing: Framing::default(), announced: 0, stream }
+    }
+
+    /// Called before more of the body is read. All earlier messages of a client's stream have been handled by then.
+    fn begin_read(&mut self) -> Result<(), Refusal> {
+        if self.deadline.is_none() {
+            self.deadline = Some(Box::pin(sleep(self.timeout)));
+        }
+        let current = self.framing.current();
+        if self.bounds.is_client_stream && self.announced > current {
+            self.announced = current;
+            self.charge()?;
+        }
+        Ok(())
+    }
+
+    fn account(&mut self, data: &Bytes) -> Result<(), Refusal> {
+        let mut rest = data.clone();
+        while rest.has_remaining() {
+            match self.framing.advance(&mut rest) {
+                Progress::Begun(bytes) if bytes > self.bounds.message_bytes => return Err(Refusal::RequestTooLarge),
+                Progress::Begun(bytes) => self.announced += bytes,
+                Progress::Complete if self.bounds.is_client_stream => self.deadline = None,
+                Progress::Complete | Progress::Partial => {}
+            }
+        }
+        self.charge()
+    }
+
+    fn charge(&self) -> Result<(), Refusal> {
+        let charged = if self.announced > FREE_BYTES { self.announced } else { 0 };
+        self.stream.charge_request(charged).map_err(|_| Refusal::InflightBytesFull)
+    }
+}
+
+impl<B: HttpBody<Data = Bytes, Error = hyper::Error> + Unpin> HttpBody for RequestBody<B> {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        if let Err(refusal) = this.begin_read() {
+            return Poll::Ready(Some(Err(refusal.into())));
+        }
+        match Pin::new(&mut this.body).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let accounted = frame.data_ref().map_or(Ok(()), |data| this.account(data));
+                Poll::Ready(Some(accounted.map(|()| frame).map_err(Status::from)))
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Status::from_error(error.into())))),
+            Poll::Ready(None) => {
+                this.deadline = None;
+                Poll::Ready(None)
+            }
+            Poll::Pending => match &mut this.deadline {
+                Some(deadline) => deadline.as_mut().poll(context).map(|()| Some(Err(Refusal::RequestTimeout.into()))),
+                None => Poll::Pending,
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}
+
+/// Where messages begin and end: each follows five bytes, a flag and its length.
+#[derive(Default)]
+struct Framing {
+    header: [u8; 5],
+    header_bytes: usize,
+    /// The length of the message that has been announced last.
+    length: usize,
+    /// The part of it that has not arrived.
+    missing: usize,
+}
+
+enum Progress {
+    /// A message of this many bytes has been announced.
+    Begun(usize),
+    Partial,
+    /// The last byte of a message has arrived.
+    Complete,
+}
+
+impl Framing {
+    /// The length of the message that has not arrived completely; 0 between two messages.
+    fn current(&self) -> usize {
+        if self.missing > 0 { self.length } else { 0 }
+    }
+
+    /// Consumes a part of the data.
+    fn advance(&mut self, data: &mut Bytes) -> Progress {
+        if self.missing > 0 {
+            let read = self.missing.min(data.len());
+            data.advance(read);
+            self.missing -= read;
+            return if self.missing == 0 { Progress::Complete } else { Progress::Partial };
+        }
+        let read = data.len().min(self.header.len() - self.header_bytes);
+        data.copy_to_slice(&mut self.header[self.header_bytes..self.header_bytes + read]);
+        self.header_bytes += read;
+        if self.header_bytes < self.header.len() {
+            return Progress::Partial;
+        }
+        self.header_bytes = 0;
+        let [_, length @ ..] = self.header;
+        self.length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+        self.missing = self.length;
+        if self.missing == 0 { Progress::Complete } else { Progress::Begun(self.missing) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lengths as announced, and how many messages were complete, whatever the pieces are.
+    fn read(data: &[u8], piece: usize) -> (Vec<usize>, usize) {
+        let (mut framing, mut begun, mut complete) = (Framing::default(), Vec::new(), 0);
+        for piece in data.chunks(piece) {
+            let mut piece = Bytes::copy_from_slice(piece);
+            while piece.has_remaining() {
+                match framing.advance(&mut piece) {
+                    Progress::Begun(bytes) => begun.push(bytes),
+                    Progress::Complete => complete += 1,
+                    Progress::Partial => {}
+                }
+            }
+        }
+        (begun, complete)
+    }
+
+    #[test]
+    fn messages_are_found_however_the_data_is_cut() {
+        let data = [&[0, 0, 0, 0, 3, 1, 2, 3][..], &[0, 0, 0, 0, 0], &[1, 0, 0, 1, 0, 9]].concat();
+        for piece in 1..=data.len() {
+            assert_eq!(read(&data, piece), (vec![3, 256], 2), "in pieces of {piece}");
+        }
+    }
+}
