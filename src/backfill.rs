@@ -26,6 +26,8 @@ pub enum BackfillError {
     Read(#[from] ReadError),
     #[error("what reads the log panicked")]
     Panicked,
+    #[error("a dry run takes at most 1000000 different events; give it a part of them")]
+    TooManyKeys,
 }
 
 /// A cheap handle. It does not keep the log open.

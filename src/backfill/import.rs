@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 
 use super::{Backfill, BackfillError, Entrance, off_runtime};
 use crate::event::{Delivery, Envelope, EventKey, Hash, ModeVerdict, Object, Provenance, gist};
@@ -11,6 +12,10 @@ use crate::log::{Appended, ReadError, Reader};
 
 /// Told of one by one; the others are only counted.
 const REFUSED_TOLD_MAX: usize = 100;
+/// The keys of one dry run.
+const CLAIMED_MAX: usize = 1_000_000;
+/// What a claimed key takes, in a table that has just grown.
+const CLAIMED_BYTES: usize = 52;
 
 /// Why a payload is no event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -47,17 +52,26 @@ pub struct Import {
     summary: Summary,
     /// How many payloads there were so far.
     given: u64,
-    /// Of a dry run: the keys that it would have claimed, with what their events tell.
-    claimed: Option<HashMap<EventKey, Hash>>,
+    /// Of a dry run.
+    claimed: Option<Claimed>,
 }
 
 impl Import {
     pub(super) fn new(backfill: Backfill, entrance: Entrance, dry_run: bool) -> Self {
-        Self { backfill, entrance, summary: Summary::default(), given: 0, claimed: dry_run.then(HashMap::new) }
+        Self { backfill, entrance, summary: Summary::default(), given: 0, claimed: dry_run.then(Claimed::default) }
     }
 
     pub fn summary(self) -> Summary {
         self.summary
+    }
+
+    pub fn is_dry_run(&self) -> bool {
+        self.claimed.is_some()
+    }
+
+    /// What a dry run keeps in memory.
+    pub fn claimed_bytes(&self) -> usize {
+        self.claimed.as_ref().map_or(0, |claimed| claimed.0.len() * CLAIMED_BYTES)
     }
 
     /// After all that was given before.
@@ -110,7 +124,11 @@ impl Import {
             Ok((found?, claimed))
         };
         let (found, claimed) = off_runtime(looked).await?;
+        let too_many = claimed.0.len() > CLAIMED_MAX;
         self.claimed = Some(claimed);
+        if too_many {
+            return Err(BackfillError::TooManyKeys);
+        }
         for (duplicate, conflict) in found {
             self.count(duplicate, conflict);
         }
@@ -147,20 +165,55 @@ impl Import {
     }
 }
 
+/// The keys that a dry run would have claimed, with what their events tell: digests, so that each takes the same.
+#[derive(Default)]
+struct Claimed(HashMap<[u8; 16], [u8; 8]>);
+
+impl Claimed {
+    fn claim(&mut self, key: &EventKey, told: &Hash) {
+        self.0.insert(digest(key), prefix(told));
+    }
+
+    /// Whether the key's first event in this dry run tells the same. `None` if the key is not claimed.
+    fn tells(&self, key: &EventKey, told: &Hash) -> Option<bool> {
+        self.0.get(&digest(key)).map(|first| *first == prefix(told))
+    }
+}
+
+fn digest(key: &EventKey) -> [u8; 16] {
+    prefix(&Sha256::digest(key.as_str()).into())
+}
+
+fn prefix<const N: usize>(hash: &Hash) -> [u8; N] {
+    std::array::from_fn(|at| hash[at])
+}
+
 /// Whether there is an event of its key already, and whether that one tells something else.
-fn first_of(
-    reader: &Reader,
-    claimed: &mut HashMap<EventKey, Hash>,
-    delivery: &Delivery,
-) -> Result<(bool, bool), ReadError> {
+fn first_of(reader: &Reader, claimed: &mut Claimed, delivery: &Delivery) -> Result<(bool, bool), ReadError> {
     let Delivery { tenant, key: Some(key), body, .. } = delivery else { return Ok((false, false)) };
     let told = gist(body);
-    let first = match claimed.get(key) {
-        Some(first) => Some(*first),
-        None => reader.find(tenant, key)?.map(|event| gist(&event.delivery.body)),
+    let same = match claimed.tells(key, &told) {
+        Some(same) => Some(same),
+        None => reader.find(tenant, key)?.map(|event| gist(&event.delivery.body) == told),
     };
-    match first {
-        Some(first) => Ok((true, first != told)),
-        None => Ok((claimed.insert(key.clone(), told).is_some(), false)),
+    if let Some(same) = same {
+        return Ok((true, !same));
+    }
+    claimed.claim(key, &told);
+    Ok((false, false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claimed_key_is_a_duplicate_or_a_conflict() {
+        let mut claimed = Claimed::default();
+        let (first, other) = (EventKey::of(Some("a"), ""), EventKey::of(Some("b"), ""));
+        claimed.claim(&first, &[1; 32]);
+        assert_eq!(claimed.tells(&first, &[1; 32]), Some(true));
+        assert_eq!(claimed.tells(&first, &[2; 32]), Some(false));
+        assert_eq!(claimed.tells(&other, &[1; 32]), None);
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status, Streaming};
 
+use super::caller::Caller;
 use super::context::Context;
 use super::principal::Principal;
 use super::scans::off_runtime;
@@ -95,8 +96,9 @@ impl AdminService for Admin {
         &self,
         request: Request<Streaming<ImportEventsRequest>>,
     ) -> Result<Response<ImportEventsResponse>, Status> {
-        let (caller, requests) = Principal::of(request)?;
-        Ok(Response::new(backfill::import(&self.0, caller, requests).await?))
+        let caller = Caller::of(&request)?;
+        let (principal, requests) = Principal::of(request)?;
+        Ok(Response::new(backfill::import(&self.0, caller, principal, requests).await?))
     }
 
     async fn readmit_events(

@@ -1,11 +1,14 @@
 //! `ImportEvents` and `ReadmitEvents`: a walk from the request to the log, and back with what became of it.
 
+use bytes::Bytes;
 use tonic::{Status, Streaming};
 
+use super::caller::Caller;
 use super::context::Context;
 use super::principal::Principal;
+use super::quota::Reservation;
 use super::status::Refusal;
-use crate::backfill::{BackfillError, Readmitted, Summary};
+use crate::backfill::{BackfillError, Import, Readmitted, Summary};
 use crate::event::Position;
 use crate::log::AppendError;
 use crate::proto::{
@@ -22,24 +25,40 @@ fn allowed(context: &Context, caller: &Principal) -> Result<(), Refusal> {
 
 pub(super) async fn import(
     context: &Context,
-    caller: Principal,
+    caller: Caller,
+    principal: Principal,
     mut requests: Streaming<ImportEventsRequest>,
 ) -> Result<ImportEventsResponse, Status> {
-    allowed(context, &caller)?;
+    allowed(context, &principal)?;
     let mut first = next(context, &mut requests).await?.unwrap_or_default();
-    let tenant = caller.tenant(&first.tenant)?;
+    let tenant = principal.tenant(&first.tenant)?;
     let import = context.backfill.import(&tenant, &first.endpoint, first.dry_run);
     let problem = "the tenant has no such endpoint, or has several and none is named";
     let mut import = import.ok_or(Refusal::InvalidField { field: "endpoint", problem })?;
+    let mut charge = Reservation::empty(&context.inflight, caller);
     // Payloads wait for the message after them: they may be meant for what that one names.
     let mut held = std::mem::take(&mut first.payloads);
     while let Some(request) = next(context, &mut requests).await? {
         check_target(&tenant, &first, &request)?;
-        import.take(std::mem::replace(&mut held, request.payloads)).await.map_err(Refusal::from)?;
+        let payloads = std::mem::replace(&mut held, request.payloads);
+        take(context, caller, &mut import, payloads, &mut charge).await?;
     }
-    import.take(held).await.map_err(Refusal::from)?;
+    take(context, caller, &mut import, held, &mut charge).await?;
     let (position, read_token) = context.head();
     Ok(ImportEventsResponse { position, read_token, ..import.summary().into() })
+}
+
+/// A dry run's look-ups are a scan, and what it keeps is charged.
+async fn take(
+    context: &Context,
+    caller: Caller,
+    import: &mut Import,
+    payloads: Vec<Bytes>,
+    charge: &mut Reservation,
+) -> Result<(), Refusal> {
+    let _place = if import.is_dry_run() { Some(context.scans.place(caller).await?) } else { None };
+    import.take(payloads).await?;
+    charge.resize(import.claimed_bytes()).map_err(|_| Refusal::InflightBytesFull)
 }
 
 /// Refuses a later message that names another target than the first. An empty field names nothing.
@@ -119,6 +138,7 @@ impl From<BackfillError> for Refusal {
                 Self::InvalidField { field: "payloads", problem: "one is larger than the log takes" }
             }
             BackfillError::Panicked => Self::Internal,
+            BackfillError::TooManyKeys => Self::TooManyKeys,
         }
     }
 }

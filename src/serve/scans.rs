@@ -29,6 +29,12 @@ pub(super) struct Scans {
     wait_max: Duration,
 }
 
+/// The place of a scan. It is free again when dropped.
+pub(super) struct ScanPlace {
+    _own: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
+}
+
 /// Whether a scan's caller has gone.
 #[derive(Clone, Default)]
 pub(super) struct Cancellation(Arc<AtomicBool>);
@@ -66,8 +72,7 @@ impl Scans {
         caller: Caller,
         scan: impl FnOnce(&Cancellation) -> T + Send + 'static,
     ) -> Result<T, Refusal> {
-        let place = timeout(self.wait_max, self.place(caller)).await.map_err(|_| Refusal::TooManyScans)?;
-        let place = place.map_err(|_| Refusal::Internal)?;
+        let place = self.place(caller).await?;
         // Until the result becomes an answer, which is charged by its size.
         let bytes = self.inflight.reserve(caller, SCAN_BYTES).map_err(|_| Refusal::InflightBytesFull)?;
         let cancel = CancelOnDrop(Cancellation::default());
@@ -82,10 +87,16 @@ impl Scans {
         Ok(result)
     }
 
-    /// The caller's place first: whoever waits for a place of all does not stand in the way of others.
-    async fn place(&self, caller: Caller) -> Result<[OwnedSemaphorePermit; 2], AcquireError> {
+    /// A place for a scan that the caller runs by itself.
+    pub async fn place(&self, caller: Caller) -> Result<ScanPlace, Refusal> {
+        let place = timeout(self.wait_max, self.acquire(caller)).await.map_err(|_| Refusal::TooManyScans)?;
+        place.map_err(|_| Refusal::Internal)
+    }
+
+    /// The caller's place comes first: those who wait for it do not stand in the way of other callers.
+    async fn acquire(&self, caller: Caller) -> Result<ScanPlace, AcquireError> {
         let own = self.of_caller(caller).acquire_owned().await?;
-        Ok([own, self.all.clone().acquire_owned().await?])
+        Ok(ScanPlace { _all: self.all.clone().acquire_owned().await?, _own: own })
     }
 
     fn of_caller(&self, caller: Caller) -> Arc<Semaphore> {
@@ -164,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_scan_whose_caller_has_gone_is_cancelled_and_keeps_its_place_until_it_ends() {
+    async fn a_scan_is_cancelled_when_its_caller_has_gone() {
         let scans = scans(1, LONG);
         let (begin, has_begun) = tokio::sync::oneshot::channel();
         let (end, ended) = tokio::sync::oneshot::channel();

@@ -67,6 +67,8 @@ pub enum Refusal {
     InflightBytesFull,
     #[error("the scans that wait are not done in time")]
     TooManyScans,
+    #[error("a dry run takes at most 1000000 different events; give it a part of them")]
+    TooManyKeys,
     #[error("the request did not arrive in time")]
     RequestTimeout,
     #[error("the changes of position {0} are too large for one message; start with a snapshot")]
@@ -126,6 +128,7 @@ impl Refusal {
             Self::TooManyStreams => (Code::ResourceExhausted, "TOO_MANY_STREAMS"),
             Self::InflightBytesFull => (Code::ResourceExhausted, "INFLIGHT_BYTES_FULL"),
             Self::TooManyScans => (Code::ResourceExhausted, "TOO_MANY_SCANS"),
+            Self::TooManyKeys => (Code::ResourceExhausted, "TOO_MANY_KEYS"),
             Self::RequestTimeout => (Code::DeadlineExceeded, "REQUEST_TIMEOUT"),
             Self::ViewsStalled { .. } => (Code::Unavailable, "VIEWS_STALLED"),
             Self::ChangeTooLarge(_) => (Code::ResourceExhausted, "CHANGE_TOO_LARGE"),

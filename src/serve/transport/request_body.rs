@@ -27,8 +27,8 @@ pub(super) struct RequestBody<B = Incoming> {
     /// `None` while a client's stream is not asked for a message.
     deadline: Option<Pin<Box<Sleep>>>,
     framing: Framing,
-    /// The announced bytes that are charged.
-    announced: usize,
+    /// The announced lengths of the last two messages.
+    last_messages: [usize; 2],
     stream: Arc<OpenStream>,
 }
 
@@ -36,20 +36,14 @@ impl<B> RequestBody<B> {
     pub fn new(body: B, bounds: MethodBounds, stream: Arc<OpenStream>) -> Self {
         let timeout = if bounds.is_client_stream { MESSAGE_TIMEOUT } else { REQUEST_TIMEOUT };
         let deadline = Some(Box::pin(sleep(timeout)));
-        Self { body, bounds, timeout, deadline, framing: Framing::default(), announced: 0, stream }
+        Self { body, bounds, timeout, deadline, framing: Framing::default(), last_messages: [0; 2], stream }
     }
 
-    /// Called before more of the body is read. All earlier messages of a client's stream have been handled by then.
-    fn begin_read(&mut self) -> Result<(), Refusal> {
+    /// Called before more of the body is read.
+    fn begin_read(&mut self) {
         if self.deadline.is_none() {
             self.deadline = Some(Box::pin(sleep(self.timeout)));
         }
-        let current = self.framing.current();
-        if self.bounds.is_client_stream && self.announced > current {
-            self.announced = current;
-            self.charge()?;
-        }
-        Ok(())
     }
 
     fn account(&mut self, data: &Bytes) -> Result<(), Refusal> {
@@ -57,17 +51,20 @@ impl<B> RequestBody<B> {
         while rest.has_remaining() {
             match self.framing.advance(&mut rest) {
                 Progress::Begun(bytes) if bytes > self.bounds.message_bytes => return Err(Refusal::RequestTooLarge),
-                Progress::Begun(bytes) => self.announced += bytes,
+                Progress::Begun(bytes) => self.hold(bytes),
                 Progress::Complete if self.bounds.is_client_stream => self.deadline = None,
                 Progress::Complete | Progress::Partial => {}
             }
         }
-        self.charge()
+        let held = self.last_messages.iter().sum();
+        let charged = if held > FREE_BYTES { held } else { 0 };
+        self.stream.charge_request(charged).map_err(|_| Refusal::InflightBytesFull)
     }
 
-    fn charge(&self) -> Result<(), Refusal> {
-        let charged = if self.announced > FREE_BYTES { self.announced } else { 0 };
-        self.stream.charge_request(charged).map_err(|_| Refusal::InflightBytesFull)
+    /// A handler of a client's stream may keep one message while it waits for the next.
+    fn hold(&mut self, bytes: usize) {
+        let [_, last] = self.last_messages;
+        self.last_messages = [last, bytes];
     }
 }
 
@@ -77,9 +74,7 @@ impl<B: HttpBody<Data = Bytes, Error = hyper::Error> + Unpin> HttpBody for Reque
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
-        if let Err(refusal) = this.begin_read() {
-            return Poll::Ready(Some(Err(refusal.into())));
-        }
+        this.begin_read();
         match Pin::new(&mut this.body).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
                 let accounted = frame.data_ref().map_or(Ok(()), |data| this.account(data));
@@ -107,9 +102,7 @@ impl<B: HttpBody<Data = Bytes, Error = hyper::Error> + Unpin> HttpBody for Reque
 struct Framing {
     header: [u8; 5],
     header_bytes: usize,
-    /// The length of the message that has been announced last.
-    length: usize,
-    /// The part of it that has not arrived.
+    /// The part of the announced message that has not arrived.
     missing: usize,
 }
 
@@ -122,11 +115,6 @@ enum Progress {
 }
 
 impl Framing {
-    /// The length of the message that has not arrived completely; 0 between two messages.
-    fn current(&self) -> usize {
-        if self.missing > 0 { self.length } else { 0 }
-    }
-
     /// Consumes a part of the data.
     fn advance(&mut self, data: &mut Bytes) -> Progress {
         if self.missing > 0 {
@@ -143,8 +131,7 @@ impl Framing {
         }
         self.header_bytes = 0;
         let [_, length @ ..] = self.header;
-        self.length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-        self.missing = self.length;
+        self.missing = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
         if self.missing == 0 { Progress::Complete } else { Progress::Begun(self.missing) }
     }
 }
