@@ -36,6 +36,15 @@ impl Views {
         Ok(Moment { changes, connection, previous })
     }
 
+    /// Whether the event at a position is one of this connection's.
+    pub fn is_changed_at(&self, realm: &Realm, id: &str, position: Position) -> Result<bool, ReadError> {
+        let changes = self.changes_at(position)?.filter(|changes| changes.realm == *realm);
+        Ok(changes.is_some_and(|changes| {
+            let is_it = |change: &Change| matches!(change, Change::Connection { current, .. } if *current.id == *id);
+            changes.changes.iter().any(is_it)
+        }))
+    }
+
     /// A connection as it was after a position. `None` if no event had named it, or the walk was cancelled.
     pub fn connection_at(
         &self,

@@ -97,7 +97,7 @@ impl Connections {
         hasher.number(order.number());
         filter.hash_into(&mut hasher);
         let filter_hash = hasher.finish();
-        let cursor = Cursor::read(&request.page_token, filter_hash)?;
+        let cursor = Cursor::read(&request.page_token, filter_hash, self.context.last_position())?;
 
         let views = consistency::page_views(&self.context, cursor.as_ref(), request.consistency.as_ref()).await?;
         let scanned = views.clone();

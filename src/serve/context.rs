@@ -90,6 +90,11 @@ impl Context {
         Cursor { filter_hash, position: views.position(), rank, last: id.text().as_ref().to_owned() }.encode()
     }
 
+    /// No answer has told a later position.
+    pub fn last_position(&self) -> Position {
+        self.reader.head().position.max(self.views().position())
+    }
+
     /// Everything that is durable now, as a position and a token.
     pub fn head(&self) -> (Position, String) {
         let head = self.reader.head();

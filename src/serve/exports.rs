@@ -93,7 +93,7 @@ impl Exports {
         hasher.number(order.number());
         filter.hash_into(&mut hasher);
         let filter_hash = hasher.finish();
-        let cursor = Cursor::read(&request.page_token, filter_hash)?;
+        let cursor = Cursor::read(&request.page_token, filter_hash, self.0.last_position())?;
         if let Some(time) = filter.changed_after {
             filter.after_position = self.0.read(move |reader| reader.position_at(time)).await?;
         }

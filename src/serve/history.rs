@@ -31,18 +31,24 @@ pub(super) async fn list(
     hasher.log(context.reader.identity());
     hasher.text(&request.org_connection_id);
     let filter_hash = hasher.finish();
-    let cursor = Cursor::read(&request.page_token, filter_hash)?;
+    let cursor = Cursor::read(&request.page_token, filter_hash, context.last_position())?;
     let views = consistency::views(context, request.consistency.as_ref()).await?;
 
     let id = request.org_connection_id;
     let start = match &cursor {
-        Some(cursor) => cursor.last.parse().map_err(|_| Refusal::InvalidPageToken("it tells no place"))?,
+        Some(cursor) => place(cursor)?,
         None => views.connection(&realm, &id).ok_or(Refusal::ConnectionNotFound)?.trail.last.position,
     };
     // A token of a position that these views do not tell is of other views than these.
     let walked = consistency::reached(context, start, request.consistency.as_ref()).await?;
+    let resumed = cursor.is_some();
     let walk = Walk { views: walked, reader: context.reader.clone(), realm, id, principal };
-    let look = move |cancellation: &Cancellation| walk.back_from(start, limits, cancellation);
+    let look = move |cancellation: &Cancellation| {
+        if resumed && !walk.views.is_changed_at(&walk.realm, &walk.id, start)? {
+            return Err(Refusal::InvalidPageToken("its place is not one of this connection's events"));
+        }
+        walk.back_from(start, limits, cancellation)
+    };
     let (events, next) = context.scans.run(caller, look).await??;
     let cursor = |next: Position| Cursor { filter_hash, position: views.position(), rank: 0, last: next.to_string() };
     Ok(ListConnectionEventsResponse {
@@ -51,6 +57,12 @@ pub(super) async fn list(
         position: views.position(),
         read_token: context.read_token(&views),
     })
+}
+
+/// The first event of the page. The views that the page before showed had told it.
+fn place(cursor: &Cursor) -> Result<Position, Refusal> {
+    let place = cursor.last.parse().ok().filter(|place| (1..=cursor.position).contains(place));
+    place.ok_or(Refusal::InvalidPageToken("it tells no place"))
 }
 
 struct Walk {

@@ -48,14 +48,17 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
-    /// None for an empty token: the first page.
-    pub fn read(token: &str, filter_hash: u64) -> Result<Option<Self>, Refusal> {
+    /// `None` if the token is empty: the first page. `last` is the last position that an answer can have told.
+    pub fn read(token: &str, filter_hash: u64, last: Position) -> Result<Option<Self>, Refusal> {
         if token.is_empty() {
             return Ok(None);
         }
         let cursor = Self::decode(token).ok_or(Refusal::InvalidPageToken("it was cut or changed on its way"))?;
         if cursor.filter_hash != filter_hash {
             return Err(Refusal::InvalidPageToken("the filter, the tenant or the mode is another"));
+        }
+        if cursor.position > last {
+            return Err(Refusal::InvalidPageToken("it is from after the head of the log"));
         }
         Ok(Some(cursor))
     }

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use cleat::proto::get_event_request::Event as Asked;
 use cleat::proto::read_consistency::Requirement;
 use cleat::proto::watch_start::Position as Start;
 use cleat::proto::{
     ConnectionFilter, GetConnectionRequest, GetEventRequest, GetExportRequest, GetHeadRequest, GetStatusRequest,
-    ListConnectionsRequest, ListExportsRequest, ReadConsistency, WatchConnectionsRequest, WatchStart,
+    ListConnectionEventsRequest, ListConnectionsRequest, ListExportsRequest, ReadConsistency, WatchConnectionsRequest,
+    WatchStart,
 };
 use cleat::serve::{Principal, ServingState};
 use cleat::token::{Identity, Token};
@@ -142,6 +145,49 @@ async fn a_page_token_is_of_one_log_only() {
     }
     let foreign = ListConnectionsRequest { page_token: tokens[0].clone(), ..Default::default() };
     assert_eq!(refused(logs[1].connections().list_connections(foreign).await), invalid("INVALID_PAGE_TOKEN"));
+}
+
+#[tokio::test]
+async fn a_forged_page_token_is_refused_as_one() {
+    let api = TestApi::open().await;
+    for number in 1..=3 {
+        api.append(&connected(&format!("e{number}"), "c", "x", "authorized")).await;
+    }
+    api.append(&connected("e4", "other", "x", "authorized")).await;
+    let first = ListConnectionEventsRequest {
+        org_connection_id: "c".into(),
+        page_size: 1,
+        consistency: Some(fully()),
+        ..Default::default()
+    };
+    let page_token =
+        api.connections().list_connection_events(first.clone()).await.unwrap().into_inner().next_page_token;
+    // Another connection's event, after the head, before the first, and no position.
+    for place in ["4", "9", "0", "x"] {
+        let page_token = forged(&page_token, None, place);
+        let request = ListConnectionEventsRequest { page_token, consistency: None, ..first.clone() };
+        assert_eq!(refused(api.connections().list_connection_events(request).await), invalid("INVALID_PAGE_TOKEN"));
+    }
+    let ahead = forged(&page_token, Some(9), "9");
+    let request = ListConnectionEventsRequest { page_token: ahead, consistency: None, ..first };
+    assert_eq!(refused(api.connections().list_connection_events(request).await), invalid("INVALID_PAGE_TOKEN"));
+
+    let list = ListConnectionsRequest { page_size: 1, ..Default::default() };
+    let page_token = api.connections().list_connections(list.clone()).await.unwrap().into_inner().next_page_token;
+    let request = ListConnectionsRequest { page_token: forged(&page_token, Some(9), "c"), ..list };
+    assert_eq!(refused(api.connections().list_connections(request).await), invalid("INVALID_PAGE_TOKEN"));
+}
+
+/// A token of the same list with another position or place. Its checksum is right.
+fn forged(token: &str, position: Option<u64>, place: &str) -> String {
+    let bytes = URL_SAFE_NO_PAD.decode(token).unwrap();
+    let mut forged = bytes[..25].to_vec();
+    if let Some(position) = position {
+        forged[9..17].copy_from_slice(&position.to_be_bytes());
+    }
+    forged.extend(place.as_bytes());
+    forged.extend(crc32c::crc32c(&forged).to_be_bytes());
+    URL_SAFE_NO_PAD.encode(forged)
 }
 
 #[tokio::test]
