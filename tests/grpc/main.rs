@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may end so")]
 
 mod backfill;
-mod connections;
+mod bounds;
 mod dead_peers;
 mod drain;
 mod event_watches;
@@ -14,6 +14,7 @@ mod history;
 mod lists;
 mod orders;
 mod privacy;
+mod raw;
 mod reads;
 mod refusals;
 mod resumes;

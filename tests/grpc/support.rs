@@ -47,6 +47,7 @@ pub struct TestApi {
 pub struct Setup {
     pub principal: Principal,
     pub watches_max: usize,
+    pub watches_share: usize,
     pub ring_len: usize,
     pub watch_max_age: Duration,
     pub webhooks: Webhooks,
@@ -67,6 +68,7 @@ impl Default for Setup {
         Self {
             principal: Principal::loopback([Arc::from("acme")]),
             watches_max: 20,
+            watches_share: 20,
             ring_len: 1000,
             watch_max_age: Duration::from_secs(3600),
             webhooks: webhooks(ENDPOINTS),
@@ -128,7 +130,11 @@ impl TestApi {
         let backfill = backfill(&setup.webhooks, &reader, &appender);
         let rejections = Rejections::default();
         let sources = Sources { views, reader: reader.clone(), rebuild, rejections, backfill, state: states };
-        let options = Options { watch_max_age: setup.watch_max_age, ..options(setup.principal, setup.watches_max) };
+        let options = Options {
+            watch_max_age: setup.watch_max_age,
+            watches_share: setup.watches_share,
+            ..options(setup.principal, setup.watches_max)
+        };
         let api = Api::new(sources, options);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

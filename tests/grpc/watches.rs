@@ -91,7 +91,7 @@ async fn open_followers(api: &TestApi, head: u64) -> Vec<(ConnectionFilter, Foll
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn watches_started_before_during_and_after_the_changes_agree_with_the_lists() {
     // So that some read what the ring has let go of.
-    let api = TestApi::with(Setup { watches_max: 40, ring_len: 20, ..Setup::default() }).await;
+    let api = TestApi::with(Setup { watches_max: 40, watches_share: 40, ring_len: 20, ..Setup::default() }).await;
     let mut followers = open_followers(&api, 0).await;
     let growing = async {
         for number in 0..STEPS {

@@ -1,0 +1,191 @@
+//! What one caller can take: of answers that it does not read, of requests that it does not finish, of streams, watches and
+//! connections. Another caller is served meanwhile.
+
+use std::time::Duration;
+
+use cleat::proto::{
+    GetEventRequest, GetHeadRequest, GetStatusRequest, ImportEventsRequest, ListConnectionsRequest,
+    WatchConnectionsRequest,
+};
+use h2::Reason;
+use tokio::sync::watch;
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+
+use crate::raw::{Raw, reason, reset, socket};
+use crate::support::*;
+
+const LIST: &str = "/cleat.v1.ConnectionService/ListConnections";
+const WATCH: &str = "/cleat.v1.ConnectionService/WatchConnections";
+const GET_EVENT: &str = "/cleat.v1.EventService/GetEvent";
+const GET_STATUS: &str = "/cleat.v1.AdminService/GetStatus";
+const IMPORT: &str = "/cleat.v1.AdminService/ImportEvents";
+const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
+const WINDOW: u32 = 65_535;
+
+/// Views whose connections fill a page.
+fn full_page() -> std::sync::Arc<cleat::fold::Views> {
+    let bodies = (0..200).map(|number| {
+        let text = "x".repeat(2000);
+        let mut body = connected(&format!("e{number}"), &format!("c{number}"), &text, "authorized");
+        for field in ["external_state", "request_id", "scope"] {
+            body["data"][field] = text.clone().into();
+        }
+        body
+    });
+    views_of(bodies, 1)
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_takes_is_charged_and_then_reset() {
+    let (publish, views) = watch::channel(full_page());
+    let api = TestApi::over(views).await;
+    let quiet = WatchConnectionsRequest {
+        heartbeat_interval: Some(prost_types::Duration { seconds: 300, nanos: 0 }),
+        ..Default::default()
+    };
+    let mut quiet = api.connections().watch_connections(quiet).await.unwrap().into_inner();
+    for _ in 0..2 {
+        quiet.message().await.unwrap().unwrap();
+    }
+    let page = ListConnectionsRequest { page_size: 1000, ..Default::default() };
+    for window in [0, 1] {
+        let attacker = Raw::connect(api.address, window).await;
+        let mut calls = Vec::new();
+        for _ in 0..120 {
+            calls.push(attacker.call(LIST, &page).await);
+        }
+        let (mut unread, mut refused) = (Vec::new(), Vec::new());
+        for call in calls {
+            match call.answer().await {
+                Ok(answer) => unread.push(answer),
+                Err(status) => refused.push(reason(&status)),
+            }
+        }
+        assert!((32..=64).contains(&unread.len()), "64 MiB of {} answers", unread.len());
+        assert!(refused.iter().all(|reason| reason == "INFLIGHT_BYTES_FULL"), "{refused:?}");
+        let others = api.connections().list_connections(page.clone()).await.unwrap().into_inner();
+        assert!(others.connections.len() > 100);
+        for answer in unread {
+            assert_eq!(reset(answer).await, Some(Reason::CANCEL));
+        }
+        // What they held has been given back.
+        drop(attacker.call(LIST, &page).await.answer().await.unwrap());
+    }
+    // Longer than a stalled stream may last.
+    publish.send_replace(views_of((0..201).map(|_| connected("", "new", "x", "authorized")), 1000));
+    quiet.message().await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_arrive_is_refused() {
+    let api = TestApi::open().await;
+    let attacker = Raw::connect(api.address, WINDOW).await;
+    let headers = attacker.begin(GET_EVENT).await;
+    let mut half = attacker.begin(GET_EVENT).await;
+    half.announce(100);
+    let mut import = attacker.begin(IMPORT).await;
+    import.announce(100);
+    for call in [headers, half, import] {
+        let status = call.answer().await.unwrap_err();
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::DeadlineExceeded, "REQUEST_TIMEOUT"));
+    }
+}
+
+#[tokio::test]
+async fn a_request_over_its_limit_is_refused_before_it_arrives() {
+    let api = TestApi::open().await;
+    let attacker = Raw::connect(api.address, WINDOW).await;
+    for (path, bytes) in [(GET_EVENT, 512 * 1024 + 1), (IMPORT, 1024 * 1024 + 1)] {
+        let mut call = attacker.begin(path).await;
+        call.announce(bytes);
+        assert_eq!(reason(&call.answer().await.unwrap_err()), "REQUEST_TOO_LARGE");
+    }
+    let large = ImportEventsRequest { payloads: vec![vec![b'x'; 900_000].into()], ..Default::default() };
+    drop(attacker.call(IMPORT, &large).await.answer().await.unwrap());
+}
+
+#[tokio::test]
+async fn announced_requests_are_charged_before_they_arrive() {
+    let api = TestApi::open().await;
+    let attacker = Raw::connect(api.address, WINDOW).await;
+    let mut calls = Vec::new();
+    for _ in 0..200 {
+        let mut call = attacker.begin(GET_EVENT).await;
+        call.announce(512 * 1024);
+        calls.push(call);
+    }
+    let mut refused = 0;
+    for call in calls {
+        match reason(&call.answer().await.unwrap_err()).as_str() {
+            "INFLIGHT_BYTES_FULL" => refused += 1,
+            other => assert_eq!(other, "REQUEST_TIMEOUT"),
+        }
+    }
+    assert_eq!(refused, 200 - 128);
+    attacker.call(GET_EVENT, &GetEventRequest::default()).await.answer().await.unwrap_err();
+}
+
+#[tokio::test]
+async fn the_streams_of_a_caller_leave_room_for_status_and_others() {
+    let api = TestApi::with(Setup { watches_max: 20, ..Setup::default() }).await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let attacker = Raw::connect(api.address, WINDOW).await;
+        for _ in 0..200 {
+            held.push(attacker.begin(GET_EVENT).await);
+        }
+    }
+    let attacker = Raw::connect(api.address, WINDOW).await;
+    let status = attacker.head().await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "TOO_MANY_STREAMS"));
+    drop(attacker.call(GET_STATUS, &GetStatusRequest {}).await.answer().await.unwrap());
+    api.events().get_head(GetHeadRequest {}).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_watches_of_a_caller_leave_room_for_others() {
+    let api = TestApi::with(Setup { watches_max: 3, watches_share: 2, ..Setup::default() }).await;
+    let attacker = Raw::connect(api.address, WINDOW).await;
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        open.push(attacker.call(WATCH, &WatchConnectionsRequest::default()).await.answer().await.unwrap());
+    }
+    let status = attacker.call(WATCH, &WatchConnectionsRequest::default()).await.answer().await.unwrap_err();
+    assert_eq!(reason(&status), "TOO_MANY_WATCHES");
+    api.connections().watch_connections(WatchConnectionsRequest::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn busy_connections_leave_seats_for_status_and_others() {
+    let api = TestApi::with(Setup { watches_max: 300, watches_share: 300, ..Setup::default() }).await;
+    let mut open = Vec::new();
+    for _ in 0..128 {
+        let attacker = Raw::connect(api.address, WINDOW).await;
+        let watch = attacker.call(WATCH, &WatchConnectionsRequest::default()).await.answer().await.unwrap();
+        open.push((attacker, watch));
+    }
+    for _ in 0..8 {
+        let attacker = Raw::connect(api.address, WINDOW).await;
+        let status = attacker.head().await.unwrap_err();
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "TOO_MANY_CONNECTIONS"));
+        drop(attacker.call(GET_STATUS, &GetStatusRequest {}).await.answer().await.unwrap());
+        let health = attacker.call(HEALTH_WATCH, &HealthCheckRequest::default()).await.answer().await.unwrap();
+        open.push((attacker, health));
+    }
+    assert!(Raw::try_connect(api.address, WINDOW).await.is_none());
+    let channel = api.narrow_channel().await;
+    cleat::proto::event_service_client::EventServiceClient::new(channel).get_head(GetHeadRequest {}).await.unwrap();
+}
+
+#[tokio::test]
+async fn silent_connections_give_way_at_once() {
+    let api = TestApi::open().await;
+    let mut silent = Vec::new();
+    for _ in 0..300 {
+        silent.push(socket(api.address).await);
+    }
+    let soon = tokio::time::timeout(Duration::from_secs(5), Raw::connect(api.address, WINDOW));
+    drop(soon.await.expect("before any silent connection times out").head().await.unwrap());
+    api.events().get_head(GetHeadRequest {}).await.unwrap();
+}

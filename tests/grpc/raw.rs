@@ -1,0 +1,111 @@
+//! A client of bare HTTP/2, which may do what no client of gRPC does: take nothing, send half of a request, speak from
+//! another address.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cleat::proto::GetHeadRequest;
+use h2::client::{Builder, ResponseFuture, SendRequest};
+use h2::{Reason, RecvStream, SendStream};
+use prost::Message;
+use tokio::net::{TcpSocket, TcpStream};
+use tonic::Status;
+use tonic::codegen::http::Request;
+use tonic_types::StatusExt as _;
+
+/// Where an attack comes from. Clients of gRPC come from 127.0.0.1.
+pub const ATTACKER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 2));
+/// Ten times what is expected of anything that takes half a minute.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+pub struct Raw(SendRequest<Bytes>);
+
+/// A request on its way.
+pub struct Call {
+    response: ResponseFuture,
+    pub request: SendStream<Bytes>,
+}
+
+pub async fn socket(to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::new(ATTACKER, 0)).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+impl Raw {
+    /// From the attacker's address. `window`: what each answer may send before it is asked for more.
+    pub async fn connect(to: SocketAddr, window: u32) -> Self {
+        Self::try_connect(to, window).await.expect("it is served")
+    }
+
+    /// `None` if the server closes the connection.
+    pub async fn try_connect(to: SocketAddr, window: u32) -> Option<Self> {
+        let (send, connection) =
+            Builder::new().initial_window_size(window).handshake::<_, Bytes>(socket(to).await).await.ok()?;
+        tokio::spawn(connection);
+        let raw = Self(send);
+        // The server's settings have come, or its end.
+        let mut ready = raw.0.clone().ready().await.ok()?;
+        let settled = ready.send_request(request("/none"), true).ok()?.0.await;
+        settled.ok().map(|_| raw)
+    }
+
+    pub async fn call(&self, path: &str, message: &impl Message) -> Call {
+        let mut call = self.begin(path).await;
+        let message = message.encode_to_vec();
+        call.announce(message.len());
+        call.request.send_data(message.into(), true).unwrap();
+        call
+    }
+
+    /// Sends no more than headers.
+    pub async fn begin(&self, path: &str) -> Call {
+        let (response, request) = self.0.clone().ready().await.unwrap().send_request(request(path), false).unwrap();
+        Call { response, request }
+    }
+
+    pub async fn head(&self) -> Result<RecvStream, Status> {
+        self.call("/cleat.v1.EventService/GetHead", &GetHeadRequest {}).await.answer().await
+    }
+}
+
+fn request(path: &str) -> Request<()> {
+    let request = Request::post(format!("http://cleat{path}")).header("content-type", "application/grpc");
+    request.header("te", "trailers").body(()).unwrap()
+}
+
+impl Call {
+    /// Sends the beginning of a message.
+    pub fn announce(&mut self, bytes: usize) {
+        let length = u32::try_from(bytes).unwrap().to_be_bytes();
+        self.request.send_data(Bytes::from([&[0], &length[..]].concat()), false).unwrap();
+    }
+
+    /// The answer, of which nothing but the headers has been taken.
+    pub async fn answer(self) -> Result<RecvStream, Status> {
+        let response = tokio::time::timeout(PATIENCE, self.response).await.expect("an answer").unwrap();
+        match Status::from_header_map(response.headers()) {
+            Some(status) if status.code() != tonic::Code::Ok => Err(status),
+            _ => Ok(response.into_body()),
+        }
+    }
+}
+
+/// Waits for the end of an answer of which no more is asked for.
+pub async fn reset(mut answer: RecvStream) -> Option<Reason> {
+    let end = async {
+        loop {
+            match answer.data().await {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return error.reason(),
+                None => return None,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, end).await.expect("it ends")
+}
+
+pub fn reason(status: &Status) -> String {
+    status.get_error_details().error_info().expect("every refusal has a reason").reason.clone()
+}
