@@ -26,8 +26,10 @@ impl Files {
         std::fs::create_dir(&data).unwrap();
         std::fs::write(&secret, SECRET).unwrap();
         let text = format!(
-            "[data]\ndirectory = {data:?}\n[[webhooks.endpoints]]\nname = \"fasten\"\nsecrets = [\"{SECRET}\"]\n\
-             secret_files = [{secret:?}]\n{sections}"
+            "[data]\ndirectory = \"{}\"\n[[webhooks.endpoints]]\nname = \"fasten\"\nsecrets = [\"{SECRET}\"]\n\
+             secret_files = [\"{}\"]\n{sections}",
+            data.display(),
+            secret.display()
         );
         std::fs::write(&config, text).unwrap();
         let files = Self { directory, config, secret, data };

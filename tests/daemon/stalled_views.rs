@@ -17,7 +17,7 @@ const CONFIG: &str = "[shutdown]\nafter_storage_failure = \"1s\"\n";
 /// With texts that do not compress well.
 fn connects(id: &str) -> Vec<u8> {
     let mut random = StdRng::seed_from_u64(id[1..].parse().unwrap());
-    let mut text = || (0..60).map(|_| format!("{:032x}", random.random::<u128>())).collect::<String>();
+    let mut text = || (0..60).map(|_| format!("{:032x}", random.random::<u128>())).collect::<Vec<_>>().concat();
     let (external_id, scope) = (text(), text());
     let data = json!({
         "org_connection_id": id, "connection_status": "authorized", "external_id": external_id, "scope": scope,
