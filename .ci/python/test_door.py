@@ -23,7 +23,7 @@ class Door(DaemonCase):
         self.assertEqual(self.head(), head + 14)
 
     def test_without_an_id_in_the_body_the_webhook_id_tells_a_duplicate(self) -> None:
-        body = b'{"type":"webhook.test","data":{"hello":"world"}}'
+        body = b'{"api_mode":"live","type":"webhook.test","data":{"hello":"world"}}'
         first = self.post("no_id_1", body)
         self.assertEqual(self.post("no_id_1", body), first | {"duplicate": True})
         other = self.post("no_id_2", body)

@@ -119,7 +119,10 @@ fn become_unless_final(state: &watch::Sender<ServingState>, next: ServingState) 
     state.send_if_modified(|state| {
         let changes = *state != ServingState::ShuttingDown && *state != next;
         if changes {
-            tracing::info!(state = ?next, "the serving state changes");
+            match &next {
+                ServingState::Serving => tracing::info!("serving"),
+                other => tracing::info!(state = ?other, "the serving state changes"),
+            }
             *state = next;
         }
         changes

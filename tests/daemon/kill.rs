@@ -58,7 +58,7 @@ fn an_acknowledged_event_survives_kills_under_load_and_an_unanswered_one_is_take
 /// With so small ones that each round sees several dedup runs and checkpoints come, and is killed between and in them.
 fn start(directory: &Path) -> Daemon {
     let config = "[log]\ndedup_run_events = 100\n[views]\ncheckpoint_events = 50\n";
-    Launch { config, ..Launch::new(directory) }.start()
+    Launch { config, endpoint: "api_mode = \"live\"", ..Launch::new(directory) }.start()
 }
 
 /// Kills once so many events of this round are acknowledged.

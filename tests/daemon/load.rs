@@ -8,7 +8,7 @@ use std::thread;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
-use crate::support::{Api, Daemon, Sender, signed, until};
+use crate::support::{Api, Launch, Sender, signed, until};
 use crate::workload::{Sample, states, told};
 use follower::Followed;
 
@@ -20,7 +20,7 @@ fn ten_thousand_deliveries_in_flight_are_taken_once_each_and_every_watch_agrees(
     let directory = tempfile::tempdir().unwrap();
     let mut random = StdRng::seed_from_u64(1);
     let samples: Vec<Sample> = (0..DELIVERIES).map(|n| Sample::new(&format!("load-{n}"), &mut random)).collect();
-    let daemon = Daemon::start(directory.path()).ready();
+    let daemon = Launch { endpoint: "api_mode = \"live\"", ..Launch::new(directory.path()) }.start().ready();
     let follow = |grpc| {
         let watch = Api::connect(grpc).watch();
         thread::spawn(move || Followed::through(watch, DELIVERIES))
@@ -51,7 +51,7 @@ fn ten_thousand_deliveries_in_flight_are_taken_once_each_and_every_watch_agrees(
     let again: Vec<_> = positions.iter().map(|position| (*position, true)).collect();
     assert!(deliver_all(daemon.webhooks, &samples, || ()) == again, "sent again");
     assert!(daemon.terminate().success());
-    let daemon = Daemon::start(directory.path()).ready();
+    let daemon = Launch { endpoint: "api_mode = \"live\"", ..Launch::new(directory.path()) }.start().ready();
     assert!(deliver_all(daemon.webhooks, &samples, || ()) == again, "sent again after a restart");
     positions.sort_unstable();
     assert!(positions.iter().copied().eq(1..=DELIVERIES));

@@ -86,7 +86,7 @@ fn hostile_values_are_escaped_by_every_command() {
     assert!(list.lines().all(|line| line.chars().count() < 6 * 64), "{list}");
     assert!(list.contains(r"x\u{1b}[31m\u{7}\r\nforged"), "{list}");
     let whole = cli.succeeds(&["connections", "get", "long"]);
-    assert!(whole.contains(&"x".repeat(70_000)), "a fact is not cut");
+    assert!(whole.contains(&"x".repeat(1900)) && whole.contains("cut sha256:"), "as the state keeps it: {whole}");
     let listed = cli.succeeds(&["connections", "list", "-o", "json"]);
     let listed: Value = serde_json::from_str(&listed).unwrap();
     assert_eq!(listed[0]["externalId"], HOSTILE);
