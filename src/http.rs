@@ -11,6 +11,7 @@ mod peer_stream;
 mod problem;
 mod request_body;
 mod seats;
+mod write_deadline;
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -31,6 +32,7 @@ pub use observer::{Observer, Refused};
 pub use problem::problem;
 pub use request_body::RequestBody;
 use seats::Seats;
+pub use write_deadline::WriteDeadline;
 
 /// What a handler answers.
 pub type Reply = Response<Full<Bytes>>;

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::seats::ConnectionPermit;
+use super::write_deadline::WriteDeadline;
 
 /// How long a connection may be idle while more than half of the seats are taken; `config.toml` says so.
 const IDLE_WHEN_CROWDED: Duration = Duration::from_secs(2);
@@ -18,31 +19,25 @@ const IDLE_WHEN_CROWDED: Duration = Duration::from_secs(2);
 pub(super) struct PeerStream<S> {
     stream: S,
     permit: Arc<ConnectionPermit>,
-    write_timeout: Duration,
-    /// While the peer takes nothing.
-    write_deadline: Option<Pin<Box<Sleep>>>,
+    write_deadline: WriteDeadline,
     /// While the peer sends nothing between two requests.
     idle_check: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> PeerStream<S> {
     pub fn new(stream: S, permit: Arc<ConnectionPermit>, write_timeout: Duration) -> Self {
-        Self { stream, permit, write_timeout, write_deadline: None, idle_check: None }
+        Self { stream, permit, write_deadline: WriteDeadline::new(write_timeout), idle_check: None }
     }
 
     /// What a write came to, if it came to something or may still.
     fn judge<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            if self.write_deadline.take().is_some() {
-                self.permit.write_blocked(false);
-            }
-            return written;
+        let was_blocked = self.write_deadline.is_running();
+        let bounded = self.write_deadline.bound(context, written);
+        let is_blocked = self.write_deadline.is_running();
+        if is_blocked != was_blocked {
+            self.permit.write_blocked(is_blocked);
         }
-        let deadline = self.write_deadline.get_or_insert_with(|| {
-            self.permit.write_blocked(true);
-            Box::pin(sleep(self.write_timeout))
-        });
-        deadline.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        bounded
     }
 
     /// Ready once the connection has been idle for long enough to end.

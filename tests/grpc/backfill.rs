@@ -90,8 +90,8 @@ async fn five_thousand_payloads_keep_their_order_behind_a_slow_writer() {
     assert_eq!(connections[0].status(), ConnectionStatus::Revoked);
 }
 
-#[tokio::test]
-async fn an_import_that_names_two_tenants_or_endpoints_is_refused() {
+/// Endpoints "one" and "two" of tenant "acme", and "three" of tenant "other".
+async fn with_three_endpoints() -> TestApi {
     let endpoint = |name: &str, tenant: &str| {
         format!(
             "[[webhooks.endpoints]]\nname = \"{name}\"\ntenant = \"{tenant}\"\n\
@@ -100,7 +100,12 @@ async fn an_import_that_names_two_tenants_or_endpoints_is_refused() {
     };
     let config = [endpoint("one", "acme"), endpoint("two", "acme"), endpoint("three", "other")].concat();
     let principal = Principal::loopback([Arc::from("acme"), Arc::from("other")]);
-    let api = TestApi::with(Setup { webhooks: webhooks(&config), principal, ..Setup::default() }).await;
+    TestApi::with(Setup { webhooks: webhooks(&config), principal, ..Setup::default() }).await
+}
+
+#[tokio::test]
+async fn an_import_that_names_two_tenants_or_endpoints_is_refused() {
+    let api = with_three_endpoints().await;
     let to = |id: &str, tenant: &str, endpoint: &str, dry_run: bool| {
         let (tenant, endpoint) = (tenant.to_owned(), endpoint.to_owned());
         ImportEventsRequest { tenant, endpoint, dry_run, ..request(&[revoked(id, "c")]) }
@@ -186,15 +191,7 @@ async fn a_dry_run_tells_what_an_import_then_does_and_appends_nothing() {
 
 #[tokio::test]
 async fn an_import_names_an_endpoint_of_its_tenant() {
-    let endpoint = |name: &str, tenant: &str| {
-        format!(
-            "[[webhooks.endpoints]]\nname = \"{name}\"\ntenant = \"{tenant}\"\n\
-             secrets = [\"whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz\"]\n"
-        )
-    };
-    let config = [endpoint("one", "acme"), endpoint("two", "acme"), endpoint("three", "other")].concat();
-    let principal = Principal::loopback([Arc::from("acme"), Arc::from("other")]);
-    let api = TestApi::with(Setup { webhooks: webhooks(&config), principal, ..Setup::default() }).await;
+    let api = with_three_endpoints().await;
     let to = |tenant: &str, endpoint: &str| {
         let (tenant, endpoint) = (tenant.to_owned(), endpoint.to_owned());
         vec![ImportEventsRequest { tenant, endpoint, ..request(&[revoked("e1", "c")]) }]

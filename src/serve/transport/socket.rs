@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::progress::STALL_TIMEOUT;
+use crate::http::WriteDeadline;
 
 const PREFACE_BYTES: usize = 24;
 const PATIENCE: Patience =
@@ -30,8 +31,7 @@ pub(super) struct Socket<S> {
     /// Until it has come.
     preface: Option<Preface>,
     patience: Patience,
-    /// While the client takes nothing.
-    write_deadline: Option<Pin<Box<Sleep>>>,
+    write_deadline: WriteDeadline,
     /// Since we have said all.
     farewell: Option<Pin<Box<Sleep>>>,
 }
@@ -48,17 +48,7 @@ impl<S> Socket<S> {
 
     fn with(stream: S, patience: Patience) -> Self {
         let preface = Some(Preface { missing: PREFACE_BYTES, timeout: Box::pin(sleep(patience.preface)) });
-        Self { stream, preface, patience, write_deadline: None, farewell: None }
-    }
-
-    /// Fails when the client has taken nothing for too long.
-    fn bound_write<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.write_deadline = None;
-            return written;
-        }
-        let deadline = self.write_deadline.get_or_insert_with(|| Box::pin(sleep(self.patience.write)));
-        deadline.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        Self { stream, preface, patience, write_deadline: WriteDeadline::new(patience.write), farewell: None }
     }
 }
 
@@ -85,7 +75,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.bound_write(context, written)
+        self.write_deadline.bound(context, written)
     }
 
     fn poll_write_vectored(
@@ -94,7 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
-        self.bound_write(context, written)
+        self.write_deadline.bound(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -103,7 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
-        self.bound_write(context, flushed)
+        self.write_deadline.bound(context, flushed)
     }
 
     /// Who is still speaking, if only of windows, would find the connection broken, and lose the last words that are on their
