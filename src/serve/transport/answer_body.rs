@@ -57,6 +57,11 @@ impl AnswerBody {
     }
 }
 
+/// A message's buffer grows by doubling, so it may take twice the message's length.
+fn charged(bytes: usize) -> usize {
+    if bytes > FREE_BYTES { 2 * bytes } else { 0 }
+}
+
 impl HttpBody for AnswerBody {
     type Data = Bytes;
     type Error = StdError;
@@ -81,8 +86,7 @@ impl HttpBody for AnswerBody {
                 Ok(data) => this.rest = data,
                 Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
             }
-            let charged = if this.rest.len() > FREE_BYTES { this.rest.len() } else { 0 };
-            if this.charge.resize(charged).is_err() {
+            if this.charge.resize(charged(this.rest.len())).is_err() {
                 this.rest = Bytes::new();
                 return Poll::Ready(Some(Ok(this.refuse())));
             }
