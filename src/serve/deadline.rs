@@ -1,6 +1,6 @@
 //! The caller's own deadline (`grpc-timeout`), kept here so that its end has a reason like every refusal.
 //!
-//! tonic keeps it too, a moment later and without one. It bounds the way to an answer; a stream that has begun is not cut.
+//! It bounds the way to an answer; a stream that has begun is not cut.
 
 use std::pin::Pin;
 use std::task::{self, Poll};

@@ -126,7 +126,7 @@ impl Api {
         let (reporter, health) = tonic_health::server::health_reporter();
         let routes = self.routes()?.add_service(health.max_decoding_message_size(methods::MESSAGE_BYTES_MAX));
         let bounds = self.bounds.clone();
-        let service = explained(routes, self.principal);
+        let service = as_one_service(routes, self.principal);
         let drained = drained(self.context.state.clone());
         let serving = async {
             match listener {
@@ -181,7 +181,7 @@ impl Api {
 }
 
 /// Makes every request one of the principal, keeps its deadline, and gives a reason to every error.
-fn explained(routes: Routes, principal: Principal) -> impl Routed {
+fn as_one_service(routes: Routes, principal: Principal) -> impl Routed {
     let routes = Deadline(MapResponseLayer::new(engine::explained).layer(routes.prepare()));
     let boxed = MapResponseLayer::new(|response: Response<_>| response.map(Body::new));
     boxed.layer(everyone_is(principal).layer(routes))

@@ -50,10 +50,10 @@ impl<B> RequestBody<B> {
         let mut rest = data.clone();
         while rest.has_remaining() {
             match self.framing.advance(&mut rest) {
-                Progress::Begun(bytes) if bytes > self.bounds.message_bytes => return Err(Refusal::RequestTooLarge),
-                Progress::Begun(bytes) => self.hold(bytes),
-                Progress::Complete if self.bounds.is_client_stream => self.deadline = None,
-                Progress::Complete | Progress::Partial => {}
+                MessagePart::Begun(bytes) if bytes > self.bounds.message_bytes => return Err(Refusal::RequestTooLarge),
+                MessagePart::Begun(bytes) => self.hold(bytes),
+                MessagePart::Complete if self.bounds.is_client_stream => self.deadline = None,
+                MessagePart::Complete | MessagePart::Partial => {}
             }
         }
         let held = self.last_messages.iter().sum();
@@ -106,7 +106,7 @@ struct Framing {
     missing: usize,
 }
 
-enum Progress {
+enum MessagePart {
     /// A message of this many bytes has been announced.
     Begun(usize),
     Partial,
@@ -116,23 +116,23 @@ enum Progress {
 
 impl Framing {
     /// Consumes a part of the data.
-    fn advance(&mut self, data: &mut Bytes) -> Progress {
+    fn advance(&mut self, data: &mut Bytes) -> MessagePart {
         if self.missing > 0 {
             let read = self.missing.min(data.len());
             data.advance(read);
             self.missing -= read;
-            return if self.missing == 0 { Progress::Complete } else { Progress::Partial };
+            return if self.missing == 0 { MessagePart::Complete } else { MessagePart::Partial };
         }
         let read = data.len().min(self.header.len() - self.header_bytes);
         data.copy_to_slice(&mut self.header[self.header_bytes..self.header_bytes + read]);
         self.header_bytes += read;
         if self.header_bytes < self.header.len() {
-            return Progress::Partial;
+            return MessagePart::Partial;
         }
         self.header_bytes = 0;
         let [_, length @ ..] = self.header;
         self.missing = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-        if self.missing == 0 { Progress::Complete } else { Progress::Begun(self.missing) }
+        if self.missing == 0 { MessagePart::Complete } else { MessagePart::Begun(self.missing) }
     }
 }
 
@@ -147,9 +147,9 @@ mod tests {
             let mut piece = Bytes::copy_from_slice(piece);
             while piece.has_remaining() {
                 match framing.advance(&mut piece) {
-                    Progress::Begun(bytes) => begun.push(bytes),
-                    Progress::Complete => complete += 1,
-                    Progress::Partial => {}
+                    MessagePart::Begun(bytes) => begun.push(bytes),
+                    MessagePart::Complete => complete += 1,
+                    MessagePart::Partial => {}
                 }
             }
         }
