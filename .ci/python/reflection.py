@@ -64,6 +64,10 @@ class Api:
             argument = iter(messages)
         return self._stub(method)(argument, timeout=PATIENCE_SECONDS)
 
+    def encoded(self, rpc: str, request: Fields) -> bytes:
+        """The message of a request, for who sends it otherwise."""
+        return _message(self.rpcs[rpc].input_type, request).SerializeToString()
+
     def close(self) -> None:
         self.channel.close()
 
