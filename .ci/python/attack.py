@@ -4,11 +4,11 @@ Knows nothing of what a daemon should do about it.
 """
 
 import multiprocessing
-import selectors
+import select
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
@@ -41,83 +41,103 @@ def under(attack: Attack, address: str) -> Iterator[None]:
     process.start()
     theirs.close()
     try:
-        assert ours.poll(60) and ours.recv() == "all opened", "the attack did not begin"
+        assert ours.poll(60), "the attack did not begin"
         yield
     finally:
         process.kill()
         process.join()
 
 
+class _Stranger:
+    """One connection. `OSError` says that the listener has closed it, or that no port is free."""
+
+    def __init__(self, address: tuple[str, int], first: bytes) -> None:
+        self.socket = socket.socket()
+        self._unsent = first
+        try:
+            self.socket.setblocking(False)
+            self.socket.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            self.socket.bind((SOURCE, 0))
+            with suppress(BlockingIOError):
+                self.socket.connect(address)
+        except OSError:
+            self.socket.close()
+            raise
+
+    def send(self) -> bool:
+        """Sends what it can; whether that was all."""
+        with suppress(BlockingIOError):
+            while self._unsent:
+                self._unsent = self._unsent[self.socket.send(self._unsent) :]
+        return not self._unsent
+
+    def drip(self, data: bytes) -> None:
+        self._unsent = self._unsent or data
+        self.send()
+
+    def hear(self) -> None:
+        if not self.socket.recv(65536):
+            raise ConnectionResetError
+
+
+class _Crowd:
+    """All connections of an attack."""
+
+    def __init__(self, attack: Attack, address: tuple[str, int]) -> None:
+        self._attack = attack
+        self._address = address
+        self._strangers: dict[int, _Stranger] = {}
+        self._poll = select.epoll()
+        self.missing = attack.connections
+        self.opened = 0
+
+    def open_missing(self) -> None:
+        # An error says that no port is free: those of closed connections return in time.
+        with suppress(OSError):
+            while self.missing:
+                stranger = _Stranger(self._address, self._attack.first)
+                self._strangers[stranger.socket.fileno()] = stranger
+                self._poll.register(stranger.socket, select.EPOLLIN | select.EPOLLOUT)
+                self.missing -= 1
+                self.opened += 1
+
+    def go_on(self) -> None:
+        for number, events in self._poll.poll(PAUSE_SECONDS):
+            with self._watched(number) as stranger:
+                if events & select.EPOLLOUT and stranger.send():
+                    self._poll.modify(number, select.EPOLLIN)
+                if events & ~select.EPOLLOUT:
+                    stranger.hear()
+
+    def drip(self) -> None:
+        for number in list(self._strangers):
+            with self._watched(number) as stranger:
+                stranger.drip(self._attack.drip)
+
+    @contextmanager
+    def _watched(self, number: int) -> Iterator[_Stranger]:
+        """If it is closed meanwhile, it is missing."""
+        stranger = self._strangers[number]
+        try:
+            yield stranger
+        except OSError:
+            del self._strangers[number]
+            stranger.socket.close()
+            self.missing += self._attack.reconnects
+
+
 def _attack(attack: Attack, address: str, parent: Connection) -> None:
     host, _, port = address.rpartition(":")
-    selector = selectors.EpollSelector()
-    missing = attack.connections
-    begun = False
+    crowd = _Crowd(attack, (host, int(port)))
+    # Not "until none is missing": some may be closed while others are opened.
+    while crowd.opened < attack.connections:
+        crowd.open_missing()
+        crowd.go_on()
+    parent.send("all opened")
     drip_at = time.monotonic() + attack.drip_seconds
     while True:
-        for _ in range(missing):
-            opened = _open(host, int(port))
-            if opened is None:
-                break
-            missing -= 1
-            selector.register(opened, selectors.EVENT_READ | selectors.EVENT_WRITE)
-        if not missing and not begun:
-            begun = True
-            parent.send("all opened")
-        for key, events in selector.select(PAUSE_SECONDS):
-            if not _goes_on(selector, key, events, attack):
-                missing += attack.reconnects
+        crowd.open_missing()
+        crowd.go_on()
         if attack.drip and time.monotonic() >= drip_at:
             drip_at = time.monotonic() + attack.drip_seconds
-            for key in list(selector.get_map().values()):
-                if key.data == "sent" and not _send(key.fileobj, attack.drip):
-                    _close(selector, key.fileobj)
-                    missing += attack.reconnects
-
-
-def _open(host: str, port: int) -> socket.socket | None:
-    opened = socket.socket()
-    opened.setblocking(False)
-    opened.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-    opened.bind((SOURCE, 0))
-    try:
-        opened.connect((host, port))
-    except BlockingIOError:
-        pass
-    except OSError:
-        # No port is free: those that were closed return in time.
-        opened.close()
-        return None
-    return opened
-
-
-def _goes_on(selector: selectors.BaseSelector, key: selectors.SelectorKey, events: int, attack: Attack) -> bool:
-    """Whether the connection is still there, once it has sent or heard what it could."""
-    if events & selectors.EVENT_WRITE:
-        if not _send(key.fileobj, attack.first):
-            return _close(selector, key.fileobj)
-        selector.modify(key.fileobj, selectors.EVENT_READ, "sent")
-    if events & selectors.EVENT_READ:
-        try:
-            heard = key.fileobj.recv(65536)
-        except BlockingIOError:
-            return True
-        except OSError:
-            heard = b""
-        if not heard:
-            return _close(selector, key.fileobj)
-    return True
-
-
-def _send(peer: socket.socket, data: bytes) -> bool:
-    try:
-        peer.sendall(data)
-    except OSError:
-        return False
-    return True
-
-
-def _close(selector: selectors.BaseSelector, peer: socket.socket) -> bool:
-    selector.unregister(peer)
-    peer.close()
-    return False
+            crowd.drip()
