@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use cleat::event::{Delivery, Timestamp};
-use cleat::log::{Commit, Log, Options};
+use cleat::log::{Commit, Log, Options, TimeSource};
 use cleat::token::Identity;
 use tokio::task::JoinSet;
 
@@ -56,14 +56,15 @@ static COMMITS: AtomicU64 = AtomicU64::new(0);
 static STORED: AtomicU64 = AtomicU64::new(0);
 
 fn open(directory: &Path) -> Log {
-    let clock = Arc::new(|| Timestamp::from_micros(jiff::Timestamp::now().as_microsecond()));
+    let clock = || Timestamp::from_micros(jiff::Timestamp::now().as_microsecond());
+    let time = TimeSource::trusted(Arc::new(clock));
     let fresh = Identity { log_id: rand::random(), epoch: rand::random() };
     let on_commit = Box::new(|commit: Commit| {
         COMMITS.fetch_add(1, Ordering::Relaxed);
         STORED.fetch_add(commit.bytes, Ordering::Relaxed);
     });
     let dedup_run_events = cleat::config::Log::default().dedup_run_events;
-    let options = Options { clock, fresh, batch_events: BATCH_EVENTS, dedup_run_events, on_commit };
+    let options = Options { time, fresh, batch_events: BATCH_EVENTS, dedup_run_events, on_commit };
     cleat::log::open(directory, options).unwrap()
 }
 

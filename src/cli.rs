@@ -38,7 +38,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the daemon until SIGTERM or SIGINT.
-    Serve(ConfigFile),
+    Serve(Serve),
     /// Say whether the configuration is good.
     CheckConfig(ConfigFile),
     /// Post a signed sample webhook to a running daemon, as Fasten would.
@@ -58,6 +58,15 @@ enum Command {
     /// Ask for exports, and where to download them.
     #[command(subcommand)]
     Exports(exports::Exports),
+}
+
+#[derive(Args)]
+struct Serve {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Stamp events even if nothing confirms this machine's clock. The time of an event stays in the log for ever.
+    #[arg(long)]
+    trust_clock: bool,
 }
 
 #[derive(Args)]
@@ -106,7 +115,7 @@ pub fn run() -> ExitCode {
         hardening::keep_files_private();
     }
     let result = match command {
-        Command::Serve(file) => return serve::serve(file.config.as_deref()),
+        Command::Serve(serve) => return serve::serve(serve.file.config.as_deref(), serve.trust_clock),
         Command::CheckConfig(file) => serve::check(file.config.as_deref()),
         Command::Send(send) => client::block_on(send.run()),
         Command::Connections(connections) => client::block_on(connections.run()),

@@ -12,7 +12,7 @@ mod stopping;
 mod supervisor;
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -20,10 +20,10 @@ use tokio::time::Instant;
 
 use crate::backfill::Backfill;
 use crate::config::{Config, Unauthenticated};
-use crate::event::{Clock, Nonces};
+use crate::event::Nonces;
 use crate::fold::{self, Projection, Rebuild};
 use crate::ingest::{Door, StaleSignal};
-use crate::log::{self, Appender, Log, OpenError};
+use crate::log::{self, Appender, Log, OpenError, TimeSource};
 use crate::metrics::Metrics;
 use crate::operations::Operations;
 use crate::rejections::Rejections;
@@ -40,7 +40,7 @@ use supervisor::{Supervisor, Told};
 /// Time and randomness, which come into cleat here and nowhere else.
 #[derive(Clone)]
 pub struct World {
-    pub clock: Clock,
+    pub time: TimeSource,
     pub nonces: Nonces,
     /// For a log that does not exist yet.
     pub fresh: Identity,
@@ -95,12 +95,18 @@ impl Daemon {
         let (stop_operations, operations_stopped) = watch::channel(false);
 
         let (stale, rejections) = (StaleSignal::default(), Rejections::default());
-        let seen = readiness::Seen { state: state.subscribe(), told: told.clone(), drain: drained.clone() };
-        let operations = Operations::new(metrics.clone(), seen.reasons(stale.clone(), world.clock.clone()));
+        let opened = Arc::new(OnceLock::new());
+        let seen = readiness::Seen {
+            state: state.subscribe(),
+            told: told.clone(),
+            drain: drained.clone(),
+            log: opened.clone(),
+        };
+        let operations = Operations::new(metrics.clone(), seen.reasons(stale.clone(), world.time.clone()));
         let mut operations =
             Part::spawn("the operations port", operations.serve(listeners.operations, operations_stopped));
 
-        let started_at = (world.clock)();
+        let started_at = (world.time.now)();
         let log = tokio::select! {
             // What is being opened is left where it is, as by a kill: the process ends now.
             () = stop.as_mut() => return Ok(()),
@@ -108,6 +114,7 @@ impl Daemon {
         };
         state.send_replace(ServingState::CatchingUp { of: log.reader.head().position });
         let Log { appender, reader, health, writer } = log;
+        opened.get_or_init(|| reader.clone());
         let (projection, rebuild) = project(&config, &reader, &metrics)?;
         let backfill = Backfill::new(&config.webhooks, reader.clone(), appender.downgrade(), world.nonces.clone());
         let sources = serve::Sources {
@@ -125,7 +132,7 @@ impl Daemon {
             watches_gauge: metrics.watches.clone(),
             watch_max_age: config.grpc.watch_max_age,
             started_at,
-            clock: world.clock.clone(),
+            clock: world.time.now.clone(),
         };
         let mut grpc = Part::spawn("the gRPC server", Api::new(sources, options).serve(listeners.grpc));
         let door = door(&config, &world, &metrics, appender).telling(stale, rejections);
@@ -154,7 +161,7 @@ async fn open_log(config: &Config, world: &World, metrics: &Metrics) -> Result<L
     let directory = config.data.directory().to_owned();
     let counted = metrics.clone();
     let options = log::Options {
-        clock: world.clock.clone(),
+        time: world.time.clone(),
         fresh: world.fresh,
         batch_events: config.log.batch_events,
         dedup_run_events: config.log.dedup_run_events,
@@ -201,5 +208,5 @@ fn principal(config: &Config) -> Principal {
 }
 
 fn door(config: &Config, world: &World, metrics: &Metrics, appender: Appender) -> Door {
-    Door::new(&config.webhooks, appender, world.clock.clone(), world.nonces.clone(), metrics.clone())
+    Door::new(&config.webhooks, appender, world.time.now.clone(), world.nonces.clone(), metrics.clone())
 }

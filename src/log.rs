@@ -15,6 +15,7 @@
 mod append;
 mod assembly;
 mod chain;
+mod clock;
 mod commit;
 mod conflict;
 mod dedup;
@@ -37,6 +38,7 @@ use crate::event::{Event, Hash, Position, Timestamp};
 pub use crate::blocklog::{ReadError, StoreError};
 
 pub use append::{AppendError, Appended, Appender, Enqueued, WeakAppender};
+pub use clock::{ClockError, TimeSource};
 pub use open::{Log, Options, open};
 pub use reader::{Reader, Tail};
 

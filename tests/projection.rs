@@ -7,13 +7,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cleat::event::{Delivery, ModeVerdict, Provenance, Timestamp};
 use cleat::fold::{self, Connection, Fold, Views};
-use cleat::log::{Log, Options, Reader};
+use cleat::log::{Log, Options, Reader, TimeSource};
 use cleat::token::Identity;
 use tokio::runtime::Handle;
 
 fn open(directory: &Path) -> Log {
     let options = Options {
-        clock: Arc::new(|| Timestamp::from_micros(1_790_000_000_000_000)),
+        time: TimeSource::trusted(Arc::new(|| Timestamp::from_micros(1_790_000_000_000_000))),
         fresh: Identity { log_id: 7, epoch: 8 },
         batch_events: 16,
         dedup_run_events: 100,

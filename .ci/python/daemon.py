@@ -67,7 +67,7 @@ class Daemon:
         env = {name: value for name, value in os.environ.items() if name != "RUST_LOG"}
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [BINARY, "serve", "--config", config],
+                [BINARY, "serve", "--trust-clock", "--config", config],
                 stdin=subprocess.DEVNULL,
                 stderr=log,
                 env=env,

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Instant;
 
 use cleat::event::Delivery;
-use cleat::log::{Appender, Log, Options};
+use cleat::log::{Appender, Log, Options, TimeSource};
 use cleat::token::Identity;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
@@ -61,7 +61,7 @@ pub fn fill(directory: &Path, events: u64, producers: u64) {
 fn open(directory: &Path, year: Year) -> Log {
     let position = Arc::new(AtomicU64::new(0));
     let options = Options {
-        clock: year.clock(position.clone()),
+        time: TimeSource::trusted(year.clock(position.clone())),
         fresh: Identity { log_id: rand::random(), epoch: rand::random() },
         batch_events: 2048,
         dedup_run_events: cleat::config::Log::default().dedup_run_events,

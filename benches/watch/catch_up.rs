@@ -50,7 +50,7 @@ fn import(home: &Home) {
     let ended = Command::new(home.binary())
         .arg("import")
         .arg(&lines)
-        .arg("--offline")
+        .args(["--offline", "--trust-clock"])
         .arg("--config")
         .arg(home.config())
         .output();

@@ -32,6 +32,9 @@ pub(super) struct Import {
     /// Into the data directory of the configuration, while the daemon is stopped.
     #[arg(long)]
     pub offline: bool,
+    /// Append even if nothing confirms this machine's clock. The time of an event stays in the log for ever.
+    #[arg(long, requires = "offline")]
+    trust_clock: bool,
     #[command(flatten)]
     config: ConfigFile,
     #[command(flatten)]

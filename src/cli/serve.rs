@@ -3,12 +3,15 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use cleat::config::Config;
 use cleat::daemon::{Daemon, World};
 use cleat::event::Timestamp;
+use cleat::log::TimeSource;
 use cleat::token::Identity;
+use rustix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
@@ -37,7 +40,7 @@ pub(super) fn check(path: Option<&Path>) -> anyhow::Result<()> {
 }
 
 /// A failure is told once: on stderr for a person until the logs are set up, and then as a line of these.
-pub(super) fn serve(path: Option<&Path>) -> ExitCode {
+pub(super) fn serve(path: Option<&Path>, trust_clock: bool) -> ExitCode {
     let config = match load(path) {
         Ok(config) => config,
         Err(error) => {
@@ -49,7 +52,7 @@ pub(super) fn serve(path: Option<&Path>) -> ExitCode {
     for warning in warnings(&config) {
         tracing::warn!("{warning}");
     }
-    match start(config) {
+    match start(config, trust_clock) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -58,18 +61,19 @@ pub(super) fn serve(path: Option<&Path>) -> ExitCode {
     }
 }
 
-fn start(config: Config) -> anyhow::Result<()> {
+fn start(config: Config, trust_clock: bool) -> anyhow::Result<()> {
     open_files::allow(u64::from(config.webhooks.max_connections) + cleat::serve::CONNECTIONS_MAX as u64);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
-    let result = runtime.block_on(run(config));
+    let result = runtime.block_on(run(config, trust_clock));
     // What is left after a bounded stop are peers that do not close.
     runtime.shutdown_background();
     result
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
+async fn run(config: Config, trust_clock: bool) -> anyhow::Result<()> {
     let stop = told_to_stop().context("cannot listen for signals")?;
-    let daemon = Daemon::bind(config, world()).await?;
+    let world = world(&config, trust_clock);
+    let daemon = Daemon::bind(config, world).await?;
     let addresses = daemon.addresses();
     tracing::info!(webhooks = %addresses.webhooks, grpc = %addresses.grpc, operations = %addresses.operations, "listening");
     daemon.run(stop.notified()).await?;
@@ -77,12 +81,24 @@ async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(super) fn world() -> World {
+/// `trust_clock` if the operator says that the clock is right.
+pub(super) fn world(config: &Config, trust_clock: bool) -> World {
     World {
-        clock: Arc::new(|| Timestamp::from_micros(super::now().as_microsecond())),
+        time: TimeSource {
+            now: Arc::new(|| Timestamp::from_micros(super::now().as_microsecond())),
+            uptime: Arc::new(uptime),
+            synchronised: Arc::new(kernel_clock::is_synchronised),
+            trusted: trust_clock,
+            bound: config.webhooks.clock_bound(),
+        },
         nonces: Arc::new(rand::random),
         fresh: Identity { log_id: rand::random(), epoch: rand::random() },
     }
+}
+
+fn uptime() -> Duration {
+    // The kernel counts from zero.
+    Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
 }
 
 /// SIGTERM and SIGINT, from now on: the first stops in order, the second at once, whatever is being done.

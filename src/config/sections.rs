@@ -17,6 +17,8 @@ use super::value::{Listen, duration, mode, size};
 pub const BODY_LIMIT_MAX: ByteSize = ByteSize::kib(384);
 /// What a request counts for beyond its body: its headers, its task, its record.
 pub const REQUEST_BYTES: ByteSize = ByteSize::kib(4);
+/// A clock that is less wrong than this does no harm.
+const CLOCK_BOUND_MIN: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
@@ -65,6 +67,11 @@ pub struct Webhooks {
 }
 
 impl Webhooks {
+    /// How far the clock may be from what the log knows of the time: no webhook that the door takes is out of it.
+    pub fn clock_bound(&self) -> Duration {
+        CLOCK_BOUND_MIN.max(2 * self.timestamp_tolerance)
+    }
+
     /// Turns what was written into endpoints with secrets.
     pub(super) fn gather_endpoints(&mut self, env: Env<'_>, findings: &mut Findings) {
         for written in std::mem::take(&mut self.written) {

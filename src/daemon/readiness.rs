@@ -1,13 +1,14 @@
 //! What keeps the daemon from being ready, in words for an operator.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
 use super::supervisor::Told;
-use crate::event::{Clock, Position};
+use crate::event::Position;
 use crate::http::Drain;
 use crate::ingest::StaleSignal;
+use crate::log::{Reader, TimeSource};
 use crate::operations::Readiness;
 use crate::serve::ServingState;
 
@@ -20,10 +21,12 @@ pub(super) struct Seen {
     pub state: watch::Receiver<ServingState>,
     pub told: Told,
     pub drain: Drain,
+    /// Set once the log is open.
+    pub log: Arc<OnceLock<Reader>>,
 }
 
 impl Seen {
-    pub fn reasons(self, stale: StaleSignal, clock: Clock) -> Readiness {
+    pub fn reasons(self, stale: StaleSignal, time: TimeSource) -> Readiness {
         Arc::new(move || {
             let state = match &*self.state.borrow() {
                 // What it cannot do any more is told as trouble.
@@ -35,11 +38,14 @@ impl Seen {
             };
             let trouble = self.told.now().map(|trouble| trouble.to_string());
             let draining = (*self.drain.borrow() && state.is_none()).then(|| "shutting down".to_owned());
-            let clock_is_wrong = stale.clock_is_doubtful((clock)()).then(|| {
+            let now = (time.now)();
+            let behind = self.log.get().and_then(|log| time.check_not_behind(now, log.head().recorded_at).err());
+            let clock_is_behind = behind.map(|error| error.to_string());
+            let clock_is_wrong = stale.clock_is_doubtful(now).then(|| {
                 "rightly signed webhooks were refused for their timestamps: this machine's clock may be wrong"
                     .to_owned()
             });
-            trouble.into_iter().chain(state).chain(draining).chain(clock_is_wrong).collect()
+            trouble.into_iter().chain(state).chain(draining).chain(clock_is_behind).chain(clock_is_wrong).collect()
         })
     }
 }

@@ -63,6 +63,7 @@ fn refusal(error: &AppendError) -> Refusal {
     match error {
         // Closed, while there is an appender, by a panic of its writer only: a stop waits for the door.
         AppendError::Failed(_) | AppendError::Unconfirmed(_) | AppendError::Closed => Refusal::StorageFailed,
+        AppendError::Clock(_) => Refusal::ClockRefused,
         AppendError::TooLarge { .. } => Refusal::BodyTooLarge,
     }
 }

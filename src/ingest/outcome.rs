@@ -45,6 +45,8 @@ pub(super) enum Refusal {
     Overloaded,
     StorageSlow,
     StorageFailed,
+    /// The clock is behind the newest event, so that it cannot stamp another.
+    ClockRefused,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +60,7 @@ pub(super) enum HeaderFault {
 /// The client left before its answer. What it had sent whole may be in the log.
 pub(super) const ABANDONED: &str = "abandoned";
 
-const ALL_REFUSALS: [Refusal; 15] = [
+const ALL_REFUSALS: [Refusal; 16] = [
     Refusal::UnknownEndpoint,
     Refusal::MethodNotAllowed,
     Refusal::Header("webhook-id", HeaderFault::Missing),
@@ -74,6 +76,7 @@ const ALL_REFUSALS: [Refusal; 15] = [
     Refusal::Overloaded,
     Refusal::StorageSlow,
     Refusal::StorageFailed,
+    Refusal::ClockRefused,
 ];
 
 /// All labels that a known endpoint can have: counted from zero, so that the first of each is seen as a rise.
@@ -123,6 +126,7 @@ impl Refusal {
             Self::Overloaded => "overloaded",
             Self::StorageSlow => "storage_slow",
             Self::StorageFailed => "storage_failed",
+            Self::ClockRefused => "clock_refused",
         }
     }
 
@@ -157,6 +161,7 @@ impl Refusal {
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "OVERLOADED", "too many requests are in flight"),
             Self::StorageSlow => (S::SERVICE_UNAVAILABLE, "STORAGE_SLOW", "the event is not durable yet"),
             Self::StorageFailed => (S::SERVICE_UNAVAILABLE, "STORAGE_READ_ONLY", "events cannot be stored"),
+            Self::ClockRefused => (S::SERVICE_UNAVAILABLE, "CLOCK_REFUSED", "the server's clock is wrong"),
         }
     }
 }

@@ -19,6 +19,7 @@ pub(super) struct WarningLimits {
     conflict: LineLimiter,
     overloaded: LineLimiter,
     storage: LineLimiter,
+    clock: LineLimiter,
 }
 
 /// A request that has begun. Dropped without an end, it was abandoned by its client.
@@ -93,6 +94,11 @@ impl<'a> Visit<'a> {
             Err(refusal @ (Refusal::StorageSlow | Refusal::StorageFailed)) => {
                 (&warnings.storage, refusal.label(), "could not take a webhook")
             }
+            Err(refusal @ Refusal::ClockRefused) => (
+                &warnings.clock,
+                refusal.label(),
+                "could not take a webhook: this machine's clock is behind the newest event of the log",
+            ),
             _ => return,
         };
         if let Some(suppressed) = limit.pass(Instant::now()) {

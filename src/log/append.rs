@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::clock::ClockError;
 use super::conflict;
 use super::dedup::Digest;
 use super::reader::Reader;
 use super::record::Prepared;
 use crate::blocklog::ReadError;
-use crate::event::{Delivery, EventKey, Hash, Position, Timestamp};
+use crate::event::{Delivery, EventKey, Hash, Position, Provenance, Timestamp};
 use crate::token::Identity;
 
 /// Largest record, headers and body: it must fit one commit even if nothing of it can be compressed.
@@ -38,6 +39,9 @@ pub enum AppendError {
     Unconfirmed(#[source] ReadError),
     #[error("the log is closed")]
     Closed,
+    /// Nothing was appended, and the event's key is free.
+    #[error(transparent)]
+    Clock(#[from] ClockError),
     #[error("a record of {size} bytes is more than the log takes ({RECORD_BYTES_MAX})")]
     TooLarge { size: usize },
 }
@@ -45,6 +49,7 @@ pub enum AppendError {
 /// One delivery on its way to the writer.
 pub(super) struct Pending {
     pub record: Prepared,
+    pub provenance: Provenance,
     pub claim: Option<Claim>,
     pub reply: Reply,
 }
@@ -103,12 +108,13 @@ impl Appender {
     /// Puts a delivery in the queue and returns before it is durable. Calls that follow one another, each awaited, append in
     /// this order. Futures that are polled side by side do not: the runtime may wake them in any order.
     pub async fn enqueue(&self, delivery: Delivery) -> Result<Enqueued, AppendError> {
+        let provenance = delivery.provenance;
         let (record, claim) = self.prepare(delivery);
         if record.size() > RECORD_BYTES_MAX {
             return Err(AppendError::TooLarge { size: record.size() });
         }
         let (reply, answer) = oneshot::channel();
-        let pending = Pending { record, claim, reply: Reply(reply) };
+        let pending = Pending { record, provenance, claim, reply: Reply(reply) };
         self.queue.send(pending).await.map_err(|_| AppendError::Closed)?;
         Ok(Enqueued { appender: self.clone(), answer })
     }

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::append::Appender;
 use super::assembly::Assembler;
+use super::clock::{ClockGuard, TimeSource};
 use super::commit::Committer;
 use super::dedup::{self, Known, RunFiles};
 use super::directory::DataDirectory;
@@ -20,11 +21,10 @@ use super::witness::{Witness, WitnessKeeper};
 use super::writer::Writer;
 use super::{Commit, Health, OpenError};
 use crate::blocklog::{SledStore, StoreError};
-use crate::event::Clock;
 use crate::token::Identity;
 
 pub struct Options {
-    pub clock: Clock,
+    pub time: TimeSource,
     /// For a log that does not exist yet: two random numbers.
     pub fresh: Identity,
     /// How many events one commit takes at most.
@@ -82,7 +82,7 @@ fn start(Disk { store, marks, .. }: Disk, recovered: Recovered, options: Options
         index,
         saver,
         reader: reader.clone(),
-        clock: options.clock.clone(),
+        clock: ClockGuard::new(options.time.clone()),
         assembler: Assembler::new()?,
         batch_events: options.batch_events,
         head,
@@ -93,7 +93,7 @@ fn start(Disk { store, marks, .. }: Disk, recovered: Recovered, options: Options
             identity,
             head: heads,
             poison,
-            clock: options.clock,
+            clock: options.time.now,
             on_commit: options.on_commit,
         },
     };

@@ -2,6 +2,7 @@
 //!
 //! Here, not in `tests/`, because these reach under the log: they put doubles and damage at the store's seam.
 
+mod clock;
 mod conflicts;
 mod damage;
 mod dedup_runs;
@@ -24,7 +25,7 @@ use super::reader::{Run, read_run};
 use super::record::Prepared;
 use super::recovery::Disk;
 use super::witness::{Mark, MarkStore};
-use super::{AppendError, Appended, Head, Health, Log, Options, Reader};
+use super::{AppendError, Appended, Head, Health, Log, Options, Reader, TimeSource};
 use crate::blocklog::{Batch, Builder, Effort, Entry, Key, Packer, SledStore, Store, StoreError, last_position};
 use crate::event::{Delivery, Event, EventKey, ModeVerdict, Provenance, Timestamp};
 use crate::token::Identity;
@@ -35,7 +36,7 @@ const IDENTITY: Identity = Identity { log_id: 0xc1ea7, epoch: 1 };
 fn options() -> Options {
     let now = AtomicI64::new(1_700_000_000_000_000);
     Options {
-        clock: Arc::new(move || Timestamp::from_micros(now.fetch_add(1_000, Ordering::Relaxed))),
+        time: TimeSource::trusted(Arc::new(move || Timestamp::from_micros(now.fetch_add(1_000, Ordering::Relaxed)))),
         fresh: IDENTITY,
         batch_events: 64,
         dedup_run_events: u64::MAX,

@@ -12,11 +12,12 @@ use tokio::sync::mpsc;
 use super::Head;
 use super::append::{AppendError, Appended, Claim, Pending};
 use super::assembly::{Assembler, Assembly};
+use super::clock::{ClockGuard, Reading};
 use super::commit::Committer;
-use super::dedup::{DedupIndex, Saver};
+use super::dedup::{DedupIndex, Digest, Saver};
 use super::reader::Reader;
-use crate::blocklog::{Builder, ReadError};
-use crate::event::Clock;
+use crate::blocklog::Builder;
+use crate::event::Position;
 
 /// What a commit waits for more at most, some 50 µs of an idle core: half of a batch in a commit of its own would cost a
 /// sync more.
@@ -27,7 +28,7 @@ pub(super) struct Writer {
     pub saver: Saver,
     /// Confirms duplicates.
     pub reader: Reader,
-    pub clock: Clock,
+    pub clock: ClockGuard,
     pub assembler: Assembler,
     pub batch_events: usize,
     /// After the last commit.
@@ -43,8 +44,9 @@ impl Writer {
         let mut left = None;
         let mut block = Builder::new(self.head.position + 1, self.head.chain);
         while let Some(first) = left.take().or_else(|| queue.blocking_recv()) {
-            let mut assembly = Assembly::after(&self.head, block, (self.clock)());
-            left = self.fill(&mut assembly, first, &mut queue);
+            let reading = self.clock.read();
+            let mut assembly = Assembly::after(&self.head, block, reading.now);
+            left = self.fill(&mut assembly, reading, first, &mut queue);
             self.assembler.finish(&mut assembly);
             let result = self.committer.commit(&assembly);
             self.head = assembly.head();
@@ -61,6 +63,7 @@ impl Writer {
     fn fill(
         &mut self,
         assembly: &mut Assembly,
+        reading: Reading,
         first: Pending,
         queue: &mut mpsc::Receiver<Pending>,
     ) -> Option<Pending> {
@@ -72,10 +75,10 @@ impl Writer {
                 return Some(pending);
             }
             self.answered += 1;
-            match self.first_of(&pending, assembly) {
+            match self.first_of(&pending, assembly, reading) {
                 Ok(Some(first)) => assembly.repeat(pending, first),
                 Ok(None) => assembly.add(pending),
-                Err(error) => pending.reply.send(Err(AppendError::Unconfirmed(error))),
+                Err(error) => pending.reply.send(Err(error)),
             }
             next = self.next_waiting(queue, expected, &mut yields);
         }
@@ -102,23 +105,40 @@ impl Writer {
         }
     }
 
-    /// The event that has this one's key already, in this very commit or in the log; if none has, the key is claimed.
-    fn first_of(&mut self, pending: &Pending, assembly: &Assembly) -> Result<Option<Appended>, ReadError> {
-        let Some(Claim { tenant, key, digest }) = &pending.claim else { return Ok(None) };
-        let Some(position) = self.index.claim(*digest, assembly.next()) else {
-            self.saver.claimed(*digest, assembly.next());
-            return Ok(None);
-        };
+    /// The event that has this one's key already, in this very commit or in the log. If none has, the clock may stamp this
+    /// one, and its key is claimed.
+    fn first_of(
+        &mut self,
+        pending: &Pending,
+        assembly: &Assembly,
+        reading: Reading,
+    ) -> Result<Option<Appended>, AppendError> {
+        let admitted = self.clock.admit(reading, self.head.recorded_at, pending.provenance);
+        let new = admitted.map(|()| None).map_err(AppendError::from);
+        let Some(Claim { tenant, key, digest }) = &pending.claim else { return new };
+        let taken = if new.is_ok() { self.claim(*digest, assembly.next()) } else { self.index.find(*digest) };
+        let Some(position) = taken else { return new };
         if let Some(first) = assembly.appended(position) {
             return Ok(Some(first));
         }
-        let found = self.reader.confirm(position, tenant, key)?;
-        Ok(found.map(|event| Appended {
-            position: event.position,
-            recorded_at: event.recorded_at,
-            duplicate: true,
-            conflict: false,
-            chain: event.chain,
-        }))
+        match self.reader.confirm(position, tenant, key).map_err(AppendError::Unconfirmed)? {
+            Some(event) => Ok(Some(Appended {
+                position: event.position,
+                recorded_at: event.recorded_at,
+                duplicate: true,
+                conflict: false,
+                chain: event.chain,
+            })),
+            None => new,
+        }
+    }
+
+    /// Takes the key for `position`, unless it is taken: then returns by which.
+    fn claim(&mut self, digest: Digest, position: Position) -> Option<Position> {
+        let taken = self.index.claim(digest, position);
+        if taken.is_none() {
+            self.saver.claimed(digest, position);
+        }
+        taken
     }
 }

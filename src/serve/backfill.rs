@@ -137,6 +137,7 @@ impl From<BackfillError> for Refusal {
             BackfillError::Append(AppendError::TooLarge { .. }) => {
                 Self::InvalidField { field: "payloads", problem: "one is larger than the log takes" }
             }
+            BackfillError::Append(AppendError::Clock(error)) => Self::Clock(error),
             BackfillError::Panicked => Self::Internal,
             BackfillError::TooManyKeys => Self::TooManyKeys,
         }

@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::event::Position;
-use crate::log::ReadError;
+use crate::log::{ClockError, ReadError};
 
 const DOMAIN: &str = "cleat";
 
@@ -81,6 +81,8 @@ pub enum Refusal {
     DataDamaged(Arc<str>),
     #[error("the storage cannot be read")]
     StorageFailed,
+    #[error(transparent)]
+    Clock(ClockError),
     #[error("events cannot be stored: a write has failed")]
     StorageReadOnly,
     #[error("there is no such method")]
@@ -136,6 +138,8 @@ impl Refusal {
             Self::WatchFellBehind => (Code::Aborted, "WATCH_FELL_BEHIND"),
             Self::DataDamaged(_) => (Code::DataLoss, "DATA_DAMAGED"),
             Self::StorageFailed => (Code::Internal, "STORAGE_FAILED"),
+            Self::Clock(ClockError::Behind { .. }) => (Code::FailedPrecondition, "CLOCK_BEHIND"),
+            Self::Clock(ClockError::Unconfirmed) => (Code::FailedPrecondition, "CLOCK_UNCONFIRMED"),
             Self::StorageReadOnly => (Code::Unavailable, "STORAGE_READ_ONLY"),
             Self::UnknownMethod => (Code::Unimplemented, "UNKNOWN_METHOD"),
             Self::UnknownService => (Code::NotFound, "UNKNOWN_SERVICE"),

@@ -115,7 +115,7 @@ fn oversized_payloads_are_named_and_the_rest_is_imported() {
     assert_eq!(import(&[]), (1, [2999, 0, 0, 2]));
     assert_eq!(Api::connect(daemon.grpc).head(), 2999);
     assert_eq!(daemon.terminate().code(), Some(0));
-    assert_eq!(import(&["--offline"]), (1, [0, 2999, 0, 2]));
+    assert_eq!(import(&["--offline", "--trust-clock"]), (1, [0, 2999, 0, 2]));
 }
 
 #[test]
@@ -126,8 +126,9 @@ fn an_import_can_be_made_while_the_daemon_is_stopped_and_only_then() {
     std::fs::write(&file, payload("e1", "2026-05-01T00:00:00Z", "authorized").to_string()).unwrap();
     let (file, config) = (file.to_str().unwrap(), config.to_str().unwrap());
     let cli = Cli::in_directory(directory.path());
-    let offline =
-        |words: &[&str]| cli.call(&[&["import", file, "--offline", "--config", config, "-o", "json"], words].concat());
+    let offline = |words: &[&str]| {
+        cli.call(&[&["import", file, "--offline", "--trust-clock", "--config", config, "-o", "json"], words].concat())
+    };
     let daemon = Daemon::start(directory.path()).ready();
     let beside = offline(&[]);
     assert_eq!(beside.code, 1);
@@ -153,7 +154,8 @@ fn an_offline_import_keeps_the_order_of_its_payloads() {
     let (file, config) = (directory.path().join("payloads.jsonl"), directory.path().join("config.toml"));
     std::fs::write(&file, lines.collect::<Vec<_>>().join("\n")).unwrap();
     let cli = Cli::in_directory(directory.path());
-    let words = ["import", file.to_str().unwrap(), "--offline", "--config", config.to_str().unwrap(), "-o", "json"];
+    let (file, config) = (file.to_str().unwrap(), config.to_str().unwrap());
+    let words = ["import", file, "--offline", "--trust-clock", "--config", config, "-o", "json"];
     assert_eq!(counts(&cli.call(&words)), (0, [PAYLOADS as u64, 0, 0, 0]));
 
     let daemon = Daemon::start(directory.path()).ready();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may end so")]
 
 mod backfill;
+mod clock;
 mod commands;
 mod exposure;
 mod failure;
@@ -10,10 +11,10 @@ mod first_minute;
 mod histories;
 mod kill;
 mod load;
-mod no_sync;
 mod open_files;
 mod permissions;
 mod power_cut;
+mod preload;
 mod privacy;
 mod shutdown;
 mod stalled_views;

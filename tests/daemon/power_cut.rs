@@ -13,7 +13,7 @@ mod rounds;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::no_sync;
+use crate::preload;
 use crate::support::skip;
 use disk::Keep;
 use load::Load;
@@ -98,7 +98,7 @@ fn the_power_cut_suite_notices_a_missing_fdatasync() {
         return skip(why);
     }
     let directory = tempfile::tempdir().unwrap();
-    let Some(library) = no_sync::compiled(directory.path()) else {
+    let Some(library) = preload::compile(directory.path(), preload::NO_SYNC) else {
         return skip("leaving out the sync needs a C compiler");
     };
     let seen = cut_all(&[("LD_PRELOAD", &library)]);

@@ -18,7 +18,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use sha2::Sha256;
 
-use crate::no_sync;
+use crate::preload;
 use crate::support::{Daemon, Launch, Sender, skip, until};
 use trace::{Call, parse};
 
@@ -149,7 +149,7 @@ fn the_check_of_the_order_notices_a_missing_fdatasync() {
         return skip(why);
     }
     let directory = tempfile::tempdir().unwrap();
-    let Some(library) = no_sync::compiled(directory.path()) else {
+    let Some(library) = preload::compile(directory.path(), preload::NO_SYNC) else {
         return skip("leaving out the sync needs a C compiler");
     };
     let (calls, events) = traced(directory.path(), &[("LD_PRELOAD", &library)]);

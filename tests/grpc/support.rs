@@ -298,7 +298,8 @@ fn open_log_of(directory: &std::path::Path, fresh: Identity) -> Log {
 fn log_options(fresh: Identity) -> cleat::log::Options {
     let now = AtomicI64::new(1_790_000_000_000_000);
     let clock: Clock = Arc::new(move || Timestamp::from_micros(now.fetch_add(1_000_000, Ordering::Relaxed)));
-    cleat::log::Options { clock, fresh, batch_events: 100, dedup_run_events: 1000, on_commit: Box::new(|_| {}) }
+    let time = cleat::log::TimeSource::trusted(clock);
+    cleat::log::Options { time, fresh, batch_events: 100, dedup_run_events: 1000, on_commit: Box::new(|_| {}) }
 }
 
 pub fn at_least(token: String) -> ReadConsistency {

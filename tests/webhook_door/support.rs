@@ -7,7 +7,7 @@ use std::time::Duration;
 use cleat::config::{Config, DEVELOPMENT_SECRET};
 use cleat::event::{Clock, Timestamp};
 use cleat::ingest::{Door, StaleSignal};
-use cleat::log::{Log, Options, Reader};
+use cleat::log::{Log, Options, Reader, TimeSource};
 use cleat::metrics::Metrics;
 use cleat::rejections::{Rejected, Rejections};
 use cleat::token::Identity;
@@ -145,7 +145,13 @@ fn open_log(directory: &std::path::Path, disk_stalls: Arc<AtomicBool>, writer_di
     let fresh = Identity { log_id: 1, epoch: 2 };
     cleat::log::open(
         directory,
-        Options { clock, fresh, batch_events: 16, dedup_run_events: 1000, on_commit: Box::new(|_| {}) },
+        Options {
+            time: TimeSource::trusted(clock),
+            fresh,
+            batch_events: 16,
+            dedup_run_events: 1000,
+            on_commit: Box::new(|_| {}),
+        },
     )
     .unwrap()
 }

@@ -17,10 +17,10 @@ pub async fn import(
 ) -> anyhow::Result<ImportEventsResponse> {
     let config = serve::load(command.config.config.as_deref())?;
     let tenant = tenant(&config.webhooks, &command.target.tenant)?;
-    let World { clock, nonces, fresh } = serve::world();
+    let World { time, nonces, fresh } = serve::world(&config, command.trust_clock);
     let directory = config.data.directory();
     let options = log::Options {
-        clock,
+        time,
         fresh,
         batch_events: config.log.batch_events,
         dedup_run_events: config.log.dedup_run_events,

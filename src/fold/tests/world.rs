@@ -28,7 +28,7 @@ pub(super) struct World {
 fn open_log(directory: &Path, clock: &Arc<AtomicI64>) -> Log {
     let clock = clock.clone();
     let options = log::Options {
-        clock: Arc::new(move || Timestamp::from_micros(clock.load(Ordering::SeqCst))),
+        time: log::TimeSource::trusted(Arc::new(move || Timestamp::from_micros(clock.load(Ordering::SeqCst)))),
         fresh: Identity { log_id: 7, epoch: 8 },
         batch_events: 16,
         dedup_run_events: 1000,

@@ -21,15 +21,21 @@ pub struct Ended {
 pub struct Cli {
     directory: Option<PathBuf>,
     daemon: Option<(String, String)>,
+    env: Vec<(String, String)>,
 }
 
 impl Cli {
     pub fn of(daemon: &Daemon) -> Self {
-        Self { directory: None, daemon: Some((daemon.webhooks.to_string(), daemon.grpc.to_string())) }
+        Self { daemon: Some((daemon.webhooks.to_string(), daemon.grpc.to_string())), ..Self::default() }
     }
 
     pub fn in_directory(directory: &Path) -> Self {
-        Self { directory: Some(directory.to_owned()), daemon: None }
+        Self { directory: Some(directory.to_owned()), ..Self::default() }
+    }
+
+    pub fn with_env(mut self, env: &[(&str, &str)]) -> Self {
+        self.env.extend(env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        self
     }
 
     fn command(&self, words: &[&str]) -> Command {
@@ -38,6 +44,7 @@ impl Cli {
         for name in ["CLEAT_CONFIG", "CLEAT_GRPC", "CLEAT_SECRET", "CLEAT_TENANT", "STATE_DIRECTORY", "RUST_LOG"] {
             command.env_remove(name);
         }
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         if let Some(directory) = &self.directory {
             command.current_dir(directory);
         }

@@ -26,6 +26,8 @@ pub struct Launch<'a> {
     pub endpoint: &'a str,
     /// Further sections of the configuration; `[data]`, `[webhooks]`, `[grpc]` and `[operations]` are there.
     pub config: &'a str,
+    /// Whether unsigned events need no evidence of the time: the machine of a test need not be synchronised.
+    pub trust_clock: bool,
     /// A command that runs the daemon, as `strace -D`. It must leave the process id to it.
     pub wrapped: &'a [&'a str],
     pub env: &'a [(&'a str, &'a str)],
@@ -41,6 +43,7 @@ impl<'a> Launch<'a> {
             grpc_keys: "",
             endpoint: "",
             config: "",
+            trust_clock: true,
             wrapped: &[],
             env: &[],
         }
@@ -69,6 +72,7 @@ impl<'a> Launch<'a> {
             .args(&words[1..])
             .args(["serve", "--config"])
             .arg(&config)
+            .args(self.trust_clock.then_some("--trust-clock"))
             .envs(self.env.iter().copied())
             .stdin(Stdio::null())
             .stderr(File::create(&log).unwrap())

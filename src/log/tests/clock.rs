@@ -1,0 +1,190 @@
+//! A clock that is wrong stamps nothing, and what was refused for it may come again.
+
+use std::time::Duration;
+
+use super::*;
+use crate::log::ClockError;
+
+const BOUND: Duration = Duration::from_secs(600);
+const MINUTE: i64 = 60;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+/// The clock's first time, in seconds since the epoch.
+const START: i64 = 1_700_000_000;
+
+/// A machine with a clock that can be set, and a log on it.
+struct Machine {
+    directory: tempfile::TempDir,
+    /// In seconds.
+    now: Arc<AtomicI64>,
+    /// In seconds.
+    uptime: Arc<AtomicU64>,
+    synchronised: Arc<AtomicBool>,
+    trusted: bool,
+    log: Option<Log>,
+}
+
+impl Machine {
+    fn start() -> Self {
+        let mut machine = Self {
+            directory: tempfile::tempdir().unwrap(),
+            now: Arc::new(AtomicI64::new(START)),
+            uptime: Arc::default(),
+            synchronised: Arc::default(),
+            trusted: false,
+            log: None,
+        };
+        machine.restart();
+        machine
+    }
+
+    fn restart(&mut self) {
+        if let Some(log) = self.log.take() {
+            close(log);
+        }
+        let (now, uptime, synchronised) = (self.now.clone(), self.uptime.clone(), self.synchronised.clone());
+        let time = TimeSource {
+            now: Arc::new(move || Timestamp::from_micros(now.load(Ordering::SeqCst) * 1_000_000)),
+            uptime: Arc::new(move || Duration::from_secs(uptime.load(Ordering::SeqCst))),
+            synchronised: Arc::new(move || synchronised.load(Ordering::SeqCst)),
+            trusted: self.trusted,
+            bound: BOUND,
+        };
+        self.log = Some(open(self.directory.path(), Options { time, ..options() }).unwrap());
+    }
+
+    /// Time goes by, for the clock too.
+    fn pass(&self, seconds: i64) {
+        self.step(seconds);
+        self.uptime.fetch_add(seconds.unsigned_abs(), Ordering::SeqCst);
+    }
+
+    /// Somebody sets the clock.
+    fn step(&self, seconds: i64) {
+        self.now.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    fn append(&self, provenance: Provenance, id: &str) -> Result<Appended, ClockError> {
+        let delivery = Delivery { provenance, ..delivery(id, b"{}") };
+        let result = append_all(self.log.as_ref().unwrap(), vec![delivery]).remove(0);
+        result.map_err(|error| if let AppendError::Clock(error) = error { error } else { panic!("{error}") })
+    }
+
+    fn webhook(&self, id: &str) -> Result<Appended, ClockError> {
+        self.append(Provenance::Webhook, id)
+    }
+
+    fn import(&self, id: &str) -> Result<Appended, ClockError> {
+        self.append(Provenance::Import, id)
+    }
+
+    fn local(&self, id: &str) -> Result<Appended, ClockError> {
+        self.append(Provenance::Local, id)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if let Some(log) = self.log.take() {
+            close(log);
+        }
+    }
+}
+
+#[test]
+fn an_unconfirmed_clock_stamps_only_webhooks_in_an_empty_log() {
+    let machine = Machine::start();
+    assert_eq!(machine.import("a").unwrap_err(), ClockError::Unconfirmed);
+    assert_eq!(machine.local("a").unwrap_err(), ClockError::Unconfirmed);
+    assert_eq!(machine.webhook("b").unwrap().position, 1);
+    // The webhook confirms the clock for the others, and what was refused has not claimed its key.
+    let imported = machine.import("a").unwrap();
+    assert_eq!((imported.position, imported.duplicate), (2, false));
+}
+
+#[test]
+fn a_clock_far_ahead_stamps_no_import_after_a_restart() {
+    let mut machine = Machine::start();
+    machine.webhook("a").unwrap();
+    machine.restart();
+    machine.step(50 * 365 * DAY);
+    assert_eq!(machine.import("b").unwrap_err(), ClockError::Unconfirmed);
+    // A duplicate is not stamped.
+    assert_eq!(machine.import("a").map(|first| (first.position, first.duplicate)), Ok((1, true)));
+    assert_eq!(read_all(&machine.log.as_ref().unwrap().reader).len(), 1);
+}
+
+#[test]
+fn a_log_that_was_quiet_for_weeks_takes_webhooks_at_once() {
+    let mut machine = Machine::start();
+    machine.webhook("a").unwrap();
+    machine.restart();
+    machine.pass(50 * DAY);
+    assert_eq!(machine.import("b").unwrap_err(), ClockError::Unconfirmed);
+    machine.webhook("c").unwrap();
+    machine.import("b").unwrap();
+    // In one life, the time since the last event confirms the clock, however long it was quiet.
+    machine.pass(50 * DAY);
+    machine.local("d").unwrap();
+}
+
+#[test]
+fn a_clock_set_while_the_log_is_open_stamps_no_import() {
+    for step in [-2 * HOUR, 2 * HOUR] {
+        let machine = Machine::start();
+        machine.webhook("a").unwrap();
+        machine.pass(5 * HOUR);
+        machine.step(step);
+        assert_eq!(machine.import("b").unwrap_err(), ClockError::Unconfirmed, "{step}");
+        machine.step(-step);
+        machine.import("b").unwrap();
+        machine.step(step / 24);
+        machine.import("c").unwrap();
+    }
+}
+
+#[test]
+fn a_clock_behind_the_log_stamps_nothing() {
+    for is_restarted in [false, true] {
+        let mut machine = Machine::start();
+        machine.webhook("a").unwrap();
+        if is_restarted {
+            machine.restart();
+        }
+        machine.step(-11 * MINUTE);
+        machine.synchronised.store(true, Ordering::SeqCst);
+        let behind = ClockError::Behind { seconds: 11 * MINUTE };
+        for provenance in [Provenance::Webhook, Provenance::Import, Provenance::Local] {
+            assert_eq!(machine.append(provenance, "b").unwrap_err(), behind, "{provenance:?}, {is_restarted}");
+        }
+        assert!(machine.webhook("a").unwrap().duplicate);
+        machine.step(2 * MINUTE);
+        assert_eq!(machine.webhook("b").unwrap().position, 2);
+    }
+}
+
+#[test]
+fn a_synchronised_clock_and_one_near_the_last_event_need_no_webhook() {
+    let mut machine = Machine::start();
+    machine.synchronised.store(true, Ordering::SeqCst);
+    machine.import("a").unwrap();
+    machine.restart();
+    machine.synchronised.store(false, Ordering::SeqCst);
+    machine.step(9 * MINUTE);
+    machine.import("b").unwrap();
+    machine.restart();
+    machine.step(11 * MINUTE);
+    assert_eq!(machine.import("c").unwrap_err(), ClockError::Unconfirmed);
+}
+
+#[test]
+fn a_trusted_clock_is_never_refused() {
+    let mut machine = Machine::start();
+    machine.trusted = true;
+    machine.restart();
+    machine.step(50 * 365 * DAY);
+    let first = machine.import("a").unwrap();
+    machine.step(-50 * 365 * DAY);
+    // Time does not go back.
+    assert_eq!(machine.webhook("b").unwrap().recorded_at, first.recorded_at);
+}

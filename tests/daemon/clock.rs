@@ -1,0 +1,126 @@
+//! A machine whose clock is wrong: nothing is stamped by it, and the operator reads why.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::preload;
+use crate::support::{Api, Cli, Daemon, Launch, skip, until};
+
+const HOUR: i64 = 3600;
+const FIFTY_YEARS: i64 = 50 * 365 * 24 * HOUR;
+
+/// One machine, its data directory, and a library that shifts its clock.
+struct Machine {
+    directory: tempfile::TempDir,
+    library: String,
+    offset: String,
+}
+
+impl Machine {
+    /// `None` if there is no C compiler.
+    fn new() -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let library = preload::compile(directory.path(), preload::SHIFTED_CLOCK)?;
+        let payload = json!({
+            "api_mode": "live", "id": "imported", "type": "patient.connection_success",
+            "data": { "org_connection_id": "c", "connection_status": "authorized" },
+        });
+        std::fs::write(directory.path().join("payload.json"), payload.to_string()).unwrap();
+        Some(Self { directory, library, offset: "0".to_owned() })
+    }
+
+    fn set(&mut self, offset: i64) {
+        self.offset = offset.to_string();
+    }
+
+    fn env(&self) -> [(&str, &str); 2] {
+        [("LD_PRELOAD", &self.library), ("CLOCK_OFFSET", &self.offset)]
+    }
+
+    fn serve(&self) -> Daemon {
+        Launch { trust_clock: false, env: &self.env(), ..Launch::new(self.directory.path()) }.start()
+    }
+
+    fn send(&self, daemon: &Daemon) -> i32 {
+        Cli::of(daemon).with_env(&self.env()).call(&["send"]).code
+    }
+
+    fn path(&self, name: &str) -> String {
+        let path: &Path = &self.directory.path().join(name);
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+const NO_COMPILER: &str = "shifting the clock needs a C compiler";
+const UNCONFIRMED: &str = "nothing confirms this machine's clock";
+
+#[test]
+fn an_offline_import_by_a_clock_fifty_years_ahead_is_refused() {
+    let Some(mut machine) = Machine::new() else { return skip(NO_COMPILER) };
+    let daemon = machine.serve().ready();
+    assert_eq!(machine.send(&daemon), 0);
+    assert_eq!(daemon.terminate().code(), Some(0));
+
+    machine.set(FIFTY_YEARS);
+    let (payload, config) = (machine.path("payload.json"), machine.path("config.toml"));
+    let words = ["import", &payload, "--offline", "--config", &config];
+    let refused = Cli::default().with_env(&machine.env()).call(&words);
+    assert_eq!((refused.code, refused.stderr.contains(UNCONFIRMED)), (1, true), "{}", refused.stderr);
+
+    machine.set(0);
+    let imported = Cli::default().with_env(&machine.env()).call(&words);
+    assert_eq!(imported.code, 0, "near the last event: {}", imported.stderr);
+    let daemon = machine.serve().ready();
+    let api = Api::connect(daemon.grpc);
+    let [sent, imported] = [1, 2].map(|position| api.event(position).recorded_at.unwrap().seconds);
+    assert!(imported - sent < HOUR, "{sent}, {imported}");
+}
+
+#[test]
+fn an_import_waits_for_a_webhook_unless_the_clock_is_trusted() {
+    let Some(machine) = Machine::new() else { return skip(NO_COMPILER) };
+    let daemon = machine.serve().ready();
+    let payload = machine.path("payload.json");
+    let refused = Cli::of(&daemon).call(&["import", &payload]);
+    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    assert!(refused.stderr.contains("CLOCK_UNCONFIRMED") && refused.stderr.contains(UNCONFIRMED), "{}", refused.stderr);
+    assert_eq!((Api::connect(daemon.grpc).head(), daemon.operations("/readyz").0), (0, 200));
+    assert_eq!(machine.send(&daemon), 0);
+    Cli::of(&daemon).succeeds(&["import", &payload]);
+    assert_eq!(daemon.terminate().code(), Some(0));
+
+    let other = Machine::new().unwrap();
+    let daemon = Launch { env: &other.env(), ..Launch::new(other.directory.path()) }.start().ready();
+    Cli::of(&daemon).succeeds(&["import", &payload]);
+}
+
+#[test]
+fn a_clock_behind_the_log_takes_nothing_and_says_so() {
+    let Some(mut machine) = Machine::new() else { return skip(NO_COMPILER) };
+    let daemon = machine.serve().ready();
+    assert_eq!(machine.send(&daemon), 0);
+    assert_eq!(daemon.terminate().code(), Some(0));
+
+    machine.set(-HOUR);
+    let daemon = machine.serve();
+    for _ in 0..3 {
+        assert_eq!(machine.send(&daemon), 4, "it cannot answer now");
+    }
+    until("it says why", || {
+        let (status, why) = daemon.operations("/readyz");
+        status == 503 && why.contains("behind the newest event of the log")
+    });
+    let metrics = daemon.operations("/metrics").1;
+    assert!(metrics.contains("outcome=\"clock_refused\"} 3"), "{metrics}");
+    assert_eq!(daemon.log().matches("could not take a webhook: this machine's clock").count(), 1);
+    let refused = Cli::of(&daemon).call(&["import", &machine.path("payload.json")]);
+    assert!(refused.stderr.contains("CLOCK_BEHIND"), "{}", refused.stderr);
+    assert_eq!(Api::connect(daemon.grpc).connections().len(), 1, "reads go on");
+    assert_eq!(daemon.terminate().code(), Some(0));
+
+    machine.set(0);
+    let daemon = machine.serve().ready();
+    assert_eq!(machine.send(&daemon), 0);
+    assert_eq!(Api::connect(daemon.grpc).head(), 2);
+}
