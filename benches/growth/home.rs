@@ -19,7 +19,7 @@ impl Home {
         let text = format!(
             "[data]\ndirectory = \"{}\"\n[webhooks]\nlisten = \"127.0.0.1:0\"\n\
              [[webhooks.endpoints]]\nname = \"fasten\"\nsecrets = [\"whsec_{}\"]\n\
-             [grpc]\nlisten = \"127.0.0.1:0\"\n[operations]\nlisten = \"127.0.0.1:0\"\n",
+             [grpc]\nlisten = \"127.0.0.1:0\"\nmax_watches_per_caller = 1000\n[operations]\nlisten = \"127.0.0.1:0\"\n",
             home.data().display(),
             STANDARD.encode(SECRET)
         );

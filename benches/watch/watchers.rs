@@ -18,7 +18,7 @@ use super::codec::{Counted, Counting};
 use super::poster::Posted;
 
 /// Below the daemon's bound of streams.
-const OF_ONE_CONNECTION: usize = 200;
+const OF_ONE_CONNECTION: usize = 100;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy)]
