@@ -1,4 +1,4 @@
-"""Strangers at 127.0.0.2 who hold many connections to a listener at once, from a process of their own.
+"""Strangers at an address of their own who hold many connections to a listener at once, from a process of their own.
 
 Knows nothing of what a daemon should do about it.
 """
@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-SOURCE = "127.0.0.2"
 # Linux's: the port is chosen when the peer is known, so that the same port can serve several peers.
 IP_BIND_ADDRESS_NO_PORT = 24
 PAUSE_SECONDS = 0.01
@@ -22,6 +21,7 @@ PAUSE_SECONDS = 0.01
 class Attack:
     """What each connection does, and how many there are."""
 
+    source: str = "127.0.0.2"
     # Sent at once.
     first: bytes = b""
     # Sent again and again, if it is not empty.
@@ -51,13 +51,13 @@ def under(attack: Attack, address: str) -> Iterator[None]:
 class _Stranger:
     """One connection. `OSError` says that the listener has closed it, or that no port is free."""
 
-    def __init__(self, address: tuple[str, int], first: bytes) -> None:
+    def __init__(self, source: str, address: tuple[str, int], first: bytes) -> None:
         self.socket = socket.socket()
         self._unsent = first
         try:
             self.socket.setblocking(False)
             self.socket.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-            self.socket.bind((SOURCE, 0))
+            self.socket.bind((source, 0))
             with suppress(BlockingIOError):
                 self.socket.connect(address)
         except OSError:
@@ -95,7 +95,7 @@ class _Crowd:
         # An error says that no port is free: those of closed connections return in time.
         with suppress(OSError):
             while self.missing:
-                stranger = _Stranger(self._address, self._attack.first)
+                stranger = _Stranger(self._attack.source, self._address, self._attack.first)
                 self._strangers[stranger.socket.fileno()] = stranger
                 self._poll.register(stranger.socket, select.EPOLLIN | select.EPOLLOUT)
                 self.missing -= 1

@@ -1,9 +1,11 @@
-"""The gRPC API and the webhook door, while a caller at 127.0.0.2 takes what it can of the API."""
+"""The gRPC API and the webhook door, while callers at other addresses take what they can of the API."""
 
 import base64
 import itertools
 import subprocess
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 
 import grpc
 
@@ -28,7 +30,7 @@ def path(rpc: str) -> str:
     return f"/{service}/{method}"
 
 
-class OneCaller(AttackCase):
+class ApiAttackCase(AttackCase):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
@@ -41,17 +43,26 @@ class OneCaller(AttackCase):
             stdout=subprocess.DEVNULL,
         )
         until("all are applied", lambda: cls.api.call(ADMIN + "GetStatus").views_position >= ROWS)
-        # What the allocator keeps of honest use is no attack's.
-        for _ in range(20):
-            cls.api.call(CONNECTIONS + "ListConnections", PAGE)
 
-    def others_are_served_under(self, first: bytes, connections: int = 256) -> None:
-        """Calls and webhooks, each on a new connection. Memory stays within its bound."""
+    def setUp(self) -> None:
+        """A daemon for each attack: what the allocator keeps of one is not charged to the next."""
+        self.daemon.kill()
+        self.start()
+        # What it keeps of honest use is no attack's, nor is what the log caches.
+        for _ in range(20):
+            self.api.call(CONNECTIONS + "ListConnections", PAGE)
+        for _ in self.api.stream(EVENTS + "ReadEvents", {"tenant": TENANT}):
+            pass
+
+    def served_under(self, attacks: list[Attack], asks: list[Callable[[], None]]) -> None:
+        """All asks are answered in time. Memory stays within its bound."""
         idle, most, slowest = self.resident(), 0, 0.0
-        with under(Attack(first=first, connections=connections, reconnects=False), self.daemon.grpc):
+        with ExitStack() as stack:
+            for attack in attacks:
+                stack.enter_context(under(attack, self.daemon.grpc))
             begun = time.monotonic()
             while time.monotonic() - begun < WATCHED_SECONDS:
-                for ask in (self.status, self.connection, self.webhook):
+                for ask in asks:
                     asked = time.monotonic()
                     ask()
                     slowest = max(slowest, time.monotonic() - asked)
@@ -61,13 +72,12 @@ class OneCaller(AttackCase):
         name = self.id().rpartition(".")[2]
         print(f"{name}: {most / 1024**2:.0f} MiB more, the slowest in {slowest:.3f} s", flush=True)
 
-    def new_api(self) -> Api:
+    def status(self) -> None:
+        self.assertGreaterEqual(self.api.call(ADMIN + "GetStatus").head_position, ROWS)
+
+    def status_on_a_new_connection(self) -> None:
         api = Api(self.daemon.grpc)
         self.addCleanup(api.close)
-        return api
-
-    def status(self) -> None:
-        api = self.new_api()
         self.assertGreaterEqual(api.call(ADMIN + "GetStatus").head_position, ROWS)
         api.close()
 
@@ -82,6 +92,14 @@ class OneCaller(AttackCase):
 
     def streams(self, rpc: str, fields: Fields, count: int = 250) -> list[bytes]:
         return [request(path(rpc), self.api.encoded(rpc, fields))] * count
+
+
+class OneCaller(ApiAttackCase):
+    """Others have all of the API."""
+
+    def others_are_served_under(self, first: bytes, connections: int = 256) -> None:
+        attack = Attack(first=first, connections=connections, reconnects=False)
+        self.served_under([attack], [self.status_on_a_new_connection, self.connection, self.webhook])
 
     def test_lists_that_nobody_takes(self) -> None:
         self.others_are_served_under(connection(0, self.streams(CONNECTIONS + "ListConnections", PAGE)))
@@ -132,6 +150,25 @@ class OneCaller(AttackCase):
         with self.assertRefused(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_KEYS"):
             self.api.upload(ADMIN + "ImportEvents", *batches)
         self.assertLess(self.resident() - idle, RESIDENT_GROWTH_MAX)
+
+
+class FourCallers(ApiAttackCase):
+    """They take all seats and streams that are no administrator's: 256 connections, where one caller has 64."""
+
+    def administrators_are_served_under(self, first: bytes) -> None:
+        sources = [f"127.0.0.{host}" for host in range(2, 6)]
+        attacks = [Attack(source=source, first=first, connections=64, reconnects=False) for source in sources]
+        self.served_under(attacks, [self.status, self.webhook])
+
+    def test_lists_that_nobody_takes(self) -> None:
+        self.administrators_are_served_under(connection(0, self.streams(CONNECTIONS + "ListConnections", PAGE)))
+
+    def test_events_that_nobody_takes(self) -> None:
+        self.administrators_are_served_under(connection(0, self.streams(EVENTS + "ReadEvents", {"tenant": TENANT})))
+
+    def test_snapshots_that_nobody_takes(self) -> None:
+        watches = self.streams(CONNECTIONS + "WatchConnections", {"tenant": TENANT, "start": {"snapshot": True}})
+        self.administrators_are_served_under(connection(0, watches))
 
 
 def _payload(event_id: str) -> str:

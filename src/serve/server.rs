@@ -43,8 +43,8 @@ use crate::proto::export_service_server::ExportServiceServer;
 use crate::rejections::Rejections;
 
 /// Of requests that arrive and answers that are not taken yet, in all and of one caller.
-const INFLIGHT_BYTES: usize = 128 * 1024 * 1024;
-const INFLIGHT_BYTES_SHARE: usize = 64 * 1024 * 1024;
+const INFLIGHT_BYTES: usize = 64 * 1024 * 1024;
+const INFLIGHT_BYTES_SHARE: usize = 32 * 1024 * 1024;
 
 /// Where answers come from.
 pub struct Sources {

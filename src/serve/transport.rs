@@ -34,7 +34,7 @@ use crate::http::next;
 
 const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 /// Of one connection, watches among them.
-const STREAMS_MAX: u32 = 256;
+const STREAMS_MAX: u32 = 128;
 /// Each stream may hold so many bytes of its request, and as many of its answer, without a charge: what is small is answered
 /// however much others hold.
 const FREE_BYTES: usize = 16 * 1024;

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 
-use crate::raw::{Raw, reason, reset, socket};
+use crate::raw::{Raw, end, reason, socket};
 use crate::support::*;
 
 const LIST: &str = "/cleat.v1.ConnectionService/ListConnections";
@@ -62,13 +62,20 @@ async fn an_answer_that_nobody_takes_is_charged_and_then_reset() {
                 Err(status) => refused.push(reason(&status)),
             }
         }
-        assert!((16..=32).contains(&unread.len()), "{} answers of 1 MiB, each charged twice that", unread.len());
-        assert!(refused.iter().all(|reason| reason == "INFLIGHT_BYTES_FULL"), "{refused:?}");
         let others = api.connections().list_connections(page.clone()).await.unwrap().into_inner();
         assert!(others.connections.len() > 100);
+        let mut held = 0;
         for answer in unread {
-            assert_eq!(reset(answer).await, Some(Reason::CANCEL));
+            match end(answer).await {
+                Ok(status) => refused.push(reason(&status)),
+                Err(reset) => {
+                    assert_eq!(reset, Some(Reason::CANCEL));
+                    held += 1;
+                }
+            }
         }
+        assert!((8..=20).contains(&held), "{held} answers of nearly 1 MiB, each charged twice that, fit in 32 MiB");
+        assert!(refused.iter().all(|reason| reason == "INFLIGHT_BYTES_FULL"), "{refused:?}");
         // What they held has been given back.
         drop(attacker.call(LIST, &page).await.answer().await.unwrap());
     }
@@ -110,7 +117,7 @@ async fn announced_requests_are_charged_before_they_arrive() {
     let api = TestApi::open().await;
     let attacker = Raw::connect(api.address, WINDOW).await;
     let mut calls = Vec::new();
-    for _ in 0..200 {
+    for _ in 0..120 {
         let mut call = attacker.begin(GET_EVENT).await;
         call.announce(512 * 1024);
         calls.push(call);
@@ -122,7 +129,7 @@ async fn announced_requests_are_charged_before_they_arrive() {
             other => assert_eq!(other, "REQUEST_TIMEOUT"),
         }
     }
-    assert_eq!(refused, 200 - 128);
+    assert_eq!(refused, 120 - 64);
     attacker.call(GET_EVENT, &GetEventRequest::default()).await.answer().await.unwrap_err();
 }
 
@@ -132,7 +139,7 @@ async fn the_streams_of_a_caller_leave_room_for_status_and_others() {
     let mut held = Vec::new();
     for _ in 0..3 {
         let attacker = Raw::connect(api.address, WINDOW).await;
-        for _ in 0..200 {
+        for _ in 0..120 {
             held.push(attacker.begin(GET_EVENT).await);
         }
     }

@@ -92,16 +92,18 @@ impl Call {
     }
 }
 
-/// Waits for the end of an answer of which no more is asked for.
-pub async fn reset(mut answer: RecvStream) -> Option<Reason> {
+/// Waits for the end of an answer of which no more is asked for: why it is reset, or else its status.
+pub async fn end(mut answer: RecvStream) -> Result<Status, Option<Reason>> {
     let end = async {
         loop {
             match answer.data().await {
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return error.reason(),
-                None => return None,
+                Some(Err(error)) => return Err(error.reason()),
+                None => break,
             }
         }
+        let trailers = answer.trailers().await.unwrap().unwrap();
+        Ok(Status::from_header_map(&trailers).unwrap())
     };
     tokio::time::timeout(PATIENCE, end).await.expect("it ends")
 }

@@ -8,8 +8,8 @@ use super::super::status::Refusal;
 use super::seats::ConnectionPermit;
 
 /// Streams beyond those of watches.
-const CALLS_MAX: usize = 1024;
-const CALLS_SHARE: usize = 512;
+const CALLS_MAX: usize = 512;
+const CALLS_SHARE: usize = 256;
 /// Streams of the reserved methods, when all others are taken.
 const RESERVE_MAX: usize = 64;
 const RESERVE_SHARE: usize = 32;
