@@ -67,6 +67,9 @@ struct Serve {
     /// Stamp events even if nothing confirms this machine's clock. The time of an event stays in the log for ever.
     #[arg(long)]
     trust_clock: bool,
+    /// Allow core dumps and debuggers. A core holds signing secrets and patients' data.
+    #[arg(long)]
+    core_dumps: bool,
 }
 
 #[derive(Args)]
@@ -98,6 +101,10 @@ impl Command {
             _ => false,
         }
     }
+
+    fn may_dump_core(&self) -> bool {
+        matches!(self, Self::Serve(Serve { core_dumps: true, .. }))
+    }
 }
 
 /// Runs what the command line asks for.
@@ -113,6 +120,12 @@ pub fn run() -> ExitCode {
     };
     if command.reads_secrets() {
         hardening::keep_files_private();
+        if !command.may_dump_core()
+            && let Err(error) = hardening::forbid_core_dumps()
+        {
+            print::error(&anyhow::Error::new(error).context("cannot forbid core dumps"));
+            return ExitCode::FAILURE;
+        }
     }
     let result = match command {
         Command::Serve(serve) => return serve::serve(serve.file.config.as_deref(), serve.trust_clock),

@@ -14,6 +14,7 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use sha2::Sha256;
 use tokio::net::TcpStream;
+use zeroize::Zeroizing;
 
 use super::client::Unreachable;
 use super::print;
@@ -124,7 +125,7 @@ impl Send {
 
     fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> anyhow::Result<String> {
         let secret = self.secret.strip_prefix("whsec_").unwrap_or(&self.secret);
-        let key = STANDARD.decode(secret).map_err(|_| anyhow::anyhow!("the secret is not base64"))?;
+        let key = Zeroizing::new(STANDARD.decode(secret).map_err(|_| anyhow::anyhow!("the secret is not base64"))?);
         let mut mac = Hmac::<Sha256>::new_from_slice(&key)?;
         mac.update(format!("{id}.{timestamp}.").as_bytes());
         mac.update(body);

@@ -5,7 +5,10 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use zeroize::Zeroizing;
 
 use super::Env;
 use super::permissions::{self, Findings};
@@ -33,7 +36,7 @@ pub(super) struct Written {
     #[serde(default)]
     api_mode: WrittenMode,
     #[serde(default)]
-    secrets: Inline,
+    secrets: Vec<InlineSecret>,
     #[serde(default)]
     secret_files: Vec<PathBuf>,
     #[serde(default)]
@@ -49,18 +52,51 @@ enum WrittenMode {
     Test,
 }
 
-/// Untagged, so that an error says what is expected and quotes nothing.
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a list of secrets, each a string or { label = \"...\", secret = \"...\" }")]
-enum Inline {
-    List(Vec<InlineSecret>),
+/// A secret as it stands in the file. It is read without a copy that nothing would wipe, as an untagged enum makes.
+enum InlineSecret {
+    Plain(Zeroizing<String>),
+    Labelled(Labelled),
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
-enum InlineSecret {
-    Plain(String),
-    Labelled { label: String, secret: String },
+#[serde(deny_unknown_fields)]
+struct Labelled {
+    label: String,
+    secret: Zeroizing<String>,
+}
+
+struct InlineSecretVisitor;
+
+impl<'de> Visitor<'de> for InlineSecretVisitor {
+    type Value = InlineSecret;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a secret, either a string or { label = \"...\", secret = \"...\" }")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<InlineSecret, E> {
+        Ok(InlineSecret::Plain(Zeroizing::new(text.to_owned())))
+    }
+
+    fn visit_string<E: de::Error>(self, text: String) -> Result<InlineSecret, E> {
+        Ok(InlineSecret::Plain(Zeroizing::new(text)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<InlineSecret, A::Error> {
+        Labelled::deserialize(MapAccessDeserializer::new(map)).map(InlineSecret::Labelled)
+    }
+}
+
+impl<'de> Deserialize<'de> for InlineSecret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(InlineSecretVisitor)
+    }
+}
+
+impl fmt::Debug for InlineSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
 }
 
 impl Written {
@@ -91,12 +127,12 @@ struct Gathered<'a> {
 }
 
 impl Gathered<'_> {
-    fn inline(&mut self, Inline::List(written): Inline) {
+    fn inline(&mut self, written: Vec<InlineSecret>) {
         let before = self.secrets.len();
         for (index, secret) in written.into_iter().enumerate() {
             match secret {
                 InlineSecret::Plain(text) => self.take(&(index + 1).to_string(), &text),
-                InlineSecret::Labelled { label, secret } => self.take(&label, &secret),
+                InlineSecret::Labelled(Labelled { label, secret }) => self.take(&label, &secret),
             }
         }
         self.findings.inline_secrets |= self.secrets[before..].iter().any(|secret| !secret.is_development());
@@ -147,18 +183,6 @@ impl Gathered<'_> {
     /// How messages call a secret.
     fn name(&self, label: &str) -> String {
         format!("webhooks.endpoints: \"{}\": secret \"{}\"", shown(self.endpoint), shown(label))
-    }
-}
-
-impl Default for Inline {
-    fn default() -> Self {
-        Self::List(Vec::new())
-    }
-}
-
-impl fmt::Debug for Inline {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
     }
 }
 

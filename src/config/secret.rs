@@ -1,9 +1,11 @@
-//! A webhook secret: what it must be, and that nothing ever prints it, wherever in the file it was written.
+//! A webhook secret: what it must be, that nothing ever prints it, wherever in the file it was written, and that it is
+//! wiped from memory after use.
 
 use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
 
 /// The published secret of the development set-up. Anyone can sign with it, so it is refused wherever a stranger could
 /// reach the door.
@@ -26,7 +28,7 @@ pub(super) const NAME_BYTES_MAX: usize = 64;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret {
     label: String,
-    key: Vec<u8>,
+    key: Zeroizing<Vec<u8>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -43,7 +45,7 @@ impl Secret {
     /// From the text that Fasten's portal shows: base64, after an optional `whsec_`.
     pub(super) fn decode(label: &str, text: &str) -> Result<Self, SecretError> {
         let encoded = text.strip_prefix(PREFIX).unwrap_or(text);
-        let key = STANDARD.decode(encoded).map_err(|_| SecretError::NotBase64)?;
+        let key = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| SecretError::NotBase64)?);
         match key.len() {
             0 => Err(SecretError::Empty),
             bytes if bytes < KEY_BYTES_MIN => Err(SecretError::Short(bytes)),
@@ -61,7 +63,7 @@ impl Secret {
     }
 
     pub fn is_development(&self) -> bool {
-        self.key == DEVELOPMENT_KEY
+        *self.key == DEVELOPMENT_KEY
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::{BUILT_IN, Config, ConfigError, DEVELOPMENT_SECRET, Listen};
+use super::{BUILT_IN, Config, ConfigError, DEVELOPMENT_SECRET, Listen, permissions};
 use crate::event::ApiMode;
 
 const SECRET: &str = "whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
@@ -338,4 +338,23 @@ fn grpc_listens_on_tcp_or_a_unix_socket() {
 fn a_file_that_is_not_there_is_told_by_its_path() {
     let error = Config::load(Some("/nowhere/cleat.toml".as_ref()), &no_env).unwrap_err();
     assert_eq!(error.to_string(), "cannot read /nowhere/cleat.toml");
+}
+
+#[test]
+fn a_file_over_16_mib_is_refused_and_not_cut() {
+    const BYTES_MAX: u64 = 16 * 1024 * 1024;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("long");
+    let file = std::fs::File::create(&path).unwrap();
+    file.set_len(BYTES_MAX).unwrap();
+    assert_eq!(permissions::read(&path).unwrap().1.len() as u64, BYTES_MAX);
+    file.set_len(BYTES_MAX + 1).unwrap();
+    let Err(ConfigError::Read { path: named, source }) = Config::load(Some(&path), &no_env) else { panic!("read") };
+    assert_eq!((named, source.to_string()), (path.clone(), "it is longer than 16 MiB".to_owned()));
+    let text = format!("[[webhooks.endpoints]]\nname = \"fasten\"\nsecret_files = [{path:?}]");
+    let told = format!("secret \"long\" cannot be read from {}: it is longer than 16 MiB", path.display());
+    assert!(problems(&text).iter().any(|problem| problem.ends_with(&told)), "{told} in {:?}", problems(&text));
+    // A device has no length.
+    let endless = permissions::read(std::path::Path::new("/dev/zero")).unwrap_err();
+    assert_eq!(endless.to_string(), "it is longer than 16 MiB");
 }

@@ -176,6 +176,7 @@ fn without_a_configuration_it_listens_where_readme_says() {
     let told = daemon.stderr();
     let listening = json(told.lines().find(|line| line.contains(r#""message":"listening""#)).unwrap());
     assert_eq!(["webhooks", "grpc", "operations"].map(|port| listening[port].as_str().unwrap()), BUILT_IN);
+    until("it serves", || daemon.stderr().contains(r#""message":"serving""#));
     let cli = Cli::default();
     cli.succeeds(&["send"]);
     assert!(cli.succeeds(&["connections", "list"]).contains("conn-1"));

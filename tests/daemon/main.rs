@@ -11,6 +11,7 @@ mod first_minute;
 mod histories;
 mod kill;
 mod load;
+mod memory;
 mod open_files;
 mod permissions;
 mod power_cut;

@@ -28,6 +28,8 @@ pub struct Launch<'a> {
     pub config: &'a str,
     /// Whether unsigned events need no evidence of the time: the machine of a test need not be synchronised.
     pub trust_clock: bool,
+    /// Whether others may look into its memory.
+    pub core_dumps: bool,
     /// A command that runs the daemon, as `strace -D`. It must leave the process id to it.
     pub wrapped: &'a [&'a str],
     pub env: &'a [(&'a str, &'a str)],
@@ -44,6 +46,7 @@ impl<'a> Launch<'a> {
             endpoint: "",
             config: "",
             trust_clock: true,
+            core_dumps: false,
             wrapped: &[],
             env: &[],
         }
@@ -73,6 +76,7 @@ impl<'a> Launch<'a> {
             .args(["serve", "--config"])
             .arg(&config)
             .args(self.trust_clock.then_some("--trust-clock"))
+            .args(self.core_dumps.then_some("--core-dumps"))
             .envs(self.env.iter().copied())
             .stdin(Stdio::null())
             .stderr(File::create(&log).unwrap())
