@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Backfill, BackfillError, Entrance, off_runtime};
 use crate::event::{Delivery, Envelope, EventKey, Hash, ModeVerdict, Object, Provenance, gist};
-use crate::log::{Appended, ReadError, Reader};
+use crate::log::{Appended, ReadError, Reader, Sequence};
 
 /// Told of one by one; the others are only counted.
 const REFUSED_TOLD_MAX: usize = 100;
@@ -49,6 +49,7 @@ pub struct Summary {
 pub struct Import {
     backfill: Backfill,
     entrance: Entrance,
+    sequence: Sequence,
     summary: Summary,
     /// How many payloads there were so far.
     given: u64,
@@ -58,7 +59,14 @@ pub struct Import {
 
 impl Import {
     pub(super) fn new(backfill: Backfill, entrance: Entrance, dry_run: bool) -> Self {
-        Self { backfill, entrance, summary: Summary::default(), given: 0, claimed: dry_run.then(Claimed::default) }
+        Self {
+            backfill,
+            entrance,
+            sequence: Sequence::default(),
+            summary: Summary::default(),
+            given: 0,
+            claimed: dry_run.then(Claimed::default),
+        }
     }
 
     pub fn summary(self) -> Summary {
@@ -100,7 +108,7 @@ impl Import {
         let appender = self.backfill.appender.upgrade().ok_or(BackfillError::Closed)?;
         let mut enqueued = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
-            enqueued.push(appender.enqueue(delivery).await?);
+            enqueued.push(appender.enqueue_in(&self.sequence, delivery).await?);
         }
         for enqueued in enqueued {
             let Appended { duplicate, conflict, .. } = enqueued.durable().await?;

@@ -1,6 +1,7 @@
 //! The way into the log: hands deliveries to the writer and waits for their positions. Knows nothing of how it commits.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -51,7 +52,23 @@ pub(super) struct Pending {
     pub record: Prepared,
     pub provenance: Provenance,
     pub claim: Option<Claim>,
+    pub sequence: Option<Sequence>,
     pub reply: Reply,
+}
+
+/// Deliveries of which none may be appended without those before it: once one is refused, all later ones are. Otherwise a
+/// webhook that confirms the clock in between would let the later ones into the log first.
+#[derive(Clone, Default)]
+pub struct Sequence(Arc<AtomicBool>);
+
+impl Sequence {
+    pub(super) fn break_off(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// An event key that must have one position only.
@@ -108,13 +125,22 @@ impl Appender {
     /// Puts a delivery in the queue and returns before it is durable. Calls that follow one another, each awaited, append in
     /// this order. Futures that are polled side by side do not: the runtime may wake them in any order.
     pub async fn enqueue(&self, delivery: Delivery) -> Result<Enqueued, AppendError> {
+        self.put(delivery, None).await
+    }
+
+    /// As [`Self::enqueue`], and not without the deliveries that were enqueued in the sequence before.
+    pub async fn enqueue_in(&self, sequence: &Sequence, delivery: Delivery) -> Result<Enqueued, AppendError> {
+        self.put(delivery, Some(sequence.clone())).await
+    }
+
+    async fn put(&self, delivery: Delivery, sequence: Option<Sequence>) -> Result<Enqueued, AppendError> {
         let provenance = delivery.provenance;
         let (record, claim) = self.prepare(delivery);
         if record.size() > RECORD_BYTES_MAX {
             return Err(AppendError::TooLarge { size: record.size() });
         }
         let (reply, answer) = oneshot::channel();
-        let pending = Pending { record, provenance, claim, reply: Reply(reply) };
+        let pending = Pending { record, provenance, claim, sequence, reply: Reply(reply) };
         self.queue.send(pending).await.map_err(|_| AppendError::Closed)?;
         Ok(Enqueued { appender: self.clone(), answer })
     }

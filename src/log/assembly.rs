@@ -24,6 +24,8 @@ pub(super) struct Assembly {
     news: Vec<(Reply, Appended)>,
     /// Who waits to hear of an event that was there before.
     repeats: Vec<(Reply, Appended, Prepared)>,
+    /// Who waits to hear why nothing was appended.
+    refusals: Vec<(Reply, AppendError)>,
 }
 
 impl Assembly {
@@ -37,6 +39,7 @@ impl Assembly {
             recorded_at: now.max(head.recorded_at),
             news: Vec::new(),
             repeats: Vec::new(),
+            refusals: Vec::new(),
         }
     }
 
@@ -80,6 +83,14 @@ impl Assembly {
         self.repeats.push((pending.reply, Appended { duplicate: true, ..first }, pending.record));
     }
 
+    /// Appends nothing. It is answered with the others: what comes after it is judged by a later reading of the clock.
+    pub fn refuse(&mut self, pending: Pending, error: AppendError) {
+        if let Some(sequence) = &pending.sequence {
+            sequence.break_off();
+        }
+        self.refusals.push((pending.reply, error));
+    }
+
     /// What this commit was, for those who count.
     pub fn told(&self, micros: i64) -> Commit {
         let head = self.head();
@@ -94,6 +105,9 @@ impl Assembly {
         }
         for (reply, first, record) in self.repeats {
             reply.send(result.clone().map(|()| Taken::Repeated { first, record }));
+        }
+        for (reply, error) in self.refusals {
+            reply.send(Err(error));
         }
         self.builder
     }

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::Head;
-use super::append::{AppendError, Appended, Claim, Pending};
+use super::append::{AppendError, Appended, Claim, Pending, Sequence};
 use super::assembly::{Assembler, Assembly};
-use super::clock::{ClockGuard, Reading};
+use super::clock::{ClockError, ClockGuard, Reading};
 use super::commit::Committer;
 use super::dedup::{DedupIndex, Digest, Saver};
 use super::reader::Reader;
@@ -78,7 +78,7 @@ impl Writer {
             match self.first_of(&pending, assembly, reading) {
                 Ok(Some(first)) => assembly.repeat(pending, first),
                 Ok(None) => assembly.add(pending),
-                Err(error) => pending.reply.send(Err(error)),
+                Err(error) => assembly.refuse(pending, error),
             }
             next = self.next_waiting(queue, expected, &mut yields);
         }
@@ -113,8 +113,7 @@ impl Writer {
         assembly: &Assembly,
         reading: Reading,
     ) -> Result<Option<Appended>, AppendError> {
-        let admitted = self.clock.admit(reading, self.head.recorded_at, pending.provenance);
-        let new = admitted.map(|()| None).map_err(AppendError::from);
+        let new = self.admit(pending, reading).map(|()| None);
         let Some(Claim { tenant, key, digest }) = &pending.claim else { return new };
         let taken = if new.is_ok() { self.claim(*digest, assembly.next()) } else { self.index.find(*digest) };
         let Some(position) = taken else { return new };
@@ -131,6 +130,13 @@ impl Writer {
             })),
             None => new,
         }
+    }
+
+    fn admit(&mut self, pending: &Pending, reading: Reading) -> Result<(), AppendError> {
+        if pending.sequence.as_ref().is_some_and(Sequence::is_broken) {
+            return Err(ClockError::Unconfirmed.into());
+        }
+        Ok(self.clock.admit(reading, self.head.recorded_at, pending.provenance)?)
     }
 
     /// Takes the key for `position`, unless it is taken: then returns by which.

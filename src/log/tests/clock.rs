@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::log::ClockError;
+use crate::log::{ClockError, Sequence};
 
 const BOUND: Duration = Duration::from_secs(600);
 const MINUTE: i64 = 60;
@@ -141,6 +141,35 @@ fn a_clock_set_while_the_log_is_open_stamps_no_import() {
         machine.step(step / 24);
         machine.import("c").unwrap();
     }
+}
+
+#[test]
+fn an_import_has_no_gap_although_a_webhook_confirms_the_clock() {
+    let machine = Machine::start();
+    let Log { appender, .. } = machine.log.as_ref().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let results = runtime.block_on(async {
+        let sequence = Sequence::default();
+        let mut enqueued = Vec::new();
+        for (id, provenance) in [
+            ("a", Provenance::Import),
+            ("w", Provenance::Webhook),
+            ("b", Provenance::Import),
+            ("w", Provenance::Import),
+        ] {
+            let delivery = Delivery { provenance, ..delivery(id, b"{}") };
+            enqueued.push(match provenance {
+                Provenance::Webhook => appender.enqueue(delivery).await.unwrap(),
+                _ => appender.enqueue_in(&sequence, delivery).await.unwrap(),
+            });
+        }
+        let mut results = Vec::new();
+        for enqueued in enqueued {
+            results.push(enqueued.durable().await.ok().map(|appended| (appended.position, appended.duplicate)));
+        }
+        results
+    });
+    assert_eq!(results, [None, Some((1, false)), None, Some((1, true))]);
 }
 
 #[test]
