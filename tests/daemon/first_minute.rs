@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
 
-use crate::support::{Cli, Daemon, until};
+use crate::support::{Api, Cli, Daemon, until};
 
 const BUILT_IN: [&str; 3] = ["127.0.0.1:7480", "127.0.0.1:7481", "127.0.0.1:7482"];
 
@@ -26,6 +26,7 @@ fn what_is_sent_is_shown_and_watched() {
     let cli = Cli::of(&daemon);
     let sent = json(&cli.succeeds(&["send"]));
     assert_eq!((&sent["position"], &sent["duplicate"]), (&Value::from(1), &Value::from(false)));
+    Api::connect(daemon.grpc).catch_up();
 
     let shown = cli.succeeds(&["connections", "get", "conn-1"]);
     let facts = ["connection", "status", "external id", "version"].map(|name| fact(&shown, name));
@@ -57,6 +58,7 @@ fn what_is_for_programs_parses() {
     cli.succeeds(&["send", "--connection", "a"]);
     cli.succeeds(&["send", "--connection", "b", "--external-id", "patient-2"]);
     cli.succeeds(&["send", "--connection", "t", "--test"]);
+    Api::connect(daemon.grpc).catch_up();
     for format in ["json", "ndjson"] {
         let one = json(&cli.succeeds(&["connections", "get", "a", "-o", format]));
         assert_eq!((&one["orgConnectionId"], &one["status"]), (&"a".into(), &"CONNECTION_STATUS_AUTHORIZED".into()));
@@ -179,6 +181,7 @@ fn without_a_configuration_it_listens_where_readme_says() {
     until("it serves", || daemon.stderr().contains(r#""message":"serving""#));
     let cli = Cli::default();
     cli.succeeds(&["send"]);
+    Api::connect(BUILT_IN[1].parse().unwrap()).catch_up();
     assert!(cli.succeeds(&["connections", "list"]).contains("conn-1"));
     assert!(directory.path().join("data/log/db").exists());
 }

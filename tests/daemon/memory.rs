@@ -162,7 +162,10 @@ fn held<'a>(pid: u32, texts: &[&'a str]) -> Vec<&'a str> {
         for (from, bytes) in resident(&pagemap, line) {
             assert!(Instant::now() < deadline, "the search takes too long: at {line}");
             let mut run = vec![0; bytes];
-            memory.read_exact_at(&mut run, from).unwrap();
+            // The stack of a thread that has ended meanwhile is gone.
+            if memory.read_exact_at(&mut run, from).is_err() {
+                continue;
+            }
             let run = String::from_utf8_lossy(&run);
             for (found, text) in found.iter_mut().zip(texts) {
                 *found = *found || run.contains(text);

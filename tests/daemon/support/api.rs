@@ -61,6 +61,11 @@ impl Api {
         answer.map(|answer| answer.into_inner().connection.unwrap())
     }
 
+    /// Returns once the state has everything that is durable now: by default a read takes the state as it is.
+    pub fn catch_up(&self) {
+        self.connections();
+    }
+
     /// All live ones, after everything that is durable now.
     pub fn connections(&self) -> Vec<Connection> {
         let mut client = ConnectionServiceClient::new(self.channel.clone());
