@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use cleat::event::{Delivery, Timestamp};
-use cleat::log::{Commit, Log, Options, TimeSource};
+use cleat::log::{Commit, Log, Options, TimeEvidence, TimeSource};
 use cleat::token::Identity;
 use tokio::task::JoinSet;
 
@@ -124,7 +124,7 @@ fn rate_of_cleat(runtime: &tokio::runtime::Runtime, producers: usize, events: &A
     let Log { appender, writer, .. } = open(directory.path());
     let rate = rate(runtime, producers, events, move |delivery| {
         let appender = appender.clone();
-        async move { assert!(!appender.append(delivery).await.unwrap().duplicate) }
+        async move { assert!(!appender.append(delivery, TimeEvidence::Signed).await.unwrap().duplicate) }
     });
     writer.join().unwrap();
     rate
@@ -147,7 +147,7 @@ fn grow(runtime: &tokio::runtime::Runtime, events: usize) {
             let workload = Workload::new(producer as u64, fifty_a_second).take(events / PRODUCERS);
             tasks.spawn(async move {
                 for delivery in workload {
-                    appender.append(delivery).await.unwrap();
+                    appender.append(delivery, TimeEvidence::Signed).await.unwrap();
                 }
             });
         }

@@ -30,7 +30,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::{Endpoint, Webhooks};
 use crate::event::{ApiMode, Clock, Nonces};
 use crate::http::{self, Drain, Limits, Observer, Reply, RequestBody};
-use crate::log::Appender;
+use crate::log::{Appender, TimeEvidence};
 use crate::metrics::Metrics;
 use crate::rejections::{Rejected, Rejections};
 
@@ -40,6 +40,7 @@ use request::SignedHeaders;
 use verify::{Keyring, Tolerance};
 use visit::{Visit, WarningLimits};
 
+pub use local_tool::LOCAL_TOOL_MARK;
 pub use stale::StaleSignal;
 
 /// The door, ready to serve. Holds an appender until [`Door::serve`] ends.
@@ -158,12 +159,12 @@ impl Door {
         let (webhook_id, seconds) = (headers.id.clone(), headers.seconds);
         let verified = gate.keyring.verify(headers, body, now, self.tolerance);
         match &verified {
-            Ok(_) => self.stale.observe_fresh(now),
+            Ok(verified) if verified.evidence() == TimeEvidence::Signed => self.stale.observe_fresh(now),
             Err(Refusal::StaleTimestamp) => self.stale.observe_stale(webhook_id, seconds, now),
-            Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
-        let (delivery, reservation) = deliver::delivery(gate, verified?, (self.nonces)());
-        deliver::append(&self.appender, delivery, reservation, deadline).await
+        let arrival = deliver::Arrival::new(gate, verified?, (self.nonces)());
+        arrival.append(&self.appender, deadline).await
     }
 }
 

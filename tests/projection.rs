@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cleat::event::{Delivery, ModeVerdict, Provenance, Timestamp};
 use cleat::fold::{self, Connection, Fold, Views};
-use cleat::log::{Log, Options, Reader, TimeSource};
+use cleat::log::{Log, Options, Reader, TimeEvidence, TimeSource};
 use cleat::token::Identity;
 use tokio::runtime::Handle;
 
@@ -41,7 +41,7 @@ async fn append(log: &Log, number: usize) {
         nonce: [0; 16],
         body: Bytes::from(body),
     };
-    log.appender.append(delivery).await.unwrap();
+    log.appender.append(delivery, TimeEvidence::Signed).await.unwrap();
 }
 
 /// All that views tell.

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Instant;
 
 use cleat::event::Delivery;
-use cleat::log::{Appender, Log, Options, TimeSource};
+use cleat::log::{Appender, Log, Options, TimeEvidence, TimeSource};
 use cleat::token::Identity;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
@@ -48,7 +48,7 @@ pub fn fill(directory: &Path, events: u64, producers: u64) {
         .work(events, |count| Batch::of(workload.by_ref().inspect(|delivery| sample.look(delivery)), count as usize));
     crew.runtime.block_on(async {
         for delivery in crowds::deliveries(&mut workload) {
-            crew.appender.append(delivery).await.unwrap();
+            crew.appender.append(delivery, TimeEvidence::Signed).await.unwrap();
         }
     });
     let report = Report { first, last, head: reader.head().position, known: sample.known };
@@ -118,5 +118,5 @@ impl Crew {
 }
 
 async fn append(appender: &Appender, delivery: Delivery) {
-    assert!(!appender.append(delivery).await.unwrap().duplicate);
+    assert!(!appender.append(delivery, TimeEvidence::Signed).await.unwrap().duplicate);
 }

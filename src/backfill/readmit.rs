@@ -2,7 +2,7 @@
 
 use super::{Backfill, BackfillError, off_runtime};
 use crate::event::{Delivery, Envelope, Event, EventKey, ModeVerdict, Position, Provenance};
-use crate::log::Appended;
+use crate::log::{Appended, TimeEvidence};
 
 /// Why an event is not readmitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +31,7 @@ impl Backfill {
         match event.ok_or(Unreadmitted::NotFound).and_then(|event| self.again(event)) {
             Ok(delivery) => {
                 let appender = self.appender.upgrade().ok_or(BackfillError::Closed)?;
-                Ok(Ok(appender.append(delivery).await?))
+                Ok(Ok(appender.append(delivery, TimeEvidence::None).await?))
             }
             Err(unreadmitted) => Ok(Err(unreadmitted)),
         }

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use cleat::config::DEVELOPMENT_SECRET;
+use cleat::ingest::LOCAL_TOOL_MARK;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, StatusCode};
@@ -81,7 +82,7 @@ impl Send {
             None => self.sample(&id).to_string().into_bytes(),
         };
         // The mark without which the door does not take the development secret.
-        let (status, answer) = self.post(&format!("dev_{id}"), body).await?;
+        let (status, answer) = self.post(&format!("{LOCAL_TOOL_MARK}{id}"), body).await?;
         if status.is_success() {
             return print::line(&answer);
         }

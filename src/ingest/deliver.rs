@@ -7,62 +7,69 @@ use super::budget::Reservation;
 use super::outcome::{Accepted, Refusal};
 use super::verify::{Parts, Verified};
 use crate::event::{Delivery, Envelope, EventKey, ModeVerdict, Provenance};
-use crate::log::{AppendError, Appended, Appender};
+use crate::log::{AppendError, Appended, Appender, TimeEvidence};
 use crate::token::Token;
 
-/// Reads of the body only what says which event it is and of which mode. An unreadable body is kept all the same: to
-/// send it again would mend nothing.
-pub(super) fn delivery(gate: &Gate, verified: Verified, nonce: [u8; 16]) -> (Delivery, Reservation) {
-    let Parts { webhook_id, webhook_timestamp, webhook_signature, secret_label, body, reservation } =
-        verified.into_parts();
-    let envelope = Envelope::read(&body);
-    let mode = ModeVerdict::judge(envelope.api_mode.as_deref(), gate.api_mode);
-    // An event that applies to no mode claims no key: once the configuration is mended, it may come again and be applied.
-    let key = mode.applies_to().map(|_| EventKey::of(envelope.id.as_deref(), &webhook_id));
-    let delivery = Delivery {
-        tenant: gate.tenant.clone(),
-        endpoint: gate.name.clone(),
-        provenance: Provenance::Webhook,
-        mode,
-        key,
-        webhook_id,
-        webhook_timestamp,
-        webhook_signature,
-        secret_label,
-        nonce,
-        body,
-    };
-    (delivery, reservation)
+/// A verified webhook on its way to the log.
+pub(super) struct Arrival {
+    delivery: Delivery,
+    evidence: TimeEvidence,
+    reservation: Reservation,
 }
 
-/// Waits until the event is durable, or for as long as the sender may be kept waiting.
-pub(super) async fn append(
-    appender: &Appender,
-    delivery: Delivery,
-    reservation: Reservation,
-    deadline: Instant,
-) -> Result<Accepted, Refusal> {
-    let (log, mode) = (appender.clone(), delivery.mode);
-    // Its own task, since it outlives a client that hangs up or is answered 503: the reservation belongs to bytes that the
-    // log still holds. The log answers every append, so the task ends.
-    let append = tokio::spawn(async move {
-        let ended = log.append(delivery).await;
-        drop(reservation);
-        ended
-    });
-    let Ok(ended) = timeout_at(deadline, append).await else {
-        return Err(Refusal::StorageSlow);
-    };
-    let Appended { position, chain, duplicate, conflict, .. } =
-        ended.map_err(|_| Refusal::StorageFailed)?.map_err(|error| refusal(&error))?;
-    let token = Token::read(appender.identity(), position, &chain).encode();
-    Ok(Accepted { position, duplicate, token, conflict, mode })
+impl Arrival {
+    /// Reads of the body only what says which event it is and of which mode. An unreadable body is kept all the same: to
+    /// send it again would mend nothing.
+    pub(super) fn new(gate: &Gate, verified: Verified, nonce: [u8; 16]) -> Self {
+        let Parts { webhook_id, webhook_timestamp, webhook_signature, secret_label, evidence, body, reservation } =
+            verified.into_parts();
+        let envelope = Envelope::read(&body);
+        let mode = ModeVerdict::judge(envelope.api_mode.as_deref(), gate.api_mode);
+        // An event that applies to no mode claims no key: once the configuration is mended, it may come again and be applied.
+        let key = mode.applies_to().map(|_| EventKey::of(envelope.id.as_deref(), &webhook_id));
+        let delivery = Delivery {
+            tenant: gate.tenant.clone(),
+            endpoint: gate.name.clone(),
+            provenance: Provenance::Webhook,
+            mode,
+            key,
+            webhook_id,
+            webhook_timestamp,
+            webhook_signature,
+            secret_label,
+            nonce,
+            body,
+        };
+        Self { delivery, evidence, reservation }
+    }
+
+    /// Waits until the event is durable, or for as long as the sender may be kept waiting.
+    pub(super) async fn append(self, appender: &Appender, deadline: Instant) -> Result<Accepted, Refusal> {
+        let Self { delivery, evidence, reservation } = self;
+        let (log, mode) = (appender.clone(), delivery.mode);
+        // Its own task, since it outlives a client that hangs up or is answered 503: the reservation belongs to bytes that
+        // the log still holds. The log answers every append, so the task ends.
+        let append = tokio::spawn(async move {
+            let ended = log.append(delivery, evidence).await;
+            drop(reservation);
+            ended
+        });
+        let Ok(ended) = timeout_at(deadline, append).await else {
+            return Err(Refusal::StorageSlow);
+        };
+        let Appended { position, chain, duplicate, conflict, .. } =
+            ended.map_err(|_| Refusal::StorageFailed)?.map_err(|error| refusal(&error))?;
+        let token = Token::read(appender.identity(), position, &chain).encode();
+        Ok(Accepted { position, duplicate, token, conflict, mode })
+    }
 }
 
 fn refusal(error: &AppendError) -> Refusal {
     match error {
         // Closed, while there is an appender, by a panic of its writer only: a stop waits for the door.
-        AppendError::Failed(_) | AppendError::Unconfirmed(_) | AppendError::Closed => Refusal::StorageFailed,
+        AppendError::Failed(_) | AppendError::Unconfirmed(_) | AppendError::Closed | AppendError::SequenceBroken => {
+            Refusal::StorageFailed
+        }
         AppendError::Clock(_) => Refusal::ClockRefused,
         AppendError::TooLarge { .. } => Refusal::BodyTooLarge,
     }

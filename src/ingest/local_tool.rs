@@ -9,7 +9,7 @@ use hyper::{HeaderMap, Version};
 use crate::http::HostKind;
 
 /// How the webhook-ids of cleat's own tools begin. Fasten's begin otherwise; README and `config.toml` say so.
-const MARK: &str = "dev_";
+pub const LOCAL_TOOL_MARK: &str = "dev_";
 
 /// What proxies, tunnels and load balancers add: names, beginnings and ends of names. docs/architecture.md lists them.
 const FORWARDING_NAMES: [&str; 9] = [
@@ -42,7 +42,7 @@ const FORWARDING_SUFFIXES: [&str; 2] = ["-client-ip", "-clientip"];
 
 /// A loopback peer asks for a loopback host in HTTP/1.1, directly, with a marked webhook-id.
 pub(super) fn is_local_tool(webhook_id: &str, parts: &Parts, peer: SocketAddr) -> bool {
-    webhook_id.starts_with(MARK)
+    webhook_id.starts_with(LOCAL_TOOL_MARK)
         && peer.ip().to_canonical().is_loopback()
         && parts.version == Version::HTTP_11
         && HostKind::of(&parts.uri, &parts.headers) == HostKind::Loopback

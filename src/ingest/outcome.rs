@@ -45,7 +45,7 @@ pub(super) enum Refusal {
     Overloaded,
     StorageSlow,
     StorageFailed,
-    /// The clock is behind the newest event, so that it cannot stamp another.
+    /// The clock may not stamp the event.
     ClockRefused,
 }
 
@@ -161,7 +161,9 @@ impl Refusal {
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "OVERLOADED", "too many requests are in flight"),
             Self::StorageSlow => (S::SERVICE_UNAVAILABLE, "STORAGE_SLOW", "the event is not durable yet"),
             Self::StorageFailed => (S::SERVICE_UNAVAILABLE, "STORAGE_READ_ONLY", "events cannot be stored"),
-            Self::ClockRefused => (S::SERVICE_UNAVAILABLE, "CLOCK_REFUSED", "the server's clock is wrong"),
+            Self::ClockRefused => {
+                (S::SERVICE_UNAVAILABLE, "CLOCK_REFUSED", "the server's clock is wrong, or nothing confirms it")
+            }
         }
     }
 }

@@ -12,10 +12,12 @@ use subtle::{Choice, ConstantTimeEq as _};
 
 use super::body::Held;
 use super::budget::Reservation;
+use super::local_tool::LOCAL_TOOL_MARK;
 use super::outcome::Refusal;
 use super::request::SignedHeaders;
 use crate::config::Secret;
 use crate::event::Timestamp;
+use crate::log::TimeEvidence;
 
 /// The keys of one endpoint. The development key comes last, so that it counts only where no other matches.
 pub(super) struct Keyring(Vec<Key>);
@@ -38,6 +40,7 @@ pub(super) struct Verified {
     timestamp: String,
     signature: String,
     label: String,
+    evidence: TimeEvidence,
     body: Held,
 }
 
@@ -47,6 +50,7 @@ pub(super) struct Parts {
     pub(super) webhook_timestamp: String,
     pub(super) webhook_signature: String,
     pub(super) secret_label: String,
+    pub(super) evidence: TimeEvidence,
     pub(super) body: Bytes,
     pub(super) reservation: Reservation,
 }
@@ -88,8 +92,9 @@ impl Keyring {
         if !tolerance.allows(headers.seconds, now) {
             return Err(Refusal::StaleTimestamp);
         }
+        let evidence = key.time_evidence(&headers.id);
         let SignedHeaders { id, timestamp, signature, .. } = headers;
-        Ok(Verified { id, timestamp, signature, label: key.label.clone(), body })
+        Ok(Verified { id, timestamp, signature, label: key.label.clone(), evidence, body })
     }
 }
 
@@ -106,13 +111,31 @@ impl Key {
     }
 }
 
+impl Key {
+    /// What a webhook with this id says about the time. Local tools take it from the same clock that judges them.
+    fn time_evidence(&self, webhook_id: &str) -> TimeEvidence {
+        if self.development {
+            TimeEvidence::Development
+        } else if webhook_id.starts_with(LOCAL_TOOL_MARK) {
+            TimeEvidence::None
+        } else {
+            TimeEvidence::Signed
+        }
+    }
+}
+
 impl Verified {
+    pub(super) fn evidence(&self) -> TimeEvidence {
+        self.evidence
+    }
+
     pub(super) fn into_parts(self) -> Parts {
         Parts {
             webhook_id: self.id,
             webhook_timestamp: self.timestamp,
             webhook_signature: self.signature,
             secret_label: self.label,
+            evidence: self.evidence,
             body: self.body.bytes,
             reservation: self.body.reservation,
         }

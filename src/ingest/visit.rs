@@ -97,7 +97,7 @@ impl<'a> Visit<'a> {
             Err(refusal @ Refusal::ClockRefused) => (
                 &warnings.clock,
                 refusal.label(),
-                "could not take a webhook: this machine's clock is behind the newest event of the log",
+                "could not take a webhook: this machine's clock is behind the newest event of the log, or nothing confirms it",
             ),
             _ => return,
         };

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::clock::ClockError;
+use super::clock::{ClockError, DatedEvidence, TimeEvidence, TimeSource};
 use super::conflict;
 use super::dedup::Digest;
 use super::reader::Reader;
 use super::record::Prepared;
 use crate::blocklog::ReadError;
-use crate::event::{Delivery, EventKey, Hash, Position, Provenance, Timestamp};
+use crate::event::{Delivery, EventKey, Hash, Position, Timestamp};
 use crate::token::Identity;
 
 /// Largest record, headers and body: it must fit one commit even if nothing of it can be compressed.
@@ -43,6 +43,9 @@ pub enum AppendError {
     /// Nothing was appended, and the event's key is free.
     #[error(transparent)]
     Clock(#[from] ClockError),
+    /// A delivery before it in its sequence was refused.
+    #[error("an event before it was refused")]
+    SequenceBroken,
     #[error("a record of {size} bytes is more than the log takes ({RECORD_BYTES_MAX})")]
     TooLarge { size: usize },
 }
@@ -50,10 +53,16 @@ pub enum AppendError {
 /// One delivery on its way to the writer.
 pub(super) struct Pending {
     pub record: Prepared,
-    pub provenance: Provenance,
     pub claim: Option<Claim>,
-    pub sequence: Option<Sequence>,
+    pub origin: Origin,
     pub reply: Reply,
+}
+
+/// How a delivery came: what decides whether it may be stamped. A conflict with an earlier event comes as its duplicate did.
+#[derive(Clone)]
+pub(super) struct Origin {
+    pub evidence: DatedEvidence,
+    pub sequence: Option<Sequence>,
 }
 
 /// Deliveries of which none may be appended without those before it: once one is refused, all later ones are. Otherwise a
@@ -105,44 +114,45 @@ impl Reply {
 #[derive(Clone)]
 pub struct Appender {
     queue: mpsc::Sender<Pending>,
+    time: TimeSource,
     /// Holds a duplicate against the first of its key.
     reader: Reader,
 }
 
 impl Appender {
-    pub(super) fn new(queue: mpsc::Sender<Pending>, reader: Reader) -> Self {
-        Self { queue, reader }
+    pub(super) fn new(queue: mpsc::Sender<Pending>, time: TimeSource, reader: Reader) -> Self {
+        Self { queue, time, reader }
     }
 
     /// Returns once the event is on stable storage, or the first of its key has been since before. What tells something else
     /// than that first one is kept, too, once.
     ///
     /// Waits for room in the queue. Dropping the future does not take the event back.
-    pub async fn append(&self, delivery: Delivery) -> Result<Appended, AppendError> {
-        self.enqueue(delivery).await?.durable().await
+    pub async fn append(&self, delivery: Delivery, evidence: TimeEvidence) -> Result<Appended, AppendError> {
+        self.enqueue(delivery, evidence).await?.durable().await
     }
 
     /// Puts a delivery in the queue and returns before it is durable. Calls that follow one another, each awaited, append in
     /// this order. Futures that are polled side by side do not: the runtime may wake them in any order.
-    pub async fn enqueue(&self, delivery: Delivery) -> Result<Enqueued, AppendError> {
-        self.put(delivery, None).await
+    pub async fn enqueue(&self, delivery: Delivery, evidence: TimeEvidence) -> Result<Enqueued, AppendError> {
+        self.put(delivery, Origin { evidence: self.time.date(evidence), sequence: None }).await
     }
 
-    /// As [`Self::enqueue`], and not without the deliveries that were enqueued in the sequence before.
+    /// As [`Self::enqueue`], without evidence, and not without the deliveries that were enqueued in the sequence before.
     pub async fn enqueue_in(&self, sequence: &Sequence, delivery: Delivery) -> Result<Enqueued, AppendError> {
-        self.put(delivery, Some(sequence.clone())).await
+        let evidence = self.time.date(TimeEvidence::None);
+        self.put(delivery, Origin { evidence, sequence: Some(sequence.clone()) }).await
     }
 
-    async fn put(&self, delivery: Delivery, sequence: Option<Sequence>) -> Result<Enqueued, AppendError> {
-        let provenance = delivery.provenance;
+    async fn put(&self, delivery: Delivery, origin: Origin) -> Result<Enqueued, AppendError> {
         let (record, claim) = self.prepare(delivery);
         if record.size() > RECORD_BYTES_MAX {
             return Err(AppendError::TooLarge { size: record.size() });
         }
         let (reply, answer) = oneshot::channel();
-        let pending = Pending { record, provenance, claim, sequence, reply: Reply(reply) };
+        let pending = Pending { record, claim, origin: origin.clone(), reply: Reply(reply) };
         self.queue.send(pending).await.map_err(|_| AppendError::Closed)?;
-        Ok(Enqueued { appender: self.clone(), answer })
+        Ok(Enqueued { appender: self.clone(), origin, answer })
     }
 
     /// The delivery ends here: its body must not lie in memory beside its record for as long as the disk takes.
@@ -158,7 +168,7 @@ impl Appender {
     }
 
     pub fn downgrade(&self) -> WeakAppender {
-        WeakAppender { queue: self.queue.downgrade(), reader: self.reader.clone() }
+        WeakAppender { queue: self.queue.downgrade(), time: self.time.clone(), reader: self.reader.clone() }
     }
 }
 
@@ -166,13 +176,14 @@ impl Appender {
 pub struct Enqueued {
     /// Appends what conflicts with the first event of its key.
     appender: Appender,
+    origin: Origin,
     answer: oneshot::Receiver<Result<Taken, AppendError>>,
 }
 
 impl Enqueued {
     /// See [`Appender::append`].
     pub async fn durable(self) -> Result<Appended, AppendError> {
-        let Self { appender, answer } = self;
+        let Self { appender, origin, answer } = self;
         let (first, record) = match answer.await.map_err(|_| AppendError::Closed)?? {
             Taken::New(appended) => return Ok(appended),
             Taken::Repeated { first, record } => (first, record),
@@ -182,7 +193,7 @@ impl Enqueued {
         // Cut short only by the end of the runtime.
         let contradicting = contradicting.map_err(|_| AppendError::Closed)?.map_err(AppendError::Unconfirmed)?;
         let Some(contradicting) = contradicting else { return Ok(first) };
-        let kept = appender.enqueue(contradicting).await?;
+        let kept = appender.put(contradicting, origin).await?;
         // The key of a conflict is unique for each content: new or repeated, the record is in the log.
         kept.answer.await.map_err(|_| AppendError::Closed)??;
         Ok(Appended { conflict: true, ..first })
@@ -193,12 +204,13 @@ impl Enqueued {
 #[derive(Clone)]
 pub struct WeakAppender {
     queue: mpsc::WeakSender<Pending>,
+    time: TimeSource,
     reader: Reader,
 }
 
 impl WeakAppender {
     /// None: the log is closed, or closing.
     pub fn upgrade(&self) -> Option<Appender> {
-        Some(Appender { queue: self.queue.upgrade()?, reader: self.reader.clone() })
+        Some(Appender { queue: self.queue.upgrade()?, time: self.time.clone(), reader: self.reader.clone() })
     }
 }

@@ -1,13 +1,14 @@
 //! Whether the clock may stamp an event. A wrong time stays in the log for ever: deadlines, orders by time and `as_of` follow
 //! from it.
 //!
-//! A webhook is its own evidence: the door has compared the clock with its signed timestamp. What nobody signed needs other
-//! evidence that the clock is not ahead. Nothing is stamped while the clock is behind the log. Knows nothing of the disk.
+//! A webhook is its own evidence: the door has compared the clock with a timestamp that another machine signed. Any other
+//! event needs evidence of this life, or a kernel that says that the clock is synchronised. It is no evidence itself, or small
+//! steps of the clock would add up. Nothing is stamped while the clock is behind the log. Knows nothing of the disk.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event::{Clock, Provenance, Timestamp};
+use crate::event::{Clock, Timestamp};
 
 /// Where the log's time comes from, and what confirms it.
 #[derive(Clone)]
@@ -24,6 +25,18 @@ pub struct TimeSource {
     pub bound: Duration,
 }
 
+/// What a delivery says about the time at which it is appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeEvidence {
+    /// Another machine signed it, and its timestamp is near this clock.
+    Signed,
+    /// This machine signed it with the published development secret, which counts only where Fasten cannot reach: nothing is
+    /// lost if its time is wrong. It is stamped and confirms nothing.
+    Development,
+    /// Nothing: nobody signed it, or this machine did, by the same clock.
+    None,
+}
+
 /// Why nothing, or nothing unsigned, is stamped by this clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ClockError {
@@ -32,7 +45,7 @@ pub enum ClockError {
     )]
     Behind { seconds: i64 },
     #[error(
-        "nothing confirms this machine's clock: it is not synchronised, and agrees with no event since the start; \
+        "nothing confirms this machine's clock: it is not synchronised, and no signed webhook has confirmed it since the start; \
          synchronise it, or use --trust-clock of serve or import --offline if it is right"
     )]
     Unconfirmed,
@@ -48,6 +61,14 @@ impl TimeSource {
             trusted: true,
             bound: Duration::ZERO,
         }
+    }
+
+    pub(super) fn date(&self, evidence: TimeEvidence) -> DatedEvidence {
+        DatedEvidence { evidence, reading: self.read() }
+    }
+
+    pub(super) fn read(&self) -> Reading {
+        Reading { now: (self.now)(), uptime: (self.uptime)() }
     }
 
     /// Refuses a time before `last`, the newest in the log, by more than the bound: it would stamp with `last`.
@@ -71,10 +92,26 @@ pub(super) struct Reading {
     uptime: Duration,
 }
 
+impl Reading {
+    /// Whether the clock has gone as the time has since an earlier reading, within `bound` microseconds.
+    fn agrees_with(self, earlier: Self, bound: i64) -> bool {
+        let elapsed = micros(self.uptime.saturating_sub(earlier.uptime));
+        let expected = earlier.now.plus_micros(elapsed);
+        self.now.as_micros().abs_diff(expected.as_micros()) <= bound.unsigned_abs()
+    }
+}
+
+/// Evidence, and the reading of the clock that it is about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct DatedEvidence {
+    evidence: TimeEvidence,
+    reading: Reading,
+}
+
 /// Judges each event before it is stamped.
 pub(super) struct ClockGuard {
     source: TimeSource,
-    /// The reading that stamped the newest event since the start. `None` if there is none yet.
+    /// The newest reading of this life that something confirmed. `None` if nothing has.
     confirmed: Option<Reading>,
 }
 
@@ -83,35 +120,32 @@ impl ClockGuard {
         Self { source, confirmed: None }
     }
 
-    pub fn read(&self) -> Reading {
-        Reading { now: (self.source.now)(), uptime: (self.source.uptime)() }
+    pub fn source(&self) -> &TimeSource {
+        &self.source
     }
 
-    /// Lets an event be stamped with a reading; it then confirms later ones. `last` is the newest time in the log, 0 if it is
-    /// empty.
-    pub fn admit(&mut self, reading: Reading, last: Timestamp, provenance: Provenance) -> Result<(), ClockError> {
+    /// Whether a new event may be stamped with a reading. `last` is the newest time in the log, 0 if it is empty.
+    pub fn judge(&self, reading: Reading, last: Timestamp, given: DatedEvidence) -> Result<(), ClockError> {
         self.source.check_not_behind(reading.now, last)?;
-        let is_confirmed = self.source.trusted
-            || provenance == Provenance::Webhook
-            || self.is_near(reading.now, last)
-            || self.agrees_with_this_life(reading)
+        let confirmed = match given.evidence {
+            TimeEvidence::Signed => Some(given.reading),
+            TimeEvidence::Development | TimeEvidence::None => self.confirmed,
+        };
+        let is_confirmed = given.evidence == TimeEvidence::Development
+            || self.source.trusted
+            || confirmed.is_some_and(|confirmed| reading.agrees_with(confirmed, self.source.bound_micros()))
             || (self.source.synchronised)();
-        if !is_confirmed {
-            return Err(ClockError::Unconfirmed);
+        if is_confirmed { Ok(()) } else { Err(ClockError::Unconfirmed) }
+    }
+
+    /// Keeps what the stamp of a new event confirms. Called once for each event that was judged well and is no duplicate.
+    pub fn observe_stamp(&mut self, reading: Reading, given: DatedEvidence) {
+        match given.evidence {
+            TimeEvidence::Signed => self.confirmed = Some(given.reading),
+            // Without evidence of this life, the kernel or the operator confirmed it.
+            TimeEvidence::None if self.confirmed.is_none() => self.confirmed = Some(reading),
+            TimeEvidence::Development | TimeEvidence::None => {}
         }
-        self.confirmed = Some(reading);
-        Ok(())
-    }
-
-    fn agrees_with_this_life(&self, reading: Reading) -> bool {
-        self.confirmed.is_some_and(|confirmed| {
-            let elapsed = micros(reading.uptime.saturating_sub(confirmed.uptime));
-            self.is_near(reading.now, confirmed.now.plus_micros(elapsed))
-        })
-    }
-
-    fn is_near(&self, now: Timestamp, expected: Timestamp) -> bool {
-        now.as_micros().abs_diff(expected.as_micros()) <= self.source.bound_micros().unsigned_abs()
     }
 }
 

@@ -76,13 +76,14 @@ fn start(Disk { store, marks, .. }: Disk, recovered: Recovered, options: Options
     let (heads, healths) = (watch::Sender::new(head), watch::Sender::new(Health::Writable));
     let health = healths.subscribe();
     let poison = Poison::new(healths);
+    let time = options.time;
     let reader = Reader::new(store.clone(), index.clone(), heads.subscribe(), identity);
     let watchman = Watchman(poison.clone());
     let writer = Writer {
         index,
         saver,
         reader: reader.clone(),
-        clock: ClockGuard::new(options.time.clone()),
+        clock: ClockGuard::new(time.clone()),
         assembler: Assembler::new()?,
         batch_events: options.batch_events,
         head,
@@ -93,7 +94,7 @@ fn start(Disk { store, marks, .. }: Disk, recovered: Recovered, options: Options
             identity,
             head: heads,
             poison,
-            clock: options.time.now,
+            clock: time.now.clone(),
             on_commit: options.on_commit,
         },
     };
@@ -101,5 +102,5 @@ fn start(Disk { store, marks, .. }: Disk, recovered: Recovered, options: Options
         let _watchman = watchman;
         writer.run(waiting);
     })?;
-    Ok(Log { appender: Appender::new(queue, reader.clone()), reader, health, writer })
+    Ok(Log { appender: Appender::new(queue, time, reader.clone()), reader, health, writer })
 }

@@ -25,7 +25,7 @@ use super::reader::{Run, read_run};
 use super::record::Prepared;
 use super::recovery::Disk;
 use super::witness::{Mark, MarkStore};
-use super::{AppendError, Appended, Head, Health, Log, Options, Reader, TimeSource};
+use super::{AppendError, Appended, Head, Health, Log, Options, Reader, TimeEvidence, TimeSource};
 use crate::blocklog::{Batch, Builder, Effort, Entry, Key, Packer, SledStore, Store, StoreError, last_position};
 use crate::event::{Delivery, Event, EventKey, ModeVerdict, Provenance, Timestamp};
 use crate::token::Identity;
@@ -62,12 +62,16 @@ fn delivery(id: &str, body: &[u8]) -> Delivery {
 
 /// Appends all at once, so that they share commits as far as these go.
 fn append_all(log: &Log, deliveries: Vec<Delivery>) -> Vec<Result<Appended, AppendError>> {
+    append_with(log, deliveries, TimeEvidence::Signed)
+}
+
+fn append_with(log: &Log, deliveries: Vec<Delivery>, evidence: TimeEvidence) -> Vec<Result<Appended, AppendError>> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let mut tasks = tokio::task::JoinSet::new();
         for (at, delivery) in deliveries.into_iter().enumerate() {
             let appender = log.appender.clone();
-            tasks.spawn(async move { (at, appender.append(delivery).await) });
+            tasks.spawn(async move { (at, appender.append(delivery, evidence).await) });
         }
         let mut results = tasks.join_all().await;
         results.sort_by_key(|(at, _)| *at);

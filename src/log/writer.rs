@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::Head;
 use super::append::{AppendError, Appended, Claim, Pending, Sequence};
 use super::assembly::{Assembler, Assembly};
-use super::clock::{ClockError, ClockGuard, Reading};
+use super::clock::{ClockGuard, Reading};
 use super::commit::Committer;
 use super::dedup::{DedupIndex, Digest, Saver};
 use super::reader::Reader;
@@ -44,7 +44,7 @@ impl Writer {
         let mut left = None;
         let mut block = Builder::new(self.head.position + 1, self.head.chain);
         while let Some(first) = left.take().or_else(|| queue.blocking_recv()) {
-            let reading = self.clock.read();
+            let reading = self.clock.source().read();
             let mut assembly = Assembly::after(&self.head, block, reading.now);
             left = self.fill(&mut assembly, reading, first, &mut queue);
             self.assembler.finish(&mut assembly);
@@ -77,7 +77,10 @@ impl Writer {
             self.answered += 1;
             match self.first_of(&pending, assembly, reading) {
                 Ok(Some(first)) => assembly.repeat(pending, first),
-                Ok(None) => assembly.add(pending),
+                Ok(None) => {
+                    self.clock.observe_stamp(reading, pending.origin.evidence);
+                    assembly.add(pending);
+                }
                 Err(error) => assembly.refuse(pending, error),
             }
             next = self.next_waiting(queue, expected, &mut yields);
@@ -113,7 +116,7 @@ impl Writer {
         assembly: &Assembly,
         reading: Reading,
     ) -> Result<Option<Appended>, AppendError> {
-        let new = self.admit(pending, reading).map(|()| None);
+        let new = self.may_stamp(pending, reading).map(|()| None);
         let Some(Claim { tenant, key, digest }) = &pending.claim else { return new };
         let taken = if new.is_ok() { self.claim(*digest, assembly.next()) } else { self.index.find(*digest) };
         let Some(position) = taken else { return new };
@@ -132,11 +135,11 @@ impl Writer {
         }
     }
 
-    fn admit(&mut self, pending: &Pending, reading: Reading) -> Result<(), AppendError> {
-        if pending.sequence.as_ref().is_some_and(Sequence::is_broken) {
-            return Err(ClockError::Unconfirmed.into());
+    fn may_stamp(&self, pending: &Pending, reading: Reading) -> Result<(), AppendError> {
+        if pending.origin.sequence.as_ref().is_some_and(Sequence::is_broken) {
+            return Err(AppendError::SequenceBroken);
         }
-        Ok(self.clock.admit(reading, self.head.recorded_at, pending.provenance)?)
+        Ok(self.clock.judge(reading, self.head.recorded_at, pending.origin.evidence)?)
     }
 
     /// Takes the key for `position`, unless it is taken: then returns by which.

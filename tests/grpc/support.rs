@@ -10,7 +10,7 @@ use cleat::backfill::Backfill;
 use cleat::config::{Config, Webhooks};
 use cleat::event::{Clock, Delivery, Event, EventKey, ModeVerdict, Nonces, Provenance, Timestamp};
 use cleat::fold::{self, Fold, Projection, Rebuild, Views};
-use cleat::log::{Appended, Appender, Log, Reader};
+use cleat::log::{Appended, Appender, Log, Reader, TimeEvidence};
 use cleat::metrics::Metrics;
 use cleat::proto::admin_service_client::AdminServiceClient;
 use cleat::proto::connection_service_client::ConnectionServiceClient;
@@ -166,7 +166,7 @@ impl TestApi {
 
     pub async fn append_as(&self, tenant: &str, mode: ModeVerdict, body: &Value) -> Appended {
         let delivery = delivery(tenant, mode, body);
-        self.appender.append(delivery).await.unwrap()
+        self.appender.append(delivery, TimeEvidence::Signed).await.unwrap()
     }
 
     /// Of a client that takes little at a time.

@@ -59,7 +59,7 @@ impl World {
     }
 
     pub fn append(&self, delivery: Delivery) {
-        self.runtime.block_on(self.log.appender.append(delivery)).unwrap();
+        self.runtime.block_on(self.log.appender.append(delivery, log::TimeEvidence::Signed)).unwrap();
     }
 
     pub fn happens(&self, body: &Value) {

@@ -17,6 +17,8 @@ struct Machine {
     directory: tempfile::TempDir,
     /// In seconds.
     now: Arc<AtomicI64>,
+    /// By how much the clock is set after it is next read.
+    step_after_read: Arc<AtomicI64>,
     /// In seconds.
     uptime: Arc<AtomicU64>,
     synchronised: Arc<AtomicBool>,
@@ -29,6 +31,7 @@ impl Machine {
         let mut machine = Self {
             directory: tempfile::tempdir().unwrap(),
             now: Arc::new(AtomicI64::new(START)),
+            step_after_read: Arc::default(),
             uptime: Arc::default(),
             synchronised: Arc::default(),
             trusted: false,
@@ -42,9 +45,13 @@ impl Machine {
         if let Some(log) = self.log.take() {
             close(log);
         }
-        let (now, uptime, synchronised) = (self.now.clone(), self.uptime.clone(), self.synchronised.clone());
+        let (now, step_after_read) = (self.now.clone(), self.step_after_read.clone());
+        let (uptime, synchronised) = (self.uptime.clone(), self.synchronised.clone());
         let time = TimeSource {
-            now: Arc::new(move || Timestamp::from_micros(now.load(Ordering::SeqCst) * 1_000_000)),
+            now: Arc::new(move || {
+                let seconds = now.fetch_add(step_after_read.swap(0, Ordering::SeqCst), Ordering::SeqCst);
+                Timestamp::from_micros(seconds * 1_000_000)
+            }),
             uptime: Arc::new(move || Duration::from_secs(uptime.load(Ordering::SeqCst))),
             synchronised: Arc::new(move || synchronised.load(Ordering::SeqCst)),
             trusted: self.trusted,
@@ -64,23 +71,37 @@ impl Machine {
         self.now.fetch_add(seconds, Ordering::SeqCst);
     }
 
-    fn append(&self, provenance: Provenance, id: &str) -> Result<Appended, ClockError> {
-        let delivery = Delivery { provenance, ..delivery(id, b"{}") };
-        let result = append_all(self.log.as_ref().unwrap(), vec![delivery]).remove(0);
-        result.map_err(|error| if let AppendError::Clock(error) = error { error } else { panic!("{error}") })
+    fn append(&self, delivery: Delivery, evidence: TimeEvidence) -> Result<Appended, AppendError> {
+        append_with(self.log.as_ref().unwrap(), vec![delivery], evidence).remove(0)
+    }
+
+    fn append_as(&self, provenance: Provenance, id: &str) -> Result<Appended, ClockError> {
+        let evidence = match provenance {
+            Provenance::Webhook => TimeEvidence::Signed,
+            Provenance::Import | Provenance::Local => TimeEvidence::None,
+        };
+        clock_error(self.append(Delivery { provenance, ..delivery(id, b"{}") }, evidence))
+    }
+
+    fn development(&self, id: &str) -> Result<Appended, ClockError> {
+        clock_error(self.append(delivery(id, b"{}"), TimeEvidence::Development))
     }
 
     fn webhook(&self, id: &str) -> Result<Appended, ClockError> {
-        self.append(Provenance::Webhook, id)
+        self.append_as(Provenance::Webhook, id)
     }
 
     fn import(&self, id: &str) -> Result<Appended, ClockError> {
-        self.append(Provenance::Import, id)
+        self.append_as(Provenance::Import, id)
     }
 
     fn local(&self, id: &str) -> Result<Appended, ClockError> {
-        self.append(Provenance::Local, id)
+        self.append_as(Provenance::Local, id)
     }
+}
+
+fn clock_error(result: Result<Appended, AppendError>) -> Result<Appended, ClockError> {
+    result.map_err(|error| if let AppendError::Clock(error) = error { error } else { panic!("{error}") })
 }
 
 impl Drop for Machine {
@@ -144,6 +165,73 @@ fn a_clock_set_while_the_log_is_open_stamps_no_import() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_to_the_last_event_stamps_no_import() {
+    let machine = Machine::start();
+    machine.webhook("a").unwrap();
+    machine.pass(2 * HOUR);
+    machine.step(-2 * HOUR);
+    assert_eq!(machine.import("b").unwrap_err(), ClockError::Unconfirmed);
+}
+
+#[test]
+fn small_steps_of_the_clock_do_not_add_up() {
+    let machine = Machine::start();
+    machine.webhook("a").unwrap();
+    machine.step(9 * MINUTE);
+    machine.import("b").unwrap();
+    assert!(machine.import("b").unwrap().duplicate);
+    machine.step(9 * MINUTE);
+    assert_eq!(machine.import("c").unwrap_err(), ClockError::Unconfirmed);
+    machine.webhook("d").unwrap();
+    machine.import("c").unwrap();
+}
+
+#[test]
+fn a_clock_that_begins_in_1970_stamps_no_import() {
+    let machine = Machine::start();
+    machine.now.store(MINUTE, Ordering::SeqCst);
+    assert_eq!(machine.import("a").unwrap_err(), ClockError::Unconfirmed);
+}
+
+#[test]
+fn a_development_webhook_is_stamped_and_confirms_no_clock() {
+    let machine = Machine::start();
+    assert_eq!(machine.development("a").unwrap().position, 1);
+    assert_eq!(machine.import("b").unwrap_err(), ClockError::Unconfirmed);
+    machine.step(50 * 365 * DAY);
+    machine.development("c").unwrap();
+    assert_eq!(machine.import("d").unwrap_err(), ClockError::Unconfirmed);
+}
+
+#[test]
+fn a_clock_near_the_newest_event_of_an_earlier_start_stamps_no_import() {
+    let mut machine = Machine::start();
+    machine.webhook("a").unwrap();
+    machine.restart();
+    machine.pass(MINUTE);
+    assert_eq!(machine.import("b").unwrap_err(), ClockError::Unconfirmed);
+}
+
+#[test]
+fn a_duplicate_webhook_confirms_no_clock() {
+    let mut machine = Machine::start();
+    machine.webhook("a").unwrap();
+    machine.restart();
+    assert!(machine.webhook("a").unwrap().duplicate);
+    assert_eq!(machine.import("b").unwrap_err(), ClockError::Unconfirmed);
+}
+
+#[test]
+fn a_clock_set_while_a_webhook_waits_does_not_stamp_it() {
+    let machine = Machine::start();
+    machine.webhook("a").unwrap();
+    machine.step_after_read.store(HOUR, Ordering::SeqCst);
+    assert_eq!(machine.webhook("b").unwrap_err(), ClockError::Unconfirmed);
+    machine.step(-HOUR);
+    assert_eq!(machine.webhook("b").unwrap().position, 2);
+}
+
+#[test]
 fn an_import_has_no_gap_although_a_webhook_confirms_the_clock() {
     let machine = Machine::start();
     let Log { appender, .. } = machine.log.as_ref().unwrap();
@@ -151,25 +239,31 @@ fn an_import_has_no_gap_although_a_webhook_confirms_the_clock() {
     let results = runtime.block_on(async {
         let sequence = Sequence::default();
         let mut enqueued = Vec::new();
-        for (id, provenance) in [
-            ("a", Provenance::Import),
-            ("w", Provenance::Webhook),
-            ("b", Provenance::Import),
-            ("w", Provenance::Import),
+        for (id, provenance, body) in [
+            ("a", Provenance::Import, "{}"),
+            ("w", Provenance::Webhook, "{}"),
+            ("b", Provenance::Import, "{}"),
+            ("w", Provenance::Import, "{}"),
+            ("w", Provenance::Import, "{\"differs\": 1}"),
         ] {
-            let delivery = Delivery { provenance, ..delivery(id, b"{}") };
+            let delivery = Delivery { provenance, ..delivery(id, body.as_bytes()) };
             enqueued.push(match provenance {
-                Provenance::Webhook => appender.enqueue(delivery).await.unwrap(),
+                Provenance::Webhook => appender.enqueue(delivery, TimeEvidence::Signed).await.unwrap(),
                 _ => appender.enqueue_in(&sequence, delivery).await.unwrap(),
             });
         }
         let mut results = Vec::new();
         for enqueued in enqueued {
-            results.push(enqueued.durable().await.ok().map(|appended| (appended.position, appended.duplicate)));
+            results.push(enqueued.durable().await.map(|appended| (appended.position, appended.duplicate)));
         }
         results
     });
-    assert_eq!(results, [None, Some((1, false)), None, Some((1, true))]);
+    assert!(matches!(results[0], Err(AppendError::Clock(ClockError::Unconfirmed))), "{results:?}");
+    assert!(matches!(results[1], Ok((1, false))), "{results:?}");
+    assert!(matches!(results[2], Err(AppendError::SequenceBroken)), "{results:?}");
+    assert!(matches!(results[3], Ok((1, true))), "{results:?}");
+    assert!(matches!(results[4], Err(AppendError::SequenceBroken)), "a conflict of its sequence: {results:?}");
+    assert_eq!(read_all(&machine.log.as_ref().unwrap().reader).len(), 1);
 }
 
 #[test]
@@ -184,7 +278,7 @@ fn a_clock_behind_the_log_stamps_nothing() {
         machine.synchronised.store(true, Ordering::SeqCst);
         let behind = ClockError::Behind { seconds: 11 * MINUTE };
         for provenance in [Provenance::Webhook, Provenance::Import, Provenance::Local] {
-            assert_eq!(machine.append(provenance, "b").unwrap_err(), behind, "{provenance:?}, {is_restarted}");
+            assert_eq!(machine.append_as(provenance, "b").unwrap_err(), behind, "{provenance:?}, {is_restarted}");
         }
         assert!(machine.webhook("a").unwrap().duplicate);
         machine.step(2 * MINUTE);
@@ -193,16 +287,14 @@ fn a_clock_behind_the_log_stamps_nothing() {
 }
 
 #[test]
-fn a_synchronised_clock_and_one_near_the_last_event_need_no_webhook() {
+fn a_synchronised_clock_needs_no_webhook_and_confirms_the_rest_of_its_life() {
     let mut machine = Machine::start();
     machine.synchronised.store(true, Ordering::SeqCst);
     machine.import("a").unwrap();
-    machine.restart();
     machine.synchronised.store(false, Ordering::SeqCst);
-    machine.step(9 * MINUTE);
+    machine.pass(DAY);
     machine.import("b").unwrap();
     machine.restart();
-    machine.step(11 * MINUTE);
     assert_eq!(machine.import("c").unwrap_err(), ClockError::Unconfirmed);
 }
 

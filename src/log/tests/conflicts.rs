@@ -51,10 +51,10 @@ fn a_body_is_let_go_of_before_its_event_is_durable() {
     let head = Head { position: 0, chain: [0; 32], recorded_at: Timestamp::default() };
     let (_head, head) = watch::channel(head);
     let reader = Reader::new(Arc::<MemoryStore>::default(), Arc::new(DedupIndex::new()), head, IDENTITY);
-    let appender = Appender::new(queue, reader);
+    let appender = Appender::new(queue, options().time, reader);
     let delivery = delivery("a", &[b'x'; 1000]);
     let body = delivery.body.clone();
-    let mut append = pin!(appender.append(delivery));
+    let mut append = pin!(appender.append(delivery, TimeEvidence::Signed));
     assert!(matches!(append.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending));
     assert!(waiting.try_recv().is_ok(), "the writer has the record");
     assert!(body.is_unique(), "nobody else holds the body");
