@@ -10,6 +10,8 @@ use super::{Backfill, BackfillError, Entrance, off_runtime};
 use crate::event::{Delivery, Envelope, EventKey, Hash, ModeVerdict, Object, Provenance, gist};
 use crate::log::{Appended, ReadError, Reader, Sequence};
 
+/// How many payloads wait for their commits at a time: each takes memory until then.
+const APPENDED_AT_ONCE: usize = 1000;
 /// Told of one by one; the others are only counted.
 const REFUSED_TOLD_MAX: usize = 100;
 /// The keys of one dry run.
@@ -73,6 +75,11 @@ impl Import {
         self.summary
     }
 
+    /// The endpoint's name.
+    pub fn endpoint(&self) -> &str {
+        &self.entrance.endpoint
+    }
+
     pub fn is_dry_run(&self) -> bool {
         self.claimed.is_some()
     }
@@ -84,7 +91,15 @@ impl Import {
 
     /// After all that was given before.
     pub async fn take(&mut self, payloads: Vec<Bytes>) -> Result<(), BackfillError> {
-        let mut fit = Vec::with_capacity(payloads.len());
+        let mut payloads = payloads.into_iter();
+        while payloads.len() > 0 {
+            self.take_part(payloads.by_ref().take(APPENDED_AT_ONCE)).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_part(&mut self, payloads: impl Iterator<Item = Bytes>) -> Result<(), BackfillError> {
+        let mut fit = Vec::new();
         for payload in payloads {
             match self.delivery(payload) {
                 Ok(delivery) => fit.push(delivery),

@@ -17,6 +17,10 @@ use crate::proto::{
 };
 
 const READMITTED_MAX: usize = 1000;
+/// The payloads of one message.
+const PAYLOADS_MAX: usize = 5000;
+/// What a payload takes beside its bytes while it waits.
+const PAYLOAD_BYTES: usize = 2 * size_of::<Bytes>();
 
 fn allowed(context: &Context, caller: &Principal) -> Result<(), Refusal> {
     context.gate_of_the_log()?;
@@ -30,48 +34,70 @@ pub(super) async fn import(
     mut requests: Streaming<ImportEventsRequest>,
 ) -> Result<ImportEventsResponse, Status> {
     allowed(context, &principal)?;
-    let mut first = next(context, &mut requests).await?.unwrap_or_default();
+    let first = next(context, &mut requests).await?.unwrap_or_default();
     let tenant = principal.tenant(&first.tenant)?;
     let import = context.backfill.import(&tenant, &first.endpoint, first.dry_run);
     let problem = "the tenant has no such endpoint, or has several and none is named";
-    let mut import = import.ok_or(Refusal::InvalidField { field: "endpoint", problem })?;
-    let mut charge = Reservation::empty(&context.inflight, caller);
-    // Payloads wait for the message after them: they may be meant for what that one names.
-    let mut held = std::mem::take(&mut first.payloads);
+    let import = import.ok_or(Refusal::InvalidField { field: "endpoint", problem })?;
+    let mut intake = Intake::new(context, caller, import);
+    intake.push(first.payloads).await?;
     while let Some(request) = next(context, &mut requests).await? {
-        check_target(&tenant, &first, &request)?;
-        let payloads = std::mem::replace(&mut held, request.payloads);
-        take(context, caller, &mut import, payloads, &mut charge).await?;
+        check_target(&tenant, &intake.import, &request)?;
+        intake.push(request.payloads).await?;
     }
-    take(context, caller, &mut import, held, &mut charge).await?;
+    let import = intake.finish().await?;
     let (position, read_token) = context.head();
     Ok(ImportEventsResponse { position, read_token, ..import.summary().into() })
 }
 
-/// A dry run's look-ups are a scan, and what it keeps is charged.
-async fn take(
-    context: &Context,
+/// The payloads of one stream on their way into the log. Those of a message wait for the message after it: they may be meant
+/// for what that one names.
+struct Intake<'a> {
+    context: &'a Context,
     caller: Caller,
-    import: &mut Import,
-    payloads: Vec<Bytes>,
-    charge: &mut Reservation,
-) -> Result<(), Refusal> {
-    let _place = if import.is_dry_run() { Some(context.scans.place(caller).await?) } else { None };
-    import.take(payloads).await?;
-    charge.resize(import.claimed_bytes()).map_err(|_| Refusal::InflightBytesFull)
+    import: Import,
+    waiting: Vec<Bytes>,
+    charge: Reservation,
+}
+
+impl<'a> Intake<'a> {
+    fn new(context: &'a Context, caller: Caller, import: Import) -> Self {
+        Self { context, caller, import, waiting: Vec::new(), charge: Reservation::empty(&context.inflight, caller) }
+    }
+
+    /// Takes what waited; `payloads` wait then.
+    async fn push(&mut self, payloads: Vec<Bytes>) -> Result<(), Refusal> {
+        let taken = std::mem::replace(&mut self.waiting, payloads);
+        self.charge(taken.len())?;
+        // A dry run's look-ups are a scan.
+        let _place = if self.import.is_dry_run() { Some(self.context.scans.place(self.caller).await?) } else { None };
+        self.import.take(taken).await?;
+        self.charge(0)
+    }
+
+    async fn finish(mut self) -> Result<Import, Refusal> {
+        self.push(Vec::new()).await?;
+        Ok(self.import)
+    }
+
+    /// Charges what is kept while some payloads are taken.
+    fn charge(&mut self, taken: usize) -> Result<(), Refusal> {
+        let bytes = self.import.claimed_bytes() + PAYLOAD_BYTES * (taken + self.waiting.len());
+        self.charge.resize(bytes).map_err(|_| Refusal::InflightBytesFull)
+    }
 }
 
 /// Refuses a later message that names another target than the first. An empty field names nothing.
-fn check_target(tenant: &str, first: &ImportEventsRequest, later: &ImportEventsRequest) -> Result<(), Refusal> {
+fn check_target(tenant: &str, import: &Import, later: &ImportEventsRequest) -> Result<(), Refusal> {
     let problem = "it is not the one that the first message of the stream names";
     let differs = |later: &str, first: &str| !later.is_empty() && later != first;
     if differs(&later.tenant, tenant) {
         return Err(Refusal::InvalidField { field: "tenant", problem });
     }
-    if differs(&later.endpoint, &first.endpoint) {
+    if differs(&later.endpoint, import.endpoint()) {
         return Err(Refusal::InvalidField { field: "endpoint", problem });
     }
-    if later.dry_run && !first.dry_run {
+    if later.dry_run && !import.is_dry_run() {
         return Err(Refusal::InvalidField { field: "dry_run", problem });
     }
     Ok(())
@@ -82,11 +108,15 @@ async fn next(
     context: &Context,
     requests: &mut Streaming<ImportEventsRequest>,
 ) -> Result<Option<ImportEventsRequest>, Status> {
-    tokio::select! {
+    let request = tokio::select! {
         biased;
-        () = context.shut_down() => Err(Refusal::ShuttingDown.into()),
-        request = requests.message() => request,
+        () = context.shut_down() => return Err(Refusal::ShuttingDown.into()),
+        request = requests.message() => request?,
+    };
+    if request.as_ref().is_some_and(|request| request.payloads.len() > PAYLOADS_MAX) {
+        return Err(Refusal::InvalidField { field: "payloads", problem: "more than 5000 values" }.into());
     }
+    Ok(request)
 }
 
 pub(super) async fn readmit(

@@ -1,6 +1,7 @@
 //! What an operator puts into the log: imported in order, once, without a signature; and what is refused of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cleat::proto::get_event_request::Event as Asked;
 use cleat::proto::{
@@ -11,6 +12,7 @@ use cleat::serve::{Principal, Scope};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
+use tokio_stream::StreamExt as _;
 use tonic::{Code, Status};
 
 use crate::generated::something;
@@ -124,6 +126,48 @@ async fn an_import_that_names_two_tenants_or_endpoints_is_refused() {
     }
     let same = vec![first(), to("e2", "acme", "one", false), to("e3", "", "", false)];
     assert_eq!(import(&api, same).await.unwrap().imported, 3, "the same names may be repeated or left out");
+    let named_later = vec![to("e4", "other", "", false), to("e5", "", "three", false)];
+    assert_eq!(import(&api, named_later).await.unwrap().imported, 2, "the tenant's only endpoint");
+}
+
+#[tokio::test]
+async fn an_import_that_names_another_tenant_late_keeps_what_came_earlier() {
+    let api = with_three_endpoints().await;
+    let to = |id: &str, tenant: &str| ImportEventsRequest {
+        tenant: tenant.to_owned(),
+        endpoint: if tenant == "acme" { "one".to_owned() } else { String::new() },
+        ..request(&[revoked(id, "c")])
+    };
+    let answer = import(&api, vec![to("e1", "acme"), to("e2", ""), to("e3", "other")]).await;
+    assert_eq!(refused(answer), (Code::InvalidArgument, "INVALID_FIELD".into(), false));
+    assert_eq!(api.reader.head().position, 1, "the message before the other tenant's is not appended");
+}
+
+#[tokio::test]
+async fn a_message_of_more_than_5000_payloads_is_refused() {
+    let api = TestApi::open().await;
+    let of = |count| ImportEventsRequest { payloads: vec![vec![].into(); count], ..Default::default() };
+    let answer = import(&api, vec![of(5001)]).await;
+    assert_eq!(refused(answer), (Code::InvalidArgument, "INVALID_FIELD".into(), false));
+    assert_eq!(import(&api, vec![of(5000)]).await.unwrap().refused, 5000);
+}
+
+#[tokio::test]
+async fn payloads_that_wait_are_charged_by_their_number() {
+    let api = TestApi::open().await;
+    let mut imports = tokio::task::JoinSet::new();
+    for _ in 0..120 {
+        let mut admin = api.admin();
+        let message = ImportEventsRequest { payloads: vec![vec![].into(); 5000], ..Default::default() };
+        let messages = tokio_stream::once(message).chain(tokio_stream::pending());
+        imports.spawn(async move { admin.import_events(messages).await.map(tonic::Response::into_inner) });
+    }
+    let first = tokio::time::timeout(Duration::from_secs(60), imports.join_next())
+        .await
+        .expect("one is refused")
+        .unwrap()
+        .unwrap();
+    assert_eq!(refused(first).1, "INFLIGHT_BYTES_FULL");
 }
 
 #[tokio::test]
