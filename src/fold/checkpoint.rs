@@ -99,23 +99,20 @@ pub(super) enum Unusable {
 }
 
 impl Unusable {
-    /// Passes on what says that the file is wrong. What only says that it cannot be read now is the error: a checkpoint that
-    /// cannot be opened for want of memory or file descriptors is as good as it was.
+    /// Passes on what says that the file is wrong. What only says that it cannot be read now is the error: such a checkpoint is as
+    /// good as it was.
     pub fn if_damage(self) -> Result<Self, StoreError> {
         match self {
-            Self::Io(error) if is_refusal(&error) => Err(StoreError::new("read a checkpoint", error)),
+            Self::Io(error) if !is_damage(&error) => Err(StoreError::new("read a checkpoint", error)),
             Self::Store(error) if !error.is_damage => Err(error),
             damage => Ok(damage),
         }
     }
 }
 
-/// Whether the system refuses to read now, for want of something or for a missing right, whatever the file holds.
-fn is_refusal(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let refusals =
-        [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOSPC, Errno::DQUOT, Errno::ACCESS, Errno::PERM, Errno::ROFS];
-    error.raw_os_error().is_some_and(|raw| refusals.iter().any(|refusal| refusal.raw_os_error() == raw))
+/// Whether the file is not what was written. An error of the system says nothing of what the file holds.
+fn is_damage(error: &io::Error) -> bool {
+    error.raw_os_error().is_none()
 }
 
 /// Writes all state of `views`.

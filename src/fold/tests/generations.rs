@@ -112,6 +112,25 @@ fn a_checkpoint_that_cannot_be_written_is_tried_again() {
 }
 
 #[test]
+fn a_checkpoint_that_cannot_be_read_now_is_kept() {
+    let (mut newest, mut aside) = (PathBuf::new(), PathBuf::new());
+    let mut world = grown().killed(|views| {
+        newest = checkpoints(views)[1].clone();
+        aside = views.join("checkpoint");
+        fs::rename(&newest, &aside).unwrap();
+        // The system refuses to read a directory.
+        fs::create_dir(&newest).unwrap();
+    });
+    let (position, reason, is_log_damage) = world.stalled();
+    assert!(reason.contains("read a checkpoint") && position == 1 && !is_log_damage, "{position}: {reason}");
+    fs::remove_dir(&newest).unwrap();
+    fs::rename(&aside, &newest).unwrap();
+    world.follows();
+    world.check();
+    assert_eq!(world.generation(), 1);
+}
+
+#[test]
 fn a_half_written_checkpoint_is_swept() {
     let mut world = grown().killed(|views| fs::write(views.join("1/00000000000000000999.new"), b"half").unwrap());
     world.check();
