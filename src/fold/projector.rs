@@ -195,7 +195,7 @@ impl Run {
         self.publish(projector);
         while let Some(next) = projector.runtime.block_on(next(&mut self.ahead, &mut projector.rebuilt)) {
             match next {
-                Next::Rebuilt(generation) => self.replace(generation, projector)?,
+                Next::Rebuilt(generation) => self.replace(*generation, projector),
                 Next::Events(events) => {
                     let taken = self.generation.take(events.map_err(ProjectionError::Log)?);
                     if taken.is_err() {
@@ -273,28 +273,35 @@ impl Run {
         saved.is_ok()
     }
 
-    /// Goes on with a generation that was made beside this one, once it is as far.
-    fn replace<F: Fn(&Views)>(
-        &mut self,
-        mut rebuilt: Box<Generation>,
-        projector: &mut Projector<F>,
-    ) -> Result<(), ProjectionError> {
+    /// Goes on with a generation that was made beside this one. If that one cannot be completed, this one goes on.
+    fn replace<F: Fn(&Views)>(&mut self, mut rebuilt: Generation, projector: &mut Projector<F>) {
+        match self.complete(&mut rebuilt, projector) {
+            Ok(ahead) => {
+                self.ahead = ahead;
+                self.wait_until_saved();
+                projector.held = Some(rebuilt.changes());
+                let old = std::mem::replace(&mut self.generation, rebuilt);
+                self.publish(projector);
+                self.retired.push(old.retire());
+            }
+            Err(error) => {
+                tracing::error!(%error, "the rebuilt views cannot take over; those that serve go on");
+                self.retired.push(rebuilt.retire());
+            }
+        }
+    }
+
+    /// Brings a rebuilt generation as far as this one, and saves it: the next start takes the newest that has a checkpoint.
+    fn complete<F>(&self, rebuilt: &mut Generation, projector: &Projector<F>) -> Result<Ahead, ProjectionError> {
         let mut ahead = rebuilt.ahead(&projector.reader, &projector.runtime)?;
         while rebuilt.position() < self.generation.position()
             && let Some(events) = ahead.wait()
         {
             rebuilt.take(events.map_err(ProjectionError::Log)?)?;
         }
-        self.ahead = ahead;
-        self.wait_until_saved();
-        projector.held = Some(rebuilt.changes());
-        let old = std::mem::replace(&mut self.generation, *rebuilt);
-        // The next start takes the newest generation that has a checkpoint: from here on, this one.
-        let save = self.generation.prepare_checkpoint(&projector.reader)?;
+        let save = rebuilt.prepare_checkpoint(&projector.reader)?;
         save().map_err(ProjectionError::files("write a checkpoint"))?;
-        self.publish(projector);
-        self.retired.push(old.retire());
-        Ok(())
+        Ok(ahead)
     }
 
     /// Saves what is worth it. All of it can be made again: a failure is no reason to end otherwise.

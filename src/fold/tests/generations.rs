@@ -215,3 +215,31 @@ fn a_rebuild_takes_the_place_of_what_serves_and_is_what_the_next_start_finds() {
     world.check();
     assert_eq!(world.generation(), 2);
 }
+
+/// Rebuilds while no file can be created under the name of the new checkpoint. Returns false if it was created before that.
+fn rebuild_unsaved(world: &mut World, number: u64) -> bool {
+    let old = world.views();
+    let made = world.directory.path().join("views").join(number.to_string());
+    let block = made.join(format!("{:020}.new", old.position()));
+    let blocker = std::thread::spawn(move || while fs::create_dir(&block).is_err() {});
+    world.rebuild.start().unwrap();
+    blocker.join().unwrap();
+    loop {
+        if !Arc::ptr_eq(&world.views().shared, &old.shared) {
+            return false;
+        }
+        if !made.exists() {
+            return true;
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_rebuild_that_cannot_be_saved_leaves_what_serves() {
+    let mut world = grown();
+    assert!((2..20).any(|number| rebuild_unsaved(&mut world, number)), "every checkpoint was saved before");
+    assert_eq!(world.phase(), crate::fold::Phase::Following);
+    grow(&world, 70, 10);
+    world.check();
+}
