@@ -151,8 +151,8 @@ impl Fold {
         self.views(Some(look))
     }
 
-    /// How far it is, for those who wait. What is in it changes under whoever reads it; nothing is kept for it.
-    pub(super) fn progress(&mut self) -> Arc<Views> {
+    /// How far it is, for those who wait. It is not readable: its state changes with the next event.
+    pub fn progress(&mut self) -> Arc<Views> {
         self.views(None)
     }
 
@@ -167,7 +167,7 @@ impl Fold {
             exports += state.export_count();
         }
         let (shared, position, chain, recorded_at) = (self.shared.clone(), self.position, self.chain, self.recorded_at);
-        Arc::new(Views { shared, position, chain, recorded_at, connections, exports, _look: look })
+        Arc::new(Views { shared, position, chain, recorded_at, connections, exports, look })
     }
 
     /// Older versions that are kept for those who look from older positions.

@@ -42,7 +42,7 @@ pub struct Options {
 
 /// A running projection.
 pub struct Projection {
-    /// Closed when the thread has ended; its last value stays. Only to be read while the phase is [`Phase::Following`].
+    /// Closed when the thread has ended; its last value stays. See [`Views::is_readable`].
     pub views: watch::Receiver<Arc<Views>>,
     pub phase: watch::Receiver<Phase>,
     /// Ends when the log is closed and all is applied that can be.
@@ -67,7 +67,7 @@ pub fn spawn(
     runtime: Handle,
     published: impl Fn(&Views) + Send + 'static,
 ) -> io::Result<(Projection, Rebuild)> {
-    let (sender, views) = watch::channel(Fold::new(options.ring_len).publish());
+    let (sender, views) = watch::channel(Fold::new(options.ring_len).progress());
     let (phases, phase) = watch::channel(Phase::CatchingUp { through: reader.head().position });
     let (rebuild, rebuilder, rebuilt) =
         Rebuild::new(reader.clone(), options.directory.clone(), options.ring_len, runtime.clone());
@@ -159,7 +159,7 @@ impl<F: Fn(&Views)> Projector<F> {
         }
         let (reason, is_log_damage) = (error.to_string().into(), error.is_log_damage());
         self.phases.send_replace(Phase::Stalled { position, reason, is_log_damage });
-        self.sender.send_replace(Fold::new(self.options.ring_len).publish());
+        self.sender.send_replace(Fold::new(self.options.ring_len).progress());
     }
 
     fn is_closed_within(&self, pause: Duration) -> bool {

@@ -58,10 +58,16 @@ pub struct Views {
     pub(super) recorded_at: Timestamp,
     pub(super) connections: usize,
     pub(super) exports: usize,
-    pub(super) _look: Option<Look>,
+    /// Keeps this position's state. `None` if the views are not readable.
+    pub(super) look: Option<Look>,
 }
 
 impl Views {
+    /// Whether the state may be read. If not, these only say how far the fold is.
+    pub fn is_readable(&self) -> bool {
+        self.look.is_some()
+    }
+
     /// Every event up to here is applied. 0: none.
     pub fn position(&self) -> Position {
         self.position

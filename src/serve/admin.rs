@@ -25,7 +25,7 @@ impl Admin {
     fn status(&self) -> GetStatusResponse {
         let (state, state_reason) = told(&self.0.state.borrow());
         let (log_id, epoch) = convert::identity(self.0.reader.identity());
-        let (head, views) = (self.0.reader.head(), self.0.views());
+        let (head, views) = (self.0.reader.head(), self.0.published());
         GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             state: state.into(),

@@ -21,7 +21,7 @@ pub(super) async fn views(context: &Context, consistency: Option<&ReadConsistenc
         Some(Requirement::MinimizeLatency(false) | Requirement::FullyConsistent(false)) => {
             Err(Refusal::InvalidField { field: "consistency", problem: "false has no meaning" })
         }
-        None | Some(Requirement::MinimizeLatency(true)) => Ok(context.views()),
+        None | Some(Requirement::MinimizeLatency(true)) => context.views(),
         Some(Requirement::FullyConsistent(true)) => reach(context, context.reader.head().position, wait).await,
         Some(Requirement::AtLeastAsFresh(token)) => {
             let token = Token::decode(token).map_err(|error| Refusal::InvalidReadToken(fault(error)))?;
@@ -72,9 +72,12 @@ fn wait(consistency: Option<&ReadConsistency>) -> Result<Duration, Refusal> {
 
 async fn reach(context: &Context, wanted: Position, wait: Duration) -> Result<Arc<Views>, Refusal> {
     let mut views = context.views.clone();
-    let reached = async { views.wait_for(|views| views.position() >= wanted).await.ok().map(|views| views.clone()) };
-    let reached = tokio::time::timeout(wait, reached).await;
-    reached.ok().flatten().ok_or_else(|| Refusal::StaleRead { at: context.views().position(), wanted })
+    let is_reached = |views: &Arc<Views>| views.is_readable() && views.position() >= wanted;
+    let reached = async { views.wait_for(is_reached).await.ok().map(|views| views.clone()) };
+    if let Ok(Some(views)) = tokio::time::timeout(wait, reached).await {
+        return Ok(views);
+    }
+    Err(Refusal::StaleRead { at: context.views()?.position(), wanted })
 }
 
 /// A log that was restored from a copy may have other events at the same positions.

@@ -54,16 +54,32 @@ impl Drop for WatchSlot {
 }
 
 impl Context {
-    /// What is published now.
-    pub fn views(&self) -> Arc<Views> {
+    /// What is published now, readable or not.
+    pub fn published(&self) -> Arc<Views> {
         self.views.borrow().clone()
+    }
+
+    /// The state that is published now, for a request.
+    pub fn views(&self) -> Result<Arc<Views>, Refusal> {
+        self.gate()?;
+        self.readable()
+    }
+
+    /// The state that is published now. Refuses if it is not readable, whatever the serving state: that follows a moment later.
+    pub fn readable(&self) -> Result<Arc<Views>, Refusal> {
+        let views = self.published();
+        if views.is_readable() { Ok(views) } else { Err(self.catching_up(self.reader.head().position)) }
+    }
+
+    fn catching_up(&self, of: Position) -> Refusal {
+        Refusal::CatchingUp { at: self.published().position(), of }
     }
 
     /// Refuses while there is no state to tell.
     pub fn gate(&self) -> Result<(), Refusal> {
         match &*self.state.borrow() {
             ServingState::Serving | ServingState::ReadOnly { .. } => Ok(()),
-            ServingState::CatchingUp { of } => Err(Refusal::CatchingUp { at: self.views().position(), of: *of }),
+            ServingState::CatchingUp { of } => Err(self.catching_up(*of)),
             ServingState::Stalled { position, reason } => {
                 Err(Refusal::ViewsStalled { position: *position, reason: reason.clone() })
             }
@@ -92,7 +108,7 @@ impl Context {
 
     /// No answer has told a later position.
     pub fn last_position(&self) -> Position {
-        self.reader.head().position.max(self.views().position())
+        self.reader.head().position.max(self.published().position())
     }
 
     /// Everything that is durable now, as a position and a token.

@@ -93,7 +93,7 @@ pub(super) async fn open(
     let start = request.start.take();
     let plan = Plan::read(principal, request)?;
     let slot = context.take_watch_slot(caller)?;
-    let views = context.views();
+    let views = context.views()?;
     let start = start::find(context, &plan.resumable, &views, start).await?;
     #[cfg(feature = "planted-bugs")]
     let resumable = plan.resumable;
@@ -111,7 +111,7 @@ fn messages(
     start: Start,
 ) -> impl Stream<Item = Result<WatchConnectionsResponse, Status>> + Send {
     try_stream! {
-        let views = context.views();
+        let views = context.views()?;
         let (start, snapshot) = match start {
             Start::After(at) => (at, false),
             Start::Live => (At::of(&views), false),

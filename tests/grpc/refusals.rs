@@ -5,6 +5,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use cleat::fold::Fold;
 use cleat::proto::get_event_request::Event as Asked;
 use cleat::proto::read_consistency::Requirement;
 use cleat::proto::watch_start::Position as Start;
@@ -19,6 +20,7 @@ use http_body_util::Full;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message as _;
+use tokio::sync::watch;
 use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::service::interceptor::InterceptedService;
@@ -343,4 +345,24 @@ async fn the_serving_state_is_the_reason_that_requests_get() {
     let request = ListConnectionsRequest { consistency: Some(fully()), ..Default::default() };
     api.connections().list_connections(request).await.unwrap();
     get().await.unwrap();
+}
+
+#[tokio::test]
+async fn views_that_are_not_readable_are_never_read_whatever_the_state() {
+    let mut fold = Fold::new(10);
+    let (publish, views) = watch::channel(fold.progress());
+    let api = TestApi::over(views).await;
+    let get = GetConnectionRequest { tenant: "acme".into(), org_connection_id: "c".into(), ..Default::default() };
+    for _ in 0..2 {
+        let answer = api.connections().get_connection(get.clone()).await;
+        assert_eq!(refused(answer), (Code::Unavailable, "CATCHING_UP".into(), true));
+        let list = ListConnectionsRequest { tenant: "acme".into(), ..Default::default() };
+        assert_eq!(refused(api.connections().list_connections(list).await).1, "CATCHING_UP");
+        let watch = WatchConnectionsRequest { tenant: "acme".into(), ..Default::default() };
+        assert_eq!(refused(api.connections().watch_connections(watch).await).1, "CATCHING_UP");
+        // As a fold that fails replaces views that could be read.
+        publish.send_replace(views_of([connected("e1", "c", "x", "authorized")], 10));
+        assert!(api.connections().get_connection(get.clone()).await.is_ok());
+        publish.send_replace(Fold::new(10).progress());
+    }
 }

@@ -106,7 +106,8 @@ impl TestApi {
     }
 
     async fn following(directory: tempfile::TempDir, log: Log, setup: Setup) -> Self {
-        let (projection, rebuild) = project(directory.path(), &log, setup.ring_len);
+        let (mut projection, rebuild) = project(directory.path(), &log, setup.ring_len);
+        projection.views.wait_for(|views| views.is_readable()).await.unwrap();
         Self::serve(directory, log, projection.views, rebuild, setup).await
     }
 

@@ -126,6 +126,13 @@ impl World {
         }
     }
 
+    /// Until there are no views to read.
+    pub fn goes_unreadable(&mut self) {
+        let unreadable = self.projection.views.wait_for(|views| !views.is_readable());
+        let within = async { drop(tokio::time::timeout(PATIENCE, unreadable).await.expect("they go").unwrap()) };
+        self.runtime.block_on(within);
+    }
+
     /// Until the views follow the log again.
     pub fn follows(&mut self) {
         let follows = self.projection.phase.wait_for(|phase| *phase == Phase::Following);

@@ -25,7 +25,8 @@ impl ChangeFeeds {
     pub async fn follow(&self, mut views: watch::Receiver<Arc<Views>>) -> Infallible {
         loop {
             let through = self.through().position;
-            let Ok(newer) = views.wait_for(|views| views.position() > through).await.map(|views| views.clone()) else {
+            let is_newer = |views: &Arc<Views>| views.is_readable() && views.position() > through;
+            let Ok(newer) = views.wait_for(is_newer).await.map(|views| views.clone()) else {
                 // They have come to their end: so has this.
                 return std::future::pending().await;
             };

@@ -51,19 +51,19 @@ impl Source for Changes {
     type Batch = ChangeBatch;
 
     fn end(&self) -> Position {
-        self.views.borrow().position()
+        self.context.readable().map_or(0, |views| views.position())
     }
 
     /// Views that have come to their end grow no more: what ends then is the state.
     async fn grown(&mut self, after: Position) {
-        if self.views.wait_for(|views| views.position() > after).await.is_err() {
+        if self.views.wait_for(|views| views.is_readable() && views.position() > after).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
     /// Takes a few changes, and lets go of the views.
     async fn read(&mut self, after: At) -> Result<Run<Self::Own>, Refusal> {
-        let views = self.views.borrow().clone();
+        let views = self.context.readable()?;
         let Stretch { changes, through, chain } = changes(&views, after.position, CHANGES_AT_ONCE).await?;
         let seen = changes.iter().map(|changes| seen(changes, changes.clone()));
         Ok(Run { seen: seen.collect(), through: At { position: through, chain } })
@@ -88,7 +88,7 @@ impl Source for Changes {
     }
 
     fn is_behind(&self, at: Position) -> bool {
-        self.views.borrow().floor() > at
+        self.context.readable().is_ok_and(|views| views.floor() > at)
     }
 }
 

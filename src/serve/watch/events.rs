@@ -41,7 +41,7 @@ pub(in super::super) async fn open(
     let slot = context.take_watch_slot(caller)?;
     // Of the log alone: no fold has a part in it.
     let resumable = Resumable { filter_hash: filter.hash(), fold_version: 0 };
-    let at = match start::find(context, &resumable, &context.views(), request.start).await? {
+    let at = match start::find(context, &resumable, &context.published(), request.start).await? {
         Start::After(at) => at,
         Start::Live => {
             let head = context.reader.head();

@@ -24,7 +24,7 @@ pub(super) async fn render(
     if !query.sees(changes) {
         return Ok(None);
     }
-    let (views, position) = (context.views(), changes.position);
+    let (views, position) = (context.readable()?, changes.position);
     let changes = if query.reads_the_past(changes) {
         let (query, changes) = (query.clone(), changes.clone());
         off_runtime(move || query.changes(&changes, &views)).await??
