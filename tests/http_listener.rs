@@ -260,12 +260,29 @@ async fn a_complete_request_never_gives_way() {
     let listener = Listener::open(2, Duration::from_secs(20)).await;
     let mut working = listener.connect(REQUEST).await;
     until(|| listener.begun.load(Ordering::SeqCst) == 1).await;
+    let mut silent = Vec::new();
     for _ in 0..20 {
-        listener.connect(b"").await;
+        silent.push(listener.connect(b"").await);
     }
     until(|| listener.metrics.http_evicted("test").get() >= 10).await;
     listener.answers.add_permits(1);
     assert!(answer(&mut working).await.contains("404"));
+}
+
+#[tokio::test]
+async fn a_request_that_came_with_its_connection_never_gives_way() {
+    let listener = Listener::open(1, Duration::from_secs(20)).await;
+    listener.answers.add_permits(2);
+    // Both are there before the listener first runs: this thread does not wait for anything of the runtime.
+    let mut requests = [(); 2].map(|()| {
+        let mut stream = std::net::TcpStream::connect(listener.address).unwrap();
+        std::io::Write::write_all(&mut stream, REQUEST).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        TcpStream::from_std(stream).unwrap()
+    });
+    for stream in &mut requests {
+        assert!(answer(stream).await.contains("404"));
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use hyper::header::{HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::net::RecvFlags;
 use tokio::net::TcpStream;
 
 use super::observer::Refused;
@@ -114,6 +115,10 @@ fn reason(error: &hyper::Error) -> Refused {
 /// Waits for the first byte. hyper takes a connection that never sent one for busy and would not close it at drain.
 async fn speaks(stream: &TcpStream, permit: &ConnectionPermit, header_timeout: Duration, drain: &mut Drain) -> bool {
     let mut first_byte = [0];
+    // By the system's own word: tokio knows of what has arrived only later.
+    if rustix::net::recv(stream, &mut first_byte, RecvFlags::PEEK | RecvFlags::DONTWAIT).is_err() {
+        permit.read_blocked();
+    }
     tokio::select! {
         biased;
         // Not `readable`, which may be ready although nothing came.

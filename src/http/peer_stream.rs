@@ -64,6 +64,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for PeerStream<S> {
         if buffer.filled().len() > before {
             self.permit.bytes_arrived();
         }
+        if read.is_pending() {
+            self.permit.read_blocked();
+        }
         if read.is_ready() || !self.permit.is_idle() {
             self.idle_check = None;
             return read;

@@ -2,8 +2,9 @@
 //! seat longest without a success gives way to the next one. Knows neither sockets nor HTTP.
 //!
 //! A connection may be evicted while cleat waits for its peer: for the rest of a request, for the next request, or for
-//! the peer to take an answer. One whose request is complete and not yet answered is never evicted. Only a successful
-//! answer renews a connection's place in that order, so cheap refused requests do not.
+//! the peer to take an answer. One whose request is complete and not yet answered is never evicted, nor is a new one before
+//! cleat has read what came with it. Only a successful answer renews a connection's place in that order, so cheap refused
+//! requests do not.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +32,8 @@ struct Evictable {
 /// What an open connection does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
+    /// Has been accepted, and what came with it has not been read.
+    New,
     /// No byte of a request has arrived since the last answer.
     Idle,
     /// Waits for the head of a request.
@@ -88,11 +91,8 @@ impl Seats {
             }
         };
         self.observer.opened();
-        let turn = Turn { ticket: self.lock().ticket(), phase: Phase::Head, answered: false, write_blocked: false };
-        let permit =
-            ConnectionPermit { seats: self.clone(), turn: Mutex::new(turn), evicted: Arc::default(), _seat: seat };
-        permit.change(|_| {});
-        permit
+        let turn = Turn { ticket: self.lock().ticket(), phase: Phase::New, answered: false, write_blocked: false };
+        ConnectionPermit { seats: self.clone(), turn: Mutex::new(turn), evicted: Arc::default(), _seat: seat }
     }
 
     fn evict_first(&self) -> bool {
@@ -134,6 +134,13 @@ impl ConnectionPermit {
         });
     }
 
+    /// All that has arrived is read, and the request is not complete.
+    pub fn read_blocked(&self) {
+        if self.lock().phase == Phase::New {
+            self.change(|turn| turn.phase = Phase::Head);
+        }
+    }
+
     pub fn head_complete(&self) {
         self.change(|turn| turn.phase = Phase::Body);
     }
@@ -171,7 +178,7 @@ impl ConnectionPermit {
 
     /// A request has begun to arrive, and its head is not complete.
     pub fn reads_head(&self) -> bool {
-        self.lock().phase == Phase::Head
+        matches!(self.lock().phase, Phase::New | Phase::Head)
     }
 
     pub fn is_crowded(&self) -> bool {
@@ -210,6 +217,10 @@ impl Drop for ConnectionPermit {
 
 impl Turn {
     fn waits_for_peer(&self) -> bool {
-        self.phase != Phase::Answer || self.write_blocked
+        match self.phase {
+            Phase::New => false,
+            Phase::Idle | Phase::Head | Phase::Body => true,
+            Phase::Answer => self.write_blocked,
+        }
     }
 }
