@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::endpoint::Endpoint;
-use super::secret::{NAME_BYTES_MAX, looks_secret, shown};
+use super::secret::{NAME_BYTES_MAX, looks_secret, path_looks_secret, shown};
 use super::{Config, Env, Listen, Webhooks, exposure, ranges};
 
 const SECRETS_MAX: usize = 16;
@@ -12,6 +12,7 @@ pub(super) fn problems(config: &Config, env: Env<'_>) -> Vec<String> {
     let mut problems = Vec::new();
     ranges::problems(config, &mut problems);
     addresses(config, &mut problems);
+    paths(config, &mut problems);
     endpoints(&config.webhooks, &mut problems);
     exposure::problems(config, env, &mut problems);
     problems
@@ -27,6 +28,16 @@ fn addresses(config: &Config, problems: &mut Vec<String>) {
         let same = taken[..index].iter().find(|(_, other)| other == address && address.port() != 0);
         problems.extend(same.map(|(other, _)| format!("{key}: {address} is taken by {other}")));
     }
+}
+
+/// Logs and errors show these.
+fn paths(config: &Config, problems: &mut Vec<String>) {
+    let mut paths = vec![("data.directory", config.data.directory())];
+    if let Listen::Unix(path) = &config.grpc.listen {
+        paths.push(("grpc.listen", path));
+    }
+    let misplaced = paths.into_iter().filter(|(_, path)| path_looks_secret(path));
+    problems.extend(misplaced.map(|(key, _)| format!("{key}: looks like a secret; logs would show it")));
 }
 
 fn endpoints(webhooks: &Webhooks, problems: &mut Vec<String>) {
@@ -53,6 +64,9 @@ fn endpoint_problems(endpoint: &Endpoint) -> Vec<String> {
     }
     if !is_name(&endpoint.tenant, |byte| byte.is_ascii_graphic()) {
         problems.push(format!("tenant: must be 1 to {NAME_BYTES_MAX} visible ASCII characters"));
+    }
+    if looks_secret(&endpoint.tenant) {
+        problems.push("tenant: looks like a secret; logs and events would show it".to_owned());
     }
     let count = endpoint.secrets.len();
     if count == 0 || count > SECRETS_MAX {

@@ -2,6 +2,7 @@
 //! wiped from memory after use.
 
 use std::fmt;
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -78,12 +79,19 @@ pub(super) fn shown_path(path: &str) -> &str {
     if looks_secret(path) { REDACTED } else { path }
 }
 
-/// Whether a text holds the prefix, or what may be the base64 of a key. A long path of lower-case names is none.
+/// Whether a text holds the prefix, or what may be the base64 of a key. Long names without capitals, such as digests in
+/// hexadecimal, are none.
 pub(super) fn looks_secret(text: &str) -> bool {
     let in_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
-    let in_path = |byte: u8| byte.is_ascii_lowercase() || byte == b'/';
+    let in_path = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'/';
     let runs = text.split(|c| !in_base64(c));
     text.contains(PREFIX) || runs.filter(|run| run.len() >= KEY_BASE64_MIN).any(|run| !run.bytes().all(in_path))
+}
+
+/// As [`looks_secret`], of a path: one of several names may be long and have capitals.
+pub(super) fn path_looks_secret(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    text.split('/').any(looks_secret) || (looks_secret(&text) && text.contains(['+', '=']))
 }
 
 /// A message that quotes what was written: each word is shown or not by itself.
@@ -116,6 +124,24 @@ mod tests {
         let bare = DEVELOPMENT_SECRET.trim_start_matches("whsec_");
         assert_eq!(decode(bare), decode(DEVELOPMENT_SECRET));
         assert!(decode(DEVELOPMENT_SECRET).unwrap().is_development());
+    }
+
+    #[test]
+    fn a_key_in_a_path_looks_secret_and_long_paths_do_not() {
+        for path in [
+            DEVELOPMENT_SECRET,
+            "/run/Zm9v+QUFB/QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=",
+            "/run/MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz",
+        ] {
+            assert!(path_looks_secret(Path::new(path)), "{path}");
+        }
+        for path in [
+            "/home/Alice/Projects/cleat/target/debug/deps",
+            "/var/lib/docker/volumes/8d969eef6ecad3c29a3a629280e686cf0c3f5d5a86aff3ca12020c923adc6c92/_data",
+            "/var/lib/private/cleat",
+        ] {
+            assert!(!path_looks_secret(Path::new(path)), "{path}");
+        }
     }
 
     #[test]

@@ -133,6 +133,29 @@ fn no_misplaced_secret_is_quoted() {
 }
 
 #[test]
+fn a_secret_is_refused_as_any_other_value_and_not_quoted() {
+    let endpoint = |rest: &str| format!("[[webhooks.endpoints]]\n{rest}\nsecrets = [\"{SECRET}\"]\n");
+    let mut written = Vec::new();
+    let bare = SECRET.trim_start_matches("whsec_");
+    for secret in [SECRET, bare, &format!("unix:{SECRET}"), &format!("unix:/run/{bare}.sock")] {
+        for key in keys_of("[[webhooks.endpoints]]").iter().filter(|key| !key.starts_with("secret")) {
+            let name = if key == "name" { "" } else { "name = \"fasten\"\n" };
+            written.push(endpoint(&format!("{name}{key} = \"{secret}\"")));
+        }
+        for section in keys_of("") {
+            for key in keys_of(&format!("[{section}]")).iter().filter(|key| *key != "endpoints") {
+                written.push(format!("[{section}]\n{key} = \"{secret}\"\n{}", endpoint("name = \"fasten\"")));
+            }
+        }
+    }
+    assert!(written.len() > 80, "every key is among them");
+    for text in written {
+        let error = parse(&text).expect_err(&text);
+        assert!(!format!("{error} {error:?}").contains("QUFB"), "{text}: {error}");
+    }
+}
+
+#[test]
 fn all_problems_are_told_at_once_and_name_their_keys() {
     let told = problems(
         "[webhooks]\nbody_limit = \"385KiB\"\ninflight_bytes = \"1KiB\"\n\
