@@ -7,14 +7,25 @@ import multiprocessing
 import select
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from typing import Protocol
 
 # Linux's: the port is chosen when the peer is known, so that the same port can serve several peers.
 IP_BIND_ADDRESS_NO_PORT = 24
 PAUSE_SECONDS = 0.01
+
+
+class Client(Protocol):
+    """What a connection of an attack says."""
+
+    def begin(self) -> bytes:
+        """Its first bytes."""
+
+    def hear(self, data: bytes) -> bytes:
+        """Its bytes in answer to those of the listener."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +35,8 @@ class Attack:
     source: str = "127.0.0.2"
     # Sent at once.
     first: bytes = b""
+    # Makes what speaks on each connection, after the first bytes. `None` if nothing answers.
+    client: Callable[[], Client] | None = None
     # Sent again and again, if it is not empty.
     drip: bytes = b""
     drip_seconds: float = 1.0
@@ -51,13 +64,14 @@ def under(attack: Attack, address: str) -> Iterator[None]:
 class _Stranger:
     """One connection. `OSError` says that the listener has closed it, or that no port is free."""
 
-    def __init__(self, source: str, address: tuple[str, int], first: bytes) -> None:
+    def __init__(self, attack: Attack, address: tuple[str, int]) -> None:
         self.socket = socket.socket()
-        self._unsent = first
+        self._client = attack.client and attack.client()
+        self._unsent = attack.first + (self._client.begin() if self._client else b"")
         try:
             self.socket.setblocking(False)
             self.socket.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-            self.socket.bind((source, 0))
+            self.socket.bind((attack.source, 0))
             with suppress(BlockingIOError):
                 self.socket.connect(address)
         except OSError:
@@ -75,9 +89,14 @@ class _Stranger:
         self._unsent = self._unsent or data
         self.send()
 
-    def hear(self) -> None:
-        if not self.socket.recv(65536):
+    def hear(self) -> bool:
+        """Reads, and sends the answer as far as it can; whether that was all."""
+        heard = self.socket.recv(65536)
+        if not heard:
             raise ConnectionResetError
+        if self._client:
+            self._unsent += self._client.hear(heard)
+        return self.send()
 
 
 class _Crowd:
@@ -95,7 +114,7 @@ class _Crowd:
         # An error says that no port is free: those of closed connections return in time.
         with suppress(OSError):
             while self.missing:
-                stranger = _Stranger(self._attack.source, self._address, self._attack.first)
+                stranger = _Stranger(self._attack, self._address)
                 self._strangers[stranger.socket.fileno()] = stranger
                 self._poll.register(stranger.socket, select.EPOLLIN | select.EPOLLOUT)
                 self.missing -= 1
@@ -106,8 +125,8 @@ class _Crowd:
             with self._watched(number) as stranger:
                 if events & select.EPOLLOUT and stranger.send():
                     self._poll.modify(number, select.EPOLLIN)
-                if events & ~select.EPOLLOUT:
-                    stranger.hear()
+                if events & ~select.EPOLLOUT and not stranger.hear():
+                    self._poll.modify(number, select.EPOLLIN | select.EPOLLOUT)
 
     def drip(self) -> None:
         for number in list(self._strangers):

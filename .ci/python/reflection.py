@@ -24,7 +24,8 @@ class Api:
     """Calls by full names, as `cleat.v1.EventService.GetHead`, with requests as in JSON."""
 
     def __init__(self, address: str) -> None:
-        self.channel = grpc.insecure_channel(address)
+        # A connection of its own: channels to one address share one otherwise.
+        self.channel = grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)])
         databases = [_database(self.channel, version) for version in VERSIONS]
         pools = [descriptor_pool.DescriptorPool(database) for database in databases]
         # Each version of reflection tells itself and nothing of the other.

@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 import grpc
 
@@ -13,7 +14,7 @@ import bodies
 from attack import Attack, under
 from case import ADMIN, CONNECTIONS, EVENTS
 from daemon import BINARY, TENANT, until
-from http2 import connection, half_request, request
+from http2 import HalfRequests, connection, request
 from reflection import Api, Fields
 from test_attack_door import ANSWER_SECONDS_MAX, RESIDENT_GROWTH_MAX, AttackCase
 
@@ -21,6 +22,8 @@ WATCHED_SECONDS = 7.0
 ROWS = 20_000
 PAGE: Fields = {"tenant": TENANT, "page_size": 1000}
 WINDOW = 65_535
+# Of one connection: as many as it may have.
+STREAMS = 128
 
 _number = itertools.count()
 
@@ -97,8 +100,10 @@ class ApiAttackCase(AttackCase):
 class OneCaller(ApiAttackCase):
     """Others have all of the API."""
 
-    def others_are_served_under(self, first: bytes, connections: int = 256) -> None:
-        attack = Attack(first=first, connections=connections, reconnects=False)
+    def others_are_served_under(
+        self, first: bytes = b"", connections: int = 256, client: Callable[[], HalfRequests] | None = None
+    ) -> None:
+        attack = Attack(first=first, client=client, connections=connections, reconnects=False)
         self.served_under([attack], [self.status_on_a_new_connection, self.connection, self.webhook])
 
     def test_lists_that_nobody_takes(self) -> None:
@@ -111,15 +116,13 @@ class OneCaller(ApiAttackCase):
         self.others_are_served_under(connection(0, self.streams(EVENTS + "ReadEvents", {"tenant": TENANT})))
 
     def test_half_requests(self) -> None:
-        half = half_request(path(EVENTS + "GetEvent"), 512 * 1024, 300)
-        self.others_are_served_under(connection(WINDOW, [half] * 250))
+        self.others_are_served_under(client=partial(HalfRequests, path(EVENTS + "GetEvent"), 512 * 1024, STREAMS))
 
     def test_half_imports(self) -> None:
-        half = half_request(path(ADMIN + "ImportEvents"), 1024 * 1024, 65_000)
-        self.others_are_served_under(connection(WINDOW, [half] * 250))
+        self.others_are_served_under(client=partial(HalfRequests, path(ADMIN + "ImportEvents"), 1024 * 1024, STREAMS))
 
     def test_connections_that_ask_nothing(self) -> None:
-        self.others_are_served_under(connection(WINDOW), connections=600)
+        self.others_are_served_under(client=HalfRequests, connections=600)
 
     def test_watches(self) -> None:
         watches = self.streams(CONNECTIONS + "WatchConnections", {"tenant": TENANT, "start": {"snapshot": True}})
