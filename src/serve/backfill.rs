@@ -43,6 +43,10 @@ pub(super) async fn import(
     intake.push(first.payloads).await?;
     while let Some(request) = next(context, &mut requests).await? {
         check_target(&tenant, &intake.import, &request)?;
+        // An empty one would only keep the place of the stream.
+        if request.payloads.is_empty() {
+            return Err(Refusal::InvalidField { field: "payloads", problem: "a later message has none" }.into());
+        }
         intake.push(request.payloads).await?;
     }
     let import = intake.finish().await?;

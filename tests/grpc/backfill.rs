@@ -153,6 +153,15 @@ async fn a_message_of_more_than_5000_payloads_is_refused() {
 }
 
 #[tokio::test]
+async fn an_import_ends_at_a_later_message_without_payloads() {
+    let api = TestApi::open().await;
+    let empty = ImportEventsRequest::default;
+    let answer = import(&api, vec![empty(), request(&[revoked("e1", "c")]), empty()]).await;
+    assert_eq!(refused(answer), (Code::InvalidArgument, "INVALID_FIELD".into(), false));
+    assert_eq!(import(&api, vec![empty(), request(&[revoked("e1", "c")])]).await.unwrap().imported, 1);
+}
+
+#[tokio::test]
 async fn payloads_that_wait_are_charged_by_their_number() {
     let api = TestApi::open().await;
     let mut imports = tokio::task::JoinSet::new();
