@@ -135,7 +135,7 @@ class OneCaller(ApiAttackCase):
     def test_watches_of_others_have_places(self) -> None:
         watches = self.streams(CONNECTIONS + "WatchConnections", {"tenant": TENANT})
         with under(Attack(first=connection(WINDOW, watches), connections=8, reconnects=False), self.daemon.grpc):
-            until("the caller has its share", lambda: self.api.call(ADMIN + "GetStatus").watches == 500)
+            until("the caller has its share", lambda: self.api.call(ADMIN + "GetStatus").watches == 300)
             stream = self.api.stream(CONNECTIONS + "WatchConnections", {"tenant": TENANT})
             self.assertEqual(next(iter(stream)).WhichOneof("message"), "started")
             stream.cancel()

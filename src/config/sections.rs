@@ -163,7 +163,7 @@ impl Default for Grpc {
             unauthenticated: None,
             socket_mode: 0o600,
             max_watches: 1000,
-            max_watches_per_caller: 500,
+            max_watches_per_caller: 300,
             watch_ring: 16_384,
             watch_max_age: Duration::from_secs(60 * 60),
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::caller::Caller;
 use super::order::Place;
@@ -45,6 +46,7 @@ pub(super) struct WatchSlot {
     gauge: Gauge,
     /// How many were open then.
     pub ordinal: usize,
+    pub expires: Instant,
 }
 
 impl Drop for WatchSlot {
@@ -151,10 +153,18 @@ impl Context {
     pub fn take_watch_slot(&self, caller: Caller) -> Result<WatchSlot, Refusal> {
         let permit = self.watches.reserve(caller, 1).map_err(|_| Refusal::TooManyWatches)?;
         self.watches_gauge.inc();
-        Ok(WatchSlot { _permit: permit, gauge: self.watches_gauge.clone(), ordinal: self.watches_open() })
+        let (gauge, ordinal) = (self.watches_gauge.clone(), self.watches_open());
+        let expires = Instant::now() + age(self.watch_max_age, ordinal);
+        Ok(WatchSlot { _permit: permit, gauge, ordinal, expires })
     }
 
     pub fn watches_open(&self) -> usize {
         self.watches.used()
     }
+}
+
+/// Nine tenths of the maximum to all of it, so that watches that began together do not end together.
+fn age(max: Duration, ordinal: usize) -> Duration {
+    let turn = u32::try_from(ordinal * 37 % 100).unwrap_or_default();
+    max / 1000 * (1000 - turn)
 }

@@ -1,12 +1,23 @@
 //! `grpc.health.v1`, for the daemon and for each service, as the serving state has it.
 
 use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
 
+use async_stream::try_stream;
 use tokio::sync::watch;
+use tokio::time::sleep_until;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status};
 use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
+use tonic_health::pb::health_server::Health;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tonic_health::server::{HealthReporter, HealthService};
 
+use super::caller::Caller;
+use super::context::{Context, WatchSlot};
 use super::state::ServingState;
+use super::status::Refusal;
 use crate::proto::{admin_service_server, connection_service_server, event_service_server, export_service_server};
 
 const DAEMON: &str = "";
@@ -15,6 +26,43 @@ const ADMIN: &str = admin_service_server::SERVICE_NAME;
 /// These need the state, or the log.
 const READING: [&str; 3] =
     [connection_service_server::SERVICE_NAME, export_service_server::SERVICE_NAME, event_service_server::SERVICE_NAME];
+
+/// tonic's service, whose watches count among all watches and end as these do.
+pub(super) struct BoundedHealth {
+    context: Arc<Context>,
+    statuses: HealthService,
+}
+
+impl BoundedHealth {
+    pub fn new(context: Arc<Context>, reporter: &HealthReporter) -> Self {
+        Self { context, statuses: HealthService::from_health_reporter(reporter.clone()) }
+    }
+}
+
+#[tonic::async_trait]
+impl Health for BoundedHealth {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        self.statuses.check(request).await
+    }
+
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let slot = self.context.take_watch_slot(Caller::of(&request)?)?;
+        let mut statuses = self.statuses.watch(request).await?.into_inner();
+        let bounded = try_stream! {
+            // It ends the count of this watch with the stream.
+            let slot: WatchSlot = slot;
+            while let Some(status) = tokio::select! {
+                status = statuses.next() => status,
+                () = sleep_until(slot.expires) => Some(Err(Refusal::WatchMaxAge.into())),
+            } {
+                yield status?;
+            }
+        };
+        Ok(Response::new(Box::pin(bounded)))
+    }
+}
 
 /// Keeps the reporter up with the state, for ever.
 pub(super) async fn follow(mut reporter: HealthReporter, mut state: watch::Receiver<ServingState>) -> Infallible {

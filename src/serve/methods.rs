@@ -1,5 +1,7 @@
 //! What each method allows its requests.
 
+use std::time::Duration;
+
 use tonic_health::pb::health_server;
 
 use super::transport::MethodBounds;
@@ -11,16 +13,20 @@ pub(super) const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 const REQUEST_BYTES_MAX: usize = 512 * 1024;
 /// The reflection services' prefix, of all their versions.
 const REFLECTION: &str = "grpc.reflection.";
+/// A client asks all that it needs within seconds.
+const REFLECTION_AGE_MAX: Duration = Duration::from_secs(300);
 
 /// Of a path as `/service/Method`.
 pub(super) fn bounds(path: &str) -> MethodBounds {
     let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or_default();
-    let is_import = service == admin_service_server::SERVICE_NAME && method == "ImportEvents";
-    let is_administrative = [admin_service_server::SERVICE_NAME, health_server::SERVICE_NAME].contains(&service);
+    let is_administrative = service == admin_service_server::SERVICE_NAME;
+    let is_import = is_administrative && method == "ImportEvents";
+    let is_reflection = service.starts_with(REFLECTION);
     MethodBounds {
-        // An import takes what memory it may, as no other method of its service does.
-        is_reserved: is_administrative && !is_import,
-        is_client_stream: is_import || service.starts_with(REFLECTION),
+        // An import takes what memory it may, as no other method of its service does. A watch of the health would keep its place.
+        is_reserved: is_administrative && !is_import || service == health_server::SERVICE_NAME && method == "Check",
+        is_client_stream: is_import || is_reflection,
+        age_max: is_reflection.then_some(REFLECTION_AGE_MAX),
         message_bytes: if is_import { MESSAGE_BYTES_MAX } else { REQUEST_BYTES_MAX },
     }
 }
@@ -30,9 +36,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reserve_is_for_status_and_health_and_not_for_imports() {
+    fn the_reserve_is_for_status_and_checks_and_not_for_imports_and_watches() {
         let reserved = |path| bounds(path).is_reserved;
         assert!(reserved("/cleat.v1.AdminService/GetStatus") && reserved("/grpc.health.v1.Health/Check"));
+        assert!(!reserved("/grpc.health.v1.Health/Watch") && !reserved("/grpc.reflection.v1.ServerReflection/Check"));
         assert!(!reserved("/cleat.v1.AdminService/ImportEvents") && !reserved("/cleat.v1.EventService/GetHead"));
         assert!(!reserved("") && !reserved("/cleat.v1.AdminServiceX/GetStatus"));
     }

@@ -20,7 +20,7 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 const SCAN_BYTES: usize = 1536 * 1024;
 
 pub(super) struct Scans {
-    /// Twice as many as there are cores: some of them wait for the disk.
+    /// Thrice as many as there are cores: some of them wait for the disk, and two callers never hold all.
     all: Arc<Semaphore>,
     /// As many as there are cores.
     share: usize,
@@ -61,7 +61,7 @@ impl Scans {
     }
 
     fn with(inflight: Arc<Quota>, cores: usize, wait_max: Duration) -> Self {
-        let all = Arc::new(Semaphore::new(2 * cores));
+        let all = Arc::new(Semaphore::new(3 * cores));
         Self { all, share: cores, by_caller: Mutex::default(), inflight, wait_max }
     }
 
@@ -169,8 +169,8 @@ mod tests {
     #[tokio::test]
     async fn there_are_no_more_scans_than_all_may_have() {
         let scans = scans(1, Duration::from_millis(50));
-        let _running = [begun(&scans, ONE).await, begun(&scans, TWO).await];
-        let refused = scans.run(Caller::User(3), |_| ()).await;
+        let _running = [begun(&scans, ONE).await, begun(&scans, TWO).await, begun(&scans, Caller::User(3)).await];
+        let refused = scans.run(Caller::User(4), |_| ()).await;
         assert!(matches!(refused, Err(Refusal::TooManyScans)));
     }
 

@@ -9,6 +9,8 @@ use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::codegen::http::Response;
 use tonic::service::Routes;
+use tonic_health::pb::health_server::HealthServer;
+use tonic_health::server::HealthReporter;
 use tonic_reflection::server::Builder;
 use tower::layer::Layer as _;
 use tower::util::MapResponseLayer;
@@ -21,7 +23,7 @@ use super::deadline::Deadline;
 use super::engine;
 use super::events::Events;
 use super::exports::Exports;
-use super::health;
+use super::health::{self, BoundedHealth};
 use super::methods;
 use super::principal::{Principal, everyone_is};
 use super::quota::Quota;
@@ -42,9 +44,9 @@ use crate::proto::event_service_server::EventServiceServer;
 use crate::proto::export_service_server::ExportServiceServer;
 use crate::rejections::Rejections;
 
-/// Of requests that arrive and answers that are not taken yet, in all and of one caller.
-const INFLIGHT_BYTES: usize = 64 * 1024 * 1024;
-const INFLIGHT_BYTES_SHARE: usize = 32 * 1024 * 1024;
+/// Of requests that arrive and answers that are not taken yet, in all and of one caller. Two callers never hold all.
+const INFLIGHT_BYTES: usize = 72 * 1024 * 1024;
+const INFLIGHT_BYTES_SHARE: usize = 24 * 1024 * 1024;
 
 /// Where answers come from.
 pub struct Sources {
@@ -123,7 +125,8 @@ impl Api {
     /// long as it likes: bound the wait. Dropping this future is safe: nothing is promised that it would take back; it
     /// stops accepting, and what is still open ends with the runtime.
     pub async fn serve(self, listener: Listener) -> Result<(), ServeError> {
-        let (reporter, health) = tonic_health::server::health_reporter();
+        let reporter = HealthReporter::new();
+        let health = HealthServer::new(BoundedHealth::new(self.context.clone(), &reporter));
         let routes = self.routes()?.add_service(health.max_decoding_message_size(methods::MESSAGE_BYTES_MAX));
         let bounds = self.bounds.clone();
         let service = as_one_service(routes, self.principal);

@@ -28,8 +28,12 @@ pub struct Call {
 }
 
 pub async fn socket(to: SocketAddr) -> TcpStream {
+    socket_from(ATTACKER, to).await
+}
+
+async fn socket_from(source: IpAddr, to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(SocketAddr::new(ATTACKER, 0)).unwrap();
+    socket.bind(SocketAddr::new(source, 0)).unwrap();
     socket.connect(to).await.unwrap()
 }
 
@@ -39,10 +43,17 @@ impl Raw {
         Self::try_connect(to, window).await.expect("it is served")
     }
 
+    pub async fn connect_from(source: [u8; 4], to: SocketAddr, window: u32) -> Self {
+        Self::over(socket_from(source.into(), to).await, window).await.expect("it is served")
+    }
+
     /// `None` if the server closes the connection.
     pub async fn try_connect(to: SocketAddr, window: u32) -> Option<Self> {
-        let (send, connection) =
-            Builder::new().initial_window_size(window).handshake::<_, Bytes>(socket(to).await).await.ok()?;
+        Self::over(socket(to).await, window).await
+    }
+
+    async fn over(socket: TcpStream, window: u32) -> Option<Self> {
+        let (send, connection) = Builder::new().initial_window_size(window).handshake::<_, Bytes>(socket).await.ok()?;
         tokio::spawn(connection);
         let raw = Self(send);
         // The server's settings have come, or its end.

@@ -1,18 +1,19 @@
 //! How many streams may be open over all connections, how many bytes they may hold, and what a method allows its requests.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::caller::Caller;
 use super::super::quota::{Quota, Reservation};
 use super::super::status::Refusal;
 use super::seats::ConnectionPermit;
 
-/// Streams beyond those of watches.
+/// Streams beyond those of watches. Two callers never hold all of anything.
 const CALLS_MAX: usize = 512;
-const CALLS_SHARE: usize = 256;
+const CALLS_SHARE: usize = 160;
 /// Streams of the reserved methods, when all others are taken.
 const RESERVE_MAX: usize = 64;
-const RESERVE_SHARE: usize = 32;
+const RESERVE_SHARE: usize = 20;
 
 /// What a method allows its requests.
 #[derive(Clone, Copy)]
@@ -21,6 +22,8 @@ pub(in super::super) struct MethodBounds {
     pub is_reserved: bool,
     /// Whether the client sends any number of messages, rather than one.
     pub is_client_stream: bool,
+    /// How long the client may send. `None` if for as long as its messages arrive in time.
+    pub age_max: Option<Duration>,
     /// The largest message.
     pub message_bytes: usize,
 }

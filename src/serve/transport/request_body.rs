@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use hyper::body::{Body as HttpBody, Frame, Incoming};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tonic::Status;
 
 use super::super::status::Refusal;
@@ -24,6 +24,8 @@ pub(super) struct RequestBody<B = Incoming> {
     body: B,
     bounds: MethodBounds,
     timeout: Duration,
+    /// When the client must have ended. `None` if there is no such time.
+    expires: Option<Instant>,
     /// `None` while a client's stream is not asked for a message.
     deadline: Option<Pin<Box<Sleep>>>,
     framing: Framing,
@@ -35,14 +37,16 @@ pub(super) struct RequestBody<B = Incoming> {
 impl<B> RequestBody<B> {
     pub fn new(body: B, bounds: MethodBounds, stream: Arc<OpenStream>) -> Self {
         let timeout = if bounds.is_client_stream { MESSAGE_TIMEOUT } else { REQUEST_TIMEOUT };
+        let expires = bounds.age_max.map(|age| Instant::now() + age);
         let deadline = Some(Box::pin(sleep(timeout)));
-        Self { body, bounds, timeout, deadline, framing: Framing::default(), last_messages: [0; 2], stream }
+        Self { body, bounds, timeout, expires, deadline, framing: Framing::default(), last_messages: [0; 2], stream }
     }
 
     /// Called before more of the body is read.
     fn begin_read(&mut self) {
         if self.deadline.is_none() {
-            self.deadline = Some(Box::pin(sleep(self.timeout)));
+            let due = Instant::now() + self.timeout;
+            self.deadline = Some(Box::pin(sleep_until(self.expires.map_or(due, |expires| due.min(expires)))));
         }
     }
 

@@ -16,7 +16,7 @@ use super::super::caller::Caller;
 /// Further connections are closed at once. File descriptors stay for the webhooks.
 pub const CONNECTIONS_MAX: usize = 256;
 const BOUNDS: SeatBounds =
-    SeatBounds { ordinary: CONNECTIONS_MAX - 16, ordinary_share: 64, reserve: 16, reserve_share: 8 };
+    SeatBounds { ordinary: CONNECTIONS_MAX - 16, ordinary_share: 64, reserve: 16, reserve_share: 5 };
 
 #[derive(Clone, Copy)]
 struct SeatBounds {

@@ -41,7 +41,7 @@ impl Life {
             state: context.state.clone(),
             is_end,
             heartbeat: interval,
-            expires: now + age(context.watch_max_age, slot.ordinal),
+            expires: slot.expires,
             target: Some(context.reader.head().position),
             reconnect_after: reconnect_after(slot.ordinal),
             ending: None,
@@ -108,12 +108,6 @@ impl Life {
 fn reconnect_after(ordinal: usize) -> Duration {
     let turn = u32::try_from(ordinal % 6000).unwrap_or_default();
     Duration::from_secs(1) + Duration::from_millis(10) * turn
-}
-
-/// Nine tenths of the maximum to all of it, so that those who began together do not end together.
-fn age(max: Duration, ordinal: usize) -> Duration {
-    let turn = u32::try_from(ordinal * 37 % 100).unwrap_or_default();
-    max / 1000 * (1000 - turn)
 }
 
 /// Why all watches end, when they do.
