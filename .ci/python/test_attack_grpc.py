@@ -169,6 +169,14 @@ class FourCallers(ApiAttackCase):
     def test_events_that_nobody_takes(self) -> None:
         self.administrators_are_served_under(connection(0, self.streams(EVENTS + "ReadEvents", {"tenant": TENANT})))
 
+    def test_watches_from_the_beginning_that_nobody_takes(self) -> None:
+        watches = {"tenant": TENANT, "start": {"after_position": 1}, "include_event": True}
+        self.administrators_are_served_under(connection(0, self.streams(CONNECTIONS + "WatchConnections", watches)))
+
+    def test_watches_of_events_from_the_beginning_that_nobody_takes(self) -> None:
+        watches = {"tenant": TENANT, "start": {"after_position": 1}}
+        self.administrators_are_served_under(connection(0, self.streams(EVENTS + "WatchEvents", watches)))
+
     def test_snapshots_that_nobody_takes(self) -> None:
         watches = self.streams(CONNECTIONS + "WatchConnections", {"tenant": TENANT, "start": {"snapshot": True}})
         self.administrators_are_served_under(connection(0, watches))

@@ -17,6 +17,11 @@ use tokio::sync::Notify;
 
 use super::{open_files, print};
 
+/// Threads for reads that block: more than the scans that run at once, which are three per core. Each keeps memory of its own,
+/// so there are not as many as there may be requests; a read that finds none waits.
+const BLOCKING_THREADS_MIN: usize = 32;
+const BLOCKING_THREADS_PER_CORE: usize = 8;
+
 pub(super) fn load(path: Option<&Path>) -> anyhow::Result<Config> {
     Ok(Config::load(path, &|name| std::env::var_os(name))?)
 }
@@ -63,7 +68,12 @@ pub(super) fn serve(path: Option<&Path>, trust_clock: bool) -> ExitCode {
 
 fn start(config: Config, trust_clock: bool) -> anyhow::Result<()> {
     open_files::allow(u64::from(config.webhooks.max_connections) + cleat::serve::CONNECTIONS_MAX as u64);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(BLOCKING_THREADS_MIN.max(BLOCKING_THREADS_PER_CORE * cores))
+        .enable_all()
+        .build()
+        .context("cannot start")?;
     let result = runtime.block_on(run(config, trust_clock));
     // What is left after a bounded stop are peers that do not close.
     runtime.shutdown_background();

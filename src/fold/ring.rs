@@ -54,6 +54,13 @@ pub struct Stretch {
 /// What the changes of a ring may keep alive, about: an odd one can be much larger than others.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
 
+impl Stretch {
+    /// What its changes take in memory if no state shares it, about.
+    pub fn bytes(&self) -> usize {
+        self.changes.iter().map(|changes| 2 * changes.weight()).sum()
+    }
+}
+
 impl PositionChanges {
     /// What it keeps alive beyond the state itself, about: what was before, and the changes.
     fn weight(&self) -> usize {

@@ -2,7 +2,10 @@
 //! reserved before it is used. Knows nothing of what is counted.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
 
 use super::caller::Caller;
 
@@ -16,6 +19,8 @@ pub(super) struct Quota {
     /// Of one caller.
     share: usize,
     used: Mutex<Used>,
+    /// Signals that something was given back.
+    freed: Notify,
 }
 
 /// A caller without a reservation has no entry.
@@ -34,7 +39,24 @@ pub(super) struct Reservation {
 
 impl Quota {
     pub fn new(total: usize, share: usize) -> Arc<Self> {
-        Arc::new(Self { total, share, used: Mutex::default() })
+        Arc::new(Self { total, share, used: Mutex::default(), freed: Notify::new() })
+    }
+
+    /// Of one caller.
+    pub fn share(&self) -> usize {
+        self.share
+    }
+
+    /// As [`Self::reserve`], once there is room for it. An amount over the share waits for ever.
+    pub async fn wait_for(self: &Arc<Self>, caller: Caller, amount: usize) -> Reservation {
+        loop {
+            let mut freed = pin!(self.freed.notified());
+            freed.as_mut().enable();
+            if let Ok(reservation) = self.reserve(caller, amount) {
+                return reservation;
+            }
+            freed.await;
+        }
     }
 
     pub fn reserve(self: &Arc<Self>, caller: Caller, amount: usize) -> Result<Reservation, QuotaFull> {
@@ -85,6 +107,9 @@ impl Reservation {
         if *own == 0 {
             used.by_caller.remove(&self.caller);
         }
+        if amount < self.amount {
+            self.quota.freed.notify_waiters();
+        }
         self.amount = amount;
     }
 }
@@ -97,6 +122,9 @@ impl Drop for Reservation {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Context, Wake, Waker};
+
     use super::*;
 
     const ONE: Caller = Caller::User(1);
@@ -113,6 +141,30 @@ mod tests {
         drop(second);
         assert_eq!((first.resize(6), first.resize(7)), (Ok(()), Err(QuotaFull)));
         assert_eq!(quota.used(), 6);
+    }
+
+    #[test]
+    fn what_waits_has_its_part_once_enough_is_given_back() {
+        let quota = Quota::new(10, 6);
+        let (mut first, second) = (quota.reserve(ONE, 6).unwrap(), quota.reserve(TWO, 4).unwrap());
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        let mut waiting = pin!(quota.wait_for(ONE, 3));
+        let mut poll = || waiting.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(poll().is_pending());
+        drop(second);
+        assert!(woken.0.swap(false, Ordering::SeqCst) && poll().is_pending(), "its caller's share is full");
+        first.resize(3).unwrap();
+        assert!(woken.0.load(Ordering::SeqCst) && poll().is_ready());
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
     }
 
     #[test]

@@ -87,6 +87,22 @@ impl Scans {
         Ok(result)
     }
 
+    /// Runs a part of a watch on a thread that may block. It waits for its turn for as long as that takes: a watch that is slow
+    /// under load is better than one that ends.
+    pub async fn take_turn<T: Send + 'static>(
+        &self,
+        caller: Caller,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let place = self.acquire(caller).await.map_err(|_| Refusal::Internal)?;
+        off_runtime(move || {
+            let result = work();
+            drop(place);
+            result
+        })
+        .await
+    }
+
     /// A place for a scan that the caller runs by itself.
     pub async fn place(&self, caller: Caller) -> Result<ScanPlace, Refusal> {
         let place = timeout(self.wait_max, self.acquire(caller)).await.map_err(|_| Refusal::TooManyScans)?;

@@ -45,8 +45,11 @@ use crate::proto::export_service_server::ExportServiceServer;
 use crate::rejections::Rejections;
 
 /// Of requests that arrive and answers that are not taken yet, in all and of one caller. Two callers never hold all.
-const INFLIGHT_BYTES: usize = 72 * 1024 * 1024;
-const INFLIGHT_BYTES_SHARE: usize = 24 * 1024 * 1024;
+const INFLIGHT_BYTES: usize = 64 * 1024 * 1024;
+const INFLIGHT_BYTES_SHARE: usize = 28 * 1024 * 1024;
+/// Of what watches have read from disk and not sent yet.
+const CATCH_UP_BYTES: usize = 12 * 1024 * 1024;
+const CATCH_UP_BYTES_SHARE: usize = 4 * 1024 * 1024;
 
 /// Where answers come from.
 pub struct Sources {
@@ -110,6 +113,7 @@ impl Api {
             snapshots: Snapshots::default(),
             scans: Scans::new(inflight.clone()),
             inflight,
+            catch_up: Quota::new(CATCH_UP_BYTES, CATCH_UP_BYTES_SHARE),
             watches: Quota::new(options.watches_max, options.watches_share),
             watches_gauge: options.watches_gauge,
             watch_max_age: options.watch_max_age,

@@ -97,7 +97,7 @@ pub(super) async fn open(
     let start = start::find(context, &plan.resumable, &views, start).await?;
     #[cfg(feature = "planted-bugs")]
     let resumable = plan.resumable;
-    let messages: Messages = Box::pin(messages(context.clone(), feeds.clone(), plan, slot, start));
+    let messages: Messages = Box::pin(messages(context.clone(), feeds.clone(), caller, plan, slot, start));
     #[cfg(feature = "planted-bugs")]
     let messages = planted::spoil(context.clone(), resumable, messages);
     Ok(messages)
@@ -106,6 +106,7 @@ pub(super) async fn open(
 fn messages(
     context: Arc<Context>,
     feeds: Arc<ChangeFeeds>,
+    caller: Caller,
     plan: Plan,
     slot: WatchSlot,
     start: Start,
@@ -118,9 +119,9 @@ fn messages(
             Start::Snapshot => (At::of(&views), true),
         };
         let life = Life::begin(&context, &slot, plan.heartbeat, ServingState::ends_watches);
-        let mut live = Live::new(Changes::of(&context, &plan.query), &feeds, &plan.query, life, start);
+        let mut live = Live::new(Changes::of(&context, caller, &plan.query), &feeds, &plan.query, life, start);
         // The views go on loan or are let go before anything waits for the reader.
-        let snapshot = snapshot.then(|| Snapshot::of(&context, &plan.query, views));
+        let snapshot = snapshot.then(|| Snapshot::of(&context, caller, &plan.query, views));
         let resume = if snapshot.is_some() { At::NOTHING } else { start };
         yield message(&context, &plan, start.position, resume, Body::Started(started(&context, snapshot.is_some())));
         if let Some(mut snapshot) = snapshot {

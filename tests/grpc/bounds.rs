@@ -74,7 +74,7 @@ async fn an_answer_that_nobody_takes_is_charged_and_then_reset() {
                 }
             }
         }
-        assert!((8..=20).contains(&held), "{held} answers of nearly 1 MiB, each charged twice that, fit in 24 MiB");
+        assert!((8..=20).contains(&held), "{held} answers of nearly 1 MiB, each charged twice that, fit in 28 MiB");
         assert!(refused.iter().all(|reason| reason == "INFLIGHT_BYTES_FULL"), "{refused:?}");
         // What they held has been given back.
         drop(attacker.call(LIST, &page).await.answer().await.unwrap());
@@ -129,7 +129,7 @@ async fn announced_requests_are_charged_before_they_arrive() {
             other => assert_eq!(other, "REQUEST_TIMEOUT"),
         }
     }
-    assert_eq!(refused, 120 - 48);
+    assert_eq!(refused, 120 - 56);
     attacker.call(GET_EVENT, &GetEventRequest::default()).await.answer().await.unwrap_err();
 }
 

@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::super::scans::off_runtime;
+use super::super::status::Refusal;
 use super::At;
-use super::changes::{Shared, changes};
+use super::changes::Shared;
 use super::feeds::Feeds;
 use super::query::{Query, external_ids};
+use crate::event::Position;
 use crate::fold::{Stretch, Views};
 
 /// Looked at between two chances for others to run, and for watches to begin.
@@ -37,7 +40,7 @@ impl ChangeFeeds {
     async fn go_on(&self, views: &Arc<Views>) {
         let end = At::of(views);
         while self.is_asked(end) && self.through().position < end.position {
-            match changes(views, self.through().position, CHANGES_AT_ONCE).await {
+            match changes(views, self.through().position).await {
                 Ok(stretch) => self.take(&stretch, views),
                 Err(error) => {
                     tracing::error!(%error, "the changes cannot be read; each watch reads for itself");
@@ -57,4 +60,13 @@ impl ChangeFeeds {
             feed.drop_to(floor);
         });
     }
+}
+
+/// What follows a position: from the ring, or else, off the runtime, from the change log.
+async fn changes(views: &Arc<Views>, after: Position) -> Result<Stretch, Refusal> {
+    if views.floor() <= after {
+        return Ok(views.changes_after(after, CHANGES_AT_ONCE)?);
+    }
+    let views = views.clone();
+    Ok(off_runtime(move || views.changes_after(after, CHANGES_AT_ONCE)).await??)
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use prost::Message as _;
 use tokio::sync::{OnceCell, watch};
 
+use super::super::caller::Caller;
 use super::super::context::Context;
-use super::super::scans::off_runtime;
+use super::super::quota::Reservation;
 use super::super::status::Refusal;
 use super::At;
 use super::feed::{Feed, Seen};
@@ -19,6 +20,8 @@ use crate::proto::ChangeBatch;
 
 /// Looked at between two chances for others to run, and all that a slow reader keeps alive.
 const CHANGES_AT_ONCE: usize = 256;
+/// What the changes of one block of the change log take at most, unless the block holds a single large one.
+const READ_BYTES: usize = 1024 * 1024;
 
 /// One position's changes in a feed, shown by the first who asks.
 pub(in super::super) struct Shared {
@@ -34,13 +37,32 @@ impl Shared {
 
 pub(super) struct Changes {
     context: Arc<Context>,
+    caller: Caller,
     query: Arc<Query>,
     views: watch::Receiver<Arc<Views>>,
 }
 
 impl Changes {
-    pub fn of(context: &Arc<Context>, query: &Arc<Query>) -> Self {
-        Self { context: context.clone(), query: query.clone(), views: context.views.clone() }
+    pub fn of(context: &Arc<Context>, caller: Caller, query: &Arc<Query>) -> Self {
+        Self { context: context.clone(), caller, query: query.clone(), views: context.views.clone() }
+    }
+
+    /// Reads from the change log. What that takes is charged first. One large position is read again once there is room for
+    /// it: nothing waits with it in memory.
+    async fn read_log(&self, views: Arc<Views>, after: Position) -> Result<(Stretch, Reservation), Refusal> {
+        let mut bytes = READ_BYTES;
+        loop {
+            let mut charge = self.context.room_to_catch_up(self.caller, bytes).await?;
+            let read = views.clone();
+            let work = move || read.changes_after(after, CHANGES_AT_ONCE);
+            let stretch = self.context.scans.take_turn(self.caller, work).await??;
+            // What is larger than the share has all of it for itself.
+            let needed = stretch.bytes().min(self.context.catch_up.share());
+            if needed <= bytes && charge.resize(needed).is_ok() {
+                return Ok((stretch, charge));
+            }
+            bytes = needed;
+        }
     }
 }
 
@@ -64,20 +86,26 @@ impl Source for Changes {
     /// Takes a few changes, and lets go of the views.
     async fn read(&mut self, after: At) -> Result<Run<Self::Own>, Refusal> {
         let views = self.context.readable()?;
-        let Stretch { changes, through, chain } = changes(&views, after.position, CHANGES_AT_ONCE).await?;
+        let (stretch, charge) = if views.floor() <= after.position {
+            (views.changes_after(after.position, CHANGES_AT_ONCE)?, None)
+        } else {
+            let (stretch, charge) = self.read_log(views, after.position).await?;
+            (stretch, Some(charge))
+        };
+        let Stretch { changes, through, chain } = stretch;
         let seen = changes.iter().map(|changes| seen(changes, changes.clone()));
-        Ok(Run { seen: seen.collect(), through: At { position: through, chain } })
+        Ok(Run { seen: seen.collect(), through: At { position: through, chain }, charge })
     }
 
     async fn tell(&self, changes: Self::Own) -> Result<Option<ChangeBatch>, Refusal> {
-        Ok(render(&self.context, &self.query, &changes).await?.map(ChangeBatch::from))
+        Ok(render(&self.context, self.caller, &self.query, &changes).await?.map(ChangeBatch::from))
     }
 
     async fn tell_all(&self, feed: &Arc<Feed<Shared>>, shared: &Seen<Shared>) -> Result<Option<ChangeBatch>, Refusal> {
         let mut first = false;
         let render = async || -> Result<_, Refusal> {
             first = true;
-            let batch = render(&self.context, &self.query, &shared.what.changes).await?;
+            let batch = render(&self.context, self.caller, &self.query, &shared.what.changes).await?;
             Ok(batch.as_ref().map(ChangeBatch::encoded))
         };
         let shown = shared.what.shown.get_or_try_init(render).await?;
@@ -95,13 +123,4 @@ impl Source for Changes {
 fn seen<T>(changes: &PositionChanges, what: T) -> Seen<T> {
     let at = At { position: changes.position, chain: changes.chain };
     Seen { first: changes.position, at, what }
-}
-
-/// At most so many that follow a position: from the ring, or else, off the runtime, from the change log.
-pub(super) async fn changes(views: &Arc<Views>, after: Position, count_max: usize) -> Result<Stretch, Refusal> {
-    if views.floor() <= after {
-        return Ok(views.changes_after(after, count_max)?);
-    }
-    let views = views.clone();
-    Ok(off_runtime(move || views.changes_after(after, count_max)).await??)
 }

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use async_stream::try_stream;
+use prost::Message as _;
 use tokio_stream::Stream;
 use tonic::Status;
 
@@ -11,7 +12,6 @@ use super::super::caller::Caller;
 use super::super::context::{Context, WatchSlot};
 use super::super::event_filter::EventFilter;
 use super::super::principal::Principal;
-use super::super::scans::off_runtime;
 use super::super::state::ServingState;
 use super::super::status::Refusal;
 use super::event_feeds::{EventFeeds, matching};
@@ -22,7 +22,7 @@ use super::plan;
 use super::start::{self, Resumable, Start};
 use super::{At, started};
 use crate::event::Position;
-use crate::log::{Reader, Tail};
+use crate::log::Tail;
 use crate::proto::watch_events_response::Message as Body;
 use crate::proto::{CaughtUp, EventBatch, Heartbeat, WatchEventsRequest, WatchEventsResponse};
 
@@ -52,7 +52,7 @@ pub(in super::super) async fn open(
         }
     };
     let life = Life::begin(context, &slot, heartbeat, ServingState::ends_event_watches);
-    let source = LogEvents { reader: context.reader.clone(), filter: filter.clone(), tail: None };
+    let source = LogEvents { context: context.clone(), caller, filter: filter.clone(), tail: None };
     let live = Live::new(source, feeds, &filter, life, at);
     Ok(Box::pin(messages(context.clone(), resumable, live, at, slot)))
 }
@@ -91,8 +91,12 @@ fn body(told: Told<EventBatch>) -> Result<Body, Refusal> {
     })
 }
 
+/// What the events of one block take at most, as they are stored and as they are sent.
+const READ_BYTES: usize = 1024 * 1024;
+
 struct LogEvents {
-    reader: Reader,
+    context: Arc<Context>,
+    caller: Caller,
     filter: Arc<EventFilter>,
     /// After what it has read last.
     tail: Option<(Position, Tail)>,
@@ -105,29 +109,35 @@ impl Source for LogEvents {
     type Batch = EventBatch;
 
     fn end(&self) -> Position {
-        self.reader.head().position
+        self.context.reader.head().position
     }
 
     /// A log that is closed grows no more: what ends then is the state.
     async fn grown(&mut self, after: Position) {
-        if !self.reader.tail(after).wait().await {
+        if !self.context.reader.tail(after).wait().await {
             std::future::pending::<()>().await;
         }
     }
 
     /// What is stored together: a block, or one large event.
     async fn read(&mut self, after: At) -> Result<Run<EventBatch>, Refusal> {
+        let Context { reader, scans, .. } = &*self.context;
+        let mut charge = self.context.room_to_catch_up(self.caller, READ_BYTES).await?;
         let tail = self.tail.take().filter(|(position, _)| *position == after.position);
         let (mut tail, filter) =
-            (tail.map_or_else(|| self.reader.tail(after.position), |(_, tail)| tail), self.filter.clone());
-        let (tail, read) = off_runtime(move || {
+            (tail.map_or_else(|| reader.tail(after.position), |(_, tail)| tail), self.filter.clone());
+        let work = move || {
             let read = tail.read().map(|events| {
                 let through = events.last().map_or(after, |last| At::new(last.position, &last.chain));
-                Run { seen: matching(&filter, events, through, EventBatch::from).into_iter().collect(), through }
+                let seen: Vec<_> = matching(&filter, events, through, EventBatch::from).into_iter().collect();
+                let bytes = seen.iter().map(|seen| seen.what.encoded_len()).sum::<usize>();
+                // A smaller amount always fits.
+                let charge = charge.resize(bytes.min(READ_BYTES)).is_ok().then_some(charge);
+                Run { seen, through, charge }
             });
             (tail, read)
-        })
-        .await?;
+        };
+        let (tail, read) = scans.take_turn(self.caller, work).await?;
         let run = read?;
         self.tail = Some((run.through.position, tail));
         Ok(run)

@@ -7,6 +7,7 @@ use std::vec;
 
 use tokio::sync::watch;
 
+use super::super::quota::Reservation;
 use super::super::status::Refusal;
 use super::At;
 use super::feed::{Feed, Next, Seen};
@@ -51,6 +52,8 @@ pub(super) trait Source: Send + Sync {
 pub(super) struct Run<T> {
     pub seen: Vec<Seen<T>>,
     pub through: At,
+    /// For what was read from disk, until it has been sent. `None` if it was in memory.
+    pub charge: Option<Reservation>,
 }
 
 pub(super) enum Told<B> {
@@ -72,13 +75,15 @@ pub(super) struct Live<S: Source> {
     /// What follows, read for itself, and where the watch is when it has been sent.
     pending: vec::IntoIter<Seen<S::Own>>,
     through: At,
+    /// For what is pending.
+    charge: Option<Reservation>,
 }
 
 impl<S: Source> Live<S> {
     pub fn new(source: S, feeds: &Arc<Feeds<S::Query, S::Shared>>, query: &Arc<S::Query>, life: Life, at: At) -> Self {
         let feed = feeds.of(query);
         let (newest, feeds, pending) = (feed.newest(), feeds.clone(), Vec::new().into_iter());
-        Self { source, feeds, feed, newest, life, at, pending, through: at }
+        Self { source, feeds, feed, newest, life, at, pending, through: at, charge: None }
     }
 
     /// The next message, and where the watch is after it.
@@ -137,6 +142,7 @@ impl<S: Source> Live<S> {
             }
         }
         self.at = self.through;
+        self.charge = None;
         while !self.life.is_catching_up()
             && let Next::Seen(shared) = self.feed.next(self.at.position)
         {
@@ -167,8 +173,8 @@ impl<S: Source> Live<S> {
     }
 
     async fn read(&mut self) -> Result<(), Refusal> {
-        let Run { seen, through } = self.source.read(self.at).await?;
-        self.through = through;
+        let Run { seen, through, charge } = self.source.read(self.at).await?;
+        (self.through, self.charge) = (through, charge);
         self.pending = seen.into_iter();
         Ok(())
     }

@@ -4,49 +4,61 @@ use std::sync::Arc;
 
 use prost::Message as _;
 
+use super::super::caller::Caller;
 use super::super::context::Context;
 use super::super::convert;
-use super::super::scans::off_runtime;
 use super::super::status::Refusal;
 use super::query::Query;
 use crate::fold::{Change, JoinedExport, PositionChanges, Views};
+use crate::log::Reader;
 use crate::proto::change::{Effect, Entity, Previous};
 use crate::proto::{self, Changes};
 
 /// The largest change of one position. Clients take messages of 4 MiB by default, and a change is never split.
 const CHANGE_BYTES_MAX: usize = 3 * 1024 * 1024;
 
+/// Takes a turn of the caller's if it has to read from disk.
 pub(super) async fn render(
     context: &Context,
+    caller: Caller,
     query: &Arc<Query>,
     changes: &Arc<PositionChanges>,
 ) -> Result<Option<Changes>, Refusal> {
     if !query.sees(changes) {
         return Ok(None);
     }
-    let (views, position) = (context.readable()?, changes.position);
-    let changes = if query.reads_the_past(changes) {
-        let (query, changes) = (query.clone(), changes.clone());
-        off_runtime(move || query.changes(&changes, &views)).await??
-    } else {
-        query.changes(changes, &views)?
-    };
-    if !query.asks_for_the_event() {
-        return Ok(Some(Changes { changes, event: None }));
+    let views = context.readable()?;
+    if !query.reads_the_past(changes) && !query.asks_for_the_event() {
+        return Ok(Some(Changes { changes: query.changes(changes, &views)?, event: None }));
     }
-    let event = context.read(move |reader| reader.get(position)).await?;
-    let event = convert::event(event.ok_or(Refusal::EventNotFound)?, &query.caller);
-    if !query.event_types.is_empty() && !query.event_types.contains(&event.r#type) {
-        return Ok(None);
-    }
-    let changes = Changes { changes, event: query.include_event.then_some(event) };
-    if changes.encoded_len() > CHANGE_BYTES_MAX {
-        return Err(Refusal::ChangeTooLarge(position));
-    }
-    Ok(Some(changes))
+    let (query, changes, reader) = (query.clone(), changes.clone(), context.reader.clone());
+    context.scans.take_turn(caller, move || query.read_and_show(&changes, &views, &reader)).await?
 }
 
 impl Query {
+    fn read_and_show(
+        &self,
+        changes: &PositionChanges,
+        views: &Views,
+        reader: &Reader,
+    ) -> Result<Option<Changes>, Refusal> {
+        let position = changes.position;
+        let changes = self.changes(changes, views)?;
+        if !self.asks_for_the_event() {
+            return Ok(Some(Changes { changes, event: None }));
+        }
+        let event = reader.get(position).map_err(Context::unreadable)?;
+        let event = convert::event(event.ok_or(Refusal::EventNotFound)?, &self.caller);
+        if !self.event_types.is_empty() && !self.event_types.contains(&event.r#type) {
+            return Ok(None);
+        }
+        let changes = Changes { changes, event: self.include_event.then_some(event) };
+        if changes.encoded_len() > CHANGE_BYTES_MAX {
+            return Err(Refusal::ChangeTooLarge(position));
+        }
+        Ok(Some(changes))
+    }
+
     fn changes(&self, changes: &PositionChanges, views: &Views) -> Result<Vec<proto::Change>, Refusal> {
         let (mut seen, mut bytes) = (Vec::new(), 0);
         for change in &changes.changes {

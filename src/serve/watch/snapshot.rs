@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::super::caller::Caller;
 use super::super::context::Context;
 use super::super::order::{Order, Place};
 use super::super::scan::{self, Limits, Scanned};
-use super::super::scans::{Cancellation, off_runtime};
+use super::super::scans::Cancellation;
 use super::super::snapshots::Loan;
 use super::super::status::Refusal;
 use super::query::Query;
@@ -27,6 +28,7 @@ enum Phase {
 
 pub(super) struct Snapshot {
     context: Arc<Context>,
+    caller: Caller,
     query: Arc<Query>,
     /// On loan: whoever reads too slowly must not keep old views alive.
     loan: Loan,
@@ -35,10 +37,10 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    pub fn of(context: &Arc<Context>, query: &Arc<Query>, views: Arc<Views>) -> Self {
+    pub fn of(context: &Arc<Context>, caller: Caller, query: &Arc<Query>, views: Arc<Views>) -> Self {
         let loan = context.snapshots.lend(views);
         let phase = if query.kinds.connections { Phase::Connections(None) } else { Phase::Exports(None) };
-        Self { context: context.clone(), query: query.clone(), loan, phase, sent: SnapshotEnd::default() }
+        Self { context: context.clone(), caller, query: query.clone(), loan, phase, sent: SnapshotEnd::default() }
     }
 
     /// Whether its end has been sent.
@@ -51,7 +53,7 @@ impl Snapshot {
         loop {
             self.context.gate()?;
             let batch = match std::mem::replace(&mut self.phase, Phase::Ended) {
-                Phase::Connections(after) => self.connections(after)?,
+                Phase::Connections(after) => self.connections(after).await?,
                 Phase::Exports(after) => self.exports(after).await?,
                 Phase::End => return Ok(Some(Body::SnapshotEnd(self.sent))),
                 Phase::Ended => return Ok(None),
@@ -63,11 +65,14 @@ impl Snapshot {
         }
     }
 
-    fn connections(&mut self, after: Option<Place>) -> Result<SnapshotBatch, Refusal> {
+    async fn connections(&mut self, after: Option<Place>) -> Result<SnapshotBatch, Refusal> {
         let views = self.loan.views().ok_or(Refusal::WatchFellBehind)?;
-        let filter = &self.query.filter.connection;
-        let scanned = Scanned { views: &views, realm: &self.query.realm, cancellation: &Cancellation::default() };
-        let step = scan::connections(scanned, filter, Order::BY_ID, after, BATCH)?;
+        let query = self.query.clone();
+        let look = move || {
+            let scanned = Scanned { views: &views, realm: &query.realm, cancellation: &Cancellation::default() };
+            scan::connections(scanned, &query.filter.connection, Order::BY_ID, after, BATCH)
+        };
+        let step = self.context.scans.take_turn(self.caller, look).await??;
         self.sent.connections += step.rows.len() as u64;
         self.phase = match step.next {
             Some(after) => Phase::Connections(Some(after)),
@@ -77,7 +82,6 @@ impl Snapshot {
         Ok(SnapshotBatch { connections: step.rows, exports: Vec::new() })
     }
 
-    /// Off the runtime: the change log may have to be read.
     async fn exports(&mut self, after: Option<Place>) -> Result<SnapshotBatch, Refusal> {
         let views = self.loan.views().ok_or(Refusal::WatchFellBehind)?;
         let query = self.query.clone();
@@ -85,7 +89,7 @@ impl Snapshot {
             let scanned = Scanned { views: &views, realm: &query.realm, cancellation: &Cancellation::default() };
             scan::exports(scanned, &query.filter, &query.caller, Order::BY_ID, after, BATCH)
         };
-        let step = off_runtime(look).await??;
+        let step = self.context.scans.take_turn(self.caller, look).await??;
         self.sent.exports += step.rows.len() as u64;
         self.phase = step.next.map_or(Phase::End, |after| Phase::Exports(Some(after)));
         Ok(SnapshotBatch { connections: Vec::new(), exports: step.rows })
