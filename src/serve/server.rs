@@ -48,8 +48,8 @@ use crate::rejections::Rejections;
 const INFLIGHT_BYTES: usize = 64 * 1024 * 1024;
 const INFLIGHT_BYTES_SHARE: usize = 28 * 1024 * 1024;
 /// Of what watches have read from disk and not sent yet.
-const CATCH_UP_BYTES: usize = 12 * 1024 * 1024;
-const CATCH_UP_BYTES_SHARE: usize = 4 * 1024 * 1024;
+const CATCH_UP_BYTES: usize = 16 * 1024 * 1024;
+const CATCH_UP_BYTES_SHARE: usize = 6 * 1024 * 1024;
 
 /// Where answers come from.
 pub struct Sources {

@@ -32,6 +32,7 @@ struct Kept {
 }
 
 /// Views on loan, for a bounded time.
+#[derive(Clone)]
 pub(super) struct Loan(Arc<Lent>);
 
 impl Loan {

@@ -20,8 +20,8 @@ use crate::proto::ChangeBatch;
 
 /// Looked at between two chances for others to run, and all that a slow reader keeps alive.
 const CHANGES_AT_ONCE: usize = 256;
-/// What the changes of one block of the change log take at most, unless the block holds a single large one.
-const READ_BYTES: usize = 1024 * 1024;
+/// What the changes of one block of the change log take, unless one of them is large.
+const READ_BYTES: usize = 256 * 1024;
 
 /// One position's changes in a feed, shown by the first who asks.
 pub(in super::super) struct Shared {
@@ -48,13 +48,13 @@ impl Changes {
     }
 
     /// Reads from the change log. What that takes is charged first. One large position is read again once there is room for
-    /// it: nothing waits with it in memory.
-    async fn read_log(&self, views: Arc<Views>, after: Position) -> Result<(Stretch, Reservation), Refusal> {
+    /// it: nothing waits with it, or with views, in memory.
+    async fn read_log(&self, after: Position) -> Result<(Stretch, Reservation), Refusal> {
         let mut bytes = READ_BYTES;
         loop {
             let mut charge = self.context.room_to_catch_up(self.caller, bytes).await?;
-            let read = views.clone();
-            let work = move || read.changes_after(after, CHANGES_AT_ONCE);
+            let context = self.context.clone();
+            let work = move || Ok::<_, Refusal>(context.readable()?.changes_after(after, CHANGES_AT_ONCE)?);
             let stretch = self.context.scans.take_turn(self.caller, work).await??;
             // What is larger than the share has all of it for itself.
             let needed = stretch.bytes().min(self.context.catch_up.share());
@@ -85,12 +85,11 @@ impl Source for Changes {
 
     /// Takes a few changes, and lets go of the views.
     async fn read(&mut self, after: At) -> Result<Run<Self::Own>, Refusal> {
-        let views = self.context.readable()?;
-        let (stretch, charge) = if views.floor() <= after.position {
-            (views.changes_after(after.position, CHANGES_AT_ONCE)?, None)
-        } else {
-            let (stretch, charge) = self.read_log(views, after.position).await?;
+        let (stretch, charge) = if self.is_behind(after.position) {
+            let (stretch, charge) = self.read_log(after.position).await?;
             (stretch, Some(charge))
+        } else {
+            (self.context.readable()?.changes_after(after.position, CHANGES_AT_ONCE)?, None)
         };
         let Stretch { changes, through, chain } = stretch;
         let seen = changes.iter().map(|changes| seen(changes, changes.clone()));

@@ -91,8 +91,8 @@ fn body(told: Told<EventBatch>) -> Result<Body, Refusal> {
     })
 }
 
-/// What the events of one block take at most, as they are stored and as they are sent.
-const READ_BYTES: usize = 1024 * 1024;
+/// What the events of one block take at most: a large event has a block of its own.
+const READ_BYTES: usize = 512 * 1024;
 
 struct LogEvents {
     context: Arc<Context>,

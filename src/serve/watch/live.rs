@@ -107,16 +107,19 @@ impl<S: Source> Live<S> {
             match turn {
                 Turn::More if !by_itself => {}
                 Turn::More if self.has_fallen_behind() => return Ok((self.at, Told::FellBehind)),
-                Turn::More => self.read().await?,
                 Turn::Heartbeat => {
                     self.pass();
                     return Ok((self.at, Told::Heartbeat));
                 }
-                // All is there that will be, the feeds may not have come so far.
-                Turn::End(Refusal::ShuttingDown) if self.source.end() > after => self.read().await?,
-                Turn::End(refusal) => {
+                Turn::End(refusal) if !matches!(refusal, Refusal::ShuttingDown) || self.source.end() <= after => {
                     self.pass();
                     return self.end(refusal);
+                }
+                // At a stop all is there that will be, and the feeds may not have come so far.
+                Turn::More | Turn::End(_) => {
+                    if let Err(refusal) = self.read().await {
+                        return self.end(refusal);
+                    }
                 }
             }
             tokio::task::coop::consume_budget().await;
@@ -134,15 +137,17 @@ impl<S: Source> Live<S> {
     }
 
     async fn next_batch(&mut self) -> Result<Option<S::Batch>, Refusal> {
-        for own in self.pending.by_ref() {
+        while let Some(own) = self.pending.next() {
             let batch = self.source.tell(own.what).await?;
             self.at = own.at;
+            if self.pending.as_slice().is_empty() {
+                self.charge = None;
+            }
             if batch.is_some() {
                 return Ok(batch);
             }
         }
         self.at = self.through;
-        self.charge = None;
         while !self.life.is_catching_up()
             && let Next::Seen(shared) = self.feed.next(self.at.position)
         {

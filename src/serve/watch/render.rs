@@ -10,7 +10,6 @@ use super::super::convert;
 use super::super::status::Refusal;
 use super::query::Query;
 use crate::fold::{Change, JoinedExport, PositionChanges, Views};
-use crate::log::Reader;
 use crate::proto::change::{Effect, Entity, Previous};
 use crate::proto::{self, Changes};
 
@@ -19,7 +18,7 @@ const CHANGE_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 /// Takes a turn of the caller's if it has to read from disk.
 pub(super) async fn render(
-    context: &Context,
+    context: &Arc<Context>,
     caller: Caller,
     query: &Arc<Query>,
     changes: &Arc<PositionChanges>,
@@ -27,27 +26,21 @@ pub(super) async fn render(
     if !query.sees(changes) {
         return Ok(None);
     }
-    let views = context.readable()?;
     if !query.reads_the_past(changes) && !query.asks_for_the_event() {
-        return Ok(Some(Changes { changes: query.changes(changes, &views)?, event: None }));
+        return Ok(Some(Changes { changes: query.changes(changes, &*context.readable()?)?, event: None }));
     }
-    let (query, changes, reader) = (query.clone(), changes.clone(), context.reader.clone());
-    context.scans.take_turn(caller, move || query.read_and_show(&changes, &views, &reader)).await?
+    let (read, query, changes) = (context.clone(), query.clone(), changes.clone());
+    context.scans.take_turn(caller, move || query.read_and_show(&changes, &read)).await?
 }
 
 impl Query {
-    fn read_and_show(
-        &self,
-        changes: &PositionChanges,
-        views: &Views,
-        reader: &Reader,
-    ) -> Result<Option<Changes>, Refusal> {
+    fn read_and_show(&self, changes: &PositionChanges, context: &Context) -> Result<Option<Changes>, Refusal> {
         let position = changes.position;
-        let changes = self.changes(changes, views)?;
+        let changes = self.changes(changes, &*context.readable()?)?;
         if !self.asks_for_the_event() {
             return Ok(Some(Changes { changes, event: None }));
         }
-        let event = reader.get(position).map_err(Context::unreadable)?;
+        let event = context.reader.get(position).map_err(Context::unreadable)?;
         let event = convert::event(event.ok_or(Refusal::EventNotFound)?, &self.caller);
         if !self.event_types.is_empty() && !self.event_types.contains(&event.r#type) {
             return Ok(None);

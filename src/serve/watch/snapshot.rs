@@ -66,9 +66,9 @@ impl Snapshot {
     }
 
     async fn connections(&mut self, after: Option<Place>) -> Result<SnapshotBatch, Refusal> {
-        let views = self.loan.views().ok_or(Refusal::WatchFellBehind)?;
-        let query = self.query.clone();
+        let (loan, query) = (self.loan.clone(), self.query.clone());
         let look = move || {
+            let views = loan.views().ok_or(Refusal::WatchFellBehind)?;
             let scanned = Scanned { views: &views, realm: &query.realm, cancellation: &Cancellation::default() };
             scan::connections(scanned, &query.filter.connection, Order::BY_ID, after, BATCH)
         };
@@ -83,9 +83,9 @@ impl Snapshot {
     }
 
     async fn exports(&mut self, after: Option<Place>) -> Result<SnapshotBatch, Refusal> {
-        let views = self.loan.views().ok_or(Refusal::WatchFellBehind)?;
-        let query = self.query.clone();
+        let (loan, query) = (self.loan.clone(), self.query.clone());
         let look = move || {
+            let views = loan.views().ok_or(Refusal::WatchFellBehind)?;
             let scanned = Scanned { views: &views, realm: &query.realm, cancellation: &Cancellation::default() };
             scan::exports(scanned, &query.filter, &query.caller, Order::BY_ID, after, BATCH)
         };
