@@ -3,8 +3,8 @@
 //!
 //! A connection may be evicted while cleat waits for its peer: for the rest of a request, for the next request, or for
 //! the peer to take an answer. One whose request is complete and not yet answered is never evicted, nor is a new one before
-//! cleat has read what came with it. Only a successful answer renews a connection's place in that order, so cheap refused
-//! requests do not.
+//! cleat has read the head of the request that came with it. Only a successful answer renews a connection's place in that
+//! order, so cheap refused requests do not.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -109,9 +109,7 @@ impl Key {
         let matches = |found: Choice, signature: &[u8; 32]| found | right.as_slice().ct_eq(signature);
         headers.signatures.iter().fold(Choice::from(0), matches).into()
     }
-}
 
-impl Key {
     /// What a webhook with this id says about the time. Local tools take it from the same clock that judges them.
     fn time_evidence(&self, webhook_id: &str) -> TimeEvidence {
         if self.development {

@@ -30,8 +30,8 @@ pub struct TimeSource {
 pub enum TimeEvidence {
     /// Another machine signed it, and its timestamp is near this clock.
     Signed,
-    /// This machine signed it with the published development secret, which counts only where Fasten cannot reach: nothing is
-    /// lost if its time is wrong. It is stamped and confirms nothing.
+    /// This machine's tools signed it with the published development secret. It is stamped whatever else is known of the time,
+    /// unless the clock is behind the log, and confirms nothing.
     Development,
     /// Nothing: nobody signed it, or this machine did, by the same clock.
     None,

@@ -27,7 +27,7 @@ const ADMIN: &str = admin_service_server::SERVICE_NAME;
 const READING: [&str; 3] =
     [connection_service_server::SERVICE_NAME, export_service_server::SERVICE_NAME, event_service_server::SERVICE_NAME];
 
-/// tonic's service, whose watches count among all watches and end as these do.
+/// tonic's service, whose watches count among all watches and end at their age.
 pub(super) struct BoundedHealth {
     context: Arc<Context>,
     statuses: HealthService,
