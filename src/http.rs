@@ -5,6 +5,7 @@
 
 mod accept;
 mod connection;
+mod first_request;
 mod host;
 mod observer;
 mod peer_stream;

@@ -15,6 +15,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+/// Its handler lets all other tasks run before it reads the body.
+const LATE_BODY: &[u8] = b"POST /late-body HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n12345";
 
 /// Answers 404, once it may.
 struct Listener {
@@ -44,7 +46,12 @@ impl Listener {
                 async move {
                     assert_ne!(request.uri().path(), "/panic");
                     begun.fetch_add(1, Ordering::SeqCst);
-                    if request.uri().path() == "/body" && request.into_body().collect().await.is_err() {
+                    if request.uri().path() == "/late-body" {
+                        for _ in 0..10 {
+                            tokio::task::yield_now().await;
+                        }
+                    }
+                    if request.uri().path().ends_with("body") && request.into_body().collect().await.is_err() {
                         // Its client has left.
                     }
                     answers.acquire().await.unwrap().forget();
@@ -272,11 +279,11 @@ async fn a_complete_request_never_gives_way() {
 #[tokio::test]
 async fn a_request_that_came_with_its_connection_never_gives_way() {
     let listener = Listener::open(1, Duration::from_secs(20)).await;
-    listener.answers.add_permits(2);
-    // Both are there before the listener first runs: this thread does not wait for anything of the runtime.
-    let mut requests = [(); 2].map(|()| {
+    listener.answers.add_permits(4);
+    // All are there before the listener first runs: this thread does not wait for anything of the runtime.
+    let mut requests = [REQUEST, REQUEST, LATE_BODY, LATE_BODY].map(|request| {
         let mut stream = std::net::TcpStream::connect(listener.address).unwrap();
-        std::io::Write::write_all(&mut stream, REQUEST).unwrap();
+        std::io::Write::write_all(&mut stream, request).unwrap();
         stream.set_nonblocking(true).unwrap();
         TcpStream::from_std(stream).unwrap()
     });

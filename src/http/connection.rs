@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::net::RecvFlags;
 use tokio::net::TcpStream;
 
+use super::first_request::FirstRequest;
 use super::observer::Refused;
 use super::peer_stream::PeerStream;
 use super::request_body::RequestBody;
@@ -66,10 +67,12 @@ async fn serve<H, F>(
         tracing::debug!(%error, "the connection is already gone");
         return;
     }
-    let of_service = permit.clone();
+    let first = Arc::new(FirstRequest::default());
+    let (of_service, first_of_service) = (permit.clone(), first.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let permit = of_service.clone();
-        let reply = handler(request.map(|incoming| RequestBody::new(incoming, permit.clone())), peer);
+        let body = |incoming| RequestBody::new(incoming, permit.clone(), &first_of_service);
+        let reply = handler(request.map(body), peer);
         async move {
             let mut reply = reply.await;
             reply.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -77,7 +80,7 @@ async fn serve<H, F>(
             Ok::<_, Infallible>(reply)
         }
     });
-    let stream = PeerStream::new(stream, permit.clone(), header_timeout);
+    let stream = PeerStream::new(stream, permit.clone(), first, header_timeout);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)

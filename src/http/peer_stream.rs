@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use super::first_request::FirstRequest;
 use super::seats::ConnectionPermit;
 use super::write_deadline::WriteDeadline;
 
@@ -19,14 +20,15 @@ const IDLE_WHEN_CROWDED: Duration = Duration::from_secs(2);
 pub(super) struct PeerStream<S> {
     stream: S,
     permit: Arc<ConnectionPermit>,
+    first: Arc<FirstRequest>,
     write_deadline: WriteDeadline,
     /// While the peer sends nothing between two requests.
     idle_check: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> PeerStream<S> {
-    pub fn new(stream: S, permit: Arc<ConnectionPermit>, write_timeout: Duration) -> Self {
-        Self { stream, permit, write_deadline: WriteDeadline::new(write_timeout), idle_check: None }
+    pub fn new(stream: S, permit: Arc<ConnectionPermit>, first: Arc<FirstRequest>, write_timeout: Duration) -> Self {
+        Self { stream, permit, first, write_deadline: WriteDeadline::new(write_timeout), idle_check: None }
     }
 
     /// What a write came to, if it came to something or may still.
@@ -62,6 +64,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for PeerStream<S> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
+            self.first.arrived(&buffer.filled()[before..]);
             self.permit.bytes_arrived();
         }
         if read.is_pending() {

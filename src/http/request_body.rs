@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
+use super::first_request::FirstRequest;
 use super::seats::ConnectionPermit;
 
 pub struct RequestBody {
@@ -16,9 +17,9 @@ pub struct RequestBody {
 }
 
 impl RequestBody {
-    pub(super) fn new(incoming: Incoming, permit: Arc<ConnectionPermit>) -> Self {
+    pub(super) fn new(incoming: Incoming, permit: Arc<ConnectionPermit>, first: &FirstRequest) -> Self {
         permit.head_complete();
-        if incoming.is_end_stream() {
+        if first.take_whole(incoming.size_hint().exact()) || incoming.is_end_stream() {
             permit.request_complete();
         }
         Self { incoming, permit }

@@ -3,7 +3,7 @@
 //!
 //! A connection may be evicted while cleat waits for its peer: for the rest of a request, for the next request, or for
 //! the peer to take an answer. One whose request is complete and not yet answered is never evicted, nor is a new one before
-//! cleat has read the head of the request that came with it. Only a successful answer renews a connection's place in that
+//! cleat has read what came with it. Only a successful answer renews a connection's place in that
 //! order, so cheap refused requests do not.
 
 use std::collections::BTreeMap;
@@ -32,8 +32,6 @@ struct Evictable {
 /// What an open connection does.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Has been accepted, and what came with it has not been read.
-    New,
     /// No byte of a request has arrived since the last answer.
     Idle,
     /// Waits for the head of a request.
@@ -55,6 +53,8 @@ pub(super) struct ConnectionPermit {
 struct Turn {
     ticket: u64,
     phase: Phase,
+    /// What came with the connection has not all been read.
+    is_new: bool,
     /// The handler has answered, and the answer is not written yet.
     answered: bool,
     /// A write waits for the peer to read.
@@ -91,7 +91,8 @@ impl Seats {
             }
         };
         self.observer.opened();
-        let turn = Turn { ticket: self.lock().ticket(), phase: Phase::New, answered: false, write_blocked: false };
+        let ticket = self.lock().ticket();
+        let turn = Turn { ticket, phase: Phase::Head, is_new: true, answered: false, write_blocked: false };
         ConnectionPermit { seats: self.clone(), turn: Mutex::new(turn), evicted: Arc::default(), _seat: seat }
     }
 
@@ -136,8 +137,8 @@ impl ConnectionPermit {
 
     /// All that has arrived is read, and the request is not complete.
     pub fn read_blocked(&self) {
-        if self.lock().phase == Phase::New {
-            self.change(|turn| turn.phase = Phase::Head);
+        if self.lock().is_new {
+            self.change(|turn| turn.is_new = false);
         }
     }
 
@@ -146,7 +147,7 @@ impl ConnectionPermit {
     }
 
     pub fn request_complete(&self) {
-        self.change(|turn| turn.phase = Phase::Answer);
+        self.change(|turn| (turn.phase, turn.is_new) = (Phase::Answer, false));
     }
 
     /// The handler has answered. Only a success moves the connection to the end of the order of eviction.
@@ -178,7 +179,7 @@ impl ConnectionPermit {
 
     /// A request has begun to arrive, and its head is not complete.
     pub fn reads_head(&self) -> bool {
-        matches!(self.lock().phase, Phase::New | Phase::Head)
+        self.lock().phase == Phase::Head
     }
 
     pub fn is_crowded(&self) -> bool {
@@ -218,8 +219,7 @@ impl Drop for ConnectionPermit {
 impl Turn {
     fn waits_for_peer(&self) -> bool {
         match self.phase {
-            Phase::New => false,
-            Phase::Idle | Phase::Head | Phase::Body => true,
+            Phase::Idle | Phase::Head | Phase::Body => !self.is_new,
             Phase::Answer => self.write_blocked,
         }
     }
