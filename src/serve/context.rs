@@ -30,7 +30,7 @@ pub(super) struct Context {
     pub backfill: Backfill,
     pub state: watch::Receiver<ServingState>,
     pub snapshots: Snapshots,
-    pub scans: Scans,
+    pub scans: Arc<Scans>,
     /// Bytes of requests and answers.
     pub inflight: Arc<Quota>,
     /// Bytes that watches have read from disk and not sent yet. They wait for these, so answers must not wait for them.
@@ -95,15 +95,6 @@ impl Context {
     /// Refuses only at the end: the log can be read while there is no state, and around its damage.
     pub fn gate_of_the_log(&self) -> Result<(), Refusal> {
         if *self.state.borrow() == ServingState::ShuttingDown { Err(Refusal::ShuttingDown) } else { Ok(()) }
-    }
-
-    /// Room for what a watch reads from disk. A watch waits for its turn; a stop ends that.
-    pub async fn room_to_catch_up(&self, caller: Caller, bytes: usize) -> Result<Reservation, Refusal> {
-        tokio::select! {
-            biased;
-            room = self.catch_up.wait_for(caller, bytes) => Ok(room),
-            () = self.shut_down() => Err(Refusal::ShuttingDown),
-        }
     }
 
     /// Until it is told to stop.

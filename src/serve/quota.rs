@@ -1,11 +1,10 @@
 //! An amount of something (bytes, streams, watches) that all callers share, with a bound for each of them. It is
 //! reserved before it is used. Knows nothing of what is counted.
 
-use std::collections::HashMap;
-use std::pin::pin;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::oneshot;
 
 use super::caller::Caller;
 
@@ -19,8 +18,6 @@ pub(super) struct Quota {
     /// Of one caller.
     share: usize,
     used: Mutex<Used>,
-    /// Signals that something was given back.
-    freed: Notify,
 }
 
 /// A caller without a reservation has no entry.
@@ -28,6 +25,14 @@ pub(super) struct Quota {
 struct Used {
     total: usize,
     by_caller: HashMap<Caller, usize>,
+    /// In the order in which they came.
+    waiting: VecDeque<Waiting>,
+}
+
+struct Waiting {
+    caller: Caller,
+    amount: usize,
+    grant: oneshot::Sender<Reservation>,
 }
 
 /// A part of the quota. It is given back when dropped.
@@ -39,7 +44,7 @@ pub(super) struct Reservation {
 
 impl Quota {
     pub fn new(total: usize, share: usize) -> Arc<Self> {
-        Arc::new(Self { total, share, used: Mutex::default(), freed: Notify::new() })
+        Arc::new(Self { total, share, used: Mutex::default() })
     }
 
     /// Of one caller.
@@ -47,16 +52,40 @@ impl Quota {
         self.share
     }
 
-    /// As [`Self::reserve`], once there is room for it. An amount over the share waits for ever.
+    /// As [`Self::reserve`], once there is room for it; at most the share. First come, first served, but a caller whose share is full
+    /// stands in nobody else's way.
     pub async fn wait_for(self: &Arc<Self>, caller: Caller, amount: usize) -> Reservation {
-        loop {
-            let mut freed = pin!(self.freed.notified());
-            freed.as_mut().enable();
-            if let Ok(reservation) = self.reserve(caller, amount) {
-                return reservation;
+        // Before the receiver, which is closed by then.
+        let _leaving = ServeOnDrop(self);
+        let (grant, granted) = oneshot::channel();
+        self.lock().waiting.push_back(Waiting { caller, amount: amount.min(self.share), grant });
+        self.serve_waiting();
+        // The queue keeps the sender until it grants.
+        granted.await.unwrap_or_else(|_| Reservation::empty(self, caller))
+    }
+
+    fn serve_waiting(self: &Arc<Self>) {
+        // What nobody takes is given back without the lock.
+        let mut untaken = Vec::new();
+        let mut used = self.lock();
+        let (mut waiting, mut full) = (std::mem::take(&mut used.waiting), HashSet::new());
+        while let Some(next) = waiting.pop_front() {
+            let Waiting { caller, amount, .. } = next;
+            if next.grant.is_closed() {
+                continue;
             }
-            freed.await;
+            if full.contains(&caller) || used.of(caller) + amount > self.share {
+                full.insert(caller);
+                used.waiting.push_back(next);
+            } else if used.total + amount > self.total {
+                waiting.push_front(next);
+                break;
+            } else {
+                used.change(caller, 0, amount);
+                untaken.extend(next.grant.send(Reservation { quota: self.clone(), caller, amount }).err());
+            }
         }
+        used.waiting.append(&mut waiting);
     }
 
     pub fn reserve(self: &Arc<Self>, caller: Caller, amount: usize) -> Result<Reservation, QuotaFull> {
@@ -82,35 +111,52 @@ impl Reservation {
 
     /// Keeps the old amount if the new one does not fit. A smaller amount always fits.
     pub fn resize(&mut self, amount: usize) -> Result<(), QuotaFull> {
-        let quota = self.quota.clone();
-        let mut used = quota.lock();
-        let others = used.total - self.amount;
-        let own = used.by_caller.get(&self.caller).copied().unwrap_or_default() - self.amount;
-        let fits = others.saturating_add(amount) <= quota.total && own.saturating_add(amount) <= quota.share;
+        let mut used = self.quota.lock();
+        let (others, own) = (used.total - self.amount, used.of(self.caller) - self.amount);
+        let fits = others.saturating_add(amount) <= self.quota.total && own.saturating_add(amount) <= self.quota.share;
         if amount > self.amount && !fits {
             return Err(QuotaFull);
         }
-        self.set(&mut used, amount);
+        used.change(self.caller, self.amount, amount);
+        drop(used);
+        if std::mem::replace(&mut self.amount, amount) > amount {
+            self.quota.serve_waiting();
+        }
         Ok(())
     }
 
     /// Gives all of it back. It can grow again.
     pub fn release(&mut self) {
-        let quota = self.quota.clone();
-        self.set(&mut quota.lock(), 0);
+        let amount = std::mem::take(&mut self.amount);
+        if amount == 0 {
+            return;
+        }
+        self.quota.lock().change(self.caller, amount, 0);
+        self.quota.serve_waiting();
+    }
+}
+
+impl Used {
+    fn of(&self, caller: Caller) -> usize {
+        self.by_caller.get(&caller).copied().unwrap_or_default()
     }
 
-    fn set(&mut self, used: &mut Used, amount: usize) {
-        used.total = used.total - self.amount + amount;
-        let own = used.by_caller.entry(self.caller).or_default();
-        *own = *own - self.amount + amount;
+    fn change(&mut self, caller: Caller, from: usize, to: usize) {
+        self.total = self.total - from + to;
+        let own = self.by_caller.entry(caller).or_default();
+        *own = *own - from + to;
         if *own == 0 {
-            used.by_caller.remove(&self.caller);
+            self.by_caller.remove(&caller);
         }
-        if amount < self.amount {
-            self.quota.freed.notify_waiters();
-        }
-        self.amount = amount;
+    }
+}
+
+/// Those who waited behind one who has gone may be next.
+struct ServeOnDrop<'a>(&'a Arc<Quota>);
+
+impl Drop for ServeOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.serve_waiting();
     }
 }
 
@@ -122,8 +168,9 @@ impl Drop for Reservation {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::{Pin, pin};
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::task::{Context, Wake, Waker};
+    use std::task::{Context, Poll, Wake, Waker};
 
     use super::*;
 
@@ -143,19 +190,62 @@ mod tests {
         assert_eq!(quota.used(), 6);
     }
 
+    /// What it has been granted, if it has.
+    fn granted(waiting: &mut (impl Future<Output = Reservation> + Unpin), woken: &Arc<Woken>) -> Option<Reservation> {
+        let waker = Waker::from(woken.clone());
+        match Pin::new(waiting).poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(reservation) => Some(reservation),
+            Poll::Pending => None,
+        }
+    }
+
     #[test]
     fn what_waits_has_its_part_once_enough_is_given_back() {
         let quota = Quota::new(10, 6);
         let (mut first, second) = (quota.reserve(ONE, 6).unwrap(), quota.reserve(TWO, 4).unwrap());
         let woken = Arc::new(Woken::default());
-        let waker = Waker::from(woken.clone());
         let mut waiting = pin!(quota.wait_for(ONE, 3));
-        let mut poll = || waiting.as_mut().poll(&mut Context::from_waker(&waker));
-        assert!(poll().is_pending());
+        assert!(granted(&mut waiting, &woken).is_none());
         drop(second);
-        assert!(woken.0.swap(false, Ordering::SeqCst) && poll().is_pending(), "its caller's share is full");
+        assert!(granted(&mut waiting, &woken).is_none(), "its caller's share is full");
         first.resize(3).unwrap();
-        assert!(woken.0.load(Ordering::SeqCst) && poll().is_ready());
+        assert!(woken.0.load(Ordering::SeqCst) && granted(&mut waiting, &woken).is_some());
+    }
+
+    #[test]
+    fn who_needs_little_does_not_pass_who_needs_much() {
+        let (quota, woken) = (Quota::new(10, 6), Arc::new(Woken::default()));
+        let (first, second) = (quota.reserve(ONE, 2).unwrap(), quota.reserve(TWO, 5).unwrap());
+        let (mut much, mut little) = (pin!(quota.wait_for(ONE, 6)), pin!(quota.wait_for(ONE, 1)));
+        let (mut most, mut least) = (pin!(quota.wait_for(Caller::User(3), 6)), pin!(quota.wait_for(TWO, 1)));
+        for waiting in [&mut much as &mut (dyn Future<Output = _> + Unpin), &mut little, &mut most, &mut least] {
+            assert!(granted(&mut &mut *waiting, &woken).is_none());
+        }
+        drop(second);
+        let most = granted(&mut most, &woken).expect("its caller is not in the way of others");
+        let least = granted(&mut least, &woken).expect("there is room");
+        assert!(granted(&mut little, &woken).is_none(), "behind what needs more");
+        drop((first, least));
+        assert!(granted(&mut much, &woken).is_none(), "there is no room");
+        drop(most);
+        let much = granted(&mut much, &woken).expect("it is the first");
+        assert!(granted(&mut little, &woken).is_none(), "the share is full");
+        drop(much);
+        assert!(granted(&mut little, &woken).is_some());
+    }
+
+    #[test]
+    fn who_has_gone_stands_in_nobodys_way() {
+        let (quota, woken) = (Quota::new(10, 6), Arc::new(Woken::default()));
+        let _held = quota.reserve(ONE, 4).unwrap();
+        let mut little = Box::pin(quota.wait_for(ONE, 2));
+        {
+            let mut much = pin!(quota.wait_for(ONE, 6));
+            assert!(granted(&mut much, &woken).is_none() && granted(&mut little, &woken).is_none());
+        }
+        assert!(woken.0.load(Ordering::SeqCst));
+        drop(little);
+        assert_eq!(quota.used(), 4, "what was granted and not taken is given back");
     }
 
     #[derive(Default)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::caller::Caller;
 use super::quota::Quota;
@@ -90,15 +91,19 @@ impl Scans {
     /// Runs a part of a watch on a thread that may block. It waits for its turn for as long as that takes: a watch that is slow
     /// under load is better than one that ends.
     pub async fn take_turn<T: Send + 'static>(
-        &self,
+        self: &Arc<Self>,
         caller: Caller,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Refusal> {
-        let place = self.acquire(caller).await.map_err(|_| Refusal::Internal)?;
-        off_runtime(move || {
-            let result = work();
-            drop(place);
-            result
+        let scans = self.clone();
+        independently(async move {
+            let place = scans.acquire(caller).await.map_err(|_| Refusal::Internal)?;
+            off_runtime(move || {
+                let result = work();
+                drop(place);
+                result
+            })
+            .await
         })
         .await
     }
@@ -127,6 +132,14 @@ impl Scans {
     }
 }
 
+/// Goes on though this is not polled, as the stream of a watch is not while its reader takes nothing: others wait for what the
+/// work holds. Ends when this is dropped.
+pub(super) async fn independently<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+) -> Result<T, Refusal> {
+    AbortOnDropHandle::new(tokio::spawn(work)).await.map_err(|_| Refusal::Internal)?
+}
+
 /// For work that blocks, or takes longer than others should wait.
 pub(super) async fn off_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
     tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Internal)
@@ -134,7 +147,10 @@ pub(super) async fn off_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Se
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
     use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+    use std::task::Poll;
 
     use super::*;
 
@@ -188,6 +204,17 @@ mod tests {
         let _running = [begun(&scans, ONE).await, begun(&scans, TWO).await, begun(&scans, Caller::User(3)).await];
         let refused = scans.run(Caller::User(4), |_| ()).await;
         assert!(matches!(refused, Err(Refusal::TooManyScans)));
+    }
+
+    #[tokio::test]
+    async fn a_turn_that_nobody_polls_keeps_no_place() {
+        let scans = scans(1, LONG);
+        let running = begun(&scans, ONE).await;
+        let mut parked = pin!(scans.take_turn(ONE, || ()));
+        let polled = poll_fn(|context| Poll::Ready(parked.as_mut().poll(context).is_pending())).await;
+        assert!(polled, "it waits for its turn");
+        drop(running);
+        timeout(LONG, scans.take_turn(ONE, || ())).await.expect("its turn is over").unwrap();
     }
 
     #[tokio::test]

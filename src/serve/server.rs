@@ -111,7 +111,7 @@ impl Api {
             backfill: sources.backfill,
             state: sources.state,
             snapshots: Snapshots::default(),
-            scans: Scans::new(inflight.clone()),
+            scans: Arc::new(Scans::new(inflight.clone())),
             inflight,
             catch_up: Quota::new(CATCH_UP_BYTES, CATCH_UP_BYTES_SHARE),
             watches: Quota::new(options.watches_max, options.watches_share),

@@ -25,7 +25,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use async_stream::try_stream;
@@ -36,7 +36,7 @@ pub(super) use self::change_feeds::ChangeFeeds;
 use self::changes::Changes;
 pub(super) use self::event_feeds::EventFeeds;
 pub(super) use self::events::{EventMessages, open as open_events};
-use self::life::Life;
+use self::life::{Life, Turn};
 use self::live::{Live, Told};
 use self::plan::Plan;
 use self::snapshot::Snapshot;
@@ -125,16 +125,25 @@ fn messages(
         let resume = if snapshot.is_some() { At::NOTHING } else { start };
         yield message(&context, &plan, start.position, resume, Body::Started(started(&context, snapshot.is_some())));
         if let Some(mut snapshot) = snapshot {
-            loop {
-                let (resume, body) = match snapshot.next().await {
-                    Ok(Some(body)) => (if snapshot.ended() { start } else { At::NOTHING }, body),
-                    Ok(None) => break,
+            while !(snapshot.ended() || live.is_ending()) {
+                let batch = {
+                    let mut next = pin!(snapshot.next());
+                    loop {
+                        match live.meanwhile(next.as_mut()).await {
+                            Turn::Done(batch) => break batch,
+                            Turn::End(refusal) => break Err(refusal),
+                            Turn::Heartbeat => {
+                                let heartbeat = Body::Heartbeat(Heartbeat {});
+                                yield message(&context, &plan, start.position, At::NOTHING, heartbeat);
+                            }
+                        }
+                    }
+                };
+                let (resume, body) = match batch {
+                    Ok(batch) => (if snapshot.ended() { start } else { At::NOTHING }, batch),
                     Err(refusal) => (At::NOTHING, body(live.end(refusal)?.1)),
                 };
                 yield message(&context, &plan, start.position, resume, body);
-                if live.is_ending() {
-                    break;
-                }
             }
         }
         loop {

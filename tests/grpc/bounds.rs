@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use cleat::proto::watch_events_response::Message;
+use cleat::proto::watch_start::Position as Start;
 use cleat::proto::{
     GetEventRequest, GetHeadRequest, GetStatusRequest, ImportEventsRequest, ListConnectionsRequest,
-    WatchConnectionsRequest,
+    WatchConnectionsRequest, WatchEventsRequest, WatchStart,
 };
 use h2::Reason;
 use tokio::sync::watch;
@@ -16,6 +18,7 @@ use crate::raw::{Raw, end, reason, socket};
 use crate::support::*;
 
 const LIST: &str = "/cleat.v1.ConnectionService/ListConnections";
+const WATCH_EVENTS: &str = "/cleat.v1.EventService/WatchEvents";
 const WATCH: &str = "/cleat.v1.ConnectionService/WatchConnections";
 const GET_EVENT: &str = "/cleat.v1.EventService/GetEvent";
 const GET_STATUS: &str = "/cleat.v1.AdminService/GetStatus";
@@ -163,6 +166,56 @@ async fn the_watches_of_a_caller_leave_room_for_others() {
     api.connections().watch_connections(WatchConnectionsRequest::default()).await.unwrap();
 }
 
+/// As clients of gRPC come from.
+const NEIGHBOUR: [u8; 4] = [127, 0, 0, 1];
+
+/// An API with large events, and a caller's watches of them that take nothing. They end with the connection.
+async fn unread_watches(count: usize) -> (TestApi, Raw, Vec<h2::RecvStream>) {
+    let api = TestApi::with(Setup { watches_max: 100, watches_share: 100, ..Setup::default() }).await;
+    for number in 0..4 {
+        let mut event = connected(&format!("e{number}"), "c", "x", "authorized");
+        event["data"]["note"] = "x".repeat(400_000).into();
+        api.append(&event).await;
+    }
+    let raw = Raw::connect_from(NEIGHBOUR, api.address, 1).await;
+    let mut unread = Vec::new();
+    for _ in 0..count {
+        unread.push(raw.call(WATCH_EVENTS, &from_the_first_event(1)).await.answer().await.unwrap());
+    }
+    (api, raw, unread)
+}
+
+fn from_the_first_event(heartbeat_seconds: i64) -> WatchEventsRequest {
+    WatchEventsRequest {
+        start: Some(WatchStart { position: Some(Start::AfterPosition(0)) }),
+        heartbeat_interval: Some(prost_types::Duration { seconds: heartbeat_seconds, nanos: 0 }),
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn watches_that_take_nothing_keep_no_place_of_a_scan() {
+    let (api, _raw, _unread) = unread_watches(60).await;
+    // The same caller's: its share is as small as the number of cores.
+    api.connections().list_connections(ListConnectionsRequest::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_watch_that_waits_for_room_sends_heartbeats_and_then_goes_on() {
+    let (api, raw, unread) = unread_watches(60).await;
+    let mut watch = api.events().watch_events(from_the_first_event(1)).await.unwrap().into_inner();
+    assert!(matches!(watch.message().await.unwrap().unwrap().message, Some(Message::Started(_))));
+    let heartbeat = watch.message().await.unwrap().unwrap();
+    assert!(matches!(heartbeat.message, Some(Message::Heartbeat(_))) && heartbeat.position == 0);
+    drop((unread, raw));
+    let mut events = 0;
+    while events < 4 {
+        if let Some(Message::EventBatch(batch)) = watch.message().await.unwrap().unwrap().message {
+            events += batch.events.len();
+        }
+    }
+}
+
 #[tokio::test]
 async fn busy_connections_leave_seats_for_status_and_others() {
     let api = TestApi::with(Setup { watches_max: 300, watches_share: 300, ..Setup::default() }).await;
@@ -206,6 +259,7 @@ async fn two_callers_that_hold_all_they_may_leave_room_for_a_third() {
     let api = TestApi::open().await;
     let mut held = Vec::new();
     for source in [[127, 0, 0, 2], [127, 0, 0, 3]] {
+        let last = Raw::connect_from(source, api.address, WINDOW).await;
         let large = Raw::connect_from(source, api.address, WINDOW).await;
         for _ in 0..64 {
             let mut call = large.begin(GET_EVENT).await;
@@ -218,6 +272,8 @@ async fn two_callers_that_hold_all_they_may_leave_room_for_a_third() {
                 held.push(caller.begin(GET_EVENT).await);
             }
         }
+        // Until the server knows of all of them.
+        while last.head().await.is_ok() {}
     }
     let payloads = vec![vec![b'x'; 900_000].into()];
     let messages = tokio_stream::once(ImportEventsRequest { payloads, ..Default::default() });

@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use prost::Message as _;
-use tokio::sync::{OnceCell, watch};
+use tokio::sync::OnceCell;
 
 use super::super::caller::Caller;
 use super::super::context::Context;
 use super::super::quota::Reservation;
+use super::super::scans::independently;
 use super::super::status::Refusal;
 use super::At;
 use super::feed::{Feed, Seen};
 use super::live::{Run, Source};
 use super::query::Query;
-use super::render::render;
+use super::render::{reads_disk, render};
 use crate::event::Position;
-use crate::fold::{PositionChanges, Stretch, Views};
+use crate::fold::{PositionChanges, Stretch};
 use crate::proto::ChangeBatch;
 
 /// Looked at between two chances for others to run, and all that a slow reader keeps alive.
@@ -39,12 +40,11 @@ pub(super) struct Changes {
     context: Arc<Context>,
     caller: Caller,
     query: Arc<Query>,
-    views: watch::Receiver<Arc<Views>>,
 }
 
 impl Changes {
     pub fn of(context: &Arc<Context>, caller: Caller, query: &Arc<Query>) -> Self {
-        Self { context: context.clone(), caller, query: query.clone(), views: context.views.clone() }
+        Self { context: context.clone(), caller, query: query.clone() }
     }
 
     /// Reads from the change log. What that takes is charged first. One large position is read again once there is room for
@@ -52,7 +52,7 @@ impl Changes {
     async fn read_log(&self, after: Position) -> Result<(Stretch, Reservation), Refusal> {
         let mut bytes = READ_BYTES;
         loop {
-            let mut charge = self.context.room_to_catch_up(self.caller, bytes).await?;
+            let mut charge = self.context.catch_up.wait_for(self.caller, bytes).await;
             let context = self.context.clone();
             let work = move || Ok::<_, Refusal>(context.readable()?.changes_after(after, CHANGES_AT_ONCE)?);
             let stretch = self.context.scans.take_turn(self.caller, work).await??;
@@ -63,6 +63,20 @@ impl Changes {
             }
             bytes = needed;
         }
+    }
+
+    async fn show(&self, feed: &Arc<Feed<Shared>>, shared: &Seen<Shared>) -> Result<Option<ChangeBatch>, Refusal> {
+        let mut first = false;
+        let render = async || -> Result<_, Refusal> {
+            first = true;
+            let batch = render(&self.context, self.caller, &self.query, &shared.what.changes).await?;
+            Ok(batch.as_ref().map(ChangeBatch::encoded))
+        };
+        let shown = shared.what.shown.get_or_try_init(render).await?;
+        if let (true, Some(shown)) = (first, shown) {
+            feed.weigh(shared.at.position, shown.encoded_len(), Arc::strong_count(feed));
+        }
+        Ok(shown.clone())
     }
 }
 
@@ -77,14 +91,15 @@ impl Source for Changes {
     }
 
     /// Views that have come to their end grow no more: what ends then is the state.
-    async fn grown(&mut self, after: Position) {
-        if self.views.wait_for(|views| views.is_readable() && views.position() > after).await.is_err() {
+    async fn grown(&self, after: Position) {
+        let mut views = self.context.views.clone();
+        if views.wait_for(|views| views.is_readable() && views.position() > after).await.is_err() {
             std::future::pending::<()>().await;
         }
     }
 
     /// Takes a few changes, and lets go of the views.
-    async fn read(&mut self, after: At) -> Result<Run<Self::Own>, Refusal> {
+    async fn read(self: Arc<Self>, after: At) -> Result<Run<Self::Own>, Refusal> {
         let (stretch, charge) = if self.is_behind(after.position) {
             let (stretch, charge) = self.read_log(after.position).await?;
             (stretch, Some(charge))
@@ -96,22 +111,22 @@ impl Source for Changes {
         Ok(Run { seen: seen.collect(), through: At { position: through, chain }, charge })
     }
 
-    async fn tell(&self, changes: Self::Own) -> Result<Option<ChangeBatch>, Refusal> {
+    async fn tell(self: Arc<Self>, changes: Self::Own) -> Result<Option<ChangeBatch>, Refusal> {
         Ok(render(&self.context, self.caller, &self.query, &changes).await?.map(ChangeBatch::from))
     }
 
-    async fn tell_all(&self, feed: &Arc<Feed<Shared>>, shared: &Seen<Shared>) -> Result<Option<ChangeBatch>, Refusal> {
-        let mut first = false;
-        let render = async || -> Result<_, Refusal> {
-            first = true;
-            let batch = render(&self.context, self.caller, &self.query, &shared.what.changes).await?;
-            Ok(batch.as_ref().map(ChangeBatch::encoded))
-        };
-        let shown = shared.what.shown.get_or_try_init(render).await?;
-        if let (true, Some(shown)) = (first, shown) {
-            feed.weigh(shared.at.position, shown.encoded_len(), Arc::strong_count(feed));
+    async fn tell_all(
+        self: Arc<Self>,
+        feed: Arc<Feed<Shared>>,
+        shared: Arc<Seen<Shared>>,
+    ) -> Result<Option<ChangeBatch>, Refusal> {
+        if let Some(shown) = shared.what.shown.get() {
+            return Ok(shown.clone());
         }
-        Ok(shown.clone())
+        if reads_disk(&self.query, &shared.what.changes) {
+            return independently(async move { self.show(&feed, &shared).await }).await;
+        }
+        self.show(&feed, &shared).await
     }
 
     fn is_behind(&self, at: Position) -> bool {

@@ -1,7 +1,7 @@
 //! `WatchEvents`: the log itself, as it grows. It reads the log, never the views.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_stream::try_stream;
 use prost::Message as _;
@@ -52,7 +52,7 @@ pub(in super::super) async fn open(
         }
     };
     let life = Life::begin(context, &slot, heartbeat, ServingState::ends_event_watches);
-    let source = LogEvents { context: context.clone(), caller, filter: filter.clone(), tail: None };
+    let source = LogEvents { context: context.clone(), caller, filter: filter.clone(), tail: Mutex::default() };
     let live = Live::new(source, feeds, &filter, life, at);
     Ok(Box::pin(messages(context.clone(), resumable, live, at, slot)))
 }
@@ -99,7 +99,13 @@ struct LogEvents {
     caller: Caller,
     filter: Arc<EventFilter>,
     /// After what it has read last.
-    tail: Option<(Position, Tail)>,
+    tail: Mutex<Option<(Position, Tail)>>,
+}
+
+impl LogEvents {
+    fn lock_tail(&self) -> MutexGuard<'_, Option<(Position, Tail)>> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Source for LogEvents {
@@ -113,17 +119,17 @@ impl Source for LogEvents {
     }
 
     /// A log that is closed grows no more: what ends then is the state.
-    async fn grown(&mut self, after: Position) {
+    async fn grown(&self, after: Position) {
         if !self.context.reader.tail(after).wait().await {
             std::future::pending::<()>().await;
         }
     }
 
     /// What is stored together: a block, or one large event.
-    async fn read(&mut self, after: At) -> Result<Run<EventBatch>, Refusal> {
-        let Context { reader, scans, .. } = &*self.context;
-        let mut charge = self.context.room_to_catch_up(self.caller, READ_BYTES).await?;
-        let tail = self.tail.take().filter(|(position, _)| *position == after.position);
+    async fn read(self: Arc<Self>, after: At) -> Result<Run<EventBatch>, Refusal> {
+        let Context { reader, scans, catch_up, .. } = &*self.context;
+        let mut charge = catch_up.wait_for(self.caller, READ_BYTES).await;
+        let tail = self.lock_tail().take().filter(|(position, _)| *position == after.position);
         let (mut tail, filter) =
             (tail.map_or_else(|| reader.tail(after.position), |(_, tail)| tail), self.filter.clone());
         let work = move || {
@@ -139,18 +145,18 @@ impl Source for LogEvents {
         };
         let (tail, read) = scans.take_turn(self.caller, work).await?;
         let run = read?;
-        self.tail = Some((run.through.position, tail));
+        *self.lock_tail() = Some((run.through.position, tail));
         Ok(run)
     }
 
-    async fn tell(&self, batch: EventBatch) -> Result<Option<EventBatch>, Refusal> {
+    async fn tell(self: Arc<Self>, batch: EventBatch) -> Result<Option<EventBatch>, Refusal> {
         Ok(Some(batch))
     }
 
     async fn tell_all(
-        &self,
-        _: &Arc<Feed<EventBatch>>,
-        batch: &Seen<EventBatch>,
+        self: Arc<Self>,
+        _: Arc<Feed<EventBatch>>,
+        batch: Arc<Seen<EventBatch>>,
     ) -> Result<Option<EventBatch>, Refusal> {
         Ok(Some(batch.what.clone()))
     }

@@ -24,11 +24,11 @@ pub(super) struct Life {
     ending: Option<Refusal>,
 }
 
-/// What a watch does next, when it has sent all that it has.
-pub(super) enum Turn {
+/// What comes first while a watch waits for something.
+pub(super) enum Turn<T> {
     Heartbeat,
-    /// There is more to send.
-    More,
+    /// What it waits for.
+    Done(T),
     End(Refusal),
 }
 
@@ -48,20 +48,33 @@ impl Life {
         }
     }
 
-    /// `more`: until there is more to send.
-    pub async fn turn(&mut self, more: impl Future<Output = ()>) -> Turn {
+    /// Waits until there is more to read. All that was read has been sent.
+    pub async fn wait(&mut self, more: impl Future<Output = ()>) -> Turn<()> {
         tokio::select! {
             biased;
             // First, or a watch whose filter matches nothing would be silent while others' changes pour in.
             _ = self.heartbeat.tick() => Turn::Heartbeat,
             () = sleep_until(self.expires) => Turn::End(Refusal::WatchMaxAge),
-            () = more => Turn::More,
+            () = more => Turn::Done(()),
             // Last: at a stop what there is to send is final by then, and all of it is sent.
             refusal = ended(&mut self.state, self.is_end) => Turn::End(refusal),
         }
     }
 
-    /// Before each message: whether it goes on. While there is more to send at once, [`Self::turn`] is never reached.
+    /// Waits for what it is to send. A stop does not end that: it is sent first.
+    pub async fn finish<T>(&mut self, work: impl Future<Output = T>) -> Turn<T> {
+        let is_end = self.is_end;
+        let fails = move |state: &ServingState| is_end(state) && *state != ServingState::ShuttingDown;
+        tokio::select! {
+            biased;
+            done = work => Turn::Done(done),
+            _ = self.heartbeat.tick() => Turn::Heartbeat,
+            () = sleep_until(self.expires) => Turn::End(Refusal::WatchMaxAge),
+            refusal = ended(&mut self.state, fails) => Turn::End(refusal),
+        }
+    }
+
+    /// Before each message: whether it goes on. While there is more to send at once, nothing waits.
     pub fn check(&mut self) -> Result<Option<GoingAway>, Refusal> {
         match self.ending.take() {
             Some(refusal) => Err(refusal),
@@ -111,7 +124,7 @@ fn reconnect_after(ordinal: usize) -> Duration {
 }
 
 /// Why all watches end, when they do.
-async fn ended(state: &mut watch::Receiver<ServingState>, is_end: fn(&ServingState) -> bool) -> Refusal {
+async fn ended(state: &mut watch::Receiver<ServingState>, is_end: impl Fn(&ServingState) -> bool) -> Refusal {
     match state.wait_for(is_end).await.as_deref() {
         Ok(ServingState::Stalled { position, reason }) => {
             Refusal::ViewsStalled { position: *position, reason: reason.clone() }

@@ -2,6 +2,7 @@
 //! Here the promises of a watch are kept, whatever it is of.
 
 use std::hash::Hash;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::vec;
 
@@ -16,33 +17,36 @@ use super::life::{Life, Turn};
 use crate::event::Position;
 use crate::proto::GoingAway;
 
-/// What is watched: how to read it, and how it is told.
-pub(super) trait Source: Send + Sync {
+/// What is watched: how to read it, and how it is told. What takes long goes on while heartbeats are sent, so it borrows nothing.
+pub(super) trait Source: Send + Sync + 'static {
     type Query: Eq + Hash + Send + Sync;
     /// What of it a feed has.
-    type Shared: Send + Sync;
+    type Shared: Send + Sync + 'static;
     /// What of it one has read for itself.
-    type Own: Send + Sync;
-    type Batch: Send;
+    type Own: Send + Sync + 'static;
+    type Batch: Send + 'static;
 
     /// As far as can be read.
     fn end(&self) -> Position;
 
     /// Until more can be read than up to a position; never, if no more comes.
-    fn grown(&mut self, after: Position) -> impl Future<Output = ()> + Send;
+    fn grown(&self, after: Position) -> impl Future<Output = ()> + Send;
 
     /// A little of what follows a position.
-    fn read(&mut self, after: At) -> impl Future<Output = Result<Run<Self::Own>, Refusal>> + Send;
+    fn read(self: Arc<Self>, after: At) -> impl Future<Output = Result<Run<Self::Own>, Refusal>> + Send + 'static;
 
-    /// None: nothing of it is for the query.
-    fn tell(&self, own: Self::Own) -> impl Future<Output = Result<Option<Self::Batch>, Refusal>> + Send;
+    /// `None` if nothing of it is for the query.
+    fn tell(
+        self: Arc<Self>,
+        own: Self::Own,
+    ) -> impl Future<Output = Result<Option<Self::Batch>, Refusal>> + Send + 'static;
 
     /// The same, for all who ask alike.
     fn tell_all(
-        &self,
-        feed: &Arc<Feed<Self::Shared>>,
-        shared: &Seen<Self::Shared>,
-    ) -> impl Future<Output = Result<Option<Self::Batch>, Refusal>> + Send;
+        self: Arc<Self>,
+        feed: Arc<Feed<Self::Shared>>,
+        shared: Arc<Seen<Self::Shared>>,
+    ) -> impl Future<Output = Result<Option<Self::Batch>, Refusal>> + Send + 'static;
 
     /// Whether what follows a position is no longer at hand, so that to read it takes long.
     fn is_behind(&self, at: Position) -> bool;
@@ -64,16 +68,28 @@ pub(super) enum Told<B> {
     GoingAway(GoingAway),
 }
 
+/// What a watch does, however many heartbeats it sends meanwhile.
+type Work<S> = Pin<Box<dyn Future<Output = Result<Done<S>, Refusal>> + Send>>;
+
+/// What came of it.
+enum Done<S: Source> {
+    Read(Run<S::Own>),
+    /// What there is to send, if anything, and where the watch is then.
+    Told(At, Option<S::Batch>),
+}
+
 pub(super) struct Live<S: Source> {
-    source: S,
+    source: Arc<S>,
     feeds: Arc<Feeds<S::Query, S::Shared>>,
     feed: Arc<Feed<S::Shared>>,
     newest: watch::Receiver<Position>,
     life: Life,
     /// Everything up to here has been sent.
     at: At,
-    /// What follows, read for itself, and where the watch is when it has been sent.
+    work: Option<Work<S>>,
+    /// What follows, read for itself.
     pending: vec::IntoIter<Seen<S::Own>>,
+    /// Where the watch is when all that is pending, or being told, has been sent.
     through: At,
     /// For what is pending.
     charge: Option<Reservation>,
@@ -83,7 +99,8 @@ impl<S: Source> Live<S> {
     pub fn new(source: S, feeds: &Arc<Feeds<S::Query, S::Shared>>, query: &Arc<S::Query>, life: Life, at: At) -> Self {
         let feed = feeds.of(query);
         let (newest, feeds, pending) = (feed.newest(), feeds.clone(), Vec::new().into_iter());
-        Self { source, feeds, feed, newest, life, at, pending, through: at, charge: None }
+        let source = Arc::new(source);
+        Self { source, feeds, feed, newest, life, at, work: None, pending, through: at, charge: None }
     }
 
     /// The next message, and where the watch is after it.
@@ -92,38 +109,61 @@ impl<S: Source> Live<S> {
             return Ok((self.at, Told::GoingAway(going_away)));
         }
         loop {
-            if let Some(batch) = self.next_batch().await? {
-                return Ok((self.at, Told::Batch(batch)));
+            if self.work.is_none() {
+                self.work = self.tell();
             }
-            if self.life.has_caught_up(self.at.position) {
-                return Ok((self.at, Told::CaughtUp));
+            let told = if let Some(work) = self.work.take() { self.finish(work).await } else { self.wait().await };
+            match told {
+                Ok(Some(told)) => return Ok((self.at, told)),
+                Ok(None) => tokio::task::coop::consume_budget().await,
+                Err(refusal) => return self.end(refusal),
             }
-            let (after, by_itself) = (self.at.position, self.reads_for_itself());
-            let turn = if by_itself {
-                self.life.turn(self.source.grown(after)).await
-            } else {
-                self.life.turn(told_beyond(&mut self.newest, after)).await
-            };
-            match turn {
-                Turn::More if !by_itself => {}
-                Turn::More if self.has_fallen_behind() => return Ok((self.at, Told::FellBehind)),
-                Turn::Heartbeat => {
-                    self.pass();
-                    return Ok((self.at, Told::Heartbeat));
-                }
-                Turn::End(refusal) if !matches!(refusal, Refusal::ShuttingDown) || self.source.end() <= after => {
-                    self.pass();
-                    return self.end(refusal);
-                }
-                // At a stop all is there that will be, and the feeds may not have come so far.
-                Turn::More | Turn::End(_) => {
-                    if let Err(refusal) = self.read().await {
-                        return self.end(refusal);
-                    }
-                }
-            }
-            tokio::task::coop::consume_budget().await;
         }
+    }
+
+    /// Goes on with work until it is done, or a heartbeat is due first.
+    async fn finish(&mut self, mut work: Work<S>) -> Result<Option<Told<S::Batch>>, Refusal> {
+        match self.life.finish(work.as_mut()).await {
+            Turn::Done(done) => Ok(self.take(done?).map(Told::Batch)),
+            Turn::Heartbeat => {
+                self.work = Some(work);
+                Ok(Some(Told::Heartbeat))
+            }
+            Turn::End(refusal) => Err(refusal),
+        }
+    }
+
+    /// Waits for what follows all that was sent.
+    async fn wait(&mut self) -> Result<Option<Told<S::Batch>>, Refusal> {
+        if self.life.has_caught_up(self.at.position) {
+            return Ok(Some(Told::CaughtUp));
+        }
+        let (after, by_itself) = (self.at.position, self.reads_for_itself());
+        let turn = if by_itself {
+            self.life.wait(self.source.grown(after)).await
+        } else {
+            self.life.wait(told_beyond(&mut self.newest, after)).await
+        };
+        match turn {
+            Turn::Done(()) if !by_itself => {}
+            Turn::Done(()) if self.has_fallen_behind() => return Ok(Some(Told::FellBehind)),
+            Turn::Heartbeat => {
+                self.pass();
+                return Ok(Some(Told::Heartbeat));
+            }
+            Turn::End(refusal) if !matches!(refusal, Refusal::ShuttingDown) || self.source.end() <= after => {
+                self.pass();
+                return Err(refusal);
+            }
+            // At a stop all is there that will be, and the feeds may not have come so far.
+            Turn::Done(()) | Turn::End(_) => self.work = Some(self.read()),
+        }
+        Ok(None)
+    }
+
+    /// Waits for what is sent before all that follows.
+    pub async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Turn<T> {
+        self.life.finish(work).await
     }
 
     /// Whether the end has been announced.
@@ -136,28 +176,43 @@ impl<S: Source> Live<S> {
         self.life.end(refusal).map(|going_away| (self.at, Told::GoingAway(going_away)))
     }
 
-    async fn next_batch(&mut self) -> Result<Option<S::Batch>, Refusal> {
-        while let Some(own) = self.pending.next() {
-            let batch = self.source.tell(own.what).await?;
-            self.at = own.at;
-            if self.pending.as_slice().is_empty() {
-                self.charge = None;
-            }
-            if batch.is_some() {
-                return Ok(batch);
-            }
+    /// Begins to tell what is there, if anything is.
+    fn tell(&mut self) -> Option<Work<S>> {
+        let source = self.source.clone();
+        if let Some(Seen { at, what, .. }) = self.pending.next() {
+            return Some(Box::pin(async move { Ok(Done::Told(at, source.tell(what).await?)) }));
         }
         self.at = self.through;
-        while !self.life.is_catching_up()
-            && let Next::Seen(shared) = self.feed.next(self.at.position)
-        {
-            let batch = self.source.tell_all(&self.feed, &shared).await?;
-            (self.at, self.through) = (shared.at, shared.at);
-            if batch.is_some() {
-                return Ok(batch);
-            }
+        if self.life.is_catching_up() {
+            return None;
         }
-        Ok(None)
+        let Next::Seen(shared) = self.feed.next(self.at.position) else { return None };
+        let (at, feed) = (shared.at, self.feed.clone());
+        self.through = at;
+        Some(Box::pin(async move { Ok(Done::Told(at, source.tell_all(feed, shared).await?)) }))
+    }
+
+    fn read(&self) -> Work<S> {
+        let read = self.source.clone().read(self.at);
+        Box::pin(async move { Ok(Done::Read(read.await?)) })
+    }
+
+    /// What there is to send, if anything.
+    fn take(&mut self, done: Done<S>) -> Option<S::Batch> {
+        let batch = match done {
+            Done::Read(Run { seen, through, charge }) => {
+                (self.pending, self.through, self.charge) = (seen.into_iter(), through, charge);
+                None
+            }
+            Done::Told(at, batch) => {
+                self.at = at;
+                batch
+            }
+        };
+        if self.pending.as_slice().is_empty() {
+            self.charge = None;
+        }
+        batch
     }
 
     fn reads_for_itself(&self) -> bool {
@@ -175,13 +230,6 @@ impl<S: Source> Live<S> {
 
     fn has_fallen_behind(&mut self) -> bool {
         self.source.is_behind(self.at.position) && self.life.has_fallen_behind(self.source.end())
-    }
-
-    async fn read(&mut self) -> Result<(), Refusal> {
-        let Run { seen, through, charge } = self.source.read(self.at).await?;
-        (self.through, self.charge) = (through, charge);
-        self.pending = seen.into_iter();
-        Ok(())
     }
 }
 

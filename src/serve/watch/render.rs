@@ -26,11 +26,16 @@ pub(super) async fn render(
     if !query.sees(changes) {
         return Ok(None);
     }
-    if !query.reads_the_past(changes) && !query.asks_for_the_event() {
+    if !reads_disk(query, changes) {
         return Ok(Some(Changes { changes: query.changes(changes, &*context.readable()?)?, event: None }));
     }
     let (read, query, changes) = (context.clone(), query.clone(), changes.clone());
     context.scans.take_turn(caller, move || query.read_and_show(&changes, &read)).await?
+}
+
+/// Whether the changes alone do not say how they are shown.
+pub(super) fn reads_disk(query: &Query, changes: &PositionChanges) -> bool {
+    query.reads_the_past(changes) || query.asks_for_the_event()
 }
 
 impl Query {

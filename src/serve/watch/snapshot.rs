@@ -48,18 +48,18 @@ impl Snapshot {
         matches!(self.phase, Phase::Ended)
     }
 
-    /// The next batch, at last the end, then None.
-    pub async fn next(&mut self) -> Result<Option<Body>, Refusal> {
+    /// The next batch; at last the end, and nothing after it.
+    pub async fn next(&mut self) -> Result<Body, Refusal> {
         loop {
             self.context.gate()?;
             let batch = match std::mem::replace(&mut self.phase, Phase::Ended) {
                 Phase::Connections(after) => self.connections(after).await?,
                 Phase::Exports(after) => self.exports(after).await?,
-                Phase::End => return Ok(Some(Body::SnapshotEnd(self.sent))),
-                Phase::Ended => return Ok(None),
+                Phase::End => return Ok(Body::SnapshotEnd(self.sent)),
+                Phase::Ended => return Err(Refusal::Internal),
             };
             if !(batch.connections.is_empty() && batch.exports.is_empty()) {
-                return Ok(Some(Body::SnapshotBatch(batch)));
+                return Ok(Body::SnapshotBatch(batch));
             }
             tokio::task::yield_now().await;
         }
