@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use cleat::proto::watch_connections_response::Message as Change;
 use cleat::proto::watch_events_response::Message;
 use cleat::proto::watch_start::Position as Start;
 use cleat::proto::{
@@ -198,6 +199,32 @@ async fn watches_that_take_nothing_keep_no_place_of_a_scan() {
     let (api, _raw, _unread) = unread_watches(60).await;
     // The same caller's: its share is as small as the number of cores.
     api.connections().list_connections(ListConnectionsRequest::default()).await.unwrap();
+}
+
+/// All who ask alike share what is read for them.
+#[tokio::test]
+async fn a_watch_that_takes_nothing_holds_up_none_that_asks_alike() {
+    let api = TestApi::with(Setup { watches_max: 100, watches_share: 100, ..Setup::default() }).await;
+    let request = WatchConnectionsRequest { include_event: true, ..Default::default() };
+    // The first messages fit, and some change does not.
+    let mut unread = Vec::new();
+    for window in (400..60_000).step_by(1200) {
+        let raw = Raw::connect_from(NEIGHBOUR, api.address, window).await;
+        unread.push((raw.call(WATCH, &request).await.answer().await.unwrap(), raw));
+    }
+    let mut watch = api.connections().watch_connections(request).await.unwrap().into_inner();
+    let events: Vec<_> = (0..200).map(|number| connected(&format!("e{number}"), "c", "x", "authorized")).collect();
+    for event in &events {
+        api.append(event).await;
+    }
+    let told = async {
+        let mut changes = 0;
+        while changes < events.len() {
+            let message = watch.message().await.unwrap().unwrap().message;
+            changes += usize::from(matches!(message, Some(Change::ChangeBatch(_))));
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), told).await.expect("before the other is reset");
 }
 
 #[tokio::test]
