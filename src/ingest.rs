@@ -27,7 +27,7 @@ use hyper::{Method, Request};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::{Endpoint, Webhooks};
+use crate::config::{Endpoint, Secret, Webhooks};
 use crate::event::{ApiMode, Clock, Nonces};
 use crate::http::{self, Drain, Limits, Observer, Reply, RequestBody};
 use crate::log::{Appender, TimeEvidence};
@@ -71,9 +71,12 @@ struct Gate {
 impl Door {
     /// `clock` judges timestamps; `nonces` must be unguessable.
     pub fn new(config: &Webhooks, appender: Appender, clock: Clock, nonces: Nonces, metrics: Metrics) -> Self {
+        let mut secrets = config.endpoints.iter().flat_map(|endpoint| &endpoint.secrets);
+        let for_development = secrets.all(Secret::is_development);
+        let gate = |endpoint: &Endpoint| (endpoint.name.clone(), Gate::new(endpoint, for_development));
         let budget = InflightBudget::new(config.inflight_bytes.as_u64(), &metrics.webhook_inflight_bytes);
         Self {
-            gates: config.endpoints.iter().map(|endpoint| (endpoint.name.clone(), Gate::new(endpoint))).collect(),
+            gates: config.endpoints.iter().map(gate).collect(),
             appender,
             clock,
             nonces,
@@ -155,7 +158,7 @@ impl Door {
         let body = timeout_at(deadline, body::read(body, &self.budget, self.body_limit)).await;
         let body = body.unwrap_or(Err(Refusal::BodySlow))?;
         visit.body(body.bytes.len());
-        let now = (self.clock)();
+        let (verified_at, now) = (self.appender.read_clock(), (self.clock)());
         let (webhook_id, seconds) = (headers.id.clone(), headers.seconds);
         let verified = gate.keyring.verify(headers, body, now, self.tolerance);
         match &verified {
@@ -163,18 +166,19 @@ impl Door {
             Err(Refusal::StaleTimestamp) => self.stale.observe_stale(webhook_id, seconds, now),
             Ok(_) | Err(_) => {}
         }
-        let arrival = deliver::Arrival::new(gate, verified?, (self.nonces)());
+        let arrival = deliver::Arrival::new(gate, verified?, verified_at, (self.nonces)());
         arrival.append(&self.appender, deadline).await
     }
 }
 
 impl Gate {
-    fn new(endpoint: &Endpoint) -> Self {
+    /// `for_development`: no endpoint has another secret than the development one.
+    fn new(endpoint: &Endpoint, for_development: bool) -> Self {
         Self {
             name: endpoint.name.clone(),
             tenant: endpoint.tenant.clone(),
             api_mode: endpoint.api_mode,
-            keyring: Keyring::new(&endpoint.secrets),
+            keyring: Keyring::new(&endpoint.secrets, for_development),
         }
     }
 }

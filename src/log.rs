@@ -38,7 +38,7 @@ use crate::event::{Event, Hash, Position, Timestamp};
 pub use crate::blocklog::{ReadError, StoreError};
 
 pub use append::{AppendError, Appended, Appender, Enqueued, Sequence, WeakAppender};
-pub use clock::{ClockError, TimeEvidence, TimeSource};
+pub use clock::{ClockError, DatedEvidence, Reading, TimeEvidence, TimeSource};
 pub use open::{Log, Options, open};
 pub use reader::{Reader, Tail};
 

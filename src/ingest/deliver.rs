@@ -7,20 +7,20 @@ use super::budget::Reservation;
 use super::outcome::{Accepted, Refusal};
 use super::verify::{Parts, Verified};
 use crate::event::{Delivery, Envelope, EventKey, ModeVerdict, Provenance};
-use crate::log::{AppendError, Appended, Appender, TimeEvidence};
+use crate::log::{AppendError, Appended, Appender, DatedEvidence, Reading};
 use crate::token::Token;
 
 /// A verified webhook on its way to the log.
 pub(super) struct Arrival {
     delivery: Delivery,
-    evidence: TimeEvidence,
+    evidence: DatedEvidence,
     reservation: Reservation,
 }
 
 impl Arrival {
     /// Reads of the body only what says which event it is and of which mode. An unreadable body is kept all the same: to
-    /// send it again would mend nothing.
-    pub(super) fn new(gate: &Gate, verified: Verified, nonce: [u8; 16]) -> Self {
+    /// send it again would mend nothing. `verified_at`: the log's clock, when the webhook was verified.
+    pub(super) fn new(gate: &Gate, verified: Verified, verified_at: Reading, nonce: [u8; 16]) -> Self {
         let Parts { webhook_id, webhook_timestamp, webhook_signature, secret_label, evidence, body, reservation } =
             verified.into_parts();
         let envelope = Envelope::read(&body);
@@ -40,7 +40,7 @@ impl Arrival {
             nonce,
             body,
         };
-        Self { delivery, evidence, reservation }
+        Self { delivery, evidence: verified_at.with(evidence), reservation }
     }
 
     /// Waits until the event is durable, or for as long as the sender may be kept waiting.
@@ -50,7 +50,7 @@ impl Arrival {
         // Its own task, since it outlives a client that hangs up or is answered 503: the reservation belongs to bytes that
         // the log still holds. The log answers every append, so the task ends.
         let append = tokio::spawn(async move {
-            let ended = log.append(delivery, evidence).await;
+            let ended = log.append_dated(delivery, evidence).await;
             drop(reservation);
             ended
         });
@@ -67,9 +67,7 @@ impl Arrival {
 fn refusal(error: &AppendError) -> Refusal {
     match error {
         // Closed, while there is an appender, by a panic of its writer only: a stop waits for the door.
-        AppendError::Failed(_) | AppendError::Unconfirmed(_) | AppendError::Closed | AppendError::SequenceBroken => {
-            Refusal::StorageFailed
-        }
+        AppendError::Failed(_) | AppendError::Unconfirmed(_) | AppendError::Closed => Refusal::StorageFailed,
         AppendError::Clock(_) => Refusal::ClockRefused,
         AppendError::TooLarge { .. } => Refusal::BodyTooLarge,
     }

@@ -19,8 +19,12 @@ use crate::config::Secret;
 use crate::event::Timestamp;
 use crate::log::TimeEvidence;
 
-/// The keys of one endpoint. The development key comes last, so that it counts only where no other matches.
-pub(super) struct Keyring(Vec<Key>);
+/// The keys of one endpoint.
+pub(super) struct Keyring {
+    /// The development key comes last, so that it counts only where no other matches.
+    keys: Vec<Key>,
+    for_development: bool,
+}
 
 struct Key {
     label: String,
@@ -66,7 +70,9 @@ impl Tolerance {
 }
 
 impl Keyring {
-    pub(super) fn new(secrets: &[Secret]) -> Self {
+    /// `for_development`: no endpoint has another secret than the development one. Otherwise what this machine's tools sign is no
+    /// evidence of the time: a wrong clock would stamp it, and then be behind the log for the webhooks of others.
+    pub(super) fn new(secrets: &[Secret], for_development: bool) -> Self {
         // HMAC takes a key of any length: no secret is lost here.
         let key = |secret: &Secret| {
             let mac = Hmac::new_from_slice(secret.key()).ok()?;
@@ -74,7 +80,7 @@ impl Keyring {
         };
         let mut keys: Vec<Key> = secrets.iter().filter_map(key).collect();
         keys.sort_by_key(|key| key.development);
-        Self(keys)
+        Self { keys, for_development }
     }
 
     /// The signature is judged before the timestamp: that a stale one was rightly signed, we want to know.
@@ -85,16 +91,27 @@ impl Keyring {
         now: Timestamp,
         tolerance: Tolerance,
     ) -> Result<Verified, Refusal> {
-        let key = self.0.iter().find(|key| key.signed(&headers, &body.bytes)).ok_or(Refusal::SignatureMismatch)?;
+        let key = self.keys.iter().find(|key| key.signed(&headers, &body.bytes)).ok_or(Refusal::SignatureMismatch)?;
         if key.development && !headers.from_local_tool {
             return Err(Refusal::DevelopmentSecretRefused);
         }
         if !tolerance.allows(headers.seconds, now) {
             return Err(Refusal::StaleTimestamp);
         }
-        let evidence = key.time_evidence(&headers.id);
+        let evidence = self.time_evidence(key, &headers.id);
         let SignedHeaders { id, timestamp, signature, .. } = headers;
         Ok(Verified { id, timestamp, signature, label: key.label.clone(), evidence, body })
+    }
+
+    /// What a webhook with this id says about the time. Local tools take it from the same clock that judges them.
+    fn time_evidence(&self, key: &Key, webhook_id: &str) -> TimeEvidence {
+        if key.development && self.for_development {
+            TimeEvidence::Development
+        } else if key.development || webhook_id.starts_with(LOCAL_TOOL_MARK) {
+            TimeEvidence::None
+        } else {
+            TimeEvidence::Signed
+        }
     }
 }
 
@@ -108,17 +125,6 @@ impl Key {
         let right = mac.finalize().into_bytes();
         let matches = |found: Choice, signature: &[u8; 32]| found | right.as_slice().ct_eq(signature);
         headers.signatures.iter().fold(Choice::from(0), matches).into()
-    }
-
-    /// What a webhook with this id says about the time. Local tools take it from the same clock that judges them.
-    fn time_evidence(&self, webhook_id: &str) -> TimeEvidence {
-        if self.development {
-            TimeEvidence::Development
-        } else if webhook_id.starts_with(LOCAL_TOOL_MARK) {
-            TimeEvidence::None
-        } else {
-            TimeEvidence::Signed
-        }
     }
 }
 

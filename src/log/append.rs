@@ -1,11 +1,10 @@
 //! The way into the log: hands deliveries to the writer and waits for their positions. Knows nothing of how it commits.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::clock::{ClockError, DatedEvidence, TimeEvidence, TimeSource};
+use super::clock::{ClockError, DatedEvidence, Reading, TimeEvidence, TimeSource};
 use super::conflict;
 use super::dedup::Digest;
 use super::reader::Reader;
@@ -43,9 +42,6 @@ pub enum AppendError {
     /// Nothing was appended, and the event's key is free.
     #[error(transparent)]
     Clock(#[from] ClockError),
-    /// A delivery before it in its sequence was refused.
-    #[error("an event before it was refused")]
-    SequenceBroken,
     #[error("a record of {size} bytes is more than the log takes ({RECORD_BYTES_MAX})")]
     TooLarge { size: usize },
 }
@@ -65,18 +61,19 @@ pub(super) struct Origin {
     pub sequence: Option<Sequence>,
 }
 
-/// Deliveries of which none may be appended without those before it: once one is refused, all later ones are. Otherwise a
-/// webhook that confirms the clock in between would let the later ones into the log first.
+/// Deliveries of which none may be appended without those before it: once one is refused, all later ones are, for the same
+/// reason. Otherwise a webhook that confirms the clock in between would let the later ones into the log first.
 #[derive(Clone, Default)]
-pub struct Sequence(Arc<AtomicBool>);
+pub struct Sequence(Arc<OnceLock<AppendError>>);
 
 impl Sequence {
-    pub(super) fn break_off(&self) {
-        self.0.store(true, Ordering::Relaxed);
+    /// The first error stays.
+    pub(super) fn break_off(&self, error: &AppendError) {
+        self.0.get_or_init(|| error.clone());
     }
 
-    pub(super) fn is_broken(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    pub(super) fn check(&self) -> Result<(), AppendError> {
+        self.0.get().map_or(Ok(()), |error| Err(error.clone()))
     }
 }
 
@@ -129,18 +126,28 @@ impl Appender {
     ///
     /// Waits for room in the queue. Dropping the future does not take the event back.
     pub async fn append(&self, delivery: Delivery, evidence: TimeEvidence) -> Result<Appended, AppendError> {
-        self.enqueue(delivery, evidence).await?.durable().await
+        self.append_dated(delivery, self.read_clock().with(evidence)).await
+    }
+
+    /// As [`Self::append`], with evidence of an earlier time.
+    pub async fn append_dated(&self, delivery: Delivery, evidence: DatedEvidence) -> Result<Appended, AppendError> {
+        self.put(delivery, Origin { evidence, sequence: None }).await?.durable().await
+    }
+
+    /// For the time of evidence: of the moment at which it is judged.
+    pub fn read_clock(&self) -> Reading {
+        self.time.read()
     }
 
     /// Puts a delivery in the queue and returns before it is durable. Calls that follow one another, each awaited, append in
     /// this order. Futures that are polled side by side do not: the runtime may wake them in any order.
     pub async fn enqueue(&self, delivery: Delivery, evidence: TimeEvidence) -> Result<Enqueued, AppendError> {
-        self.put(delivery, Origin { evidence: self.time.date(evidence), sequence: None }).await
+        self.put(delivery, Origin { evidence: self.read_clock().with(evidence), sequence: None }).await
     }
 
     /// As [`Self::enqueue`], without evidence, and not without the deliveries that were enqueued in the sequence before.
     pub async fn enqueue_in(&self, sequence: &Sequence, delivery: Delivery) -> Result<Enqueued, AppendError> {
-        let evidence = self.time.date(TimeEvidence::None);
+        let evidence = self.read_clock().with(TimeEvidence::None);
         self.put(delivery, Origin { evidence, sequence: Some(sequence.clone()) }).await
     }
 

@@ -86,7 +86,7 @@ impl Assembly {
     /// Appends nothing. It is answered with the others: what comes after it is judged by a later reading of the clock.
     pub fn refuse(&mut self, pending: Pending, error: AppendError) {
         if let Some(sequence) = &pending.origin.sequence {
-            sequence.break_off();
+            sequence.break_off(&error);
         }
         self.refusals.push((pending.reply, error));
     }

@@ -30,8 +30,8 @@ pub struct TimeSource {
 pub enum TimeEvidence {
     /// Another machine signed it, and its timestamp is near this clock.
     Signed,
-    /// This machine's tools signed it with the published development secret. It is stamped whatever else is known of the time,
-    /// unless the clock is behind the log, and confirms nothing.
+    /// This machine's tools signed it with the published development secret, by the same clock, where no other secret is
+    /// configured. It is stamped unless something speaks against the clock, and confirms nothing.
     Development,
     /// Nothing: nobody signed it, or this machine did, by the same clock.
     None,
@@ -63,10 +63,6 @@ impl TimeSource {
         }
     }
 
-    pub(super) fn date(&self, evidence: TimeEvidence) -> DatedEvidence {
-        DatedEvidence { evidence, reading: self.read() }
-    }
-
     pub(super) fn read(&self) -> Reading {
         Reading { now: (self.now)(), uptime: (self.uptime)() }
     }
@@ -87,12 +83,17 @@ impl TimeSource {
 
 /// What the clock says, and when that is in this life of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reading {
-    pub now: Timestamp,
+pub struct Reading {
+    pub(super) now: Timestamp,
     uptime: Duration,
 }
 
 impl Reading {
+    /// What was known when the clock was read.
+    pub fn with(self, evidence: TimeEvidence) -> DatedEvidence {
+        DatedEvidence { evidence, reading: self }
+    }
+
     /// Whether the clock has gone as the time has since an earlier reading, within `bound` microseconds.
     fn agrees_with(self, earlier: Self, bound: i64) -> bool {
         let elapsed = micros(self.uptime.saturating_sub(earlier.uptime));
@@ -103,7 +104,7 @@ impl Reading {
 
 /// Evidence, and the reading of the clock that it is about.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct DatedEvidence {
+pub struct DatedEvidence {
     evidence: TimeEvidence,
     reading: Reading,
 }
@@ -127,15 +128,17 @@ impl ClockGuard {
     /// Whether a new event may be stamped with a reading. `last` is the newest time in the log, 0 if it is empty.
     pub fn judge(&self, reading: Reading, last: Timestamp, given: DatedEvidence) -> Result<(), ClockError> {
         self.source.check_not_behind(reading.now, last)?;
-        let confirmed = match given.evidence {
-            TimeEvidence::Signed => Some(given.reading),
-            TimeEvidence::Development | TimeEvidence::None => self.confirmed,
+        let agrees = |with: Reading| reading.agrees_with(with, self.source.bound_micros());
+        let is_confirmed = match given.evidence {
+            TimeEvidence::Signed => agrees(given.reading),
+            TimeEvidence::Development => agrees(given.reading) && self.confirmed.is_none_or(agrees),
+            TimeEvidence::None => self.confirmed.is_some_and(agrees),
         };
-        let is_confirmed = given.evidence == TimeEvidence::Development
-            || self.source.trusted
-            || confirmed.is_some_and(|confirmed| reading.agrees_with(confirmed, self.source.bound_micros()))
-            || (self.source.synchronised)();
-        if is_confirmed { Ok(()) } else { Err(ClockError::Unconfirmed) }
+        if is_confirmed || self.source.trusted || (self.source.synchronised)() {
+            Ok(())
+        } else {
+            Err(ClockError::Unconfirmed)
+        }
     }
 
     /// Keeps what the stamp of a new event confirms. Called once for each event that was judged well and is no duplicate.

@@ -136,9 +136,7 @@ impl Writer {
     }
 
     fn may_stamp(&self, pending: &Pending, reading: Reading) -> Result<(), AppendError> {
-        if pending.origin.sequence.as_ref().is_some_and(Sequence::is_broken) {
-            return Err(AppendError::SequenceBroken);
-        }
+        pending.origin.sequence.as_ref().map_or(Ok(()), Sequence::check)?;
         Ok(self.clock.judge(reading, self.head.recorded_at, pending.origin.evidence)?)
     }
 

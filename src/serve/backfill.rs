@@ -172,7 +172,7 @@ impl From<BackfillError> for Refusal {
                 Self::InvalidField { field: "payloads", problem: "one is larger than the log takes" }
             }
             BackfillError::Append(AppendError::Clock(error)) => Self::Clock(error),
-            BackfillError::Append(AppendError::SequenceBroken) | BackfillError::Panicked => Self::Internal,
+            BackfillError::Panicked => Self::Internal,
             BackfillError::TooManyKeys => Self::TooManyKeys,
         }
     }

@@ -204,6 +204,30 @@ fn a_development_webhook_is_stamped_and_confirms_no_clock() {
 }
 
 #[test]
+fn a_development_webhook_is_not_stamped_against_what_confirms_the_time() {
+    let machine = Machine::start();
+    machine.webhook("a").unwrap();
+    machine.step(2 * HOUR);
+    assert_eq!(machine.development("b").unwrap_err(), ClockError::Unconfirmed);
+    machine.step(-2 * HOUR);
+    machine.development("b").unwrap();
+}
+
+#[test]
+fn a_webhook_is_not_stamped_by_a_clock_that_is_set_after_it_was_verified() {
+    let machine = Machine::start();
+    let appender = &machine.log.as_ref().unwrap().appender;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for evidence in [TimeEvidence::Signed, TimeEvidence::Development] {
+        let verified_at = appender.read_clock();
+        machine.step(HOUR);
+        let appended = runtime.block_on(appender.append_dated(delivery("a", b"{}"), verified_at.with(evidence)));
+        assert_eq!(clock_error(appended).unwrap_err(), ClockError::Unconfirmed);
+        machine.step(-HOUR);
+    }
+}
+
+#[test]
 fn a_clock_near_the_newest_event_of_an_earlier_start_stamps_no_import() {
     let mut machine = Machine::start();
     machine.webhook("a").unwrap();
@@ -260,9 +284,9 @@ fn an_import_has_no_gap_although_a_webhook_confirms_the_clock() {
     });
     assert!(matches!(results[0], Err(AppendError::Clock(ClockError::Unconfirmed))), "{results:?}");
     assert!(matches!(results[1], Ok((1, false))), "{results:?}");
-    assert!(matches!(results[2], Err(AppendError::SequenceBroken)), "{results:?}");
+    assert!(matches!(results[2], Err(AppendError::Clock(ClockError::Unconfirmed))), "{results:?}");
     assert!(matches!(results[3], Ok((1, true))), "{results:?}");
-    assert!(matches!(results[4], Err(AppendError::SequenceBroken)), "a conflict of its sequence: {results:?}");
+    assert!(matches!(results[4], Err(AppendError::Clock(ClockError::Unconfirmed))), "a conflict of it: {results:?}");
     assert_eq!(read_all(&machine.log.as_ref().unwrap().reader).len(), 1);
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use cleat::config::DEVELOPMENT_SECRET;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::until;
@@ -22,6 +23,8 @@ pub struct Launch<'a> {
     pub grpc: &'a str,
     /// Further keys of `[grpc]`, each on its line.
     pub grpc_keys: &'a str,
+    /// Whether the endpoint "fasten" has the development secret only.
+    pub for_development: bool,
     /// Further keys of the endpoint "fasten".
     pub endpoint: &'a str,
     /// Further sections of the configuration; `[data]`, `[webhooks]`, `[grpc]` and `[operations]` are there.
@@ -43,6 +46,7 @@ impl<'a> Launch<'a> {
             webhooks: "",
             grpc: "127.0.0.1:0",
             grpc_keys: "",
+            for_development: false,
             endpoint: "",
             config: "",
             trust_clock: true,
@@ -55,14 +59,15 @@ impl<'a> Launch<'a> {
     pub fn start(&self) -> Daemon {
         let data = self.data.map_or_else(|| self.directory.join("data"), Path::to_path_buf);
         let config = self.directory.join("config.toml");
+        let secrets: &[_] =
+            if self.for_development { &[DEVELOPMENT_SECRET] } else { &[super::SECRET, DEVELOPMENT_SECRET] };
         let text = format!(
             "[data]\ndirectory = \"{}\"\n[webhooks]\nlisten = \"127.0.0.1:0\"\n{}\n\
-             [[webhooks.endpoints]]\nname = \"fasten\"\nsecrets = [\"{}\", \"{}\"]\n{}\n\
+             [[webhooks.endpoints]]\nname = \"fasten\"\nsecrets = {:?}\n{}\n\
              [grpc]\nlisten = \"{}\"\n{}\n[operations]\nlisten = \"127.0.0.1:0\"\n{}",
             data.display(),
             self.webhooks,
-            super::SECRET,
-            cleat::config::DEVELOPMENT_SECRET,
+            secrets,
             self.endpoint,
             self.grpc,
             self.grpc_keys,
