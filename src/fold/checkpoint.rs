@@ -92,6 +92,8 @@ pub(super) enum Unusable {
     Garbled(#[from] Garbled),
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
+    #[error("{0}")]
+    History(&'static str),
     #[error("its change log: {0}")]
     ChangeLog(&'static str),
     #[error("its change log: {0}")]
@@ -99,20 +101,15 @@ pub(super) enum Unusable {
 }
 
 impl Unusable {
-    /// Passes on what says that the file is wrong. What only says that it cannot be read now is the error: such a checkpoint is as
+    /// Whether the file is not what was written. An error of the system says nothing of what the file holds: the checkpoint is as
     /// good as it was.
-    pub fn if_damage(self) -> Result<Self, StoreError> {
+    pub fn is_damage(&self) -> bool {
         match self {
-            Self::Io(error) if !is_damage(&error) => Err(StoreError::new("read a checkpoint", error)),
-            Self::Store(error) if !error.is_damage => Err(error),
-            damage => Ok(damage),
+            Self::Io(error) => error.raw_os_error().is_none(),
+            Self::Store(error) => error.is_damage,
+            Self::Garbled(_) | Self::History(_) | Self::ChangeLog(_) => true,
         }
     }
-}
-
-/// Whether the file is not what was written. An error of the system says nothing of what the file holds.
-fn is_damage(error: &io::Error) -> bool {
-    error.raw_os_error().is_none()
 }
 
 /// Writes all state of `views`.

@@ -127,7 +127,8 @@ impl Generation {
         Ok(Self { files, changes, fold, words: Words::default(), saved: 0 })
     }
 
-    /// `None` if it is of no use: what was read of it is damaged, or of another history.
+    /// From its newest checkpoint that can be used. `None` if it is of no use: what was read of it is damaged, or of another
+    /// history. A checkpoint that the system refuses to read is the error, unless an older one can be used.
     fn resume(
         files: &Files,
         reader: &Reader,
@@ -135,35 +136,46 @@ impl Generation {
         held: Option<&Arc<ChangeStore>>,
     ) -> Result<Option<Self>, ProjectionError> {
         let checkpoints = files.checkpoints().map_err(ProjectionError::files("list the checkpoints"))?;
-        let mut changes = None;
+        let (mut changes, mut refused) = (None, None);
         for position in checkpoints.into_iter().rev() {
-            let unusable = |reason: &dyn std::fmt::Display| {
-                tracing::warn!(position, %reason, "a checkpoint of the views cannot be used");
-            };
-            let (header, file) = match read_header(&files.checkpoint(position)) {
-                Ok(read) => read,
-                Err(reason) => {
-                    unusable(&reason.if_damage()?);
-                    continue;
-                }
-            };
-            if let Err(reason) = fits(&header, reader)? {
-                unusable(&reason);
-                continue;
-            }
-            let store = match changes.take().map_or_else(|| open_changes(files, held), Ok) {
-                Ok(store) => changes.insert(store).clone(),
-                Err(reason) => {
-                    unusable(&Unusable::Store(reason).if_damage()?);
-                    return Ok(None);
-                }
-            };
-            match Self::load(files, store, &header, file, reader, ring_len)? {
+            let unusable = match Self::resume_at(files, position, &mut changes, reader, ring_len, held)? {
                 Ok(generation) => return Ok(Some(generation)),
-                Err(reason) => unusable(&reason.if_damage()?),
+                Err(unusable) => unusable,
+            };
+            tracing::warn!(position, reason = %unusable, "a checkpoint of the views cannot be used");
+            // All checkpoints have the same change log.
+            let is_last = matches!(unusable, Unusable::Store(_));
+            if !unusable.is_damage() {
+                refused.get_or_insert_with(|| StoreError::new(format!("read {}", files.name(position)), unusable));
+            }
+            if is_last {
+                break;
             }
         }
-        Ok(None)
+        refused.map_or(Ok(None), |error| Err(error.into()))
+    }
+
+    /// `changes`: its change log, once it has been opened.
+    fn resume_at(
+        files: &Files,
+        position: Position,
+        changes: &mut Option<Arc<ChangeStore>>,
+        reader: &Reader,
+        ring_len: usize,
+        held: Option<&Arc<ChangeStore>>,
+    ) -> Result<Result<Self, Unusable>, ProjectionError> {
+        let (header, file) = match read_header(&files.checkpoint(position)) {
+            Ok(read) => read,
+            Err(unusable) => return Ok(Err(unusable)),
+        };
+        if let Err(reason) = fits(&header, reader)? {
+            return Ok(Err(Unusable::History(reason)));
+        }
+        let store = match changes.take().map_or_else(|| open_changes(files, held), Ok) {
+            Ok(store) => changes.insert(store).clone(),
+            Err(error) => return Ok(Err(Unusable::Store(error))),
+        };
+        Self::load(files, store, &header, file, reader, ring_len)
     }
 
     fn load(

@@ -82,6 +82,7 @@ pub fn spawn(
         published,
         reached: 0,
         held: None,
+        replacement: None,
         condemned: None,
     };
     let thread = thread::Builder::new().name("cleat-projector".into()).spawn(move || projector.run())?;
@@ -103,6 +104,8 @@ struct Projector<F> {
     reached: Position,
     /// The change log of the last try: those who still look at its views hold it open.
     held: Option<Arc<ChangeStore>>,
+    /// Takes the place of what cannot be read.
+    replacement: Option<Box<Generation>>,
     /// The position at which the views' files were found damaged and given up.
     condemned: Option<Position>,
 }
@@ -121,7 +124,12 @@ impl<F: Fn(&Views)> Projector<F> {
                 break;
             }
             pause = (pause * 2).min(PAUSE_LONGEST);
-            self.rebuilder.cancel(&mut self.rebuilt);
+            // What the system refuses to read may never be read: a rebuild that somebody asked for takes its place.
+            if matches!(error, ProjectionError::Files(_)) {
+                self.await_replacement();
+            } else {
+                self.rebuilder.cancel(&mut self.rebuilt);
+            }
         }
         self.rebuilt.close();
         self.rebuilder.stop();
@@ -131,8 +139,7 @@ impl<F: Fn(&Views)> Projector<F> {
     fn attempt(&mut self) -> Result<(), ProjectionError> {
         let target = self.reader.head().position;
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            let Options { directory, ring_len, .. } = &self.options;
-            let mut generation = Generation::open(directory, &self.reader, *ring_len, self.held.as_ref())?;
+            let mut generation = self.take_replacement().unwrap_or_else(|| self.open())?;
             let ahead = generation.ahead(&self.reader, &self.runtime)?;
             Ok((generation, ahead))
         }));
@@ -144,6 +151,31 @@ impl<F: Fn(&Views)> Projector<F> {
         self.reached = run.generation.position();
         run.wait_until_saved();
         ended.unwrap_or(Err(ProjectionError::Panicked))
+    }
+
+    fn open(&self) -> Result<Generation, ProjectionError> {
+        let Options { directory, ring_len, .. } = &self.options;
+        Generation::open(directory, &self.reader, *ring_len, self.held.as_ref())
+    }
+
+    /// Waits until no rebuild is going on.
+    fn await_replacement(&mut self) {
+        loop {
+            // In this order: it hands over before it ends.
+            let is_running = self.rebuilder.is_running();
+            self.replacement = self.rebuilt.try_recv().ok();
+            if self.replacement.is_some() || !is_running || self.is_closed_within(PAUSE_FIRST) {
+                return;
+            }
+        }
+    }
+
+    /// A rebuilt generation. It is saved first: the next start must find something that it can read.
+    fn take_replacement(&mut self) -> Option<Result<Generation, ProjectionError>> {
+        let mut replacement = *self.replacement.take()?;
+        let saved = replacement.prepare_checkpoint(&self.reader);
+        let saved = saved.and_then(|save| save().map_err(ProjectionError::files("write a checkpoint")));
+        Some(saved.map(|()| replacement))
     }
 
     /// Says where the views stand still and why, and frees what they hold. Damaged files are given up once: if the same event
@@ -275,7 +307,8 @@ impl Run {
 
     /// Goes on with a generation that was made beside this one. If that one cannot be completed, this one goes on.
     fn replace<F: Fn(&Views)>(&mut self, mut rebuilt: Generation, projector: &mut Projector<F>) {
-        match self.complete(&mut rebuilt, projector) {
+        let completed = catch_unwind(AssertUnwindSafe(|| self.complete(&mut rebuilt, projector)));
+        match completed.unwrap_or(Err(ProjectionError::Panicked)) {
             Ok(ahead) => {
                 self.ahead = ahead;
                 self.wait_until_saved();
@@ -298,6 +331,10 @@ impl Run {
             && let Some(events) = ahead.wait()
         {
             rebuilt.take(events.map_err(ProjectionError::Log)?)?;
+        }
+        // Only a panic ends what is read ahead before that.
+        if rebuilt.position() < self.generation.position() {
+            return Err(ProjectionError::Panicked);
         }
         let save = rebuilt.prepare_checkpoint(&projector.reader)?;
         save().map_err(ProjectionError::files("write a checkpoint"))?;

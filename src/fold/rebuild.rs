@@ -78,6 +78,12 @@ impl Rebuild {
 }
 
 impl Rebuilder {
+    /// Whether a rebuild is going on.
+    pub fn is_running(&self) -> bool {
+        let running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     /// The projector has opened its generation, or failed to.
     pub fn opened(&self) {
         self.0.opened.get_or_init(|| ());

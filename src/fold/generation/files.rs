@@ -41,6 +41,11 @@ impl Files {
         self.directory().join(format!("{position:020}.{CHECKPOINT}"))
     }
 
+    /// As an operator finds it in the data directory.
+    pub fn name(&self, position: Position) -> String {
+        format!("views/{}/{position:020}.{CHECKPOINT}", self.number)
+    }
+
     /// By their positions, in order.
     pub fn checkpoints(&self) -> io::Result<Vec<Position>> {
         let mut found = Vec::new();

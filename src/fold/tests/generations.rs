@@ -111,23 +111,54 @@ fn a_checkpoint_that_cannot_be_written_is_tried_again() {
     assert_eq!(world.phase(), crate::fold::Phase::Following);
 }
 
+/// A directory, which the system refuses to read, in the place of each file. Returns where they are instead.
+fn refuse(files: &[PathBuf]) -> Vec<PathBuf> {
+    let aside = files.iter().map(|file| {
+        let aside = file.with_extension("aside");
+        fs::rename(file, &aside).unwrap();
+        fs::create_dir(file).unwrap();
+        aside
+    });
+    aside.collect()
+}
+
 #[test]
-fn a_checkpoint_that_cannot_be_read_now_is_kept() {
-    let (mut newest, mut aside) = (PathBuf::new(), PathBuf::new());
+fn a_checkpoint_that_the_system_refuses_to_read_leaves_the_one_before_and_is_kept() {
+    let mut aside = Vec::new();
+    let mut world = grown().killed(|views| aside = refuse(&checkpoints(views)[1..]));
+    world.check();
+    assert!(world.generation() == 1 && aside[0].exists());
+}
+
+#[test]
+fn checkpoints_that_the_system_refuses_to_read_are_named_and_kept() {
+    let (mut found, mut aside) = (Vec::new(), Vec::new());
     let mut world = grown().killed(|views| {
-        newest = checkpoints(views)[1].clone();
-        aside = views.join("checkpoint");
-        fs::rename(&newest, &aside).unwrap();
-        // The system refuses to read a directory.
-        fs::create_dir(&newest).unwrap();
+        found = checkpoints(views);
+        aside = refuse(&found);
     });
     let (position, reason, is_log_damage) = world.stalled();
-    assert!(reason.contains("read a checkpoint") && position == 1 && !is_log_damage, "{position}: {reason}");
-    fs::remove_dir(&newest).unwrap();
-    fs::rename(&aside, &newest).unwrap();
+    let newest = found[1].file_name().unwrap().to_str().unwrap();
+    assert!(reason.contains(&format!("views/1/{newest}")) && position == 1 && !is_log_damage, "{position}: {reason}");
+    for (found, aside) in found.iter().zip(&aside) {
+        fs::remove_dir(found).unwrap();
+        fs::rename(aside, found).unwrap();
+    }
     world.follows();
     world.check();
     assert_eq!(world.generation(), 1);
+}
+
+#[test]
+fn a_rebuild_takes_the_place_of_checkpoints_that_the_system_refuses_to_read() {
+    let mut world = grown().killed(|views| drop(refuse(&checkpoints(views))));
+    world.stalled();
+    world.rebuild.start().unwrap();
+    world.follows();
+    world.check();
+    let mut world = world.restarted();
+    world.check();
+    assert_eq!(world.generation(), 2);
 }
 
 #[test]
