@@ -15,6 +15,8 @@ const REQUEST_BYTES_MAX: usize = 512 * 1024;
 const REFLECTION: &str = "grpc.reflection.";
 /// A client asks all that it needs within seconds.
 const REFLECTION_AGE_MAX: Duration = Duration::from_secs(300);
+/// Time for some ten million payloads; an import goes on in another stream.
+const IMPORT_AGE_MAX: Duration = Duration::from_secs(3600);
 
 /// Of a path as `/service/Method`.
 pub(super) fn bounds(path: &str) -> MethodBounds {
@@ -26,7 +28,7 @@ pub(super) fn bounds(path: &str) -> MethodBounds {
         // An import takes what memory it may, as no other method of its service does. A watch of the health would keep its place.
         is_reserved: is_administrative && !is_import || service == health_server::SERVICE_NAME && method == "Check",
         is_client_stream: is_import || is_reflection,
-        age_max: is_reflection.then_some(REFLECTION_AGE_MAX),
+        age_max: if is_import { Some(IMPORT_AGE_MAX) } else { is_reflection.then_some(REFLECTION_AGE_MAX) },
         message_bytes: if is_import { MESSAGE_BYTES_MAX } else { REQUEST_BYTES_MAX },
     }
 }

@@ -78,6 +78,10 @@ impl<B: HttpBody<Data = Bytes, Error = hyper::Error> + Unpin> HttpBody for Reque
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
+        // Whatever has arrived: each message in its time would go on for ever.
+        if this.expires.is_some_and(|expires| Instant::now() >= expires) {
+            return Poll::Ready(Some(Err(Refusal::RequestTimeout.into())));
+        }
         this.begin_read();
         match Pin::new(&mut this.body).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
@@ -142,7 +146,39 @@ impl Framing {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
+    use super::super::super::caller::Caller;
+    use super::super::super::quota::{Quota, Reservation};
+    use super::super::seats::Seats;
     use super::*;
+
+    /// Of a client that sends messages without a pause.
+    struct Eager;
+
+    impl HttpBody for Eager {
+        type Data = Bytes;
+        type Error = hyper::Error;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+            Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[0; 5])))))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_at_its_age_however_much_it_sends() {
+        let caller = Caller::User(1);
+        let connection = Arc::new(Seats::new().take(caller).unwrap());
+        for age in [Duration::ZERO, Duration::from_secs(60)] {
+            let bounds =
+                MethodBounds { is_reserved: false, is_client_stream: true, age_max: Some(age), message_bytes: 10 };
+            let charge = Reservation::empty(&Quota::new(10, 10), caller);
+            let mut body = RequestBody::new(Eager, bounds, OpenStream::new(connection.clone(), charge, None));
+            let frame = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
+            let Poll::Ready(Some(frame)) = frame else { panic!("it has ended, or there is more") };
+            assert_eq!(frame.is_err(), age.is_zero());
+        }
+    }
 
     /// Lengths as announced, and how many messages were complete, whatever the pieces are.
     fn read(data: &[u8], piece: usize) -> (Vec<usize>, usize) {
