@@ -69,22 +69,26 @@ impl Scans {
     /// Runs a scan on a thread that may block, once there is a place for it. The scan is to end early when it is cancelled:
     /// nobody waits for its result.
     pub async fn run<T: Send + 'static>(
-        &self,
+        self: &Arc<Self>,
         caller: Caller,
         scan: impl FnOnce(&Cancellation) -> T + Send + 'static,
     ) -> Result<T, Refusal> {
-        let place = self.place(caller).await?;
-        // Until the result becomes an answer, which is charged by its size.
-        let bytes = self.inflight.reserve(caller, SCAN_BYTES).map_err(|_| Refusal::InflightBytesFull)?;
-        let cancel = CancelOnDrop(Cancellation::default());
-        let cancellation = cancel.0.clone();
-        let result = off_runtime(move || {
-            let result = scan(&cancellation);
-            // It is free when the work has ended, not when its caller has gone.
-            drop(place);
-            (result, bytes)
+        let scans = self.clone();
+        let run = independently(async move {
+            let place = scans.place(caller).await?;
+            // Until the result becomes an answer, which is charged by its size.
+            let bytes = scans.inflight.reserve(caller, SCAN_BYTES).map_err(|_| Refusal::InflightBytesFull)?;
+            let cancel = CancelOnDrop(Cancellation::default());
+            let cancellation = cancel.0.clone();
+            off_runtime(move || {
+                let result = scan(&cancellation);
+                // It is free when the work has ended, not when its caller has gone.
+                drop(place);
+                (result, bytes)
+            })
+            .await
         });
-        let (result, _bytes) = result.await?;
+        let (result, _bytes) = run.await?;
         Ok(result)
     }
 
@@ -186,7 +190,7 @@ mod tests {
         assert!(matches!(refused, Err(Refusal::TooManyScans)));
         scans.run(TWO, |_| ()).await.expect("another caller has places of its own");
         drop(running);
-        let waited = Scans { wait_max: LONG, ..Arc::into_inner(scans_when_idle(scans).await).unwrap() };
+        let waited = Arc::new(Scans { wait_max: LONG, ..Arc::into_inner(scans_when_idle(scans).await).unwrap() });
         waited.run(ONE, |_| ()).await.unwrap();
     }
 

@@ -194,7 +194,11 @@ impl<S: Source> Live<S> {
 
     fn read(&self) -> Work<S> {
         let read = self.source.clone().read(self.at);
-        Box::pin(async move { Ok(Done::Read(read.await?)) })
+        Box::pin(async move {
+            // What is encoded by now goes out first: nothing is read for who takes nothing.
+            tokio::task::yield_now().await;
+            Ok(Done::Read(read.await?))
+        })
     }
 
     /// What there is to send, if anything.

@@ -51,6 +51,8 @@ impl Snapshot {
     /// The next batch; at last the end, and nothing after it.
     pub async fn next(&mut self) -> Result<Body, Refusal> {
         loop {
+            // What is encoded by now goes out first: nothing is read for who takes nothing.
+            tokio::task::yield_now().await;
             self.context.gate()?;
             let batch = match std::mem::replace(&mut self.phase, Phase::Ended) {
                 Phase::Connections(after) => self.connections(after).await?,
@@ -61,7 +63,6 @@ impl Snapshot {
             if !(batch.connections.is_empty() && batch.exports.is_empty()) {
                 return Ok(Body::SnapshotBatch(batch));
             }
-            tokio::task::yield_now().await;
         }
     }
 
