@@ -25,7 +25,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_stream::try_stream;
@@ -36,7 +36,7 @@ pub(super) use self::change_feeds::ChangeFeeds;
 use self::changes::Changes;
 pub(super) use self::event_feeds::EventFeeds;
 pub(super) use self::events::{EventMessages, open as open_events};
-use self::life::{Life, Turn};
+use self::life::Life;
 use self::live::{Live, Told};
 use self::plan::Plan;
 use self::snapshot::Snapshot;
@@ -126,21 +126,9 @@ fn messages(
         yield message(&context, &plan, start.position, resume, Body::Started(started(&context, snapshot.is_some())));
         if let Some(mut snapshot) = snapshot {
             while !(snapshot.ended() || live.is_ending()) {
-                let batch = {
-                    let mut next = pin!(snapshot.next());
-                    loop {
-                        match live.meanwhile(next.as_mut()).await {
-                            Turn::Done(batch) => break batch,
-                            Turn::End(refusal) => break Err(refusal),
-                            Turn::Heartbeat => {
-                                let heartbeat = Body::Heartbeat(Heartbeat {});
-                                yield message(&context, &plan, start.position, At::NOTHING, heartbeat);
-                            }
-                        }
-                    }
-                };
-                let (resume, body) = match batch {
-                    Ok(batch) => (if snapshot.ended() { start } else { At::NOTHING }, batch),
+                let part = live.wait_for_part(snapshot.next()).await;
+                let (resume, body) = match part {
+                    Ok(part) => (if snapshot.ended() { start } else { At::NOTHING }, part),
                     Err(refusal) => (At::NOTHING, body(live.end(refusal)?.1)),
                 };
                 yield message(&context, &plan, start.position, resume, body);
