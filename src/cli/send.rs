@@ -34,7 +34,8 @@ pub(super) struct Send {
     /// The endpoint to post to.
     #[arg(long, default_value = "fasten")]
     endpoint: String,
-    /// The signing secret; the default is the published one for development.
+    /// The signing secret; the default is the published one for development. With one of your own, a daemon whose clock nothing
+    /// confirms refuses the webhook (`CLOCK_REFUSED`): this command signs by the same clock.
     #[arg(long, env = "CLEAT_SECRET", default_value = DEVELOPMENT_SECRET, hide_env_values = true, hide_default_value = true)]
     secret: String,
     /// The connection that the webhook is about.

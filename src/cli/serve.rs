@@ -83,6 +83,12 @@ fn start(config: Config, trust_clock: bool) -> anyhow::Result<()> {
 async fn run(config: Config, trust_clock: bool) -> anyhow::Result<()> {
     let stop = told_to_stop().context("cannot listen for signals")?;
     let world = world(&config, trust_clock);
+    if !(trust_clock || (world.time.synchronised)()) {
+        tracing::warn!(
+            "this machine's clock is not synchronised: until a webhook of another machine confirms it, imports, readmitted \
+             events and what `cleat send` signs with a secret of your own are refused; use --trust-clock if it is right"
+        );
+    }
     let daemon = Daemon::bind(config, world).await?;
     let addresses = daemon.addresses();
     tracing::info!(webhooks = %addresses.webhooks, grpc = %addresses.grpc, operations = %addresses.operations, "listening");

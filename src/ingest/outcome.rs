@@ -161,9 +161,11 @@ impl Refusal {
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "OVERLOADED", "too many requests are in flight"),
             Self::StorageSlow => (S::SERVICE_UNAVAILABLE, "STORAGE_SLOW", "the event is not durable yet"),
             Self::StorageFailed => (S::SERVICE_UNAVAILABLE, "STORAGE_READ_ONLY", "events cannot be stored"),
-            Self::ClockRefused => {
-                (S::SERVICE_UNAVAILABLE, "CLOCK_REFUSED", "the server's clock is wrong, or nothing confirms it")
-            }
+            Self::ClockRefused => (
+                S::SERVICE_UNAVAILABLE,
+                "CLOCK_REFUSED",
+                "the server's clock is wrong, or nothing confirms it; its log says more",
+            ),
         }
     }
 }

@@ -97,7 +97,8 @@ impl<'a> Visit<'a> {
             Err(refusal @ Refusal::ClockRefused) => (
                 &warnings.clock,
                 refusal.label(),
-                "could not take a webhook: this machine's clock is behind the newest event of the log, or nothing confirms it",
+                "could not take a webhook: this machine's clock is behind the newest event of the log, or nothing confirms it \
+                 for a webhook that cleat's own tools signed",
             ),
             _ => return,
         };

@@ -45,8 +45,9 @@ pub enum ClockError {
     )]
     Behind { seconds: i64 },
     #[error(
-        "nothing confirms this machine's clock: it is not synchronised, and no signed webhook has confirmed it since the start; \
-         synchronise it, or use --trust-clock of serve or import --offline if it is right"
+        "nothing confirms this machine's clock: it is not synchronised, and no webhook of another machine has come since the \
+         daemon started (cleat's own tools sign by the same clock); synchronise it, or, if it is right, run `cleat serve \
+         --trust-clock`, or `cleat import --offline --trust-clock` while the daemon is stopped"
     )]
     Unconfirmed,
 }

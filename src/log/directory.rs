@@ -31,7 +31,7 @@ impl DataDirectory {
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock"))?;
         patiently(|| lock.try_lock(), |error| matches!(error, TryLockError::WouldBlock)).map_err(
             |error| match error {
-                TryLockError::WouldBlock => io::Error::other("another process uses it"),
+                TryLockError::WouldBlock => io::Error::other("another process uses it; is `cleat serve` running?"),
                 TryLockError::Error(error) => error,
             },
         )?;
