@@ -11,6 +11,8 @@ pub(super) struct FirstRequest(Mutex<Arrived>);
 
 #[derive(Default)]
 struct Arrived {
+    /// Whether the head has begun. hyper skips empty lines before it.
+    has_begun: bool,
     /// The part of [`HEAD_END`] that has arrived last.
     matched: usize,
     /// What came after the head.
@@ -43,6 +45,11 @@ impl FirstRequest {
 impl Arrived {
     fn advance(&mut self, bytes: &[u8]) {
         let mut rest = bytes.iter();
+        if !self.has_begun {
+            let empty = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            self.has_begun = empty < bytes.len();
+            rest = bytes[empty..].iter();
+        }
         while self.matched < HEAD_END.len()
             && let Some(byte) = rest.next()
         {
@@ -62,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_body_is_whole_however_its_request_is_cut() {
-        let request = b"POST / HTTP/1.1\r\nx: \r\r\n\r\n12345";
+        let request = b"\r\n\r\nPOST / HTTP/1.1\r\nx: \r\r\n\r\n12345";
         for piece in 1..=request.len() {
             for body_bytes in 4..=6 {
                 let first = FirstRequest::default();
