@@ -59,12 +59,17 @@ impl Files {
         Ok(found)
     }
 
-    /// Writes a checkpoint: it appears whole, durable, or not at all. Older ones go.
+    /// Writes a checkpoint: it appears whole, durable, or not at all. Older ones go, but for those that the system keeps.
     pub fn save(&self, position: Position, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
         write_whole(&self.checkpoint(position), write)?;
         let all = self.checkpoints()?;
         let old = all.len().saturating_sub(CHECKPOINTS_KEPT);
-        all[..old].iter().try_for_each(|position| fs::remove_file(self.checkpoint(*position)))
+        for position in &all[..old] {
+            if let Err(error) = fs::remove_file(self.checkpoint(*position)) {
+                tracing::warn!(position, %error, "an older checkpoint cannot be removed");
+            }
+        }
+        Ok(())
     }
 
     pub fn remove_checkpoints(&self) -> io::Result<()> {
@@ -129,9 +134,14 @@ pub fn set_aside_what_never_opened(home: &Path) -> io::Result<()> {
     fs::remove_file(opening(home))
 }
 
-/// All generations but this one.
+/// All generations but this one, and those that the system keeps.
 pub fn remove_others(home: &Path, kept: &Files) -> io::Result<()> {
-    generations(home)?.into_iter().filter(|files| files.number != kept.number).try_for_each(|files| files.remove())
+    for files in generations(home)?.into_iter().filter(|files| files.number != kept.number) {
+        if let Err(error) = files.remove() {
+            tracing::warn!(number = files.number, %error, "an older generation of the views cannot be removed");
+        }
+    }
+    Ok(())
 }
 
 fn entries(directory: &Path) -> io::Result<Vec<fs::DirEntry>> {

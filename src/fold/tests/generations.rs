@@ -128,6 +128,13 @@ fn a_checkpoint_that_the_system_refuses_to_read_leaves_the_one_before_and_is_kep
     let mut world = grown().killed(|views| aside = refuse(&checkpoints(views)[1..]));
     world.check();
     assert!(world.generation() == 1 && aside[0].exists());
+    // Nor does one that cannot be removed keep others from coming and going.
+    for number in 1..=4 {
+        grow(&world, 1000 * number, CHECKPOINT_EVENTS);
+        world = world.restarted();
+        world.check();
+    }
+    assert_eq!(checkpoints(&world.directory.path().join("views")).len(), 3);
 }
 
 #[test]
