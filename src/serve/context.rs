@@ -97,6 +97,15 @@ impl Context {
         if *self.state.borrow() == ServingState::ShuttingDown { Err(Refusal::ShuttingDown) } else { Ok(()) }
     }
 
+    /// Room for what a watch reads from disk. A watch waits for its turn, but no stop waits for that.
+    pub async fn room_to_catch_up(&self, caller: Caller, bytes: usize) -> Result<Reservation, Refusal> {
+        tokio::select! {
+            biased;
+            room = self.catch_up.wait_for(caller, bytes) => Ok(room),
+            () = self.shut_down() => Err(Refusal::ShuttingDown),
+        }
+    }
+
     /// Until it is told to stop.
     pub async fn shut_down(&self) {
         // A closed channel is as final.

@@ -15,7 +15,7 @@ const REQUEST_BYTES_MAX: usize = 512 * 1024;
 const REFLECTION: &str = "grpc.reflection.";
 /// A client asks all that it needs within seconds.
 const REFLECTION_AGE_MAX: Duration = Duration::from_secs(300);
-/// Time for some ten million payloads; an import goes on in another stream.
+/// Time for some ten million payloads.
 const IMPORT_AGE_MAX: Duration = Duration::from_secs(3600);
 
 /// Of a path as `/service/Method`.

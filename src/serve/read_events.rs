@@ -13,7 +13,7 @@ use super::context::Context;
 use super::event_filter::EventFilter;
 use super::pages::{BYTES_MAX, VISITS_MAX};
 use super::principal::Principal;
-use super::scans::Cancellation;
+use super::scans::{Cancellation, send_first};
 use super::status::Refusal;
 use crate::event::Position;
 use crate::log::{ReadError, Reader};
@@ -44,8 +44,7 @@ fn messages(
 ) -> impl Stream<Item = Result<ReadEventsResponse, Status>> + Send {
     try_stream! {
         while walk.next <= walk.to {
-            // What is encoded by now goes out first: nothing is read for who takes nothing.
-            tokio::task::yield_now().await;
+            send_first().await;
             context.gate_of_the_log()?;
             let reader = context.reader.clone();
             let read = move |cancellation: &Cancellation| (walk.part(&reader, cancellation), walk);

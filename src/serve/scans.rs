@@ -144,6 +144,12 @@ pub(super) async fn independently<T: Send + 'static>(
     AbortOnDropHandle::new(tokio::spawn(work)).await.map_err(|_| Refusal::Internal)?
 }
 
+/// Lets out what a stream has encoded. Only a reader that takes it makes the stream go on: nothing is read from disk for one
+/// that takes nothing.
+pub(super) async fn send_first() {
+    tokio::task::yield_now().await;
+}
+
 /// For work that blocks, or takes longer than others should wait.
 pub(super) async fn off_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
     tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Internal)

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use cleat::proto::watch_connections_response::Message as Change;
-use cleat::proto::watch_events_response::Message;
 use cleat::proto::watch_start::Position as Start;
 use cleat::proto::{
     GetEventRequest, GetHeadRequest, GetStatusRequest, ImportEventsRequest, ListConnectionsRequest,
@@ -170,33 +169,21 @@ async fn the_watches_of_a_caller_leave_room_for_others() {
 /// As clients of gRPC come from.
 const NEIGHBOUR: [u8; 4] = [127, 0, 0, 1];
 
-/// An API with large events, and a caller's watches of them that take nothing. They end with the connection.
-async fn unread_watches(count: usize) -> (TestApi, Raw, Vec<h2::RecvStream>) {
+#[tokio::test]
+async fn watches_that_take_nothing_keep_no_place_of_a_scan() {
     let api = TestApi::with(Setup { watches_max: 100, watches_share: 100, ..Setup::default() }).await;
     for number in 0..4 {
         let mut event = connected(&format!("e{number}"), "c", "x", "authorized");
         event["data"]["note"] = "x".repeat(400_000).into();
         api.append(&event).await;
     }
+    let start = Some(WatchStart { position: Some(Start::AfterPosition(0)) });
+    let request = WatchEventsRequest { start, ..Default::default() };
     let raw = Raw::connect_from(NEIGHBOUR, api.address, 1).await;
     let mut unread = Vec::new();
-    for _ in 0..count {
-        unread.push(raw.call(WATCH_EVENTS, &from_the_first_event(1)).await.answer().await.unwrap());
+    for _ in 0..60 {
+        unread.push(raw.call(WATCH_EVENTS, &request).await.answer().await.unwrap());
     }
-    (api, raw, unread)
-}
-
-fn from_the_first_event(heartbeat_seconds: i64) -> WatchEventsRequest {
-    WatchEventsRequest {
-        start: Some(WatchStart { position: Some(Start::AfterPosition(0)) }),
-        heartbeat_interval: Some(prost_types::Duration { seconds: heartbeat_seconds, nanos: 0 }),
-        ..Default::default()
-    }
-}
-
-#[tokio::test]
-async fn watches_that_take_nothing_keep_no_place_of_a_scan() {
-    let (api, _raw, _unread) = unread_watches(60).await;
     // The same caller's: its share is as small as the number of cores.
     api.connections().list_connections(ListConnectionsRequest::default()).await.unwrap();
 }
@@ -225,22 +212,6 @@ async fn a_watch_that_takes_nothing_holds_up_none_that_asks_alike() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), told).await.expect("before the other is reset");
-}
-
-#[tokio::test]
-async fn a_watch_that_waits_for_room_sends_heartbeats_and_then_goes_on() {
-    let (api, raw, unread) = unread_watches(60).await;
-    let mut watch = api.events().watch_events(from_the_first_event(1)).await.unwrap().into_inner();
-    assert!(matches!(watch.message().await.unwrap().unwrap().message, Some(Message::Started(_))));
-    let heartbeat = watch.message().await.unwrap().unwrap();
-    assert!(matches!(heartbeat.message, Some(Message::Heartbeat(_))) && heartbeat.position == 0);
-    drop((unread, raw));
-    let mut events = 0;
-    while events < 4 {
-        if let Some(Message::EventBatch(batch)) = watch.message().await.unwrap().unwrap().message {
-            events += batch.events.len();
-        }
-    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 use super::super::caller::Caller;
 use super::super::context::Context;
 use super::super::quota::Reservation;
-use super::super::scans::independently;
+use super::super::scans::{independently, send_first};
 use super::super::status::Refusal;
 use super::At;
 use super::feed::{Feed, Seen};
@@ -52,7 +52,7 @@ impl Changes {
     async fn read_log(&self, after: Position) -> Result<(Stretch, Reservation), Refusal> {
         let mut bytes = READ_BYTES;
         loop {
-            let mut charge = self.context.catch_up.wait_for(self.caller, bytes).await;
+            let mut charge = self.context.room_to_catch_up(self.caller, bytes).await?;
             let context = self.context.clone();
             let work = move || Ok::<_, Refusal>(context.readable()?.changes_after(after, CHANGES_AT_ONCE)?);
             let stretch = self.context.scans.take_turn(self.caller, work).await??;
@@ -74,7 +74,7 @@ impl Changes {
         };
         let shown = shared.what.shown.get_or_try_init(render).await?;
         if let (true, Some(shown)) = (first, shown) {
-            feed.weigh(shared.at.position, shown.encoded_len(), Arc::strong_count(feed));
+            feed.weigh(shared.at.position, shown.encoded_len());
         }
         Ok(shown.clone())
     }
@@ -112,6 +112,9 @@ impl Source for Changes {
     }
 
     async fn tell(self: Arc<Self>, changes: Self::Own) -> Result<Option<ChangeBatch>, Refusal> {
+        if reads_disk(&self.query, &changes) {
+            send_first().await;
+        }
         Ok(render(&self.context, self.caller, &self.query, &changes).await?.map(ChangeBatch::from))
     }
 
@@ -124,6 +127,7 @@ impl Source for Changes {
             return Ok(shown.clone());
         }
         if reads_disk(&self.query, &shared.what.changes) {
+            send_first().await;
             return independently(async move { self.show(&feed, &shared).await }).await;
         }
         self.show(&feed, &shared).await

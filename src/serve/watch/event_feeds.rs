@@ -57,8 +57,7 @@ impl EventFeeds {
             Some(Some(seen)) => {
                 let bytes = seen.what.encoded_len();
                 feed.take([seen]);
-                // The one that is at hand here is no watch's.
-                feed.weigh(through.position, bytes, Arc::strong_count(feed) - 1);
+                feed.weigh(through.position, bytes);
             }
             Some(None) => {}
             // It came while the others were looked for.

@@ -127,8 +127,8 @@ impl Source for LogEvents {
 
     /// What is stored together: a block, or one large event.
     async fn read(self: Arc<Self>, after: At) -> Result<Run<EventBatch>, Refusal> {
-        let Context { reader, scans, catch_up, .. } = &*self.context;
-        let mut charge = catch_up.wait_for(self.caller, READ_BYTES).await;
+        let Context { reader, scans, .. } = &*self.context;
+        let mut charge = self.context.room_to_catch_up(self.caller, READ_BYTES).await?;
         let tail = self.lock_tail().take().filter(|(position, _)| *position == after.position);
         let (mut tail, filter) =
             (tail.map_or_else(|| reader.tail(after.position), |(_, tail)| tail), self.filter.clone());

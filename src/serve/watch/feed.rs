@@ -56,7 +56,7 @@ impl<T> Feed<T> {
         Self { window, newest: watch::Sender::new(floor) }
     }
 
-    /// Told of each new last position.
+    /// Told of each new last position. Each watch has one.
     pub fn newest(&self) -> watch::Receiver<Position> {
         self.newest.subscribe()
     }
@@ -75,8 +75,9 @@ impl<T> Feed<T> {
         }
     }
 
-    /// What it is encoded takes so many bytes. Of more than `watches` are due the oldest goes, but never the newest.
-    pub fn weigh(&self, position: Position, bytes: usize, watches: usize) {
+    /// What it is encoded takes so many bytes. The oldest goes if there is more than its watches are due, but never the newest.
+    pub fn weigh(&self, position: Position, bytes: usize) {
+        let watches = self.newest.receiver_count();
         let mut window = self.window();
         if let Ok(at) = window.seen.binary_search_by_key(&position, Kept::position) {
             window.bytes += bytes;

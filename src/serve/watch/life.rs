@@ -133,3 +133,46 @@ async fn ended(state: &mut watch::Receiver<ServingState>, is_end: impl Fn(&Servi
         _ => Refusal::ShuttingDown,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    fn life(heartbeat: Duration, age: Duration, state: &watch::Sender<ServingState>) -> Life {
+        let now = Instant::now();
+        Life {
+            state: state.subscribe(),
+            is_end: ServingState::ends_watches,
+            heartbeat: interval_at(now + heartbeat, heartbeat),
+            expires: now + age,
+            target: None,
+            reconnect_after: Duration::ZERO,
+            ending: None,
+        }
+    }
+
+    const SOON: Duration = Duration::from_millis(5);
+    const LATE: Duration = Duration::from_secs(3600);
+
+    #[tokio::test]
+    async fn work_that_takes_long_neither_silences_a_watch_nor_keeps_it_open() {
+        let state = watch::Sender::new(ServingState::Serving);
+        let mut life_of_heartbeats = life(SOON, LATE, &state);
+        assert!(matches!(life_of_heartbeats.finish(pending::<()>()).await, Turn::Heartbeat));
+        let mut short_life = life(LATE, SOON, &state);
+        assert!(matches!(short_life.finish(pending::<()>()).await, Turn::End(Refusal::WatchMaxAge)));
+        state.send_replace(ServingState::Stalled { position: 1, reason: "a test".into() });
+        let stalled = life(LATE, LATE, &state).finish(pending::<()>()).await;
+        assert!(matches!(stalled, Turn::End(Refusal::ViewsStalled { position: 1, .. })));
+    }
+
+    #[tokio::test]
+    async fn a_stop_waits_for_what_is_being_sent() {
+        let state = watch::Sender::new(ServingState::ShuttingDown);
+        let mut life = life(SOON, LATE, &state);
+        assert!(matches!(life.finish(pending::<()>()).await, Turn::Heartbeat), "and not the end");
+        assert!(matches!(life.finish(ready(7)).await, Turn::Done(7)));
+    }
+}

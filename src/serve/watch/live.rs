@@ -9,6 +9,7 @@ use std::vec;
 use tokio::sync::watch;
 
 use super::super::quota::Reservation;
+use super::super::scans::send_first;
 use super::super::status::Refusal;
 use super::At;
 use super::feed::{Feed, Next, Seen};
@@ -202,8 +203,7 @@ impl<S: Source> Live<S> {
     fn read(&self) -> Work<S> {
         let read = self.source.clone().read(self.at);
         Box::pin(async move {
-            // What is encoded by now goes out first: nothing is read for who takes nothing.
-            tokio::task::yield_now().await;
+            send_first().await;
             Ok(Done::Read(read.await?))
         })
     }

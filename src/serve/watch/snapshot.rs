@@ -6,7 +6,7 @@ use super::super::caller::Caller;
 use super::super::context::Context;
 use super::super::order::{Order, Place};
 use super::super::scan::{self, Limits, Scanned};
-use super::super::scans::Cancellation;
+use super::super::scans::{Cancellation, send_first};
 use super::super::snapshots::Loan;
 use super::super::status::Refusal;
 use super::query::Query;
@@ -51,8 +51,7 @@ impl Snapshot {
     /// The next batch; at last the end, and nothing after it.
     pub async fn next(&mut self) -> Result<Body, Refusal> {
         loop {
-            // What is encoded by now goes out first: nothing is read for who takes nothing.
-            tokio::task::yield_now().await;
+            send_first().await;
             self.context.gate()?;
             let batch = match std::mem::replace(&mut self.phase, Phase::Ended) {
                 Phase::Connections(after) => self.connections(after).await?,
