@@ -82,8 +82,6 @@ pub fn spawn(
         published,
         reached: 0,
         held: None,
-        has_opened: false,
-        replacement: None,
         condemned: None,
     };
     let thread = thread::Builder::new().name("cleat-projector".into()).spawn(move || projector.run())?;
@@ -105,10 +103,6 @@ struct Projector<F> {
     reached: Position,
     /// The change log of the last try: those who still look at its views hold it open.
     held: Option<Arc<ChangeStore>>,
-    /// Whether the last try came so far.
-    has_opened: bool,
-    /// Takes the place of what cannot be opened.
-    replacement: Option<Box<Generation>>,
     /// The position at which the views' files were found damaged and given up.
     condemned: Option<Position>,
 }
@@ -127,14 +121,7 @@ impl<F: Fn(&Views)> Projector<F> {
                 break;
             }
             pause = (pause * 2).min(PAUSE_LONGEST);
-            // What cannot be opened may never be: a rebuild that somebody asked for takes its place.
-            if matches!(error, ProjectionError::Files(_)) && !self.has_opened {
-                if !self.await_replacement() {
-                    break;
-                }
-            } else {
-                self.rebuilder.cancel(&mut self.rebuilt);
-            }
+            self.rebuilder.cancel(&mut self.rebuilt);
         }
         self.rebuilt.close();
         self.rebuilder.stop();
@@ -142,52 +129,21 @@ impl<F: Fn(&Views)> Projector<F> {
 
     /// Ends well when the log is closed and all is applied.
     fn attempt(&mut self) -> Result<(), ProjectionError> {
-        self.has_opened = false;
         let target = self.reader.head().position;
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            let mut generation = self.take_replacement().unwrap_or_else(|| self.open())?;
+            let Options { directory, ring_len, .. } = &self.options;
+            let mut generation = Generation::open(directory, &self.reader, *ring_len, self.held.as_ref())?;
             let ahead = generation.ahead(&self.reader, &self.runtime)?;
             Ok((generation, ahead))
         }));
         self.rebuilder.opened();
         let (generation, ahead) = opened.unwrap_or(Err(ProjectionError::Panicked))?;
-        self.has_opened = true;
         self.held = Some(generation.changes());
         let mut run = Run { generation, ahead, target, saving: None, save_after: 0, retired: Vec::new(), last: None };
         let ended = catch_unwind(AssertUnwindSafe(|| run.follow(self)));
         self.reached = run.generation.position();
         run.wait_until_saved();
         ended.unwrap_or(Err(ProjectionError::Panicked))
-    }
-
-    fn open(&self) -> Result<Generation, ProjectionError> {
-        let Options { directory, ring_len, .. } = &self.options;
-        Generation::open(directory, &self.reader, *ring_len, self.held.as_ref())
-    }
-
-    /// Waits until no rebuild is going on. Returns false if the log is closed.
-    fn await_replacement(&mut self) -> bool {
-        loop {
-            // In this order: it hands over before it ends.
-            let is_running = self.rebuilder.is_running();
-            self.replacement = self.rebuilt.try_recv().ok();
-            if self.replacement.is_some() || !is_running {
-                return true;
-            }
-            if self.is_closed_within(PAUSE_FIRST) {
-                return false;
-            }
-        }
-    }
-
-    /// A rebuilt generation. It is saved first: the next start must find something that it can read.
-    fn take_replacement(&mut self) -> Option<Result<Generation, ProjectionError>> {
-        let mut replacement = *self.replacement.take()?;
-        // Whatever fails now is no fault of the files that it replaces.
-        self.held = None;
-        let saved = replacement.prepare_checkpoint(&self.reader);
-        let saved = saved.and_then(|save| save().map_err(ProjectionError::files("write a checkpoint")));
-        Some(saved.map(|()| replacement))
     }
 
     /// Says where the views stand still and why, and frees what they hold. Damaged files are given up once: if the same event

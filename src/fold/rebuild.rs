@@ -1,5 +1,6 @@
 //! Makes the views anew beside those that serve, from the log alone, on a thread of its own.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -50,17 +51,19 @@ impl Rebuild {
         (Self(shared.clone()), Rebuilder(shared), rebuilt)
     }
 
-    /// Begins, unless it is going on already. May wait for the last one to be handed over.
+    /// Begins, unless it is going on already, or the last one waits to be taken over.
     pub fn start(&self) -> std::io::Result<()> {
         let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.reached().is_some() || self.0.stop.load(Ordering::Acquire) {
+        // Who takes it over may wait for this lock: nothing waits for that here.
+        let is_going_on = running.as_ref().is_some_and(|thread| !thread.is_finished());
+        if is_going_on || self.0.stop.load(Ordering::Acquire) {
             return Ok(());
         }
         join(running.take());
-        self.0.reached.send_replace(Some(0));
         let shared = self.0.clone();
         let thread = thread::Builder::new().name("cleat-rebuild".into()).spawn(move || {
-            let made = shared.make();
+            shared.reached.send_replace(Some(0));
+            let made = catch_unwind(AssertUnwindSafe(|| shared.make())).unwrap_or(Err(ProjectionError::Panicked));
             shared.reached.send_replace(None);
             match made {
                 Ok(generation) => shared.hand_over(generation),
@@ -78,12 +81,6 @@ impl Rebuild {
 }
 
 impl Rebuilder {
-    /// Whether a rebuild is going on.
-    pub fn is_running(&self) -> bool {
-        let running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
-        running.as_ref().is_some_and(|thread| !thread.is_finished())
-    }
-
     /// The projector has opened its generation, or failed to.
     pub fn opened(&self) {
         self.0.opened.get_or_init(|| ());

@@ -11,8 +11,8 @@ use cleat::proto::read_consistency::Requirement;
 use cleat::proto::watch_start::Position as Start;
 use cleat::proto::{
     ConnectionFilter, GetConnectionRequest, GetEventRequest, GetExportRequest, GetHeadRequest, GetStatusRequest,
-    ListConnectionEventsRequest, ListConnectionsRequest, ListExportsRequest, ReadConsistency, RebuildViewsRequest,
-    WatchConnectionsRequest, WatchStart,
+    ListConnectionEventsRequest, ListConnectionsRequest, ListExportsRequest, ReadConsistency, WatchConnectionsRequest,
+    WatchStart,
 };
 use cleat::serve::{Principal, ServingState};
 use cleat::token::{Identity, Token};
@@ -41,13 +41,6 @@ fn unavailable(reason: &str) -> (Code, String, bool) {
 
 fn start(position: Start) -> WatchConnectionsRequest {
     WatchConnectionsRequest { start: Some(WatchStart { position: Some(position) }), ..Default::default() }
-}
-
-#[tokio::test]
-async fn views_that_have_stalled_can_be_rebuilt() {
-    let api = TestApi::open().await;
-    api.state.send_replace(ServingState::Stalled { position: 1, reason: "a file cannot be read".into() });
-    api.admin().rebuild_views(RebuildViewsRequest {}).await.unwrap();
 }
 
 #[tokio::test]

@@ -72,8 +72,13 @@ impl Files {
         Ok(())
     }
 
+    /// As many as the system lets go of; the error is of the last that it does not.
     pub fn remove_checkpoints(&self) -> io::Result<()> {
-        self.checkpoints()?.into_iter().try_for_each(|position| fs::remove_file(self.checkpoint(position)))
+        let mut removed = Ok(());
+        for position in self.checkpoints()? {
+            removed = fs::remove_file(self.checkpoint(position)).and(removed);
+        }
+        removed
     }
 
     pub fn remove(&self) -> io::Result<()> {

@@ -157,18 +157,6 @@ fn checkpoints_that_the_system_refuses_to_read_are_named_and_kept() {
 }
 
 #[test]
-fn a_rebuild_takes_the_place_of_checkpoints_that_the_system_refuses_to_read() {
-    let mut world = grown().killed(|views| drop(refuse(&checkpoints(views))));
-    world.stalled();
-    world.rebuild.start().unwrap();
-    world.follows();
-    world.check();
-    let mut world = world.restarted();
-    world.check();
-    assert_eq!(world.generation(), 2);
-}
-
-#[test]
 fn a_half_written_checkpoint_is_swept() {
     let mut world = grown().killed(|views| fs::write(views.join("1/00000000000000000999.new"), b"half").unwrap());
     world.check();
