@@ -25,7 +25,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use async_stream::try_stream;
@@ -51,7 +51,8 @@ use crate::event::{Hash, Position};
 use crate::fold::Views;
 use crate::proto::watch_connections_response::Message as Body;
 use crate::proto::{
-    CaughtUp, ChangeBatch, FellBehind, Heartbeat, WatchConnectionsRequest, WatchConnectionsResponse, WatchStarted,
+    CaughtUp, ChangeBatch, FellBehind, Heartbeat, SnapshotBatch, WatchConnectionsRequest, WatchConnectionsResponse,
+    WatchStarted,
 };
 use crate::token::{ChainPrefix, chain_prefix};
 
@@ -126,7 +127,17 @@ fn messages(
         yield message(&context, &plan, start.position, resume, Body::Started(started(&context, snapshot.is_some())));
         if let Some(mut snapshot) = snapshot {
             while !(snapshot.ended() || live.is_ending()) {
-                let part = live.wait_for_part(snapshot.next()).await;
+                let part = {
+                    let mut next = pin!(snapshot.next());
+                    loop {
+                        if let Some(part) = live.wait_for_part(next.as_mut()).await.transpose() {
+                            break part;
+                        }
+                        // A Heartbeat would say that all up to its position has been sent.
+                        let nothing = Body::SnapshotBatch(SnapshotBatch::default());
+                        yield message(&context, &plan, start.position, At::NOTHING, nothing);
+                    }
+                };
                 let (resume, body) = match part {
                     Ok(part) => (if snapshot.ended() { start } else { At::NOTHING }, part),
                     Err(refusal) => (At::NOTHING, body(live.end(refusal)?.1)),

@@ -2,7 +2,7 @@
 //! Here the promises of a watch are kept, whatever it is of.
 
 use std::hash::Hash;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::vec;
 
@@ -162,15 +162,15 @@ impl<S: Source> Live<S> {
         Ok(None)
     }
 
-    /// Waits for a part of the snapshot. No heartbeat comes inside it: it would say that all up to its position has been sent.
-    pub async fn wait_for_part<T>(&mut self, part: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
-        let mut part = pin!(part);
-        loop {
-            match self.life.finish(part.as_mut()).await {
-                Turn::Done(part) => return part,
-                Turn::End(refusal) => return Err(refusal),
-                Turn::Heartbeat => {}
-            }
+    /// Waits for a part of the snapshot; returns `None` when a heartbeat is due first.
+    pub async fn wait_for_part<T>(
+        &mut self,
+        part: impl Future<Output = Result<T, Refusal>>,
+    ) -> Result<Option<T>, Refusal> {
+        match self.life.finish(part).await {
+            Turn::Done(part) => part.map(Some),
+            Turn::End(refusal) => Err(refusal),
+            Turn::Heartbeat => Ok(None),
         }
     }
 
