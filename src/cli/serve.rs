@@ -27,17 +27,22 @@ pub(super) fn load(path: Option<&Path>) -> anyhow::Result<Config> {
 }
 
 /// What does not hinder `serve`, but the operator should know.
-fn warnings(config: &Config) -> Vec<String> {
+fn warnings(config: &Config, trust_clock: bool) -> Vec<String> {
     let mut warnings = config.warnings();
     if rustix::process::geteuid().is_root() {
         warnings.push("the daemon runs as root, whose rights it does not need".to_owned());
+    }
+    if !trust_clock && !kernel_clock::is_synchronised() {
+        let consequence = "until a webhook of another machine confirms it, imports, readmitted events and what `cleat send` \
+                           signs with a secret of your own are refused; use --trust-clock if it is right";
+        warnings.push(format!("this machine's clock is not synchronised: {consequence}"));
     }
     warnings
 }
 
 pub(super) fn check(path: Option<&Path>) -> anyhow::Result<()> {
     let config = load(path)?;
-    for warning in warnings(&config) {
+    for warning in warnings(&config, false) {
         print::note(&format!("warning: {warning}"));
     }
     let endpoints: Vec<&str> = config.webhooks.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
@@ -54,7 +59,7 @@ pub(super) fn serve(path: Option<&Path>, trust_clock: bool) -> ExitCode {
         }
     };
     cleat::telemetry::init();
-    for warning in warnings(&config) {
+    for warning in warnings(&config, trust_clock) {
         tracing::warn!("{warning}");
     }
     match start(config, trust_clock) {
@@ -83,12 +88,6 @@ fn start(config: Config, trust_clock: bool) -> anyhow::Result<()> {
 async fn run(config: Config, trust_clock: bool) -> anyhow::Result<()> {
     let stop = told_to_stop().context("cannot listen for signals")?;
     let world = world(&config, trust_clock);
-    if !(trust_clock || (world.time.synchronised)()) {
-        tracing::warn!(
-            "this machine's clock is not synchronised: until a webhook of another machine confirms it, imports, readmitted \
-             events and what `cleat send` signs with a secret of your own are refused; use --trust-clock if it is right"
-        );
-    }
     let daemon = Daemon::bind(config, world).await?;
     let addresses = daemon.addresses();
     tracing::info!(webhooks = %addresses.webhooks, grpc = %addresses.grpc, operations = %addresses.operations, "listening");

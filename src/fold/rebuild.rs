@@ -60,17 +60,20 @@ impl Rebuild {
             return Ok(());
         }
         join(running.take());
+        self.0.reached.send_replace(Some(0));
         let shared = self.0.clone();
-        let thread = thread::Builder::new().name("cleat-rebuild".into()).spawn(move || {
-            shared.reached.send_replace(Some(0));
+        let spawned = thread::Builder::new().name("cleat-rebuild".into()).spawn(move || {
             let made = catch_unwind(AssertUnwindSafe(|| shared.make())).unwrap_or(Err(ProjectionError::Panicked));
             shared.reached.send_replace(None);
             match made {
                 Ok(generation) => shared.hand_over(generation),
                 Err(error) => tracing::error!(%error, "the views were not rebuilt; those that serve go on"),
             }
-        })?;
-        *running = Some(thread);
+        });
+        if spawned.is_err() {
+            self.0.reached.send_replace(None);
+        }
+        *running = Some(spawned?);
         Ok(())
     }
 
