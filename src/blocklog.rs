@@ -10,14 +10,12 @@
 //! - Only `sled_store.rs` names sled.
 
 mod block;
-pub mod codec;
 mod fences;
 mod packer;
 mod read;
 mod resettle;
 mod sled_store;
 mod store;
-mod whole_file;
 
 pub use block::{Block, Builder, EXPANDED_BYTES_MAX, Entry, Key};
 #[cfg(test)]
@@ -26,4 +24,3 @@ pub use packer::{Effort, Packer};
 pub use read::{ReadError, last_position, read};
 pub use sled_store::{SledFiles, SledStore, patiently};
 pub use store::{Batch, Store, StoreError};
-pub use whole_file::{sweep, write_whole};

@@ -18,8 +18,8 @@ use std::cell::RefCell;
 use bytes::Bytes;
 use zstd::bulk::{Compressor, Decompressor};
 
-use super::codec::{Garbled, Put, Take};
 use crate::event::{Hash, Position, Timestamp};
+use crate::storage::{Garbled, Put, Take};
 
 /// No stored value is larger. A leaf page of sled holds at most 19 entries, so it stays below the 131,052 B from which
 /// sled would write a blob file, which it never syncs (docs/architecture.md, "The log").

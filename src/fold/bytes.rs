@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::id::Id;
-use crate::blocklog::codec::{Garbled, Put, Take};
+use crate::storage::{Garbled, Put, Take};
 
 const HEX: u8 = 0;
 const UUID: u8 = 1;

@@ -13,9 +13,9 @@ use super::bytes::{put_number, take_count};
 use super::entity::Mark;
 use super::record;
 use super::ring::{PositionChanges, Stretch};
-use crate::blocklog::codec::{Garbled, Put, Take};
 use crate::blocklog::{self, Batch, Block, Builder, EXPANDED_BYTES_MAX, Effort, Packer, ReadError, Store, StoreError};
 use crate::event::{Hash, Position, Timestamp};
+use crate::storage::{Garbled, Put, Take};
 use crate::token::{ChainPrefix, chain_prefix};
 
 /// What goes into the store between two syncs: sled reuses what it freed soon after.

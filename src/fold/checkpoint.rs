@@ -27,8 +27,8 @@ use super::state::{Slot, State, StateBuilder};
 use super::views::Views;
 use super::words::Words;
 use crate::blocklog::StoreError;
-use crate::blocklog::codec::{Garbled, Put, Take};
 use crate::event::{ApiMode, Hash, Position, Timestamp};
+use crate::storage::{Garbled, Put, Take};
 use crate::token::Identity;
 
 const MAGIC: &[u8; 4] = b"ccp1";

@@ -15,8 +15,8 @@ use super::connection::{Connection, Status};
 use super::entity::{Mark, Realm, Text, Trail};
 use super::export::{Export, ExportStatus};
 use super::report::{Link, Stats};
-use crate::blocklog::codec::{Garbled, Put, Take};
 use crate::event::Timestamp;
+use crate::storage::{Garbled, Put, Take};
 
 /// What times and positions are told against: those that are near take few bytes.
 pub(super) type Origin = Mark;

@@ -16,8 +16,8 @@ use super::connection::Connection;
 use super::entity::Realm;
 use super::export::{Export, JoinedExport};
 use super::ring::Change;
-use crate::blocklog::codec::{Garbled, Put, Take};
 use crate::event::ApiMode;
+use crate::storage::{Garbled, Put, Take};
 
 const CONNECTION: u8 = 0;
 const EXPORT: u8 = 1;

@@ -11,9 +11,9 @@
 use bytes::Bytes;
 
 use super::chain;
-use crate::blocklog::codec::{Garbled, Put, Take};
 use crate::blocklog::{Block, Builder};
 use crate::event::{Delivery, Event, EventKey, Hash, ModeVerdict, Position, Provenance, Timestamp};
+use crate::storage::{Garbled, Put, Take};
 
 const VERBATIM: u8 = 0;
 /// Position and time.

@@ -10,9 +10,9 @@ use super::dedup::{DedupIndex, Digest, Known, RunStore, Saver};
 use super::reader::{Run, read_run};
 use super::witness::{MarkStore, Witness};
 use super::{Head, OpenError, chain};
-use crate::blocklog::codec::{Garbled, Put, Take};
 use crate::blocklog::{Batch, Key, ReadError, Store, StoreError, last_position};
 use crate::event::{Event, Position, Timestamp};
+use crate::storage::{Garbled, Put, Take};
 use crate::token::Identity;
 
 /// Where the log's identity is stored: no block can be there.

@@ -15,8 +15,8 @@ use std::time::Duration;
 use super::Head;
 use super::poison::Poison;
 use crate::blocklog::StoreError;
-use crate::blocklog::codec::Take;
 use crate::event::Position;
+use crate::storage::Take;
 use crate::token::Identity;
 
 const MAGIC: &[u8; 4] = b"clt1";

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::source::{self, Source};
 
 /// Each module with those it may name, in an order in which every arrow points upwards in this list.
-const MAY_NAME: [(&str, &[&str]); 16] = [
+const MAY_NAME: [(&str, &[&str]); 17] = [
     ("proto", &[]),
     ("event", &[]),
     ("metrics", &[]),
@@ -14,9 +14,10 @@ const MAY_NAME: [(&str, &[&str]); 16] = [
     ("token", &["event"]),
     ("config", &["event"]),
     ("http", &["metrics", "telemetry"]),
-    ("blocklog", &["event"]),
-    ("log", &["blocklog", "event", "token"]),
-    ("fold", &["blocklog", "event", "log", "token"]),
+    ("storage", &[]),
+    ("blocklog", &["event", "storage"]),
+    ("log", &["blocklog", "event", "storage", "token"]),
+    ("fold", &["blocklog", "event", "log", "storage", "token"]),
     ("backfill", &["config", "event", "log"]),
     ("ingest", &["config", "event", "http", "log", "metrics", "rejections", "telemetry", "token"]),
     ("serve", &["backfill", "event", "fold", "http", "log", "metrics", "proto", "rejections", "token"]),

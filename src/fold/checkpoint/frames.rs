@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use zstd::bulk::{Compressor, Decompressor};
 
 use super::Unusable;
-use crate::blocklog::codec::{Garbled, Put, Take};
+use crate::storage::{Garbled, Put, Take};
 
 /// A frame is closed once it has this much.
 const FRAME_BYTES: usize = 256 * 1024;

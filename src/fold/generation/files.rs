@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::blocklog::{sweep, write_whole};
 use crate::event::Position;
+use crate::storage::{sweep, write_whole};
 
 const CHECKPOINTS_KEPT: usize = 2;
 const CHECKPOINT: &str = "checkpoint";

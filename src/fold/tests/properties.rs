@@ -5,9 +5,9 @@ use serde_json::json;
 
 use super::reference::held;
 use super::*;
-use crate::blocklog::codec::Take;
 use crate::event::{EventKey, gist};
 use crate::fold::{Id, Mark, record};
+use crate::storage::Take;
 
 fn word(words: &'static [&'static str]) -> impl Strategy<Value = Value> {
     let any = any::<String>().prop_map(Value::from);

@@ -6,8 +6,9 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
 use super::RunStore;
-use crate::blocklog::{StoreError, sweep, write_whole};
+use crate::blocklog::StoreError;
 use crate::event::Position;
+use crate::storage::{sweep, write_whole};
 
 pub(in crate::log) struct RunFiles(PathBuf);
 

@@ -9,8 +9,8 @@
 
 use super::super::Head;
 use super::Digest;
-use crate::blocklog::codec::{Garbled, Put, Take};
 use crate::event::{Position, Timestamp};
+use crate::storage::{Garbled, Put, Take};
 use crate::token::Identity;
 
 const MAGIC: &[u8; 4] = b"cdr1";

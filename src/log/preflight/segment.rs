@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use crate::blocklog::codec::{Garbled, Take};
+use crate::storage::{Garbled, Take};
 
 const SEGMENT_LEN: usize = 512 * 1024;
 pub(super) const SEGMENT_BYTES: u64 = SEGMENT_LEN as u64;
