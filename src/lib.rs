@@ -16,6 +16,7 @@ pub mod rejections;
 // The one record there is.
 mod blocklog;
 pub mod log;
+pub mod segment;
 mod storage;
 
 // In: the webhook door, and what an operator has.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::source::{self, Source};
 
 /// Each module with those it may name, in an order in which every arrow points upwards in this list.
-const MAY_NAME: [(&str, &[&str]); 17] = [
+const MAY_NAME: [(&str, &[&str]); 18] = [
     ("proto", &[]),
     ("event", &[]),
     ("metrics", &[]),
@@ -15,6 +15,7 @@ const MAY_NAME: [(&str, &[&str]); 17] = [
     ("config", &["event"]),
     ("http", &["metrics", "telemetry"]),
     ("storage", &[]),
+    ("segment", &["event", "storage", "token"]),
     ("blocklog", &["event", "storage"]),
     ("log", &["blocklog", "event", "storage", "token"]),
     ("fold", &["blocklog", "event", "log", "storage", "token"]),

@@ -1,0 +1,52 @@
+//! Segments: immutable files that hold one range of positions, as frames of adjacent records. A segment is written once,
+//! read back and verified before it gets its name, and never changed.
+//!
+//! ```text
+//! <first>-<last>.seg     header ‖ frames ‖ footer
+//! header  "cleatseg" ‖ u8 format 1 ‖ log id, 16 B ‖ epoch, 16 B ‖ u64 first position ‖ chain before it, 32 B
+//!         ‖ u64 source: the sequence of the journal it was sealed from, 0 if it was merged ‖ u32 CRC32C of all before
+//! frame   see `frame.rs`
+//! footer  frames × (u64 first position ‖ i64 last recorded_at, µs ‖ u64 offset in the file)
+//!         ‖ tail: u32 frames ‖ u64 last position ‖ i64 last recorded_at, µs ‖ chain after it, 32 B
+//!                 ‖ SHA-256 of the file up to the tail ‖ u32 CRC32C of the entries and the tail ‖ "cleatend"
+//! ```
+//!
+//! A damaged footer is made again by a walk over the frames. A damaged frame costs its own range and no other. What a record
+//! means is its owner's business: a frame is bytes with positions, times and a chain.
+
+mod file;
+mod footer;
+mod frame;
+mod header;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::event::Position;
+
+pub use file::Segment;
+pub use frame::{FRAME_BYTES_MAX, Frame, FrameHeader};
+pub use header::SegmentHeader;
+pub use writer::SegmentWriter;
+
+/// Why a segment, or a part of it, cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SegmentError {
+    #[error("cannot {operation} {}: {source}", path.display())]
+    Io { operation: &'static str, path: PathBuf, source: io::Error },
+    /// What was read is not what was written.
+    #[error("{} is damaged from position {from} on: {reason}", path.display())]
+    Damaged { path: PathBuf, from: Position, reason: &'static str },
+    #[error("{} has format {format}, which a newer version of cleat wrote", path.display())]
+    Newer { path: PathBuf, format: u8 },
+    /// The frames that are given to a writer do not follow each other.
+    #[error("a frame does not follow the one before it: {0}")]
+    OutOfOrder(&'static str),
+}
+
+fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SegmentError {
+    move |source| SegmentError::Io { operation, path: path.to_owned(), source }
+}

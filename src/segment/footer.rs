@@ -1,0 +1,136 @@
+//! The footer of a segment file: where its frames are. Derived from them, so it can be made again. See `segment.rs` for its bytes.
+
+use super::frame::FrameHeader;
+use crate::event::{Hash, Position, Timestamp};
+use crate::storage::{Garbled, Put, Take};
+
+const MAGIC: &[u8; 8] = b"cleatend";
+const ENTRY_BYTES: usize = 24;
+pub(super) const TAIL_BYTES: usize = 4 + 8 + 8 + 32 + 32 + 4 + 8;
+
+/// One frame in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub first: Position,
+    pub last_recorded_at: Timestamp,
+    pub offset: u64,
+}
+
+/// All frames, and where they end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Index {
+    /// At least one, in order.
+    pub entries: Vec<Entry>,
+    pub last: Position,
+    pub last_recorded_at: Timestamp,
+    /// The chain's value after the last record.
+    pub after: Hash,
+    /// The offset after the last frame.
+    pub end: u64,
+}
+
+impl Index {
+    /// Before the first frame: `before` is the chain's value there, `offset` where the frame goes.
+    pub fn empty(first: Position, before: Hash, offset: u64) -> Self {
+        let entries = Vec::new();
+        Self {
+            entries,
+            last: first - 1,
+            last_recorded_at: Timestamp::from_micros(i64::MIN),
+            after: before,
+            end: offset,
+        }
+    }
+
+    /// Adds a frame of `bytes`, which must follow the last one.
+    pub fn push(&mut self, frame: &FrameHeader, bytes: usize) -> Result<(), Garbled> {
+        if frame.first != self.last + 1 {
+            return Err(Garbled("its positions do not go on"));
+        }
+        if frame.before != self.after {
+            return Err(Garbled("its chain does not go on"));
+        }
+        if frame.first_recorded_at < self.last_recorded_at {
+            return Err(Garbled("its time goes back"));
+        }
+        self.entries.push(Entry { first: frame.first, last_recorded_at: frame.last_recorded_at, offset: self.end });
+        self.last = frame.last();
+        self.last_recorded_at = frame.last_recorded_at;
+        self.after = frame.after;
+        self.end += bytes as u64;
+        Ok(())
+    }
+
+    /// The frame that holds a position, by its number. `None` outside the segment.
+    pub fn find(&self, position: Position) -> Option<usize> {
+        if position > self.last {
+            return None;
+        }
+        self.entries.partition_point(|entry| entry.first <= position).checked_sub(1)
+    }
+
+    /// Where a frame begins and ends in the file.
+    pub fn range(&self, frame: usize) -> Option<(u64, u64)> {
+        let start = self.entries.get(frame)?.offset;
+        Some((start, self.entries.get(frame + 1).map_or(self.end, |next| next.offset)))
+    }
+
+    /// `digest`: SHA-256 of the file up to the entries, and of these.
+    pub fn encode(&self, digest: impl FnOnce(&[u8]) -> [u8; 32]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.entries.len() * ENTRY_BYTES + TAIL_BYTES);
+        for entry in &self.entries {
+            out.put_u64(entry.first);
+            out.put_i64(entry.last_recorded_at.as_micros());
+            out.put_u64(entry.offset);
+        }
+        let digest = digest(&out);
+        out.put_u32(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
+        out.put_u64(self.last);
+        out.put_i64(self.last_recorded_at.as_micros());
+        out.put(&self.after);
+        out.put(&digest);
+        let crc = crc32c::crc32c(&out);
+        out.put_u32(crc);
+        out.put(MAGIC);
+        out
+    }
+
+    /// How many bytes of entries come before a tail, by the tail.
+    pub fn entries_bytes(tail: &[u8]) -> Result<usize, Garbled> {
+        let mut take = Take(tail);
+        (take.u32()? as usize).checked_mul(ENTRY_BYTES).ok_or(Garbled("the footer is too large"))
+    }
+
+    /// From the bytes of a footer. `end` is where it begins in the file.
+    pub fn decode(bytes: &[u8], end: u64) -> Result<Self, Garbled> {
+        let (entries, tail) = bytes
+            .len()
+            .checked_sub(TAIL_BYTES)
+            .map(|at| bytes.split_at(at))
+            .ok_or(Garbled("the footer ends too soon"))?;
+        if Self::entries_bytes(tail)? != entries.len() {
+            return Err(Garbled("the footer has another length"));
+        }
+        let mut take = Take(tail);
+        take.u32()?;
+        let (last, last_recorded_at) = (take.u64()?, Timestamp::from_micros(take.i64()?));
+        let after = take.array()?;
+        take.bytes(32)?;
+        if take.u32()? != crc32c::crc32c(&bytes[..bytes.len() - 12]) {
+            return Err(Garbled("the checksum of the footer is wrong"));
+        }
+        if take.array()? != *MAGIC {
+            return Err(Garbled("the file does not end as a segment does"));
+        }
+        let mut index =
+            Self { entries: Vec::with_capacity(entries.len() / ENTRY_BYTES), last, last_recorded_at, after, end };
+        let mut take = Take(entries);
+        while !take.0.is_empty() {
+            let (first, at, offset) = (take.u64()?, take.i64()?, take.u64()?);
+            index.entries.push(Entry { first, last_recorded_at: Timestamp::from_micros(at), offset });
+        }
+        let rises = index.entries.is_sorted_by(|one, next| one.first < next.first && one.offset < next.offset);
+        let is_within = index.entries.last().is_some_and(|last| last.first <= index.last && last.offset < end);
+        if rises && is_within { Ok(index) } else { Err(Garbled("the footer's frames are out of order")) }
+    }
+}

@@ -1,0 +1,159 @@
+//! One frame: adjacent records and what they share. Knows how a frame is framed, not what its columns and private bytes mean.
+//!
+//! ```text
+//! 0 u8 format 2 ‖ 1 u8 frame codec: 0 columns verbatim, 1 zstd, 2 sealed (reserved) ‖ 2 u32 count ‖ 6 u64 first position
+//! ‖ 14 i64 first, 22 i64 last recorded_at, µs ‖ 30 chain before, 62 chain after, 32 B each
+//! ‖ 94 u32 columns, expanded ‖ 98 u32 columns, stored ‖ 102 u32 private bytes ‖ 106 u64 source sequence, 0
+//! ‖ 114 u32 key generation, 0 ‖ 118 u32 CRC32C of 0..118 and all that follows
+//! ‖ columns ‖ private bytes
+//! ```
+
+use crate::event::{Hash, Position, Timestamp};
+use crate::storage::{Garbled, Put, Take};
+
+const FORMAT: u8 = 2;
+const CODECS: u8 = 2;
+pub(super) const HEADER_BYTES: usize = 122;
+const CRC_AT: usize = 118;
+/// The largest frame. The largest record that the log takes fits one by itself.
+pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
+/// The largest columns, expanded: bounds what a damaged frame can make a reader allocate.
+const COLUMNS_BYTES_MAX: u32 = 16 * 1024 * 1024;
+
+/// What a frame says of its records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameHeader {
+    /// How the columns are stored: 0 verbatim, 1 zstd.
+    pub codec: u8,
+    /// Number of records, at least 1.
+    pub count: u32,
+    pub first: Position,
+    pub first_recorded_at: Timestamp,
+    pub last_recorded_at: Timestamp,
+    /// The chain's value before the first record.
+    pub before: Hash,
+    /// The chain's value after the last record.
+    pub after: Hash,
+    /// Bytes of the columns once they are expanded.
+    pub columns_expanded: u32,
+}
+
+/// A frame, decoded and checked, or to be encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame<'a> {
+    pub header: FrameHeader,
+    /// As they are stored.
+    pub columns: &'a [u8],
+    /// The private bytes of all records, one after the other.
+    pub private: &'a [u8],
+}
+
+/// The beginning of a frame, whose checksum has not been checked.
+pub(super) struct FrameStart {
+    pub header: FrameHeader,
+    columns_stored: usize,
+    private_bytes: usize,
+    crc: u32,
+}
+
+impl FrameHeader {
+    pub fn last(&self) -> Position {
+        self.first + u64::from(self.count) - 1
+    }
+
+    fn check(&self) -> Result<(), Garbled> {
+        if self.codec >= CODECS {
+            return Err(Garbled("unknown frame codec"));
+        }
+        if self.count == 0 || self.first == 0 || self.first.checked_add(u64::from(self.count)).is_none() {
+            return Err(Garbled("a frame's positions cannot be"));
+        }
+        if self.first_recorded_at > self.last_recorded_at {
+            return Err(Garbled("a frame's times are out of order"));
+        }
+        if self.columns_expanded > COLUMNS_BYTES_MAX {
+            return Err(Garbled("a frame's columns are too large"));
+        }
+        Ok(())
+    }
+}
+
+impl FrameStart {
+    /// From the first [`HEADER_BYTES`] of a frame.
+    pub fn read(bytes: &[u8]) -> Result<Self, Garbled> {
+        let mut take = Take(bytes);
+        if take.u8()? != FORMAT {
+            return Err(Garbled("no frame of a known format begins here"));
+        }
+        let header = FrameHeader {
+            codec: take.u8()?,
+            count: take.u32()?,
+            first: take.u64()?,
+            first_recorded_at: Timestamp::from_micros(take.i64()?),
+            last_recorded_at: Timestamp::from_micros(take.i64()?),
+            before: take.array()?,
+            after: take.array()?,
+            columns_expanded: take.u32()?,
+        };
+        let (columns_stored, private_bytes) = (take.u32()? as usize, take.u32()? as usize);
+        if take.u64()? != 0 || take.u32()? != 0 {
+            return Err(Garbled("a reserved field of a frame is not 0"));
+        }
+        let start = Self { header, columns_stored, private_bytes, crc: take.u32()? };
+        start.header.check()?;
+        if start.bytes() > FRAME_BYTES_MAX {
+            return Err(Garbled("a frame is too large"));
+        }
+        Ok(start)
+    }
+
+    /// Length of the whole frame.
+    pub fn bytes(&self) -> usize {
+        HEADER_BYTES.saturating_add(self.columns_stored).saturating_add(self.private_bytes)
+    }
+}
+
+impl<'a> Frame<'a> {
+    pub fn encode(&self) -> Result<Vec<u8>, Garbled> {
+        self.header.check()?;
+        let bytes = HEADER_BYTES + self.columns.len() + self.private.len();
+        if bytes > FRAME_BYTES_MAX {
+            return Err(Garbled("a frame is too large"));
+        }
+        let mut out = Vec::with_capacity(bytes);
+        out.put_u8(FORMAT);
+        out.put_u8(self.header.codec);
+        out.put_u32(self.header.count);
+        out.put_u64(self.header.first);
+        out.put_i64(self.header.first_recorded_at.as_micros());
+        out.put_i64(self.header.last_recorded_at.as_micros());
+        out.put(&self.header.before);
+        out.put(&self.header.after);
+        out.put_u32(self.header.columns_expanded);
+        for part in [self.columns, self.private] {
+            out.put_u32(u32::try_from(part.len()).map_err(|_| Garbled("a frame is too large"))?);
+        }
+        out.put_u64(0);
+        out.put_u32(0);
+        out.put_u32(crc(&out, &[self.columns, self.private]));
+        out.put(self.columns);
+        out.put(self.private);
+        Ok(out)
+    }
+
+    /// From exactly the bytes of one frame.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, Garbled> {
+        let start = FrameStart::read(bytes)?;
+        let mut rest = Take(&bytes[HEADER_BYTES..]);
+        let (columns, private) = (rest.bytes(start.columns_stored)?, rest.bytes(start.private_bytes)?);
+        rest.end()?;
+        if crc(&bytes[..CRC_AT], &[columns, private]) != start.crc {
+            return Err(Garbled("a frame's checksum is wrong"));
+        }
+        Ok(Self { header: start.header, columns, private })
+    }
+}
+
+fn crc(start: &[u8], parts: &[&[u8]]) -> u32 {
+    parts.iter().fold(crc32c::crc32c(start), |crc, part| crc32c::crc32c_append(crc, part))
+}

@@ -1,0 +1,88 @@
+//! The header of a segment file: which log, which range, and from where. See `segment.rs` for its bytes.
+
+use super::SegmentError;
+use crate::event::{Hash, Position};
+use crate::storage::{Garbled, Put, Take};
+use crate::token::Identity;
+
+const MAGIC: &[u8; 8] = b"cleatseg";
+const FORMAT: u8 = 1;
+pub(super) const BYTES: usize = 8 + 1 + 32 + 8 + 32 + 8 + 4;
+
+/// What a segment is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentHeader {
+    pub identity: Identity,
+    /// The first position, at least 1.
+    pub first: Position,
+    /// The chain's value before it.
+    pub before: Hash,
+    /// The sequence of the journal that it was sealed from; 0 if it was merged from other segments.
+    pub source: u64,
+}
+
+/// Why a header cannot be used.
+pub(super) enum Unreadable {
+    Garbled(Garbled),
+    Newer(u8),
+}
+
+impl From<Garbled> for Unreadable {
+    fn from(garbled: Garbled) -> Self {
+        Self::Garbled(garbled)
+    }
+}
+
+impl Unreadable {
+    pub fn of(self, path: &std::path::Path) -> SegmentError {
+        match self {
+            Self::Garbled(garbled) => SegmentError::Damaged { path: path.to_owned(), from: 0, reason: garbled.0 },
+            Self::Newer(format) => SegmentError::Newer { path: path.to_owned(), format },
+        }
+    }
+}
+
+impl SegmentHeader {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(BYTES);
+        out.put(MAGIC);
+        out.put_u8(FORMAT);
+        out.put(&self.identity.log_id.to_be_bytes());
+        out.put(&self.identity.epoch.to_be_bytes());
+        out.put_u64(self.first);
+        out.put(&self.before);
+        out.put_u64(self.source);
+        let crc = crc32c::crc32c(&out);
+        out.put_u32(crc);
+        out
+    }
+
+    /// From the first [`BYTES`] of a file.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let mut take = Take(bytes);
+        if take.array()? != *MAGIC {
+            return Err(Garbled("it is no segment").into());
+        }
+        let format = take.u8()?;
+        let header = Self {
+            identity: Identity {
+                log_id: u128::from_be_bytes(take.array()?),
+                epoch: u128::from_be_bytes(take.array()?),
+            },
+            first: take.u64()?,
+            before: take.array()?,
+            source: take.u64()?,
+        };
+        if take.u32()? != crc32c::crc32c(&bytes[..BYTES - 4]) {
+            return Err(Garbled("the checksum of the header is wrong").into());
+        }
+        // Only a whole header says by whom it was written.
+        if format != FORMAT {
+            return Err(Unreadable::Newer(format));
+        }
+        if header.first == 0 {
+            return Err(Garbled("a segment begins at position 1 at the earliest").into());
+        }
+        Ok(header)
+    }
+}

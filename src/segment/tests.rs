@@ -1,0 +1,217 @@
+//! Segments as they are written, read, and damaged: one fault at a time, each flipped bit and each length.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use sha2::{Digest as _, Sha256};
+
+use super::*;
+use crate::event::{Hash, Timestamp};
+use crate::token::Identity;
+
+const IDENTITY: Identity = Identity { log_id: 7, epoch: 8 };
+
+fn header(first: Position) -> SegmentHeader {
+    SegmentHeader { identity: IDENTITY, first, before: [3; 32], source: 5 }
+}
+
+/// Frames of some records each, from `first` on, as a writer takes them.
+fn frames(first: Position, counts: &[u32], random: &mut StdRng) -> Vec<Vec<u8>> {
+    let (mut first, mut before, mut micros) = (first, header(first).before, 1_000_000);
+    let mut frames = Vec::new();
+    for count in counts {
+        let after: Hash = Sha256::digest(before).into();
+        let first_recorded_at = Timestamp::from_micros(micros);
+        micros += random.random_range(0..1000);
+        let last_recorded_at = Timestamp::from_micros(micros);
+        let (columns, private) = (bytes(random), bytes(random));
+        let columns_expanded = 2 * u32::try_from(columns.len()).unwrap();
+        let (codec, count) = (1, *count);
+        let header =
+            FrameHeader { codec, count, first, first_recorded_at, last_recorded_at, before, after, columns_expanded };
+        frames.push(Frame { header, columns: &columns, private: &private }.encode().unwrap());
+        (first, before) = (first + u64::from(count), after);
+    }
+    frames
+}
+
+fn bytes(random: &mut StdRng) -> Vec<u8> {
+    (0..random.random_range(0..200)).map(|_| random.random()).collect()
+}
+
+fn write(directory: &Path, first: Position, frames: &[Vec<u8>]) -> Segment {
+    let mut writer = SegmentWriter::create(directory, header(first)).unwrap();
+    for frame in frames {
+        writer.push(frame).unwrap();
+    }
+    writer.finish().unwrap()
+}
+
+/// The bytes of each position's frame.
+fn by_position(frames: &[Vec<u8>]) -> Vec<(Position, &Vec<u8>)> {
+    let each = frames.iter().flat_map(|bytes| {
+        let header = Frame::decode(bytes).unwrap().header;
+        (header.first..=header.last()).map(move |position| (position, bytes))
+    });
+    each.collect()
+}
+
+fn only_file(directory: &Path) -> PathBuf {
+    let files: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    files[0].clone()
+}
+
+/// A segment of three frames, in a directory of its own.
+fn small() -> (tempfile::TempDir, PathBuf, Vec<Vec<u8>>) {
+    let directory = tempfile::tempdir().unwrap();
+    let frames = frames(10, &[3, 1, 5], &mut StdRng::seed_from_u64(1));
+    write(directory.path(), 10, &frames);
+    let path = only_file(directory.path());
+    (directory, path, frames)
+}
+
+#[test]
+fn every_position_is_in_the_frame_that_was_written_for_it() {
+    let mut random = StdRng::seed_from_u64(2);
+    for _ in 0..50 {
+        let directory = tempfile::tempdir().unwrap();
+        let first = random.random_range(1..1_000_000);
+        let counts: Vec<u32> = (0..random.random_range(1..20)).map(|_| random.random_range(1..300)).collect();
+        let frames = frames(first, &counts, &mut random);
+        let written = write(directory.path(), first, &frames);
+        let segment = Segment::open(&only_file(directory.path())).unwrap();
+        segment.verify().unwrap();
+        assert_eq!((segment.header(), segment.last()), (&header(first), written.last()));
+        assert!(!segment.is_footer_damaged());
+        for (position, frame) in by_position(&frames) {
+            assert_eq!(segment.read(position).unwrap().as_ref(), Some(frame));
+        }
+        assert_eq!(segment.read(first - 1).unwrap(), None);
+        assert_eq!(segment.read(segment.last() + 1).unwrap(), None);
+    }
+}
+
+#[test]
+fn a_segment_has_its_name_only_when_it_is_whole() {
+    let (directory, path, frames) = small();
+    assert_eq!(path.file_name().unwrap(), "00000000000000000010-00000000000000000018.seg");
+    fs::remove_file(&path).unwrap();
+    let mut writer = SegmentWriter::create(directory.path(), header(10)).unwrap();
+    writer.push(&frames[0]).unwrap();
+    drop(writer);
+    assert_eq!(only_file(directory.path()).extension().unwrap(), "new");
+}
+
+#[test]
+fn frames_that_do_not_follow_one_another_are_refused() {
+    let (directory, _, frames) = small();
+    let mut random = StdRng::seed_from_u64(3);
+    let earlier = self::frames(13, &[1], &mut random);
+    let mut writer = SegmentWriter::create(directory.path(), header(10)).unwrap();
+    let refused = |result: Result<(), SegmentError>| matches!(result, Err(SegmentError::OutOfOrder(_)));
+    assert!(refused(writer.push(&frames[1])), "a gap");
+    writer.push(&frames[0]).unwrap();
+    assert!(refused(writer.push(&frames[0])), "the same again");
+    assert!(refused(writer.push(&earlier[0])), "another chain");
+    assert!(refused(writer.push(&frames[1][1..])), "no frame");
+    writer.push(&frames[1]).unwrap();
+    assert_eq!(writer.last(), 13);
+    let empty = SegmentWriter::create(directory.path(), header(10)).unwrap();
+    assert!(matches!(empty.finish(), Err(SegmentError::OutOfOrder(_))));
+}
+
+/// Opens and reads what somebody harmed. Nothing of it may be wrong and pass for right. Returns whether every position was
+/// read.
+fn reads_only_what_was_written(path: &Path, frames: &[Vec<u8>]) -> bool {
+    let Ok(segment) = Segment::open(path) else { return false };
+    assert!(segment.verify().is_err(), "the harm is not found");
+    let mut all = true;
+    for (position, frame) in by_position(frames) {
+        match segment.read(position) {
+            Ok(Some(read)) => assert_eq!(&read, frame, "at {position}"),
+            Ok(None) | Err(SegmentError::Damaged { .. }) => all = false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    all
+}
+
+#[test]
+fn each_flipped_bit_is_found_and_costs_no_other_frame() {
+    let (_directory, path, frames) = small();
+    let good = fs::read(&path).unwrap();
+    let (frames_begin, frames_end) = (header::BYTES, header::BYTES + frames.iter().map(Vec::len).sum::<usize>());
+    for at in 0..good.len() {
+        for bit in 0..8 {
+            let mut bytes = good.clone();
+            bytes[at] ^= 1 << bit;
+            fs::write(&path, &bytes).unwrap();
+            let all = reads_only_what_was_written(&path, &frames);
+            // The footer is made again from the frames.
+            assert_eq!(all, at >= frames_end, "bit {bit} of byte {at}");
+            if (frames_begin..frames_end).contains(&at) {
+                let segment = Segment::open(&path).unwrap();
+                let unread = by_position(&frames).into_iter().filter(|(position, _)| segment.read(*position).is_err());
+                let mut harmed: Vec<_> = unread.map(|(_, frame)| frame).collect();
+                harmed.dedup();
+                assert_eq!(harmed.len(), 1, "bit {bit} of byte {at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_shortened_or_lengthened_file_is_found() {
+    let (_directory, path, frames) = small();
+    let good = fs::read(&path).unwrap();
+    for length in 0..good.len() {
+        fs::write(&path, &good[..length]).unwrap();
+        reads_only_what_was_written(&path, &frames);
+    }
+    fs::write(&path, [&good[..], &[0]].concat()).unwrap();
+    assert!(reads_only_what_was_written(&path, &frames), "the frames are all there");
+}
+
+#[test]
+fn a_newer_format_is_refused_by_its_number() {
+    let (_directory, path, _) = small();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[8] = 2;
+    let crc = crc32c::crc32c(&bytes[..header::BYTES - 4]).to_be_bytes();
+    bytes[header::BYTES - 4..header::BYTES].copy_from_slice(&crc);
+    fs::write(&path, bytes).unwrap();
+    let Err(SegmentError::Newer { format, .. }) = Segment::open(&path) else { panic!("it is of format 2") };
+    assert_eq!(format, 2);
+}
+
+#[test]
+fn no_bytes_make_a_frame_that_was_not_written() {
+    let mut random = StdRng::seed_from_u64(4);
+    let good = frames(1, &[4], &mut random).remove(0);
+    for _ in 0..20_000 {
+        let mut bytes = good.clone();
+        for _ in 0..random.random_range(1..4) {
+            let at = random.random_range(0..bytes.len());
+            bytes[at] = random.random();
+        }
+        bytes.truncate(random.random_range(0..=bytes.len()));
+        assert!(Frame::decode(&bytes).is_err() || bytes == good);
+    }
+}
+
+#[test]
+fn a_frame_that_cannot_be_is_not_encoded() {
+    let frame = frames(1, &[4], &mut StdRng::seed_from_u64(5)).remove(0);
+    let frame = Frame::decode(&frame).unwrap();
+    let with = |header| Frame { header, ..frame }.encode();
+    assert!(with(FrameHeader { count: 0, ..frame.header }).is_err());
+    assert!(with(FrameHeader { first: 0, ..frame.header }).is_err());
+    assert!(with(FrameHeader { codec: 2, ..frame.header }).is_err(), "reserved");
+    let late = Timestamp::from_micros(i64::MAX);
+    assert!(with(FrameHeader { first_recorded_at: late, ..frame.header }).is_err());
+    let large = vec![0; FRAME_BYTES_MAX];
+    assert!(Frame { private: &large, ..frame }.encode().is_err());
+}
