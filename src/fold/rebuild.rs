@@ -54,21 +54,20 @@ impl Rebuild {
     /// Begins, unless it is going on already, or the last one waits to be taken over.
     pub fn start(&self) -> std::io::Result<()> {
         let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
-        // Who takes it over may wait for this lock: nothing waits for that here.
-        let is_going_on = running.as_ref().is_some_and(|thread| !thread.is_finished());
-        if is_going_on || self.0.stop.load(Ordering::Acquire) {
+        if self.reached().is_some() || self.0.stop.load(Ordering::Acquire) {
             return Ok(());
         }
+        // It has handed over: whoever takes that may wait for this lock.
         join(running.take());
         self.0.reached.send_replace(Some(0));
         let shared = self.0.clone();
         let spawned = thread::Builder::new().name("cleat-rebuild".into()).spawn(move || {
             let made = catch_unwind(AssertUnwindSafe(|| shared.make())).unwrap_or(Err(ProjectionError::Panicked));
-            shared.reached.send_replace(None);
             match made {
                 Ok(generation) => shared.hand_over(generation),
                 Err(error) => tracing::error!(%error, "the views were not rebuilt; those that serve go on"),
             }
+            shared.reached.send_replace(None);
         });
         if spawned.is_err() {
             self.0.reached.send_replace(None);

@@ -230,7 +230,7 @@ fn damage_in_the_change_log_is_made_good_from_the_log() {
 fn a_rebuild_takes_the_place_of_what_serves_and_is_what_the_next_start_finds() {
     let mut world = grown();
     let old = world.views();
-    world.rebuild.start().unwrap();
+    world.begin_rebuild();
     world.wait_until_replaced(&old);
     world.check();
     assert!(held(&old) == held(&world.views()), "and who looks at the old views still can");
@@ -248,7 +248,7 @@ fn rebuild_unsaved(world: &mut World, number: u64) -> bool {
     let made = world.directory.path().join("views").join(number.to_string());
     let block = made.join(format!("{:020}.new", old.position()));
     let blocker = std::thread::spawn(move || while fs::create_dir(&block).is_err() {});
-    world.rebuild.start().unwrap();
+    world.begin_rebuild();
     blocker.join().unwrap();
     loop {
         if !Arc::ptr_eq(&world.views().shared, &old.shared) {

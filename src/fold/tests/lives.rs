@@ -54,7 +54,7 @@ fn live(steps: Vec<Step>) {
             Step::Lose => world = world.killed(lose),
             Step::Rebuild => {
                 let old = world.views();
-                world.rebuild.start().unwrap();
+                world.begin_rebuild();
                 world.wait_until_replaced(&old);
                 looked_at.push((held(&old), old));
             }

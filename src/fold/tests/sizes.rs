@@ -47,7 +47,7 @@ fn five_facts_of_250_kb_pass_the_ring_a_restart_and_a_rebuild() {
     let mut world = world.restarted();
     world.check();
     let before = world.views();
-    world.rebuild.start().unwrap();
+    world.begin_rebuild();
     world.wait_until_replaced(&before);
     world.check();
     let mut world = world.killed(|_| {});

@@ -22,7 +22,7 @@ pub(super) struct World {
     clock: Arc<AtomicI64>,
     log: Log,
     pub projection: Projection,
-    pub rebuild: Rebuild,
+    rebuild: Rebuild,
 }
 
 fn open_log(directory: &Path, clock: &Arc<AtomicI64>) -> Log {
@@ -138,6 +138,14 @@ impl World {
         let follows = self.projection.phase.wait_for(|phase| *phase == Phase::Following);
         let within = async { drop(tokio::time::timeout(PATIENCE, follows).await.expect("they follow").unwrap()) };
         self.runtime.block_on(within);
+    }
+
+    /// Begins a rebuild, once the last one has been handed over.
+    pub fn begin_rebuild(&self) {
+        while self.rebuild.reached().is_some() {
+            std::thread::yield_now();
+        }
+        self.rebuild.start().unwrap();
     }
 
     pub fn phase(&self) -> Phase {
