@@ -18,6 +18,7 @@ mod file;
 mod footer;
 mod frame;
 mod header;
+mod name;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -30,6 +31,7 @@ use crate::event::Position;
 pub use file::Segment;
 pub use frame::{FRAME_BYTES_MAX, Frame, FrameHeader};
 pub use header::SegmentHeader;
+pub use name::SegmentName;
 pub use writer::SegmentWriter;
 
 /// Why a segment, or a part of it, cannot be used.
@@ -40,6 +42,8 @@ pub enum SegmentError {
     /// What was read is not what was written.
     #[error("{} is damaged from position {from} on: {reason}", path.display())]
     Damaged { path: PathBuf, from: Position, reason: &'static str },
+    #[error("{} is of another log, or of another epoch", path.display())]
+    Foreign { path: PathBuf },
     #[error("{} has format {format}, which a newer version of cleat wrote", path.display())]
     Newer { path: PathBuf, format: u8 },
     /// The frames that are given to a writer do not follow each other.

@@ -6,59 +6,67 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, fadvise};
+use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use super::footer::{Index, TAIL_BYTES};
-use super::frame::{Frame, FrameStart, HEADER_BYTES};
+use super::frame::{FRAME_BYTES_MAX, Frame, FrameStart, HEADER_BYTES};
 use super::header::{self, SegmentHeader};
+use super::name::SegmentName;
 use super::{SegmentError, failed};
-use crate::event::{Hash, Position, Timestamp};
+use crate::event::Position;
 use crate::storage::Garbled;
+use crate::token::Identity;
 
 /// An open segment. Its file stays readable after it is removed.
 pub struct Segment {
     path: PathBuf,
+    name: SegmentName,
     file: File,
     header: SegmentHeader,
+    /// As far as the frames were found.
     index: Index,
     is_footer_damaged: bool,
 }
 
 impl Segment {
-    /// Reads the header and the footer. Walks over the frames if the footer is damaged: what follows a damaged frame is not
-    /// found then.
-    pub fn open(path: &Path) -> Result<Self, SegmentError> {
+    /// Reads the header and the footer of a segment of this log and epoch, which must be of the range that its name says. If the
+    /// footer is damaged, the frames are walked over; what follows a damaged frame is damaged then, too.
+    pub fn open(path: &Path, identity: Identity) -> Result<Self, SegmentError> {
+        let name = SegmentName::of(path).ok_or_else(|| damaged(path, 0, "its name is none of a segment"))?;
+        Self::open_as(path, name, identity)
+    }
+
+    /// As [`Self::open`], under a name that the file does not have yet.
+    pub(super) fn open_as(path: &Path, name: SegmentName, identity: Identity) -> Result<Self, SegmentError> {
         let file = File::open(path).map_err(failed("open", path))?;
-        let mut bytes = [0; header::BYTES];
-        read_at(&file, &mut bytes, 0, path)?;
-        let header = SegmentHeader::decode(&bytes).map_err(|unreadable| unreadable.of(path))?;
-        let bytes = file.metadata().map_err(failed("open", path))?.len();
-        let (index, is_footer_damaged) = match read_footer(&file, bytes, path)? {
-            Ok(index) => (index, false),
-            Err(_) => (walk(&file, &header, path)?, true),
-        };
-        let segment = Self { path: path.to_owned(), file, header, index, is_footer_damaged };
-        if segment.index.entries.first().is_none_or(|entry| entry.first != segment.header.first) {
-            return Err(segment.damaged(segment.header.first, "it does not begin as its header says"));
+        let header = read_header(&file, path, name.first)?;
+        if header.identity != identity {
+            return Err(SegmentError::Foreign { path: path.to_owned() });
         }
-        Ok(segment)
+        let bytes = file.metadata().map_err(failed("open", path))?.len();
+        let footer = read_footer(&file, bytes).map_err(failed("read", path))?;
+        let is_footer_damaged = footer.is_err();
+        let index = footer.or_else(|_| walk(&file, &header)).map_err(failed("read", path))?;
+        let has_range = header.first == name.first
+            && if is_footer_damaged { index.last <= name.last } else { index.last == name.last };
+        if !has_range || index.entries.first().is_some_and(|entry| entry.first != name.first) {
+            return Err(damaged(path, name.first, "it is not of the range that its name says"));
+        }
+        Ok(Self { path: path.to_owned(), name, file, header, index, is_footer_damaged })
+    }
+
+    pub(super) fn set_path(&mut self, path: PathBuf) {
+        self.path = path;
     }
 
     pub fn header(&self) -> &SegmentHeader {
         &self.header
     }
 
+    /// The last position, by its name.
     pub fn last(&self) -> Position {
-        self.index.last
-    }
-
-    pub fn last_recorded_at(&self) -> Timestamp {
-        self.index.last_recorded_at
-    }
-
-    /// The chain's value after the last record.
-    pub fn after(&self) -> Hash {
-        self.index.after
+        self.name.last
     }
 
     /// Whether its index was made by a walk over the frames.
@@ -68,13 +76,20 @@ impl Segment {
 
     /// The bytes of the frame that holds a position, checked. `None` outside the segment.
     pub fn read(&self, position: Position) -> Result<Option<Vec<u8>>, SegmentError> {
+        if !(self.name.first..=self.name.last).contains(&position) {
+            return Ok(None);
+        }
         let found = self.index.find(position).and_then(|number| Some((number, self.index.range(number)?)));
-        let Some((number, (start, end))) = found else { return Ok(None) };
+        let Some((number, (start, end))) = found else {
+            return Err(self.damaged(self.index.last + 1, "no frame is found there"));
+        };
         let first = self.index.entries[number].first;
-        let length = usize::try_from(end - start).ok().filter(|length| *length <= super::FRAME_BYTES_MAX);
+        let length = usize::try_from(end - start).ok().filter(|length| *length <= FRAME_BYTES_MAX);
         let length = length.ok_or_else(|| self.damaged(first, "a frame is too large"))?;
         let mut bytes = vec![0; length];
-        read_at(&self.file, &mut bytes, start, &self.path)?;
+        if !read_at(&self.file, &mut bytes, start).map_err(failed("read", &self.path))? {
+            return Err(self.damaged(first, "the file ends too soon"));
+        }
         let frame = Frame::decode(&bytes).map_err(|garbled| self.damaged(first, garbled.0))?;
         if frame.header.first != first || !(first..=frame.header.last()).contains(&position) {
             return Err(self.damaged(first, "a frame is not where it belongs"));
@@ -82,16 +97,18 @@ impl Segment {
         Ok(Some(bytes))
     }
 
-    /// Reads the whole file from the disk and checks all of it: each frame, that they follow one another, the footer and the
-    /// digest.
+    /// Reads the whole file and checks all of it: header, each frame, that they follow one another, footer and digest. Its pages
+    /// are dropped from the system's cache before, as far as the file system does so.
     pub fn verify(&self) -> Result<(), SegmentError> {
-        fadvise(&self.file, 0, None, Advice::DontNeed)
-            .map_err(io::Error::from)
-            .map_err(failed("read back", &self.path))?;
+        let dropped = fadvise(&self.file, 0, None, Advice::DontNeed).map_err(io::Error::from);
+        dropped.map_err(failed("read back", &self.path))?;
+        if read_header(&self.file, &self.path, self.name.first)? != self.header {
+            return Err(self.damaged(self.name.first, "its header has changed"));
+        }
         let mut digest = Sha256::new();
-        let mut index = Index::empty(self.header.first, self.header.before, header::BYTES as u64);
         digest.update(self.header.encode());
-        while index.last < self.index.last {
+        let mut index = Index::empty(self.header.first, self.header.before, header::BYTES as u64);
+        while index.last < self.name.last {
             let from = index.last + 1;
             let bytes = self.read(from)?.ok_or_else(|| self.damaged(from, "no frame holds it"))?;
             let frame = Frame::decode(&bytes).map_err(|garbled| self.damaged(from, garbled.0))?;
@@ -100,51 +117,74 @@ impl Segment {
         }
         let footer = index.encode(|entries| digest.chain_update(entries).finalize().into());
         let mut stored = vec![0; footer.len()];
-        read_at(&self.file, &mut stored, index.end, &self.path)?;
+        let is_there = read_at(&self.file, &mut stored, index.end).map_err(failed("read back", &self.path))?;
         let bytes = self.file.metadata().map_err(failed("read back", &self.path))?.len();
-        if stored == footer && bytes == index.end + footer.len() as u64 {
+        if is_there && stored == footer && bytes == index.end + footer.len() as u64 {
             Ok(())
         } else {
-            Err(self.damaged(self.header.first, "its footer is not the one of its frames"))
+            Err(self.damaged(self.name.first, "its footer is not the one of its frames"))
         }
     }
 
     fn damaged(&self, from: Position, reason: &'static str) -> SegmentError {
-        SegmentError::Damaged { path: self.path.clone(), from, reason }
+        damaged(&self.path, from, reason)
     }
 }
 
-/// A file that ends too soon is damaged.
-fn read_at(file: &File, bytes: &mut [u8], offset: u64, path: &Path) -> Result<(), SegmentError> {
-    file.read_exact_at(bytes, offset).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => {
-            SegmentError::Damaged { path: path.to_owned(), from: 0, reason: "the file ends too soon" }
-        }
-        _ => failed("read", path)(error),
-    })
+fn damaged(path: &Path, from: Position, reason: &'static str) -> SegmentError {
+    SegmentError::Damaged { path: path.to_owned(), from, reason }
 }
 
-fn read_footer(file: &File, bytes: u64, path: &Path) -> Result<Result<Index, Garbled>, SegmentError> {
-    let too_short = Garbled("the file ends too soon");
-    let Some(tail_at) = bytes.checked_sub(TAIL_BYTES as u64) else { return Ok(Err(too_short)) };
+/// Returns false if the file ends too soon.
+fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<bool> {
+    match file.read_exact_at(bytes, offset) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        read => read.map(|()| true),
+    }
+}
+
+/// The same; false, too, if the disk cannot read it.
+fn read_if_whole(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<bool> {
+    match read_at(file, bytes, offset) {
+        Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => Ok(false),
+        read => read,
+    }
+}
+
+fn read_header(file: &File, path: &Path, first: Position) -> Result<SegmentHeader, SegmentError> {
+    let mut bytes = [0; header::BYTES];
+    if !read_at(file, &mut bytes, 0).map_err(failed("read", path))? {
+        return Err(damaged(path, first, "the file ends too soon"));
+    }
+    SegmentHeader::decode(&bytes).map_err(|unreadable| unreadable.of(path, first))
+}
+
+/// `Err` inside if it is damaged.
+fn read_footer(file: &File, bytes: u64) -> io::Result<Result<Index, Garbled>> {
+    let unreadable = Garbled("the footer cannot be read");
+    let Some(tail_at) = bytes.checked_sub(TAIL_BYTES as u64) else { return Ok(Err(unreadable)) };
     let mut tail = [0; TAIL_BYTES];
-    read_at(file, &mut tail, tail_at, path)?;
+    if !read_if_whole(file, &mut tail, tail_at)? {
+        return Ok(Err(unreadable));
+    }
     let entries = match Index::entries_bytes(&tail) {
         Ok(entries) => entries,
         Err(garbled) => return Ok(Err(garbled)),
     };
     let Some(end) = tail_at.checked_sub(entries as u64).filter(|end| *end > header::BYTES as u64) else {
-        return Ok(Err(too_short));
+        return Ok(Err(unreadable));
     };
     let mut footer = vec![0; entries + TAIL_BYTES];
-    read_at(file, &mut footer, end, path)?;
+    if !read_if_whole(file, &mut footer, end)? {
+        return Ok(Err(unreadable));
+    }
     Ok(Index::decode(&footer, end))
 }
 
 /// The frames as far as they are whole and follow one another.
-fn walk(file: &File, header: &SegmentHeader, path: &Path) -> Result<Index, SegmentError> {
+fn walk(file: &File, header: &SegmentHeader) -> io::Result<Index> {
     let mut index = Index::empty(header.first, header.before, header::BYTES as u64);
-    while let Some(bytes) = frame_at(file, index.end, path)? {
+    while let Some(bytes) = frame_at(file, index.end)? {
         let Ok(frame) = Frame::decode(&bytes) else { break };
         if index.push(&frame.header, bytes.len()).is_err() {
             break;
@@ -154,16 +194,12 @@ fn walk(file: &File, header: &SegmentHeader, path: &Path) -> Result<Index, Segme
 }
 
 /// The bytes that a frame at an offset claims; `None` if none begins there.
-fn frame_at(file: &File, offset: u64, path: &Path) -> Result<Option<Vec<u8>>, SegmentError> {
+fn frame_at(file: &File, offset: u64) -> io::Result<Option<Vec<u8>>> {
     let mut start = [0; HEADER_BYTES];
-    let bytes = match read_at(file, &mut start, offset, path) {
-        Err(SegmentError::Damaged { .. }) => return Ok(None),
-        read => read.map(|()| FrameStart::read(&start).map(|start| start.bytes()))?,
-    };
-    let Ok(bytes) = bytes else { return Ok(None) };
-    let mut frame = vec![0; bytes];
-    match read_at(file, &mut frame, offset, path) {
-        Err(SegmentError::Damaged { .. }) => Ok(None),
-        read => read.map(|()| Some(frame)),
+    if !read_if_whole(file, &mut start, offset)? {
+        return Ok(None);
     }
+    let Ok(start) = FrameStart::read(&start) else { return Ok(None) };
+    let mut frame = vec![0; start.bytes()];
+    Ok(read_if_whole(file, &mut frame, offset)?.then_some(frame))
 }

@@ -98,6 +98,9 @@ impl Index {
     /// How many bytes of entries come before a tail, by the tail.
     pub fn entries_bytes(tail: &[u8]) -> Result<usize, Garbled> {
         let mut take = Take(tail);
+        if !tail.ends_with(MAGIC) {
+            return Err(Garbled("the file does not end as a segment does"));
+        }
         (take.u32()? as usize).checked_mul(ENTRY_BYTES).ok_or(Garbled("the footer is too large"))
     }
 
@@ -118,9 +121,6 @@ impl Index {
         take.bytes(32)?;
         if take.u32()? != crc32c::crc32c(&bytes[..bytes.len() - 12]) {
             return Err(Garbled("the checksum of the footer is wrong"));
-        }
-        if take.array()? != *MAGIC {
-            return Err(Garbled("the file does not end as a segment does"));
         }
         let mut index =
             Self { entries: Vec::with_capacity(entries.len() / ENTRY_BYTES), last, last_recorded_at, after, end };

@@ -1,5 +1,7 @@
 //! The header of a segment file: which log, which range, and from where. See `segment.rs` for its bytes.
 
+use std::path::Path;
+
 use super::SegmentError;
 use crate::event::{Hash, Position};
 use crate::storage::{Garbled, Put, Take};
@@ -34,9 +36,10 @@ impl From<Garbled> for Unreadable {
 }
 
 impl Unreadable {
-    pub fn of(self, path: &std::path::Path) -> SegmentError {
+    /// `from`: the first position of the file.
+    pub fn of(self, path: &Path, from: Position) -> SegmentError {
         match self {
-            Self::Garbled(garbled) => SegmentError::Damaged { path: path.to_owned(), from: 0, reason: garbled.0 },
+            Self::Garbled(garbled) => SegmentError::Damaged { path: path.to_owned(), from, reason: garbled.0 },
             Self::Newer(format) => SegmentError::Newer { path: path.to_owned(), format },
         }
     }

@@ -58,6 +58,10 @@ fn by_position(frames: &[Vec<u8>]) -> Vec<(Position, &Vec<u8>)> {
     each.collect()
 }
 
+fn open(path: &Path) -> Result<Segment, SegmentError> {
+    Segment::open(path, IDENTITY)
+}
+
 fn only_file(directory: &Path) -> PathBuf {
     let files: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(files.len(), 1, "{files:?}");
@@ -82,7 +86,7 @@ fn every_position_is_in_the_frame_that_was_written_for_it() {
         let counts: Vec<u32> = (0..random.random_range(1..20)).map(|_| random.random_range(1..300)).collect();
         let frames = frames(first, &counts, &mut random);
         let written = write(directory.path(), first, &frames);
-        let segment = Segment::open(&only_file(directory.path())).unwrap();
+        let segment = open(&only_file(directory.path())).unwrap();
         segment.verify().unwrap();
         assert_eq!((segment.header(), segment.last()), (&header(first), written.last()));
         assert!(!segment.is_footer_damaged());
@@ -101,8 +105,40 @@ fn a_segment_has_its_name_only_when_it_is_whole() {
     fs::remove_file(&path).unwrap();
     let mut writer = SegmentWriter::create(directory.path(), header(10)).unwrap();
     writer.push(&frames[0]).unwrap();
-    drop(writer);
     assert_eq!(only_file(directory.path()).extension().unwrap(), "new");
+    drop(writer);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn two_writers_of_one_range_do_not_meet_and_nothing_is_replaced() {
+    let (directory, path, frames) = small();
+    let good = fs::read(&path).unwrap();
+    let mut writers = [(); 2].map(|()| SegmentWriter::create(directory.path(), header(10)).unwrap());
+    for frame in &frames {
+        for writer in &mut writers {
+            writer.push(frame).unwrap();
+        }
+    }
+    for writer in writers {
+        assert!(matches!(writer.finish(), Err(SegmentError::Io { operation: "name", .. })));
+    }
+    assert_eq!((fs::read(only_file(directory.path())).unwrap(), only_file(directory.path())), (good, path));
+}
+
+#[test]
+fn a_segment_of_another_log_or_range_is_refused() {
+    let (directory, path, _) = small();
+    let other = Identity { epoch: 9, ..IDENTITY };
+    assert!(matches!(Segment::open(&path, other), Err(SegmentError::Foreign { .. })));
+    for (first, last) in [(10, 17), (10, 19), (11, 18), (1, 18)] {
+        let renamed = directory.path().join(SegmentName { first, last }.to_string());
+        fs::copy(&path, &renamed).unwrap();
+        assert!(matches!(open(&renamed), Err(SegmentError::Damaged { .. })), "{first} to {last}");
+    }
+    for name in ["10-18.seg", "00000000000000000010-00000000000000000018.new", "x"] {
+        assert_eq!(SegmentName::of(Path::new(name)), None);
+    }
 }
 
 #[test]
@@ -121,19 +157,23 @@ fn frames_that_do_not_follow_one_another_are_refused() {
     assert_eq!(writer.last(), 13);
     let empty = SegmentWriter::create(directory.path(), header(10)).unwrap();
     assert!(matches!(empty.finish(), Err(SegmentError::OutOfOrder(_))));
+    assert!(matches!(SegmentWriter::create(directory.path(), header(0)), Err(SegmentError::OutOfOrder(_))));
 }
 
 /// Opens and reads what somebody harmed. Nothing of it may be wrong and pass for right. Returns whether every position was
 /// read.
 fn reads_only_what_was_written(path: &Path, frames: &[Vec<u8>]) -> bool {
-    let Ok(segment) = Segment::open(path) else { return false };
+    let Ok(segment) = open(path) else { return false };
     assert!(segment.verify().is_err(), "the harm is not found");
     let mut all = true;
     for (position, frame) in by_position(frames) {
         match segment.read(position) {
             Ok(Some(read)) => assert_eq!(&read, frame, "at {position}"),
-            Ok(None) | Err(SegmentError::Damaged { .. }) => all = false,
-            Err(error) => panic!("{error}"),
+            Err(SegmentError::Damaged { from, .. }) => {
+                assert!((10..=position).contains(&from));
+                all = false;
+            }
+            other => panic!("{other:?}"),
         }
     }
     all
@@ -153,7 +193,7 @@ fn each_flipped_bit_is_found_and_costs_no_other_frame() {
             // The footer is made again from the frames.
             assert_eq!(all, at >= frames_end, "bit {bit} of byte {at}");
             if (frames_begin..frames_end).contains(&at) {
-                let segment = Segment::open(&path).unwrap();
+                let segment = open(&path).unwrap();
                 let unread = by_position(&frames).into_iter().filter(|(position, _)| segment.read(*position).is_err());
                 let mut harmed: Vec<_> = unread.map(|(_, frame)| frame).collect();
                 harmed.dedup();
@@ -183,7 +223,7 @@ fn a_newer_format_is_refused_by_its_number() {
     let crc = crc32c::crc32c(&bytes[..header::BYTES - 4]).to_be_bytes();
     bytes[header::BYTES - 4..header::BYTES].copy_from_slice(&crc);
     fs::write(&path, bytes).unwrap();
-    let Err(SegmentError::Newer { format, .. }) = Segment::open(&path) else { panic!("it is of format 2") };
+    let Err(SegmentError::Newer { format, .. }) = open(&path) else { panic!("it is of format 2") };
     assert_eq!(format, 2);
 }
 

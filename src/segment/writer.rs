@@ -2,7 +2,7 @@
 //! where its frames come from.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, BufWriter, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -10,26 +10,45 @@ use sha2::{Digest as _, Sha256};
 use super::footer::Index;
 use super::frame::Frame;
 use super::header::{self, SegmentHeader};
+use super::name::SegmentName;
 use super::{Segment, SegmentError, failed};
 use crate::event::Position;
 
 const BUFFER_BYTES: usize = 256 * 1024;
+/// Segments from one position on that may be written at a time, or left over.
+const TEMPORARY_MAX: usize = 1000;
 
-/// A segment that is being written. Dropped before it is finished, it leaves a temporary file for the next start to sweep.
+/// A segment that is being written. Its temporary file goes with it, unless it is finished.
 pub struct SegmentWriter {
     directory: PathBuf,
     header: SegmentHeader,
-    temporary: PathBuf,
+    temporary: Temporary,
     file: BufWriter<File>,
     digest: Sha256,
     index: Index,
 }
 
+/// A file that is removed when this is dropped.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Once it has its name it is no longer here.
+        if let Err(error) = fs::remove_file(&self.0)
+            && error.kind() != ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "a half-written segment cannot be removed; the next start does");
+        }
+    }
+}
+
 impl SegmentWriter {
-    /// Creates the temporary file in `directory`.
+    /// Creates a temporary file in `directory`.
     pub fn create(directory: &Path, header: SegmentHeader) -> Result<Self, SegmentError> {
-        let temporary = directory.join(format!("{:020}.new", header.first));
-        let file = File::create(&temporary).map_err(failed("create", &temporary))?;
+        if header.first == 0 {
+            return Err(SegmentError::OutOfOrder("a segment begins at position 1 at the earliest"));
+        }
+        let (file, temporary) = create_new(directory, header.first)?;
         let index = Index::empty(header.first, header.before, header::BYTES as u64);
         let file = BufWriter::with_capacity(BUFFER_BYTES, file);
         let mut writer =
@@ -50,32 +69,46 @@ impl SegmentWriter {
         self.index.last
     }
 
-    /// Returns once the segment is durable under its name, and has been read back from the disk and found right.
+    /// Returns once the segment is durable under its name, and has been read back and found right. A file that has the name
+    /// already is not replaced.
     pub fn finish(mut self) -> Result<Segment, SegmentError> {
         if self.index.entries.is_empty() {
             return Err(SegmentError::OutOfOrder("a segment has at least one frame"));
         }
+        let temporary = &self.temporary.0;
         let digest = self.digest.clone();
         let footer = self.index.encode(|entries| digest.chain_update(entries).finalize().into());
-        self.file.write_all(&footer).map_err(failed("write", &self.temporary))?;
+        self.file.write_all(&footer).map_err(failed("write", temporary))?;
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error);
-        file.and_then(|file| file.sync_all()).map_err(failed("sync", &self.temporary))?;
-        Segment::open(&self.temporary)?.verify()?;
-        let path = self.directory.join(name(self.header.first, self.index.last));
-        fs::rename(&self.temporary, &path).map_err(failed("rename", &self.temporary))?;
+        file.and_then(|file| file.sync_all()).map_err(failed("sync", temporary))?;
+        let name = SegmentName { first: self.header.first, last: self.index.last };
+        let mut segment = Segment::open_as(temporary, name, self.header.identity)?;
+        segment.verify()?;
+        let path = self.directory.join(name.to_string());
+        // Unlike a rename, a link replaces nothing.
+        fs::hard_link(temporary, &path).map_err(failed("name", &path))?;
         File::open(&self.directory)
             .and_then(|directory| directory.sync_all())
             .map_err(failed("sync", &self.directory))?;
-        Segment::open(&path)
+        segment.set_path(path);
+        Ok(segment)
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), SegmentError> {
         self.digest.update(bytes);
-        self.file.write_all(bytes).map_err(failed("write", &self.temporary))
+        self.file.write_all(bytes).map_err(failed("write", &self.temporary.0))
     }
 }
 
-/// The file name of a segment.
-fn name(first: Position, last: Position) -> String {
-    format!("{first:020}-{last:020}.seg")
+/// A file that nobody else writes.
+fn create_new(directory: &Path, first: Position) -> Result<(File, Temporary), SegmentError> {
+    for number in 0..TEMPORARY_MAX {
+        let path = directory.join(format!("{first:020}.{number}.new"));
+        match File::create_new(&path) {
+            Ok(file) => return Ok((file, Temporary(path))),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed("create", &path)(error)),
+        }
+    }
+    Err(failed("create a file in", directory)(io::Error::other("too many half-written segments are there")))
 }

@@ -1,0 +1,30 @@
+//! The file name of a segment: its first and its last position.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::event::Position;
+
+/// `<first>-<last>.seg`, twenty digits each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentName {
+    pub first: Position,
+    pub last: Position,
+}
+
+impl SegmentName {
+    /// The name of the file at `path`. `None` if that is no segment's.
+    pub fn of(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?;
+        let (first, last) = name.strip_suffix(".seg")?.split_once('-')?;
+        let parsed = Self { first: first.parse().ok()?, last: last.parse().ok()? };
+        Some(parsed).filter(|parsed| parsed.to_string() == name)
+    }
+}
+
+impl fmt::Display for SegmentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { first, last } = self;
+        write!(f, "{first:020}-{last:020}.seg")
+    }
+}
