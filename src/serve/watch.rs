@@ -113,7 +113,11 @@ fn messages(
     start: Start,
 ) -> impl Stream<Item = Result<WatchConnectionsResponse, Status>> + Send {
     try_stream! {
-        let views = context.views()?;
+        let views = match context.views() {
+            // A stop since it was opened is announced, as any other.
+            Err(Refusal::ShuttingDown) => context.readable()?,
+            views => views?,
+        };
         let (start, snapshot) = match start {
             Start::After(at) => (at, false),
             Start::Live => (At::of(&views), false),

@@ -1,6 +1,7 @@
 //! How it ends: watches say why, health says so, and the server comes to its end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cleat::proto::GetHeadRequest;
 use cleat::proto::connection_service_client::ConnectionServiceClient;
@@ -48,6 +49,29 @@ async fn what_was_published_before_the_drain_is_sent_before_the_goodbye() {
         api.state.send_replace(ServingState::ShuttingDown);
         assert!(matches!(stream.message().await.unwrap().unwrap().message, Some(Message::ChangeBatch(_))));
         assert!(matches!(stream.message().await.unwrap().unwrap().message, Some(Message::GoingAway(_))));
+    }
+}
+
+/// Wherever a stop meets it: refused at once, or announced.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_that_begins_at_a_drain_is_refused_or_says_goodbye() {
+    for round in 0..200 {
+        let (_publish, views) = watch::channel(views_of([connected("e", "c", "x", "authorized")], 10));
+        let api = TestApi::over(views).await;
+        let mut client = api.connections();
+        let opening = tokio::spawn(async move { client.watch_connections(snapshot()).await });
+        // Each time a little later: a call takes about as long as this.
+        let later = std::time::Instant::now() + Duration::from_micros(10) * round;
+        while std::time::Instant::now() < later {
+            tokio::task::yield_now().await;
+        }
+        api.state.send_replace(ServingState::ShuttingDown);
+        let Ok(answer) = opening.await.unwrap() else { continue };
+        let (mut stream, mut last) = (answer.into_inner(), None);
+        while let Ok(Some(message)) = stream.message().await {
+            last = message.message;
+        }
+        assert!(matches!(last, Some(Message::GoingAway(_))), "in round {round}: {last:?}");
     }
 }
 
