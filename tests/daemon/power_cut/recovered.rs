@@ -1,6 +1,7 @@
 //! What a daemon must have after power cuts, compared with what it says it has.
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use cleat::proto::event_service_client::EventServiceClient;
 use cleat::proto::get_event_request::Event as Which;
@@ -8,7 +9,10 @@ use cleat::proto::{GetEventRequest, GetHeadRequest};
 use tonic::transport::Channel;
 
 use super::load::{Acknowledged, body};
-use crate::support::{Daemon, Sender, until};
+use crate::support::{Daemon, Sender};
+
+/// For a start: some hundred times what it takes.
+const START_MAX: Duration = Duration::from_secs(60);
 
 /// What the next daemon must have.
 #[derive(Default)]
@@ -58,12 +62,21 @@ fn serves(daemon: &Daemon) -> Result<(), String> {
         let mut lines = log.lines().filter(|line| !of_views(line) && !of_configuration(line));
         lines.any(|line| line.contains(r#""level":"ERROR""#) || line.contains(r#""level":"WARN""#))
     };
-    let mut log = String::new();
-    until("it serves, or says why not", || {
-        log = daemon.log();
-        complains(&log) || log.contains(r#""message":"serving""#)
-    });
-    if complains(&log) { Err(log) } else { Ok(()) }
+    let deadline = Instant::now() + START_MAX;
+    loop {
+        let log = daemon.log();
+        if complains(&log) {
+            return Err(log);
+        }
+        if log.contains(r#""message":"serving""#) {
+            return Ok(());
+        }
+        // sled may never come back from files that were not synced.
+        if Instant::now() >= deadline {
+            return Err(format!("it neither serves nor says why not: {log}"));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// The keys of all its events: gapless up to its head.
