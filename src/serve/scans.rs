@@ -80,13 +80,7 @@ impl Scans {
             let bytes = scans.inflight.reserve(caller, SCAN_BYTES).map_err(|_| Refusal::InflightBytesFull)?;
             let cancel = CancelOnDrop(Cancellation::default());
             let cancellation = cancel.0.clone();
-            off_runtime(move || {
-                let result = scan(&cancellation);
-                // It is free when the work has ended, not when its caller has gone.
-                drop(place);
-                (result, bytes)
-            })
-            .await
+            at_place(place, move || (scan(&cancellation), bytes)).await
         });
         let (result, _bytes) = run.await?;
         Ok(result)
@@ -102,12 +96,7 @@ impl Scans {
         let scans = self.clone();
         independently(async move {
             let place = scans.acquire(caller).await.map_err(|_| Refusal::Internal)?;
-            off_runtime(move || {
-                let result = work();
-                drop(place);
-                result
-            })
-            .await
+            at_place(place, work).await
         })
         .await
     }
@@ -134,6 +123,19 @@ impl Scans {
         by_caller.insert(caller, Arc::downgrade(&places));
         places
     }
+}
+
+/// Runs work on a thread that may block. The place is free when the work has ended, not when its caller has gone.
+async fn at_place<T: Send + 'static>(
+    place: ScanPlace,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    off_runtime(move || {
+        let result = work();
+        drop(place);
+        result
+    })
+    .await
 }
 
 /// Goes on though this is not polled, as the stream of a watch is not while its reader takes nothing: others wait for what the
