@@ -4,7 +4,8 @@
 //! ```text
 //! <first>-<last>.seg     header ‖ frames ‖ footer
 //! header  "cleatseg" ‖ u8 format 1 ‖ log id, 16 B ‖ epoch, 16 B ‖ u64 first position ‖ chain before it, 32 B
-//!         ‖ u64 source: the sequence of the journal it was sealed from, 0 if it was merged ‖ u32 CRC32C of all before
+//!         ‖ u64 source: the sequence of the journal it was sealed from, 0 if it was merged ‖ u8 merges
+//!         ‖ u32 CRC32C of all before
 //! frame   see `frame.rs`
 //! footer  frames × (u64 first position ‖ i64 last recorded_at, µs ‖ u64 offset in the file)
 //!         ‖ tail: u32 frames ‖ u64 last position ‖ i64 last recorded_at, µs ‖ chain after it, 32 B
@@ -17,6 +18,7 @@
 mod file;
 mod footer;
 mod frame;
+mod gap;
 mod header;
 mod name;
 #[cfg(test)]
@@ -29,7 +31,8 @@ use std::path::{Path, PathBuf};
 use crate::event::Position;
 
 pub use file::Segment;
-pub use frame::{FRAME_BYTES_MAX, Frame, FrameHeader};
+pub use frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameHeader};
+pub use gap::Gap;
 pub use header::SegmentHeader;
 pub use name::SegmentName;
 pub use writer::SegmentWriter;

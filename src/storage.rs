@@ -3,5 +3,5 @@
 mod atomic_file;
 mod codec;
 
-pub use atomic_file::{sweep, write_whole};
+pub use atomic_file::{sweep, write_private, write_whole};
 pub use codec::{Garbled, Put, Take};

@@ -1,6 +1,6 @@
 //! Reads a segment: single frames by position, or all of it to verify it. Never writes.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use super::footer::{Index, TAIL_BYTES};
-use super::frame::{FRAME_BYTES_MAX, Frame, FrameStart, HEADER_BYTES};
-use super::header::{self, SegmentHeader};
+use super::frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameStart};
+use super::header::{self, SegmentHeader, read_header};
 use super::name::SegmentName;
 use super::{SegmentError, failed};
-use crate::event::Position;
+use crate::event::{Hash, Position, Timestamp};
 use crate::storage::Garbled;
 use crate::token::Identity;
 
@@ -60,6 +60,10 @@ impl Segment {
         self.path = path;
     }
 
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub fn header(&self) -> &SegmentHeader {
         &self.header
     }
@@ -67,6 +71,35 @@ impl Segment {
     /// The last position, by its name.
     pub fn last(&self) -> Position {
         self.name.last
+    }
+
+    /// The frames from the one that holds a position on, in order, each checked.
+    pub fn frames_from(&self, position: Position) -> impl Iterator<Item = Result<Vec<u8>, SegmentError>> {
+        let skipped = self.index.find(position).unwrap_or(0);
+        self.index.entries[skipped..].iter().map(|entry| {
+            let frame = self.read(entry.first)?;
+            frame.ok_or_else(|| self.damaged(entry.first, "no frame holds it"))
+        })
+    }
+
+    /// The chain's value after the last record. `None` if damage hides it.
+    pub fn after(&self) -> Option<Hash> {
+        (self.index.last == self.name.last).then_some(self.index.after)
+    }
+
+    /// When the last record was recorded, as far as the frames were found.
+    pub fn last_recorded_at(&self) -> Timestamp {
+        self.index.last_recorded_at
+    }
+
+    /// Length of the frames.
+    pub fn bytes(&self) -> u64 {
+        self.index.end
+    }
+
+    /// Removes the file. What is open stays readable.
+    pub fn remove(&self) -> Result<(), SegmentError> {
+        fs::remove_file(&self.path).map_err(failed("remove", &self.path))
     }
 
     /// Whether its index was made by a walk over the frames.
@@ -151,14 +184,6 @@ fn read_if_whole(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<bool>
     }
 }
 
-fn read_header(file: &File, path: &Path, first: Position) -> Result<SegmentHeader, SegmentError> {
-    let mut bytes = [0; header::BYTES];
-    if !read_at(file, &mut bytes, 0).map_err(failed("read", path))? {
-        return Err(damaged(path, first, "the file ends too soon"));
-    }
-    SegmentHeader::decode(&bytes).map_err(|unreadable| unreadable.of(path, first))
-}
-
 /// `Err` inside if it is damaged.
 fn read_footer(file: &File, bytes: u64) -> io::Result<Result<Index, Garbled>> {
     let unreadable = Garbled("the footer cannot be read");
@@ -195,7 +220,7 @@ fn walk(file: &File, header: &SegmentHeader) -> io::Result<Index> {
 
 /// The bytes that a frame at an offset claims; `None` if none begins there.
 fn frame_at(file: &File, offset: u64) -> io::Result<Option<Vec<u8>>> {
-    let mut start = [0; HEADER_BYTES];
+    let mut start = [0; FRAME_HEADER_BYTES];
     if !read_if_whole(file, &mut start, offset)? {
         return Ok(None);
     }

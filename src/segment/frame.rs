@@ -1,7 +1,8 @@
 //! One frame: adjacent records and what they share. Knows how a frame is framed, not what its columns and private bytes mean.
 //!
 //! ```text
-//! 0 u8 format 2 ‖ 1 u8 frame codec: 0 columns verbatim, 1 zstd, 2 sealed (reserved) ‖ 2 u32 count ‖ 6 u64 first position
+//! 0 u8 format 2 ‖ 1 u8 frame codec: 0 columns verbatim, 1 zstd, 2 sealed (reserved), 3 a gap, see `gap.rs` ‖ 2 u32 count
+//! ‖ 6 u64 first position
 //! ‖ 14 i64 first, 22 i64 last recorded_at, µs ‖ 30 chain before, 62 chain after, 32 B each
 //! ‖ 94 u32 columns, expanded ‖ 98 u32 columns, stored ‖ 102 u32 private bytes ‖ 106 u64 source sequence, 0
 //! ‖ 114 u32 key generation, 0 ‖ 118 u32 CRC32C of 0..118 and all that follows
@@ -12,8 +13,12 @@ use crate::event::{Hash, Position, Timestamp};
 use crate::storage::{Garbled, Put, Take};
 
 const FORMAT: u8 = 2;
-const CODECS: u8 = 2;
-pub(super) const HEADER_BYTES: usize = 122;
+const VERBATIM: u8 = 0;
+const ZSTD: u8 = 1;
+/// No records, only that they are missing.
+pub(super) const GAP: u8 = 3;
+/// What a frame begins with.
+pub const FRAME_HEADER_BYTES: usize = 122;
 const CRC_AT: usize = 118;
 /// The largest frame. The largest record that the log takes fits one by itself.
 pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
@@ -23,9 +28,9 @@ const COLUMNS_BYTES_MAX: u32 = 16 * 1024 * 1024;
 /// What a frame says of its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHeader {
-    /// How the columns are stored: 0 verbatim, 1 zstd.
+    /// How the columns are stored: 0 verbatim, 1 zstd; 3 if the frame is a gap.
     pub codec: u8,
-    /// Number of records, at least 1.
+    /// Number of records, or of positions that are missing; at least 1.
     pub count: u32,
     pub first: Position,
     pub first_recorded_at: Timestamp,
@@ -61,8 +66,13 @@ impl FrameHeader {
         self.first + u64::from(self.count) - 1
     }
 
+    /// Whether it stands for positions of which nothing is left.
+    pub fn is_gap(&self) -> bool {
+        self.codec == GAP
+    }
+
     fn check(&self) -> Result<(), Garbled> {
-        if self.codec >= CODECS {
+        if !matches!(self.codec, VERBATIM | ZSTD | GAP) {
             return Err(Garbled("unknown frame codec"));
         }
         if self.count == 0 || self.first == 0 || self.first.checked_add(u64::from(self.count)).is_none() {
@@ -76,10 +86,21 @@ impl FrameHeader {
         }
         Ok(())
     }
+
+    fn check_parts(&self, columns_stored: usize, private_bytes: usize) -> Result<(), Garbled> {
+        let is_verbatim = columns_stored == self.columns_expanded as usize;
+        if self.codec != ZSTD && !is_verbatim {
+            return Err(Garbled("a frame's columns have another length"));
+        }
+        if self.is_gap() && private_bytes != 0 {
+            return Err(Garbled("a gap has private bytes"));
+        }
+        Ok(())
+    }
 }
 
 impl FrameStart {
-    /// From the first [`HEADER_BYTES`] of a frame.
+    /// From the first [`FRAME_HEADER_BYTES`] of a frame.
     pub fn read(bytes: &[u8]) -> Result<Self, Garbled> {
         let mut take = Take(bytes);
         if take.u8()? != FORMAT {
@@ -101,6 +122,7 @@ impl FrameStart {
         }
         let start = Self { header, columns_stored, private_bytes, crc: take.u32()? };
         start.header.check()?;
+        start.header.check_parts(start.columns_stored, start.private_bytes)?;
         if start.bytes() > FRAME_BYTES_MAX {
             return Err(Garbled("a frame is too large"));
         }
@@ -109,14 +131,15 @@ impl FrameStart {
 
     /// Length of the whole frame.
     pub fn bytes(&self) -> usize {
-        HEADER_BYTES.saturating_add(self.columns_stored).saturating_add(self.private_bytes)
+        FRAME_HEADER_BYTES.saturating_add(self.columns_stored).saturating_add(self.private_bytes)
     }
 }
 
 impl<'a> Frame<'a> {
     pub fn encode(&self) -> Result<Vec<u8>, Garbled> {
         self.header.check()?;
-        let bytes = HEADER_BYTES + self.columns.len() + self.private.len();
+        self.header.check_parts(self.columns.len(), self.private.len())?;
+        let bytes = FRAME_HEADER_BYTES + self.columns.len() + self.private.len();
         if bytes > FRAME_BYTES_MAX {
             return Err(Garbled("a frame is too large"));
         }
@@ -144,7 +167,7 @@ impl<'a> Frame<'a> {
     /// From exactly the bytes of one frame.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Garbled> {
         let start = FrameStart::read(bytes)?;
-        let mut rest = Take(&bytes[HEADER_BYTES..]);
+        let mut rest = Take(&bytes[FRAME_HEADER_BYTES..]);
         let (columns, private) = (rest.bytes(start.columns_stored)?, rest.bytes(start.private_bytes)?);
         rest.end()?;
         if crc(&bytes[..CRC_AT], &[columns, private]) != start.crc {

@@ -1,15 +1,19 @@
 //! The header of a segment file: which log, which range, and from where. See `segment.rs` for its bytes.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use super::SegmentError;
+use super::name::SegmentName;
+use super::{SegmentError, failed};
 use crate::event::{Hash, Position};
 use crate::storage::{Garbled, Put, Take};
 use crate::token::Identity;
 
 const MAGIC: &[u8; 8] = b"cleatseg";
 const FORMAT: u8 = 1;
-pub(super) const BYTES: usize = 8 + 1 + 32 + 8 + 32 + 8 + 4;
+pub(super) const BYTES: usize = 8 + 1 + 32 + 8 + 32 + 8 + 1 + 4;
 
 /// What a segment is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +25,8 @@ pub struct SegmentHeader {
     pub before: Hash,
     /// The sequence of the journal that it was sealed from; 0 if it was merged from other segments.
     pub source: u64,
+    /// How often its records were merged.
+    pub merges: u8,
 }
 
 /// Why a header cannot be used.
@@ -45,7 +51,26 @@ impl Unreadable {
     }
 }
 
+/// The header of a segment file whose first position is `first`.
+pub(super) fn read_header(file: &File, path: &Path, first: Position) -> Result<SegmentHeader, SegmentError> {
+    let mut bytes = [0; BYTES];
+    match file.read_exact_at(&mut bytes, 0) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            let reason = "the file ends too soon";
+            return Err(SegmentError::Damaged { path: path.to_owned(), from: first, reason });
+        }
+        read => read.map_err(failed("read", path))?,
+    }
+    SegmentHeader::decode(&bytes).map_err(|unreadable| unreadable.of(path, first))
+}
+
 impl SegmentHeader {
+    /// Reads the header of the file at `path`, whose name says which range it holds.
+    pub fn read(path: &Path, name: SegmentName) -> Result<Self, SegmentError> {
+        let file = File::open(path).map_err(failed("open", path))?;
+        read_header(&file, path, name.first)
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(BYTES);
         out.put(MAGIC);
@@ -55,6 +80,7 @@ impl SegmentHeader {
         out.put_u64(self.first);
         out.put(&self.before);
         out.put_u64(self.source);
+        out.put_u8(self.merges);
         let crc = crc32c::crc32c(&out);
         out.put_u32(crc);
         out
@@ -75,6 +101,7 @@ impl SegmentHeader {
             first: take.u64()?,
             before: take.array()?,
             source: take.u64()?,
+            merges: take.u8()?,
         };
         if take.u32()? != crc32c::crc32c(&bytes[..BYTES - 4]) {
             return Err(Garbled("the checksum of the header is wrong").into());

@@ -14,7 +14,7 @@ use crate::token::Identity;
 const IDENTITY: Identity = Identity { log_id: 7, epoch: 8 };
 
 fn header(first: Position) -> SegmentHeader {
-    SegmentHeader { identity: IDENTITY, first, before: [3; 32], source: 5 }
+    SegmentHeader { identity: IDENTITY, first, before: [3; 32], source: 5, merges: 0 }
 }
 
 /// Frames of some records each, from `first` on, as a writer takes them.
@@ -254,4 +254,60 @@ fn a_frame_that_cannot_be_is_not_encoded() {
     assert!(with(FrameHeader { first_recorded_at: late, ..frame.header }).is_err());
     let large = vec![0; FRAME_BYTES_MAX];
     assert!(Frame { private: &large, ..frame }.encode().is_err());
+}
+
+fn gap() -> Gap {
+    Gap { accepted_by: "the operator".into(), accepted_at: Timestamp::from_micros(2_000_000_000) }
+}
+
+/// A gap of some positions after a frame, and a frame after the gap.
+fn frames_around_a_gap(count: u32) -> Vec<Vec<u8>> {
+    let before = frames(10, &[3], &mut StdRng::seed_from_u64(6)).remove(0);
+    let last = Frame::decode(&before).unwrap().header;
+    let gap = gap().encode(13, count, last.last_recorded_at, last.after, [9; 32]).unwrap();
+    let first = 13 + u64::from(count);
+    let header = FrameHeader {
+        first,
+        count: 1,
+        before: [9; 32],
+        after: [8; 32],
+        first_recorded_at: last.last_recorded_at,
+        ..last
+    };
+    let after = Frame { header, ..Frame::decode(&before).unwrap() }.encode().unwrap();
+    vec![before, gap, after]
+}
+
+#[test]
+fn a_gap_is_written_found_and_verified_as_any_frame() {
+    let directory = tempfile::tempdir().unwrap();
+    let frames = frames_around_a_gap(1_000_000);
+    write(directory.path(), 10, &frames).verify().unwrap();
+    let path = only_file(directory.path());
+    let segment = open(&path).unwrap();
+    segment.verify().unwrap();
+    for (position, number) in [(12, 0), (13, 1), (500_000, 1), (1_000_012, 1), (1_000_013, 2)] {
+        assert_eq!(segment.read(position).unwrap().as_ref(), Some(&frames[number]), "at {position}");
+    }
+    let mut bytes = fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let segment = open(&path).unwrap();
+    assert!(segment.is_footer_damaged());
+    assert_eq!(segment.read(1_000_012).unwrap().as_ref(), Some(&frames[1]), "found by the walk");
+}
+
+#[test]
+fn a_gap_says_who_accepted_it_and_holds_no_record() {
+    let [before, frame, _] = &frames_around_a_gap(7)[..] else { panic!("they are three") };
+    let frame = Frame::decode(frame).unwrap();
+    assert!(frame.header.is_gap() && (frame.header.count, frame.header.last()) == (7, 19));
+    assert_eq!(Gap::of(&frame), Ok(Some(gap())));
+    let before = Frame::decode(before).unwrap();
+    assert!(!before.header.is_gap() && Gap::of(&before) == Ok(None));
+    assert!(Frame { private: b"x", ..frame }.encode().is_err(), "a private byte");
+    assert!(Frame { columns: &frame.columns[1..], ..frame }.encode().is_err(), "another length");
+    let shorter = FrameHeader { columns_expanded: frame.header.columns_expanded - 1, ..frame.header };
+    let shorter = Frame { header: shorter, columns: &frame.columns[1..], private: &[] };
+    assert!(Gap::of(&shorter).is_err());
 }

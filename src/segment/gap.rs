@@ -1,0 +1,56 @@
+//! A gap: positions of which nothing is left, and the record that somebody accepted their loss. It is stored as a frame without
+//! records, whose columns are this payload, verbatim:
+//!
+//! ```text
+//! u32 length ‖ who accepted it ‖ i64 when, µs
+//! ```
+
+use super::frame::{Frame, FrameHeader, GAP};
+use crate::event::{Hash, Position, Timestamp};
+use crate::storage::{Garbled, Put, Take};
+
+/// Who accepted that positions are missing, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    pub accepted_by: String,
+    pub accepted_at: Timestamp,
+}
+
+impl Gap {
+    /// The bytes of the frame that stands for `count` positions from `first` on, after a record of time `recorded_at`. The next
+    /// frame goes on from the chain's value `after`.
+    pub fn encode(
+        &self,
+        first: Position,
+        count: u32,
+        recorded_at: Timestamp,
+        before: Hash,
+        after: Hash,
+    ) -> Result<Vec<u8>, Garbled> {
+        let mut payload = Vec::with_capacity(12 + self.accepted_by.len());
+        payload.put_prefixed(self.accepted_by.as_bytes());
+        payload.put_i64(self.accepted_at.as_micros());
+        let header = FrameHeader {
+            codec: GAP,
+            count,
+            first,
+            first_recorded_at: recorded_at,
+            last_recorded_at: recorded_at,
+            before,
+            after,
+            columns_expanded: u32::try_from(payload.len()).map_err(|_| Garbled("a gap's payload is too large"))?,
+        };
+        Frame { header, columns: &payload, private: &[] }.encode()
+    }
+
+    /// `None` if the frame holds records.
+    pub fn of(frame: &Frame<'_>) -> Result<Option<Self>, Garbled> {
+        if !frame.header.is_gap() {
+            return Ok(None);
+        }
+        let mut take = Take(frame.columns);
+        let gap = Self { accepted_by: take.text()?, accepted_at: Timestamp::from_micros(take.i64()?) };
+        take.end()?;
+        Ok(Some(gap))
+    }
+}
