@@ -5,7 +5,8 @@
 //! cargo bench --bench append -- --growth 3000000     memory and disk after so many events at 256 producers
 //! ```
 //!
-//! The plain file gets the same uncompressed record bytes from the same producers over the same queue, batched alike.
+//! The plain file gets the same records, prepared by the same producers, over the same queue, batched alike. It has no positions, chain,
+//! dedup and frames.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,7 +27,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use cleat::event::{Delivery, Timestamp};
-use cleat::log::{Commit, Log, Options, TimeEvidence, TimeSource};
+use cleat::log::{Commit, Fresh, Log, Options, TimeEvidence, TimeSource};
 use cleat::token::Identity;
 use tokio::task::JoinSet;
 
@@ -58,13 +59,12 @@ static STORED: AtomicU64 = AtomicU64::new(0);
 fn open(directory: &Path) -> Log {
     let clock = || Timestamp::from_micros(jiff::Timestamp::now().as_microsecond());
     let time = TimeSource::trusted(Arc::new(clock));
-    let fresh = Identity { log_id: rand::random(), epoch: rand::random() };
+    let fresh = Fresh::new(Identity { log_id: rand::random(), epoch: rand::random() }, rand::random());
     let on_commit = Box::new(|commit: Commit| {
         COMMITS.fetch_add(1, Ordering::Relaxed);
         STORED.fetch_add(commit.bytes, Ordering::Relaxed);
     });
-    let dedup_run_events = cleat::config::Log::default().dedup_run_events;
-    let options = Options { time, fresh, batch_events: BATCH_EVENTS, dedup_run_events, on_commit };
+    let options = Options { batch_events: BATCH_EVENTS, on_commit, ..Options::new(time, fresh) };
     cleat::log::open(directory, options).unwrap()
 }
 
@@ -163,12 +163,11 @@ fn grow(runtime: &tokio::runtime::Runtime, events: usize) {
     drop((appender, reader));
     writer.join().unwrap();
     let disk = disk_bytes(directory.path()) as f64 / count as f64;
-    let blobs = std::fs::read_dir(directory.path().join("log/blobs")).unwrap().count();
     println!("{count} events in {seconds:.1} s (with making them), {:.0}/s", count as f64 / seconds);
     let each = |sum: &AtomicU64, of: u64| sum.load(Ordering::Relaxed) as f64 / of as f64;
     let commits = COMMITS.load(Ordering::Relaxed);
     println!("{:.0} events a commit, {:.0} B stored an event", count as f64 / commits as f64, each(&STORED, count));
-    println!("resident {resident} MiB (peak {peak}), {disk:.0} B on disk an event, {blobs} blob files");
+    println!("resident {resident} MiB (peak {peak}), {disk:.0} B on disk an event");
     let started = Instant::now();
     let log = open(directory.path());
     println!("open again: {:.1} s, head {}", started.elapsed().as_secs_f64(), log.reader.head().position);

@@ -1,4 +1,5 @@
-//! The limit that the log is measured against: an append-only file with one fdatasync a batch, and nothing else.
+//! The limit that the log is measured against: an append-only file of the same records, prepared by the same producers, with one
+//! fdatasync a batch and nothing else.
 
 use std::fs::File;
 use std::io::Write;
@@ -6,12 +7,13 @@ use std::path::Path;
 use std::thread::JoinHandle;
 
 use cleat::event::Delivery;
+use cleat::log::fuzzing::prepared;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::BATCH_EVENTS;
 
 #[derive(Clone)]
-pub struct PlainFile(mpsc::Sender<(Delivery, oneshot::Sender<()>)>);
+pub struct PlainFile(mpsc::Sender<(Vec<u8>, oneshot::Sender<()>)>);
 
 impl PlainFile {
     pub fn create(path: &Path) -> (Self, JoinHandle<()>) {
@@ -22,17 +24,19 @@ impl PlainFile {
 
     pub async fn append(&self, delivery: Delivery) {
         let (reply, answer) = oneshot::channel();
-        self.0.send((delivery, reply)).await.unwrap();
+        let record = prepared(&delivery).unwrap();
+        drop(delivery);
+        self.0.send((record, reply)).await.unwrap();
         answer.await.unwrap();
     }
 }
 
-fn run(mut file: File, mut queue: mpsc::Receiver<(Delivery, oneshot::Sender<()>)>) {
+fn run(mut file: File, mut queue: mpsc::Receiver<(Vec<u8>, oneshot::Sender<()>)>) {
     let (mut bytes, mut replies, mut expected) = (Vec::new(), Vec::new(), 0);
     while let Some(first) = queue.blocking_recv() {
         let (mut next, mut yields) = (Some(first), 0);
-        while let Some((delivery, reply)) = next {
-            write(&mut bytes, &delivery);
+        while let Some((record, reply)) = next {
+            bytes.extend(record);
             replies.push(reply);
             next = next_waiting(&mut queue, replies.len(), expected, &mut yields);
         }
@@ -56,26 +60,5 @@ fn next_waiting<T>(queue: &mut mpsc::Receiver<T>, taken: usize, expected: usize,
         }
         *yields += 1;
         std::thread::yield_now();
-    }
-}
-
-/// As many bytes as a record of the log has before compression: position, time, kinds, nonce, and each field with its length.
-fn write(out: &mut Vec<u8>, delivery: &Delivery) {
-    out.extend([0; 19]);
-    out.extend(delivery.nonce);
-    let key = delivery.key.as_ref().unwrap();
-    let fields: [&[u8]; 8] = [
-        delivery.tenant.as_bytes(),
-        delivery.endpoint.as_bytes(),
-        delivery.secret_label.as_bytes(),
-        delivery.webhook_id.as_bytes(),
-        delivery.webhook_timestamp.as_bytes(),
-        delivery.webhook_signature.as_bytes(),
-        key.as_str().as_bytes(),
-        &delivery.body,
-    ];
-    for field in fields {
-        out.extend((field.len() as u32).to_be_bytes());
-        out.extend(field);
     }
 }

@@ -2,8 +2,11 @@
 #![allow(dead_code, reason = "each target takes one")]
 
 use bytes::Bytes;
-use cleat::event::{Delivery, Envelope, Event, EventKey, ModeVerdict, Object, Provenance, Timestamp, gist};
+use cleat::event::{Contents, Delivery, Envelope, Event, EventKey, ModeVerdict, Object, Provenance, Timestamp, gist};
 use cleat::fold::Fold;
+use cleat::log::fuzzing;
+use cleat::segment::{Segment, SegmentHeader, SegmentName, SegmentWriter};
+use cleat::token::Identity;
 
 /// Between two bodies.
 const SEPARATOR: u8 = 0;
@@ -19,8 +22,7 @@ pub fn envelope(body: &[u8]) {
     assert!(key.as_str().len() <= 3 + 512 && key.as_str().contains(':'));
     ModeVerdict::judge(api_mode.as_deref(), None);
     let key = EventKey::of_import(id.as_deref(), body);
-    assert!(key.as_str().len() <= 4 + 512 && key.conflict_of().is_none());
-    assert_eq!(EventKey::of_conflict(7, &gist(body)).conflict_of(), Some(7));
+    assert!(key.as_str().len() <= 4 + 512);
     if let Some(redelivered) = redelivered(body) {
         assert_eq!(gist(&redelivered), gist(body));
     }
@@ -75,5 +77,90 @@ fn event((position, body): (u64, &[u8])) -> Event {
     };
     // Long enough for links to die now and then.
     let recorded_at = Timestamp::from_micros(1_790_000_000_000_000 + position.cast_signed() * 7 * HOUR);
-    Event { position, recorded_at, delivery, chain: [1; 32] }
+    Event { position, recorded_at, delivery, chain: [1; 32], conflict_of: None, contents: Contents::Whole }
+}
+
+/// What is packed comes back and was no longer meanwhile; what was never packed is refused, or unpacked within its bound.
+pub fn packing(bytes: &[u8]) {
+    let Some((options, text)) = bytes.split_first() else { return };
+    let organisation = (options & 1 != 0).then_some(*b"0123456789abcdef");
+    if let Some((packed, back)) = fuzzing::repacked(text, organisation, options & 2 != 0) {
+        assert!(packed <= text.len() && back == text);
+    }
+    let ids = vec![[options.wrapping_mul(31); 16]; usize::from(options >> 3)];
+    let bound = text.len() * 8;
+    if let Some(unpacked) = fuzzing::unpacked(text, &ids, i64::from(*options) << 30, bound) {
+        assert!(unpacked.len() <= bound);
+    }
+}
+
+/// A delivery comes back out of its record, byte for byte; private bytes that were never made are refused, or opened.
+pub fn record(bytes: &[u8]) {
+    let delivery = delivery(bytes);
+    assert!(fuzzing::recorded(&delivery).is_some_and(|recorded| recorded == delivery));
+    let opened = fuzzing::opened(&delivery, bytes);
+    assert!(opened.is_none_or(|opened| opened.body.len() <= 1024 * 1024));
+}
+
+/// Four texts and a body, each after a separator.
+fn delivery(bytes: &[u8]) -> Delivery {
+    let mut parts = bytes.splitn(5, |byte| *byte == SEPARATOR);
+    let mut text = || String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
+    let (webhook_id, webhook_timestamp, webhook_signature, key) = (text(), text(), text(), text());
+    let key = match &*key {
+        "" => None,
+        "id" => Some(EventKey::of(Some(&webhook_id), "")),
+        other => Some(EventKey::from_text(other)),
+    };
+    let body = Bytes::copy_from_slice(parts.next().unwrap_or_default());
+    let event = event((1, &body)).delivery;
+    Delivery { key, webhook_id, webhook_timestamp, webhook_signature, body, nonce: [7; 16], ..event }
+}
+
+/// Deliveries come back out of a frame; what was never a frame is refused, or read within its bounds.
+pub fn frame(bytes: &[u8]) {
+    assert!(fuzzing::events(bytes).is_none_or(|events| events.len() <= 256));
+    let deliveries: Vec<Delivery> = bytes.split(|byte| *byte == 0xff).take(256).map(delivery).collect();
+    if let Some(frame) = fuzzing::framed(&deliveries) {
+        let events = fuzzing::events(&frame).expect("it was just made");
+        assert!(events.into_iter().map(|event| event.delivery).eq(deliveries));
+    }
+    let [count, split, rest @ ..] = bytes else { return };
+    let (columns, private) = rest.split_at(rest.len() * usize::from(*split) / 255);
+    for (codec, expanded) in [(0, columns.len()), (1, usize::from(*count) * 40)] {
+        let expanded = u32::try_from(expanded).expect("inputs are small");
+        let events = fuzzing::unchained(columns, private, u32::from(*count), codec, expanded);
+        assert!(events.len() <= usize::from(*count));
+        assert!(events.iter().all(|event| event.delivery.body.len() <= 1024 * 1024));
+    }
+}
+
+const IDENTITY: Identity = Identity { log_id: 7, epoch: 8 };
+
+/// A segment that somebody harmed is refused, or what is read of it is what was written; and so is any other file.
+pub fn segment(bytes: &[u8]) {
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    let frames: Vec<Vec<u8>> =
+        vec![fuzzing::framed(&[delivery(b"id\x001\x00s\x00k\x00{}"), delivery(b"")]).expect("they are small")];
+    let header = SegmentHeader { identity: IDENTITY, first: 10, before: [1; 32], source: 0, merges: 0 };
+    let mut writer = SegmentWriter::create(directory.path(), header).expect("a new file");
+    writer.push(&frames[0]).expect("it begins there");
+    writer.finish().expect("it is whole").verify().expect("it was just written");
+    let path = directory.path().join(SegmentName { first: 10, last: 11 }.to_string());
+    let good = std::fs::read(&path).expect("it is there");
+    let mut harmed = good.clone();
+    for change in bytes.chunks_exact(3) {
+        let at = usize::from(u16::from_be_bytes([change[0], change[1]])) % harmed.len();
+        harmed[at] ^= change[2];
+    }
+    for file in [&harmed[..], bytes] {
+        std::fs::write(&path, file).expect("a scratch file");
+        let Ok(segment) = Segment::open(&path, IDENTITY) else { continue };
+        assert_eq!(segment.verify().is_ok(), *file == good);
+        for position in [9, 10, 11, 12] {
+            if let Ok(Some(frame)) = segment.read(position) {
+                assert!(frames.contains(&frame) && (10..=11).contains(&position));
+            }
+        }
+    }
 }

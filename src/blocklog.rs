@@ -1,4 +1,4 @@
-//! A block log: adjacent records as compressed values in sled, found by position. The log and the change log are two of these.
+//! A block log: adjacent records as compressed values in sled, found by position. The change log of the views is one.
 //!
 //! ```text
 //!   Packer ── records ─▶ Builder ── values ─▶ Store: apply, sync ◀── read ── whoever seeks a position
@@ -18,9 +18,7 @@ mod sled_store;
 mod store;
 
 pub use block::{Block, Builder, EXPANDED_BYTES_MAX, Entry, Key};
-#[cfg(test)]
-pub use block::{Header, VALUE_BYTES_MAX};
-pub use packer::{Effort, Packer};
+pub use packer::Packer;
 pub use read::{ReadError, last_position, read};
 pub use sled_store::{SledFiles, SledStore, patiently};
 pub use store::{Batch, Store, StoreError};

@@ -10,6 +10,7 @@ mod exports;
 mod follow;
 mod hardening;
 mod import;
+mod log;
 mod moments;
 mod open_files;
 mod print;
@@ -39,8 +40,13 @@ struct Cli {
 enum Command {
     /// Run the daemon until SIGTERM or SIGINT.
     Serve(Serve),
+    /// Make an empty log in the data directory, or finish one whose making was cut.
+    Init(ConfigFile),
     /// Say whether the configuration is good.
     CheckConfig(ConfigFile),
+    /// Look into the log of a stopped daemon, or into a copy of it. Nothing is written.
+    #[command(subcommand)]
+    Log(log::Log),
     /// Post a signed sample webhook to a running daemon, as Fasten would.
     Send(send::Send),
     /// Ask for connections, or watch them change.
@@ -96,7 +102,7 @@ impl Command {
     /// Others leave the umask to the commands that they run themselves.
     fn reads_secrets(&self) -> bool {
         match self {
-            Self::Serve(_) | Self::CheckConfig(_) | Self::Send(_) => true,
+            Self::Serve(_) | Self::Init(_) | Self::CheckConfig(_) | Self::Log(_) | Self::Send(_) => true,
             Self::Import(import) => import.offline,
             _ => false,
         }
@@ -129,7 +135,9 @@ pub fn run() -> ExitCode {
     }
     let result = match command {
         Command::Serve(serve) => return serve::serve(serve.file.config.as_deref(), serve.trust_clock),
+        Command::Init(file) => serve::init(file.config.as_deref()),
         Command::CheckConfig(file) => serve::check(file.config.as_deref()),
+        Command::Log(log) => log.run(),
         Command::Send(send) => client::block_on(send.run()),
         Command::Connections(connections) => client::block_on(connections.run()),
         Command::Status(ask) => client::block_on(ask.status()),

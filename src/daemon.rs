@@ -28,7 +28,6 @@ use crate::metrics::Metrics;
 use crate::operations::Operations;
 use crate::rejections::Rejections;
 use crate::serve::{self, Api, Principal, ServeError, ServingState};
-use crate::token::Identity;
 
 use listeners::Listeners;
 pub use listeners::{Addresses, BindError};
@@ -37,13 +36,16 @@ use stopping::Stopping;
 pub use supervisor::Trouble;
 use supervisor::{Supervisor, Told};
 
+/// Where the views lie in the data directory.
+const VIEWS: &str = "views";
+
 /// Time and randomness, which come into cleat here and nowhere else.
 #[derive(Clone)]
 pub struct World {
     pub time: TimeSource,
     pub nonces: Nonces,
     /// For a log that does not exist yet.
-    pub fresh: Identity,
+    pub fresh: log::Fresh,
 }
 
 /// Bound to its ports, not yet running: connections wait.
@@ -114,7 +116,7 @@ impl Daemon {
         };
         state.send_replace(ServingState::CatchingUp { of: log.reader.head().position });
         let Log { appender, reader, health, writer } = log;
-        opened.get_or_init(|| reader.clone());
+        opened.get_or_init(|| readiness::OpenLog { reader: reader.clone(), health: health.clone() });
         let (projection, rebuild) = project(&config, &reader, &metrics)?;
         let backfill = Backfill::new(&config.webhooks, reader.clone(), appender.downgrade(), world.nonces.clone());
         let sources = serve::Sources {
@@ -162,8 +164,13 @@ async fn open_log(config: &Config, world: &World, metrics: &Metrics) -> Result<L
     let counted = metrics.clone();
     let options = log::Options {
         time: world.time.clone(),
-        fresh: world.fresh,
+        fresh: world.fresh.clone(),
+        create: config.data.create,
+        anchor: config.data.anchor.clone(),
+        seen: fold::seen(&directory.join(VIEWS)),
         batch_events: config.log.batch_events,
+        journal_bytes: config.log.journal_bytes.as_u64(),
+        disk_reserve: config.log.disk_reserve.as_u64(),
         dedup_run_events: config.log.dedup_run_events,
         on_commit: Box::new(move |commit| {
             counted.commits.inc();
@@ -191,7 +198,7 @@ fn project(config: &Config, reader: &log::Reader, metrics: &Metrics) -> std::io:
         lag.set(views.lag(&head.head()).as_secs_f64());
     };
     let options = fold::Options {
-        directory: config.data.directory().join("views"),
+        directory: config.data.directory().join(VIEWS),
         ring_len: config.grpc.watch_ring,
         checkpoint_events: config.views.checkpoint_events,
     };

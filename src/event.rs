@@ -4,6 +4,7 @@
 
 mod envelope;
 mod gist;
+mod kind;
 mod object;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use envelope::Envelope;
 pub use gist::gist;
+pub use kind::Kind;
 pub use object::{Json, Object};
 
 /// A place in the log: 1, 2, 3, ... without gaps within an epoch. 0 stands before the first event.
@@ -139,8 +141,6 @@ impl Provenance {
     }
 }
 
-const CONFLICT: &str = "conflict:";
-
 /// What all deliveries of one event share, within a tenant: `id:` and the body's id (it stays the same over Fasten's
 /// retries, while date, signature and so the body's bytes change), else `whid:` and the webhook-id. An id that is longer than
 /// any honest one stands in the key by its SHA-256 in base64url, as `idsha:`, so that a key is small whatever was signed.
@@ -166,16 +166,6 @@ impl EventKey {
             }
             id => Some(Self(format!("id:{id}"))),
         }
-    }
-
-    /// Of a delivery that tells something else than the event at `first`, which has its key: each such gist once.
-    pub fn of_conflict(first: Position, gist: &Hash) -> Self {
-        Self(format!("{CONFLICT}{first}:{}", URL_SAFE_NO_PAD.encode(gist)))
-    }
-
-    /// The position of the event that has the key which this one's body asks for, if it tells something else.
-    pub fn conflict_of(&self) -> Option<Position> {
-        self.0.strip_prefix(CONFLICT)?.split_once(':')?.0.parse().ok()
     }
 
     /// From a key as it was printed or stored.
@@ -208,12 +198,14 @@ pub struct Delivery {
     pub body: Bytes,
 }
 
-impl Delivery {
-    /// The mode whose state it changes, if any: what contradicts another event of its key changes nothing.
-    pub fn applies_to(&self) -> Option<ApiMode> {
-        let conflict = self.key.as_ref().and_then(EventKey::conflict_of);
-        self.mode.applies_to().filter(|_| conflict.is_none())
-    }
+/// What of an event can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contents {
+    Whole,
+    /// All that could say whom it is about is gone for good: body, key, webhook-id and signature are empty.
+    Erased,
+    /// The same, without its key.
+    Encrypted,
 }
 
 /// One delivery in the log.
@@ -225,6 +217,18 @@ pub struct Event {
     pub delivery: Delivery,
     /// The hash chain's value after this event.
     pub chain: Hash,
+    /// The first event with its key. `None` if it does not contradict that event.
+    pub conflict_of: Option<Position>,
+    pub contents: Contents,
+}
+
+impl Event {
+    /// The mode whose state it changes, if any: what contradicts another event of its key changes nothing, nor does what cannot
+    /// be read.
+    pub fn applies_to(&self) -> Option<ApiMode> {
+        let applies = self.conflict_of.is_none() && self.contents == Contents::Whole;
+        self.delivery.mode.applies_to().filter(|_| applies)
+    }
 }
 
 // Bodies, keys and signatures never reach a log line, not even by `{:?}`: docs/guarantees.md, privacy.
@@ -251,6 +255,7 @@ impl fmt::Debug for Event {
         f.debug_struct("Event")
             .field("position", &self.position)
             .field("delivery", &self.delivery)
+            .field("contents", &self.contents)
             .finish_non_exhaustive()
     }
 }

@@ -46,6 +46,7 @@ pub use connection::{Connection, Status};
 pub use entity::{Mark, Realm, TEXT_BYTES_MAX, Text, Trail};
 pub use export::{Export, ExportStatus, JoinedExport};
 pub use folding::Fold;
+pub use generation::seen;
 pub use history::Moment;
 pub use id::Id;
 pub use projector::{Options, Phase, Projection, spawn};

@@ -6,6 +6,9 @@
 //! ```
 
 // What everything speaks of.
+#[cfg(test)]
+extern crate self as cleat;
+
 pub mod event;
 pub mod token;
 

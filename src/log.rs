@@ -1,45 +1,53 @@
 //! The log: one gapless, durable, hash-chained sequence of events. The only record there is.
 //!
 //! ```text
-//!   Appender ═bounded queue═▶ Writer: dedup, assign positions, encode blocks, make durable, then answer
-//!                                                                              └──▶ Head (a watch): durable up to here
-//!   Reader ◀── get, read, tail ── never past the head
+//!   Appender ═bounded queue═▶ Writer: dedup, positions, frames ─▶ Journal: durable ─▶ witness ─▶ visible ─▶ answer
+//!                                                                    │ full
+//!   Reader ◀── FrameStore: sealed segments, and what is not     ◀── Sealer: segments, merges
+//!              sealed yet in memory
 //! ```
 //!
 //! - An append that returns a position is on stable storage: `fdatasync` has returned.
-//! - One (tenant, event key) has one position for ever; a duplicate is answered with the first. One that tells something else
-//!   ([`gist`](crate::event::gist)) is kept beside it, once.
+//! - One (tenant, event key) has one position for ever; a duplicate is answered with the first. One that conflicts with the
+//!   first, by its [`gist`](crate::event::gist), is kept beside it, once.
+//! - A journal is written in one process life only. The next start reads its file, without sled.
 //! - After a failed commit nothing is acknowledged any more ([`Log::health`] says why); reads go on.
 //! - Nothing here knows of HTTP, gRPC, or what a body means.
 
 mod append;
 mod assembly;
-mod chain;
 mod clock;
 mod commit;
-mod conflict;
 mod dedup;
-mod directory;
+mod disk_space;
+mod files;
+mod format;
+mod frame_store;
+mod inspect;
+mod journal;
+mod journals;
 mod open;
 mod poison;
-mod preflight;
 mod reader;
-mod record;
-mod recovery;
+mod sealer;
 #[cfg(test)]
 mod tests;
-mod witness;
 mod writer;
 
 use std::ops::RangeInclusive;
 
-use crate::event::{Event, Hash, Position, Timestamp};
+use crate::event::{Hash, Position, Timestamp};
 
 pub use crate::blocklog::{ReadError, StoreError};
 
 pub use append::{AppendError, Appended, Appender, Enqueued, Sequence, WeakAppender};
 pub use clock::{ClockError, DatedEvidence, Reading, TimeEvidence, TimeSource};
-pub use open::{Log, Options, open};
+pub use files::layout::Fresh;
+#[doc(hidden)]
+pub use format::fuzzing;
+pub use inspect::{InspectedJournal, InspectedSegment, Inspection, ReadOnlyLog, open_read_only};
+pub use journals::NoRoom;
+pub use open::{Log, Options, Seen, init, open};
 pub use reader::{Reader, Tail};
 
 /// The last durable position. Position 0: the log is empty.
@@ -50,12 +58,6 @@ pub struct Head {
     pub chain: Hash,
     /// When that event was recorded.
     pub recorded_at: Timestamp,
-}
-
-impl Head {
-    fn of(event: &Event) -> Self {
-        Self { position: event.position, chain: event.chain, recorded_at: event.recorded_at }
-    }
 }
 
 /// What one commit was, for those who count.
@@ -73,18 +75,53 @@ pub struct Commit {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
     Writable,
+    /// Nothing is taken for now. It passes by itself.
+    Refusing(NoRoom),
     /// A commit failed, for this reason. Final: only a restart, which recovers, mends it.
     Failed(std::sync::Arc<str>),
 }
 
-/// Why a log cannot be opened.
+/// Why a log cannot be opened. Nothing was changed on disk.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What was acknowledged is not all there. A backup has these events.
-    #[error("events {} to {} are missing or damaged: {reason}", .range.start(), .range.end())]
+    #[error(transparent)]
+    File(#[from] files::FileError),
+    #[error(
+        "there is no log: {found}. Mount the volume that has it, or restore a backup; to begin a new log, run `cleat init`, \
+         or set data.create = true"
+    )]
+    NotCreated { found: String },
+    #[error("no log is made: {0}")]
+    Init(#[from] files::layout::InitError),
+    #[error(transparent)]
+    Recover(#[from] journal::RecoverError),
+    #[error(transparent)]
+    Locked(#[from] files::layout::LockError),
+    #[error("the file {file} is lost, and no other file says which log this is: restore it from a backup")]
+    Nameless { file: &'static str },
+    /// What was acknowledged is not all there.
+    #[error(
+        "events {} to {} are missing or damaged: {reason}. Restore a backup that has them", .range.start(), .range.end()
+    )]
     Damaged { range: RangeInclusive<Position>, reason: String },
+    #[error(
+        "the log ends at position {ends}, but {by} has seen {seen}: a part of the data was lost, or put back from an older \
+         copy. Put back the newest copy of the whole data directory"
+    )]
+    Shorter { ends: Position, seen: Position, by: String },
+    #[error(
+        "the event at position {position} is not the one that {by} has seen: the data directory has parts of two histories. \
+         Put back a copy of the whole data directory"
+    )]
+    OtherHistory { position: Position, by: String },
+    #[error(
+        "{what} is of another log: the data directory has parts of two. Put back a copy of the whole data directory"
+    )]
+    Foreign { what: String },
+    #[error("{what} has format {format}, which a newer version of cleat wrote: run that version")]
+    Newer { what: String, format: u32 },
     #[error("cannot start the log's threads")]
     Thread(#[from] std::io::Error),
 }

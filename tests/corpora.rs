@@ -22,3 +22,23 @@ fn every_body_that_fuzzing_found_is_read_as_promised() {
 fn every_history_that_fuzzing_found_is_folded_as_promised() {
     replay("fold", promises::fold);
 }
+
+#[test]
+fn every_text_that_fuzzing_found_is_packed_as_promised() {
+    replay("packing", promises::packing);
+}
+
+#[test]
+fn every_record_that_fuzzing_found_is_opened_as_promised() {
+    replay("record", promises::record);
+}
+
+#[test]
+fn every_frame_that_fuzzing_found_is_read_as_promised() {
+    replay("frame", promises::frame);
+}
+
+#[test]
+fn every_segment_that_fuzzing_found_is_read_as_promised() {
+    replay("segment", promises::segment);
+}

@@ -7,18 +7,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cleat::event::{Delivery, ModeVerdict, Provenance, Timestamp};
 use cleat::fold::{self, Connection, Fold, Views};
-use cleat::log::{Log, Options, Reader, TimeEvidence, TimeSource};
+use cleat::log::{Fresh, Log, Options, Reader, TimeEvidence, TimeSource};
 use cleat::token::Identity;
 use tokio::runtime::Handle;
 
 fn open(directory: &Path) -> Log {
-    let options = Options {
-        time: TimeSource::trusted(Arc::new(|| Timestamp::from_micros(1_790_000_000_000_000))),
-        fresh: Identity { log_id: 7, epoch: 8 },
-        batch_events: 16,
-        dedup_run_events: 100,
-        on_commit: Box::new(|_| {}),
-    };
+    let time = TimeSource::trusted(Arc::new(|| Timestamp::from_micros(1_790_000_000_000_000)));
+    let fresh = Fresh::new(Identity { log_id: 7, epoch: 8 }, [9; 32]);
+    let options = Options { batch_events: 16, dedup_run_events: 100, ..Options::new(time, fresh) };
     cleat::log::open(directory, options).unwrap()
 }
 

@@ -128,6 +128,7 @@ def _config(data: Path, endpoints: Endpoints, grpc_address: str, grpc_keys: str)
     sections = "\n".join(_section(name, endpoint) for name, endpoint in endpoints.items())
     return f"""\
 [data]
+create = true
 directory = {json.dumps(str(data))}
 [webhooks]
 listen = "127.0.0.1:0"

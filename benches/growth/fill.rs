@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Instant;
 
 use cleat::event::Delivery;
-use cleat::log::{Appender, Log, Options, TimeEvidence, TimeSource};
+use cleat::log::{Appender, Commit, Fresh, Log, Options, TimeEvidence, TimeSource};
 use cleat::token::Identity;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
@@ -60,13 +60,10 @@ pub fn fill(directory: &Path, events: u64, producers: u64) {
 
 fn open(directory: &Path, year: Year) -> Log {
     let position = Arc::new(AtomicU64::new(0));
-    let options = Options {
-        time: TimeSource::trusted(year.clock(position.clone())),
-        fresh: Identity { log_id: rand::random(), epoch: rand::random() },
-        batch_events: 2048,
-        dedup_run_events: cleat::config::Log::default().dedup_run_events,
-        on_commit: Box::new(move |commit| position.store(commit.head.position, Ordering::Relaxed)),
-    };
+    let time = TimeSource::trusted(year.clock(position.clone()));
+    let fresh = Fresh::new(Identity { log_id: rand::random(), epoch: rand::random() }, rand::random());
+    let on_commit = Box::new(move |commit: Commit| position.store(commit.head.position, Ordering::Relaxed));
+    let options = Options { on_commit, ..Options::new(time, fresh) };
     cleat::log::open(directory, options).unwrap()
 }
 

@@ -17,7 +17,7 @@ impl Home {
         std::fs::copy(env!("CARGO_BIN_EXE_cleat"), home.binary()).unwrap();
         std::fs::create_dir(home.data()).unwrap();
         let text = format!(
-            "[data]\ndirectory = \"{}\"\n[webhooks]\nlisten = \"127.0.0.1:0\"\n\
+            "[data]\ncreate = true\ndirectory = \"{}\"\n[webhooks]\nlisten = \"127.0.0.1:0\"\n\
              [[webhooks.endpoints]]\nname = \"fasten\"\nsecrets = [\"whsec_{}\"]\n\
              [grpc]\nlisten = \"127.0.0.1:0\"\nmax_watches_per_caller = 1000\n[operations]\nlisten = \"127.0.0.1:0\"\n",
             home.data().display(),

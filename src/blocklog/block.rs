@@ -74,8 +74,6 @@ pub struct Builder {
     records: Vec<u8>,
     marks: Vec<u8>,
     ends: Vec<End>,
-    /// How many of these the store has already, as one block: only one that holds them all may take its place.
-    stored: usize,
 }
 
 /// The end of one record in `records`.
@@ -88,7 +86,7 @@ struct End {
 impl Builder {
     /// For records from `first` on; `before` is the hash before it.
     pub fn new(first: Position, before: Hash) -> Self {
-        Self { first, before, records: Vec::new(), marks: Vec::new(), ends: Vec::new(), stored: 0 }
+        Self { first, before, records: Vec::new(), marks: Vec::new(), ends: Vec::new() }
     }
 
     /// Adds the next record, as `write` appends it. All marks of a builder are of one length.
@@ -96,6 +94,11 @@ impl Builder {
         write(&mut self.records);
         self.marks.extend_from_slice(mark);
         self.ends.push(End { at: self.records.len(), hash, recorded_at });
+    }
+
+    /// The position of its first record.
+    pub fn first(&self) -> Position {
+        self.first
     }
 
     /// The hash after the last record.
@@ -113,40 +116,16 @@ impl Builder {
         self.records.len()
     }
 
-    /// How many records no store has yet.
-    pub fn new_count(&self) -> usize {
-        self.ends.len() - self.stored
+    /// Whether it holds no record.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
     }
 
-    /// The block that holds all its records is stored, and may grow.
-    pub fn mark_stored(&mut self) {
-        self.stored = self.ends.len();
-    }
-
-    /// The entries that hold all these records, in order; without those that are stored, if not all go into one value.
-    pub fn encode(&mut self, compressor: &mut Compressor<'_>) -> Vec<Entry> {
-        if self.stored > 0 {
-            let value = self.encode_block(0, self.ends.len(), compressor);
-            if value.len() < VALUE_BYTES_MAX {
-                return vec![(Key::block(self.first), value)];
-            }
-            self.forget_stored();
-        }
+    /// The entries that hold all these records, in order.
+    pub fn encode(&self, compressor: &mut Compressor<'_>) -> Vec<Entry> {
         let mut entries = Vec::new();
         self.encode_range(0, self.ends.len(), compressor, &mut entries);
         entries
-    }
-
-    fn forget_stored(&mut self) {
-        let Some(last) = self.stored.checked_sub(1) else { return };
-        let (start, mark_len) = (self.ends[last].at, self.marks.len() / self.ends.len());
-        self.first += self.stored as u64;
-        self.before = self.ends[last].hash;
-        self.records.drain(..start);
-        self.marks.drain(..self.stored * mark_len);
-        self.ends.drain(..self.stored);
-        self.ends.iter_mut().for_each(|end| end.at -= start);
-        self.stored = 0;
     }
 
     fn encode_range(&self, from: usize, to: usize, compressor: &mut Compressor<'_>, entries: &mut Vec<Entry>) {

@@ -42,17 +42,13 @@ struct Layout {
 }
 
 impl SledStore {
-    /// Opens or makes it, `look` having looked before each try. Everything that is there is synced when this returns.
-    pub fn open(
-        name: &'static str,
-        files: &SledFiles,
-        look: &dyn Fn() -> Result<(), StoreError>,
-    ) -> Result<Self, StoreError> {
+    /// Opens or makes it. Everything that is there is synced when this returns.
+    pub fn open(name: &'static str, files: &SledFiles) -> Result<Self, StoreError> {
         let fail = |error: std::io::Error| StoreError::new(format!("open the {name}'s files"), error);
         files.remove_half_written_snapshots().map_err(fail)?;
         files.refuse_blobs().map_err(fail)?;
         files.forget_cached().map_err(fail)?;
-        let db = open_sled(name, files, look)?;
+        let db = open_sled(name, files)?;
         let file = File::open(files.db()).map_err(fail)?;
         files.sync().map_err(fail)?;
         let greatest = guard(name, Access::Read, || db.last())?.map(|(key, _)| parse(name, &key)).transpose()?;
@@ -177,16 +173,15 @@ fn is_damage(error: &sled::Error) -> bool {
     }
 }
 
-fn open_sled(name: &str, files: &SledFiles, look: &dyn Fn() -> Result<(), StoreError>) -> Result<sled::Db, StoreError> {
+fn open_sled(name: &str, files: &SledFiles) -> Result<sled::Db, StoreError> {
     let config = sled::Config::new().path(files.path()).flush_every_ms(None).cache_capacity(CACHE_BYTES);
-    look()?;
     let open = || {
         let opened = guard(name, Access::Open, || match config.open() {
             // The data may be good and only sled's recovery snapshot bad: without it sled replays everything.
             Err(sled::Error::Corruption { .. }) if files.set_snapshots_aside() => Ok(None),
             result => result.map(Some),
         })?;
-        opened.map_or_else(|| look().and_then(|()| guard(name, Access::Open, || config.open())), Ok)
+        opened.map_or_else(|| guard(name, Access::Open, || config.open()), Ok)
     };
     // Threads of an earlier handle in this very process may hold sled's own lock a little longer than it lived.
     patiently(open, |error| error.reason.contains("could not acquire lock"))

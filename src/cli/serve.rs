@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use cleat::config::Config;
 use cleat::daemon::{Daemon, World};
 use cleat::event::Timestamp;
-use cleat::log::TimeSource;
+use cleat::log::{Fresh, TimeSource};
 use cleat::token::Identity;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -47,6 +47,14 @@ pub(super) fn check(path: Option<&Path>) -> anyhow::Result<()> {
     }
     let endpoints: Vec<&str> = config.webhooks.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
     print::line(&format!("good: data in {}, endpoints {}", config.data.directory().display(), endpoints.join(", ")))
+}
+
+pub(super) fn init(path: Option<&Path>) -> anyhow::Result<()> {
+    let config = load(path)?;
+    let directory = config.data.directory();
+    let context = || format!("cannot make a log in {}", directory.display());
+    cleat::log::init(directory, &fresh()).with_context(context)?;
+    print::line(&format!("made an empty log in {}", directory.display()))
 }
 
 /// A failure is told once: on stderr for a person until the logs are set up, and then as a line of these.
@@ -107,8 +115,13 @@ pub(super) fn world(config: &Config, trust_clock: bool) -> World {
             bound: config.webhooks.clock_bound(),
         },
         nonces: Arc::new(rand::random),
-        fresh: Identity { log_id: rand::random(), epoch: rand::random() },
+        fresh: fresh(),
     }
+}
+
+/// What a new log begins with.
+pub(super) fn fresh() -> Fresh {
+    Fresh::new(Identity { log_id: rand::random(), epoch: rand::random() }, rand::random())
 }
 
 fn uptime() -> Duration {

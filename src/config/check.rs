@@ -33,6 +33,7 @@ fn addresses(config: &Config, problems: &mut Vec<String>) {
 /// Logs and errors show these.
 fn paths(config: &Config, problems: &mut Vec<String>) {
     let mut paths = vec![("data.directory", config.data.directory())];
+    paths.extend(config.data.anchor.as_deref().map(|path| ("data.anchor", path)));
     if let Listen::Unix(path) = &config.grpc.listen {
         paths.push(("grpc.listen", path));
     }

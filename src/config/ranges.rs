@@ -4,15 +4,19 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
-use super::{BODY_LIMIT_MAX, Config, REQUEST_BYTES, Webhooks};
+use super::{BODY_LIMIT_MAX, Config, Log, REQUEST_BYTES, Webhooks};
 
 const INFLIGHT_MAX: ByteSize = ByteSize::gib(64);
+/// A journal holds a commit of 512 KiB at least.
+const JOURNAL_MIN: ByteSize = ByteSize::mib(1);
+const JOURNAL_MAX: ByteSize = ByteSize::gib(1);
 const EVENTS_MAX: u64 = 100_000_000;
 const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn problems(config: &Config, problems: &mut Vec<String>) {
     numbers(config, problems);
     sizes(&config.webhooks, problems);
+    journal_sizes(&config.log, problems);
     durations(config, problems);
 }
 
@@ -49,6 +53,17 @@ fn sizes(webhooks: &Webhooks, problems: &mut Vec<String>) {
     }
     if inflight > INFLIGHT_MAX {
         problems.push(format!("webhooks.inflight_bytes: must be at most {INFLIGHT_MAX}, is {inflight}"));
+    }
+}
+
+fn journal_sizes(log: &Log, problems: &mut Vec<String>) {
+    if !(JOURNAL_MIN..=JOURNAL_MAX).contains(&log.journal_bytes) {
+        problems.push(format!("log.journal_bytes: must be {JOURNAL_MIN} to {JOURNAL_MAX}, is {}", log.journal_bytes));
+    }
+    let least = log.disk_reserve_min();
+    if log.disk_reserve < least {
+        problems
+            .push(format!("log.disk_reserve: must be five times log.journal_bytes, {least}; is {}", log.disk_reserve));
     }
 }
 

@@ -24,6 +24,10 @@ const CLOCK_BOUND_MIN: Duration = Duration::from_secs(600);
 #[serde(deny_unknown_fields, default)]
 pub struct Data {
     directory: Option<PathBuf>,
+    /// Whether to make a log where there is none.
+    pub create: bool,
+    /// A witness on another volume.
+    pub anchor: Option<PathBuf>,
 }
 
 impl Data {
@@ -117,6 +121,19 @@ pub struct Log {
     pub batch_events: usize,
     /// Of one dedup run.
     pub dedup_run_events: u64,
+    /// What is stored in one journal, at most.
+    #[serde(deserialize_with = "size")]
+    pub journal_bytes: ByteSize,
+    /// What is left free of the disk.
+    #[serde(deserialize_with = "size")]
+    pub disk_reserve: ByteSize,
+}
+
+impl Log {
+    /// Two journals, whose files are twice what is stored in them, and one segment.
+    pub fn disk_reserve_min(&self) -> ByteSize {
+        ByteSize::b(self.journal_bytes.as_u64().saturating_mul(5))
+    }
 }
 
 #[derive(Debug, Deserialize, PartialEq, Eq)]
@@ -178,7 +195,12 @@ impl Default for Operations {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { batch_events: 2048, dedup_run_events: 128 * 1024 }
+        Self {
+            batch_events: 2048,
+            dedup_run_events: 128 * 1024,
+            journal_bytes: ByteSize::mib(64),
+            disk_reserve: ByteSize::mib(512),
+        }
     }
 }
 

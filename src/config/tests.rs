@@ -31,13 +31,14 @@ fn problems_in(text: &str, env: super::Env<'_>) -> Vec<String> {
 }
 
 #[test]
-fn the_built_in_file_says_the_defaults_and_one_development_endpoint() {
+fn the_built_in_file_says_the_defaults_but_makes_a_log_and_has_one_development_endpoint() {
     let mut built_in = Config::load(None, &no_env).unwrap();
     let [endpoint] = &built_in.webhooks.endpoints[..] else { panic!("one endpoint") };
     assert_eq!((endpoint.name.as_str(), endpoint.tenant.as_str(), endpoint.api_mode), ("fasten", "default", None));
     assert!(endpoint.secrets[0].is_development() && endpoint.secrets.len() == 1);
     assert!(BUILT_IN.contains(DEVELOPMENT_SECRET));
     built_in.webhooks.endpoints.clear();
+    assert!(std::mem::take(&mut built_in.data.create));
     assert_eq!(format!("{built_in:#?}"), format!("{:#?}", Config::default()));
 }
 

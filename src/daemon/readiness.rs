@@ -8,12 +8,18 @@ use super::supervisor::Told;
 use crate::event::Position;
 use crate::http::Drain;
 use crate::ingest::StaleSignal;
-use crate::log::{Reader, TimeSource};
+use crate::log::{Health, Reader, TimeSource};
 use crate::operations::Readiness;
 use crate::serve::ServingState;
 
 fn stalled(position: Position, reason: &str) -> String {
     format!("the views cannot go past position {position}, and it is tried again: {reason}")
+}
+
+/// What of the log can keep the daemon from being ready.
+pub(super) struct OpenLog {
+    pub reader: Reader,
+    pub health: watch::Receiver<Health>,
 }
 
 /// Where the reasons show.
@@ -22,7 +28,7 @@ pub(super) struct Seen {
     pub told: Told,
     pub drain: Drain,
     /// Set once the log is open.
-    pub log: Arc<OnceLock<Reader>>,
+    pub log: Arc<OnceLock<OpenLog>>,
 }
 
 impl Seen {
@@ -39,13 +45,24 @@ impl Seen {
             let trouble = self.told.now().map(|trouble| trouble.to_string());
             let draining = (*self.drain.borrow() && state.is_none()).then(|| "shutting down".to_owned());
             let now = (time.now)();
-            let behind = self.log.get().and_then(|log| time.check_not_behind(now, log.head().recorded_at).err());
+            let behind = self.log.get().and_then(|log| time.check_not_behind(now, log.reader.head().recorded_at).err());
+            let refusing = self.log.get().and_then(|log| match &*log.health.borrow() {
+                Health::Refusing(reason) => Some(format!("no webhook is taken for now: {reason}")),
+                Health::Writable | Health::Failed(_) => None,
+            });
             let clock_is_behind = behind.map(|error| error.to_string());
             let clock_is_wrong = stale.clock_is_doubtful(now).then(|| {
                 "rightly signed webhooks were refused for their timestamps: this machine's clock may be wrong"
                     .to_owned()
             });
-            trouble.into_iter().chain(state).chain(draining).chain(clock_is_behind).chain(clock_is_wrong).collect()
+            trouble
+                .into_iter()
+                .chain(state)
+                .chain(draining)
+                .chain(refusing)
+                .chain(clock_is_behind)
+                .chain(clock_is_wrong)
+                .collect()
         })
     }
 }

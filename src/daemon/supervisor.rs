@@ -108,7 +108,7 @@ fn state_of(phase: Phase, failed: Option<&Trouble>) -> ServingState {
 
 /// Says when a commit has failed. If the threads end well, never.
 async fn failing(mut health: watch::Receiver<Health>, told: Told) {
-    let failed = health.wait_for(|health| *health != Health::Writable).await;
+    let failed = health.wait_for(|health| matches!(health, Health::Failed(_))).await;
     if let Ok(Health::Failed(reason)) = failed.as_deref() {
         told.tell(Trouble(reason.clone()));
     }

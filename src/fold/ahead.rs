@@ -30,7 +30,7 @@ pub(super) struct Parsed {
 impl Parsed {
     pub fn of(event: Event, words: &mut Words) -> Self {
         let mark = Mark { position: event.position, recorded_at: event.recorded_at };
-        let realm = event.delivery.applies_to().map(|mode| (event.delivery.tenant, mode));
+        let realm = event.applies_to().map(|mode| (event.delivery.tenant, mode));
         let report = realm.as_ref().and_then(|_| payload::read(&event.delivery.body, words));
         let second_hand = event.delivery.provenance != Provenance::Webhook;
         let report = report.map(|report| Report { second_hand, ..report });

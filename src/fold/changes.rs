@@ -13,7 +13,7 @@ use super::bytes::{put_number, take_count};
 use super::entity::Mark;
 use super::record;
 use super::ring::{PositionChanges, Stretch};
-use crate::blocklog::{self, Batch, Block, Builder, EXPANDED_BYTES_MAX, Effort, Packer, ReadError, Store, StoreError};
+use crate::blocklog::{self, Batch, Block, Builder, EXPANDED_BYTES_MAX, Packer, ReadError, Store, StoreError};
 use crate::event::{Hash, Position, Timestamp};
 use crate::storage::{Garbled, Put, Take};
 use crate::token::{ChainPrefix, chain_prefix};
@@ -36,12 +36,12 @@ impl Writer {
     /// For what comes after `last`, where the chain's value is `chain`.
     pub fn new(store: Arc<dyn Store>, last: Position, chain: Hash) -> std::io::Result<Self> {
         let builder = Builder::new(last + 1, chain);
-        Ok(Self { store, builder, packer: Packer::new(Effort::Thorough)?, unsynced: 0, record: Vec::new() })
+        Ok(Self { store, builder, packer: Packer::new()?, unsynced: 0, record: Vec::new() })
     }
 
     /// Every position before this one can be read.
     pub fn next_unwritten(&self) -> Position {
-        self.builder.next() - self.builder.new_count() as u64
+        self.builder.first()
     }
 
     /// `changes`: what the next event, the one at `origin`, changed, if anything.

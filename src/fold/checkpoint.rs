@@ -67,13 +67,17 @@ impl Header {
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, Garbled> {
+        let (fold_version, header) = Self::decode_any(bytes)?;
+        if fold_version == FOLD_VERSION { Ok(header) } else { Err(Garbled("it is of another version of the fold")) }
+    }
+
+    /// With the version of the fold that wrote it, whichever it is.
+    pub fn decode_any(bytes: &[u8]) -> Result<(u16, Self), Garbled> {
         let mut take = Take(bytes);
         if take.array()? != *MAGIC {
             return Err(Garbled("it has another format"));
         }
-        if take.u16()? != FOLD_VERSION {
-            return Err(Garbled("it is of another version of the fold"));
-        }
+        let fold_version = take.u16()?;
         let identity =
             Identity { log_id: u128::from_be_bytes(take.array()?), epoch: u128::from_be_bytes(take.array()?) };
         let (position, chain) = (take.u64()?, take.array()?);
@@ -81,7 +85,7 @@ impl Header {
         if take.u32()? != crc32c::crc32c(&bytes[..HEADER_BYTES]) {
             return Err(Garbled("its checksum is wrong"));
         }
-        Ok(Self { identity, position, chain, recorded_at })
+        Ok((fold_version, Self { identity, position, chain, recorded_at }))
     }
 }
 
@@ -171,6 +175,13 @@ pub(super) fn read_header(from: &mut dyn Read) -> Result<Header, Unusable> {
     let mut bytes = [0; HEADER_BYTES + 4];
     from.read_exact(&mut bytes)?;
     Ok(Header::decode(&bytes)?)
+}
+
+/// The header of a checkpoint of any version of the fold.
+pub(super) fn read_any_header(from: &mut dyn Read) -> Result<Header, Unusable> {
+    let mut bytes = [0; HEADER_BYTES + 4];
+    from.read_exact(&mut bytes)?;
+    Ok(Header::decode_any(&bytes)?.1)
 }
 
 /// The states that follow a header.

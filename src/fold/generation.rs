@@ -30,7 +30,7 @@ use super::views::Views;
 use super::words::Words;
 use crate::blocklog::{ReadError, StoreError};
 use crate::event::{Hash, Position, Timestamp};
-use crate::log::Reader;
+use crate::log::{Head, Reader, Seen};
 
 /// Why the state cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -284,6 +284,26 @@ impl Retired {
         }
         true
     }
+}
+
+/// What the checkpoints under `home` have seen of the log: a log that ends before is not whole. Those that cannot be read say
+/// nothing.
+pub fn seen(home: &Path) -> Vec<Seen> {
+    let generations = files::generations(home).unwrap_or_default();
+    let mut seen = Vec::new();
+    for files in &generations {
+        for position in files.checkpoints().unwrap_or_default() {
+            let header = File::open(files.checkpoint(position))
+                .ok()
+                .and_then(|mut file| checkpoint::read_any_header(&mut file).ok());
+            seen.extend(header.map(|Header { identity, position, chain, recorded_at }| Seen {
+                by: format!("a checkpoint of the views ({})", files.name(position)),
+                identity,
+                head: Head { position, chain, recorded_at },
+            }));
+        }
+    }
+    seen
 }
 
 fn read_header(path: &Path) -> Result<(Header, BufReader<File>), Unusable> {

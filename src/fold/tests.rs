@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use super::{Connection, Export, Fold, Realm, Views};
 pub(super) use stalls::panic_if_planted;
 
-use crate::event::{ApiMode, Delivery, Event, ModeVerdict, Position, Provenance, Timestamp};
+use crate::event::{ApiMode, Contents, Delivery, Event, ModeVerdict, Position, Provenance, Timestamp};
 
 const HOUR: i64 = 3_600_000_000;
 
@@ -115,7 +115,14 @@ fn event(position: Position, micros: i64, tenant: &str, mode: ModeVerdict, body:
     };
     let mut chain = [0; 32];
     chain[..8].copy_from_slice(&position.to_be_bytes());
-    Event { position, recorded_at: Timestamp::from_micros(micros), delivery, chain }
+    Event {
+        position,
+        recorded_at: Timestamp::from_micros(micros),
+        delivery,
+        chain,
+        conflict_of: None,
+        contents: Contents::Whole,
+    }
 }
 
 fn body(kind: &str, data: &Value) -> Value {

@@ -7,7 +7,7 @@ use super::budget::Reservation;
 use super::outcome::{Accepted, Refusal};
 use super::verify::{Parts, Verified};
 use crate::event::{Delivery, Envelope, EventKey, ModeVerdict, Provenance};
-use crate::log::{AppendError, Appended, Appender, DatedEvidence, Reading};
+use crate::log::{AppendError, Appended, Appender, DatedEvidence, NoRoom, Reading};
 use crate::token::Token;
 
 /// A verified webhook on its way to the log.
@@ -69,6 +69,8 @@ fn refusal(error: &AppendError) -> Refusal {
         // Closed, while there is an appender, by a panic of its writer only: a stop waits for the door.
         AppendError::Failed(_) | AppendError::Unconfirmed(_) | AppendError::Closed => Refusal::StorageFailed,
         AppendError::Clock(_) => Refusal::ClockRefused,
-        AppendError::TooLarge { .. } => Refusal::BodyTooLarge,
+        AppendError::NoRoom(NoRoom::DiskFull) => Refusal::DiskFull,
+        AppendError::NoRoom(NoRoom::SealingBehind | NoRoom::NoJournal) => Refusal::StorageSlow,
+        AppendError::TooLarge { .. } | AppendError::Unstorable(_) => Refusal::BodyTooLarge,
     }
 }

@@ -47,6 +47,8 @@ pub(super) enum Refusal {
     StorageFailed,
     /// The clock may not stamp the event.
     ClockRefused,
+    /// The disk has less free space than it must have.
+    DiskFull,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +62,7 @@ pub(super) enum HeaderFault {
 /// The client left before its answer. What it had sent whole may be in the log.
 pub(super) const ABANDONED: &str = "abandoned";
 
-const ALL_REFUSALS: [Refusal; 16] = [
+const ALL_REFUSALS: [Refusal; 17] = [
     Refusal::UnknownEndpoint,
     Refusal::MethodNotAllowed,
     Refusal::Header("webhook-id", HeaderFault::Missing),
@@ -77,6 +79,7 @@ const ALL_REFUSALS: [Refusal; 16] = [
     Refusal::StorageSlow,
     Refusal::StorageFailed,
     Refusal::ClockRefused,
+    Refusal::DiskFull,
 ];
 
 /// All labels that a known endpoint can have: counted from zero, so that the first of each is seen as a rise.
@@ -127,6 +130,7 @@ impl Refusal {
             Self::StorageSlow => "storage_slow",
             Self::StorageFailed => "storage_failed",
             Self::ClockRefused => "clock_refused",
+            Self::DiskFull => "disk_full",
         }
     }
 
@@ -161,6 +165,7 @@ impl Refusal {
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "OVERLOADED", "too many requests are in flight"),
             Self::StorageSlow => (S::SERVICE_UNAVAILABLE, "STORAGE_SLOW", "the event is not durable yet"),
             Self::StorageFailed => (S::SERVICE_UNAVAILABLE, "STORAGE_READ_ONLY", "events cannot be stored"),
+            Self::DiskFull => (S::SERVICE_UNAVAILABLE, "DISK_FULL", "the server's disk is nearly full"),
             Self::ClockRefused => (
                 S::SERVICE_UNAVAILABLE,
                 "CLOCK_REFUSED",

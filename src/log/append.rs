@@ -5,15 +5,17 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::{mpsc, oneshot};
 
 use super::clock::{ClockError, DatedEvidence, Reading, TimeEvidence, TimeSource};
-use super::conflict;
-use super::dedup::Digest;
+use super::dedup::{Claim, Digest};
+use super::files::secret::LogSecret;
+use super::format::Record;
+use super::journals::NoRoom;
 use super::reader::Reader;
-use super::record::Prepared;
 use crate::blocklog::ReadError;
-use crate::event::{Delivery, EventKey, Hash, Position, Timestamp};
+use crate::event::{Contents, Delivery, Hash, Position, Timestamp, gist};
+use crate::storage::Garbled;
 use crate::token::Identity;
 
-/// Largest record, headers and body: it must fit one commit even if nothing of it can be compressed.
+/// Largest delivery, headers and body: it must fit one commit even if nothing of it can be compressed.
 pub(super) const RECORD_BYTES_MAX: usize = 480 * 1024;
 
 /// Where the event is, durably.
@@ -42,14 +44,22 @@ pub enum AppendError {
     /// Nothing was appended, and the event's key is free.
     #[error(transparent)]
     Clock(#[from] ClockError),
+    /// Nothing was appended. It passes by itself.
+    #[error("nothing is taken now: {0}")]
+    NoRoom(#[from] NoRoom),
     #[error("a record of {size} bytes is more than the log takes ({RECORD_BYTES_MAX})")]
     TooLarge { size: usize },
+    /// A field is longer than a record can hold.
+    #[error("the event cannot be stored: {0}")]
+    Unstorable(#[from] Garbled),
 }
 
 /// One delivery on its way to the writer.
 pub(super) struct Pending {
-    pub record: Prepared,
+    pub record: Record,
     pub claim: Option<Claim>,
+    /// The event that it conflicts with. `None` if it is not known to conflict with any.
+    pub conflict_of: Option<Position>,
     pub origin: Origin,
     pub reply: Reply,
 }
@@ -77,20 +87,13 @@ impl Sequence {
     }
 }
 
-/// An event key that must have one position only.
-pub(super) struct Claim {
-    pub tenant: String,
-    pub key: EventKey,
-    pub digest: Digest,
-}
-
 /// What became of a delivery, durably.
 pub(super) enum Taken {
     New(Appended),
-    /// Its key was taken: the record comes back, for whoever holds it against the first.
+    /// Its key was taken: the record comes back, to be compared with the first.
     Repeated {
         first: Appended,
-        record: Prepared,
+        record: Record,
     },
 }
 
@@ -107,18 +110,27 @@ impl Reply {
     }
 }
 
+/// Bytes of all that a delivery holds.
+fn size(delivery: &Delivery) -> usize {
+    let Delivery { tenant, endpoint, webhook_id, webhook_timestamp, webhook_signature, secret_label, .. } = delivery;
+    let texts = [tenant, endpoint, webhook_id, webhook_timestamp, webhook_signature, secret_label];
+    let key = delivery.key.as_ref().map_or(0, |key| key.as_str().len());
+    texts.into_iter().map(String::len).sum::<usize>() + key + delivery.body.len()
+}
+
 /// A cheap handle; the log closes when the last one is dropped.
 #[derive(Clone)]
 pub struct Appender {
     queue: mpsc::Sender<Pending>,
     time: TimeSource,
-    /// Holds a duplicate against the first of its key.
+    /// Compares a duplicate with the first of its key.
     reader: Reader,
+    secret: Arc<LogSecret>,
 }
 
 impl Appender {
-    pub(super) fn new(queue: mpsc::Sender<Pending>, time: TimeSource, reader: Reader) -> Self {
-        Self { queue, time, reader }
+    pub(super) fn new(queue: mpsc::Sender<Pending>, time: TimeSource, reader: Reader, secret: Arc<LogSecret>) -> Self {
+        Self { queue, time, reader, secret }
     }
 
     /// Returns once the event is on stable storage, or the first of its key has been since before. What tells something else
@@ -152,22 +164,52 @@ impl Appender {
     }
 
     async fn put(&self, delivery: Delivery, origin: Origin) -> Result<Enqueued, AppendError> {
-        let (record, claim) = self.prepare(delivery);
-        if record.size() > RECORD_BYTES_MAX {
-            return Err(AppendError::TooLarge { size: record.size() });
+        let size = size(&delivery);
+        if size > RECORD_BYTES_MAX {
+            return Err(AppendError::TooLarge { size });
         }
+        let (record, claim) = self.prepare(delivery)?;
+        self.queue(record, claim, None, origin).await
+    }
+
+    async fn queue(
+        &self,
+        record: Record,
+        claim: Option<Claim>,
+        conflict_of: Option<Position>,
+        origin: Origin,
+    ) -> Result<Enqueued, AppendError> {
         let (reply, answer) = oneshot::channel();
-        let pending = Pending { record, claim, origin: origin.clone(), reply: Reply(reply) };
+        let pending = Pending { record, claim, conflict_of, origin: origin.clone(), reply: Reply(reply) };
         self.queue.send(pending).await.map_err(|_| AppendError::Closed)?;
         Ok(Enqueued { appender: self.clone(), origin, answer })
     }
 
     /// The delivery ends here: its body must not lie in memory beside its record for as long as the disk takes.
-    fn prepare(&self, delivery: Delivery) -> (Prepared, Option<Claim>) {
-        let record = Prepared::of(&delivery);
+    fn prepare(&self, delivery: Delivery) -> Result<(Record, Option<Claim>), AppendError> {
+        let record = Record::new(&delivery)?;
         let Delivery { tenant, key, .. } = delivery;
-        let claim = key.map(|key| Claim { digest: Digest::of(self.identity().log_id, &tenant, &key), tenant, key });
-        (record, claim)
+        let claim = key.map(|key| Claim::Event { digest: Digest::of_event(&self.secret, &tenant, &key), tenant, key });
+        Ok((record, claim))
+    }
+
+    /// The claim of a record that has the key of the event at `first` and another content. `None` if both tell the same. Blocks.
+    fn find_conflict(&self, first: Position, record: &Record) -> Result<Option<Claim>, ReadError> {
+        let damaged = |reason| ReadError::Damaged { from: first, reason };
+        let event = match self.reader.get(first) {
+            Ok(event) => event.ok_or(damaged("no frame holds it"))?,
+            // What cannot be read cannot be compared.
+            Err(ReadError::Damaged { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let again = record.delivery().map_err(|garbled| damaged(garbled.0))?;
+        // What is erased or sealed cannot be compared any more.
+        if event.contents != Contents::Whole || again.body == event.delivery.body {
+            return Ok(None);
+        }
+        let content = gist(&again.body);
+        let conflicts = content != gist(&event.delivery.body);
+        Ok(conflicts.then(|| Claim::Conflict { first, digest: Digest::of_conflict(&self.secret, first, &content) }))
     }
 
     pub fn identity(&self) -> Identity {
@@ -175,7 +217,12 @@ impl Appender {
     }
 
     pub fn downgrade(&self) -> WeakAppender {
-        WeakAppender { queue: self.queue.downgrade(), time: self.time.clone(), reader: self.reader.clone() }
+        WeakAppender {
+            queue: self.queue.downgrade(),
+            time: self.time.clone(),
+            reader: self.reader.clone(),
+            secret: self.secret.clone(),
+        }
     }
 }
 
@@ -195,13 +242,16 @@ impl Enqueued {
             Taken::New(appended) => return Ok(appended),
             Taken::Repeated { first, record } => (first, record),
         };
-        let reader = appender.reader.clone();
-        let contradicting = tokio::task::spawn_blocking(move || conflict::find(&reader, first.position, record)).await;
+        let comparing = appender.clone();
+        let compared = tokio::task::spawn_blocking(move || {
+            let claim = comparing.find_conflict(first.position, &record)?;
+            Ok(claim.map(|claim| (record, claim)))
+        });
         // Cut short only by the end of the runtime.
-        let contradicting = contradicting.map_err(|_| AppendError::Closed)?.map_err(AppendError::Unconfirmed)?;
-        let Some(contradicting) = contradicting else { return Ok(first) };
-        let kept = appender.put(contradicting, origin).await?;
-        // The key of a conflict is unique for each content: new or repeated, the record is in the log.
+        let conflict = compared.await.map_err(|_| AppendError::Closed)?.map_err(AppendError::Unconfirmed)?;
+        let Some((record, claim)) = conflict else { return Ok(first) };
+        let kept = appender.queue(record, Some(claim), Some(first.position), origin).await?;
+        // The claim of a conflict is unique per content: new or repeated, the record is in the log.
         kept.answer.await.map_err(|_| AppendError::Closed)??;
         Ok(Appended { conflict: true, ..first })
     }
@@ -213,11 +263,17 @@ pub struct WeakAppender {
     queue: mpsc::WeakSender<Pending>,
     time: TimeSource,
     reader: Reader,
+    secret: Arc<LogSecret>,
 }
 
 impl WeakAppender {
-    /// None: the log is closed, or closing.
+    /// `None` if the log is closed, or closing.
     pub fn upgrade(&self) -> Option<Appender> {
-        Some(Appender { queue: self.queue.upgrade()?, time: self.time.clone(), reader: self.reader.clone() })
+        Some(Appender {
+            queue: self.queue.upgrade()?,
+            time: self.time.clone(),
+            reader: self.reader.clone(),
+            secret: self.secret.clone(),
+        })
     }
 }

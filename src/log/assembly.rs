@@ -1,55 +1,69 @@
-//! Makes one commit of deliveries: assigns positions, gathers them into blocks, keeps the commit within its bounds.
+//! Makes one commit of deliveries: assigns positions, gathers them into frames, keeps the commit within its bounds.
 //!
 //! Knows nothing of the disk; what it makes is either committed whole or not at all.
 
 use super::append::{AppendError, Appended, Pending, Reply, Taken};
-use super::record::Prepared;
+use super::dedup::Digest;
+use super::format::{FrameBuilder, Record};
+use super::journal::{JournalFrame, frame_bytes_max};
+use super::journals::NewFrame;
 use super::{Commit, Head};
-use crate::blocklog::{Batch, Builder, Effort, Packer};
 use crate::event::{Position, Timestamp};
+use crate::storage::Garbled;
 
 /// sled reuses a freed segment by its own notion of stable, about two segments (1 MiB) later: never more than this goes
 /// into it between two fdatasyncs.
 const COMMIT_BYTES_MAX: usize = 512 * 1024;
-/// What headers and nonces can add to the records of the block in the making.
+/// What the frame headers, columns and digests of the frame in the making can add.
 const OVERHEAD_BYTES_MAX: usize = 8 * 1024;
+/// Records of one frame: its digests leave most of a value to the frame.
+const FRAME_RECORDS_MAX: usize = 32;
 
 /// One commit in the making.
 pub(super) struct Assembly {
-    batch: Batch,
-    builder: Builder,
+    frames: Vec<NewFrame>,
+    frames_bytes: usize,
+    builder: FrameBuilder,
+    /// Bytes of the records in `builder`, and the digests of the keys that they claim.
+    building_bytes: usize,
+    digests: Vec<[u8; 16]>,
+    generation: u32,
     before: Head,
     recorded_at: Timestamp,
     /// Who waits for each new event, in the order of positions.
     news: Vec<(Reply, Appended)>,
     /// Who waits to hear of an event that was there before.
-    repeats: Vec<(Reply, Appended, Prepared)>,
+    repeats: Vec<(Reply, Appended, Record)>,
     /// Who waits to hear why nothing was appended.
     refusals: Vec<(Reply, AppendError)>,
+    /// A frame could not be made: a bug, which fails the commit.
+    fault: Option<Garbled>,
 }
 
 impl Assembly {
-    /// An empty one, for the positions after `head`, which go on in the block that `builder` has. Time never runs
-    /// backwards, whatever the clock does.
-    pub fn after(head: &Head, builder: Builder, now: Timestamp) -> Self {
+    /// An empty one, for the positions after `head`. Time never runs backwards, whatever the clock does.
+    /// `generation`: of the log secret that the claims are made with.
+    pub fn after(head: &Head, now: Timestamp, generation: u32) -> Self {
+        let first = head.position + 1;
         Self {
-            batch: Batch::default(),
-            builder,
+            frames: Vec::new(),
+            frames_bytes: 0,
+            builder: FrameBuilder::new(first, head.chain, FRAME_RECORDS_MAX, frame_bytes_max(FRAME_RECORDS_MAX)),
+            building_bytes: 0,
+            digests: Vec::new(),
+            generation,
             before: *head,
             recorded_at: now.max(head.recorded_at),
             news: Vec::new(),
             repeats: Vec::new(),
             refusals: Vec::new(),
+            fault: None,
         }
     }
 
     /// Whether it holds no event.
     pub fn is_empty(&self) -> bool {
-        self.batch.puts.is_empty() && self.builder.new_count() == 0
-    }
-
-    pub fn batch(&self) -> &Batch {
-        &self.batch
+        self.news.is_empty()
     }
 
     /// The head once this is committed.
@@ -57,7 +71,7 @@ impl Assembly {
         if self.is_empty() {
             return self.before;
         }
-        Head { position: self.builder.next() - 1, chain: self.builder.hash(), recorded_at: self.recorded_at }
+        Head { position: self.builder.next() - 1, chain: self.builder.chain(), recorded_at: self.recorded_at }
     }
 
     /// The position that the next new event gets.
@@ -71,14 +85,26 @@ impl Assembly {
         self.news.get(usize::try_from(index).ok()?).map(|(_, appended)| *appended)
     }
 
-    /// Appends a new event.
-    pub fn add(&mut self, pending: Pending) {
-        let (position, chain) = pending.record.push(&mut self.builder, self.recorded_at);
-        let appended = Appended { position, recorded_at: self.recorded_at, duplicate: false, conflict: false, chain };
-        self.news.push((pending.reply, appended));
+    /// Whether there is room for a record of this size. An empty commit has room for any.
+    pub fn has_room(&self, size: usize) -> bool {
+        self.is_empty() || self.frames_bytes + self.building_bytes + size + OVERHEAD_BYTES_MAX <= COMMIT_BYTES_MAX
     }
 
-    /// Owes it what is said of the first event of its key.
+    /// Appends a new event.
+    pub fn add(&mut self, pending: Pending) {
+        let Pending { record, claim, conflict_of, reply, .. } = pending;
+        if !self.builder.fits(record.size()) {
+            self.close_frame();
+        }
+        let position = self.next();
+        let chain = self.builder.push(self.recorded_at, conflict_of, &record);
+        self.building_bytes += record.size();
+        self.digests.push(claim.map_or(Digest::NONE, |claim| claim.digest()).to_bytes());
+        let appended = Appended { position, recorded_at: self.recorded_at, duplicate: false, conflict: false, chain };
+        self.news.push((reply, appended));
+    }
+
+    /// Owes an answer about the first event of its key.
     pub fn repeat(&mut self, pending: Pending, first: Appended) {
         self.repeats.push((pending.reply, Appended { duplicate: true, ..first }, pending.record));
     }
@@ -91,15 +117,38 @@ impl Assembly {
         self.refusals.push((pending.reply, error));
     }
 
-    /// What this commit was, for those who count.
-    pub fn told(&self, micros: i64) -> Commit {
-        let head = self.head();
-        let events = head.position - self.before.position;
-        Commit { events, bytes: self.batch.bytes() as u64, micros: micros.max(0).cast_unsigned(), head }
+    /// The frames of the commit, once.
+    pub fn take_frames(&mut self) -> Result<Vec<NewFrame>, Garbled> {
+        self.close_frame();
+        self.fault.map_or_else(|| Ok(std::mem::take(&mut self.frames)), Err)
     }
 
-    /// Returns what the next one goes on with.
-    pub fn answer(self, result: &Result<(), AppendError>) -> Builder {
+    fn close_frame(&mut self) {
+        if self.builder.is_empty() {
+            return;
+        }
+        let first = self.builder.next() - self.digests.len() as u64;
+        match self.builder.finish() {
+            Ok(frame) => {
+                self.frames_bytes += frame.len();
+                let digests = std::mem::take(&mut self.digests);
+                let events = digests.len() as u64;
+                let journal_frame = JournalFrame { generation: self.generation, frame: frame.into(), digests };
+                self.frames.push(NewFrame { first, events, journal_frame });
+            }
+            Err(garbled) => self.fault = Some(garbled),
+        }
+        self.building_bytes = 0;
+    }
+
+    /// Counts of this commit.
+    pub fn summarize(&self, micros: i64) -> Commit {
+        let head = self.head();
+        let events = head.position - self.before.position;
+        Commit { events, bytes: self.frames_bytes as u64, micros: micros.max(0).cast_unsigned(), head }
+    }
+
+    pub fn answer(self, result: &Result<(), AppendError>) {
         for (reply, appended) in self.news {
             reply.send(result.clone().map(|()| Taken::New(appended)));
         }
@@ -109,34 +158,5 @@ impl Assembly {
         for (reply, error) in self.refusals {
             reply.send(Err(error));
         }
-        self.builder
-    }
-
-    fn fits(&self, size: usize) -> bool {
-        self.batch.bytes() + self.builder.records_len() + size + OVERHEAD_BYTES_MAX <= COMMIT_BYTES_MAX
-    }
-}
-
-/// Gathers events into blocks, and blocks into commits.
-pub(super) struct Assembler(Packer);
-
-impl Assembler {
-    pub fn new() -> std::io::Result<Self> {
-        Ok(Self(Packer::new(Effort::Quick)?))
-    }
-
-    /// Whether the commit has room for a record of this size, after the block in the making was closed if it is full. An empty
-    /// commit has room for any.
-    pub fn has_room(&mut self, assembly: &mut Assembly, size: usize) -> bool {
-        if self.0.is_full(&assembly.builder, size) {
-            assembly.batch.puts.extend(self.0.finish(&mut assembly.builder));
-        }
-        assembly.is_empty() || assembly.fits(size)
-    }
-
-    /// Encodes what is left.
-    pub fn finish(&mut self, assembly: &mut Assembly) {
-        let others = assembly.batch.puts.len();
-        assembly.batch.puts.extend(self.0.pause(&mut assembly.builder, others));
     }
 }

@@ -86,7 +86,7 @@ impl TimeSource {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
     pub(super) now: Timestamp,
-    uptime: Duration,
+    pub(super) uptime: Duration,
 }
 
 impl Reading {

@@ -1,20 +1,20 @@
 //! The commit protocol: first durable, then witnessed, then visible. After the first failure, never again.
 
-use std::sync::Arc;
-
 use tokio::sync::watch;
 
 use super::append::AppendError;
 use super::assembly::Assembly;
+use super::files::keeper::WitnessKeeper;
+use super::files::witness::Witness;
+use super::journals::{Journals, NewFrame, NoRoom};
 use super::poison::Poison;
-use super::witness::{Witness, WitnessKeeper};
 use super::{Commit, Head};
-use crate::blocklog::{Store, StoreError};
+use crate::blocklog::StoreError;
 use crate::event::Clock;
 use crate::token::Identity;
 
 pub(super) struct Committer {
-    pub store: Arc<dyn Store>,
+    pub journals: Journals,
     pub identity: Identity,
     pub head: watch::Sender<Head>,
     pub poison: Poison,
@@ -24,8 +24,15 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    /// Only when this returns Ok may anybody be told.
-    pub fn commit(&self, assembly: &Assembly) -> Result<(), AppendError> {
+    /// See [`Journals::make_room`].
+    pub fn make_room(&mut self, uptime: std::time::Duration) -> Result<(), NoRoom> {
+        let room = self.journals.make_room(uptime);
+        self.poison.set_refusal(room.err());
+        room
+    }
+
+    /// Returns Ok once what was assembled may be answered.
+    pub fn commit(&mut self, assembly: &mut Assembly) -> Result<(), AppendError> {
         self.poison.check()?;
         if assembly.is_empty() {
             return Ok(());
@@ -38,7 +45,7 @@ impl Committer {
         // The witness's own sync, beside this one, may have failed meanwhile.
         self.poison.check()?;
         self.head.send_replace(assembly.head());
-        (self.on_commit)(assembly.told((self.clock)().as_micros() - started.as_micros()));
+        (self.on_commit)(assembly.summarize((self.clock)().as_micros() - started.as_micros()));
         Ok(())
     }
 
@@ -47,10 +54,22 @@ impl Committer {
         self.witness.stop();
     }
 
-    /// The witness is never ahead of what is durable.
-    fn make_durable(&self, assembly: &Assembly) -> Result<(), StoreError> {
-        self.store.apply(assembly.batch())?;
-        self.store.sync()?;
-        self.witness.mark(&Witness::of(self.identity, &assembly.head()))
+    /// The witness is never ahead of what is durable. The first commit to a journal is answered only once the synced witness
+    /// names that journal: so a journal that no witness names holds nothing that was acknowledged.
+    fn make_durable(&mut self, assembly: &mut Assembly) -> Result<(), StoreError> {
+        let frames: Vec<NewFrame> =
+            assembly.take_frames().map_err(|garbled| StoreError::new("make a frame", garbled))?;
+        let Some((journal, is_first)) = self.journals.active() else {
+            return Err(StoreError::new("write the journal", "none is open"));
+        };
+        self.journals.commit(&frames)?;
+        let witness = Witness { identity: self.identity, journal, head: assembly.head() };
+        if is_first {
+            self.witness.mark_synced(&witness)?;
+        } else {
+            self.witness.mark(&witness)?;
+        }
+        self.journals.publish(frames);
+        Ok(())
     }
 }

@@ -16,12 +16,12 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::io;
 use std::sync::{PoisonError, RwLock};
 
-use siphasher::sip128::{Hasher128, SipHasher13};
-
-use crate::event::{EventKey, Position};
+use super::files::secret::LogSecret;
+use crate::event::{Event, EventKey, Position, gist};
 
 pub(super) use files::RunFiles;
 pub(super) use load::{Known, load};
+pub(super) use run::RunOrigin;
 pub(super) use saver::Saver;
 
 /// Where runs are kept, each by its last position.
@@ -40,23 +40,68 @@ pub(super) trait RunStore: Send + Sync + 'static {
 /// One for each value of a byte.
 const SHARDS: usize = 256;
 
-/// 128 bits of (tenant, event key), keyed by the log's id.
+/// 128 bits of what a record claims, under the log's secret: nothing that is stored confirms a guessed id or body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Digest([u64; 2]);
 
 impl Digest {
-    pub fn of(log_id: u128, tenant: &str, key: &EventKey) -> Self {
-        let mut hasher = SipHasher13::new_with_key(&log_id.to_be_bytes());
-        hasher.write_usize(tenant.len());
-        hasher.write(tenant.as_bytes());
-        hasher.write(key.as_str().as_bytes());
-        let digest = hasher.finish128();
-        Self([digest.h1, digest.h2])
+    /// Stands for a record that claims no key.
+    pub const NONE: Self = Self([0; 2]);
+
+    pub fn of_event(secret: &LogSecret, tenant: &str, key: &EventKey) -> Self {
+        Self::from_bytes(secret.keyed(b"event", &[tenant.as_bytes(), key.as_str().as_bytes()]))
+    }
+
+    /// The claim of a delivery with this content ([`gist`]) that conflicts with the event at `first`.
+    pub fn of_conflict(secret: &LogSecret, first: Position, content: &crate::event::Hash) -> Self {
+        let fingerprint = secret.keyed(b"fingerprint 1", &[content]);
+        Self::from_bytes(secret.keyed(b"conflict", &[&first.to_be_bytes(), &fingerprint]))
+    }
+
+    /// The claim of an event in the log. `None` if it claims nothing, or if what it claims cannot be read any more.
+    pub fn of_stored(secret: &LogSecret, event: &Event) -> Option<Self> {
+        let key = event.delivery.key.as_ref()?;
+        Some(match event.conflict_of {
+            Some(first) => Self::of_conflict(secret, first, &gist(&event.delivery.body)),
+            None => Self::of_event(secret, &event.delivery.tenant, key),
+        })
+    }
+
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        let bits = u128::from_be_bytes(bytes);
+        let word = |shift: u32| u64::try_from((bits >> shift) & u128::from(u64::MAX)).unwrap_or_default();
+        Self([word(64), word(0)])
+    }
+
+    pub fn to_bytes(self) -> [u8; 16] {
+        (u128::from(self.0[0]) << 64 | u128::from(self.0[1])).to_be_bytes()
     }
 
     /// Not by the bits that place it within the shard.
     fn shard(self) -> usize {
         usize::from(self.0[1].to_be_bytes()[7])
+    }
+}
+
+/// What must have one position only.
+pub(super) enum Claim {
+    Event {
+        tenant: String,
+        key: EventKey,
+        digest: Digest,
+    },
+    /// A delivery that conflicts with the event at `first`. Unique per fingerprint.
+    Conflict {
+        first: Position,
+        digest: Digest,
+    },
+}
+
+impl Claim {
+    pub fn digest(&self) -> Digest {
+        match self {
+            Self::Event { digest, .. } | Self::Conflict { digest, .. } => *digest,
+        }
     }
 }
 

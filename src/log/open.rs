@@ -1,38 +1,92 @@
-//! Opens the log: recovers what is there, and starts the threads of the writer and the witness.
+//! Opens the log: examines what is there, mends what may be mended, and starts the threads of the writer, the witness and the
+//! sealer.
+
+mod claims;
+mod examine;
+mod identity;
+mod journals;
+mod mend;
+mod segments;
 
 use std::panic::resume_unwind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use self::claims::Claims;
+pub(super) use self::examine::{Examined, gather};
 use super::append::Appender;
-use super::assembly::Assembler;
 use super::clock::{ClockGuard, TimeSource};
 use super::commit::Committer;
 use super::dedup::{self, Known, RunFiles};
-use super::directory::DataDirectory;
+use super::files::anchor::AnchorFile;
+use super::files::keeper::WitnessKeeper;
+use super::files::layout::{self, DataFiles, DataLock, Found, Fresh};
+use super::files::secret::LogSecret;
+use super::files::witness::{Witness, WitnessFile};
+use super::journal::Journal;
+use super::journals::{CreateJournal, Limits};
 use super::poison::{Poison, Watchman};
-use super::preflight;
 use super::reader::Reader;
-use super::recovery::{Disk, Recovered, recover};
-use super::witness::{Witness, WitnessKeeper};
+use super::sealer::{self, SealerOptions};
 use super::writer::Writer;
-use super::{Commit, Health, OpenError};
-use crate::blocklog::{SledStore, StoreError};
+use super::{Commit, Head, Health, OpenError};
+use crate::blocklog::StoreError;
 use crate::token::Identity;
+
+/// How much of the witness a power cut may take.
+const WITNESS_SYNC_EVERY: Duration = Duration::from_secs(1);
 
 pub struct Options {
     pub time: TimeSource,
-    /// For a log that does not exist yet: two random numbers.
-    pub fresh: Identity,
+    /// For a log that does not exist yet.
+    pub fresh: Fresh,
+    /// Whether to make a log where there is none.
+    pub create: bool,
+    /// A witness on another volume.
+    pub anchor: Option<PathBuf>,
+    /// What other files have seen of the log.
+    pub seen: Vec<Seen>,
     /// How many events one commit takes at most.
     pub batch_events: usize,
+    /// Bytes of values in one journal.
+    pub journal_bytes: u64,
+    /// Bytes of the disk that are left free.
+    pub disk_reserve: u64,
     /// How many positions one dedup run covers, and a start reads at most; some more under load.
     pub dedup_run_events: u64,
     /// Called after each commit, on the writer's thread: must be quick.
     pub on_commit: Box<dyn Fn(Commit) + Send>,
+}
+
+impl Options {
+    /// The usual bounds, for a log that is made where there is none and that may fill its disk.
+    pub fn new(time: TimeSource, fresh: Fresh) -> Self {
+        Self {
+            time,
+            fresh,
+            create: true,
+            anchor: None,
+            seen: Vec::new(),
+            batch_events: 2048,
+            journal_bytes: 64 * 1024 * 1024,
+            disk_reserve: 0,
+            dedup_run_events: 128 * 1024,
+            on_commit: Box::new(|_| {}),
+        }
+    }
+}
+
+/// A point of the log that a file outside it names.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// The file, as in "a checkpoint (views/1/...)".
+    pub by: String,
+    pub identity: Identity,
+    pub head: Head,
 }
 
 /// An open log.
@@ -44,63 +98,128 @@ pub struct Log {
     pub writer: JoinHandle<()>,
 }
 
-/// Opens the log in `directory`, or makes it. Blocks: it reads what no dedup run covers, all of it if there is none.
+/// Opens the log in `directory`, or makes it. Blocks: it reads what is not sealed, and what no dedup run covers.
 pub fn open(directory: &Path, options: Options) -> Result<Log, OpenError> {
-    let directory = DataDirectory::open(directory)?;
-    let runs = Arc::new(RunFiles::open(directory.dedup())?);
-    // Beside each other: the one waits for the disk, the other for memory.
-    let (store, known) = thread::scope(|scope| {
+    open_with(directory, options, |directory, sequence| Ok(Box::new(Journal::create(directory, sequence)?)))
+}
+
+/// As [`open`], with journals of a given making.
+pub(super) fn open_with(directory: &Path, options: Options, create_journal: CreateJournal) -> Result<Log, OpenError> {
+    let files = DataFiles::at(directory).map_err(|error| StoreError::new("find the data directory", error))?;
+    let lock = match layout::look(directory)? {
+        Found::Initialised(_) | Found::CleatLost => files.lock_exclusively()?,
+        Found::Missing | Found::Empty | Found::Unfinished if options.create => {
+            tracing::warn!(directory = %directory.display(), "a new log is made");
+            layout::init(directory, &options.fresh)?
+        }
+        found => return Err(OpenError::NotCreated { found: found.to_string() }),
+    };
+    // The runs are loaded beside the rest: that waits for the disk, this for memory.
+    let runs = Arc::new(RunFiles::open(files.dedup())?);
+    let (examined, known) = thread::scope(|scope| {
         let known = scope.spawn(|| dedup::load(&*runs));
-        (open_store(&directory), known.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        let examined = gather(&files);
+        (examined, known.join().unwrap_or_else(|panic| resume_unwind(panic)))
     });
-    let known = known.map_err(|error| StoreError::new("read the dedup runs", error))?;
-    let disk = Disk { store: Arc::new(store?), marks: Arc::new(directory.witness()?), runs };
-    open_on(disk, known, options)
+    let (mut examined, known) = (examined?, known?);
+    examined.check(options.anchor.as_deref(), &options.seen)?;
+    for note in &examined.notes {
+        tracing::warn!("{note}");
+    }
+    let secret = examined.secret.clone().unwrap_or_else(|| new_secret(&examined, &known, &options.fresh));
+    let claims = claims::collect(&examined, &secret, known, runs, options.dedup_run_events)?;
+    // What was found is durable before anything that rests on it goes.
+    files.sync_directories()?;
+    examined.mend(&files, &secret)?;
+    start(&files, lock, examined, Arc::new(secret), claims, options, create_journal)
 }
 
-pub(super) fn open_store(directory: &DataDirectory) -> Result<SledStore, StoreError> {
-    let files = directory.log();
-    SledStore::open("log", &files, &|| preflight::check(files.path(), &directory.head()))
+/// Makes an empty log, or finishes one whose making was cut.
+pub fn init(directory: &Path, fresh: &Fresh) -> Result<(), OpenError> {
+    layout::init(directory, fresh)?;
+    Ok(())
 }
 
-pub(super) fn open_on(disk: Disk, known: Known, options: Options) -> Result<Log, OpenError> {
-    let recovered = recover(&disk, known, options.fresh, options.dedup_run_events)?;
-    disk.marks.mark(&Witness::of(recovered.identity, &recovered.head).encode())?;
-    disk.marks.sync_mark()?;
-    start(disk, recovered, options)
+/// In the place of one that is lost: of a generation that no file names.
+fn new_secret(examined: &Examined, known: &Known, fresh: &Fresh) -> LogSecret {
+    let of_runs = known.reached.map(|(origin, _)| origin.generation);
+    let frames = examined.unsealed.journals.iter().flat_map(|(_, found)| &found.frames);
+    let newest = frames.map(|frame| frame.generation).chain(of_runs).max().unwrap_or(0);
+    LogSecret { generation: newest + 1, key: fresh.secret.clone() }
 }
 
-fn start(Disk { store, marks, .. }: Disk, recovered: Recovered, options: Options) -> Result<Log, OpenError> {
-    let Recovered { identity, head, index, saver } = recovered;
+fn start(
+    files: &DataFiles,
+    lock: DataLock,
+    examined: Examined,
+    secret: Arc<LogSecret>,
+    claims: Claims,
+    options: Options,
+    create_journal: CreateJournal,
+) -> Result<Log, OpenError> {
+    let (identity, head) = (examined.identity(), examined.head());
+    let Examined { next_sequence, is_witness_damaged, .. } = examined;
+    let damaged = examined.unsealed.damaged.clone();
+    let named = examined.witness.map(|witness| witness.journal);
+    let unsealed = examined.unsealed.journals.iter().map(|(sequence, _)| *sequence);
+    let last_journal = unsealed.chain(named).max().unwrap_or(0);
+    let store = examined.store.clone();
+    drop(examined);
     let (queue, waiting) = mpsc::channel(2 * options.batch_events);
     let (heads, healths) = (watch::Sender::new(head), watch::Sender::new(Health::Writable));
     let health = healths.subscribe();
     let poison = Poison::new(healths);
     let time = options.time;
-    let reader = Reader::new(store.clone(), index.clone(), heads.subscribe(), identity);
+    let reader = Reader::new(store.clone(), claims.index.clone(), secret.clone(), heads.subscribe(), identity);
+    let limits = Limits { journal_bytes: options.journal_bytes, disk_reserve: options.disk_reserve };
+    let (witness_file, found) = WitnessFile::open(&files.witness())?;
+    let failing = poison.clone();
+    let anchor = options.anchor.map(AnchorFile::new);
+    let on_failure = move |error: &StoreError| failing.fail(error);
+    let witness = WitnessKeeper::spawn(Arc::new(witness_file), found.next, anchor, on_failure, WITNESS_SYNC_EVERY)?;
+    let whole = Witness { identity, journal: last_journal, head };
+    if is_witness_damaged {
+        // The other slot.
+        witness.mark_synced(&whole)?;
+    }
+    // What a journal holds that no slot has named is the log's from now on.
+    witness.mark_synced(&whole)?;
+    let (journals, sealer) = sealer::spawn(SealerOptions {
+        store,
+        directory: files.log(),
+        identity,
+        limits,
+        poison: poison.clone(),
+        create_journal,
+        next_sequence,
+        damaged,
+    })?;
     let watchman = Watchman(poison.clone());
     let writer = Writer {
-        index,
-        saver,
+        index: claims.index,
+        saver: claims.saver,
         reader: reader.clone(),
         clock: ClockGuard::new(time.clone()),
-        assembler: Assembler::new()?,
         batch_events: options.batch_events,
+        generation: secret.generation,
         head,
         answered: 0,
         committer: Committer {
-            witness: WitnessKeeper::spawn(marks, poison.clone())?,
-            store,
+            journals,
             identity,
             head: heads,
             poison,
+            witness,
             clock: time.now.clone(),
             on_commit: options.on_commit,
         },
+        sealer,
     };
     let writer = thread::Builder::new().name("cleat-writer".into()).spawn(move || {
         let _watchman = watchman;
         writer.run(waiting);
+        // The directory is ours until nothing is written any more.
+        drop(lock);
     })?;
-    Ok(Log { appender: Appender::new(queue, time, reader.clone()), reader, health, writer })
+    Ok(Log { appender: Appender::new(queue, time, reader.clone(), secret), reader, health, writer })
 }

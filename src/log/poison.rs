@@ -4,6 +4,7 @@ use tokio::sync::watch;
 
 use super::Health;
 use super::append::AppendError;
+use super::journals::NoRoom;
 use crate::blocklog::StoreError;
 
 /// Fails the log if its thread panics while holding this.
@@ -28,7 +29,7 @@ impl Poison {
     /// The first failure stays.
     pub fn fail(&self, error: &StoreError) {
         self.0.send_if_modified(|health| {
-            let first = *health == Health::Writable;
+            let first = !matches!(health, Health::Failed(_));
             if first {
                 *health = Health::Failed(error.to_string().into());
             }
@@ -38,8 +39,25 @@ impl Poison {
 
     pub fn check(&self) -> Result<(), AppendError> {
         match &*self.0.borrow() {
-            Health::Writable => Ok(()),
+            Health::Writable | Health::Refusing(_) => Ok(()),
             Health::Failed(reason) => Err(AppendError::Failed(reason.clone())),
         }
+    }
+
+    /// Says why nothing is taken for now; `None` if it is taken.
+    pub fn set_refusal(&self, refusal: Option<NoRoom>) {
+        let next = refusal.map_or(Health::Writable, Health::Refusing);
+        self.0.send_if_modified(|health| {
+            let changes = !matches!(health, Health::Failed(_)) && *health != next;
+            if changes {
+                if let Some(reason) = refusal {
+                    tracing::warn!(%reason, "no webhook is taken until this passes");
+                } else {
+                    tracing::info!("webhooks are taken again");
+                }
+                *health = next;
+            }
+            changes
+        });
     }
 }

@@ -1,33 +1,24 @@
-//! The log held to its contract: against a model, as blocks grow, with failing operations, with damage.
+//! The log compared with its contract: against a model, with failing operations, with damage, with crashes between steps.
 //!
-//! Here, not in `tests/`, because these reach under the log: they put doubles and damage at the store's seam.
+//! Here, not in `tests/`, because these reach under the log: they damage its files and put doubles at the seam of journals.
 
 mod clock;
 mod conflicts;
 mod damage;
 mod dedup_runs;
 mod faults;
-mod growing;
 mod model;
-mod preflight;
+mod refusals;
+mod sealing;
 
-use std::collections::BTreeMap;
-use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-use super::OpenError;
-use super::dedup::{Known, RunStore};
-use super::directory::{DataDirectory, WitnessFile};
-use super::open::open;
-use super::reader::{Run, read_run};
-use super::record::Prepared;
-use super::recovery::Disk;
-use super::witness::{Mark, MarkStore};
-use super::{AppendError, Appended, Head, Health, Log, Options, Reader, TimeEvidence, TimeSource};
-use crate::blocklog::{Batch, Builder, Effort, Entry, Key, Packer, SledStore, Store, StoreError, last_position};
-use crate::event::{Delivery, Event, EventKey, ModeVerdict, Provenance, Timestamp};
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::event::{Delivery, Event, EventKey, ModeVerdict, Provenance};
 use crate::token::Identity;
 
 const IDENTITY: Identity = Identity { log_id: 0xc1ea7, epoch: 1 };
@@ -37,11 +28,21 @@ fn options() -> Options {
     let now = AtomicI64::new(1_700_000_000_000_000);
     Options {
         time: TimeSource::trusted(Arc::new(move || Timestamp::from_micros(now.fetch_add(1_000, Ordering::Relaxed)))),
-        fresh: IDENTITY,
+        fresh: Fresh { identity: IDENTITY, secret: Zeroizing::new([5; 32]) },
+        create: true,
+        anchor: None,
+        seen: Vec::new(),
         batch_events: 64,
+        journal_bytes: 64 * 1024 * 1024,
+        disk_reserve: 0,
         dedup_run_events: u64::MAX,
         on_commit: Box::new(|_| {}),
     }
+}
+
+/// A log whose journals hold a few commits.
+fn small_journals() -> Options {
+    Options { journal_bytes: 8 * 1024, ..options() }
 }
 
 fn delivery(id: &str, body: &[u8]) -> Delivery {
@@ -102,166 +103,52 @@ fn close(log: Log) {
     writer.join().unwrap();
 }
 
-/// A real directory's, whose witness also keeps it locked.
-fn sled(directory: &Path) -> (Arc<SledStore>, Arc<WitnessFile>) {
-    let directory = DataDirectory::open(directory).unwrap();
-    (Arc::new(super::open::open_store(&directory).unwrap()), Arc::new(directory.witness().unwrap()))
+/// Waits until every closed journal is sealed.
+fn wait_until_sealed(log: &Log) {
+    for _ in 0..4000 {
+        if log.reader.closed_journals() == 0 {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    panic!("{} journals are not sealed", log.reader.closed_journals());
 }
 
-/// A store in memory that forgets nothing, shared by a log and the test that reaches under it.
-#[derive(Default)]
-struct MemoryStore {
-    entries: Mutex<BTreeMap<Key, Vec<u8>>>,
-    mark: Mutex<Option<Vec<u8>>>,
-    runs: Mutex<BTreeMap<u64, Vec<u8>>>,
-    takes_no_runs: AtomicBool,
-    unreadable_run: AtomicU64,
+/// What is in a directory, in order.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
 }
 
-impl Store for MemoryStore {
-    fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
-        let mut entries = self.entries.lock().unwrap();
-        entries.extend(batch.puts.iter().cloned());
-        Ok(())
-    }
-
-    fn sync(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn get(&self, key: Key) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.entries.lock().unwrap().get(&key).cloned())
-    }
-
-    fn floor(&self, key: Key) -> Result<Option<Entry>, StoreError> {
-        let entries = self.entries.lock().unwrap();
-        Ok(entries.range(..=key).next_back().map(|(key, value)| (*key, value.clone())))
-    }
+/// Exactly as the log writes its names.
+fn ends_with(name: &str, ending: &str) -> bool {
+    name.ends_with(ending)
 }
 
-impl MemoryStore {
-    /// Puts every event into a block of its own, as if there had been a restart after each.
-    fn split(&self) {
-        let last = last_position(self).unwrap();
-        let events: Vec<_> = (1..=last).map(|at| read_run(self, at).unwrap()).collect();
-        let mut entries = self.entries.lock().unwrap();
-        entries.retain(|key, _| key.first == 0);
-        for Run { before, events } in events {
-            let mut builder = Builder::new(events[0].position, before);
-            Prepared::of(&events[0].delivery).push(&mut builder, events[0].recorded_at);
-            entries.extend(Packer::new(Effort::Quick).unwrap().finish(&mut builder));
+/// A copy of a data directory as a kill leaves it, without its lock.
+fn copy_tree(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
         }
     }
 }
 
-impl MarkStore for MemoryStore {
-    fn mark(&self, mark: &Mark) -> Result<(), StoreError> {
-        *self.mark.lock().unwrap() = Some(mark.to_vec());
-        Ok(())
-    }
-
-    fn sync_mark(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
-    fn marked(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.mark.lock().unwrap().clone())
-    }
-}
-
-impl RunStore for MemoryStore {
-    fn list(&self) -> io::Result<Vec<u64>> {
-        Ok(self.runs.lock().unwrap().keys().copied().collect())
-    }
-
-    fn read(&self, through: u64) -> io::Result<Vec<u8>> {
-        if self.unreadable_run.load(Ordering::SeqCst) == through {
-            return Err(io::Error::other("a bad sector"));
+/// Taken again if the sealer moved files meanwhile: a kill leaves them as they are at one moment.
+fn copy_of(directory: &Path) -> tempfile::TempDir {
+    loop {
+        let before = names(&directory.join("log"));
+        let copy = tempfile::tempdir().unwrap();
+        let copied = std::panic::catch_unwind(|| copy_tree(directory, copy.path())).is_ok();
+        if copied && names(&directory.join("log")) == before {
+            return copy;
         }
-        Ok(self.runs.lock().unwrap()[&through].clone())
-    }
-
-    fn write(&self, through: u64, bytes: &[u8]) -> io::Result<()> {
-        if self.takes_no_runs.load(Ordering::SeqCst) {
-            return Err(io::Error::other("the disk is full"));
-        }
-        self.runs.lock().unwrap().insert(through, bytes.to_vec());
-        Ok(())
-    }
-
-    fn remove(&self, through: u64) -> io::Result<()> {
-        self.runs.lock().unwrap().remove(&through);
-        Ok(())
-    }
-}
-
-/// Without runs that outlive it.
-fn open_on<T: Store + MarkStore>(store: Arc<T>, options: Options) -> Result<Log, OpenError> {
-    let disk = Disk { store: store.clone(), marks: store, runs: Arc::new(MemoryStore::default()) };
-    super::open::open_on(disk, Known::nothing(), options)
-}
-
-/// Passes on to another store, and fails every operation for writing from the n-th on.
-struct FailingStore {
-    under: Arc<MemoryStore>,
-    operations: AtomicUsize,
-    fail_from: AtomicUsize,
-    /// Every operation for writing, in order.
-    told: Mutex<Vec<&'static str>>,
-}
-
-impl FailingStore {
-    fn over(under: Arc<MemoryStore>) -> Self {
-        Self { under, operations: AtomicUsize::new(0), fail_from: AtomicUsize::new(usize::MAX), told: Mutex::default() }
-    }
-
-    /// The n-th operation from now (0: the next) and all after it fail.
-    fn fail_after(&self, n: usize) {
-        self.fail_from.store(self.operations.load(Ordering::SeqCst) + n, Ordering::SeqCst);
-    }
-
-    fn count(&self, operation: &'static str) -> Result<(), StoreError> {
-        self.told.lock().unwrap().push(operation);
-        let n = self.operations.fetch_add(1, Ordering::SeqCst);
-        if n >= self.fail_from.load(Ordering::SeqCst) {
-            return Err(StoreError::new(operation, "the disk is gone"));
-        }
-        Ok(())
-    }
-}
-
-impl Store for FailingStore {
-    fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
-        self.count("apply")?;
-        self.under.apply(batch)
-    }
-
-    fn sync(&self) -> Result<(), StoreError> {
-        self.count("sync")?;
-        self.under.sync()
-    }
-
-    fn get(&self, key: Key) -> Result<Option<Vec<u8>>, StoreError> {
-        self.under.get(key)
-    }
-
-    fn floor(&self, key: Key) -> Result<Option<Entry>, StoreError> {
-        self.under.floor(key)
-    }
-}
-
-impl MarkStore for FailingStore {
-    fn mark(&self, mark: &Mark) -> Result<(), StoreError> {
-        self.count("mark")?;
-        self.under.mark(mark)
-    }
-
-    fn sync_mark(&self) -> Result<(), StoreError> {
-        self.count("sync mark")?;
-        self.under.sync_mark()
-    }
-
-    fn marked(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        self.under.marked()
     }
 }

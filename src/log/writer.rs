@@ -1,4 +1,4 @@
-//! The one writer: takes what waits, finds what is new, assigns positions, packs blocks, commits, answers. Runs on a thread
+//! The one writer: takes what waits, finds what is new, assigns positions, makes frames, commits, answers. Runs on a thread
 //! of its own, for sled blocks.
 //!
 //! Group commit without a timer: what already waits is taken, and a commit smaller than the last one gives those who were
@@ -6,18 +6,19 @@
 //! was slower at 64 producers and no faster at 1024: it halves the batches.
 
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
 
 use super::Head;
-use super::append::{AppendError, Appended, Claim, Pending, Sequence};
-use super::assembly::{Assembler, Assembly};
+use super::append::{AppendError, Appended, Pending, Sequence};
+use super::assembly::Assembly;
 use super::clock::{ClockGuard, Reading};
 use super::commit::Committer;
 use super::dedup::{DedupIndex, Digest, Saver};
 use super::reader::Reader;
-use crate::blocklog::Builder;
-use crate::event::Position;
+use crate::blocklog::ReadError;
+use crate::event::{Hash, Position};
 
 /// What a commit waits for more at most, some 50 µs of an idle core: half of a batch in a commit of its own would cost a
 /// sync more.
@@ -29,34 +30,43 @@ pub(super) struct Writer {
     /// Confirms duplicates.
     pub reader: Reader,
     pub clock: ClockGuard,
-    pub assembler: Assembler,
     pub batch_events: usize,
+    /// The generation of the log secret.
+    pub generation: u32,
     /// After the last commit.
     pub head: Head,
     /// How many deliveries the last commit answered.
     pub answered: usize,
     pub committer: Committer,
+    /// Ends once the committer's journals are gone.
+    pub sealer: JoinHandle<()>,
 }
 
 impl Writer {
     /// Ends when the last appender is gone and everything is answered.
     pub fn run(mut self, mut queue: mpsc::Receiver<Pending>) {
         let mut left = None;
-        let mut block = Builder::new(self.head.position + 1, self.head.chain);
         while let Some(first) = left.take().or_else(|| queue.blocking_recv()) {
             let reading = self.clock.source().read();
-            let mut assembly = Assembly::after(&self.head, block, reading.now);
+            let mut assembly = Assembly::after(&self.head, reading.now, self.generation);
+            if let Err(no_room) = self.committer.make_room(reading.uptime) {
+                assembly.refuse(first, no_room.into());
+                assembly.answer(&Ok(()));
+                continue;
+            }
             left = self.fill(&mut assembly, reading, first, &mut queue);
-            self.assembler.finish(&mut assembly);
-            let result = self.committer.commit(&assembly);
+            let result = self.committer.commit(&mut assembly);
             self.head = assembly.head();
-            block = assembly.answer(&result);
+            assembly.answer(&result);
             if result.is_ok() {
                 self.saver.durable(self.head);
             }
         }
         self.saver.stop();
         self.committer.stop();
+        if self.sealer.join().is_err() {
+            tracing::error!("the sealer panicked");
+        }
     }
 
     /// Takes `first` and what waits after it, as much as fits; gives back what did not.
@@ -71,7 +81,7 @@ impl Writer {
         let mut yields = 0;
         let mut next = Some(first);
         while let Some(pending) = next {
-            if !self.assembler.has_room(assembly, pending.record.size()) {
+            if !assembly.has_room(pending.record.size()) {
                 return Some(pending);
             }
             self.answered += 1;
@@ -117,21 +127,35 @@ impl Writer {
         reading: Reading,
     ) -> Result<Option<Appended>, AppendError> {
         let new = self.may_stamp(pending, reading).map(|()| None);
-        let Some(Claim { tenant, key, digest }) = &pending.claim else { return new };
-        let taken = if new.is_ok() { self.claim(*digest, assembly.next()) } else { self.index.find(*digest) };
+        let Some(claim) = &pending.claim else { return new };
+        let digest = claim.digest();
+        let taken = if new.is_ok() { self.claim(digest, assembly.next()) } else { self.index.find(digest) };
         let Some(position) = taken else { return new };
         if let Some(first) = assembly.appended(position) {
             return Ok(Some(first));
         }
-        match self.reader.confirm(position, tenant, key).map_err(AppendError::Unconfirmed)? {
-            Some(event) => Ok(Some(Appended {
+        match self.reader.confirm(position, claim) {
+            Ok(Some(event)) => Ok(Some(Appended {
                 position: event.position,
                 recorded_at: event.recorded_at,
                 duplicate: true,
                 conflict: false,
                 chain: event.chain,
             })),
-            None => new,
+            Ok(None) => new,
+            // The digest is the key's own: the event is there, and only cannot be read any more. To refuse its retries would mend
+            // nothing.
+            Err(ReadError::Damaged { reason, .. }) => {
+                tracing::warn!(position, reason, "a duplicate of an event that cannot be read is answered");
+                Ok(Some(Appended {
+                    position,
+                    recorded_at: self.head.recorded_at,
+                    duplicate: true,
+                    conflict: false,
+                    chain: Hash::default(),
+                }))
+            }
+            Err(error) => Err(AppendError::Unconfirmed(error)),
         }
     }
 

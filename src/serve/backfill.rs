@@ -172,7 +172,8 @@ impl From<BackfillError> for Refusal {
                 Self::InvalidField { field: "payloads", problem: "one is larger than the log takes" }
             }
             BackfillError::Append(AppendError::Clock(error)) => Self::Clock(error),
-            BackfillError::Panicked => Self::Internal,
+            BackfillError::Append(AppendError::NoRoom(error)) => Self::NoRoom(error),
+            BackfillError::Append(AppendError::Unstorable(_)) | BackfillError::Panicked => Self::Internal,
             BackfillError::TooManyKeys => Self::TooManyKeys,
         }
     }

@@ -1,6 +1,6 @@
 //! From the domain to the wire. No decision is made here but what a caller may not see.
 
-use crate::event::{ApiMode, Envelope, Event, EventKey, ModeVerdict, Object, Provenance, Timestamp};
+use crate::event::{ApiMode, Envelope, Event, ModeVerdict, Object, Provenance, Timestamp};
 use crate::fold::{Connection, ExportStatus, JoinedExport, Link, Stats, Status, Text};
 use crate::proto;
 use crate::token::Identity;
@@ -133,7 +133,7 @@ pub(super) fn event(event: Event, principal: &Principal) -> proto::Event {
     let body = Object::read(&delivery.body);
     let kind = body.as_ref().and_then(|body| Envelope::of(body).kind).map(Into::into).unwrap_or_default();
     let unreadable = body.is_none();
-    let conflict_of = delivery.key.as_ref().and_then(EventKey::conflict_of).unwrap_or_default();
+    let conflict_of = event.conflict_of.unwrap_or_default();
     proto::Event {
         position: event.position,
         endpoint: delivery.endpoint,

@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::event::Position;
-use crate::log::{ClockError, ReadError};
+use crate::log::{ClockError, NoRoom, ReadError};
 
 const DOMAIN: &str = "cleat";
 
@@ -83,6 +83,8 @@ pub enum Refusal {
     StorageFailed,
     #[error(transparent)]
     Clock(ClockError),
+    #[error("no event is stored for now: {0}")]
+    NoRoom(NoRoom),
     #[error("events cannot be stored: a write has failed")]
     StorageReadOnly,
     #[error("there is no such method")]
@@ -140,6 +142,8 @@ impl Refusal {
             Self::StorageFailed => (Code::Internal, "STORAGE_FAILED"),
             Self::Clock(ClockError::Behind { .. }) => (Code::FailedPrecondition, "CLOCK_BEHIND"),
             Self::Clock(ClockError::Unconfirmed) => (Code::FailedPrecondition, "CLOCK_UNCONFIRMED"),
+            Self::NoRoom(NoRoom::DiskFull) => (Code::Unavailable, "DISK_FULL"),
+            Self::NoRoom(NoRoom::SealingBehind | NoRoom::NoJournal) => (Code::Unavailable, "STORAGE_SLOW"),
             Self::StorageReadOnly => (Code::Unavailable, "STORAGE_READ_ONLY"),
             Self::UnknownMethod => (Code::Unimplemented, "UNKNOWN_METHOD"),
             Self::UnknownService => (Code::NotFound, "UNKNOWN_SERVICE"),
@@ -163,6 +167,7 @@ impl Refusal {
             | Self::ViewsStalled { .. }
             | Self::TooManyWatches
             | Self::TooManyConnections
+            | Self::NoRoom(_)
             | Self::StorageReadOnly => Some(Duration::from_secs(5)),
             _ => None,
         }

@@ -17,7 +17,7 @@ const SECRET: &str = "whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
 
 fn config(grpc_key: &str) -> String {
     format!(
-        "[webhooks]\nlisten = \"127.0.0.1:0\"\n[[webhooks.endpoints]]\nname = \"fasten\"\nsecrets = [\"{SECRET}\"]\n\
+        "[data]\ncreate = true\n[webhooks]\nlisten = \"127.0.0.1:0\"\n[[webhooks.endpoints]]\nname = \"fasten\"\nsecrets = [\"{SECRET}\"]\n\
          [operations]\nlisten = \"127.0.0.1:0\"\n[grpc]\nlisten = \"0.0.0.0:0\"\n{grpc_key}\n"
     )
 }

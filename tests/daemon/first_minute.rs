@@ -183,5 +183,5 @@ fn without_a_configuration_it_listens_where_readme_says() {
     cli.succeeds(&["send"]);
     Api::connect(BUILT_IN[1].parse().unwrap()).catch_up();
     assert!(cli.succeeds(&["connections", "list"]).contains("conn-1"));
-    assert!(directory.path().join("data/log/db").exists());
+    assert!(directory.path().join("data/CLEAT").exists());
 }

@@ -1,4 +1,4 @@
-/* Preloaded into the daemon, it takes the sync of the log's file away: what a forgotten fdatasync would be. */
+/* Preloaded into the daemon, it takes the sync of the journals' files away: what a forgotten fdatasync would be. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <string.h>
@@ -7,12 +7,15 @@
 
 static int is_log(int file)
 {
-    static const char log[] = "/log/db";
+    static const char db[] = "/db";
     char link[64], path[4096];
     snprintf(link, sizeof link, "/proc/self/fd/%d", file);
-    ssize_t length = readlink(link, path, sizeof path);
-    size_t tail = sizeof log - 1;
-    return length >= (ssize_t)tail && memcmp(path + length - tail, log, tail) == 0;
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    size_t tail = sizeof db - 1;
+    if (length < (ssize_t)tail)
+        return 0;
+    path[length] = 0;
+    return strstr(path, "/log/journal-") && memcmp(path + length - tail, db, tail) == 0;
 }
 
 int fdatasync(int file)

@@ -48,7 +48,8 @@ fn acknowledges(daemon: &Daemon, from: u64, period: Duration) -> u64 {
 fn views_that_cannot_be_made_leave_the_door_open_and_come_back() {
     let directory = tempfile::tempdir().unwrap();
     let views = directory.path().join("data/views");
-    std::fs::create_dir(directory.path().join("data")).unwrap();
+    Launch::new(directory.path()).start().ready().kill();
+    std::fs::remove_dir_all(&views).unwrap();
     std::fs::write(&views, "in the way").unwrap();
     let daemon = Launch { config: CONFIG, ..Launch::new(directory.path()) }.start();
     let next = acknowledges(&daemon, 1, Duration::from_secs(5));

@@ -22,6 +22,8 @@ use crate::preload;
 use crate::support::{Daemon, Launch, Sender, skip, until};
 use trace::{Call, parse};
 
+/// A journal's file.
+const DB: &str = "/data/log/journal-00000000000000000001/db";
 /// So large that a block holds one event, and that little in it can be compressed.
 const BODY_BYTES: usize = 5000;
 const ALONE: u64 = 30;
@@ -47,7 +49,7 @@ fn violations(calls: &[Call], events: &[Acknowledged]) -> Vec<String> {
 }
 
 fn violation(calls: &[Call], event: &Acknowledged) -> Option<&'static str> {
-    let on_log = |call: &&Call| call.path.ends_with("/log/db");
+    let on_log = |call: &&Call| call.path.contains("/log/journal-") && call.path.ends_with("/db");
     let Some(answer) = calls.iter().find(|call| acknowledges(call, event.position)) else {
         return Some("the answer is not in the trace");
     };
@@ -171,16 +173,16 @@ fn a_sync_that_begins_before_the_write_returns_or_ends_after_the_answer_is_not_e
         returned: Some(returned),
         result: 0,
     };
-    let write = call("pwrite64", "/data/log/db", &event.body, 1, 3);
+    let write = call("pwrite64", DB, &event.body, 1, 3);
     let answer = call("writev", "socket:[1]", b"HTTP/1.1 200 OK\r\n\r\n{\"position\":3,", 8, 9);
     let verdict = |path: &str, began, returned| {
         violation(&[write.clone(), call("fdatasync", path, b"", began, returned), answer.clone()], &event)
     };
-    assert_eq!(verdict("/data/log/db", 4, 7), None);
+    assert_eq!(verdict(DB, 4, 7), None);
     let too_late = Some("no sync of the log began after its write and returned before its answer");
-    assert_eq!(verdict("/data/log/db", 2, 7), too_late);
-    assert_eq!(verdict("/data/log/db", 4, 9), too_late);
-    assert_eq!(verdict("/data/head", 4, 7), too_late);
+    assert_eq!(verdict(DB, 2, 7), too_late);
+    assert_eq!(verdict(DB, 4, 9), too_late);
+    assert_eq!(verdict("/data/witness", 4, 7), too_late);
     assert_eq!(violation(std::slice::from_ref(&write), &event), Some("the answer is not in the trace"));
     assert_eq!(violation(std::slice::from_ref(&answer), &event), Some("no write to the log has it"));
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cleat::backfill::Backfill;
 use cleat::config::{Config, Webhooks};
-use cleat::event::{Clock, Delivery, Event, EventKey, ModeVerdict, Nonces, Provenance, Timestamp};
+use cleat::event::{Clock, Contents, Delivery, Event, EventKey, ModeVerdict, Nonces, Provenance, Timestamp};
 use cleat::fold::{self, Fold, Projection, Rebuild, Views};
 use cleat::log::{Appended, Appender, Log, Reader, TimeEvidence};
 use cleat::metrics::Metrics;
@@ -280,7 +280,15 @@ pub fn views_of(bodies: impl IntoIterator<Item = Value>, ring_len: usize) -> Arc
     for (position, body) in (1..).zip(bodies) {
         let recorded_at = Timestamp::from_micros(1_790_000_000_000_000);
         let delivery = delivery("acme", ModeVerdict::Live, &body);
-        fold.advance(&Event { position, recorded_at, delivery, chain: [1; 32] }).unwrap();
+        fold.advance(&Event {
+            position,
+            recorded_at,
+            delivery,
+            chain: [1; 32],
+            conflict_of: None,
+            contents: Contents::Whole,
+        })
+        .unwrap();
     }
     fold.publish()
 }
@@ -296,11 +304,12 @@ fn open_log_of(directory: &std::path::Path, fresh: Identity) -> Log {
 }
 
 /// The clock goes on by a second with every look.
-fn log_options(fresh: Identity) -> cleat::log::Options {
+fn log_options(identity: Identity) -> cleat::log::Options {
     let now = AtomicI64::new(1_790_000_000_000_000);
     let clock: Clock = Arc::new(move || Timestamp::from_micros(now.fetch_add(1_000_000, Ordering::Relaxed)));
     let time = cleat::log::TimeSource::trusted(clock);
-    cleat::log::Options { time, fresh, batch_events: 100, dedup_run_events: 1000, on_commit: Box::new(|_| {}) }
+    let fresh = cleat::log::Fresh::new(identity, [9; 32]);
+    cleat::log::Options { batch_events: 100, dedup_run_events: 1000, ..cleat::log::Options::new(time, fresh) }
 }
 
 pub fn at_least(token: String) -> ReadConsistency {

@@ -76,8 +76,8 @@ async fn a_duplicate_that_tells_something_else_is_answered_as_one_and_kept_once(
         let other = door.send(&deliver(id, "t2")).await;
         assert_eq!((other.taken(), &other.json()["token"]), ((1, true), &first.json()["token"]));
     }
-    let kept = door.reader.get(2).unwrap().unwrap().delivery;
-    assert_eq!((kept.key.unwrap().conflict_of(), kept.webhook_id.as_str()), (Some(1), "msg_2"));
+    let kept = door.reader.get(2).unwrap().unwrap();
+    assert_eq!((kept.conflict_of, kept.delivery.webhook_id.as_str()), (Some(1), "msg_2"));
     assert_eq!((door.reader.head().position, door.count("fasten", "duplicate_conflict")), (2, 2));
 }
 

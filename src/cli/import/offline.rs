@@ -22,7 +22,12 @@ pub async fn import(
     let options = log::Options {
         time,
         fresh,
+        create: config.data.create,
+        anchor: config.data.anchor.clone(),
+        seen: cleat::fold::seen(&directory.join("views")),
         batch_events: config.log.batch_events,
+        journal_bytes: config.log.journal_bytes.as_u64(),
+        disk_reserve: config.log.disk_reserve.as_u64(),
         dedup_run_events: config.log.dedup_run_events,
         on_commit: Box::new(|_| {}),
     };

@@ -62,7 +62,7 @@ impl Store for ChangeStore {
 fn open(files: &Files) -> Result<SledStore, StoreError> {
     let marked = |error: io::Error| StoreError::new("mark the change log", error);
     files.mark_opening().map_err(marked)?;
-    let opened = SledStore::open("change log", &SledFiles::of(files.changes()), &|| Ok(()));
+    let opened = SledStore::open("change log", &SledFiles::of(files.changes()));
     files.unmark().map_err(marked)?;
     opened
 }

@@ -5,7 +5,6 @@ use serde_json::json;
 
 use super::reference::held;
 use super::*;
-use crate::event::{EventKey, gist};
 use crate::fold::{Id, Mark, record};
 use crate::storage::Take;
 
@@ -186,7 +185,7 @@ pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
             now += pause;
             let mut event = event(at as u64 + 1, now, tenant, verdict, &body);
             event.delivery.provenance = provenance;
-            event.delivery.key = conflict.then(|| EventKey::of_conflict(1, &gist(&body)));
+            event.conflict_of = conflict.then_some(1);
             event
         };
         parts.into_iter().enumerate().map(event).collect()

@@ -42,7 +42,7 @@ fn record(recorder: &mut Recorder, last: u64) -> Result<(), StoreError> {
 fn what_was_recorded_can_be_read_once_it_is_written_and_not_before() {
     let directory = TempDir::new().unwrap();
     let files = SledFiles::of(directory.path().join("changes"));
-    let store = SledStore::open("change log", &files, &|| Ok(())).unwrap();
+    let store = SledStore::open("change log", &files).unwrap();
     let (mut recorder, log) = Recorder::new(Arc::new(store), 0, Hash::default()).unwrap();
     record(&mut recorder, 1000).unwrap();
     assert_eq!((recorder.next(), recorder.next_unwritten(), log.end().unwrap()), (1001, 1, None));

@@ -29,7 +29,7 @@ impl Reference {
     }
 
     fn apply(&mut self, event: &Event) {
-        if event.delivery.key.as_ref().is_some_and(|key| key.as_str().starts_with("conflict:")) {
+        if event.conflict_of.is_some() {
             return;
         }
         let Some(mode) = event.delivery.mode.applies_to() else { return };

@@ -82,7 +82,7 @@ fn a_long_id_finds_its_connection_and_its_history() {
 #[test]
 fn a_record_of_half_a_million_rejoined_exports_can_be_read() {
     let directory = tempfile::tempdir().unwrap();
-    let store = Arc::new(SledStore::open("change log", &SledFiles::of(directory.path().into()), &|| Ok(())).unwrap());
+    let store = Arc::new(SledStore::open("change log", &SledFiles::of(directory.path().into())).unwrap());
     let story = Story::new().given(&attempt("authorized")).given(&attempt("revoked"));
     let stretch = story.views.changes_after(0, 2).unwrap();
     let Change::Connection { previous: Some(previous), current } = &stretch.changes[1].changes[0] else {

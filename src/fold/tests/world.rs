@@ -27,13 +27,9 @@ pub(super) struct World {
 
 fn open_log(directory: &Path, clock: &Arc<AtomicI64>) -> Log {
     let clock = clock.clone();
-    let options = log::Options {
-        time: log::TimeSource::trusted(Arc::new(move || Timestamp::from_micros(clock.load(Ordering::SeqCst)))),
-        fresh: Identity { log_id: 7, epoch: 8 },
-        batch_events: 16,
-        dedup_run_events: 1000,
-        on_commit: Box::new(|_| {}),
-    };
+    let time = log::TimeSource::trusted(Arc::new(move || Timestamp::from_micros(clock.load(Ordering::SeqCst))));
+    let fresh = log::Fresh::new(Identity { log_id: 7, epoch: 8 }, [9; 32]);
+    let options = log::Options { batch_events: 16, dedup_run_events: 1000, ..log::Options::new(time, fresh) };
     log::open(directory, options).unwrap()
 }
 

@@ -5,10 +5,11 @@
 use std::io;
 use std::mem;
 
-use super::super::Head;
-use super::run::Run;
+use super::super::{Head, OpenError};
+use super::run::{Run, RunOrigin, UnusableRun};
 use super::{DedupIndex, RunStore};
-use crate::token::Identity;
+use crate::blocklog::StoreError;
+use crate::event::Position;
 
 /// 50 MB of them: thousands for each shard.
 const CLAIMS_AT_ONCE: usize = 2 * 1024 * 1024;
@@ -16,68 +17,75 @@ const CLAIMS_AT_ONCE: usize = 2 * 1024 * 1024;
 /// What the runs know.
 pub(in crate::log) struct Known {
     pub index: DedupIndex,
-    /// Of which log, and how far they go; None: there are none.
-    pub reached: Option<(Identity, Head)>,
+    /// Where they come from, and how far they go. `None` if there are none.
+    pub reached: Option<(RunOrigin, Head)>,
+    /// Runs that cannot be used: they go once the log was checked.
+    pub unusable: Vec<Position>,
 }
 
 impl Known {
     /// Nothing.
     pub fn nothing() -> Self {
-        Self { index: DedupIndex::new(), reached: None }
+        Self { index: DedupIndex::new(), reached: None, unusable: Vec::new() }
     }
 
-    /// What is known of this log. Runs of another one, or of another epoch, go.
-    pub fn of(self, identity: Identity, runs: &dyn RunStore) -> io::Result<Self> {
-        if self.reached.is_none_or(|(of, _)| of == identity) {
+    /// The same, if the runs come from there. Otherwise they are removed.
+    pub fn of(self, origin: RunOrigin, runs: &dyn RunStore) -> io::Result<Self> {
+        self.unusable.iter().try_for_each(|name| runs.remove(*name))?;
+        if self.reached.is_none_or(|(found, _)| found == origin) {
             return Ok(self);
         }
-        tracing::warn!("the dedup runs are of another log, or of another epoch: all of the log is read");
+        tracing::warn!("the dedup runs are of another epoch or another log secret: all of the log is read");
         runs.list()?.into_iter().try_for_each(|name| runs.remove(name))?;
         Ok(Self::nothing())
     }
 }
 
-/// Loads the runs as far as they can be used. The first that cannot is told, and removed with all after it: they are
-/// written again as the log is read.
-pub(in crate::log) fn load(runs: &dyn RunStore) -> io::Result<Known> {
-    let Known { index, mut reached } = Known::nothing();
-    let names = runs.list()?;
+/// Loads the runs as far as they can be used. The first that cannot is logged, and goes with all after it: they are
+/// written again as the log is read. A newer one is refused.
+pub(in crate::log) fn load(runs: &dyn RunStore) -> Result<Known, OpenError> {
+    let Known { index, mut reached, mut unusable } = Known::nothing();
+    let failed = |error: io::Error| StoreError::new("read the dedup runs", error);
+    let names = runs.list().map_err(failed)?;
     let mut claims = Vec::new();
     for (at, name) in names.iter().enumerate() {
-        let bytes = runs.read(*name).map_err(|_| "it cannot be read");
+        let bytes = runs.read(*name).map_err(|_| UnusableRun::Damaged("it cannot be read"));
         match bytes.and_then(|bytes| usable(&bytes, reached)) {
             Ok(run) => {
                 if at == 0 {
                     index.reserve(run.claims.len() * names.len());
                 }
-                reached = Some((run.identity, run.head));
+                reached = Some((run.origin, run.head));
                 claims.extend(run.claims);
                 if claims.len() >= CLAIMS_AT_ONCE {
                     index.claim_all(mem::take(&mut claims));
                 }
             }
-            Err(reason) => {
+            Err(UnusableRun::Newer(format)) => {
+                return Err(OpenError::Newer { what: format!("the dedup run through {name}"), format: format.into() });
+            }
+            Err(UnusableRun::Damaged(reason)) => {
                 tracing::warn!(through = name, reason, "a dedup run cannot be used: the log is read from there");
-                names[at..].iter().try_for_each(|name| runs.remove(*name))?;
+                unusable.extend(&names[at..]);
                 break;
             }
         }
     }
     index.claim_all(claims);
-    Ok(Known { index, reached })
+    Ok(Known { index, reached, unusable })
 }
 
 /// The run, if it goes on where the last one ended; else why not.
-fn usable(bytes: &[u8], reached: Option<(Identity, Head)>) -> Result<Run, &'static str> {
-    let run = Run::decode(bytes).map_err(|garbled| garbled.0)?;
-    if reached.is_some_and(|(identity, _)| identity != run.identity) {
-        return Err("it is of another log, or of another epoch");
+fn usable(bytes: &[u8], reached: Option<(RunOrigin, Head)>) -> Result<Run, UnusableRun> {
+    let run = Run::decode(bytes)?;
+    if reached.is_some_and(|(origin, _)| origin != run.origin) {
+        return Err(UnusableRun::Damaged("it comes from elsewhere than the one before it"));
     }
     if run.after != reached.map_or(0, |(_, head)| head.position) {
-        return Err("the one before it is missing");
+        return Err(UnusableRun::Damaged("the one before it is missing"));
     }
     if run.head.position <= run.after {
-        return Err("it ends before it begins");
+        return Err(UnusableRun::Damaged("it ends before it begins"));
     }
     Ok(run)
 }

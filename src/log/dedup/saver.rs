@@ -6,17 +6,16 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use super::super::Head;
-use super::run::Run;
+use super::run::{Run, RunOrigin};
 use super::{Digest, RunStore};
 use crate::event::Position;
-use crate::token::Identity;
 
 /// So many runs may wait for the disk; then whoever claims waits too.
 const WAITING_MAX: usize = 8;
 
 /// Takes the claims of what becomes durable, and sees to it that they are saved.
 pub(in crate::log) struct Saver {
-    identity: Identity,
+    origin: RunOrigin,
     run_events: u64,
     /// Where the last run ended.
     after: Position,
@@ -31,13 +30,13 @@ impl Saver {
     /// For what comes after a position that saved runs reach. A run covers `run_events` positions or a few more.
     pub fn spawn(
         store: Arc<dyn RunStore>,
-        identity: Identity,
+        origin: RunOrigin,
         run_events: u64,
         after: Position,
     ) -> std::io::Result<Self> {
         let (runs, waiting) = sync_channel(WAITING_MAX);
         let thread = thread::Builder::new().name("cleat-dedup".into()).spawn(move || save_all(&*store, &waiting))?;
-        Ok(Self { identity, run_events, after, claims: Vec::new(), runs: Some(runs), thread })
+        Ok(Self { origin, run_events, after, claims: Vec::new(), runs: Some(runs), thread })
     }
 
     /// By an event that is, or will be, durable.
@@ -51,7 +50,7 @@ impl Saver {
     pub fn durable(&mut self, head: Head) {
         let Some(runs) = self.runs.as_ref().filter(|_| head.position - self.after >= self.run_events) else { return };
         let after = mem::replace(&mut self.after, head.position);
-        let run = Run { identity: self.identity, after, head, claims: mem::take(&mut self.claims) };
+        let run = Run { origin: self.origin, after, head, claims: mem::take(&mut self.claims) };
         if runs.send(run).is_err() {
             self.runs = None;
         }

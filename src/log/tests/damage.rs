@@ -1,189 +1,405 @@
-//! Damage of every kind at the seam and in sled's own file: named by position, never a silently shortened log.
+//! Damage of every file of the log: each flip, cut or loss is found, mended or harmless. Never is an event wrong or missing in
+//! silence.
+
+use std::fs;
+use std::path::PathBuf;
 
 use super::*;
-use crate::blocklog::VALUE_BYTES_MAX;
-use crate::log::witness::Witness;
 
-const EVENTS: u64 = 30;
+const EVENTS: u64 = 120;
 
-/// A closed log of one-event blocks.
-fn store() -> Arc<MemoryStore> {
-    let store = Arc::new(MemoryStore::default());
-    let log = open_on(store.clone(), options()).unwrap();
+fn body(n: u64) -> Vec<u8> {
+    format!("{{\"id\":\"{n}\",\"type\":\"webhook.test\",\"data\":{{\"n\":{}}}}}", n * 7).into_bytes()
+}
+
+/// A closed log: three segments, and a journal that is not sealed.
+fn filled() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for life in 0..4 {
+        let log = open(directory.path(), options()).unwrap();
+        wait_until_sealed(&log);
+        for n in life * EVENTS / 4 + 1..=(life + 1) * EVENTS / 4 {
+            append(&log, &n.to_string(), &body(n)).unwrap();
+        }
+        close(log);
+    }
+    directory
+}
+
+/// What became of a damaged log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Outcome {
+    Whole,
+    /// Some events cannot be read, and say so.
+    Named,
+    Refused,
+}
+
+/// Opens it and reads every event by its position.
+fn outcome(directory: &Path) -> Outcome {
+    let Ok(log) = open(directory, Options { create: false, ..options() }) else { return Outcome::Refused };
+    assert_eq!(log.reader.head().position, EVENTS, "the log is shorter in silence");
+    let mut outcome = Outcome::Whole;
     for n in 1..=EVENTS {
-        append(&log, &n.to_string(), b"{\"some\":\"body\"}").unwrap();
+        match log.reader.get(n) {
+            Ok(Some(event)) => assert_eq!(event.delivery.body, body(n), "event {n} is another"),
+            Ok(None) => panic!("event {n} is missing in silence"),
+            Err(ReadError::Damaged { from, .. }) => {
+                assert!(from <= n, "{from} is named for {n}");
+                outcome = Outcome::Named;
+            }
+            Err(error) => panic!("{error}"),
+        }
     }
     close(log);
-    store.split();
-    store
+    outcome
 }
 
-/// The range that opening names.
-fn damage(store: Arc<MemoryStore>) -> (u64, u64, String) {
-    match open_on(store, options()) {
-        Err(OpenError::Damaged { range, reason }) => (*range.start(), *range.end(), reason),
-        Err(other) => panic!("{other}"),
-        Ok(_) => panic!("a damaged log opened"),
+/// Every file of the log and beside it, but the lock and what only sled reads.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for name in names(directory) {
+        let path = directory.join(&name);
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if name != "lock" {
+            found.push(path);
+        }
     }
+    found
+}
+
+/// The bytes of a file that are not zeros at its end.
+fn used(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1)
 }
 
 #[test]
-fn any_changed_byte_of_a_block_is_named_by_position() {
-    let len = store().entries.lock().unwrap()[&Key::block(17)].len();
-    for at in 0..len {
-        let store = store();
-        store.entries.lock().unwrap().get_mut(&Key::block(17)).unwrap()[at] ^= 0x40;
-        let (from, to, reason) = damage(store);
-        assert_eq!((from, to), (17, EVENTS), "byte {at}: {reason}");
+fn a_flipped_bit_anywhere_is_found_mended_or_harmless() {
+    let directory = filled();
+    let mut outcomes = std::collections::BTreeMap::new();
+    for file in files(directory.path()) {
+        let relative = file.strip_prefix(directory.path()).unwrap().to_owned();
+        let whole = fs::read(&file).unwrap();
+        if whole.is_empty() {
+            continue;
+        }
+        for n in 0..12 {
+            let copy = copy_of(directory.path());
+            let mut bytes = whole.clone();
+            let at = (used(&whole) * n / 12).min(whole.len() - 1);
+            bytes[at] ^= 1 << (n % 8);
+            fs::write(copy.path().join(&relative), bytes).unwrap();
+            *outcomes.entry((relative.clone(), outcome(copy.path()))).or_insert(0) += 1;
+        }
     }
-}
-
-#[test]
-fn a_missing_block_is_named_by_position() {
-    for gone in 1..=EVENTS {
-        let store = store();
-        store.entries.lock().unwrap().remove(&Key::block(gone));
-        assert_eq!(damage(store).0, gone);
+    for (file, expected) in [("CLEAT", Outcome::Whole), ("EPOCHS", Outcome::Whole), ("SECRET", Outcome::Whole)] {
+        assert_eq!(outcomes.get(&(PathBuf::from(file), expected)), Some(&12), "{outcomes:?}");
     }
-}
-
-#[test]
-fn a_log_that_ends_before_its_witness_stays_shut() {
-    let store = store();
-    store.entries.lock().unwrap().retain(|key, _| key.first <= 20);
-    let (from, to, reason) = damage(store);
-    assert_eq!((from, to), (21, EVENTS));
-    assert!(reason.contains("witness"), "{reason}");
-}
-
-#[test]
-fn a_block_of_another_history_is_found_by_the_chain() {
-    let (ours, other) = (store(), Arc::new(MemoryStore::default()));
-    let log = open_on(other.clone(), options()).unwrap();
-    for n in 1..=EVENTS {
-        append(&log, &format!("other-{n}"), b"{}").unwrap();
-    }
-    close(log);
-    other.split();
-    let foreign = other.entries.lock().unwrap()[&Key::block(12)].clone();
-    ours.entries.lock().unwrap().insert(Key::block(12), foreign);
-    assert_eq!(damage(ours).0, 12);
-}
-
-#[test]
-fn a_witness_that_is_gone_garbled_or_of_another_history_stops_the_open() {
-    let garble = |mark: &mut Option<Vec<u8>>| mark.as_mut().unwrap()[40] ^= 1;
-    let shorten = |mark: &mut Option<Vec<u8>>| mark.as_mut().unwrap().truncate(63);
-    let replace = |mark: &mut Option<Vec<u8>>| {
-        let witness = Witness::decode(mark.as_ref().unwrap()).unwrap();
-        *mark = Some(Witness { chain_prefix: [9; 16], ..witness }.encode().to_vec());
+    let named = |((file, outcome), _): &(&(PathBuf, Outcome), &i32)| {
+        file.extension().is_some_and(|extension| extension == "seg") && *outcome == Outcome::Named
     };
-    let foreign = |mark: &mut Option<Vec<u8>>| {
-        let witness = Witness::decode(mark.as_ref().unwrap()).unwrap();
-        *mark = Some(Witness { identity: Identity { log_id: 1, epoch: 1 }, ..witness }.encode().to_vec());
-    };
-    let remove = |mark: &mut Option<Vec<u8>>| *mark = None;
-    for harm in [remove, garble, shorten, replace, foreign] {
-        let store = store();
-        harm(&mut store.mark.lock().unwrap());
-        assert!(damage(store).2.contains("witness"));
+    assert!(outcomes.iter().any(|entry| named(&entry)), "{outcomes:?}");
+}
+
+#[test]
+fn a_missing_or_cut_file_is_found_mended_or_harmless() {
+    let directory = filled();
+    for file in files(directory.path()) {
+        let relative = file.strip_prefix(directory.path()).unwrap();
+        let length = fs::metadata(&file).unwrap().len();
+        for cut in [None, Some(0), Some(length / 2), Some(length.saturating_sub(1))] {
+            let copy = copy_of(directory.path());
+            let path = copy.path().join(relative);
+            match cut {
+                None => fs::remove_file(&path).unwrap(),
+                Some(length) => fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap(),
+            }
+            let outcome = outcome(copy.path());
+            let is_small = ["CLEAT", "EPOCHS", "SECRET", "witness"].contains(&relative.to_str().unwrap());
+            assert!(!is_small || outcome == Outcome::Whole, "{} cut to {cut:?}: {outcome:?}", relative.display());
+        }
     }
 }
 
 #[test]
-fn a_log_whose_identity_is_gone_or_garbled_is_not_taken_for_a_new_one() {
-    let identity = Key { first: 0, chunk: 0 };
-    let gone = store();
-    gone.entries.lock().unwrap().remove(&identity);
-    assert_eq!(damage(gone).1, EVENTS);
-    let emptied = store();
-    emptied.entries.lock().unwrap().clear();
-    assert_eq!(damage(emptied).1, EVENTS, "the witness remembers");
-    let garbled = store();
-    garbled.entries.lock().unwrap().get_mut(&identity).unwrap()[10] ^= 1;
-    assert_eq!(damage(garbled).1, EVENTS);
-    let both = store();
-    both.entries.lock().unwrap().clear();
-    both.mark.lock().unwrap().as_mut().unwrap()[40] ^= 1;
-    assert!(damage(both).2.contains("identity is gone"), "a witness that cannot be read is not none");
-}
-
-#[test]
-fn damage_that_comes_while_it_is_open_is_an_error_of_what_it_touches_only() {
-    let store = store();
-    let log = open_on(store.clone(), options()).unwrap();
-    store.entries.lock().unwrap().get_mut(&Key::block(9)).unwrap()[150] ^= 1;
-    assert!(log.reader.get(9).unwrap_err().to_string().contains("position 9"));
-    assert_eq!(log.reader.get(8).unwrap().unwrap().position, 8);
-    let mut tail = log.reader.tail(7);
-    assert_eq!(tail.read().unwrap()[0].position, 8);
-    assert!(tail.read().is_err() && tail.read().is_err(), "a tail does not step over damage");
-    assert!(matches!(append(&log, "9", b"{}"), Err(AppendError::Unconfirmed(_))), "it may be a duplicate: unknown");
+fn a_lost_segment_costs_its_own_range_and_webhooks_are_still_taken() {
+    let directory = filled();
+    let log_directory = directory.path().join("log");
+    let segments: Vec<_> = names(&log_directory).into_iter().filter(|name| ends_with(name, ".seg")).collect();
+    fs::remove_file(log_directory.join(&segments[1])).unwrap();
+    let log = open(directory.path(), Options { create: false, ..options() }).unwrap();
+    let damaged = |n| matches!(log.reader.get(n), Err(ReadError::Damaged { .. }));
+    assert!(!damaged(30) && damaged(31) && damaged(60) && !damaged(61));
     assert_eq!(append(&log, "new", b"{}").unwrap().position, EVENTS + 1);
+    let mut tail = log.reader.tail(29);
+    assert_eq!(tail.read().unwrap().len(), 1);
+    assert!(tail.read().is_err() && tail.read().is_err(), "a tail does not step over damage");
     close(log);
 }
 
 #[test]
-fn a_flipped_byte_in_sleds_file_never_shortens_the_log_silently() {
+fn a_closed_journal_that_is_damaged_costs_its_own_range() {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path(), options()).unwrap();
-    append_all(&log, (0..200).map(|n| delivery(&n.to_string(), format!("{{\"n\":{}}}", n * 7).as_bytes())).collect());
+    for n in 1..=30 {
+        append(&log, &n.to_string(), &body(n)).unwrap();
+    }
     close(log);
-    let file = directory.path().join("log/db");
-    let whole = std::fs::read(&file).unwrap();
-    let used = whole.iter().rposition(|byte| *byte != 0).unwrap();
-    let (mut refused, mut intact) = (0, 0);
-    for n in 0..24 {
-        let copy = tempfile::tempdir().unwrap();
-        copy_tree(directory.path(), copy.path());
-        let mut bytes = whole.clone();
-        bytes[used * n / 24] ^= 1 << (n % 8);
-        std::fs::write(copy.path().join("log/db"), bytes).unwrap();
-        match open(copy.path(), options()) {
-            Err(_) => refused += 1,
-            Ok(log) => {
-                assert_eq!(read_all(&log.reader).len(), 200, "flip {n}");
-                intact += 1;
-                close(log);
-            }
+    let first = copy_of(directory.path());
+    let log = open(directory.path(), options()).unwrap();
+    for n in 31..=60 {
+        append(&log, &n.to_string(), &body(n)).unwrap();
+    }
+    wait_until_sealed(&log);
+    close(log);
+    // As if the first journal had not been sealed yet.
+    let log_directory = directory.path().join("log");
+    for name in names(&log_directory) {
+        if ends_with(&name, ".seg") {
+            fs::remove_file(log_directory.join(name)).unwrap();
         }
     }
-    assert!(refused > 0, "no flip was noticed ({intact} harmless)");
+    let journal = log_directory.join("journal-00000000000000000001");
+    copy_tree(&first.path().join("log/journal-00000000000000000001"), &journal);
+    let mut db = fs::read(journal.join("db")).unwrap();
+    let half = used(&db) / 2;
+    db[half..].fill(0);
+    fs::write(journal.join("db"), db).unwrap();
+    let log = open(directory.path(), Options { create: false, ..options() }).unwrap();
+    assert_eq!(log.reader.head().position, 60);
+    assert!(log.reader.get(1).unwrap().is_some() && log.reader.get(31).unwrap().is_some());
+    assert!(matches!(log.reader.get(30), Err(ReadError::Damaged { .. })));
+    close(log);
 }
 
-#[test]
-fn what_a_kill_leaves_of_sleds_snapshot_is_removed_and_blobs_are_refused() {
+/// A log of two journals, the first of which is closed and not sealed: 1 to 30, then 31 to 60.
+fn two_journals() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
-    close(open(directory.path(), options()).unwrap());
-    let left_over = directory.path().join("log/snap.0000000000000042.generating");
-    std::fs::write(&left_over, b"half").unwrap();
-    close(open(directory.path(), options()).unwrap());
-    assert!(!left_over.exists());
-    std::fs::write(directory.path().join("log/blobs/1"), b"blob").unwrap();
-    let refused = open(directory.path(), options()).err().unwrap().to_string();
-    assert!(refused.contains("blobs"), "{refused}");
+    let log = open(directory.path(), options()).unwrap();
+    for n in 1..=30 {
+        assert_eq!(append(&log, &n.to_string(), &body(n)).unwrap().position, n);
+    }
+    close(log);
+    let first = copy_of(directory.path());
+    let log = open(directory.path(), options()).unwrap();
+    for n in 31..=60 {
+        assert_eq!(append(&log, &n.to_string(), &body(n)).unwrap().position, n);
+    }
+    wait_until_sealed(&log);
+    close(log);
+    let log_directory = directory.path().join("log");
+    for name in names(&log_directory).iter().filter(|name| ends_with(name, ".seg")) {
+        fs::remove_file(log_directory.join(name)).unwrap();
+    }
+    copy_tree(&first.path().join("log").join(FIRST_JOURNAL), &log_directory.join(FIRST_JOURNAL));
+    directory
+}
+
+const FIRST_JOURNAL: &str = "journal-00000000000000000001";
+
+/// Flips a bit in every copy of the value that holds the event at a position.
+fn damage_value(db: &Path, position: u64) {
+    let mut bytes = fs::read(db).unwrap();
+    let start = [&[1][..], &position.to_be_bytes(), &[0, 0]].concat();
+    let places: Vec<_> = (0..bytes.len() - start.len()).filter(|at| bytes[*at..].starts_with(&start)).collect();
+    assert!(!places.is_empty(), "no value begins at {position}");
+    for at in places {
+        bytes[at + 60] ^= 1;
+    }
+    fs::write(db, bytes).unwrap();
+}
+
+fn unreadable(log: &Log, through: u64) -> Vec<u64> {
+    (1..=through).filter(|n| matches!(log.reader.get(*n), Err(ReadError::Damaged { .. }))).collect()
 }
 
 #[test]
-fn no_stored_value_is_larger_than_the_limit() {
-    let store = Arc::new(MemoryStore::default());
-    let log = open_on(store.clone(), options()).unwrap();
-    let body = |n: usize| (0..n).map(|at| (at * at * 31 + n).to_be_bytes()[7]).collect::<Vec<_>>();
-    append_all(&log, (0..300).map(|n| delivery(&n.to_string(), &body(n * 97 % 20_000))).collect());
-    close(log);
-    let entries = store.entries.lock().unwrap();
-    assert!(entries.len() > 1 && entries.values().all(|value| value.len() <= VALUE_BYTES_MAX));
+fn a_damaged_value_of_a_closed_journal_costs_its_own_events_and_the_journal_is_kept() {
+    let directory = two_journals();
+    let log_directory = directory.path().join("log");
+    damage_value(&log_directory.join(FIRST_JOURNAL).join("db"), 7);
+    for _ in 0..2 {
+        let log = open(directory.path(), Options { create: false, ..options() }).unwrap();
+        assert_eq!((log.reader.head().position, unreadable(&log, 60)), (60, vec![7]));
+        wait_until_sealed(&log);
+        assert_eq!(unreadable(&log, 60), [7]);
+        close(log);
+    }
+    assert!(log_directory.join(format!("{FIRST_JOURNAL}.aside")).exists(), "{:?}", names(&log_directory));
 }
 
-pub(super) fn copy_tree(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_tree(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
+#[test]
+fn a_journal_of_another_log_is_refused_or_left_out() {
+    let ours = filled_by(1, 30);
+    let other = filled_by(9, 60);
+    let second = "journal-00000000000000000002";
+    let foreign = tempfile::tempdir().unwrap();
+    copy_tree(&other.path().join("log").join(FIRST_JOURNAL), foreign.path());
+    // In the place of ours, and beside it.
+    let copy = copy_of(ours.path());
+    fs::remove_dir_all(copy.path().join("log").join(FIRST_JOURNAL)).unwrap();
+    copy_tree(foreign.path(), &copy.path().join("log").join(FIRST_JOURNAL));
+    let error = open(copy.path(), options()).err().unwrap();
+    assert!(matches!(error, OpenError::OtherHistory { .. }), "{error}");
+    copy_tree(foreign.path(), &ours.path().join("log").join(second));
+    let log = open(ours.path(), options()).unwrap();
+    assert_eq!(log.reader.head().position, 30);
+    close(log);
+    assert!(ours.path().join("log").join(format!("{second}.aside")).exists());
+}
+
+/// A closed log of one journal, whose identity is this number.
+fn filled_by(log_id: u128, events: u64) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let fresh = Fresh::new(Identity { log_id, epoch: 1 }, [5; 32]);
+    let log = open(directory.path(), Options { fresh, ..options() }).unwrap();
+    for n in 1..=events {
+        assert_eq!(append(&log, &n.to_string(), &body(n)).unwrap().position, n);
+    }
+    close(log);
+    directory
+}
+
+#[test]
+fn a_torn_first_commit_of_a_new_journal_is_left_out() {
+    let directory = filled_by(1, 30);
+    let witness = fs::read(directory.path().join("witness")).unwrap();
+    let log = open(directory.path(), options()).unwrap();
+    for n in 31..=40 {
+        assert_eq!(append(&log, &n.to_string(), &body(n)).unwrap().position, n);
+    }
+    wait_until_sealed(&log);
+    close(log);
+    // As if the power had been cut before the witness named the second journal, and had taken its first value.
+    fs::write(directory.path().join("witness"), witness).unwrap();
+    damage_value(&directory.path().join("log/journal-00000000000000000002/db"), 31);
+    let log = open(directory.path(), options()).unwrap();
+    assert_eq!((log.reader.head().position, unreadable(&log, 30)), (30, vec![]));
+    assert_eq!(append(&log, "31", &body(31)).unwrap().position, 31);
+    close(log);
+}
+
+#[test]
+fn a_large_record_whose_first_chunk_was_not_written_is_left_out() {
+    let directory = filled_by(1, 30);
+    let log = open(directory.path(), options()).unwrap();
+    let large: Vec<u8> = (0..400_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    assert_eq!(append(&log, "31", &body(31)).unwrap().position, 31);
+    let witness = fs::read(directory.path().join("witness")).unwrap();
+    assert_eq!(append(&log, "large", &large).unwrap().position, 32);
+    close(log);
+    fs::write(directory.path().join("witness"), witness).unwrap();
+    damage_value(&directory.path().join("log/journal-00000000000000000002/db"), 32);
+    let log = open(directory.path(), options()).unwrap();
+    assert_eq!((log.reader.head().position, unreadable(&log, 31)), (31, vec![]));
+    close(log);
+}
+
+#[test]
+fn a_segment_with_a_damaged_header_gives_way_to_its_journal() {
+    let directory = filled_by(1, 30);
+    let journal = tempfile::tempdir().unwrap();
+    let log_directory = directory.path().join("log");
+    copy_tree(&log_directory.join(FIRST_JOURNAL), journal.path());
+    let log = open(directory.path(), options()).unwrap();
+    wait_until_sealed(&log);
+    close(log);
+    copy_tree(journal.path(), &log_directory.join(FIRST_JOURNAL));
+    let name = names(&log_directory).into_iter().find(|name| ends_with(name, ".seg")).unwrap();
+    let mut bytes = fs::read(log_directory.join(&name)).unwrap();
+    bytes[12] ^= 1;
+    fs::write(log_directory.join(&name), bytes).unwrap();
+    for _ in 0..2 {
+        let log = open(directory.path(), options()).unwrap();
+        assert_eq!((log.reader.head().position, unreadable(&log, 30)), (30, vec![]));
+        wait_until_sealed(&log);
+        close(log);
+    }
+}
+
+#[test]
+fn after_damage_at_the_end_the_chain_goes_on_from_the_witness() {
+    let directory = filled_by(1, 30);
+    let log = open(directory.path(), options()).unwrap();
+    wait_until_sealed(&log);
+    close(log);
+    let log_directory = directory.path().join("log");
+    let name = names(&log_directory).into_iter().find(|name| ends_with(name, ".seg")).unwrap();
+    let whole = fs::read(log_directory.join(&name)).unwrap();
+    let mut bytes = whole.clone();
+    bytes[12] ^= 1;
+    fs::write(log_directory.join(&name), bytes).unwrap();
+    let log = open(directory.path(), options()).unwrap();
+    assert_eq!(append(&log, "31", &body(31)).unwrap().position, 31);
+    close(log);
+    fs::write(log_directory.join(&name), whole).unwrap();
+    let log = open(directory.path(), options()).unwrap();
+    assert_eq!((log.reader.head().position, unreadable(&log, 31)), (31, vec![]), "the good segment was put back");
+    close(log);
+}
+
+#[test]
+fn a_torn_end_of_a_journal_that_others_follow_is_left_out() {
+    let directory = filled_by(1, 30);
+    let witness = fs::read(directory.path().join("witness")).unwrap();
+    let log = open(directory.path(), options()).unwrap();
+    for n in 31..=33 {
+        assert_eq!(append(&log, &format!("lost {n}"), b"{}").unwrap().position, n);
+    }
+    wait_until_sealed(&log);
+    close(log);
+    // A power cut takes the first of three events that nobody was answered for, and keeps the others.
+    fs::write(directory.path().join("witness"), witness).unwrap();
+    let log_directory = directory.path().join("log");
+    let second = "journal-00000000000000000002";
+    damage_value(&log_directory.join(second).join("db"), 32);
+    let torn = tempfile::tempdir().unwrap();
+    copy_tree(&log_directory.join(second), torn.path());
+    let log = open(directory.path(), options()).unwrap();
+    assert_eq!(log.reader.head().position, 31);
+    for n in 32..=40 {
+        assert_eq!(append(&log, &n.to_string(), &body(n)).unwrap().position, n);
+    }
+    wait_until_sealed(&log);
+    close(log);
+    // A kill before that journal was sealed.
+    for name in names(&log_directory) {
+        if ends_with(&name, ".seg") && name.starts_with("00000000000000000031") {
+            fs::remove_file(log_directory.join(name)).unwrap();
         }
     }
+    copy_tree(torn.path(), &log_directory.join(second));
+    let log = open(directory.path(), options()).unwrap();
+    assert_eq!((log.reader.head().position, unreadable(&log, 40)), (40, vec![]));
+    assert_eq!(log.reader.get(33).unwrap().unwrap().delivery.body, body(33));
+    close(log);
+}
+
+#[test]
+fn a_journal_whose_only_record_is_damaged_is_kept() {
+    let directory = filled_by(1, 30);
+    let log = open(directory.path(), options()).unwrap();
+    let large: Vec<u8> = (0..40_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    assert_eq!(append(&log, "large", &large).unwrap().position, 31);
+    wait_until_sealed(&log);
+    close(log);
+    let second = directory.path().join("log/journal-00000000000000000002");
+    let kept = tempfile::tempdir().unwrap();
+    copy_tree(&second, kept.path());
+    let log = open(directory.path(), options()).unwrap();
+    assert_eq!(append(&log, "32", &body(32)).unwrap().position, 32);
+    wait_until_sealed(&log);
+    close(log);
+    for name in names(&directory.path().join("log")) {
+        if ends_with(&name, ".seg") && name.starts_with("00000000000000000031") {
+            fs::remove_file(directory.path().join("log").join(name)).unwrap();
+        }
+    }
+    copy_tree(kept.path(), &second);
+    damage_value(&second.join("db"), 31);
+    let log = open(directory.path(), options()).unwrap();
+    assert_eq!((log.reader.head().position, unreadable(&log, 32)), (32, vec![31]));
+    close(log);
+    assert!(second.with_extension("aside").exists(), "{:?}", names(&directory.path().join("log")));
 }

@@ -1,8 +1,65 @@
-//! Every operation for writing fails once: nothing is acknowledged from then on, and nothing acknowledged is lost.
+//! Every operation of a journal fails once: nothing is acknowledged from then on, and nothing acknowledged is lost.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::super::journal::{Journal, JournalFrame, JournalWriter};
+use super::super::open::open_with;
 use super::*;
 
-/// Appends until the store fails; returns what was acknowledged.
+/// A journal whose n-th operation fails, and all after it.
+struct FailingJournal(Journal);
+
+/// Operations until the first failure, by all journals of the test that runs.
+static LEFT: Mutex<u64> = Mutex::new(u64::MAX);
+/// Tests that fail journals run one after the other.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn take_turn() -> MutexGuard<'static, ()> {
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    *LEFT.lock().unwrap() = u64::MAX;
+    turn
+}
+
+fn fail_after(operations: u64) {
+    *LEFT.lock().unwrap() = operations;
+}
+
+fn count(operation: &str) -> Result<(), StoreError> {
+    let mut left = LEFT.lock().unwrap();
+    *left = left.checked_sub(1).ok_or_else(|| StoreError::new(operation, "the disk is gone"))?;
+    Ok(())
+}
+
+impl JournalWriter for FailingJournal {
+    fn sequence(&self) -> u64 {
+        self.0.sequence()
+    }
+
+    fn put(&self, frame: &JournalFrame) -> Result<(), StoreError> {
+        count("put")?;
+        self.0.put(frame)
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        count("sync")?;
+        self.0.sync()
+    }
+
+    fn values(&self) -> usize {
+        self.0.values()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+}
+
+fn open_failing(directory: &Path) -> Log {
+    let create = |log: &Path, sequence| Ok(Box::new(FailingJournal(Journal::create(log, sequence)?)) as Box<_>);
+    open_with(directory, options(), create).unwrap()
+}
+
+/// Appends until the journal fails; returns what was acknowledged.
 fn append_until_failure(log: &Log) -> Vec<u64> {
     let mut acknowledged = Vec::new();
     for n in 1..=40 {
@@ -15,30 +72,28 @@ fn append_until_failure(log: &Log) -> Vec<u64> {
             Err(other) => panic!("{other}"),
         }
     }
-    panic!("the store never failed");
+    panic!("the journal never failed");
 }
 
 #[test]
 fn after_the_nth_operation_fails_nothing_is_acknowledged_and_reads_go_on() {
+    let _turn = take_turn();
     for n in 0..12 {
-        let under = Arc::new(MemoryStore::default());
-        let store = Arc::new(FailingStore::over(under.clone()));
-        let log = open_on(store.clone(), options()).unwrap();
-        store.fail_after(n);
+        let directory = tempfile::tempdir().unwrap();
+        let log = open_failing(directory.path());
+        fail_after(n);
         let acknowledged = append_until_failure(&log);
 
         let head = log.reader.head().position;
         assert_eq!(acknowledged, (1..=head).collect::<Vec<_>>(), "the head is what was acknowledged");
         assert!(matches!(&*log.health.borrow(), Health::Failed(reason) if reason.contains("the disk is gone")));
-        store.fail_from.store(usize::MAX, Ordering::SeqCst);
-        assert!(
-            matches!(append(&log, "later", b"{}"), Err(AppendError::Failed(_))),
-            "a disk that heals is not believed"
-        );
+        fail_after(u64::MAX);
+        let later = append(&log, "later", b"{}");
+        assert!(matches!(later, Err(AppendError::Failed(_))), "a disk that heals is not believed");
         assert_eq!(read_all(&log.reader).len() as u64, head, "reads go on, up to the head");
         close(log);
 
-        let reopened = open_on(under, options()).unwrap();
+        let reopened = open(directory.path(), options()).unwrap();
         let kept = reopened.reader.head().position;
         assert!(kept >= head, "an unacknowledged event may have stayed; an acknowledged one must");
         assert_eq!(append(&reopened, "1", b"{}").unwrap().duplicate, kept >= 1);
@@ -48,9 +103,10 @@ fn after_the_nth_operation_fails_nothing_is_acknowledged_and_reads_go_on() {
 
 #[test]
 fn a_failed_commit_answers_every_waiter() {
-    let store = Arc::new(FailingStore::over(Arc::new(MemoryStore::default())));
-    let log = open_on(store.clone(), options()).unwrap();
-    store.fail_after(3);
+    let _turn = take_turn();
+    let directory = tempfile::tempdir().unwrap();
+    let log = open_failing(directory.path());
+    fail_after(5);
     let results = append_all(&log, (0..500).map(|n| delivery(&n.to_string(), b"{}")).collect());
     assert_eq!(results.len(), 500);
     assert!(results.iter().any(Result::is_err));
@@ -60,21 +116,10 @@ fn a_failed_commit_answers_every_waiter() {
 }
 
 #[test]
-fn a_witness_that_cannot_be_synced_stops_the_writer_too() {
-    let store = Arc::new(FailingStore::over(Arc::new(MemoryStore::default())));
-    let mut log = open_on(store.clone(), options()).unwrap();
-    append(&log, "a", b"{}").unwrap();
-    store.fail_after(0);
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(log.health.wait_for(|health| *health != Health::Writable)).unwrap();
-    assert!(matches!(append(&log, "b", b"{}"), Err(AppendError::Failed(_))));
-    close(log);
-}
-
-#[test]
-fn a_writer_that_panics_says_so_and_nothing_is_acknowledged_any_more() {
+fn a_writer_that_panics_fails_the_log() {
+    let directory = tempfile::tempdir().unwrap();
     let on_commit = Box::new(|_| panic!("a bug"));
-    let log = open_on(Arc::new(MemoryStore::default()), Options { on_commit, ..options() }).unwrap();
+    let log = open(directory.path(), Options { on_commit, ..options() }).unwrap();
     assert!(append(&log, "a", b"{}").is_err());
     let Log { appender, writer, health, .. } = log;
     drop(appender);
@@ -83,24 +128,24 @@ fn a_writer_that_panics_says_so_and_nothing_is_acknowledged_any_more() {
 }
 
 #[test]
-fn each_commit_is_synced_before_it_is_witnessed() {
-    let store = Arc::new(FailingStore::over(Arc::new(MemoryStore::default())));
-    let log = open_on(store.clone(), options()).unwrap();
-    store.told.lock().unwrap().clear();
-    for id in ["a", "b", "c"] {
-        append(&log, id, b"{}").unwrap();
-    }
-    let told: Vec<_> = store.told.lock().unwrap().iter().copied().filter(|told| *told != "sync mark").collect();
-    assert_eq!(told, ["apply", "sync", "mark"].repeat(3));
-    close(log);
-}
-
-#[test]
 fn a_second_opener_is_refused_and_the_first_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path(), options()).unwrap();
     let refused = open(directory.path(), options()).err().unwrap().to_string();
     assert!(refused.contains("another process uses it"), "{refused}");
+    assert_eq!(append(&log, "a", b"{}").unwrap().position, 1);
+    close(log);
+}
+
+#[test]
+fn webhooks_are_refused_while_the_disk_is_nearly_full_and_taken_again_after() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path(), Options { disk_reserve: u64::MAX, ..options() }).unwrap();
+    let refused = append(&log, "a", b"{}");
+    assert!(matches!(refused, Err(AppendError::NoRoom(NoRoom::DiskFull))), "{refused:?}");
+    assert_eq!(*log.health.borrow(), Health::Refusing(NoRoom::DiskFull));
+    close(log);
+    let log = open(directory.path(), options()).unwrap();
     assert_eq!(append(&log, "a", b"{}").unwrap().position, 1);
     close(log);
 }

@@ -16,6 +16,10 @@ enum Operation {
     Find(u16),
     ReadAll,
     Reopen,
+    /// Goes on with a copy of the files as a kill leaves them.
+    Crash,
+    ReadOnly,
+    Seal,
 }
 
 /// What a body compresses to is what decides the layout.
@@ -59,6 +63,9 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => (0..400u16).prop_map(Operation::Find),
         1 => Just(Operation::ReadAll),
         2 => Just(Operation::Reopen),
+        2 => Just(Operation::Crash),
+        1 => Just(Operation::ReadOnly),
+        1 => Just(Operation::Seal),
     ]
 }
 
@@ -66,7 +73,8 @@ fn operation() -> impl Strategy<Value = Operation> {
 struct Model {
     events: Vec<(Appended, Delivery)>,
     positions: HashMap<u16, u64>,
-    conflicts: HashMap<EventKey, u64>,
+    /// By the first position and the body.
+    conflicts: HashMap<(u64, Vec<u8>), u64>,
 }
 
 fn check_append(log: &Log, model: &mut Model, given: &[(u16, Body)]) {
@@ -97,12 +105,11 @@ fn check_contradiction(log: &Log, model: &mut Model, key: u16, told: u8) {
     let body = format!("{{\"data\":{told}}}");
     let appended = append(log, &key.to_string(), body.as_bytes()).unwrap();
     assert_eq!((appended.position, appended.duplicate, appended.conflict), (first, true, true));
-    let key = EventKey::of_conflict(first, &crate::event::gist(body.as_bytes()));
     let next = model.events.len() as u64 + 1;
-    if *model.conflicts.entry(key.clone()).or_insert(next) == next {
+    if *model.conflicts.entry((first, body.clone().into_bytes())).or_insert(next) == next {
         let kept = log.reader.get(next).unwrap().unwrap();
-        let Event { position, recorded_at, chain, delivery } = kept;
-        assert!(delivery.key == Some(key) && *delivery.body == *body.as_bytes());
+        let Event { position, recorded_at, chain, delivery, conflict_of, .. } = kept;
+        assert!(conflict_of == Some(first) && *delivery.body == *body.as_bytes());
         model.events.push((Appended { position, recorded_at, chain, duplicate: false, conflict: false }, delivery));
     }
 }
@@ -124,8 +131,8 @@ fn check_all(log: &Log, model: &Model) {
 }
 
 fn run(operations: Vec<Operation>) {
-    let directory = tempfile::tempdir().unwrap();
-    let options = || Options { dedup_run_events: 50, ..options() };
+    let mut directory = tempfile::tempdir().unwrap();
+    let options = || Options { dedup_run_events: 50, journal_bytes: 256 * 1024, ..options() };
     let mut log = open(directory.path(), options()).unwrap();
     let mut model = Model::default();
     for operation in operations {
@@ -150,11 +157,23 @@ fn run(operations: Vec<Operation>) {
                 log = open(directory.path(), options()).unwrap();
                 assert_eq!(log.reader.identity(), IDENTITY);
             }
+            Operation::Crash => {
+                let copy = copy_of(directory.path());
+                close(log);
+                directory = copy;
+                log = open(directory.path(), options()).unwrap();
+            }
+            Operation::ReadOnly => {
+                let copy = copy_of(directory.path());
+                let ReadOnlyLog { reader, inspection } = open_read_only(copy.path()).unwrap();
+                assert_eq!(read_all(&reader).len(), model.events.len());
+                assert!(inspection.problems.is_empty(), "{:?}", inspection.problems);
+            }
+            Operation::Seal => wait_until_sealed(&log),
         }
     }
     check_all(&log, &model);
     close(log);
-    assert_eq!(std::fs::read_dir(directory.path().join("log/blobs")).unwrap().count(), 0);
 }
 
 proptest! {
@@ -182,7 +201,8 @@ fn the_largest_record_is_kept_and_a_larger_one_is_refused_without_harm() {
 
 #[test]
 fn an_id_as_long_as_its_body_is_kept_and_its_key_is_small() {
-    let log = open_on(Arc::new(MemoryStore::default()), options()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path(), options()).unwrap();
     let long = "i".repeat(245 * 1024);
     let body = vec![b' '; 250 * 1024];
     let of_long_id = Delivery { key: Some(EventKey::of(Some(&long), "")), ..delivery("x", &body) };

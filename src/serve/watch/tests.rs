@@ -11,7 +11,7 @@ use super::changes::Shared;
 use super::feed::{Feed, Next, Seen};
 use super::plan::Plan;
 use super::query::Query;
-use crate::event::{Delivery, Event, EventKey, ModeVerdict, Position, Provenance, Timestamp};
+use crate::event::{Contents, Delivery, Event, EventKey, ModeVerdict, Position, Provenance, Timestamp};
 use crate::fold::{Fold, Views};
 use crate::proto::{ConnectionFilter, WatchConnectionsRequest};
 use crate::serve::Principal;
@@ -48,7 +48,15 @@ fn views(ring_len: usize, events: Position) -> Arc<Views> {
             body: Bytes::from(body),
         };
         let recorded_at = Timestamp::from_micros(1_790_000_000_000_000);
-        fold.advance(&Event { position, recorded_at, delivery, chain: [1; 32] }).unwrap();
+        fold.advance(&Event {
+            position,
+            recorded_at,
+            delivery,
+            chain: [1; 32],
+            conflict_of: None,
+            contents: Contents::Whole,
+        })
+        .unwrap();
     }
     fold.publish()
 }

@@ -62,7 +62,7 @@ impl<'a> Launch<'a> {
         let secrets: &[_] =
             if self.for_development { &[DEVELOPMENT_SECRET] } else { &[super::SECRET, DEVELOPMENT_SECRET] };
         let text = format!(
-            "[data]\ndirectory = \"{}\"\n[webhooks]\nlisten = \"127.0.0.1:0\"\n{}\n\
+            "[data]\ncreate = true\ndirectory = \"{}\"\n[webhooks]\nlisten = \"127.0.0.1:0\"\n{}\n\
              [[webhooks.endpoints]]\nname = \"fasten\"\nsecrets = {:?}\n{}\n\
              [grpc]\nlisten = \"{}\"\n{}\n[operations]\nlisten = \"127.0.0.1:0\"\n{}",
             data.display(),

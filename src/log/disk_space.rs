@@ -1,0 +1,10 @@
+//! Free space of the file system that holds a path.
+
+use std::io;
+use std::path::Path;
+
+/// Bytes that this user may still write.
+pub(super) fn free(path: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(path)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}

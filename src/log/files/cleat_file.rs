@@ -1,0 +1,52 @@
+//! `<data>/CLEAT`: what makes a directory a data directory of cleat. Written once, last, by init; knows no other file.
+//!
+//! ```text
+//! cleat data directory
+//! format 2
+//! log <32 hex>
+//! made by cleat <version>
+//! crc32c <8 hex>
+//! ```
+
+use std::path::Path;
+
+use super::{FileError, Undecodable, failed, read_file, text};
+use crate::storage::write_private;
+
+/// The format of the whole directory. Format 1 had no such file.
+pub const FORMAT: u32 = 2;
+const TITLE: &str = "cleat data directory";
+const LIMIT: usize = 4096;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CleatFile {
+    pub log_id: u128,
+    /// The version that made the directory. One line without control characters.
+    pub made_by: String,
+}
+
+impl CleatFile {
+    pub fn encode(&self) -> Vec<u8> {
+        let made_by: String = self.made_by.chars().filter(|character| !character.is_control()).collect();
+        text::seal(TITLE, FORMAT, &format!("log {:032x}\nmade by cleat {made_by}\n", self.log_id))
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, Undecodable> {
+        let lines = text::open(bytes, TITLE, FORMAT)?;
+        let garbled = Undecodable::Damaged("its lines are not those of a data directory");
+        let [log, made_by] = lines[..] else { return Err(garbled) };
+        let log_id = text::hex(log.strip_prefix("log ").ok_or(garbled.clone())?)?;
+        let made_by = text::made_by(&[made_by]).ok_or(garbled)?;
+        Ok(Self { log_id: u128::from_be_bytes(log_id), made_by })
+    }
+}
+
+pub fn read(path: &Path) -> Result<CleatFile, FileError> {
+    let bytes = read_file(path, LIMIT)?.ok_or_else(|| FileError::Missing { path: path.to_owned() })?;
+    CleatFile::decode(&bytes).map_err(|error| error.at(path))
+}
+
+/// Replaces the file. Durable when it returns.
+pub fn write(path: &Path, file: &CleatFile) -> Result<(), FileError> {
+    write_private(path, &file.encode()).map_err(failed("write", path))
+}

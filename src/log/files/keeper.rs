@@ -1,0 +1,203 @@
+//! When each slot of the witness is written and synced, so that one is whole and durable at every instant. Owns the thread
+//! that syncs and renews the anchor; knows nothing of the slots' bytes.
+//!
+//! One slot is overwritten at each commit, and synced by the thread. While it is synced none is written: the newest witness
+//! waits in memory. Only when the sync has returned does the other slot become the one that is written. So the slot that is
+//! not written holds what the last sync made durable, which is about two periods old at most.
+
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::anchor::AnchorFile;
+use super::witness::{NextSlot, SLOTS, Slot, Witness, WitnessStore};
+use crate::blocklog::StoreError;
+
+/// Writes the witness after each commit, and syncs it off the commit's path.
+pub struct WitnessKeeper {
+    shared: Arc<Shared>,
+    /// Dropped to end the thread.
+    stop: SyncSender<()>,
+    thread: JoinHandle<()>,
+    anchor: Option<AnchorKeeper>,
+}
+
+struct Shared {
+    store: Arc<dyn WitnessStore>,
+    slots: Mutex<Slots>,
+    /// A sync has ended.
+    synced: Condvar,
+}
+
+struct Slots {
+    next: NextSlot,
+    /// What was marked last.
+    newest: Option<Slot>,
+    /// The slot was written since its last sync.
+    is_unsynced: bool,
+    /// A sync is running: nothing may be written.
+    is_syncing: bool,
+    /// The newest was marked during that sync, and is in no slot yet.
+    is_waiting: bool,
+    /// The first failure. It stays: what the slots hold is unknown from then on.
+    failed: Option<StoreError>,
+}
+
+impl WitnessKeeper {
+    /// `next`: as [`WitnessFile::open`](super::witness::WitnessFile::open) found it. `on_failure` is called on the thread, at
+    /// most once. `every`: how long a witness waits for its sync, and the anchor between two renewals.
+    pub fn spawn(
+        store: Arc<dyn WitnessStore>,
+        next: NextSlot,
+        anchor: Option<AnchorFile>,
+        on_failure: impl Fn(&StoreError) + Send + 'static,
+        every: Duration,
+    ) -> std::io::Result<Self> {
+        let slots =
+            Slots { next, newest: None, is_unsynced: false, is_syncing: false, is_waiting: false, failed: None };
+        let shared = Arc::new(Shared { store, slots: Mutex::new(slots), synced: Condvar::new() });
+        let (stop, stopped) = sync_channel(0);
+        let syncing = shared.clone();
+        let sync = move || {
+            if let Err(error) = syncing.sync_if_due() {
+                on_failure(&error);
+            }
+        };
+        let thread = thread::Builder::new().name("cleat-witness".into()).spawn(move || {
+            while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+                sync();
+            }
+            sync();
+        })?;
+        let anchor = anchor.map(|anchor| AnchorKeeper::spawn(anchor, shared.clone(), every)).transpose()?;
+        Ok(Self { shared, stop, thread, anchor })
+    }
+
+    /// Only for a head that is durable. Waits for no disk: the witness is durable within about one period.
+    pub fn mark(&self, witness: &Witness) -> Result<(), StoreError> {
+        let mut slots = self.shared.lock();
+        slots.set_newest(witness)?;
+        if slots.is_syncing {
+            slots.is_waiting = true;
+            return Ok(());
+        }
+        slots.write(&*self.shared.store)
+    }
+
+    /// The same, durable when it returns. Waits for a sync that runs, and for its own.
+    pub fn mark_synced(&self, witness: &Witness) -> Result<(), StoreError> {
+        let waited = self.shared.synced.wait_while(self.shared.lock(), |slots| slots.is_syncing);
+        let mut slots = waited.unwrap_or_else(PoisonError::into_inner);
+        slots.set_newest(witness)?;
+        slots.write(&*self.shared.store)?;
+        self.shared.sync(slots)
+    }
+
+    /// Syncs what is left. Returns when done.
+    pub fn stop(self) {
+        drop(self.stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the thread of the witness panicked");
+        }
+        if let Some(anchor) = self.anchor {
+            anchor.stop();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sync_if_due(&self) -> Result<(), StoreError> {
+        let slots = self.lock();
+        let is_due = slots.is_unsynced && !slots.is_syncing && slots.failed.is_none();
+        if is_due { self.sync(slots) } else { Ok(()) }
+    }
+
+    /// Syncs the slot, turns to the other, and writes what was marked in between. Not while another sync runs.
+    fn sync(&self, mut slots: MutexGuard<'_, Slots>) -> Result<(), StoreError> {
+        slots.is_syncing = true;
+        slots.is_unsynced = false;
+        drop(slots);
+        let synced = self.store.sync();
+        let mut slots = self.lock();
+        slots.is_syncing = false;
+        self.synced.notify_all();
+        if let Err(error) = synced {
+            return Err(slots.fail(error));
+        }
+        slots.next.slot = (slots.next.slot + 1) % SLOTS;
+        if std::mem::take(&mut slots.is_waiting) { slots.write(&*self.store) } else { Ok(()) }
+    }
+}
+
+impl Slots {
+    fn set_newest(&mut self, witness: &Witness) -> Result<(), StoreError> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        self.newest = Some(Slot { number: self.next.number, witness: *witness });
+        self.next.number = self.next.number.saturating_add(1);
+        Ok(())
+    }
+
+    fn write(&mut self, store: &dyn WitnessStore) -> Result<(), StoreError> {
+        let Some(newest) = &self.newest else { return Ok(()) };
+        if let Err(error) = store.write(self.next.slot, &newest.encode()) {
+            return Err(self.fail(error));
+        }
+        self.is_unsynced = true;
+        Ok(())
+    }
+
+    fn fail(&mut self, error: StoreError) -> StoreError {
+        self.failed.get_or_insert(error).clone()
+    }
+}
+
+/// How long a stop waits for the anchor's volume.
+const ANCHOR_PATIENCE: Duration = Duration::from_secs(2);
+const ANCHOR_LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// Renews the anchor on a thread of its own: its volume may hang, and must not keep the witness from being synced.
+struct AnchorKeeper {
+    /// Dropped to end the thread.
+    stop: SyncSender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl AnchorKeeper {
+    fn spawn(mut anchor: AnchorFile, shared: Arc<Shared>, every: Duration) -> std::io::Result<Self> {
+        let (stop, stopped) = sync_channel(0);
+        let thread = thread::Builder::new().name("cleat-anchor".into()).spawn(move || {
+            let mut anchored = 0;
+            let mut renew = || {
+                let newest = shared.lock().newest.filter(|newest| newest.number != anchored);
+                if let Some(newest) = newest.filter(|newest| anchor.renew(newest)) {
+                    anchored = newest.number;
+                }
+            };
+            while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+                renew();
+            }
+            renew();
+        })?;
+        Ok(Self { stop, thread })
+    }
+
+    /// The thread is not joined if its volume hangs.
+    fn stop(self) {
+        drop(self.stop);
+        let began = Instant::now();
+        while !self.thread.is_finished() {
+            if began.elapsed() > ANCHOR_PATIENCE {
+                tracing::warn!("the anchor's volume does not answer: the anchor is left as it is");
+                return;
+            }
+            thread::sleep(ANCHOR_LOOK_EVERY);
+        }
+    }
+}

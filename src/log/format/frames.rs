@@ -1,0 +1,296 @@
+//! Frames of records: gathers records into one, and takes one apart, checked. Knows nothing of files and journals, and of what
+//! a record's private bytes hold.
+
+use sha2::{Digest as _, Sha256};
+
+use super::chain;
+use super::columns::{self, ColumnsBuilder, ERASED, FRAME_OVERHEAD_BYTES, NewRow, RECORDS_MAX, RESEALED, Row, WHOLE};
+use super::compression::{compress_columns, expand_columns};
+use super::header::{AES_256_GCM, CLEAR, Header};
+use super::record::{self, Record};
+use crate::event::{Contents, Event, Hash, Position, Timestamp};
+use crate::segment::{FRAME_BYTES_MAX, Frame, FrameHeader, Gap};
+use crate::storage::Garbled;
+
+const VERBATIM: u8 = 0;
+const ZSTD: u8 = 1;
+
+/// The private bytes of a stored record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::log) enum Private<'a> {
+    /// As they were first stored.
+    Whole(&'a [u8]),
+    /// Gone; only their digest is left.
+    Erased(Hash),
+    /// Sealed again; the digest is of what was first stored.
+    Resealed { digest: Hash, bytes: &'a [u8] },
+}
+
+/// A record in a frame, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::log) struct StoredRecord<'a> {
+    pub position: Position,
+    pub recorded_at: Timestamp,
+    /// The first position with its key, if it contradicts that one.
+    pub conflict_of: Option<Position>,
+    pub header: Header,
+    pub private: Private<'a>,
+    /// What the chain holds of it.
+    pub content: Hash,
+    /// The chain's value after it.
+    pub chain: Hash,
+}
+
+impl<'a> Private<'a> {
+    /// What a frame holds: form, stored bytes, stored digest.
+    fn stored(&self) -> (u8, &'a [u8], Option<&Hash>) {
+        match self {
+            Self::Whole(bytes) => (WHOLE, bytes, None),
+            Self::Erased(digest) => (ERASED, &[], Some(digest)),
+            Self::Resealed { digest, bytes } => (RESEALED, bytes, Some(digest)),
+        }
+    }
+
+    /// SHA-256 of the private bytes as they were first stored.
+    pub fn digest(&self) -> Hash {
+        match self {
+            Self::Whole(bytes) => Sha256::digest(bytes).into(),
+            Self::Erased(digest) | Self::Resealed { digest, .. } => *digest,
+        }
+    }
+}
+
+impl StoredRecord<'_> {
+    /// Without a body where nothing can read the private bytes.
+    pub fn event(&self) -> Result<Event, Garbled> {
+        let (contents, delivery) = match (&self.private, self.header.codec) {
+            (Private::Erased(_), _) => (Contents::Erased, record::known(&self.header)),
+            (Private::Whole(bytes), CLEAR) => (Contents::Whole, record::delivery(&self.header, bytes)?),
+            (_, CLEAR | AES_256_GCM) => (Contents::Encrypted, record::known(&self.header)),
+            _ => return Err(Garbled("a record is encoded as a newer version does")),
+        };
+        Ok(Event {
+            position: self.position,
+            recorded_at: self.recorded_at,
+            delivery,
+            chain: self.chain,
+            conflict_of: self.conflict_of,
+            contents,
+        })
+    }
+
+    /// Upper bound of what it adds to a frame.
+    pub fn size(&self) -> usize {
+        let (_, bytes, digest) = self.private.stored();
+        columns::size_max(&self.header, digest.map_or(0, |digest| digest.len())) + bytes.len()
+    }
+}
+
+/// Gathers records into one frame, and then into the next.
+pub(in crate::log) struct FrameBuilder {
+    records_max: usize,
+    bytes_max: usize,
+    first: Position,
+    count: u32,
+    before: Hash,
+    chain: Hash,
+    first_recorded_at: Timestamp,
+    last_recorded_at: Timestamp,
+    columns: ColumnsBuilder,
+    private: Vec<u8>,
+    /// Why what was pushed makes no frame.
+    fault: Option<Garbled>,
+}
+
+impl FrameBuilder {
+    /// `before` is the chain's value before `first`. A frame has at most 256 records and 1 MiB, whatever the bounds.
+    pub fn new(first: Position, before: Hash, records_max: usize, bytes_max: usize) -> Self {
+        Self {
+            records_max: records_max.min(RECORDS_MAX),
+            bytes_max: bytes_max.min(FRAME_BYTES_MAX),
+            first,
+            count: 0,
+            before,
+            chain: before,
+            first_recorded_at: Timestamp::default(),
+            last_recorded_at: Timestamp::default(),
+            columns: ColumnsBuilder::default(),
+            private: Vec::new(),
+            fault: None,
+        }
+    }
+
+    /// Whether a record of `size` fits the bounds; always if the frame is empty.
+    pub fn fits(&self, size: usize) -> bool {
+        let bytes = FRAME_OVERHEAD_BYTES + self.columns.bytes() + self.private.len();
+        self.is_empty() || (self.count() < self.records_max && bytes.saturating_add(size) <= self.bytes_max)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Records so far.
+    pub fn count(&self) -> usize {
+        self.count as usize
+    }
+
+    /// The position of the next record.
+    pub fn next(&self) -> Position {
+        self.first + u64::from(self.count)
+    }
+
+    /// The chain's value after the last record.
+    pub fn chain(&self) -> Hash {
+        self.chain
+    }
+
+    /// Adds a record; returns the chain's value after it.
+    pub fn push(&mut self, recorded_at: Timestamp, conflict_of: Option<Position>, record: &Record) -> Hash {
+        let private = Private::Whole(record.private());
+        self.add(recorded_at, conflict_of, record.header(), private, record.content())
+    }
+
+    /// Adds a record of another frame as it is stored there.
+    pub fn push_stored(&mut self, record: &StoredRecord<'_>) {
+        let position = self.next();
+        let chain = self.add(record.recorded_at, record.conflict_of, &record.header, record.private, &record.content);
+        if position != record.position || chain != record.chain {
+            self.fault = Some(Garbled("a record does not follow the one before it"));
+        }
+    }
+
+    fn add(
+        &mut self,
+        recorded_at: Timestamp,
+        conflict_of: Option<Position>,
+        header: &Header,
+        private: Private<'_>,
+        content: &Hash,
+    ) -> Hash {
+        let conflict_of = conflict_of.filter(|first| *first != 0);
+        if self.is_empty() {
+            (self.first_recorded_at, self.last_recorded_at) = (recorded_at, recorded_at);
+        }
+        let elapsed = recorded_at.as_micros().checked_sub(self.last_recorded_at.as_micros());
+        let elapsed_micros = elapsed.and_then(|elapsed| u64::try_from(elapsed).ok());
+        if elapsed_micros.is_none() {
+            self.fault = Some(Garbled("a record's time is before the one before it"));
+        }
+        if conflict_of.is_some_and(|first| first >= self.next()) {
+            self.fault = Some(Garbled("a record contradicts one that is not before it"));
+        }
+        let (form, bytes, digest) = private.stored();
+        self.chain = chain::next(&self.chain, self.next(), recorded_at, conflict_of, content);
+        self.columns.push(&NewRow {
+            header,
+            recorded_at,
+            elapsed_micros: elapsed_micros.unwrap_or(0),
+            conflict_of,
+            form,
+            private_bytes: bytes.len(),
+            digest,
+        });
+        self.private.extend_from_slice(bytes);
+        self.last_recorded_at = recorded_at;
+        self.count += 1;
+        self.chain
+    }
+
+    /// The frame's bytes. Goes on after it, empty. After an error, what was pushed is still there, and makes no frame.
+    pub fn finish(&mut self) -> Result<Vec<u8>, Garbled> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        let columns = self.columns.encode().ok_or(Garbled("a frame has too few or too many records"))?;
+        let compressed = compress_columns(&columns);
+        let header = FrameHeader {
+            codec: if compressed.is_some() { ZSTD } else { VERBATIM },
+            count: self.count,
+            first: self.first,
+            first_recorded_at: self.first_recorded_at,
+            last_recorded_at: self.last_recorded_at,
+            before: self.before,
+            after: self.chain,
+            columns_expanded: u32::try_from(columns.len()).map_err(|_| Garbled("a frame's columns are too large"))?,
+        };
+        let stored = compressed.as_deref().unwrap_or(&columns);
+        let frame = Frame { header, columns: stored, private: &self.private }.encode()?;
+        self.first = self.next();
+        self.count = 0;
+        self.before = self.chain;
+        self.columns.clear();
+        self.private.clear();
+        Ok(frame)
+    }
+}
+
+/// Decodes a frame's records; checks positions, times, and the chain from `before` to `after`. A gap has none.
+pub(in crate::log) fn records<'a>(frame: &Frame<'a>) -> Result<Vec<StoredRecord<'a>>, Garbled> {
+    let header = &frame.header;
+    if Gap::of(frame)?.is_some() {
+        return Ok(Vec::new());
+    }
+    let records = unchecked(frame)?;
+    let ends = |record: Option<&StoredRecord<'_>>| record.map(|record| (record.recorded_at, record.chain));
+    let begins_in_time = records.first().is_some_and(|first| first.recorded_at == header.first_recorded_at);
+    if begins_in_time && ends(records.last()) == Some((header.last_recorded_at, header.after)) {
+        Ok(records)
+    } else {
+        Err(Garbled("a frame's chain or times are broken"))
+    }
+}
+
+/// The same, wherever the chain leads and whenever the first and last record are of.
+pub(super) fn unchecked<'a>(frame: &Frame<'a>) -> Result<Vec<StoredRecord<'a>>, Garbled> {
+    let rows = rows(frame)?;
+    let mut private = frame.private;
+    let mut records: Vec<StoredRecord<'a>> = Vec::with_capacity(rows.len());
+    for (position, row) in (frame.header.first..).zip(rows) {
+        let before = records.last().map_or(frame.header.before, |record| record.chain);
+        records.push(stored_record(position, row, &before, &mut private)?);
+    }
+    if private.is_empty() { Ok(records) } else { Err(Garbled("a frame's private bytes go on past its records")) }
+}
+
+fn rows(frame: &Frame<'_>) -> Result<Vec<Row>, Garbled> {
+    let FrameHeader { codec, count, columns_expanded, first_recorded_at, .. } = frame.header;
+    let bytes = usize::try_from(columns_expanded).ok().filter(|bytes| *bytes <= columns::COLUMNS_BYTES_MAX);
+    let bytes = bytes.ok_or(Garbled("a frame's columns are too large"))?;
+    let expanded;
+    let verbatim = if codec == ZSTD {
+        expanded = expand_columns(frame.columns, bytes)?;
+        &expanded
+    } else {
+        frame.columns
+    };
+    if verbatim.len() != bytes {
+        return Err(Garbled("a frame's columns have another length"));
+    }
+    columns::decode(verbatim, count as usize, first_recorded_at)
+}
+
+/// `private` is what is left of the frame's private bytes.
+fn stored_record<'a>(
+    position: Position,
+    row: Row,
+    before: &Hash,
+    private: &mut &'a [u8],
+) -> Result<StoredRecord<'a>, Garbled> {
+    let Row { header, recorded_at, conflict_of, form, private_bytes, digest } = row;
+    if conflict_of.is_some_and(|first| first >= position) {
+        return Err(Garbled("a record contradicts one that is not before it"));
+    }
+    let (bytes, rest) =
+        private.split_at_checked(private_bytes).ok_or(Garbled("a frame's private bytes end too soon"))?;
+    *private = rest;
+    let private = match (form, digest) {
+        (WHOLE, None) => Private::Whole(bytes),
+        (ERASED, Some(digest)) => Private::Erased(digest),
+        (RESEALED, Some(digest)) => Private::Resealed { digest, bytes },
+        _ => return Err(Garbled("unknown form of a record")),
+    };
+    let content = header.content(&private.digest());
+    let chain = chain::next(before, position, recorded_at, conflict_of, &content);
+    Ok(StoredRecord { position, recorded_at, conflict_of, header, private, content, chain })
+}

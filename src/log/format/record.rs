@@ -1,0 +1,127 @@
+//! A record as the door makes it of a delivery: all of it but what the writer assigns. Knows nothing of frames.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+use super::columns;
+use super::dictionary;
+use super::header::{CLEAR, Entrance, Header};
+use super::packing::{Id, parse_uuid};
+use super::private::{self, PrivateFields};
+use crate::event::{Delivery, Envelope, Hash, Kind, ModeVerdict, Object};
+use crate::segment::FRAME_BYTES_MAX;
+use crate::storage::Garbled;
+
+/// A record but for what the writer assigns, made at the door.
+#[derive(Clone)]
+pub(in crate::log) struct Record {
+    header: Header,
+    private: Vec<u8>,
+    content: Hash,
+}
+
+impl Record {
+    /// Refuses what is larger than a frame, and names that are too long.
+    pub fn new(delivery: &Delivery) -> Result<Self, Garbled> {
+        let gist = Glimpse::of(&delivery.body);
+        let Delivery { tenant, endpoint, secret_label, .. } = delivery;
+        let header = Header {
+            entrance: Arc::new(Entrance::new(tenant, endpoint, secret_label, gist.organisation)?),
+            provenance: delivery.provenance,
+            mode: delivery.mode,
+            is_unreadable: gist.is_unreadable && delivery.mode != ModeVerdict::Mismatched,
+            kind: gist.kind,
+            claims_key: delivery.key.is_some(),
+            codec: CLEAR,
+            dictionary: dictionary::NUMBER,
+            subject: 0,
+            webhook_seconds: Header::seconds_of(&delivery.webhook_timestamp),
+            key_commitment: None,
+        };
+        let private = private::encode(delivery, &header)?;
+        let content = header.content(&Sha256::digest(&private).into());
+        let record = Self { header, private, content };
+        if columns::FRAME_OVERHEAD_BYTES + record.size() > FRAME_BYTES_MAX {
+            return Err(Garbled("a record is too large for a frame"));
+        }
+        Ok(record)
+    }
+
+    /// What it was made of, exactly.
+    pub fn delivery(&self) -> Result<Delivery, Garbled> {
+        delivery(&self.header, &self.private)
+    }
+
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The private bytes.
+    pub fn private(&self) -> &[u8] {
+        &self.private
+    }
+
+    /// What the chain holds of it.
+    pub fn content(&self) -> &Hash {
+        &self.content
+    }
+
+    /// Upper bound of what it adds to a frame.
+    pub fn size(&self) -> usize {
+        columns::size_max(&self.header, 0) + self.private.len()
+    }
+}
+
+/// From a header and its private bytes in clear.
+pub(super) fn delivery(header: &Header, private: &[u8]) -> Result<Delivery, Garbled> {
+    let fields = PrivateFields::decode(private, header)?;
+    Ok(Delivery {
+        key: fields.key,
+        webhook_id: fields.webhook_id,
+        webhook_timestamp: fields.webhook_timestamp,
+        webhook_signature: fields.webhook_signature,
+        nonce: fields.random,
+        body: fields.body,
+        ..known(header)
+    })
+}
+
+/// What is left to say where the private bytes cannot be read.
+pub(super) fn known(header: &Header) -> Delivery {
+    let entrance = &header.entrance;
+    Delivery {
+        tenant: entrance.tenant().to_owned(),
+        endpoint: entrance.endpoint().to_owned(),
+        provenance: header.provenance,
+        mode: header.mode,
+        key: None,
+        webhook_id: String::new(),
+        webhook_timestamp: header.webhook_seconds.map(|seconds| seconds.to_string()).unwrap_or_default(),
+        webhook_signature: String::new(),
+        secret_label: entrance.secret_label().to_owned(),
+        nonce: [0; 16],
+        body: Bytes::new(),
+    }
+}
+
+/// What a header takes from a body.
+struct Glimpse {
+    is_unreadable: bool,
+    kind: Kind,
+    organisation: Id,
+}
+
+impl Glimpse {
+    fn of(body: &[u8]) -> Self {
+        let Some(object) = Object::read(body) else {
+            return Self { is_unreadable: true, kind: Kind::UNKNOWN, organisation: Id::default() };
+        };
+        let kind = Kind::of_word(Envelope::of(&object).kind.as_deref());
+        let data = object.object("data");
+        let id = data.as_ref().unwrap_or(&object).text("org_id");
+        let organisation = id.filter(|id| id.len() == 36).and_then(|id| parse_uuid(id.as_bytes())).unwrap_or_default();
+        Self { is_unreadable: false, kind, organisation }
+    }
+}

@@ -1,0 +1,129 @@
+//! Opens the log of a stopped daemon, or a copy of it, for reading: nothing is written, so it works on a read-only or a full
+//! file system. Says what the data directory holds and what is not well with it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use zeroize::Zeroizing;
+
+use super::dedup::DedupIndex;
+use super::files::layout::{self, DataFiles, Found};
+use super::files::secret::LogSecret;
+use super::frame_store::Sealed;
+use super::open::{Examined, gather};
+use super::reader::Reader;
+use super::{Head, OpenError, StoreError};
+use crate::event::Position;
+use crate::token::Identity;
+
+/// What a data directory holds of a log.
+pub struct Inspection {
+    pub identity: Identity,
+    /// Each epoch with its first position.
+    pub epochs: Vec<(u128, Position)>,
+    pub segments: Vec<InspectedSegment>,
+    pub journals: Vec<InspectedJournal>,
+    pub head: Head,
+    /// The position that the witness names. `None` if the witness is lost.
+    pub witnessed: Option<Position>,
+    /// What is not well, in words. Empty if all is.
+    pub problems: Vec<String>,
+}
+
+/// One sealed range.
+pub struct InspectedSegment {
+    pub first: Position,
+    pub last: Position,
+    /// Bytes of its frames; 0 if it cannot be opened.
+    pub bytes: u64,
+    /// How often its records were merged.
+    pub merges: u8,
+    /// `None` if it is whole.
+    pub damage: Option<String>,
+}
+
+/// One journal that is not sealed.
+pub struct InspectedJournal {
+    pub sequence: u64,
+    /// 0 if it holds nothing.
+    pub first: Position,
+    /// 0 if it holds nothing.
+    pub last: Position,
+    /// Bytes of its frames.
+    pub bytes: u64,
+}
+
+/// A log that is open for reading.
+pub struct ReadOnlyLog {
+    /// Finds no event by its key.
+    pub reader: Reader,
+    pub inspection: Inspection,
+}
+
+/// Opens the log in `directory`. Fails only where nothing can be read as a log; what the files disagree on is a problem of the
+/// inspection.
+pub fn open_read_only(directory: &Path) -> Result<ReadOnlyLog, OpenError> {
+    let files = DataFiles::at(directory).map_err(|error| StoreError::new("find the data directory", error))?;
+    match layout::look(directory)? {
+        Found::Initialised(_) | Found::CleatLost => {}
+        found => return Err(OpenError::NotCreated { found: found.to_string() }),
+    }
+    let _lock = files.lock_for_reading()?;
+    let mut examined = gather(&files)?;
+    let refusal = examined.check(None, &[]).err();
+    let inspection = inspect(&examined, refusal.as_ref());
+    let (_, head) = watch::channel(examined.head());
+    // Only keys need the secret, and none is known here.
+    let secret = examined.secret.take().unwrap_or(LogSecret { generation: 0, key: Zeroizing::default() });
+    let index = Arc::new(DedupIndex::new());
+    let reader = Reader::new(examined.store.clone(), index, Arc::new(secret), head, examined.identity());
+    Ok(ReadOnlyLog { reader, inspection })
+}
+
+fn inspect(examined: &Examined, refusal: Option<&OpenError>) -> Inspection {
+    let mut problems = examined.notes.clone();
+    problems.extend(refusal.map(ToString::to_string));
+    let segments: Vec<InspectedSegment> = examined.sealed.sealed.iter().map(segment).collect();
+    problems.extend(segments.iter().filter_map(|segment| segment.damage.clone()));
+    Inspection {
+        identity: examined.identity(),
+        epochs: examined.named.epochs.all().iter().map(|epoch| (epoch.id, epoch.from)).collect(),
+        segments,
+        journals: journals(examined),
+        head: examined.head(),
+        witnessed: examined.witness.map(|witness| witness.head.position),
+        problems,
+    }
+}
+
+/// Reads all of it.
+fn segment(sealed: &Sealed) -> InspectedSegment {
+    let (first, last) = (sealed.first(), sealed.last());
+    match sealed {
+        Sealed::Damaged { reason, .. } => {
+            InspectedSegment { first, last, bytes: 0, merges: 0, damage: Some((*reason).to_owned()) }
+        }
+        Sealed::Segment(segment) => InspectedSegment {
+            first,
+            last,
+            bytes: segment.bytes(),
+            merges: segment.header().merges,
+            damage: segment.verify().err().map(|error| error.to_string()),
+        },
+    }
+}
+
+fn journals(examined: &Examined) -> Vec<InspectedJournal> {
+    let held = examined.unsealed.frames().into_iter().zip(&examined.unsealed.journals).map(|(journal, (_, found))| {
+        InspectedJournal {
+            sequence: journal.sequence,
+            first: journal.frames.first().map_or(0, |(first, _)| *first),
+            last: found.reached,
+            bytes: journal.frames.iter().map(|(_, frame)| frame.len() as u64).sum(),
+        }
+    });
+    let removable = examined.unsealed.removable.iter();
+    held.chain(removable.map(|sequence| InspectedJournal { sequence: *sequence, first: 0, last: 0, bytes: 0 }))
+        .collect()
+}

@@ -1,0 +1,151 @@
+//! A journal: a sled database of bounded size that takes the log's newest frames. The only file of the log that names sled;
+//! knows nothing of what a record means, nor of segments.
+//!
+//! ```text
+//! <data>/log/journal-<sequence, 20 digits>/     db, conf, snap.*, blobs/ (always empty): sled's own files
+//! ```
+//!
+//! - One process life writes it, and nothing reads it until that has ended. Then its file is searched ([`recover`]) and never
+//!   opened by sled again: its recovery writes, and shortens a damaged database in silence.
+//! - sled's own flush does not sync (it writes and waits with `sync_file_range`), so after each flush our own handle of its
+//!   `db` file is fdatasynced; that is what makes a commit durable.
+//! - sled panics on some damage and on some failures of the disk; here that is an error like any other.
+
+mod files;
+mod recovery;
+mod search;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crate::blocklog::StoreError;
+use files::JournalFiles;
+
+pub(super) use files::{highest, list, remove, set_aside, sweep};
+pub(super) use recovery::{Found, RecoverError, Recovered, recover};
+pub(super) use value::{JournalFrame, frame_bytes_max};
+
+/// sled's page cache. What is written is never read again: 32 MiB gained nothing over this.
+const CACHE_BYTES: u64 = 64 * 1024;
+/// sled uses the room of a page again soon after it replaced that page, whether or not the replacement is durable. It writes some
+/// four times what it is given; up to 512 KiB between two syncs nothing was seen to be lost, so half of that is given.
+const UNSYNCED_BYTES_MAX: usize = 256 * 1024;
+/// A journal that is open for writing: the seam at which tests put a double.
+pub(super) trait JournalWriter: Send {
+    fn sequence(&self) -> u64;
+
+    /// Puts a frame behind those before it. Only a sync makes it durable. After any error the journal is done for writing.
+    fn put(&self, frame: &JournalFrame) -> Result<(), StoreError>;
+
+    /// Everything that was put before is on stable storage when this returns.
+    fn sync(&self) -> Result<(), StoreError>;
+
+    /// Number of values that were put.
+    fn values(&self) -> usize;
+
+    /// Bytes of the values that were put.
+    fn bytes(&self) -> u64;
+}
+
+/// A journal that is open for writing.
+pub(super) struct Journal {
+    sequence: u64,
+    /// `None` once it is closed.
+    db: Option<sled::Db>,
+    /// sled's `db` file, opened by us, for fdatasync alone.
+    file: File,
+    values: AtomicUsize,
+    bytes: AtomicU64,
+    unsynced: AtomicUsize,
+}
+
+impl Journal {
+    /// Creates an empty one. Everything that is there, and everything that names it, is synced when this returns. A crash or an
+    /// error before that leaves a journal without frames, or none.
+    pub fn create(log_directory: &Path, sequence: u64) -> Result<Self, StoreError> {
+        let fail = |error: std::io::Error| StoreError::new("create a journal", error);
+        let files = JournalFiles::of(log_directory, sequence);
+        DirBuilder::new().mode(0o700).create(files.path()).map_err(fail)?;
+        let db = guard("create a journal", || config(&files).create_new(true).open())?;
+        let file = File::open(files.db()).map_err(fail)?;
+        let (values, bytes, unsynced) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicUsize::new(0));
+        let journal = Self { sequence, db: Some(db), file, values, bytes, unsynced };
+        journal.sync()?;
+        files.sync().map_err(fail)?;
+        files.refuse_blobs().map_err(fail)?;
+        Ok(journal)
+    }
+
+    fn db(&self) -> sled::Result<&sled::Db> {
+        self.db.as_ref().ok_or_else(|| sled::Error::Unsupported("it is closed".into()))
+    }
+}
+
+impl JournalWriter for Journal {
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    fn put(&self, frame: &JournalFrame) -> Result<(), StoreError> {
+        let values = value::encode(frame).map_err(|error| StoreError::new("write the journal", error))?;
+        for (key, value) in values {
+            if self.unsynced.load(Ordering::Relaxed) + value.len() > UNSYNCED_BYTES_MAX {
+                self.sync()?;
+            }
+            let bytes = value.len();
+            guard("write the journal", || self.db()?.insert(key, value).map(drop))?;
+            self.values.fetch_add(1, Ordering::Relaxed);
+            self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            self.unsynced.fetch_add(bytes, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        guard("flush the journal", || self.db()?.flush())?;
+        self.file.sync_data().map_err(|error| StoreError::new("sync the journal", error))?;
+        self.unsynced.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn values(&self) -> usize {
+        self.values.load(Ordering::Relaxed)
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if let Err(error) = close(self.db.take()) {
+            tracing::warn!(journal = self.sequence, %error, "a journal was not closed well");
+        }
+    }
+}
+
+fn config(files: &JournalFiles) -> sled::Config {
+    sled::Config::new().path(files.path()).flush_every_ms(None).cache_capacity(CACHE_BYTES)
+}
+
+fn close(db: Option<sled::Db>) -> Result<(), StoreError> {
+    guard("close a journal", || {
+        drop(db);
+        Ok(())
+    })
+}
+
+/// sled panics on some damage, and on some failures of the disk.
+fn guard<T>(operation: &'static str, run: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(result) => result.map_err(|error| StoreError::new(operation, error)),
+        Err(_) => Err(StoreError::new(operation, "sled panicked: the files are damaged, or the disk failed")),
+    }
+}

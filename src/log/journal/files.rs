@@ -1,0 +1,162 @@
+//! The directories of journals and the files in one: their names, how they become durable, and how they go. Knows nothing of
+//! what is in them.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Advice, fadvise};
+
+const PREFIX: &str = "journal-";
+/// Of a journal that is being removed.
+const GONE: &str = ".gone";
+/// Of a journal that is kept for repair by hand.
+const ASIDE: &str = ".aside";
+const DIGITS: usize = 20;
+
+/// The files of one journal.
+#[derive(Debug, Clone)]
+pub struct JournalFiles(PathBuf);
+
+impl JournalFiles {
+    pub fn of(log_directory: &Path, sequence: u64) -> Self {
+        Self(log_directory.join(name(sequence)))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn db(&self) -> PathBuf {
+        self.0.join("db")
+    }
+
+    fn blobs(&self) -> PathBuf {
+        self.0.join("blobs")
+    }
+
+    /// Everything that is there, the directory, and what names it: sled syncs nothing at creation.
+    pub fn sync(&self) -> io::Result<()> {
+        self.regular()?.iter().try_for_each(|path| sync(path))?;
+        sync(&self.blobs())?;
+        sync(&self.0)?;
+        self.0.parent().map_or(Ok(()), sync)
+    }
+
+    /// sled writes into `blobs` what is too large for its pages, and never syncs that.
+    pub fn refuse_blobs(&self) -> io::Result<()> {
+        match fs::read_dir(self.blobs())?.count() {
+            0 => Ok(()),
+            count => {
+                Err(io::Error::other(format!("{} holds {count}, which are never durable", self.blobs().display())))
+            }
+        }
+    }
+
+    /// Lets the page cache go: after a failed write it may hold, as clean, what the disk never took, and what is read from
+    /// there would be taken for durable.
+    pub fn forget_cached(&self) -> io::Result<()> {
+        for path in self.regular()? {
+            let file = File::open(path)?;
+            match file.sync_all() {
+                // Nothing can wait to be written there.
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::InvalidInput) => {}
+                synced => synced?,
+            }
+            fadvise(&file, 0, None, Advice::DontNeed)?;
+        }
+        Ok(())
+    }
+
+    /// The regular files, so no link is followed.
+    fn regular(&self) -> io::Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.0)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                found.push(entry.path());
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The sequences of the journals that are there, ascending. Every other name is ignored.
+pub fn list(log_directory: &Path) -> io::Result<Vec<u64>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(log_directory)? {
+        found.extend(entry?.file_name().to_str().and_then(sequence));
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Removes a journal, so that after a crash it is there whole or not at all. It may be gone already.
+pub fn remove(log_directory: &Path, sequence: u64) -> io::Result<()> {
+    let name = name(sequence);
+    let gone = log_directory.join(format!("{name}{GONE}"));
+    // An earlier try may have left a part.
+    ignore_missing(fs::remove_dir_all(&gone))?;
+    ignore_missing(fs::rename(log_directory.join(name), &gone))?;
+    sync(log_directory)?;
+    ignore_missing(fs::remove_dir_all(gone))?;
+    sync(log_directory)
+}
+
+/// Keeps a journal that holds what cannot be used, under a name that no start reads.
+pub fn set_aside(log_directory: &Path, sequence: u64) -> io::Result<()> {
+    let name = name(sequence);
+    let mut aside = log_directory.join(format!("{name}{ASIDE}"));
+    for number in 2.. {
+        if !aside.try_exists()? {
+            break;
+        }
+        aside = log_directory.join(format!("{name}{ASIDE}.{number}"));
+    }
+    fs::rename(log_directory.join(&name), aside)?;
+    sync(log_directory)
+}
+
+/// The highest sequence that any name bears, also of a journal that was set aside or is being removed.
+pub fn highest(log_directory: &Path) -> io::Result<u64> {
+    let mut highest = 0;
+    for entry in fs::read_dir(log_directory)? {
+        let name = entry?.file_name();
+        let name = name.to_str().and_then(|name| name.split('.').next()).and_then(sequence);
+        highest = highest.max(name.unwrap_or(0));
+    }
+    Ok(highest)
+}
+
+fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+/// Deletes what a crash left of journals that were being removed. Only at a start: later one may be on its way.
+pub fn sweep(log_directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(log_directory)? {
+        let entry = entry?;
+        if entry.file_name().to_str().and_then(|name| name.strip_suffix(GONE)).and_then(sequence).is_some() {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    sync(log_directory)
+}
+
+fn name(sequence: u64) -> String {
+    format!("{PREFIX}{sequence:0DIGITS$}")
+}
+
+fn sequence(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix(PREFIX)?;
+    let is_exact = digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_exact.then(|| digits.parse().ok()).flatten()
+}
+
+fn sync(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}

@@ -1,0 +1,159 @@
+//! Reads a journal after its life has ended, from its file and without sled, so that nothing is changed. Knows not what a record
+//! means: checksums, positions, times and the chain before each frame decide.
+//!
+//! sled writes to what it opens, panics on some damage and shortens a damaged database in silence. Each value lies in its file as
+//! it was given, so its own checksum finds it; what is not found that way sled could not give either.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::files::JournalFiles;
+use super::search::Search;
+use super::value::{JournalFrame, Part, join};
+use crate::event::{Hash, Position, Timestamp};
+use crate::segment::{Frame, FrameHeader};
+
+/// The journal could not be looked at. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {}: {source}", path.display())]
+pub struct RecoverError {
+    pub operation: &'static str,
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RecoverError {
+    move |source| RecoverError { operation, path: path.to_owned(), source }
+}
+
+/// Frames that join up.
+#[derive(Debug, Clone)]
+pub struct Found {
+    pub frames: Vec<JournalFrame>,
+    /// The last position of the last frame, or where it was looked from.
+    pub reached: Position,
+    /// The chain's value there, as the last frame says. `None` if there is no frame and it was not known before.
+    pub chain: Option<Hash>,
+    /// When the last record was recorded. `None` if there is no frame.
+    pub recorded_at: Option<Timestamp>,
+}
+
+/// All that the file of a journal holds.
+pub struct Recovered {
+    /// Every whole frame by its first position. More than one if several that differ were found.
+    frames: BTreeMap<Position, Vec<(FrameHeader, JournalFrame)>>,
+    search: Option<Search>,
+}
+
+/// Reads a journal. One that was never finished is blank.
+pub fn recover(log_directory: &Path, sequence: u64) -> Result<Recovered, RecoverError> {
+    let files = JournalFiles::of(log_directory, sequence);
+    files.forget_cached().map_err(failed("read", files.path()))?;
+    let db = files.db();
+    if !db.try_exists().map_err(failed("read", &db))? {
+        return Ok(Recovered { frames: BTreeMap::new(), search: None });
+    }
+    let read = || {
+        let search = Search::of(&db)?;
+        let mut frames = BTreeMap::new();
+        for first in search.firsts() {
+            let found = assemble(first, &search)?;
+            if !found.is_empty() {
+                frames.insert(first, found);
+            }
+        }
+        io::Result::Ok(Recovered { frames, search: Some(search) })
+    };
+    read().map_err(failed("search", &db))
+}
+
+impl Recovered {
+    /// Whether the file holds no value at all.
+    pub fn is_blank(&self) -> bool {
+        self.search.as_ref().is_none_or(Search::is_empty)
+    }
+
+    /// The first position of the first whole frame after a position.
+    pub fn next_after(&self, position: Position) -> Option<Position> {
+        self.frames.range(position.checked_add(1)?..).next().map(|(first, _)| *first)
+    }
+
+    /// The first position of all whole frames.
+    pub fn first(&self) -> Option<Position> {
+        self.frames.keys().next().copied()
+    }
+
+    /// Whether every value belongs to a whole frame, and the frames join up from the first to the last.
+    pub fn is_complete(&self) -> bool {
+        let Some(first) = self.first() else { return false };
+        let has_parts = self.search.as_ref().is_some_and(|search| search.firsts().len() != self.frames.len());
+        !has_parts && self.last() == Some(self.follow(first - 1, None).reached)
+    }
+
+    /// The last position of all whole frames.
+    pub fn last(&self) -> Option<Position> {
+        self.frames.values().flatten().map(|(header, _)| header.last()).max()
+    }
+
+    /// Bytes of all values, of whole frames or not, that begin after a position.
+    pub fn bytes_after(&self, position: Position) -> u64 {
+        self.search.as_ref().map_or(0, |search| search.bytes_after(position))
+    }
+
+    /// The frames that follow a position. `chain`: its value there; `None` if any will do.
+    pub fn follow(&self, after: Position, chain: Option<Hash>) -> Found {
+        let mut found = Found { frames: Vec::new(), reached: after, chain, recorded_at: None };
+        while let Some((header, frame)) = self.frame_after(&found) {
+            found.frames.push(frame.clone());
+            found.reached = header.last();
+            found.chain = Some(header.after);
+            found.recorded_at = Some(header.last_recorded_at);
+        }
+        found
+    }
+
+    /// The one frame that follows. `None` if there is none, or if it cannot be decided which it is.
+    fn frame_after(&self, found: &Found) -> Option<&(FrameHeader, JournalFrame)> {
+        let candidates = self.frames.get(&found.reached.checked_add(1)?)?;
+        let mut fitting = candidates.iter().filter(|(header, _)| {
+            found.chain.is_none_or(|chain| chain == header.before)
+                && found.recorded_at.is_none_or(|time| time <= header.first_recorded_at)
+        });
+        let one = fitting.next()?;
+        if fitting.next().is_none() { Some(one) } else { None }
+    }
+}
+
+/// The frames that begin at `first`: one for each different value of its first chunk that can be completed.
+fn assemble(first: Position, search: &Search) -> io::Result<Vec<(FrameHeader, JournalFrame)>> {
+    let mut frames: Vec<(FrameHeader, JournalFrame)> = Vec::new();
+    for start in search.values(first, 0)? {
+        let Some(part) = part_of(&start, first, 0) else { continue };
+        let Some(joined) = join_chunks(part, search)? else { continue };
+        let Ok(frame) = join(&joined) else { continue };
+        let Ok(header) = Frame::decode(&frame.frame).map(|decoded| decoded.header) else { continue };
+        if header.first == first && !frames.iter().any(|(_, other)| *other == frame) {
+            frames.push((header, frame));
+        }
+    }
+    Ok(frames)
+}
+
+/// The bytes of all chunks. `None` if one is missing, or there are two of it.
+fn join_chunks(start: Part<'_>, search: &Search) -> io::Result<Option<Vec<u8>>> {
+    let mut joined = start.bytes.to_vec();
+    for chunk in 1..start.chunks {
+        let found = search.values(start.first, chunk)?;
+        let [value] = &found[..] else { return Ok(None) };
+        let Some(part) = part_of(value, start.first, chunk).filter(|part| part.chunks == start.chunks) else {
+            return Ok(None);
+        };
+        joined.extend_from_slice(part.bytes);
+    }
+    Ok(Some(joined))
+}
+
+fn part_of(value: &[u8], first: Position, chunk: u16) -> Option<Part<'_>> {
+    Part::decode(value).ok().filter(|part| (part.first, part.chunk) == (first, chunk))
+}

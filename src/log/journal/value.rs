@@ -1,0 +1,150 @@
+//! How a frame and the dedup digests of its records are stored as values. Knows no sled and no files.
+//!
+//! ```text
+//! key    u64 first position ‖ u16 chunk
+//! value  0 u8 format 1 ‖ 1 u64 first position ‖ 9 u16 chunk ‖ 11 u16 chunks ‖ 13 u16 length of the part
+//!        ‖ 15 u32 CRC32C of all but this field ‖ 19 part
+//! the parts, joined:  u32 generation of the log secret ‖ u32 length of the frame ‖ frame ‖ count × digest, 16 B
+//! ```
+//!
+//! Every part but the last is as long as a part may be. A value says all that its key says, so that it can be found without
+//! one.
+
+use bytes::Bytes;
+
+use crate::event::Position;
+use crate::segment::{FRAME_BYTES_MAX, Frame};
+use crate::storage::{Garbled, Put, Take};
+
+const FORMAT: u8 = 1;
+const HEADER_BYTES: usize = 19;
+const CRC_AT: usize = 15;
+/// So small that no page of sled comes near what sled would make a file of, which it never syncs.
+pub const VALUE_BYTES_MAX: usize = 6 * 1024;
+const PART_BYTES_MAX: usize = VALUE_BYTES_MAX - HEADER_BYTES;
+/// The most records of a frame: bounds what is joined.
+const COUNT_MAX: usize = 64 * 1024;
+/// Generation and length.
+const PREFIX_BYTES: usize = 8;
+const DIGEST_BYTES: usize = 16;
+const CHUNKS_MAX: usize = joined_bytes(FRAME_BYTES_MAX, COUNT_MAX).div_ceil(PART_BYTES_MAX);
+
+pub type Key = [u8; 10];
+
+/// What tells that two records are of one key. Zeros: the record claims no key.
+pub type Digest = [u8; DIGEST_BYTES];
+
+/// A frame, and one digest for each of its records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalFrame {
+    /// The generation of the log secret that the digests are made with.
+    pub generation: u32,
+    pub frame: Bytes,
+    pub digests: Vec<Digest>,
+}
+
+/// One value, checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part<'a> {
+    pub first: Position,
+    pub chunk: u16,
+    pub chunks: u16,
+    pub bytes: &'a [u8],
+}
+
+pub fn key(first: Position, chunk: u16) -> Key {
+    let mut key = [0; 10];
+    key[..8].copy_from_slice(&first.to_be_bytes());
+    key[8..].copy_from_slice(&chunk.to_be_bytes());
+    key
+}
+
+/// The largest frame that takes one value if it has at most this number of records.
+pub const fn frame_bytes_max(count: usize) -> usize {
+    PART_BYTES_MAX.saturating_sub(joined_bytes(0, count))
+}
+
+const fn joined_bytes(frame_bytes: usize, count: usize) -> usize {
+    PREFIX_BYTES.saturating_add(frame_bytes).saturating_add(DIGEST_BYTES.saturating_mul(count))
+}
+
+/// The values of a frame in the order in which they must be put: chunk 0 is last, and without it there is no record.
+pub fn encode(frame: &JournalFrame) -> Result<Vec<(Key, Vec<u8>)>, Garbled> {
+    let header = Frame::decode(&frame.frame)?.header;
+    if frame.digests.len() > COUNT_MAX || frame.digests.len() != header.count as usize {
+        return Err(Garbled("a frame has not one digest for each of its records"));
+    }
+    let mut joined = Vec::with_capacity(joined_bytes(frame.frame.len(), frame.digests.len()));
+    joined.put_u32(frame.generation);
+    joined.put_prefixed(&frame.frame);
+    joined.put(frame.digests.as_flattened());
+    let too_large = |_| Garbled("a frame is too large");
+    let parts: Vec<&[u8]> = joined.chunks(PART_BYTES_MAX).collect();
+    let chunks = u16::try_from(parts.len()).map_err(too_large)?;
+    let values = parts.into_iter().enumerate().rev().map(|(chunk, bytes)| {
+        let part = Part { first: header.first, chunk: u16::try_from(chunk).map_err(too_large)?, chunks, bytes };
+        Ok((key(part.first, part.chunk), part.encode()?))
+    });
+    values.collect()
+}
+
+/// From the bytes of all parts, one after the other.
+pub fn join(joined: &[u8]) -> Result<JournalFrame, Garbled> {
+    let mut take = Take(joined);
+    let generation = take.u32()?;
+    let frame = take.prefixed()?;
+    let header = Frame::decode(frame)?.header;
+    let digests = take.bytes(DIGEST_BYTES.saturating_mul(header.count as usize))?;
+    take.end()?;
+    let digests = digests.as_chunks().0.to_vec();
+    Ok(JournalFrame { generation, frame: Bytes::copy_from_slice(frame), digests })
+}
+
+impl<'a> Part<'a> {
+    fn encode(&self) -> Result<Vec<u8>, Garbled> {
+        let length = u16::try_from(self.bytes.len()).map_err(|_| Garbled("a part is too long"))?;
+        let mut out = Vec::with_capacity(HEADER_BYTES + self.bytes.len());
+        out.put_u8(FORMAT);
+        out.put_u64(self.first);
+        out.put_u16(self.chunk);
+        out.put_u16(self.chunks);
+        out.put_u16(length);
+        out.put_u32(crc32c::crc32c_append(crc32c::crc32c(&out), self.bytes));
+        out.put(self.bytes);
+        Ok(out)
+    }
+
+    /// From exactly the bytes of one value.
+    pub fn decode(value: &'a [u8]) -> Result<Self, Garbled> {
+        let part = Self::begin(value)?;
+        if part.value_bytes() == value.len() { Ok(part) } else { Err(Garbled("a value goes on past its end")) }
+    }
+
+    /// The value that `bytes` begin with, whatever follows it.
+    pub fn begin(bytes: &'a [u8]) -> Result<Self, Garbled> {
+        let mut take = Take(bytes);
+        if take.u8()? != FORMAT {
+            return Err(Garbled("no value of a known format begins here"));
+        }
+        let (first, chunk, chunks) = (take.u64()?, take.u16()?, take.u16()?);
+        let (length, crc) = (usize::from(take.u16()?), take.u32()?);
+        let is_last = u32::from(chunk) + 1 == u32::from(chunks);
+        let possible = first > 0
+            && chunk < chunks
+            && usize::from(chunks) <= CHUNKS_MAX
+            && (1..=PART_BYTES_MAX).contains(&length)
+            && (is_last || length == PART_BYTES_MAX);
+        if !possible {
+            return Err(Garbled("a value's numbers cannot be"));
+        }
+        let part = take.bytes(length)?;
+        if crc32c::crc32c_append(crc32c::crc32c(&bytes[..CRC_AT]), part) != crc {
+            return Err(Garbled("a value's checksum is wrong"));
+        }
+        Ok(Self { first, chunk, chunks, bytes: part })
+    }
+
+    pub fn value_bytes(&self) -> usize {
+        HEADER_BYTES + self.bytes.len()
+    }
+}

@@ -1,0 +1,126 @@
+//! The dedup index of a log that was examined: what the dedup runs hold, and what the log has beyond them.
+
+use std::sync::Arc;
+
+use super::super::dedup::{DedupIndex, Digest, Known, RunStore, Saver};
+use super::super::files::secret::LogSecret;
+use super::super::format::{self, ErasedPayload};
+use super::super::{Head, OpenError};
+use super::Seen;
+use super::examine::Examined;
+use crate::blocklog::StoreError;
+use crate::event::{Hash, Kind, Position, Timestamp};
+use crate::segment::{Frame, FrameHeader};
+
+pub(in crate::log) struct Claims {
+    pub index: Arc<DedupIndex>,
+    /// Has the claims that no run covers.
+    pub saver: Saver,
+}
+
+/// Refuses runs that reach further than the log. What they do not cover is read, and saved as runs of `run_events` each.
+pub(in crate::log) fn collect(
+    examined: &Examined,
+    secret: &LogSecret,
+    known: Known,
+    runs: Arc<dyn RunStore>,
+    run_events: u64,
+) -> Result<Claims, OpenError> {
+    if let Some((origin, head)) = known.reached {
+        let by = "its newest dedup run (directory `dedup`)".to_owned();
+        examined.check_seen(&Seen { by, identity: origin.identity, head })?;
+    }
+    let origin = examined.run_origin(secret);
+    let known = known.of(origin, &*runs).map_err(|error| StoreError::new("remove the dedup runs", error))?;
+    let empty = Head { position: 0, chain: Hash::default(), recorded_at: Timestamp::default() };
+    let reached = known.reached.map_or(empty, |(_, head)| head);
+    let saver = Saver::spawn(runs, origin, run_events, reached.position)?;
+    let mut collector = Collector { secret, index: Arc::new(known.index), saver, after: reached.position };
+    collector.collect(examined);
+    Ok(Claims { index: collector.index, saver: collector.saver })
+}
+
+struct Collector<'a> {
+    secret: &'a LogSecret,
+    index: Arc<DedupIndex>,
+    saver: Saver,
+    /// Positions up to here are known.
+    after: Position,
+}
+
+impl Collector<'_> {
+    fn collect(&mut self, examined: &Examined) {
+        let reached = self.after;
+        for segment in examined.sealed.segments().filter(|segment| segment.last() > reached) {
+            // A damaged range claims nothing; whatever reads it finds out.
+            let frames = segment.frames_from(reached + 1).filter_map(Result::ok);
+            for bytes in frames {
+                self.read(&bytes, None);
+            }
+        }
+        for (_, found) in &examined.unsealed.journals {
+            for frame in &found.frames {
+                let is_current = frame.generation == self.secret.generation;
+                self.read(&frame.frame, is_current.then_some(&frame.digests));
+            }
+        }
+    }
+
+    /// `digests`: those that were stored with the frame. `None` if they are to be made from its records.
+    fn read(&mut self, bytes: &[u8], digests: Option<&Vec<[u8; 16]>>) {
+        let Ok(frame) = Frame::decode(bytes) else { return };
+        let header = frame.header;
+        if header.last() <= self.after {
+            return;
+        }
+        match digests {
+            Some(digests) => {
+                for (position, digest) in (header.first..).zip(digests) {
+                    self.claim(Digest::from_bytes(*digest), position);
+                }
+            }
+            None => self.read_records(&frame),
+        }
+        self.after = header.last();
+        self.saver.durable(head_of(&header));
+    }
+
+    fn read_records(&mut self, frame: &Frame<'_>) {
+        for record in format::records(frame).unwrap_or_default() {
+            // What an erased record claimed is in the record of its erasure; what a sealed one claims nobody can say.
+            let Ok(event) = record.event() else { continue };
+            if record.header.kind == Kind::ERASED {
+                self.read_erasure(&event.delivery.body);
+            } else if let Some(digest) = Digest::of_stored(self.secret, &event) {
+                self.claim(digest, record.position);
+            }
+        }
+    }
+
+    fn read_erasure(&mut self, body: &[u8]) {
+        let Ok(payload) = ErasedPayload::decode(body) else { return };
+        if payload.generation != self.secret.generation {
+            return;
+        }
+        for record in payload.records {
+            self.index.claim(Digest::from_bytes(record.digest), record.position);
+        }
+    }
+
+    fn claim(&mut self, digest: Digest, position: Position) {
+        if digest == Digest::NONE || position <= self.after {
+            return;
+        }
+        match self.index.claim(digest, position) {
+            None => self.saver.claimed(digest, position),
+            Some(first) if first != position => {
+                tracing::warn!(first, position, "two events of the log have one key: the second is a duplicate");
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn head_of(header: &FrameHeader) -> Head {
+    Head { position: header.last(), chain: header.after, recorded_at: header.last_recorded_at }
+}

@@ -1,0 +1,214 @@
+//! Looks through a data directory: which log it holds, what its files hold of it, and whether they agree. Writes nothing, so it
+//! serves a read-only open, too.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
+use std::time::Duration;
+
+use super::super::dedup::RunOrigin;
+use super::super::files::FileError;
+use super::super::files::anchor::{self, AnchorRead};
+use super::super::files::layout::DataFiles;
+use super::super::files::secret::{self, LogSecret, SecretRead};
+use super::super::files::witness::{self, Witness, WitnessRead, WitnessState};
+use super::super::format;
+use super::super::frame_store::FrameStore;
+use super::super::journal;
+use super::super::{Head, OpenError};
+use super::Seen;
+use super::identity::{self, Naming};
+use super::journals::{self, Unsealed};
+use super::segments::{self, Named, SealedLog};
+use crate::blocklog::StoreError;
+use crate::event::{Hash, Position};
+use crate::segment::Frame;
+use crate::token::Identity;
+
+/// How long a start waits for the anchor's volume.
+const ANCHOR_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a data directory holds.
+pub(in crate::log) struct Examined {
+    pub named: Naming,
+    /// `None` if it is lost.
+    pub secret: Option<LogSecret>,
+    pub is_secret_damaged: bool,
+    pub witness: Option<Witness>,
+    pub is_witness_damaged: bool,
+    pub sealed: SealedLog,
+    pub unsealed: Unsealed,
+    /// The frames of both.
+    pub store: Arc<FrameStore>,
+    pub next_sequence: u64,
+    /// What is not well, and costs nothing that other files do not have.
+    pub notes: Vec<String>,
+}
+
+/// Reads what is there. Refuses only what cannot be read as a log at all: [`Examined::check`] compares the files.
+pub(in crate::log) fn gather(files: &DataFiles) -> Result<Examined, OpenError> {
+    let log = files.log();
+    let mut notes = Vec::new();
+    let WitnessRead { newest: witness, state: witness_state, .. } = witness::read(&files.witness())?;
+    match witness_state {
+        WitnessState::Whole => {}
+        WitnessState::Newer { format } => return Err(newer(&files.witness(), format)),
+        _ => notes.push("the file `witness` is not whole: it is written again from the log".to_owned()),
+    }
+    let named = identity::find(files, witness.as_ref(), &mut notes)?;
+    let (secret, is_secret_damaged) = read_secret(files, &mut notes)?;
+    let mut sealed = segments::open(&log, Named { log_id: named.log_id, epochs: &named.epochs }, &mut notes)?;
+    let sequences = journal::list(&log).map_err(|error| StoreError::new("list the journals", error))?;
+    let sources = sealed.segments().map(|segment| segment.header().source);
+    let highest = journal::highest(&log).map_err(|error| StoreError::new("list the journals", error))?;
+    let known = sources.chain([highest]).chain(witness.map(|witness| witness.journal));
+    let exhausted = || StoreError::new("number the next journal", "a journal has the last number that there is");
+    let next_sequence = known.max().unwrap_or(0).checked_add(1).ok_or_else(exhausted)?;
+    let unsealed = journals::read(&log, &sequences, &mut sealed, witness.as_ref(), &mut notes)?;
+    Ok(Examined {
+        named,
+        secret,
+        is_secret_damaged,
+        witness,
+        is_witness_damaged: witness_state != WitnessState::Whole,
+        store: Arc::new(FrameStore::new(sealed.sealed.clone(), unsealed.frames())),
+        sealed,
+        unsealed,
+        next_sequence,
+        notes,
+    })
+}
+
+impl Examined {
+    pub fn identity(&self) -> Identity {
+        self.named.identity()
+    }
+
+    pub fn head(&self) -> Head {
+        self.unsealed.head
+    }
+
+    /// Refuses a log that the witness, the anchor or another file has seen more of, or something else.
+    pub fn check(&mut self, anchor: Option<&Path>, seen: &[Seen]) -> Result<(), OpenError> {
+        if let Some(refusal) = self.sealed.refusal.take().or_else(|| self.unsealed.refusal.take()) {
+            return Err(refusal);
+        }
+        let witness = self.witness.map(|Witness { identity, head, .. }| Seen {
+            by: "its witness (file `witness`)".to_owned(),
+            identity,
+            head,
+        });
+        let anchor = anchor.map_or(Ok(None), |path| self.read_anchor(path))?;
+        let all: Vec<&Seen> = witness.iter().chain(&anchor).chain(seen).collect();
+        all.iter().try_for_each(|seen| self.check_seen(seen))?;
+        self.restore_hidden_chain(&all)
+    }
+
+    /// Where damage hides the chain at the head, another file may name it. Without it nothing can be appended.
+    fn restore_hidden_chain(&mut self, seen: &[&Seen]) -> Result<(), OpenError> {
+        let head = &mut self.unsealed.head;
+        if !self.unsealed.is_chain_hidden {
+            return Ok(());
+        }
+        let mut naming = seen.iter().filter(|seen| seen.head.position == head.position);
+        let Some(named) = naming.next() else {
+            let reason = "damage hides the chain there, and no other file names it".to_owned();
+            return Err(OpenError::Damaged { range: head.position..=head.position, reason });
+        };
+        if let Some(other) = naming.find(|other| other.head.chain != named.head.chain) {
+            return Err(OpenError::OtherHistory { position: head.position, by: other.by.clone() });
+        }
+        *head = named.head;
+        Ok(())
+    }
+
+    /// What the anchor has seen. It is never a reason to stop, unless it has seen more, or something else.
+    fn read_anchor(&mut self, path: &Path) -> Result<Option<Seen>, OpenError> {
+        let shown = path.display();
+        let note = match read_in_time(path) {
+            None => format!("the volume of the anchor {shown} does not answer: nothing is compared with it"),
+            Some(Ok(AnchorRead::Whole(Witness { identity, head, .. }))) => {
+                return Ok(Some(Seen { by: format!("the anchor ({shown})"), identity, head }));
+            }
+            Some(Ok(AnchorRead::Newer { format })) => return Err(newer(path, format)),
+            Some(Ok(AnchorRead::Missing)) => format!("there is no anchor {shown} yet: it is written"),
+            Some(Ok(AnchorRead::Damaged(reason))) => {
+                format!("the anchor {shown} is damaged ({reason}): it is written again")
+            }
+            Some(Err(error)) => format!("the anchor cannot be read, and nothing is compared with it: {error}"),
+        };
+        self.notes.push(note);
+        Ok(None)
+    }
+
+    /// The log must reach what another file has seen, on the same chain.
+    pub fn check_seen(&self, seen: &Seen) -> Result<(), OpenError> {
+        if seen.identity.log_id != self.named.log_id {
+            return Err(OpenError::Foreign { what: seen.by.clone() });
+        }
+        let (ends, position) = (self.head().position, seen.head.position);
+        if position > ends {
+            return Err(OpenError::Shorter { ends, seen: position, by: seen.by.clone() });
+        }
+        match self.chain_at(position) {
+            Some(chain) if chain != seen.head.chain => Err(OpenError::OtherHistory { position, by: seen.by.clone() }),
+            _ => Ok(()),
+        }
+    }
+
+    /// `None` if damage hides it; that is found again by whatever reads there.
+    fn chain_at(&self, position: Position) -> Option<Hash> {
+        if position == 0 {
+            return Some(format::genesis(self.named.log_id));
+        }
+        let bytes = self.store.read(position).ok()?;
+        let frame = Frame::decode(&bytes).ok()?;
+        if position == frame.header.last() {
+            return Some(frame.header.after);
+        }
+        let records = format::records(&frame).ok()?;
+        records.iter().find(|record| record.position == position).map(|record| record.chain)
+    }
+
+    /// Where dedup runs of this log must come from.
+    pub fn run_origin(&self, secret: &LogSecret) -> RunOrigin {
+        RunOrigin { identity: self.identity(), generation: secret.generation }
+    }
+}
+
+/// `None` if its volume does not answer: then the thread is left to it.
+fn read_in_time(path: &Path) -> Option<Result<AnchorRead, FileError>> {
+    let (sender, receiver) = sync_channel(1);
+    let path = path.to_owned();
+    let read = move || {
+        // Nobody may wait any more.
+        drop(sender.send(anchor::read(&path)));
+    };
+    thread::Builder::new().name("cleat-anchor".into()).spawn(read).ok()?;
+    receiver.recv_timeout(ANCHOR_PATIENCE).ok()
+}
+
+fn newer(path: &Path, format: u32) -> OpenError {
+    OpenError::Newer { what: path.display().to_string(), format }
+}
+
+/// The secret, if a copy is whole, and whether it must be written again.
+fn read_secret(files: &DataFiles, notes: &mut Vec<String>) -> Result<(Option<LogSecret>, bool), OpenError> {
+    match secret::read(&files.secret())? {
+        SecretRead::Whole(secret) => Ok((Some(secret), false)),
+        SecretRead::Damaged(secret) => {
+            notes.push(
+                "a copy of the secret in the file SECRET is damaged: it is written again from the other".to_owned(),
+            );
+            Ok((Some(secret), true))
+        }
+        SecretRead::Newer { format } => Err(newer(&files.secret(), format)),
+        SecretRead::Lost | SecretRead::Missing => {
+            notes.push(
+                "the file SECRET is lost: a new one is made, and all keys are read from the log again".to_owned(),
+            );
+            Ok((None, true))
+        }
+    }
+}

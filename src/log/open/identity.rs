@@ -1,0 +1,95 @@
+//! Which log a directory holds: as `CLEAT` and `EPOCHS` say, or, where these are lost, as its segments and its witness say.
+
+use std::path::Path;
+
+use super::super::files::FileError;
+use super::super::files::cleat_file::{self, CleatFile};
+use super::super::files::epochs::{self, Epoch, Epochs};
+use super::super::files::layout::DataFiles;
+use super::super::files::witness::Witness;
+use super::super::format;
+use super::{OpenError, segments};
+use crate::blocklog::StoreError;
+use crate::segment::{SegmentError, SegmentHeader};
+use crate::token::Identity;
+
+/// What a log is called, and which of the two files must be written again.
+pub(in crate::log) struct Naming {
+    pub log_id: u128,
+    pub epochs: Epochs,
+    pub is_cleat_lost: bool,
+    pub are_epochs_lost: bool,
+}
+
+impl Naming {
+    /// In the newest epoch.
+    pub fn identity(&self) -> Identity {
+        Identity { log_id: self.log_id, epoch: self.epochs.last().id }
+    }
+}
+
+/// Refuses a newer format, and a log whose files do not agree.
+pub(in crate::log) fn find(
+    files: &DataFiles,
+    witness: Option<&Witness>,
+    notes: &mut Vec<String>,
+) -> Result<Naming, OpenError> {
+    let cleat = whole(cleat_file::read(&files.cleat()), notes)?;
+    let epochs = whole(epochs::read(&files.epochs()), notes)?;
+    let (is_cleat_lost, are_epochs_lost) = (cleat.is_none(), epochs.is_none());
+    let headers = if is_cleat_lost || are_epochs_lost { headers(&files.log())? } else { Vec::new() };
+    let from_others = || headers.first().map(|header| header.identity).or(witness.map(|witness| witness.identity));
+    let log_id = match cleat {
+        Some(CleatFile { log_id, .. }) => log_id,
+        None => from_others().ok_or(OpenError::Nameless { file: "CLEAT" })?.log_id,
+    };
+    let epochs = match epochs {
+        Some(epochs) => epochs,
+        None => rebuild(log_id, &headers, witness)?,
+    };
+    Ok(Naming { log_id, epochs, is_cleat_lost, are_epochs_lost })
+}
+
+/// `None` if the file is missing or damaged.
+fn whole<T>(read: Result<T, FileError>, notes: &mut Vec<String>) -> Result<Option<T>, OpenError> {
+    match read {
+        Ok(file) => Ok(Some(file)),
+        Err(error @ (FileError::Missing { .. } | FileError::Damaged { .. })) => {
+            notes.push(format!("{error}: it is made again from the log"));
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The headers of the segments that have a whole one.
+fn headers(log: &Path) -> Result<Vec<SegmentHeader>, OpenError> {
+    let mut headers = Vec::new();
+    for name in segments::list(log)? {
+        match SegmentHeader::read(&log.join(name.to_string()), name) {
+            Ok(header) => headers.push(header),
+            Err(SegmentError::Damaged { .. }) => {}
+            Err(SegmentError::Newer { path, format }) => {
+                return Err(OpenError::Newer { what: path.display().to_string(), format: format.into() });
+            }
+            Err(error) => return Err(StoreError::new("read a segment", error).into()),
+        }
+    }
+    Ok(headers)
+}
+
+/// An epoch begins at the first segment that bears it. Without any segment, the witness names the only one.
+fn rebuild(log_id: u128, headers: &[SegmentHeader], witness: Option<&Witness>) -> Result<Epochs, OpenError> {
+    let mut found: Vec<Epoch> = Vec::new();
+    for header in headers.iter().filter(|header| header.identity.log_id == log_id) {
+        if found.last().is_none_or(|last| last.id != header.identity.epoch) {
+            found.push(Epoch { id: header.identity.epoch, from: header.first, before: header.before });
+        }
+    }
+    if let Some(witness) = witness
+        && found.is_empty()
+    {
+        found.push(Epoch { id: witness.identity.epoch, from: 1, before: format::genesis(log_id) });
+    }
+    Epochs::new(found).map_err(|_| OpenError::Nameless { file: "EPOCHS" })
+}

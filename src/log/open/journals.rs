@@ -1,0 +1,243 @@
+//! The part of a log that is not sealed yet: reads the journals, in order, as one chain, and says what becomes of each. Writes
+//! nothing.
+
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::super::files::witness::Witness;
+use super::super::frame_store::JournalFrames;
+use super::super::journal::{self, Found, Recovered};
+use super::super::{Head, OpenError};
+use super::segments::SealedLog;
+use crate::blocklog::StoreError;
+use crate::event::{Hash, Position, Timestamp};
+use crate::segment::Frame;
+
+/// Bytes of values that one commit takes at most: what a power cut may leave of one that nobody was answered for.
+const COMMIT_BYTES_MAX: u64 = 640 * 1024;
+
+/// What the journals hold.
+pub(in crate::log) struct Unsealed {
+    /// Ascending; each with its sequence. A journal with a hole is several.
+    pub journals: Vec<(u64, Found)>,
+    pub head: Head,
+    /// Whether damage hides the chain at the head: it is 0 there.
+    pub is_chain_hidden: bool,
+    /// Journals of which verified segments hold everything, or that no slot has named and that hold nothing.
+    pub removable: Vec<u64>,
+    /// Journals of which nothing can be used. They are kept under another name.
+    pub aside: Vec<u64>,
+    /// Journals with acknowledged events that cannot be read. They are kept once the rest is sealed.
+    pub damaged: Vec<u64>,
+    /// Why the log cannot be opened. `None` if it can.
+    pub refusal: Option<OpenError>,
+}
+
+impl Unsealed {
+    pub fn frames(&self) -> Vec<JournalFrames> {
+        let frames = |(sequence, found): &(u64, Found)| JournalFrames {
+            sequence: *sequence,
+            frames: found.frames.iter().filter_map(|frame| with_first(&frame.frame)).collect(),
+        };
+        self.journals.iter().map(frames).collect()
+    }
+}
+
+/// A frame with its first position.
+fn with_first(frame: &Bytes) -> Option<(Position, Bytes)> {
+    Frame::decode(frame).ok().map(|decoded| (decoded.header.first, frame.clone()))
+}
+
+/// Reads all journals of a directory. What cannot be read of a journal that others follow is a hole. What cannot be read of the
+/// last one that the witness names is refused. Of a journal that no slot has named nothing was acknowledged: only what joins up
+/// is taken.
+pub(in crate::log) fn read(
+    directory: &Path,
+    sequences: &[u64],
+    sealed: &mut SealedLog,
+    witness: Option<&Witness>,
+    notes: &mut Vec<String>,
+) -> Result<Unsealed, OpenError> {
+    let mut journals = Vec::new();
+    for sequence in sequences {
+        journals.push((*sequence, journal::recover(directory, *sequence)?));
+    }
+    // Without a witness the last journal that holds anything is the one that it would name.
+    let last = journals.iter().rev().find(|(_, recovered)| !recovered.is_blank()).map_or(0, |(sequence, _)| *sequence);
+    let mut reading = Reading {
+        named: witness.map_or(last, |witness| witness.journal),
+        witnessed: witness.map_or(0, |witness| witness.head.position),
+        journals: &journals,
+        sealed,
+        notes,
+        end: End { position: 0, chain: None },
+        unsealed: Unsealed {
+            journals: Vec::new(),
+            head: Head { position: 0, chain: Hash::default(), recorded_at: Timestamp::default() },
+            is_chain_hidden: false,
+            removable: Vec::new(),
+            aside: Vec::new(),
+            damaged: Vec::new(),
+            refusal: None,
+        },
+    };
+    reading.begin();
+    for (sequence, recovered) in &journals {
+        reading.take(*sequence, recovered)?;
+    }
+    Ok(reading.finish())
+}
+
+/// Where the next frame goes on. `chain`: `None` if damage hides it.
+#[derive(Clone, Copy)]
+struct End {
+    position: Position,
+    chain: Option<Hash>,
+}
+
+struct Reading<'a> {
+    /// The sequence of the last journal that a slot has named.
+    named: u64,
+    /// How far the witness has seen the log.
+    witnessed: Position,
+    /// All of them, ascending by sequence.
+    journals: &'a [(u64, Recovered)],
+    sealed: &'a mut SealedLog,
+    notes: &'a mut Vec<String>,
+    end: End,
+    unsealed: Unsealed,
+}
+
+impl Reading<'_> {
+    fn begin(&mut self) {
+        let end = self.sealed.end;
+        self.end = End { position: end.position, chain: end.chain };
+        self.unsealed.head.recorded_at = end.recorded_at;
+    }
+
+    fn take(&mut self, sequence: u64, recovered: &Recovered) -> Result<(), OpenError> {
+        if recovered.is_blank() {
+            self.take_blank(sequence);
+            return Ok(());
+        }
+        let failed = |error| StoreError::new("read a segment", error);
+        if self.sealed.holds(recovered).map_err(failed)? {
+            self.unsealed.removable.push(sequence);
+            return Ok(());
+        }
+        if recovered.last().is_none() && sequence > self.named {
+            // The beginning of a commit that was cut.
+            self.unsealed.removable.push(sequence);
+            return Ok(());
+        }
+        if self.unsealed.journals.is_empty() && self.sealed.hand_back(recovered, self.notes) {
+            self.begin();
+        }
+        let before = self.unsealed.journals.len();
+        let joined = recovered.follow(self.end.position, self.end.chain);
+        let is_other = joined.frames.is_empty() && !recovered.follow(self.end.position, None).frames.is_empty();
+        if sequence > self.named {
+            // Unknown whether it joins up: nothing of it was acknowledged.
+            if self.end.chain.is_some() {
+                self.push(sequence, joined);
+            }
+        } else if is_other {
+            let by = format!("journal {sequence}");
+            self.refuse(OpenError::OtherHistory { position: self.end.position + 1, by });
+        } else {
+            self.push(sequence, joined);
+            self.push_beyond_holes(sequence, recovered);
+        }
+        if self.unsealed.journals.len() == before {
+            self.notes.push(format!("journal {sequence} holds nothing that joins up with the log: it is set aside"));
+            self.unsealed.aside.push(sequence);
+        }
+        self.check_rest(sequence, recovered);
+        Ok(())
+    }
+
+    fn take_blank(&mut self, sequence: u64) {
+        if sequence > self.named || self.witnessed == 0 {
+            self.unsealed.removable.push(sequence);
+        } else if sequence == self.named {
+            let reason = format!("journal {sequence} held acknowledged events, and its file holds none");
+            let next = self.end.position + 1;
+            self.refuse(OpenError::Damaged { range: next..=next.max(self.witnessed), reason });
+        } else {
+            self.notes.push(format!("journal {sequence} holds nothing that can be read: it is set aside"));
+            self.unsealed.aside.push(sequence);
+        }
+    }
+
+    fn push(&mut self, sequence: u64, found: Found) {
+        if found.frames.is_empty() {
+            return;
+        }
+        self.end = End { position: found.reached, chain: found.chain };
+        self.unsealed.head.recorded_at = found.recorded_at.unwrap_or(self.unsealed.head.recorded_at);
+        self.unsealed.journals.push((sequence, found));
+    }
+
+    /// Takes frames beyond damage. They must have been acknowledged: no later journal goes on from before them. What is damaged
+    /// within the last journal is refused; before its first whole frame, the segment or journal before it may be what is missing.
+    fn push_beyond_holes(&mut self, sequence: u64, recovered: &Recovered) {
+        let is_last = sequence == self.named;
+        let mut looked = self.end.position;
+        while let Some(next) = recovered.next_after(looked) {
+            looked = next;
+            let has_begun = recovered.first().is_some_and(|first| first <= self.end.position);
+            if (is_last && has_begun) || self.goes_on_later(sequence) {
+                return;
+            }
+            let found = recovered.follow(next - 1, None);
+            if next <= self.end.position || found.frames.is_empty() {
+                continue;
+            }
+            let hole = self.end.position + 1..=next - 1;
+            self.notes.push(format!("events {} to {} cannot be read: no journal holds them", hole.start(), hole.end()));
+            // Whose the hole is cannot be told.
+            self.unsealed.damaged.extend(self.unsealed.journals.last().map(|(before, _)| *before));
+            self.unsealed.damaged.push(sequence);
+            self.push(sequence, found);
+            looked = self.end.position;
+        }
+    }
+
+    /// Whether a later journal joins up with the end: then what an earlier one holds beyond it is the torn end of its life.
+    fn goes_on_later(&self, sequence: u64) -> bool {
+        let Some(chain) = self.end.chain else { return false };
+        let mut later = self.journals.iter().filter(|(other, _)| *other > sequence);
+        later.any(|(_, recovered)| !recovered.follow(self.end.position, Some(chain)).frames.is_empty())
+    }
+
+    /// What the last journal holds beyond the end may be the torn end of a power cut, if one commit can have left it.
+    fn check_rest(&mut self, sequence: u64, recovered: &Recovered) {
+        let reached = self.end.position;
+        let rest = recovered.bytes_after(reached);
+        if sequence < self.named || rest == 0 {
+            return;
+        }
+        if sequence == self.named && rest > COMMIT_BYTES_MAX {
+            let reason = format!("journal {sequence} holds later events, but not these");
+            let last = recovered.last().unwrap_or(0).max(reached + 1);
+            self.refuse(OpenError::Damaged { range: reached + 1..=last, reason });
+        } else {
+            self.notes.push(format!(
+                "journal {sequence} ends after position {reached} in a commit that was cut: nothing of it was acknowledged"
+            ));
+        }
+    }
+
+    /// The first refusal stays.
+    fn refuse(&mut self, error: OpenError) {
+        self.unsealed.refusal.get_or_insert(error);
+    }
+
+    fn finish(mut self) -> Unsealed {
+        self.unsealed.is_chain_hidden = self.end.chain.is_none();
+        self.unsealed.head.position = self.end.position;
+        self.unsealed.head.chain = self.end.chain.unwrap_or_default();
+        self.unsealed
+    }
+}

@@ -1,0 +1,52 @@
+//! Mends what an examination found to be lost, damaged or left over, once all that is left agrees: the small files, and what a
+//! crash left between two steps of sealing or merging.
+
+use std::fs::{self, File};
+use std::io;
+
+use super::super::files::cleat_file::{self, CleatFile};
+use super::super::files::epochs;
+use super::super::files::layout::DataFiles;
+use super::super::files::secret::{self, LogSecret};
+use super::super::journal;
+use super::OpenError;
+use super::examine::Examined;
+use crate::blocklog::StoreError;
+use crate::storage::sweep;
+
+impl Examined {
+    /// `secret`: the one to write if it is damaged.
+    pub fn mend(&self, files: &DataFiles, secret: &LogSecret) -> Result<(), OpenError> {
+        if self.named.is_cleat_lost {
+            let made_by = env!("CARGO_PKG_VERSION").to_owned();
+            cleat_file::write(&files.cleat(), &CleatFile { log_id: self.named.log_id, made_by })?;
+        }
+        if self.named.are_epochs_lost {
+            epochs::write(&files.epochs(), &self.named.epochs)?;
+        }
+        if self.is_secret_damaged {
+            secret::write(&files.secret(), secret)?;
+        }
+        self.remove_leftovers(files).map_err(|error| StoreError::new("remove what a crash left over", error))?;
+        Ok(())
+    }
+
+    fn remove_leftovers(&self, files: &DataFiles) -> io::Result<()> {
+        let log = files.log();
+        sweep(&log)?;
+        journal::sweep(&log)?;
+        for path in &self.sealed.covered {
+            fs::remove_file(path)?;
+        }
+        for path in &self.sealed.unusable {
+            fs::rename(path, path.with_extension("damaged"))?;
+        }
+        for sequence in &self.unsealed.removable {
+            journal::remove(&log, *sequence)?;
+        }
+        for sequence in &self.unsealed.aside {
+            journal::set_aside(&log, *sequence)?;
+        }
+        File::open(&log)?.sync_all()
+    }
+}

@@ -1,0 +1,275 @@
+//! The sealed part of a log as its directory has it: which files hold which range, and what is missing or damaged. Writes
+//! nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::super::files::epochs::Epochs;
+use super::super::format;
+use super::super::frame_store::Sealed;
+use super::super::journal::Recovered;
+use super::OpenError;
+use crate::blocklog::StoreError;
+use crate::event::{Hash, Position, Timestamp};
+use crate::segment::{Frame, Segment, SegmentError, SegmentName};
+use crate::token::Identity;
+
+/// What the directory holds of segments.
+pub(in crate::log) struct SealedLog {
+    directory: PathBuf,
+    /// Ascending and adjacent, from position 1 on.
+    pub sealed: Vec<Sealed>,
+    pub end: SealedEnd,
+    /// Before the first segment.
+    begin: SealedEnd,
+    /// Files whose records another, verified segment holds.
+    pub covered: Vec<PathBuf>,
+    /// Files that are damaged, and whose records other files hold.
+    pub unusable: Vec<PathBuf>,
+    /// Why the log cannot be opened. `None` if it can.
+    pub refusal: Option<OpenError>,
+}
+
+/// What a log is called.
+#[derive(Clone, Copy)]
+pub(in crate::log) struct Named<'a> {
+    pub log_id: u128,
+    pub epochs: &'a Epochs,
+}
+
+impl Named<'_> {
+    /// In the epoch that a position belongs to.
+    fn identity_at(&self, position: Position) -> Identity {
+        let epoch = self.epochs.of(position).unwrap_or_else(|| self.epochs.last());
+        Identity { log_id: self.log_id, epoch: epoch.id }
+    }
+}
+
+/// Where the sealed part ends.
+#[derive(Clone, Copy)]
+pub(in crate::log) struct SealedEnd {
+    pub position: Position,
+    /// The chain's value there. `None` if damage hides it.
+    pub chain: Option<Hash>,
+    pub recorded_at: Timestamp,
+}
+
+/// The names of all segments, the one that covers most before those that it covers.
+pub(in crate::log) fn list(directory: &Path) -> Result<Vec<SegmentName>, OpenError> {
+    let list = || {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            let name = SegmentName::of(&entry?.path());
+            names.extend(name.filter(|name| (1..=name.last).contains(&name.first) && name.last < Position::MAX));
+        }
+        std::io::Result::Ok(names)
+    };
+    let mut names = list().map_err(|error| StoreError::new("list the segments", error))?;
+    names.sort_by_key(|name| (name.first, std::cmp::Reverse(name.last)));
+    Ok(names)
+}
+
+/// Opens all segments. What is damaged costs its own range only; a foreign or newer segment is refused.
+pub(in crate::log) fn open(
+    directory: &Path,
+    named: Named<'_>,
+    notes: &mut Vec<String>,
+) -> Result<SealedLog, OpenError> {
+    let end = SealedEnd { position: 0, chain: Some(format::genesis(named.log_id)), recorded_at: Timestamp::default() };
+    let begin = end;
+    let mut log = SealedLog {
+        directory: directory.to_owned(),
+        sealed: Vec::new(),
+        begin,
+        end,
+        covered: Vec::new(),
+        unusable: Vec::new(),
+        refusal: None,
+    };
+    let names = list(directory)?;
+    let mut index = 0;
+    while let Some(name) = names.get(index) {
+        let within = names[index + 1..].iter().take_while(|other| other.last <= name.last).count();
+        let parts = &names[index + 1..=index + within];
+        index += 1;
+        if parts.is_empty() || log.takes_covering(*name, parts, named, notes)? {
+            log.push(*name, open_one(directory, *name, named)?, notes);
+            index += within;
+        }
+    }
+    Ok(log)
+}
+
+/// `Err` inside if it is damaged, with the reason.
+fn open_one(directory: &Path, name: SegmentName, named: Named<'_>) -> Result<Result<Segment, &'static str>, OpenError> {
+    let path = directory.join(name.to_string());
+    match Segment::open(&path, named.identity_at(name.first)) {
+        Ok(segment) => Ok(Ok(segment)),
+        Err(SegmentError::Damaged { reason, .. }) => Ok(Err(reason)),
+        Err(error) if is_unreadable(&error) => Ok(Err("the disk cannot read it")),
+        Err(SegmentError::Foreign { path }) => Err(OpenError::Foreign { what: path.display().to_string() }),
+        Err(SegmentError::Newer { path, format }) => {
+            Err(OpenError::Newer { what: path.display().to_string(), format: format.into() })
+        }
+        Err(error) => Err(StoreError::new("open a segment", error).into()),
+    }
+}
+
+fn is_unreadable(error: &SegmentError) -> bool {
+    matches!(error, SegmentError::Io { source, .. } if source.raw_os_error() == Some(Errno::IO.raw_os_error()))
+}
+
+/// The chain's value at a position that a verified segment holds.
+fn chain_at(segment: &Segment, position: Position) -> Result<Option<Hash>, SegmentError> {
+    let Some(bytes) = segment.read(position)? else { return Ok(None) };
+    let Ok(frame) = Frame::decode(&bytes) else { return Ok(None) };
+    let records = format::records(&frame).unwrap_or_default();
+    Ok(records.iter().find(|record| record.position == position).map(|record| record.chain))
+}
+
+/// Whether all of a segment can be read and is right. An error of the system, but one of the disk, says nothing of that.
+fn is_whole(segment: &Segment) -> Result<bool, SegmentError> {
+    match segment.verify() {
+        Ok(()) => Ok(true),
+        Err(error @ SegmentError::Io { .. }) if !is_unreadable(&error) => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
+impl SealedLog {
+    pub fn segments(&self) -> impl Iterator<Item = &Arc<Segment>> {
+        self.sealed.iter().filter_map(as_segment)
+    }
+
+    /// Whether verified segments hold all that a journal holds, on the same chain.
+    pub fn holds(&self, journal: &Recovered) -> Result<bool, SegmentError> {
+        let Some(first) = journal.first().filter(|_| journal.is_complete()) else { return Ok(false) };
+        let all = journal.follow(first - 1, None);
+        let holding =
+            self.segments().filter(|segment| segment.last() >= first && segment.header().first <= all.reached);
+        let mut next = first;
+        for segment in holding {
+            if segment.header().first > next || !is_whole(segment)? {
+                return Ok(false);
+            }
+            next = segment.last() + 1;
+            if next > all.reached {
+                return Ok(chain_at(segment, all.reached)? == all.chain);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Hands the ranges at the end that are damaged back to the journal that still has them. Returns whether there was any.
+    pub fn hand_back(&mut self, journal: &Recovered, notes: &mut Vec<String>) -> bool {
+        let mut has_any = false;
+        while let Some(last) = self.sealed.last() {
+            let first = last.first();
+            let is_damaged = as_segment(last).is_none_or(|segment| segment.verify().is_err());
+            if !is_damaged || journal.next_after(first - 1) != Some(first) {
+                break;
+            }
+            let name = SegmentName { first, last: last.last() };
+            notes.push(format!(
+                "{name} is damaged: the journal that it was made of is still there, and is sealed again"
+            ));
+            let path = self.directory.join(name.to_string());
+            if path.exists() {
+                self.unusable.push(path);
+            }
+            self.sealed.pop();
+            self.end = self.sealed.last().map_or(self.begin, end_of);
+            has_any = true;
+        }
+        has_any
+    }
+
+    /// Whether a segment is to be taken in the place of the parts that it covers: it is whole, or they are not all there.
+    fn takes_covering(
+        &mut self,
+        name: SegmentName,
+        parts: &[SegmentName],
+        named: Named<'_>,
+        notes: &mut Vec<String>,
+    ) -> Result<bool, OpenError> {
+        let path = self.directory.join(name.to_string());
+        let fill = |next: Position, part: &SegmentName| if part.first == next { part.last + 1 } else { 0 };
+        let are_complete = parts.iter().fold(name.first, fill) == name.last + 1;
+        if parts.windows(2).any(|pair| pair[1].first <= pair[0].last) {
+            self.refusal.get_or_insert(overlap(parts[0].first, name.last));
+        }
+        let is_whole = match open_one(&self.directory, name, named)? {
+            Ok(segment) => {
+                let goes_on = self.end.chain.is_none_or(|chain| chain == segment.header().before);
+                goes_on && is_whole(&segment).map_err(|error| StoreError::new("read a segment", error))?
+            }
+            Err(_) => false,
+        };
+        if is_whole {
+            self.covered.extend(parts.iter().map(|part| self.directory.join(part.to_string())));
+            return Ok(true);
+        }
+        if are_complete {
+            notes.push(format!("{name} is damaged: the segments that it was merged from are used"));
+            self.unusable.push(path);
+        }
+        // Otherwise what can be read of it is more than what is left of its parts.
+        Ok(!are_complete)
+    }
+
+    fn push(&mut self, name: SegmentName, segment: Result<Segment, &'static str>, notes: &mut Vec<String>) {
+        if name.first <= self.end.position {
+            self.refusal.get_or_insert(overlap(name.first, self.end.position.min(name.last)));
+            return;
+        }
+        if name.first > self.end.position + 1 {
+            self.push_damaged(self.end.position + 1, name.first - 1, "no segment holds it", notes);
+        }
+        let segment = segment.and_then(|segment| {
+            let goes_on = self.end.chain.is_none_or(|chain| chain == segment.header().before);
+            if goes_on { Ok(segment) } else { Err("its chain does not go on from the segment before it") }
+        });
+        match segment {
+            Ok(segment) => {
+                if segment.is_footer_damaged() {
+                    notes.push(format!("the footer of {name} is damaged: its frames were walked over"));
+                }
+                self.sealed.push(Sealed::Segment(Arc::new(segment)));
+            }
+            Err(reason) => self.push_damaged(name.first, name.last, reason, notes),
+        }
+        self.end = self.sealed.last().map_or(self.begin, end_of);
+    }
+
+    fn push_damaged(&mut self, first: Position, last: Position, reason: &'static str, notes: &mut Vec<String>) {
+        notes.push(format!("events {first} to {last} cannot be read: {reason}"));
+        self.sealed.push(Sealed::Damaged { range: first..=last, reason });
+        self.end = SealedEnd { position: last, chain: None, ..self.end };
+    }
+}
+
+fn as_segment(sealed: &Sealed) -> Option<&Arc<Segment>> {
+    match sealed {
+        Sealed::Segment(segment) => Some(segment),
+        Sealed::Damaged { .. } => None,
+    }
+}
+
+fn end_of(sealed: &Sealed) -> SealedEnd {
+    match sealed {
+        Sealed::Segment(segment) => {
+            SealedEnd { position: segment.last(), chain: segment.after(), recorded_at: segment.last_recorded_at() }
+        }
+        Sealed::Damaged { range, .. } => {
+            SealedEnd { position: *range.end(), chain: None, recorded_at: Timestamp::default() }
+        }
+    }
+}
+
+fn overlap(first: Position, last: Position) -> OpenError {
+    let reason = "two segments hold it, and neither covers the other exactly".to_owned();
+    OpenError::Damaged { range: first..=last, reason }
+}

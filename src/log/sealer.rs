@@ -1,0 +1,328 @@
+//! Seals closed journals into segments, merges small segments, and opens the next journal beforehand, on a thread of its own.
+//!
+//! A journal goes only when its segment is durable, was read back and found right. A failed step is logged and tried again; it
+//! never ends the process. Records are copied as they were stored, never compressed again.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::disk_space;
+use super::format::{self, FrameBuilder};
+use super::frame_store::{FrameStore, JournalFrames, Sealed};
+use super::journal::{self, JournalWriter};
+use super::journals::{CreateJournal, Journals, Limits, Taken};
+use super::poison::Poison;
+use crate::segment::{Frame, Segment, SegmentError, SegmentHeader, SegmentName, SegmentWriter};
+use crate::storage::Garbled;
+use crate::token::Identity;
+
+/// Bounds of a sealed frame.
+const FRAME_RECORDS_MAX: usize = 256;
+const FRAME_BYTES_MAX: usize = 64 * 1024;
+/// Segments below this are small.
+const SMALL_BYTES: u64 = 8 * 1024 * 1024;
+/// Small segments that may be there before any are merged.
+const SMALL_MAX: usize = 64;
+/// The largest segment that a merge makes, but for the last one that it adds.
+const MERGED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Merges in a record's life.
+const MERGES_MAX: u8 = 2;
+/// Merging leaves more of the disk free than the door does, by this factor.
+const MERGE_RESERVE_FACTOR: u64 = 2;
+/// Until a failed step is tried again, and free space is looked at.
+const WAKE_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Debug, thiserror::Error)]
+enum SealError {
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+    #[error("a frame in memory cannot be read: {0}")]
+    Frame(#[from] Garbled),
+    #[error("cannot sync the directory of the log")]
+    Sync(#[source] std::io::Error),
+    #[error("{} exists and does not hold the journal's frames", .0.display())]
+    Occupied(PathBuf),
+}
+
+/// What the sealer works on.
+pub(super) struct SealerOptions {
+    pub store: Arc<FrameStore>,
+    /// `<data>/log`.
+    pub directory: PathBuf,
+    pub identity: Identity,
+    pub limits: Limits,
+    pub poison: Poison,
+    pub create_journal: CreateJournal,
+    /// The sequence of the next journal.
+    pub next_sequence: u64,
+    /// Journals that have more than could be read.
+    pub damaged: Vec<u64>,
+}
+
+struct Sealer {
+    options: SealerOptions,
+    spares: SyncSender<Box<dyn JournalWriter>>,
+    /// Open handles of closed journals, in order.
+    closed: Vec<Box<dyn JournalWriter>>,
+    /// The first sequence of this life.
+    first_sequence: u64,
+    /// The sequence of the spare that the writer has not taken yet.
+    offered: Option<u64>,
+    /// Whether the step that failed last was logged.
+    is_failing: bool,
+    /// A journal was sealed since segments were last merged.
+    is_merge_due: bool,
+}
+
+/// Starts the sealer's thread, which ends when the journals are dropped.
+pub(super) fn spawn(options: SealerOptions) -> std::io::Result<(Journals, JoinHandle<()>)> {
+    let (spares, spare) = sync_channel(1);
+    let (taken_sender, taken) = sync_channel(4);
+    let journals = Journals::new(options.store.clone(), options.directory.clone(), options.limits, spare, taken_sender);
+    let first_sequence = options.next_sequence;
+    let sealer = Sealer {
+        options,
+        spares,
+        first_sequence,
+        closed: Vec::new(),
+        offered: None,
+        is_failing: false,
+        is_merge_due: false,
+    };
+    let thread = thread::Builder::new().name("cleat-sealer".into()).spawn(move || sealer.run(&taken))?;
+    Ok((journals, thread))
+}
+
+impl Sealer {
+    fn run(mut self, taken: &Receiver<Taken>) {
+        loop {
+            let has_spare = self.offer_spare();
+            if self.seal() && has_spare && self.has_space() {
+                self.options.poison.set_refusal(None);
+            }
+            match taken.recv_timeout(WAKE_EVERY) {
+                Ok(Taken { closed }) => {
+                    self.offered = None;
+                    self.closed.extend(closed);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.remove_spare();
+    }
+
+    /// Returns whether a spare is there for the writer.
+    fn offer_spare(&mut self) -> bool {
+        if self.offered.is_some() {
+            return true;
+        }
+        let sequence = self.options.next_sequence;
+        match (self.options.create_journal)(&self.options.directory, sequence) {
+            Ok(journal) => {
+                self.options.next_sequence += 1;
+                // The channel is empty, for the spare before was taken. An error means that the writer has gone.
+                self.offered = self.spares.try_send(journal).ok().map(|()| sequence);
+            }
+            Err(error) => {
+                self.log_failure("the next journal cannot be opened", &error);
+                // What the failed try left is in the way of the next one.
+                if !self.remove(sequence) {
+                    self.options.next_sequence += 1;
+                }
+            }
+        }
+        self.offered.is_some()
+    }
+
+    /// Whether the disk has the space that the writer asks for: without webhooks the writer would not find out.
+    fn has_space(&self) -> bool {
+        disk_space::free(&self.options.directory).is_ok_and(|free| free >= self.options.limits.disk_reserve)
+    }
+
+    /// Seals all closed journals, and merges what is due. Returns whether all of them are sealed.
+    fn seal(&mut self) -> bool {
+        while let Some(journal) = self.options.store.oldest_closed().filter(|it| self.has_handle(it.sequence)) {
+            if let Err(error) = self.seal_one(&journal) {
+                self.log_failure("a journal cannot be sealed", &error);
+                return false;
+            }
+            self.is_merge_due = true;
+        }
+        self.is_failing = false;
+        if std::mem::take(&mut self.is_merge_due) {
+            self.merge();
+        }
+        true
+    }
+
+    fn seal_one(&mut self, journal: &JournalFrames) -> Result<(), SealError> {
+        let segment = if journal.frames.is_empty() { None } else { Some(self.write_segment(journal)?) };
+        self.options.store.seal_oldest(segment);
+        // A journal with a hole is several pieces.
+        if self.options.store.has_journal(journal.sequence) {
+            return Ok(());
+        }
+        // Its files cannot be removed before sled's handle is gone.
+        self.closed.retain(|closed| closed.sequence() != journal.sequence);
+        if self.options.damaged.contains(&journal.sequence) {
+            self.set_aside(journal.sequence);
+        } else {
+            self.remove(journal.sequence);
+        }
+        Ok(())
+    }
+
+    /// Whether the handle of a closed journal has arrived. A journal of an earlier life has none.
+    fn has_handle(&self, sequence: u64) -> bool {
+        sequence < self.first_sequence || self.closed.iter().any(|closed| closed.sequence() == sequence)
+    }
+
+    /// Returns whether it is gone.
+    fn remove(&self, sequence: u64) -> bool {
+        let removed = journal::remove(&self.options.directory, sequence);
+        if let Err(error) = &removed {
+            tracing::warn!(sequence, %error, "a journal cannot be removed; the next start does");
+        }
+        removed.is_ok()
+    }
+
+    /// Keeps a journal that has more than could be read.
+    fn set_aside(&self, sequence: u64) {
+        match journal::set_aside(&self.options.directory, sequence) {
+            Ok(()) => tracing::warn!(sequence, "a damaged journal is sealed as far as it can be read, and set aside"),
+            Err(error) => tracing::warn!(sequence, %error, "a damaged journal cannot be set aside"),
+        }
+    }
+
+    fn write_segment(&self, journal: &JournalFrames) -> Result<Segment, SealError> {
+        let frames: Vec<&[u8]> = journal.frames.iter().map(|(_, frame)| &frame[..]).collect();
+        let (first, last) = (Frame::decode(frames[0])?.header, Frame::decode(frames[frames.len() - 1])?.header);
+        let header = SegmentHeader {
+            identity: self.options.identity,
+            first: first.first,
+            before: first.before,
+            source: journal.sequence,
+            merges: 0,
+        };
+        let path = self.options.directory.join(SegmentName { first: first.first, last: last.last() }.to_string());
+        if path.exists() {
+            // An earlier try ended between the name and the sync of the directory.
+            let segment = Segment::open(&path, self.options.identity)?;
+            segment.verify()?;
+            File::open(&self.options.directory).and_then(|directory| directory.sync_all()).map_err(SealError::Sync)?;
+            return if *segment.header() == header { Ok(segment) } else { Err(SealError::Occupied(path)) };
+        }
+        let mut writer = SegmentWriter::create(&self.options.directory, header)?;
+        repack(frames.into_iter().map(|frame| Ok(frame.to_vec())), &mut writer)?;
+        Ok(writer.finish()?)
+    }
+
+    /// Merges adjacent small segments once there are many. The next journal that is sealed brings the next try.
+    fn merge(&self) {
+        let sealed = self.options.store.sealed();
+        let small = sealed.iter().filter_map(as_segment).filter(|segment| is_small(segment)).count();
+        let reserve = self.options.limits.disk_reserve.saturating_mul(MERGE_RESERVE_FACTOR);
+        if small <= SMALL_MAX || disk_space::free(&self.options.directory).is_ok_and(|free| free < reserve) {
+            return;
+        }
+        let mut runs: Vec<Vec<&Arc<Segment>>> = Vec::new();
+        for segment in sealed.iter().filter_map(as_segment).filter(|segment| is_small(segment)) {
+            match runs.last_mut() {
+                Some(run) if continues(run, segment) => run.push(segment),
+                _ => runs.push(vec![segment]),
+            }
+        }
+        for run in runs.iter().filter(|run| run.len() > 1) {
+            if let Err(error) = self.merge_run(run) {
+                tracing::warn!(error = &error as &dyn std::error::Error, "small segments cannot be merged");
+            }
+        }
+    }
+
+    fn merge_run(&self, run: &[&Arc<Segment>]) -> Result<(), SealError> {
+        let [first, _, ..] = run else { return Ok(()) };
+        let header = SegmentHeader { source: 0, merges: first.header().merges + 1, ..*first.header() };
+        let mut writer = SegmentWriter::create(&self.options.directory, header)?;
+        let frames = run.iter().flat_map(|segment| segment.frames_from(segment.header().first));
+        repack(frames, &mut writer)?;
+        let merged = writer.finish()?;
+        self.options.store.merge(merged);
+        for segment in run {
+            segment.remove()?;
+        }
+        Ok(())
+    }
+
+    /// Removes the journal that was opened in vain.
+    fn remove_spare(&self) {
+        if let Some(sequence) = self.offered {
+            self.remove(sequence);
+        }
+    }
+
+    fn log_failure(&mut self, what: &'static str, error: &(dyn std::error::Error + 'static)) {
+        if !self.is_failing {
+            tracing::warn!(error, "{what}; it is tried again");
+        }
+        self.is_failing = true;
+    }
+}
+
+fn as_segment(sealed: &Sealed) -> Option<&Arc<Segment>> {
+    match sealed {
+        Sealed::Segment(segment) => Some(segment),
+        Sealed::Damaged { .. } => None,
+    }
+}
+
+fn is_small(segment: &Segment) -> bool {
+    segment.bytes() < SMALL_BYTES && segment.header().merges < MERGES_MAX && segment.after().is_some()
+}
+
+/// Whether a segment may be merged with those of a run.
+fn continues(run: &[&Arc<Segment>], segment: &Segment) -> bool {
+    let bytes: u64 = run.iter().map(|segment| segment.bytes()).sum();
+    bytes < MERGED_BYTES_MAX
+        && run.last().is_none_or(|last| {
+            let (last, next) = (last.header(), segment.header());
+            last.merges == next.merges && last.identity == next.identity
+        })
+        && run.last().is_none_or(|last| last.last() + 1 == segment.header().first)
+}
+
+/// Copies the records of frames into larger frames.
+fn repack(
+    frames: impl Iterator<Item = Result<Vec<u8>, SegmentError>>,
+    writer: &mut SegmentWriter,
+) -> Result<(), SealError> {
+    let mut builder: Option<FrameBuilder> = None;
+    for frame in frames {
+        let bytes = frame?;
+        let frame = Frame::decode(&bytes)?;
+        if frame.header.is_gap() {
+            if let Some(mut builder) = builder.take().filter(|builder| !builder.is_empty()) {
+                writer.push(&builder.finish()?)?;
+            }
+            writer.push(&bytes)?;
+            continue;
+        }
+        let builder = builder.get_or_insert_with(|| {
+            FrameBuilder::new(frame.header.first, frame.header.before, FRAME_RECORDS_MAX, FRAME_BYTES_MAX)
+        });
+        for record in format::records(&frame)? {
+            if !builder.fits(record.size()) {
+                writer.push(&builder.finish()?)?;
+            }
+            builder.push_stored(&record);
+        }
+    }
+    match builder {
+        Some(mut builder) if !builder.is_empty() => Ok(writer.push(&builder.finish()?)?),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,229 @@
+//! What a start refuses, with a message that says what was found, and without a change on disk; and what it mends.
+
+use std::fs;
+
+use super::*;
+
+const EVENTS: u64 = 60;
+
+/// A closed log of some segments and two unsealed journals.
+fn filled() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for _ in 0..3 {
+        let log = open(directory.path(), options()).unwrap();
+        let head = log.reader.head().position;
+        (head + 1..=head + EVENTS / 3)
+            .for_each(|n| assert_eq!(append(&log, &n.to_string(), b"{}").unwrap().position, n));
+        close(log);
+    }
+    directory
+}
+
+fn refused(directory: &Path) -> OpenError {
+    let before = contents(directory);
+    let error = open(directory, Options { create: false, ..options() }).err().expect("it opened");
+    assert_eq!(contents(directory), before, "a refused start changes nothing");
+    error
+}
+
+/// Every file but the lock, with its bytes.
+fn contents(directory: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for name in names(directory) {
+        let path = directory.join(&name);
+        if path.is_dir() {
+            found.extend(contents(&path));
+        } else if name != "lock" {
+            found.push((path.clone(), fs::read(path).unwrap()));
+        }
+    }
+    found
+}
+
+fn opens_whole(directory: &Path) {
+    let log = open(directory, Options { create: false, ..options() }).unwrap();
+    let events = read_all(&log.reader);
+    assert_eq!(events.iter().map(|event| event.position).collect::<Vec<_>>(), (1..=EVENTS).collect::<Vec<_>>());
+    assert!(append(&log, "7", b"{}").unwrap().duplicate);
+    close(log);
+}
+
+#[test]
+fn a_missing_or_empty_directory_is_no_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("not/mounted");
+    let error = open(&missing, Options { create: false, ..options() }).err().unwrap().to_string();
+    assert!(error.contains("does not exist") && error.contains("cleat init"), "{error}");
+    assert!(!missing.exists());
+    let error = refused(directory.path()).to_string();
+    assert!(error.contains("is empty") && error.contains("data.create"), "{error}");
+    fs::write(directory.path().join("letter.txt"), b"mine").unwrap();
+    assert!(refused(directory.path()).to_string().contains("letter.txt"));
+}
+
+#[test]
+fn an_init_makes_a_log_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("data");
+    init(&path, &options().fresh).unwrap();
+    assert!(init(&path, &options().fresh).unwrap_err().to_string().contains("already"));
+    let log = open(&path, Options { create: false, ..options() }).unwrap();
+    assert_eq!((log.reader.identity(), log.reader.head().position), (IDENTITY, 0));
+    close(log);
+}
+
+#[test]
+fn a_log_put_back_from_an_older_copy_is_refused() {
+    let directory = filled();
+    let older = tempfile::tempdir().unwrap();
+    copy_tree(directory.path(), older.path());
+    let log = open(directory.path(), options()).unwrap();
+    for n in EVENTS + 1..=EVENTS + 20 {
+        append(&log, &n.to_string(), b"{}").unwrap();
+    }
+    close(log);
+    fs::remove_dir_all(directory.path().join("log")).unwrap();
+    copy_tree(&older.path().join("log"), &directory.path().join("log"));
+    let error = refused(directory.path());
+    assert!(matches!(&error, OpenError::Shorter { ends: 60, seen: 80, .. }), "{error}");
+    assert!(error.to_string().contains("witness") && error.to_string().contains("older copy"), "{error}");
+}
+
+#[test]
+fn a_log_that_ends_before_what_another_file_has_seen_is_refused() {
+    let directory = filled();
+    let head = Head { position: 100, chain: [1; 32], recorded_at: Timestamp::default() };
+    let seen = vec![Seen { by: "a checkpoint of the views".into(), identity: IDENTITY, head }];
+    let error = open(directory.path(), Options { seen, ..options() }).err().unwrap();
+    assert!(matches!(&error, OpenError::Shorter { ends: 60, seen: 100, .. }), "{error}");
+    let seen =
+        vec![Seen { by: "a checkpoint of the views".into(), identity: IDENTITY, head: Head { position: 50, ..head } }];
+    let error = open(directory.path(), Options { seen, ..options() }).err().unwrap();
+    assert!(matches!(&error, OpenError::OtherHistory { position: 50, .. }), "{error}");
+    let foreign = Identity { log_id: 9, epoch: 9 };
+    let seen = vec![Seen { by: "a checkpoint of the views".into(), identity: foreign, head }];
+    let error = open(directory.path(), Options { seen, ..options() }).err().unwrap();
+    assert!(matches!(&error, OpenError::Foreign { .. }), "{error}");
+}
+
+#[test]
+fn a_whole_directory_put_back_is_found_by_the_anchor() {
+    let directory = filled();
+    let older = copy_of(directory.path());
+    let volume = tempfile::tempdir().unwrap();
+    let anchor = Some(volume.path().join("anchor"));
+    let log = open(directory.path(), Options { anchor: anchor.clone(), ..options() }).unwrap();
+    append(&log, "later", b"{}").unwrap();
+    close(log);
+    let error = open(older.path(), Options { anchor: anchor.clone(), ..options() }).err().unwrap();
+    assert!(matches!(&error, OpenError::Shorter { ends: 60, seen: 61, by } if by.contains("anchor")), "{error}");
+    close(open(older.path(), options()).unwrap());
+    close(open(directory.path(), Options { anchor, ..options() }).unwrap());
+}
+
+#[test]
+fn a_lost_or_damaged_witness_is_written_again() {
+    type Harm = fn(&Path);
+    let harms: [Harm; 4] = [
+        |path| fs::remove_file(path).unwrap(),
+        |path| fs::write(path, b"").unwrap(),
+        |path| {
+            let mut bytes = fs::read(path).unwrap();
+            bytes[30] ^= 4;
+            bytes[4096 + 30] ^= 4;
+            fs::write(path, bytes).unwrap();
+        },
+        |path| {
+            let mut bytes = fs::read(path).unwrap();
+            bytes[30] ^= 4;
+            fs::write(path, bytes).unwrap();
+        },
+    ];
+    for harm in harms {
+        let directory = filled();
+        harm(&directory.path().join("witness"));
+        opens_whole(directory.path());
+        let inspection = open_read_only(directory.path()).unwrap().inspection;
+        assert_eq!((inspection.witnessed, inspection.problems), (Some(EVENTS), Vec::<String>::new()));
+    }
+}
+
+#[test]
+fn a_lost_or_damaged_name_of_the_log_is_made_again() {
+    for file in ["CLEAT", "EPOCHS"] {
+        for harm in [true, false] {
+            let directory = filled();
+            let path = directory.path().join(file);
+            let whole = fs::read(&path).unwrap();
+            if harm {
+                fs::remove_file(&path).unwrap();
+            } else {
+                fs::write(&path, &whole[..20]).unwrap();
+            }
+            opens_whole(directory.path());
+            assert_eq!(fs::read(&path).unwrap(), whole);
+        }
+    }
+}
+
+#[test]
+fn parts_of_another_log_are_refused() {
+    let ours = filled();
+    let other = tempfile::tempdir().unwrap();
+    let fresh = Fresh { identity: Identity { log_id: 2, epoch: 2 }, ..options().fresh };
+    for _ in 0..2 {
+        let log = open(other.path(), Options { fresh: fresh.clone(), ..options() }).unwrap();
+        append_all(&log, (0..60).map(|n| delivery(&n.to_string(), b"{}")).collect());
+        close(log);
+    }
+    for part in ["witness", "CLEAT"] {
+        let copy = copy_of(ours.path());
+        fs::copy(other.path().join(part), copy.path().join(part)).unwrap();
+        let error = refused(copy.path());
+        assert!(matches!(error, OpenError::Foreign { .. }), "{part}: {error}");
+    }
+    let copy = copy_of(ours.path());
+    fs::remove_dir_all(copy.path().join("log")).unwrap();
+    copy_tree(&other.path().join("log"), &copy.path().join("log"));
+    let error = refused(copy.path());
+    assert!(matches!(error, OpenError::Foreign { .. } | OpenError::Shorter { .. }), "{error}");
+}
+
+#[test]
+fn a_read_only_open_reads_all_and_writes_nothing() {
+    let directory = filled();
+    let before = contents(directory.path());
+    let ReadOnlyLog { reader, inspection } = open_read_only(directory.path()).unwrap();
+    assert_eq!(read_all(&reader).len() as u64, EVENTS);
+    assert_eq!((inspection.head.position, inspection.witnessed), (EVENTS, Some(EVENTS)));
+    assert!(inspection.problems.is_empty(), "{:?}", inspection.problems);
+    assert!(!inspection.segments.is_empty() && !inspection.journals.is_empty());
+    assert_eq!(contents(directory.path()), before);
+}
+
+/// A data directory of each format that was landed is opened for ever. `tests/directories/format-2` was written by
+/// `cleat serve` and `cleat send`: seven events in a segment, two in a journal that a kill left, and a dedup run of five.
+#[test]
+fn a_directory_of_format_2_is_opened() {
+    let directory = copy_of_format(2);
+    let ReadOnlyLog { reader, inspection } = open_read_only(directory.path()).unwrap();
+    assert!(inspection.problems.is_empty(), "{:?}", inspection.problems);
+    assert_eq!((inspection.segments.len(), inspection.head.position), (1, 9));
+    let chain = reader.get(9).unwrap().unwrap().chain;
+    assert_eq!(chain[..8], [0x25, 0x01, 0xc4, 0x5e, 0x5e, 0x1b, 0xf2, 0x5c]);
+    let log = open(directory.path(), Options { create: false, ..options() }).unwrap();
+    let events = read_all(&log.reader);
+    assert_eq!(events.len(), 9);
+    for (position, event) in (1..).zip(events) {
+        let again = append_all(&log, vec![event.delivery]).remove(0).unwrap();
+        assert_eq!((again.position, again.duplicate), (position, true));
+    }
+    close(log);
+}
+
+fn copy_of_format(format: u8) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/directories/format-{format}"));
+    copy_tree(&fixture, copy.path());
+    copy
+}

@@ -1,0 +1,199 @@
+//! Journals become segments, segments are merged, and a crash between any two steps loses nothing and leaves nothing.
+
+use std::fs;
+
+use super::*;
+use crate::segment::SegmentName;
+
+fn segments(directory: &Path) -> Vec<SegmentName> {
+    let log = directory.join("log");
+    names(&log).iter().filter_map(|name| SegmentName::of(&log.join(name))).collect()
+}
+
+fn fill(log: &Log, events: u64) {
+    let head = log.reader.head().position;
+    for n in head + 1..=head + events {
+        let body = format!("{{\"n\":{n}}}");
+        assert_eq!(append(log, &n.to_string(), body.as_bytes()).unwrap().position, n);
+    }
+}
+
+fn check(log: &Log, events: u64) {
+    let read = read_all(&log.reader);
+    assert_eq!(read.iter().map(|event| event.position).collect::<Vec<_>>(), (1..=events).collect::<Vec<_>>());
+    for n in [1, events / 2, events].into_iter().filter(|n| (1..=events).contains(n)) {
+        let event = log.reader.get(n).unwrap().unwrap();
+        assert_eq!(event.delivery.body, format!("{{\"n\":{n}}}").as_bytes());
+    }
+}
+
+#[test]
+fn full_journals_are_sealed_while_events_are_appended() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path(), small_journals()).unwrap();
+    fill(&log, 400);
+    check(&log, 400);
+    wait_until_sealed(&log);
+    check(&log, 400);
+    assert!(segments(directory.path()).len() > 3, "{:?}", names(&directory.path().join("log")));
+    close(log);
+    let log = open(directory.path(), small_journals()).unwrap();
+    check(&log, 400);
+    fill(&log, 100);
+    check(&log, 500);
+    close(log);
+}
+
+#[test]
+fn a_start_seals_what_the_last_life_left_and_begins_a_journal() {
+    let directory = tempfile::tempdir().unwrap();
+    for life in 1..=3 {
+        let log = open(directory.path(), options()).unwrap();
+        check(&log, (life - 1) * 10);
+        fill(&log, 10);
+        close(log);
+    }
+    let log = open(directory.path(), options()).unwrap();
+    wait_until_sealed(&log);
+    let ranges: Vec<_> = segments(directory.path()).iter().map(|name| (name.first, name.last)).collect();
+    assert_eq!(ranges, [(1, 10), (11, 20), (21, 30)]);
+    check(&log, 30);
+    close(log);
+}
+
+#[test]
+fn many_small_segments_are_merged_at_most_twice() {
+    let directory = tempfile::tempdir().unwrap();
+    for life in 0..70 {
+        let log = open(directory.path(), options()).unwrap();
+        check(&log, life * 2);
+        fill(&log, 2);
+        close(log);
+    }
+    let log = open(directory.path(), options()).unwrap();
+    wait_until_sealed(&log);
+    for _ in 0..1000 {
+        if segments(directory.path()).len() < 20 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let left = segments(directory.path());
+    assert!(left.len() < 20, "{left:?}");
+    check(&log, 140);
+    close(log);
+    let inspection = open_read_only(directory.path()).unwrap().inspection;
+    assert_eq!(inspection.segments.first().map(|segment| segment.merges), Some(1));
+    assert!(inspection.problems.is_empty(), "{:?}", inspection.problems);
+}
+
+/// A directory with one sealed journal and one that is not sealed, and its copy from before the first was sealed.
+fn before_and_after_sealing() -> (tempfile::TempDir, tempfile::TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path(), options()).unwrap();
+    fill(&log, 30);
+    close(log);
+    let before = copy_of(directory.path());
+    let log = open(directory.path(), options()).unwrap();
+    wait_until_sealed(&log);
+    close(log);
+    (before, directory)
+}
+
+#[test]
+fn a_crash_between_a_segments_name_and_its_journals_end_leaves_the_segment() {
+    let (before, after) = before_and_after_sealing();
+    let journals: Vec<_> =
+        names(&before.path().join("log")).into_iter().filter(|name| name.starts_with("journal")).collect();
+    for journal in &journals {
+        let place = after.path().join("log").join(journal);
+        if !place.exists() {
+            copy_tree(&before.path().join("log").join(journal), &place);
+        }
+    }
+    let log = open(after.path(), options()).unwrap();
+    check(&log, 30);
+    wait_until_sealed(&log);
+    close(log);
+    assert_eq!(segments(after.path()).len(), 1);
+}
+
+#[test]
+fn a_damaged_segment_whose_journal_is_still_there_is_sealed_again() {
+    let (before, after) = before_and_after_sealing();
+    for journal in names(&before.path().join("log")) {
+        let place = after.path().join("log").join(&journal);
+        if !place.exists() {
+            copy_tree(&before.path().join("log").join(&journal), &place);
+        }
+    }
+    let name = segments(after.path())[0].to_string();
+    let path = after.path().join("log").join(&name);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[300] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let log = open(after.path(), options()).unwrap();
+    check(&log, 30);
+    wait_until_sealed(&log);
+    close(log);
+    let log = open(after.path(), options()).unwrap();
+    check(&log, 30);
+    close(log);
+}
+
+#[test]
+fn half_written_segments_and_dropped_journals_are_swept() {
+    let (_, directory) = before_and_after_sealing();
+    let log_directory = directory.path().join("log");
+    fs::write(log_directory.join("00000000000000000031.0.new"), b"half").unwrap();
+    fs::create_dir(log_directory.join("journal-00000000000000000001.gone")).unwrap();
+    fs::create_dir(log_directory.join("journal-00000000000000000090")).unwrap();
+    let log = open(directory.path(), options()).unwrap();
+    check(&log, 30);
+    close(log);
+    let left = names(&log_directory);
+    assert!(!left.iter().any(|name| ends_with(name, ".new") || ends_with(name, ".gone")), "{left:?}");
+    assert!(!left.contains(&"journal-00000000000000000090".to_owned()), "{left:?}");
+}
+
+#[test]
+fn a_kill_at_any_commit_keeps_all_that_was_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path(), small_journals()).unwrap();
+    for n in (5..=150).step_by(5) {
+        fill(&log, 5);
+        // The files as a kill leaves them, whatever the sealer is doing.
+        let copy = copy_of(directory.path());
+        let opened = open(copy.path(), small_journals());
+        let Ok(reopened) = opened else { panic!("{n}: {:?}", opened.err()) };
+        check(&reopened, n);
+        close(reopened);
+    }
+    close(log);
+}
+
+#[test]
+fn a_crash_between_the_removals_of_merged_segments_is_finished() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut parts = Vec::new();
+    for life in 0..68 {
+        let log = open(directory.path(), options()).unwrap();
+        fill(&log, 1);
+        wait_until_sealed(&log);
+        close(log);
+        if life == 60 {
+            let log_directory = directory.path().join("log");
+            let names = names(&log_directory).into_iter().filter(|name| ends_with(name, ".seg"));
+            parts = names.map(|name| (name.clone(), fs::read(log_directory.join(name)).unwrap())).collect();
+        }
+    }
+    let merged = segments(directory.path());
+    assert!(merged[0].last > 50, "{merged:?}");
+    for (name, bytes) in parts.iter().skip(5).step_by(3) {
+        fs::write(directory.path().join("log").join(name), bytes).unwrap();
+    }
+    let log = open(directory.path(), options()).unwrap();
+    check(&log, 68);
+    close(log);
+    assert!(segments(directory.path()).len() <= merged.len() + 1);
+}
