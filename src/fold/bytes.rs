@@ -15,30 +15,9 @@ const UUID: u8 = 1;
 /// What is added to the length of a text that is not packed.
 const PLAIN: u64 = 2;
 
-/// LEB128.
-pub(super) fn put_number(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.put_u8(u8::try_from(number & 0x7f).unwrap_or_default() | 0x80);
-        number >>= 7;
-    }
-    out.put_u8(u8::try_from(number).unwrap_or_default());
-}
-
-pub(super) fn take_number(from: &mut Take<'_>) -> Result<u64, Garbled> {
-    let mut number = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let byte = from.u8()?;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Ok(number);
-        }
-    }
-    Err(Garbled("a number is too long"))
-}
-
 /// A count of things that take a byte each at least: more than there is left cannot be.
 pub(super) fn take_count(from: &mut Take<'_>) -> Result<usize, Garbled> {
-    let count = usize::try_from(take_number(from)?).map_err(|_| Garbled("a count is too large"))?;
+    let count = usize::try_from(from.varint()?).map_err(|_| Garbled("a count is too large"))?;
     if count <= from.0.len() { Ok(count) } else { Err(Garbled("a count is too large")) }
 }
 
@@ -57,12 +36,12 @@ pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
 
 /// For a text that comes again as part of another one: packed, a compressor would not see that.
 pub(super) fn put_plain(out: &mut Vec<u8>, text: &str) {
-    put_number(out, text.len() as u64 + PLAIN);
+    out.put_varint(text.len() as u64 + PLAIN);
     out.put(text.as_bytes());
 }
 
 pub(super) fn take_text(from: &mut Take<'_>) -> Result<Arc<str>, Garbled> {
-    match take_number(from)? {
+    match from.varint()? {
         0 => Ok(Id::Hex([from.u64()?, from.u64()?]).text()),
         1 => Ok(Id::Uuid([from.u64()?, from.u64()?]).text()),
         len => {

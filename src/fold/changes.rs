@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use super::bytes::{put_number, take_count};
+use super::bytes::take_count;
 use super::entity::Mark;
 use super::record;
 use super::ring::{PositionChanges, Stretch};
@@ -59,7 +59,7 @@ impl Writer {
         }
         self.builder.push(origin.recorded_at, *chain, &chain_prefix(chain), |out| {
             out.put_i64(origin.recorded_at.as_micros());
-            put_number(out, changed.len() as u64);
+            out.put_varint(changed.len() as u64);
             out.put(&changed);
         });
         changed.clear();

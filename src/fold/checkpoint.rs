@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use self::frames::{FrameReader, FrameWriter};
 use super::FOLD_VERSION;
-use super::bytes::{put_number, put_text, take_number, take_text};
+use super::bytes::{put_text, take_text};
 use super::codec::{Entity, Origin};
 use super::connection::Connection;
 use super::entity::{Mark, Realm};
@@ -166,7 +166,7 @@ fn put_slot(out: &mut Vec<u8>, origin: &Origin, realm: &Realm, task_id: &Id, slo
     put_text(out, &text);
     match slot {
         Slot::Open(export) => export.put_difference(&Export::blank(realm, &text), out, origin),
-        Slot::Settled(position) => put_number(out, *position),
+        Slot::Settled(position) => out.put_varint(*position),
     }
 }
 
@@ -231,7 +231,7 @@ impl Loading<'_> {
                 export.share(self.words);
                 state.export(Id::of(&id), Slot::Open(Arc::new(export)));
             }
-            SETTLED => state.export(Id::of(&id), Slot::Settled(take_number(from)?)),
+            SETTLED => state.export(Id::of(&id), Slot::Settled(from.varint()?)),
             _ => return Err(Garbled("unknown entry")),
         }
         Ok(())

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::bytes::{put_number, put_plain, put_text, take_count, take_number, take_text, unzigzag, zigzag};
+use super::bytes::{put_plain, put_text, take_count, take_text, unzigzag, zigzag};
 use super::connection::{Connection, Status};
 use super::entity::{Mark, Realm, Text, Trail};
 use super::export::{Export, ExportStatus};
@@ -142,21 +142,21 @@ entity!(
 
 impl Value for u64 {
     fn put(&self, out: &mut Vec<u8>, _: &Origin) {
-        put_number(out, *self);
+        out.put_varint(*self);
     }
 
     fn take(from: &mut Take<'_>, _: &Origin) -> Result<Self, Garbled> {
-        take_number(from)
+        from.varint()
     }
 }
 
 impl Value for u32 {
     fn put(&self, out: &mut Vec<u8>, _: &Origin) {
-        put_number(out, u64::from(*self));
+        out.put_varint(u64::from(*self));
     }
 
     fn take(from: &mut Take<'_>, _: &Origin) -> Result<Self, Garbled> {
-        u32::try_from(take_number(from)?).map_err(|_| Garbled("a number is too large"))
+        u32::try_from(from.varint()?).map_err(|_| Garbled("a number is too large"))
     }
 }
 
@@ -192,23 +192,23 @@ impl Value for ExportStatus {
 
 impl Value for Timestamp {
     fn put(&self, out: &mut Vec<u8>, origin: &Origin) {
-        put_number(out, zigzag(self.as_micros().wrapping_sub(origin.recorded_at.as_micros())));
+        out.put_varint(zigzag(self.as_micros().wrapping_sub(origin.recorded_at.as_micros())));
     }
 
     fn take(from: &mut Take<'_>, origin: &Origin) -> Result<Self, Garbled> {
-        let difference = unzigzag(take_number(from)?);
+        let difference = unzigzag(from.varint()?);
         Ok(Self::from_micros(origin.recorded_at.as_micros().wrapping_add(difference)))
     }
 }
 
 impl Value for Mark {
     fn put(&self, out: &mut Vec<u8>, origin: &Origin) {
-        put_number(out, zigzag(self.position.wrapping_sub(origin.position).cast_signed()));
+        out.put_varint(zigzag(self.position.wrapping_sub(origin.position).cast_signed()));
         self.recorded_at.put(out, origin);
     }
 
     fn take(from: &mut Take<'_>, origin: &Origin) -> Result<Self, Garbled> {
-        let difference = unzigzag(take_number(from)?).cast_unsigned();
+        let difference = unzigzag(from.varint()?).cast_unsigned();
         let position = origin.position.wrapping_add(difference);
         Ok(Self { position, recorded_at: Timestamp::take(from, origin)? })
     }
@@ -240,7 +240,7 @@ impl<T: Value> Value for Option<T> {
 
 impl Value for Arc<[Link]> {
     fn put(&self, out: &mut Vec<u8>, origin: &Origin) {
-        put_number(out, self.len() as u64);
+        out.put_varint(self.len() as u64);
         for Link { url, export_type, content_type } in self.iter() {
             put_text(out, url);
             export_type.put(out, origin);
@@ -264,17 +264,17 @@ impl Value for Arc<[Link]> {
 impl Value for Arc<Stats> {
     fn put(&self, out: &mut Vec<u8>, origin: &Origin) {
         self.total_resources.put(out, origin);
-        put_number(out, self.total_by_resource_type.len() as u64);
+        out.put_varint(self.total_by_resource_type.len() as u64);
         for (kind, count) in &self.total_by_resource_type {
             put_text(out, kind);
-            put_number(out, *count);
+            out.put_varint(*count);
         }
     }
 
     fn take(from: &mut Take<'_>, origin: &Origin) -> Result<Self, Garbled> {
         let total_resources = <Option<u64> as Value>::take(from, origin)?;
         let count = take_count(from)?;
-        let entry = |_| Ok((take_text(from)?.as_ref().to_owned(), take_number(from)?));
+        let entry = |_| Ok((take_text(from)?.as_ref().to_owned(), from.varint()?));
         let total_by_resource_type = (0..count).map(entry).collect::<Result<BTreeMap<_, _>, Garbled>>()?;
         Ok(Self::new(Stats { total_resources, total_by_resource_type }))
     }

@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use super::bytes::{put_number, put_text, take_count, take_number, take_text};
+use super::bytes::{put_text, take_count, take_text};
 use super::codec::{Entity, Origin};
 use super::connection::Connection;
 use super::entity::Realm;
@@ -52,7 +52,7 @@ impl<'a> Mentioned<'a> {
     fn change(&mut self, change: &'a Change, origin: &Origin, out: &mut Vec<u8>) {
         let put_numbers = |out: &mut Vec<u8>, numbers: &[u64]| {
             for number in numbers {
-                put_number(out, *number);
+                out.put_varint(*number);
             }
         };
         match change {
@@ -78,7 +78,7 @@ impl<'a> Mentioned<'a> {
 
 /// Appends the record of `changes`, all of `realm`.
 pub(super) fn put(out: &mut Vec<u8>, origin: &Origin, realm: &Realm, changes: &[Change]) {
-    put_number(out, changes.len() as u64);
+    out.put_varint(changes.len() as u64);
     put_text(out, &realm.tenant);
     out.put_u8(realm.mode.stored());
     let (mut mentioned, mut list) = (Mentioned::default(), Vec::new());
@@ -91,11 +91,11 @@ pub(super) fn put(out: &mut Vec<u8>, origin: &Origin, realm: &Realm, changes: &[
 }
 
 fn put_all<T: Entity>(out: &mut Vec<u8>, origin: &Origin, realm: &Realm, all: &[&Arc<T>]) {
-    put_number(out, all.len() as u64);
+    out.put_varint(all.len() as u64);
     for (at, entity) in all.iter().enumerate() {
         entity.put_id(out);
         let base = all[..at].iter().position(|it| it.id() == entity.id());
-        put_number(out, base.map_or(0, |base| base as u64 + 1));
+        out.put_varint(base.map_or(0, |base| base as u64 + 1));
         match base {
             Some(base) => entity.put_difference(all[base], out, origin),
             None => entity.put_difference(&T::blank(realm, entity.id()), out, origin),
@@ -107,7 +107,7 @@ fn take_all<T: Entity + Clone>(from: &mut Take<'_>, origin: &Origin, realm: &Rea
     let count = take_count(from)?;
     let mut all: Vec<Arc<T>> = Vec::with_capacity(count);
     for _ in 0..count {
-        let (id, base) = (take_text(from)?, take_number(from)?);
+        let (id, base) = (take_text(from)?, from.varint()?);
         let base = referred(&all, base)?.map_or_else(|| T::blank(realm, &id), |base| (*base).clone());
         all.push(Arc::new(base.take_difference(from, origin)?));
     }
@@ -135,13 +135,13 @@ fn change(
     const MISSING: Garbled = Garbled("a change is of nothing");
     match from.u8()? {
         CONNECTION => {
-            let (previous, current) = (take_number(from)?, take_number(from)?);
+            let (previous, current) = (from.varint()?, from.varint()?);
             let current = referred(connections, current)?.ok_or(MISSING)?;
             Ok(Change::Connection { previous: referred(connections, previous)?, current })
         }
         EXPORT => {
             let mut joined = || {
-                let (export, connection) = (take_number(from)?, take_number(from)?);
+                let (export, connection) = (from.varint()?, from.varint()?);
                 let connection = referred(connections, connection)?;
                 Ok(referred(exports, export)?.map(|export| JoinedExport { export, connection }))
             };
@@ -149,8 +149,8 @@ fn change(
             Ok(Change::Export { previous, current })
         }
         REJOINED => {
-            let changed_at = origin.position.checked_sub(take_number(from)?).ok_or(MISSING)?;
-            let mut connection = || referred(connections, take_number(from)?)?.ok_or(MISSING);
+            let changed_at = origin.position.checked_sub(from.varint()?).ok_or(MISSING)?;
+            let mut connection = || referred(connections, from.varint()?)?.ok_or(MISSING);
             let (previous, current) = (connection()?, connection()?);
             Ok(Change::Rejoined { changed_at, previous, current })
         }

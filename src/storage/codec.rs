@@ -1,4 +1,4 @@
-//! Bytes in and out: big-endian numbers and length-prefixed strings. Knows no format and no meaning.
+//! Bytes in and out: big-endian numbers, numbers in few bytes, and length-prefixed strings. Knows no format and no meaning.
 
 /// Appends to a byte vector.
 pub trait Put {
@@ -22,6 +22,15 @@ pub trait Put {
 
     fn put_i64(&mut self, value: i64) {
         self.put(&value.to_be_bytes());
+    }
+
+    /// A number in as few bytes as it needs: LEB128, seven bits a byte, lowest first.
+    fn put_varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.put_u8(u8::try_from(value & 0x7f).unwrap_or_default() | 0x80);
+            value >>= 7;
+        }
+        self.put_u8(u8::try_from(value).unwrap_or_default());
     }
 
     /// A u32 length, then the bytes. What may enter the log is far below 4 GiB; a longer one would be a bug upstream,
@@ -79,6 +88,23 @@ impl<'a> Take<'a> {
 
     pub fn i64(&mut self) -> Result<i64, Garbled> {
         Ok(i64::from_be_bytes(self.array()?))
+    }
+
+    /// As [`Put::put_varint`] wrote it.
+    pub fn varint(&mut self) -> Result<u64, Garbled> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.u8()?;
+            let part = u64::from(byte & 0x7f);
+            if part << shift >> shift != part {
+                break;
+            }
+            value |= part << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(Garbled("a number is too large"))
     }
 
     pub fn prefixed(&mut self) -> Result<&'a [u8], Garbled> {

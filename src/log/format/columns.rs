@@ -15,7 +15,7 @@
 use std::sync::Arc;
 
 use super::header::{CLAIMS_KEY, CLEAR, Entrance, FIRST_OF_SUBJECT, Header};
-use super::varint::{self, put_varint, take_length, take_varint, unzigzag, zigzag};
+use super::varint::{self, take_length, unzigzag, zigzag};
 use crate::event::{Hash, Kind, Position, Provenance, Timestamp};
 use crate::segment::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES};
 use crate::storage::{Garbled, Put, Take};
@@ -119,13 +119,13 @@ impl ColumnsBuilder {
         parts[CODEC].put_u8(header.codec);
         parts[DICTIONARY].put_u16(header.dictionary);
         parts[FORM].put_u8(row.form);
-        put_varint(&mut parts[TIME], row.elapsed_micros);
+        parts[TIME].put_varint(row.elapsed_micros);
         if let Some(sent) = header.webhook_seconds {
-            put_varint(&mut parts[SENT], zigzag(seconds(row.recorded_at).wrapping_sub(sent)));
+            parts[SENT].put_varint(zigzag(seconds(row.recorded_at).wrapping_sub(sent)));
         }
-        put_varint(&mut parts[LENGTH], row.private_bytes as u64);
+        parts[LENGTH].put_varint(row.private_bytes as u64);
         if let Some(first) = row.conflict_of {
-            put_varint(&mut parts[CONFLICT], first);
+            parts[CONFLICT].put_varint(first);
         }
         if header.subject != 0 {
             parts[SUBJECT].put_u32(header.subject);
@@ -188,12 +188,12 @@ pub(super) fn decode(bytes: &[u8], count: usize, from: Timestamp) -> Result<Vec<
     let mut recorded_at = from;
     let mut times = Vec::with_capacity(count);
     for _ in 0..count {
-        recorded_at = later(recorded_at, take_varint(&mut take)?)?;
+        recorded_at = later(recorded_at, take.varint()?)?;
         times.push(recorded_at);
     }
-    let sent = optional(marked(VERBATIM_TIMESTAMP).map(|verbatim| !verbatim), || take_varint(&mut take))?;
+    let sent = optional(marked(VERBATIM_TIMESTAMP).map(|verbatim| !verbatim), || take.varint())?;
     let lengths = (0..count).map(|_| take_length(&mut take, FRAME_BYTES_MAX)).collect::<Result<Vec<_>, _>>()?;
-    let conflicts = optional(marked(CONFLICTS), || take_varint(&mut take))?;
+    let conflicts = optional(marked(CONFLICTS), || take.varint())?;
     let subjects = optional(marked(HAS_SUBJECT), || take.u32())?;
     let commitments = optional(marked(FIRST_OF_SUBJECT), || take.array())?;
     let digests = optional(fixed.forms.iter().map(|form| *form != WHOLE), || take.array())?;

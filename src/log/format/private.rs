@@ -21,7 +21,7 @@ use super::compression::{compress_text, expand_text};
 use super::dictionary;
 use super::header::Header;
 use super::packing::{Id, Packed, pack, unpack};
-use super::varint::{put_varint, take_length, take_varint, unzigzag, zigzag};
+use super::varint::{take_length, unzigzag, zigzag};
 use crate::event::{Delivery, EventKey};
 use crate::storage::{Garbled, Put, Take};
 
@@ -69,7 +69,7 @@ pub(super) fn encode_q(out: &mut Vec<u8>, delivery: &Delivery, header: &Header) 
     let Packed { ids, date, text } = packed.unwrap_or(Packed { text, ..Packed::default() });
     if let (Some(date), Some(seconds)) = (date, header.webhook_seconds) {
         flags |= DATE;
-        put_varint(out, zigzag(date.wrapping_sub(seconds)));
+        out.put_varint(zigzag(date.wrapping_sub(seconds)));
     }
     flags |= put_signature(out, &delivery.webhook_signature);
     if header.webhook_seconds.is_none() {
@@ -82,8 +82,8 @@ pub(super) fn encode_q(out: &mut Vec<u8>, delivery: &Delivery, header: &Header) 
         out.put_u8(u8::try_from(ids.len()).unwrap_or(u8::MAX));
         out.put(ids.as_flattened());
     }
-    put_varint(out, delivery.webhook_id.len() as u64);
-    put_varint(out, text.len() as u64);
+    out.put_varint(delivery.webhook_id.len() as u64);
+    out.put_varint(text.len() as u64);
     let compressed = compress_text(&text).inspect(|_| flags |= ZSTD);
     out.put(compressed.as_deref().unwrap_or(&text));
     out[flags_at] = flags;
@@ -176,7 +176,7 @@ fn put_key(out: &mut Vec<u8>, delivery: &Delivery) -> u8 {
 
 fn take_date(take: &mut Take<'_>, header: &Header) -> Result<i64, Garbled> {
     let seconds = header.webhook_seconds.ok_or(Garbled("a date leans on a timestamp that is no number"))?;
-    Ok(seconds.wrapping_add(unzigzag(take_varint(take)?)))
+    Ok(seconds.wrapping_add(unzigzag(take.varint()?)))
 }
 
 const V1: &str = "v1,";
@@ -201,7 +201,7 @@ fn print_signature(signature: &[u8; 32]) -> String {
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
-    put_varint(out, text.len() as u64);
+    out.put_varint(text.len() as u64);
     out.put(text.as_bytes());
 }
 
