@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::disk_space;
-use super::format::{self, FrameBuilder};
+use super::format::{self, FrameBuilder, StoredRecord};
 use super::frame_store::{FrameStore, JournalFrames, Sealed};
 use super::journal::{self, JournalWriter};
 use super::journals::{CreateJournal, Journals, Limits, Taken};
@@ -295,7 +295,7 @@ fn continues(run: &[&Arc<Segment>], segment: &Segment) -> bool {
         && run.last().is_none_or(|last| last.last() + 1 == segment.header().first)
 }
 
-/// Copies the records of frames into larger frames.
+/// Copies the records of frames into larger frames. A gap, and a frame whose records cannot be read, is copied as it is.
 fn repack(
     frames: impl Iterator<Item = Result<Vec<u8>, SegmentError>>,
     writer: &mut SegmentWriter,
@@ -304,25 +304,39 @@ fn repack(
     for frame in frames {
         let bytes = frame?;
         let frame = Frame::decode(&bytes)?;
-        if frame.header.is_gap() {
-            if let Some(mut builder) = builder.take().filter(|builder| !builder.is_empty()) {
-                writer.push(&builder.finish()?)?;
-            }
+        let Some(records) = records_of(&frame) else {
+            finish(builder.take(), writer)?;
             writer.push(&bytes)?;
             continue;
-        }
+        };
         let builder = builder.get_or_insert_with(|| {
             FrameBuilder::new(frame.header.first, frame.header.before, FRAME_RECORDS_MAX, FRAME_BYTES_MAX)
         });
-        for record in format::records(&frame)? {
+        for record in records {
             if !builder.fits(record.size()) {
                 writer.push(&builder.finish()?)?;
             }
             builder.push_stored(&record);
         }
     }
+    finish(builder, writer)
+}
+
+fn finish(builder: Option<FrameBuilder>, writer: &mut SegmentWriter) -> Result<(), SealError> {
     match builder {
         Some(mut builder) if !builder.is_empty() => Ok(writer.push(&builder.finish()?)?),
         _ => Ok(()),
     }
+}
+
+/// `None` if the frame is a gap, or right outside and wrong inside: its own checksum holds, and its records do not.
+fn records_of<'a>(frame: &Frame<'a>) -> Option<Vec<StoredRecord<'a>>> {
+    let (first, last) = (frame.header.first, frame.header.last());
+    if frame.header.is_gap() {
+        return None;
+    }
+    let records = format::records(frame);
+    records
+        .inspect_err(|reason| tracing::error!(first, last, %reason, "events cannot be read; they are kept as they are"))
+        .ok()
 }

@@ -3,7 +3,8 @@
 use std::fs;
 
 use super::*;
-use crate::segment::SegmentName;
+use crate::log::journal::{self, Journal, JournalWriter as _};
+use crate::segment::{Frame, SegmentName};
 
 fn segments(directory: &Path) -> Vec<SegmentName> {
     let log = directory.join("log");
@@ -196,4 +197,42 @@ fn a_crash_between_the_removals_of_merged_segments_is_finished() {
     check(&log, 68);
     close(log);
     assert!(segments(directory.path()).len() <= merged.len() + 1);
+}
+
+/// A journal whose third frame has a right checksum over a record that the chain does not hold.
+fn journal_with_a_wrong_record(directory: &Path) {
+    let log = open(directory, options()).unwrap();
+    fill(&log, 5);
+    close(log);
+    let log_directory = directory.join("log");
+    let found = journal::recover(&log_directory, 1).unwrap().follow(0, None);
+    assert_eq!(found.frames.len(), 5);
+    fs::remove_dir_all(log_directory.join("journal-00000000000000000001")).unwrap();
+    let copy = Journal::create(&log_directory, 1).unwrap();
+    for (n, mut stored) in found.frames.into_iter().enumerate() {
+        if n == 2 {
+            let frame = Frame::decode(&stored.frame).unwrap();
+            let mut private = frame.private.to_vec();
+            private[0] ^= 1;
+            stored.frame = Frame { private: &private, ..frame }.encode().unwrap().into();
+        }
+        copy.put(&stored).unwrap();
+    }
+    copy.sync().unwrap();
+}
+
+#[test]
+fn a_frame_with_a_wrong_record_is_sealed_as_it_is_and_named_as_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    journal_with_a_wrong_record(directory.path());
+    for _ in 0..2 {
+        let log = open(directory.path(), options()).unwrap();
+        wait_until_sealed(&log);
+        let is_damaged = |n| matches!(log.reader.get(n), Err(ReadError::Damaged { .. }));
+        assert_eq!((1..=5).filter(|n| is_damaged(*n)).collect::<Vec<_>>(), [3]);
+        close(log);
+    }
+    let log = open(directory.path(), options()).unwrap();
+    assert_eq!(append(&log, "6", b"{}").unwrap().position, 6);
+    close(log);
 }
