@@ -21,7 +21,7 @@ pub(super) use self::examine::{Examined, gather};
 use super::append::Appender;
 use super::clock::{ClockGuard, TimeSource};
 use super::commit::Committer;
-use super::dedup::{self, Known, RunFiles};
+use super::dedup::{self, RunFiles};
 use super::files::anchor::AnchorFile;
 use super::files::keeper::WitnessKeeper;
 use super::files::layout::{self, DataFiles, DataLock, Found, Fresh};
@@ -126,7 +126,7 @@ pub(super) fn open_with(directory: &Path, options: Options, create_journal: Crea
     for note in &examined.notes {
         tracing::warn!("{note}");
     }
-    let secret = examined.secret.clone().unwrap_or_else(|| new_secret(&examined, &known, &options.fresh));
+    let secret = claims::settle_secret(&mut examined, &known, &options.fresh);
     let claims = claims::collect(&examined, &secret, known, runs, options.dedup_run_events)?;
     // What was found is durable before anything that rests on it goes.
     files.sync_directories()?;
@@ -138,14 +138,6 @@ pub(super) fn open_with(directory: &Path, options: Options, create_journal: Crea
 pub fn init(directory: &Path, fresh: &Fresh) -> Result<(), OpenError> {
     layout::init(directory, fresh)?;
     Ok(())
-}
-
-/// In the place of one that is lost: of a generation that no file names.
-fn new_secret(examined: &Examined, known: &Known, fresh: &Fresh) -> LogSecret {
-    let of_runs = known.reached.map(|(origin, _)| origin.generation);
-    let frames = examined.unsealed.journals.iter().flat_map(|(_, found)| &found.frames);
-    let newest = frames.map(|frame| frame.generation).chain(of_runs).max().unwrap_or(0);
-    LogSecret { generation: newest + 1, key: fresh.secret.clone() }
 }
 
 fn start(

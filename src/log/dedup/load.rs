@@ -7,7 +7,7 @@ use std::mem;
 
 use super::super::{Head, OpenError};
 use super::run::{Run, RunOrigin, UnusableRun};
-use super::{DedupIndex, RunStore};
+use super::{DedupIndex, Digest, RunStore};
 use crate::blocklog::StoreError;
 use crate::event::Position;
 
@@ -19,6 +19,8 @@ pub(in crate::log) struct Known {
     pub index: DedupIndex,
     /// Where they come from, and how far they go. `None` if there are none.
     pub reached: Option<(RunOrigin, Head)>,
+    /// The last claim of them. `None` if there is none.
+    pub newest: Option<(Digest, Position)>,
     /// Runs that cannot be used: they go once the log was checked.
     pub unusable: Vec<Position>,
 }
@@ -26,7 +28,7 @@ pub(in crate::log) struct Known {
 impl Known {
     /// Nothing.
     pub fn nothing() -> Self {
-        Self { index: DedupIndex::new(), reached: None, unusable: Vec::new() }
+        Self { index: DedupIndex::new(), reached: None, newest: None, unusable: Vec::new() }
     }
 
     /// The same, if the runs come from there. Otherwise they are removed.
@@ -44,7 +46,7 @@ impl Known {
 /// Loads the runs as far as they can be used. The first that cannot is logged, and goes with all after it: they are
 /// written again as the log is read. A newer one is refused.
 pub(in crate::log) fn load(runs: &dyn RunStore) -> Result<Known, OpenError> {
-    let Known { index, mut reached, mut unusable } = Known::nothing();
+    let Known { index, mut reached, mut newest, mut unusable } = Known::nothing();
     let failed = |error: io::Error| StoreError::new("read the dedup runs", error);
     let names = runs.list().map_err(failed)?;
     let mut claims = Vec::new();
@@ -56,6 +58,7 @@ pub(in crate::log) fn load(runs: &dyn RunStore) -> Result<Known, OpenError> {
                     index.reserve(run.claims.len() * names.len());
                 }
                 reached = Some((run.origin, run.head));
+                newest = run.claims.last().copied().or(newest);
                 claims.extend(run.claims);
                 if claims.len() >= CLAIMS_AT_ONCE {
                     index.claim_all(mem::take(&mut claims));
@@ -72,7 +75,7 @@ pub(in crate::log) fn load(runs: &dyn RunStore) -> Result<Known, OpenError> {
         }
     }
     index.claim_all(claims);
-    Ok(Known { index, reached, unusable })
+    Ok(Known { index, reached, newest, unusable })
 }
 
 /// The run, if it goes on where the last one ended; else why not.

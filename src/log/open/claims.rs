@@ -1,10 +1,13 @@
-//! The dedup index of a log that was examined: what the dedup runs hold, and what the log has beyond them.
+//! The dedup index of a log that was examined: what the dedup runs hold, and what the log has beyond them; and whether the
+//! secret is the one that their digests were made with.
 
 use std::sync::Arc;
 
 use super::super::dedup::{DedupIndex, Digest, Known, RunStore, Saver};
+use super::super::files::layout::Fresh;
 use super::super::files::secret::LogSecret;
 use super::super::format::{self, ErasedPayload};
+use super::super::journal::JournalFrame;
 use super::super::{Head, OpenError};
 use super::Seen;
 use super::examine::Examined;
@@ -16,6 +19,43 @@ pub(in crate::log) struct Claims {
     pub index: Arc<DedupIndex>,
     /// Has the claims that no run covers.
     pub saver: Saver,
+}
+
+/// The log's secret. A new one in the place of one that is lost, or that stored digests were not made with: of a generation
+/// that no file names, so that all of these are made again.
+pub(in crate::log) fn settle_secret(examined: &mut Examined, known: &Known, fresh: &Fresh) -> LogSecret {
+    if let Some(secret) = examined.secret.take() {
+        if !is_foreign(&secret, examined, known) {
+            return secret;
+        }
+        tracing::warn!(
+            "the file SECRET is of another log: a new one is made, and all keys are read from the log again"
+        );
+        examined.is_secret_damaged = true;
+    }
+    let of_runs = known.reached.map(|(origin, _)| origin.generation);
+    let of_journals = examined.unsealed.stored_frames().map(|frame| frame.generation);
+    let newest = of_journals.chain(of_runs).max().unwrap_or(0);
+    LogSecret { generation: newest + 1, key: fresh.secret.clone() }
+}
+
+/// Whether a stored digest that names the secret's generation was made with another secret. One of the runs and one of the
+/// journals are asked.
+fn is_foreign(secret: &LogSecret, examined: &Examined, known: &Known) -> bool {
+    let of_runs =
+        known.newest.filter(|_| known.reached.is_some_and(|(origin, _)| origin.generation == secret.generation));
+    let of_this = |frame: &&JournalFrame| frame.generation == secret.generation;
+    let of_journals = examined.unsealed.stored_frames().filter(of_this).find_map(first_claim);
+    of_runs.into_iter().chain(of_journals).any(|(stored, position)| {
+        let event = examined.event(position);
+        event.and_then(|event| Digest::of_stored(secret, &event)).is_some_and(|made| made != stored)
+    })
+}
+
+fn first_claim(stored: &JournalFrame) -> Option<(Digest, Position)> {
+    let first = Frame::decode(&stored.frame).ok()?.header.first;
+    let digests = stored.digests.iter().map(|digest| Digest::from_bytes(*digest));
+    digests.zip(first..).find(|(digest, _)| *digest != Digest::NONE)
 }
 
 /// Refuses runs that reach further than the log. What they do not cover is read, and saved as runs of `run_events` each.
@@ -58,11 +98,9 @@ impl Collector<'_> {
                 self.read(&bytes, None);
             }
         }
-        for (_, found) in &examined.unsealed.journals {
-            for frame in &found.frames {
-                let is_current = frame.generation == self.secret.generation;
-                self.read(&frame.frame, is_current.then_some(&frame.digests));
-            }
+        for frame in examined.unsealed.stored_frames() {
+            let is_current = frame.generation == self.secret.generation;
+            self.read(&frame.frame, is_current.then_some(&frame.digests));
         }
     }
 

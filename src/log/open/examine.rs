@@ -22,7 +22,7 @@ use super::identity::{self, Naming};
 use super::journals::{self, Unsealed};
 use super::segments::{self, Named, SealedLog};
 use crate::blocklog::StoreError;
-use crate::event::{Hash, Position};
+use crate::event::{Event, Hash, Position};
 use crate::segment::Frame;
 use crate::token::Identity;
 
@@ -169,6 +169,13 @@ impl Examined {
         }
         let records = format::records(&frame).ok()?;
         records.iter().find(|record| record.position == position).map(|record| record.chain)
+    }
+
+    /// The event there. `None` if it cannot be read.
+    pub fn event(&self, position: Position) -> Option<Event> {
+        let bytes = self.store.read(position).ok()?;
+        let records = format::records(&Frame::decode(&bytes).ok()?).ok()?;
+        records.iter().find(|record| record.position == position)?.event().ok()
     }
 
     /// Where dedup runs of this log must come from.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::super::files::witness::Witness;
 use super::super::frame_store::JournalFrames;
-use super::super::journal::{self, Found, Recovered};
+use super::super::journal::{self, Found, JournalFrame, Recovered};
 use super::super::{Head, OpenError};
 use super::segments::SealedLog;
 use crate::blocklog::StoreError;
@@ -35,6 +35,11 @@ pub(in crate::log) struct Unsealed {
 }
 
 impl Unsealed {
+    /// The frames as their journals hold them, in order.
+    pub fn stored_frames(&self) -> impl Iterator<Item = &JournalFrame> {
+        self.journals.iter().flat_map(|(_, found)| &found.frames)
+    }
+
     pub fn frames(&self) -> Vec<JournalFrames> {
         let frames = |(sequence, found): &(u64, Found)| JournalFrames {
             sequence: *sequence,

@@ -190,6 +190,26 @@ fn parts_of_another_log_are_refused() {
 }
 
 #[test]
+fn a_secret_of_another_log_is_taken_for_lost() {
+    let other = tempfile::tempdir().unwrap();
+    init(&other.path().join("data"), &Fresh::new(Identity { log_id: 2, epoch: 2 }, [6; 32])).unwrap();
+    let secret = other.path().join("data/SECRET");
+    // What is not sealed, and the dedup runs.
+    for dedup_run_events in [u64::MAX, EVENTS / 3] {
+        let options = || Options { dedup_run_events, ..options() };
+        let directory = tempfile::tempdir().unwrap();
+        let log = open(directory.path(), options()).unwrap();
+        (1..=EVENTS).for_each(|n| assert_eq!(append(&log, &n.to_string(), b"{}").unwrap().position, n));
+        close(log);
+        fs::copy(&secret, directory.path().join("SECRET")).unwrap();
+        for _ in 0..2 {
+            opens_whole(directory.path());
+        }
+        assert_ne!(fs::read(&secret).unwrap(), fs::read(directory.path().join("SECRET")).unwrap());
+    }
+}
+
+#[test]
 fn a_read_only_open_reads_all_and_writes_nothing() {
     let directory = filled();
     let before = contents(directory.path());
