@@ -14,7 +14,7 @@ use super::disk_space;
 use super::format::{self, FrameBuilder, StoredRecord};
 use super::frame_store::{FrameStore, JournalFrames, Sealed};
 use super::journal::{self, JournalWriter};
-use super::journals::{CreateJournal, Journals, Limits, Taken};
+use super::journals::{CreateJournal, Journals, Limits, NoRoom, Taken};
 use super::poison::Poison;
 use crate::segment::{Frame, Segment, SegmentError, SegmentHeader, SegmentName, SegmentWriter};
 use crate::storage::Garbled;
@@ -40,7 +40,7 @@ const WAKE_EVERY: Duration = Duration::from_secs(1);
 enum SealError {
     #[error(transparent)]
     Segment(#[from] SegmentError),
-    #[error("a frame in memory cannot be read: {0}")]
+    #[error("a frame in memory cannot be read")]
     Frame(#[from] Garbled),
     #[error("cannot sync the directory of the log")]
     Sync(#[source] std::io::Error),
@@ -101,7 +101,10 @@ impl Sealer {
     fn run(mut self, taken: &Receiver<Taken>) {
         loop {
             let has_spare = self.offer_spare();
-            if self.seal() && has_spare && self.has_space() {
+            let is_sealed = self.seal();
+            if !self.has_space() {
+                self.options.poison.set_refusal(Some(NoRoom::DiskFull));
+            } else if is_sealed && has_spare {
                 self.options.poison.set_refusal(None);
             }
             match taken.recv_timeout(WAKE_EVERY) {
@@ -139,7 +142,7 @@ impl Sealer {
         self.offered.is_some()
     }
 
-    /// Whether the disk has the space that the writer asks for: without webhooks the writer would not find out.
+    /// Whether the disk has the space that the writer asks for: without webhooks the writer does not look.
     fn has_space(&self) -> bool {
         disk_space::free(&self.options.directory).is_ok_and(|free| free >= self.options.limits.disk_reserve)
     }
