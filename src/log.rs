@@ -47,7 +47,7 @@ pub use files::layout::Fresh;
 pub use format::fuzzing;
 pub use inspect::{InspectedJournal, InspectedSegment, Inspection, ReadOnlyLog, open_read_only};
 pub use journals::NoRoom;
-pub use open::{Log, Options, Seen, init, open};
+pub use open::{Log, Options, Seen, find, init, open};
 pub use reader::{Reader, Tail};
 
 /// The last durable position. Position 0: the log is empty.
@@ -88,17 +88,28 @@ pub enum OpenError {
     Store(#[from] StoreError),
     #[error(transparent)]
     File(#[from] files::FileError),
+    #[error("there is no log: {found}")]
+    NoLog { found: String },
     #[error(
         "there is no log: {found}. Mount the volume that has it, or restore a backup; to begin a new log, run `cleat init`, \
          or set data.create = true"
     )]
     NotCreated { found: String },
-    #[error("no log is made: {0}")]
+    #[error(
+        "there is no log, but the anchor ({anchor}) has seen one up to position {seen}. Mount the volume that has it, or \
+         restore a backup; to begin a new log, remove the anchor"
+    )]
+    Anchored { anchor: String, seen: Position },
+    #[error("no log is made")]
     Init(#[from] files::layout::InitError),
+    #[error(transparent)]
+    Segment(#[from] crate::segment::SegmentError),
     #[error(transparent)]
     Recover(#[from] journal::RecoverError),
     #[error(transparent)]
     Locked(#[from] files::layout::LockError),
+    #[error("{} is missing: put back the newest copy of the whole data directory", .0.display())]
+    Missing(std::path::PathBuf),
     #[error("the file {file} is lost, and no other file says which log this is: restore it from a backup")]
     Nameless { file: &'static str },
     /// What was acknowledged is not all there.

@@ -40,7 +40,7 @@ pub use writer::SegmentWriter;
 /// Why a segment, or a part of it, cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SegmentError {
-    #[error("cannot {operation} {}: {source}", path.display())]
+    #[error("cannot {operation} {}", path.display())]
     Io { operation: &'static str, path: PathBuf, source: io::Error },
     /// What was read is not what was written.
     #[error("{} is damaged from position {from} on: {reason}", path.display())]

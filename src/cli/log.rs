@@ -25,6 +25,7 @@ impl Log {
         show(&inspection)?;
         match inspection.problems.len() {
             0 => print::line("all is well"),
+            1 => bail!("1 problem was found"),
             count => bail!("{count} problems were found"),
         }
     }

@@ -42,7 +42,9 @@ fn warnings(config: &Config, trust_clock: bool) -> Vec<String> {
 
 pub(super) fn check(path: Option<&Path>) -> anyhow::Result<()> {
     let config = load(path)?;
-    for warning in warnings(&config, false) {
+    let missing = if config.data.create { None } else { cleat::log::find(config.data.directory()).err() };
+    let missing = missing.map(|error| format!("{:#}", anyhow::Error::new(error)));
+    for warning in warnings(&config, false).into_iter().chain(missing) {
         print::note(&format!("warning: {warning}"));
     }
     let endpoints: Vec<&str> = config.webhooks.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect();
@@ -53,7 +55,7 @@ pub(super) fn init(path: Option<&Path>) -> anyhow::Result<()> {
     let config = load(path)?;
     let directory = config.data.directory();
     let context = || format!("cannot make a log in {}", directory.display());
-    cleat::log::init(directory, &fresh()).with_context(context)?;
+    cleat::log::init(directory, &fresh(), config.data.anchor.as_deref()).with_context(context)?;
     print::line(&format!("made an empty log in {}", directory.display()))
 }
 

@@ -45,12 +45,12 @@ pub enum AppendError {
     #[error(transparent)]
     Clock(#[from] ClockError),
     /// Nothing was appended. It passes by itself.
-    #[error("nothing is taken now: {0}")]
+    #[error("nothing is taken now")]
     NoRoom(#[from] NoRoom),
     #[error("a record of {size} bytes is more than the log takes ({RECORD_BYTES_MAX})")]
     TooLarge { size: usize },
     /// A field is longer than a record can hold.
-    #[error("the event cannot be stored: {0}")]
+    #[error("the event cannot be stored")]
     Unstorable(#[from] Garbled),
 }
 

@@ -39,7 +39,7 @@ pub enum FileError {
     Damaged { path: PathBuf, reason: &'static str },
     #[error("{} has format {format}, which a newer version of cleat wrote{}", path.display(), by(made_by.as_ref()))]
     Newer { path: PathBuf, format: u32, made_by: Option<String> },
-    #[error("cannot {operation} {}: {source}", path.display())]
+    #[error("cannot {operation} {}", path.display())]
     Io { operation: &'static str, path: PathBuf, source: io::Error },
 }
 

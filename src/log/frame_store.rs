@@ -177,7 +177,9 @@ fn unsealed(journals: &VecDeque<JournalFrames>, position: Position) -> Option<By
 
 fn read_error(error: &SegmentError, position: Position) -> ReadError {
     match error {
-        SegmentError::Io { .. } => ReadError::Store(StoreError::new("read a segment", error)),
+        SegmentError::Io { operation, path, source } => {
+            ReadError::Store(StoreError::new(format!("{operation} {}", path.display()), source))
+        }
         SegmentError::Damaged { reason, .. } => ReadError::Damaged { from: position, reason },
         SegmentError::Foreign { .. } | SegmentError::Newer { .. } | SegmentError::OutOfOrder(_) => {
             ReadError::Damaged { from: position, reason: "its segment is not the one that was opened" }

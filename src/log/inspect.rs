@@ -11,7 +11,7 @@ use super::dedup::DedupIndex;
 use super::files::layout::{self, DataFiles, Found};
 use super::files::secret::LogSecret;
 use super::frame_store::Sealed;
-use super::open::{Examined, gather};
+use super::open::{Examined, Notes, gather};
 use super::reader::Reader;
 use super::{Head, OpenError, StoreError};
 use crate::event::Position;
@@ -67,7 +67,7 @@ pub fn open_read_only(directory: &Path) -> Result<ReadOnlyLog, OpenError> {
     let files = DataFiles::at(directory).map_err(|error| StoreError::new("find the data directory", error))?;
     match layout::look(directory)? {
         Found::Initialised(_) | Found::CleatLost => {}
-        found => return Err(OpenError::NotCreated { found: found.to_string() }),
+        found => return Err(OpenError::NoLog { found: found.to_string() }),
     }
     let _lock = files.lock_for_reading()?;
     let mut examined = gather(&files)?;
@@ -82,7 +82,8 @@ pub fn open_read_only(directory: &Path) -> Result<ReadOnlyLog, OpenError> {
 }
 
 fn inspect(examined: &Examined, refusal: Option<&OpenError>) -> Inspection {
-    let mut problems = examined.notes.clone();
+    let Notes { mended, losses } = &examined.notes;
+    let mut problems = [&losses[..], mended].concat();
     problems.extend(refusal.map(ToString::to_string));
     let segments: Vec<InspectedSegment> = examined.sealed.sealed.iter().map(segment).collect();
     problems.extend(segments.iter().filter_map(|segment| segment.damage.clone()));

@@ -8,6 +8,7 @@ mod journals;
 mod mend;
 mod segments;
 
+use std::ops::RangeInclusive;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use super::append::Appender;
 use super::clock::{ClockGuard, TimeSource};
 use super::commit::Committer;
 use super::dedup::{self, RunFiles};
-use super::files::anchor::AnchorFile;
+use super::files::anchor::{AnchorFile, AnchorRead};
 use super::files::keeper::WitnessKeeper;
 use super::files::layout::{self, DataFiles, DataLock, Found, Fresh};
 use super::files::secret::LogSecret;
@@ -35,6 +36,7 @@ use super::sealer::{self, SealerOptions};
 use super::writer::Writer;
 use super::{Commit, Head, Health, OpenError};
 use crate::blocklog::StoreError;
+use crate::event::Position;
 use crate::token::Identity;
 
 /// How much of the witness a power cut may take.
@@ -89,6 +91,25 @@ pub struct Seen {
     pub head: Head,
 }
 
+/// What is not well, and is no reason to refuse the log.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    /// What costs nothing that other files do not have.
+    pub mended: Vec<String>,
+    /// Acknowledged events that cannot be read.
+    pub losses: Vec<String>,
+}
+
+impl Notes {
+    pub fn note(&mut self, text: String) {
+        self.mended.push(text);
+    }
+
+    pub fn lose(&mut self, range: RangeInclusive<Position>, reason: &str) {
+        self.losses.push(format!("events {} to {} cannot be read: {reason}", range.start(), range.end()));
+    }
+}
+
 /// An open log.
 pub struct Log {
     pub appender: Appender,
@@ -109,10 +130,11 @@ pub(super) fn open_with(directory: &Path, options: Options, create_journal: Crea
     let lock = match layout::look(directory)? {
         Found::Initialised(_) | Found::CleatLost => files.lock_exclusively()?,
         Found::Missing | Found::Empty | Found::Unfinished if options.create => {
+            refuse_if_anchored(options.anchor.as_deref())?;
             tracing::warn!(directory = %directory.display(), "a new log is made");
             layout::init(directory, &options.fresh)?
         }
-        found => return Err(OpenError::NotCreated { found: found.to_string() }),
+        found => return Err(missing(&found)),
     };
     // The runs are loaded beside the rest: that waits for the disk, this for memory.
     let runs = Arc::new(RunFiles::open(files.dedup())?);
@@ -123,9 +145,8 @@ pub(super) fn open_with(directory: &Path, options: Options, create_journal: Crea
     });
     let (mut examined, known) = (examined?, known?);
     examined.check(options.anchor.as_deref(), &options.seen)?;
-    for note in &examined.notes {
-        tracing::warn!("{note}");
-    }
+    examined.notes.mended.iter().for_each(|note| tracing::warn!("{note}"));
+    examined.notes.losses.iter().for_each(|loss| tracing::error!("{loss}. Restore a backup that has them"));
     let secret = claims::settle_secret(&mut examined, &known, &options.fresh);
     let claims = claims::collect(&examined, &secret, known, runs, options.dedup_run_events)?;
     // What was found is durable before anything that rests on it goes.
@@ -134,10 +155,38 @@ pub(super) fn open_with(directory: &Path, options: Options, create_journal: Crea
     start(&files, lock, examined, Arc::new(secret), claims, options, create_journal)
 }
 
-/// Makes an empty log, or finishes one whose making was cut.
-pub fn init(directory: &Path, fresh: &Fresh) -> Result<(), OpenError> {
+/// Makes an empty log, or finishes one whose making was cut. Refused if the anchor has seen a log.
+pub fn init(directory: &Path, fresh: &Fresh, anchor: Option<&Path>) -> Result<(), OpenError> {
+    refuse_if_anchored(anchor)?;
     layout::init(directory, fresh)?;
     Ok(())
+}
+
+/// Whether `directory` has a log: an error says what it has instead. Changes nothing.
+pub fn find(directory: &Path) -> Result<(), OpenError> {
+    match layout::look(directory)? {
+        Found::Initialised(_) | Found::CleatLost => Ok(()),
+        found => Err(missing(&found)),
+    }
+}
+
+fn missing(found: &Found) -> OpenError {
+    match found {
+        // Neither an init nor data.create would make a log there.
+        Found::NotOurs(_) => OpenError::NoLog { found: found.to_string() },
+        _ => OpenError::NotCreated { found: found.to_string() },
+    }
+}
+
+/// A log that an anchor has seen is somewhere else: no other may be begun in its place.
+fn refuse_if_anchored(anchor: Option<&Path>) -> Result<(), OpenError> {
+    let Some(path) = anchor else { return Ok(()) };
+    match examine::read_in_time(path) {
+        Some(Ok(AnchorRead::Whole(Witness { head, .. }))) => {
+            Err(OpenError::Anchored { anchor: path.display().to_string(), seen: head.position })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn start(

@@ -120,7 +120,7 @@ pub struct DataLock {
 pub enum LockError {
     #[error("another process uses it; is `cleat serve` running?")]
     InUse,
-    #[error("cannot lock it: {0}")]
+    #[error("cannot lock it")]
     Io(#[source] io::Error),
 }
 
@@ -251,7 +251,7 @@ pub enum InitError {
     NotOurs { path: PathBuf, name: String },
     #[error("{} holds a log whose file CLEAT is missing or damaged", .0.display())]
     HoldsLog(PathBuf),
-    #[error("cannot use {}: {source}", path.display())]
+    #[error("cannot use {}", path.display())]
     Lock { path: PathBuf, source: LockError },
     #[error(transparent)]
     File(#[from] FileError),

@@ -16,7 +16,7 @@ use crate::segment::{Frame, FrameHeader};
 
 /// The journal could not be looked at. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {operation} {}: {source}", path.display())]
+#[error("cannot {operation} {}", path.display())]
 pub struct RecoverError {
     pub operation: &'static str,
     pub path: PathBuf,

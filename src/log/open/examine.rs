@@ -1,6 +1,7 @@
 //! Looks through a data directory: which log it holds, what its files hold of it, and whether they agree. Writes nothing, so it
 //! serves a read-only open, too.
 
+use std::error::Error as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -17,10 +18,10 @@ use super::super::format;
 use super::super::frame_store::FrameStore;
 use super::super::journal;
 use super::super::{Head, OpenError};
-use super::Seen;
 use super::identity::{self, Naming};
 use super::journals::{self, Unsealed};
 use super::segments::{self, Named, SealedLog};
+use super::{Notes, Seen};
 use crate::blocklog::StoreError;
 use crate::event::{Event, Hash, Position};
 use crate::segment::Frame;
@@ -42,19 +43,21 @@ pub(in crate::log) struct Examined {
     /// The frames of both.
     pub store: Arc<FrameStore>,
     pub next_sequence: u64,
-    /// What is not well, and costs nothing that other files do not have.
-    pub notes: Vec<String>,
+    pub notes: Notes,
 }
 
 /// Reads what is there. Refuses only what cannot be read as a log at all: [`Examined::check`] compares the files.
 pub(in crate::log) fn gather(files: &DataFiles) -> Result<Examined, OpenError> {
     let log = files.log();
-    let mut notes = Vec::new();
+    if !log.exists() {
+        return Err(OpenError::Missing(log));
+    }
+    let mut notes = Notes::default();
     let WitnessRead { newest: witness, state: witness_state, .. } = witness::read(&files.witness())?;
     match witness_state {
         WitnessState::Whole => {}
         WitnessState::Newer { format } => return Err(newer(&files.witness(), format)),
-        _ => notes.push("the file `witness` is not whole: it is written again from the log".to_owned()),
+        _ => notes.note("the file `witness` is not whole: a start writes it again from the log".to_owned()),
     }
     let named = identity::find(files, witness.as_ref(), &mut notes)?;
     let (secret, is_secret_damaged) = read_secret(files, &mut notes)?;
@@ -136,9 +139,12 @@ impl Examined {
             Some(Ok(AnchorRead::Damaged(reason))) => {
                 format!("the anchor {shown} is damaged ({reason}): it is written again")
             }
-            Some(Err(error)) => format!("the anchor cannot be read, and nothing is compared with it: {error}"),
+            Some(Err(error)) => {
+                let cause = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
+                format!("nothing is compared with the anchor: {error}{cause}")
+            }
         };
-        self.notes.push(note);
+        self.notes.note(note);
         Ok(None)
     }
 
@@ -185,7 +191,7 @@ impl Examined {
 }
 
 /// `None` if its volume does not answer: then the thread is left to it.
-fn read_in_time(path: &Path) -> Option<Result<AnchorRead, FileError>> {
+pub(super) fn read_in_time(path: &Path) -> Option<Result<AnchorRead, FileError>> {
     let (sender, receiver) = sync_channel(1);
     let path = path.to_owned();
     let read = move || {
@@ -201,19 +207,19 @@ fn newer(path: &Path, format: u32) -> OpenError {
 }
 
 /// The secret, if a copy is whole, and whether it must be written again.
-fn read_secret(files: &DataFiles, notes: &mut Vec<String>) -> Result<(Option<LogSecret>, bool), OpenError> {
+fn read_secret(files: &DataFiles, notes: &mut Notes) -> Result<(Option<LogSecret>, bool), OpenError> {
     match secret::read(&files.secret())? {
         SecretRead::Whole(secret) => Ok((Some(secret), false)),
         SecretRead::Damaged(secret) => {
-            notes.push(
-                "a copy of the secret in the file SECRET is damaged: it is written again from the other".to_owned(),
+            notes.note(
+                "a copy of the secret in the file SECRET is damaged: a start writes it again from the other".to_owned(),
             );
             Ok((Some(secret), true))
         }
         SecretRead::Newer { format } => Err(newer(&files.secret(), format)),
         SecretRead::Lost | SecretRead::Missing => {
-            notes.push(
-                "the file SECRET is lost: a new one is made, and all keys are read from the log again".to_owned(),
+            notes.note(
+                "the file SECRET is lost: a start makes a new one, and reads all keys from the log again".to_owned(),
             );
             Ok((None, true))
         }

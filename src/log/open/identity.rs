@@ -8,8 +8,7 @@ use super::super::files::epochs::{self, Epoch, Epochs};
 use super::super::files::layout::DataFiles;
 use super::super::files::witness::Witness;
 use super::super::format;
-use super::{OpenError, segments};
-use crate::blocklog::StoreError;
+use super::{Notes, OpenError, segments};
 use crate::segment::{SegmentError, SegmentHeader};
 use crate::token::Identity;
 
@@ -32,7 +31,7 @@ impl Naming {
 pub(in crate::log) fn find(
     files: &DataFiles,
     witness: Option<&Witness>,
-    notes: &mut Vec<String>,
+    notes: &mut Notes,
 ) -> Result<Naming, OpenError> {
     let cleat = whole(cleat_file::read(&files.cleat()), notes)?;
     let epochs = whole(epochs::read(&files.epochs()), notes)?;
@@ -51,11 +50,11 @@ pub(in crate::log) fn find(
 }
 
 /// `None` if the file is missing or damaged.
-fn whole<T>(read: Result<T, FileError>, notes: &mut Vec<String>) -> Result<Option<T>, OpenError> {
+fn whole<T>(read: Result<T, FileError>, notes: &mut Notes) -> Result<Option<T>, OpenError> {
     match read {
         Ok(file) => Ok(Some(file)),
         Err(error @ (FileError::Missing { .. } | FileError::Damaged { .. })) => {
-            notes.push(format!("{error}: it is made again from the log"));
+            notes.note(format!("{error}: a start makes it again from the log"));
             Ok(None)
         }
         Err(error) => Err(error.into()),
@@ -72,7 +71,7 @@ fn headers(log: &Path) -> Result<Vec<SegmentHeader>, OpenError> {
             Err(SegmentError::Newer { path, format }) => {
                 return Err(OpenError::Newer { what: path.display().to_string(), format: format.into() });
             }
-            Err(error) => return Err(StoreError::new("read a segment", error).into()),
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(headers)

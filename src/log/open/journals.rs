@@ -9,8 +9,8 @@ use super::super::files::witness::Witness;
 use super::super::frame_store::JournalFrames;
 use super::super::journal::{self, Found, JournalFrame, Recovered};
 use super::super::{Head, OpenError};
+use super::Notes;
 use super::segments::SealedLog;
-use crate::blocklog::StoreError;
 use crate::event::{Hash, Position, Timestamp};
 use crate::segment::Frame;
 
@@ -62,7 +62,7 @@ pub(in crate::log) fn read(
     sequences: &[u64],
     sealed: &mut SealedLog,
     witness: Option<&Witness>,
-    notes: &mut Vec<String>,
+    notes: &mut Notes,
 ) -> Result<Unsealed, OpenError> {
     let mut journals = Vec::new();
     for sequence in sequences {
@@ -109,7 +109,7 @@ struct Reading<'a> {
     /// All of them, ascending by sequence.
     journals: &'a [(u64, Recovered)],
     sealed: &'a mut SealedLog,
-    notes: &'a mut Vec<String>,
+    notes: &'a mut Notes,
     end: End,
     unsealed: Unsealed,
 }
@@ -126,8 +126,7 @@ impl Reading<'_> {
             self.take_blank(sequence);
             return Ok(());
         }
-        let failed = |error| StoreError::new("read a segment", error);
-        if self.sealed.holds(recovered).map_err(failed)? {
+        if self.sealed.holds(recovered)? {
             self.unsealed.removable.push(sequence);
             return Ok(());
         }
@@ -155,7 +154,7 @@ impl Reading<'_> {
             self.push_beyond_holes(sequence, recovered);
         }
         if self.unsealed.journals.len() == before {
-            self.notes.push(format!("journal {sequence} holds nothing that joins up with the log: it is set aside"));
+            self.notes.note(format!("journal {sequence} holds nothing that joins up with the log: it is set aside"));
             self.unsealed.aside.push(sequence);
         }
         self.check_rest(sequence, recovered);
@@ -170,7 +169,7 @@ impl Reading<'_> {
             let next = self.end.position + 1;
             self.refuse(OpenError::Damaged { range: next..=next.max(self.witnessed), reason });
         } else {
-            self.notes.push(format!("journal {sequence} holds nothing that can be read: it is set aside"));
+            self.notes.note(format!("journal {sequence} holds nothing that can be read: it is set aside"));
             self.unsealed.aside.push(sequence);
         }
     }
@@ -200,7 +199,7 @@ impl Reading<'_> {
                 continue;
             }
             let hole = self.end.position + 1..=next - 1;
-            self.notes.push(format!("events {} to {} cannot be read: no journal holds them", hole.start(), hole.end()));
+            self.notes.lose(hole, "no segment and no journal holds them");
             // Whose the hole is cannot be told.
             self.unsealed.damaged.extend(self.unsealed.journals.last().map(|(before, _)| *before));
             self.unsealed.damaged.push(sequence);
@@ -228,7 +227,7 @@ impl Reading<'_> {
             let last = recovered.last().unwrap_or(0).max(reached + 1);
             self.refuse(OpenError::Damaged { range: reached + 1..=last, reason });
         } else {
-            self.notes.push(format!(
+            self.notes.note(format!(
                 "journal {sequence} ends after position {reached} in a commit that was cut: nothing of it was acknowledged"
             ));
         }

@@ -11,7 +11,7 @@ use super::super::files::epochs::Epochs;
 use super::super::format;
 use super::super::frame_store::Sealed;
 use super::super::journal::Recovered;
-use super::OpenError;
+use super::{Notes, OpenError};
 use crate::blocklog::StoreError;
 use crate::event::{Hash, Position, Timestamp};
 use crate::segment::{Frame, Segment, SegmentError, SegmentName};
@@ -73,11 +73,7 @@ pub(in crate::log) fn list(directory: &Path) -> Result<Vec<SegmentName>, OpenErr
 }
 
 /// Opens all segments. What is damaged costs its own range only; a foreign or newer segment is refused.
-pub(in crate::log) fn open(
-    directory: &Path,
-    named: Named<'_>,
-    notes: &mut Vec<String>,
-) -> Result<SealedLog, OpenError> {
+pub(in crate::log) fn open(directory: &Path, named: Named<'_>, notes: &mut Notes) -> Result<SealedLog, OpenError> {
     let end = SealedEnd { position: 0, chain: Some(format::genesis(named.log_id)), recorded_at: Timestamp::default() };
     let begin = end;
     let mut log = SealedLog {
@@ -114,7 +110,7 @@ fn open_one(directory: &Path, name: SegmentName, named: Named<'_>) -> Result<Res
         Err(SegmentError::Newer { path, format }) => {
             Err(OpenError::Newer { what: path.display().to_string(), format: format.into() })
         }
-        Err(error) => Err(StoreError::new("open a segment", error).into()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -163,17 +159,18 @@ impl SealedLog {
         Ok(false)
     }
 
-    /// Hands the ranges at the end that are damaged back to the journal that still has them. Returns whether there was any.
-    pub fn hand_back(&mut self, journal: &Recovered, notes: &mut Vec<String>) -> bool {
+    /// Hands the ranges at the end that are damaged back to the journal that still has all of them. Returns whether there was
+    /// any.
+    pub fn hand_back(&mut self, journal: &Recovered, notes: &mut Notes) -> bool {
         let mut has_any = false;
         while let Some(last) = self.sealed.last() {
             let first = last.first();
             let is_damaged = as_segment(last).is_none_or(|segment| segment.verify().is_err());
-            if !is_damaged || journal.next_after(first - 1) != Some(first) {
+            if !is_damaged || journal.follow(first - 1, None).reached < last.last() {
                 break;
             }
             let name = SegmentName { first, last: last.last() };
-            notes.push(format!(
+            notes.note(format!(
                 "{name} is damaged: the journal that it was made of is still there, and is sealed again"
             ));
             let path = self.directory.join(name.to_string());
@@ -193,7 +190,7 @@ impl SealedLog {
         name: SegmentName,
         parts: &[SegmentName],
         named: Named<'_>,
-        notes: &mut Vec<String>,
+        notes: &mut Notes,
     ) -> Result<bool, OpenError> {
         let path = self.directory.join(name.to_string());
         let fill = |next: Position, part: &SegmentName| if part.first == next { part.last + 1 } else { 0 };
@@ -204,7 +201,7 @@ impl SealedLog {
         let is_whole = match open_one(&self.directory, name, named)? {
             Ok(segment) => {
                 let goes_on = self.end.chain.is_none_or(|chain| chain == segment.header().before);
-                goes_on && is_whole(&segment).map_err(|error| StoreError::new("read a segment", error))?
+                goes_on && is_whole(&segment)?
             }
             Err(_) => false,
         };
@@ -213,20 +210,20 @@ impl SealedLog {
             return Ok(true);
         }
         if are_complete {
-            notes.push(format!("{name} is damaged: the segments that it was merged from are used"));
+            notes.note(format!("{name} is damaged: the segments that it was merged from are used"));
             self.unusable.push(path);
         }
         // Otherwise what can be read of it is more than what is left of its parts.
         Ok(!are_complete)
     }
 
-    fn push(&mut self, name: SegmentName, segment: Result<Segment, &'static str>, notes: &mut Vec<String>) {
+    fn push(&mut self, name: SegmentName, segment: Result<Segment, &'static str>, notes: &mut Notes) {
         if name.first <= self.end.position {
             self.refusal.get_or_insert(overlap(name.first, self.end.position.min(name.last)));
             return;
         }
         if name.first > self.end.position + 1 {
-            self.push_damaged(self.end.position + 1, name.first - 1, "no segment holds it", notes);
+            self.push_damaged(self.end.position + 1, name.first - 1, "no segment and no journal holds them", notes);
         }
         let segment = segment.and_then(|segment| {
             let goes_on = self.end.chain.is_none_or(|chain| chain == segment.header().before);
@@ -235,7 +232,7 @@ impl SealedLog {
         match segment {
             Ok(segment) => {
                 if segment.is_footer_damaged() {
-                    notes.push(format!("the footer of {name} is damaged: its frames were walked over"));
+                    notes.note(format!("the footer of {name} is damaged: its frames were walked over"));
                 }
                 self.sealed.push(Sealed::Segment(Arc::new(segment)));
             }
@@ -244,8 +241,8 @@ impl SealedLog {
         self.end = self.sealed.last().map_or(self.begin, end_of);
     }
 
-    fn push_damaged(&mut self, first: Position, last: Position, reason: &'static str, notes: &mut Vec<String>) {
-        notes.push(format!("events {first} to {last} cannot be read: {reason}"));
+    fn push_damaged(&mut self, first: Position, last: Position, reason: &'static str, notes: &mut Notes) {
+        notes.lose(first..=last, reason);
         self.sealed.push(Sealed::Damaged { range: first..=last, reason });
         self.end = SealedEnd { position: last, chain: None, ..self.end };
     }

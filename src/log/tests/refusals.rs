@@ -65,8 +65,8 @@ fn a_missing_or_empty_directory_is_no_log() {
 fn an_init_makes_a_log_once() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data");
-    init(&path, &options().fresh).unwrap();
-    assert!(init(&path, &options().fresh).unwrap_err().to_string().contains("already"));
+    init(&path, &options().fresh, None).unwrap();
+    assert!(error_text(&init(&path, &options().fresh, None).unwrap_err()).contains("already"));
     let log = open(&path, Options { create: false, ..options() }).unwrap();
     assert_eq!((log.reader.identity(), log.reader.head().position), (IDENTITY, 0));
     close(log);
@@ -119,6 +119,30 @@ fn a_whole_directory_put_back_is_found_by_the_anchor() {
     assert!(matches!(&error, OpenError::Shorter { ends: 60, seen: 61, by } if by.contains("anchor")), "{error}");
     close(open(older.path(), options()).unwrap());
     close(open(directory.path(), Options { anchor, ..options() }).unwrap());
+}
+
+#[test]
+fn no_log_is_made_in_the_place_of_one_that_the_anchor_has_seen() {
+    let volume = tempfile::tempdir().unwrap();
+    let anchor = Some(volume.path().join("anchor"));
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path(), Options { anchor: anchor.clone(), ..options() }).unwrap();
+    append(&log, "1", b"{}").unwrap();
+    close(log);
+    let unmounted = tempfile::tempdir().unwrap();
+    let error = open(unmounted.path(), Options { anchor: anchor.clone(), ..options() }).err().unwrap();
+    assert!(matches!(error, OpenError::Anchored { seen: 1, .. }), "{error}");
+    let error = init(unmounted.path(), &options().fresh, anchor.as_deref()).unwrap_err();
+    assert!(matches!(error, OpenError::Anchored { seen: 1, .. }), "{error}");
+    assert!(names(unmounted.path()).is_empty());
+}
+
+#[test]
+fn a_missing_directory_of_the_log_is_refused_by_name() {
+    let directory = filled();
+    fs::remove_dir_all(directory.path().join("log")).unwrap();
+    let error = refused(directory.path());
+    assert!(matches!(&error, OpenError::Missing(path) if path.ends_with("log")), "{error}");
 }
 
 #[test]
@@ -192,7 +216,7 @@ fn parts_of_another_log_are_refused() {
 #[test]
 fn a_secret_of_another_log_is_taken_for_lost() {
     let other = tempfile::tempdir().unwrap();
-    init(&other.path().join("data"), &Fresh::new(Identity { log_id: 2, epoch: 2 }, [6; 32])).unwrap();
+    init(&other.path().join("data"), &Fresh::new(Identity { log_id: 2, epoch: 2 }, [6; 32]), None).unwrap();
     let secret = other.path().join("data/SECRET");
     // What is not sealed, and the dedup runs.
     for dedup_run_events in [u64::MAX, EVENTS / 3] {
