@@ -1,7 +1,7 @@
 //! The change log, `changes@1`: of every position the states that it left, as a block log of its own. Derived from the log.
 //!
 //! ```text
-//! record  i64 recorded_at, µs ‖ number length ‖ the changes: `record.rs`       mark  the hash chain's value there, its first 8 B
+//! record  i64 recorded_at, µs ‖ number length ‖ the changes, sealed: `record.rs`       mark  the hash chain's value there, its first 8 B
 //! ```
 //!
 //! What its newest block still lacks is in the ring of newest changes. So only full blocks are written, there is nothing to
@@ -15,13 +15,13 @@ use super::record;
 use super::ring::{PositionChanges, Stretch};
 use crate::blocklog::{self, Batch, Block, Builder, EXPANDED_BYTES_MAX, Packer, ReadError, Store, StoreError};
 use crate::event::{Hash, Position, Timestamp};
-use crate::storage::{Garbled, Put, Take};
+use crate::storage::{Garbled, Put, SEAL_BYTES, Take, seal, unseal};
 use crate::token::{ChainPrefix, chain_prefix};
 
 /// What goes into the store between two syncs: sled reuses what it freed soon after.
 const UNSYNCED_BYTES_MAX: usize = 512 * 1024;
-/// What stands before the changes in a record, at most: the time and their length.
-const RECORD_OVERHEAD: usize = 8 + 10;
+/// What stands before the changes in a record, at most: the time, their length and the seal.
+const RECORD_OVERHEAD: usize = 8 + 10 + SEAL_BYTES;
 
 /// Appends to it.
 pub(super) struct Writer {
@@ -59,8 +59,12 @@ impl Writer {
         }
         self.builder.push(origin.recorded_at, *chain, &chain_prefix(chain), |out| {
             out.put_i64(origin.recorded_at.as_micros());
-            out.put_varint(changed.len() as u64);
-            out.put(&changed);
+            if changed.is_empty() {
+                out.put_varint(0);
+            } else {
+                out.put_varint((changed.len() + SEAL_BYTES) as u64);
+                seal(&changed, out);
+            }
         });
         changed.clear();
         self.record = changed;
@@ -185,7 +189,7 @@ impl Entry<'_> {
         if changes.is_empty() {
             return Ok(None);
         }
-        let mut from = Take(changes);
+        let mut from = Take(unseal(changes)?);
         let (realm, changes) = record::take(&mut from, &Mark { position, recorded_at })?;
         from.end()?;
         Ok(Some(PositionChanges { position, chain, realm, changes }))

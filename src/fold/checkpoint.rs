@@ -1,9 +1,9 @@
 //! The state at one position as bytes, so that a start need not fold the log from its beginning. Derived, like all state.
 //!
 //! ```text
-//! file    "ccp1" ‖ u16 fold version ‖ log id ‖ epoch ‖ u64 position ‖ chain there, 32 B ‖ i64 recorded_at there, µs
+//! file    "ccp2" ‖ u16 fold version ‖ log id ‖ epoch ‖ u64 position ‖ chain there, 32 B ‖ i64 recorded_at there, µs
 //!         ‖ u32 CRC32C of all before ‖ frames, the last one empty
-//! frame   u32 length, expanded ‖ u32 length ‖ u32 CRC32C ‖ zstd: entries
+//! frame   u32 length, expanded ‖ u32 length ‖ u32 CRC32C ‖ sealed: zstd: entries
 //! entry   0 ‖ tenant ‖ u8 mode                       a realm: what follows is of it
 //!         1 ‖ id ‖ what differs from a blank one     a connection: the exports that follow are its; before the first, nobody's
 //!         2 ‖ task id ‖ what differs from a blank one         an open export
@@ -31,7 +31,7 @@ use crate::event::{ApiMode, Hash, Position, Timestamp};
 use crate::storage::{Garbled, Put, Take};
 use crate::token::Identity;
 
-const MAGIC: &[u8; 4] = b"ccp1";
+const MAGIC: &[u8; 4] = b"ccp2";
 const HEADER_BYTES: usize = 4 + 2 + 16 + 16 + 8 + 32 + 8;
 const REALM: u8 = 0;
 const CONNECTION: u8 = 1;

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use zstd::bulk::{Compressor, Decompressor};
 
 use super::Unusable;
-use crate::storage::{Garbled, Put, Take};
+use crate::storage::{Garbled, Put, Take, seal, unseal};
 
 /// A frame is closed once it has this much.
 const FRAME_BYTES: usize = 256 * 1024;
@@ -32,7 +32,8 @@ impl<'a> FrameWriter<'a> {
     }
 
     fn close(&mut self) -> io::Result<()> {
-        let stored = self.compressor.compress(&self.frame)?;
+        let mut stored = Vec::new();
+        seal(&self.compressor.compress(&self.frame)?, &mut stored);
         let mut header = Vec::with_capacity(HEADER_BYTES);
         for len in [self.frame.len(), stored.len()] {
             header.put_u32(u32::try_from(len).map_err(io::Error::other)?);
@@ -77,7 +78,9 @@ impl<'a> FrameReader<'a> {
         if crc32c::crc32c(&bytes) != crc {
             return Err(Garbled("a frame's checksum is wrong").into());
         }
-        let frame = self.decompressor.decompress(&bytes, expanded).map_err(|_| Garbled("a frame does not expand"))?;
+        let compressed = unseal(&bytes)?;
+        let frame =
+            self.decompressor.decompress(compressed, expanded).map_err(|_| Garbled("a frame does not expand"))?;
         Ok(Some(frame).filter(|frame| !frame.is_empty()))
     }
 }
