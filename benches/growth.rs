@@ -5,6 +5,9 @@
 //! cargo bench --bench growth -- --events 200000   all of it, smaller; the bounds stay those for 10 M
 //! cargo bench --bench growth -- --http 20         only the workload over HTTP, for so many seconds
 //! cargo bench --bench growth -- --light 2000000   only light load: so many commits of one event
+//! cargo bench --bench growth -- --starts          only a start over two journals full of such commits
+//! cargo bench --bench growth -- --switches 2000000  only the appends at journal switches, among so many
+//! cargo bench --bench growth -- --idle            only the memory of a daemon over an empty log
 //! ```
 //!
 //! It starts the release binary, and itself for whatever fills a log, so that each one's memory is its own. Its data lie

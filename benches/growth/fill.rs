@@ -40,9 +40,11 @@ pub struct Report {
 pub fn fill(directory: &Path, events: u64, producers: u64) {
     let year = Year::of(events + crowds::EVENTS);
     let Log { appender, writer, reader, .. } = open(directory, year);
+    // A log that is filled again gets other events.
+    let seed = reader.head().position + 1;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let crew = Crew { runtime, appender, producers };
-    let mut workload = Workload::new(1, move |nth| year.seconds(nth));
+    let mut workload = Workload::new(seed, move |nth| year.seconds(nth));
     let mut sample = Sample::over(events);
     let [first, last] = crew
         .work(events, |count| Batch::of(workload.by_ref().inspect(|delivery| sample.look(delivery)), count as usize));
@@ -58,11 +60,13 @@ pub fn fill(directory: &Path, events: u64, producers: u64) {
     writer.join().unwrap();
 }
 
-fn open(directory: &Path, year: Year) -> Log {
+/// The year begins after what the log has already.
+pub fn open(directory: &Path, year: Year) -> Log {
+    let before = cleat::log::open_read_only(directory).map_or(0, |log| log.inspection.head.position);
     let position = Arc::new(AtomicU64::new(0));
     let time = TimeSource::trusted(year.clock(position.clone()));
     let fresh = Fresh::new(Identity { log_id: rand::random(), epoch: rand::random() }, rand::random());
-    let on_commit = Box::new(move |commit: Commit| position.store(commit.head.position, Ordering::Relaxed));
+    let on_commit = Box::new(move |commit: Commit| position.store(commit.head.position - before, Ordering::Relaxed));
     let options = Options { on_commit, ..Options::new(time, fresh) };
     cleat::log::open(directory, options).unwrap()
 }

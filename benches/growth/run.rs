@@ -8,6 +8,7 @@ mod fill;
 mod filler;
 mod home;
 mod http;
+mod idle;
 mod lag;
 mod light;
 mod memory;
@@ -15,6 +16,7 @@ mod quantiles;
 mod reads;
 mod sample;
 mod serve;
+mod switches;
 mod table;
 mod year;
 
@@ -27,6 +29,8 @@ const EVENTS: u64 = 10_000_000;
 const HTTP_SECONDS: u64 = 20;
 /// One commit of light load for so many events of full load.
 const LIGHT_OF: u64 = 5;
+/// One event in front of journal switches for so many of full load.
+const SWITCHES_OF: u64 = 5;
 
 pub fn run(arguments: &[&str]) {
     if let ["--fill", directory, events, producers] = arguments {
@@ -38,6 +42,9 @@ pub fn run(arguments: &[&str]) {
         ["--events", events] => whole(&mut table, number(events)),
         ["--http", seconds] => http::measure(&mut table, number(seconds)),
         ["--light", events] => light::measure(&mut table, number(events)),
+        ["--starts"] => light::measure_two_journals(&mut table),
+        ["--switches", events] => switches::measure(&mut table, number(events)),
+        ["--idle"] => idle::measure(&mut table),
         _ => panic!("see the head of benches/growth.rs"),
     }
     table.end();
@@ -55,4 +62,7 @@ fn whole(table: &mut Table, events: u64) {
     }
     http::measure(table, HTTP_SECONDS);
     light::measure(table, events / LIGHT_OF);
+    light::measure_two_journals(table);
+    switches::measure(table, events / SWITCHES_OF);
+    idle::measure(table);
 }

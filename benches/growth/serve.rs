@@ -3,11 +3,12 @@
 use super::daemon::{Daemon, Started};
 use super::disk;
 use super::fill::Report;
+use super::filler;
 use super::home::Home;
 use super::reads;
 use super::table::{Bound, Table};
 
-pub const DOOR_ASKED: Bound = Bound::AtMost(3.0);
+pub const DOOR_ASKED: Bound = Bound::AtMost(1.0);
 const SERVING_ASKED: Bound = Bound::AtMost(10.0);
 const RESIDENT_ASKED: Bound = Bound::AtMost(2500.0);
 const KILLS: usize = 3;
@@ -20,6 +21,7 @@ pub fn measure(table: &mut Table, home: &Home, report: &Report) {
     table.row("SERVING", serving, "s", Bound::None);
     table.row("rebuilt, from the process's start", report.head as f64 / serving, "/s", Bound::AtLeast(100_000.0));
     memory(table, &daemon);
+    filler::on_disk_sealed(table, home, report.head);
     data_directory(table, home, report.head);
     let daemon = kills(table, home, daemon);
     reads::measure(table, daemon.grpc, &report.known);

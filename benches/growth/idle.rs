@@ -1,0 +1,19 @@
+//! What a daemon over an empty log holds in memory.
+
+use std::thread;
+use std::time::Duration;
+
+use super::daemon::Daemon;
+use super::home::Home;
+use super::table::{Bound, Table};
+
+const RESIDENT_ASKED: Bound = Bound::AtMost(40.0);
+
+pub fn measure(table: &mut Table) {
+    table.part("Idle, over an empty log");
+    let home = Home::new();
+    let daemon = Daemon::start(&home);
+    daemon.started();
+    thread::sleep(Duration::from_secs(3));
+    table.row("resident", daemon.memory().resident, "MB", RESIDENT_ASKED);
+}

@@ -1,0 +1,112 @@
+//! How long appends take while one journal follows another, and while the one before is sealed, against all others.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cleat::log::{Appender, Log, TimeEvidence};
+use tokio::task::JoinSet;
+
+use super::batch::Batch;
+use super::fill;
+use super::home::Home;
+use super::quantiles::Quantiles;
+use super::table::{Bound, Table};
+use super::year::Year;
+use crate::workload::Workload;
+
+const PRODUCERS: usize = 64;
+/// The active journal and the next one.
+const JOURNALS: usize = 2;
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// From a switch until it is seen, at most: the next journal is made in between.
+const UNSEEN: Duration = Duration::from_millis(50);
+/// What counts as the switch itself.
+const SWITCH: Duration = Duration::from_millis(150);
+const TIMES_ASKED: Bound = Bound::AtMost(2.0);
+
+type Span = (Instant, Instant);
+
+pub fn measure(table: &mut Table, events: u64) {
+    table.part(&format!("Journal switches: {events} events, {PRODUCERS} producers, the log's own API"));
+    let home = Home::new();
+    let year = Year::of(events);
+    let batch = Batch::of(Workload::new(1, move |nth| year.seconds(nth)), events as usize);
+    let Log { appender, writer, .. } = fill::open(&home.data(), year);
+    let is_done = AtomicBool::new(false);
+    let (appends, sealing) = thread::scope(|scope| {
+        let sealing = scope.spawn(|| watch(&home.data().join("log"), &is_done));
+        let appends = append_all(&appender, batch);
+        is_done.store(true, Ordering::Release);
+        (appends, sealing.join().unwrap())
+    });
+    drop(appender);
+    writer.join().unwrap();
+    table.row("switches", sealing.len() as f64, "", Bound::AtLeast(1.0));
+    let switches: Vec<Span> = sealing.iter().map(|(begin, _)| (*begin, *begin + SWITCH)).collect();
+    let times = |is_wanted: &dyn Fn(&Span) -> bool| {
+        Quantiles::of(appends.iter().filter(|span| is_wanted(span)).map(|(begin, end)| *end - *begin).collect())
+    };
+    let others = times(&|span| !overlaps(&switches, span) && !overlaps(&sealing, span));
+    let at_switches = times(&|span| overlaps(&switches, span));
+    let beside_sealing = times(&|span| !overlaps(&switches, span) && overlaps(&sealing, span));
+    let others = others.percent(99);
+    table.row("an append, p99", others, "ms", Bound::None);
+    table.row("at a switch, p99", at_switches.percent(99), "ms", Bound::None);
+    table.row("at a switch, p99, to that", at_switches.percent(99) / others, "", TIMES_ASKED);
+    table.row("beside sealing, p99, to that", beside_sealing.percent(99) / others, "", Bound::None);
+}
+
+/// Each append from when it was begun until it was acknowledged.
+fn append_all(appender: &Appender, batch: Batch) -> Vec<Span> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (batch, next) = (Arc::new(batch), Arc::new(AtomicUsize::new(0)));
+    runtime.block_on(async {
+        let mut tasks = JoinSet::new();
+        for _ in 0..PRODUCERS {
+            let (batch, next, appender) = (batch.clone(), next.clone(), appender.clone());
+            tasks.spawn(async move {
+                let mut spans = Vec::new();
+                while let Some(delivery) = batch.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let begin = Instant::now();
+                    appender.append(delivery, TimeEvidence::Signed).await.unwrap();
+                    spans.push((begin, Instant::now()));
+                }
+                spans
+            });
+        }
+        tasks.join_all().await.concat()
+    })
+}
+
+/// The spans in which a closed journal was there: from its switch until it was sealed and removed.
+fn watch(log: &Path, is_done: &AtomicBool) -> Vec<Span> {
+    let mut spans: Vec<Span> = Vec::new();
+    let mut begun = None;
+    while !is_done.load(Ordering::Acquire) {
+        let now = Instant::now();
+        match (begun, journals(log) > JOURNALS) {
+            (None, true) => begun = now.checked_sub(UNSEEN),
+            (Some(begin), false) => {
+                spans.push((begin, now));
+                begun = None;
+            }
+            (None, false) | (Some(_), true) => {}
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+    spans
+}
+
+fn journals(log: &Path) -> usize {
+    let names = fs::read_dir(log).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    names.filter(|name| name.to_str().is_some_and(|name| name.starts_with("journal-") && !name.contains('.'))).count()
+}
+
+fn overlaps(spans: &[Span], (begin, end): &Span) -> bool {
+    let index = spans.partition_point(|(_, span_end)| span_end < begin);
+    spans.get(index).is_some_and(|(span_begin, _)| span_begin <= end)
+}
