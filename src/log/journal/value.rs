@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Every part but the last is as long as a part may be. A value says all that its key says, so that it can be found without
-//! one.
+//! one. A value of another format is none to the search: a version that writes one raises the format of `CLEAT` as well, so
+//! that older versions refuse the directory.
 
 use bytes::Bytes;
 
