@@ -5,6 +5,7 @@
 mod backfill;
 mod clock;
 mod commands;
+mod damage;
 mod exposure;
 mod failure;
 mod first_minute;

@@ -1,0 +1,119 @@
+//! Damage of a whole data directory: hundreds of copies, each with one fault, and over each the real binary. It refuses to start
+//! and changes nothing, or opens its door and names what cannot be read, or all is there.
+//!
+//! A failing case names its number and keeps its directory. `CLEAT_DAMAGE_CASE=<number>` runs that one alone.
+
+mod child;
+mod harm;
+mod judge;
+mod prepared;
+mod table;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+
+use self::harm::{Fault, Harm, Kind};
+use self::judge::Judge;
+use self::prepared::Prepared;
+use self::table::{Outcome, cases, expected};
+
+const THREADS: usize = 3;
+
+/// How often each fault had each outcome.
+type Counts = BTreeMap<(Kind, Harm, Outcome), usize>;
+
+#[test]
+fn any_one_fault_in_a_data_directory_is_refused_named_mended_or_harmless() {
+    let prepared = Prepared::new();
+    let judge = Judge::of(&prepared).unwrap();
+    let cases = cases();
+    let only = std::env::var("CLEAT_DAMAGE_CASE").ok().map(|number| number.parse::<usize>().unwrap());
+    let (next, results) = (AtomicUsize::new(0), Mutex::new((Counts::new(), Vec::new())));
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while let Some((number, case)) = take(&next, &cases) {
+                    if only.is_none_or(|only| only == number) {
+                        let result = run(&judge, number, *case);
+                        let mut results = results.lock().unwrap();
+                        match result {
+                            Ok(outcome) => *results.0.entry((case.0, case.1, outcome)).or_default() += 1,
+                            Err(fault) => results.1.push(fault),
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let (counts, faults) = results.into_inner().unwrap();
+    assert!(faults.is_empty(), "{} cases fail:\n{}\n{counts:#?}", faults.len(), faults.join("\n"));
+    if only.is_none() {
+        assert!(cases.len() >= 400, "{}", cases.len());
+        has_all(&counts);
+    }
+}
+
+fn take<'a>(next: &AtomicUsize, cases: &'a [(Kind, Harm)]) -> Option<(usize, &'a (Kind, Harm))> {
+    let number = next.fetch_add(1, Ordering::Relaxed);
+    Some((number, cases.get(number)?))
+}
+
+/// The outcome, if it may be; else what is wrong, and where the directory is.
+fn run(judge: &Judge<'_>, number: usize, (kind, harm): (Kind, Harm)) -> Result<Outcome, String> {
+    let mut random = StdRng::seed_from_u64(number as u64);
+    let mut tree = judge.prepared.tree.clone();
+    let fault = Fault::of(kind, harm, &tree, &mut random);
+    let is_changed = fault.inflict(&mut tree, judge.prepared, &mut random);
+    let judged = catch_unwind(AssertUnwindSafe(|| judge.judge(&tree, number as u64)));
+    let judged = judged.unwrap_or_else(|_| Err("the case panicked".to_owned()));
+    let wrong = match judged {
+        Err(fault) => fault,
+        Ok(judged) if !is_changed && judged.outcome == Outcome::Harmless => return Ok(judged.outcome),
+        Ok(judged) if expected(kind, harm).contains(&judged.outcome) => return Ok(judged.outcome),
+        Ok(judged) => format!("{judged:?} is not expected"),
+    };
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("damage-{number}"));
+    if kept.exists() {
+        std::fs::remove_dir_all(&kept).unwrap();
+    }
+    tree.write(&kept);
+    Err(format!("case {number}, {fault:?}, kept in {}: {wrong}", kept.display()))
+}
+
+/// Each outcome came, and each kind had enough cases.
+fn has_all(counts: &Counts) {
+    let count = |is_wanted: &dyn Fn(&(Kind, Harm, Outcome)) -> bool| {
+        counts.iter().filter(|(key, _)| is_wanted(key)).map(|(_, count)| count).sum::<usize>()
+    };
+    for outcome in [Outcome::Refused, Outcome::Damaged, Outcome::Repaired, Outcome::Harmless] {
+        assert!(count(&|key| key.2 == outcome) >= 20, "{outcome:?}: {counts:?}");
+    }
+    for (kind, at_least) in [
+        (Kind::Cleat, 18),
+        (Kind::Epochs, 18),
+        (Kind::Secret, 20),
+        (Kind::Witness, 25),
+        (Kind::SegmentHeader, 20),
+        (Kind::SegmentFrame, 40),
+        (Kind::SegmentFooter, 20),
+        (Kind::LastJournal, 60),
+        (Kind::ClosedJournal, 60),
+        (Kind::JournalSled, 10),
+        (Kind::Run, 30),
+        (Kind::Checkpoint, 30),
+        (Kind::Changes, 40),
+        (Kind::LogPart, 3),
+        (Kind::DedupPart, 3),
+        (Kind::ViewsPart, 3),
+    ] {
+        assert!(count(&|key| key.0 == kind) >= at_least, "{kind:?}: {counts:?}");
+    }
+}

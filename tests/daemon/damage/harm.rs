@@ -1,0 +1,214 @@
+//! What is done to which file of a data directory. Knows nothing of what must come of it.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use rand::RngExt as _;
+use rand::rngs::StdRng;
+
+use super::prepared::Prepared;
+use super::tree::Tree;
+
+/// A kind of file, a part of one, or a part of the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Cleat,
+    Epochs,
+    Secret,
+    Witness,
+    SegmentHeader,
+    SegmentFrame,
+    SegmentFooter,
+    LastJournal,
+    ClosedJournal,
+    /// Made before it is needed.
+    BlankJournal,
+    /// What only sled reads.
+    JournalSled,
+    Run,
+    Checkpoint,
+    /// The change log of the views, in sled.
+    Changes,
+    LogPart,
+    DedupPart,
+    ViewsPart,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Harm {
+    Flip,
+    /// A sector of zeros.
+    Zeros,
+    Cut,
+    Emptied,
+    Deleted,
+    /// In its place that of another log.
+    Other,
+    /// In its place that of a log that begins where ours has ended.
+    Longer,
+    /// In its place an older copy of the same.
+    Older,
+}
+
+/// One fault in one copy.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    pub kind: Kind,
+    pub harm: Harm,
+    pub path: PathBuf,
+    pub at: usize,
+}
+
+const SECTOR: usize = 512;
+/// Of a segment's header.
+const HEADER_BYTES: usize = 94;
+/// Before the tail of a footer; and what the footer has for each frame.
+const FOOTER_TAIL_BYTES: usize = 96;
+const FOOTER_ENTRY_BYTES: usize = 24;
+
+impl Kind {
+    /// Its files, or itself.
+    pub fn paths(self, tree: &Tree) -> Vec<PathBuf> {
+        let named = |name: &str| tree.files(|path| path == Path::new(name));
+        let ends = |path: &Path, ending: &str| path.extension().is_some_and(|it| it == ending);
+        match self {
+            Self::Cleat => named("CLEAT"),
+            Self::Epochs => named("EPOCHS"),
+            Self::Secret => named("SECRET"),
+            Self::Witness => named("witness"),
+            Self::SegmentHeader | Self::SegmentFrame | Self::SegmentFooter => tree.files(|path| ends(path, "seg")),
+            Self::LastJournal => filled(tree).pop().into_iter().collect(),
+            Self::ClosedJournal => filled(tree).into_iter().rev().skip(1).collect(),
+            Self::BlankJournal => journals(tree).into_iter().filter(|path| !holds_values(tree, path)).collect(),
+            Self::JournalSled => tree.files(|path| is_of_journal(path) && !path.ends_with("db")),
+            Self::Run => tree.files(|path| ends(path, "run")),
+            Self::Checkpoint => tree.files(|path| ends(path, "checkpoint")),
+            Self::Changes => tree.files(|path| path.starts_with("views") && !ends(path, "checkpoint")),
+            Self::LogPart => vec!["log".into()],
+            Self::DedupPart => vec!["dedup".into()],
+            Self::ViewsPart => vec!["views".into()],
+        }
+    }
+
+    fn is_part(self) -> bool {
+        matches!(self, Self::LogPart | Self::DedupPart | Self::ViewsPart)
+    }
+
+    /// Where its bytes are in a file.
+    fn range(self, bytes: &[u8]) -> (usize, usize) {
+        let footer = || {
+            let frames = u32::from_be_bytes(bytes[bytes.len() - FOOTER_TAIL_BYTES..][..4].try_into().unwrap());
+            bytes.len() - FOOTER_TAIL_BYTES - FOOTER_ENTRY_BYTES * frames as usize
+        };
+        match self {
+            Self::SegmentHeader => (0, HEADER_BYTES),
+            Self::SegmentFrame => (HEADER_BYTES, footer()),
+            Self::SegmentFooter => (footer(), bytes.len()),
+            _ => (0, bytes.len()),
+        }
+    }
+}
+
+/// The files of the journals, in order.
+fn journals(tree: &Tree) -> Vec<PathBuf> {
+    tree.files(|path| is_of_journal(path) && path.ends_with("db"))
+}
+
+/// Those that hold anything.
+fn filled(tree: &Tree) -> Vec<PathBuf> {
+    journals(tree).into_iter().filter(|path| holds_values(tree, path)).collect()
+}
+
+fn holds_values(tree: &Tree, path: &Path) -> bool {
+    tree.get(path).is_some_and(|bytes| !values(bytes).is_empty())
+}
+
+/// Where a journal's file has values, as `src/log/journal/value.rs` makes them.
+pub fn values(bytes: &[u8]) -> Vec<Range<usize>> {
+    const HEADER: usize = 19;
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at + HEADER <= bytes.len() {
+        let header = &bytes[at..at + HEADER];
+        let end = at + HEADER + usize::from(u16::from_be_bytes([header[13], header[14]]));
+        if header[0] == 1 && end <= bytes.len() {
+            let crc = crc32c::crc32c_append(crc32c::crc32c(&header[..15]), &bytes[at + HEADER..end]);
+            if header[15..] == crc.to_be_bytes() {
+                found.push(at..end);
+                at = end;
+                continue;
+            }
+        }
+        at += 1;
+    }
+    found
+}
+
+fn is_of_journal(path: &Path) -> bool {
+    path.to_string_lossy().starts_with("log/journal-")
+}
+
+impl Fault {
+    /// Where and in which of its files chance says.
+    pub fn of(kind: Kind, harm: Harm, tree: &Tree, random: &mut StdRng) -> Self {
+        let paths = kind.paths(tree);
+        let is_bitwise = matches!(harm, Harm::Flip | Harm::Zeros | Harm::Cut);
+        let has_bytes = |path: &&PathBuf| tree.get(path).is_none_or(|bytes| !bytes.is_empty()) || !is_bitwise;
+        let paths: Vec<_> = paths.iter().filter(has_bytes).collect();
+        let path = paths[random.random_range(0..paths.len())].clone();
+        let at = tree.get(&path).filter(|_| is_bitwise).map_or(0, |bytes| place(kind, bytes, random));
+        Self { kind, harm, path, at }
+    }
+
+    /// Does it. Returns whether anything is another than before.
+    pub fn inflict(&self, tree: &mut Tree, prepared: &Prepared, random: &mut StdRng) -> bool {
+        let before = tree.clone();
+        match self.harm {
+            Harm::Flip => tree.bytes_mut(&self.path)[self.at] ^= 1 << random.random_range(0..8),
+            Harm::Zeros => {
+                let bytes = tree.bytes_mut(&self.path);
+                let start = self.at / SECTOR * SECTOR;
+                let end = bytes.len().min(start + SECTOR);
+                bytes[start..end].fill(0);
+            }
+            Harm::Cut => tree.bytes_mut(&self.path).truncate(self.at),
+            Harm::Emptied => tree.bytes_mut(&self.path).clear(),
+            Harm::Deleted => tree.remove(&self.path),
+            Harm::Other => self.replace(tree, &prepared.other),
+            Harm::Longer => self.replace(tree, &prepared.longer),
+            Harm::Older if prepared.half.get(&self.path).is_some() => {
+                *tree.bytes_mut(&self.path) = prepared.half.get(&self.path).unwrap().clone();
+            }
+            Harm::Older => self.replace(tree, &prepared.older),
+        }
+        *tree != before
+    }
+
+    /// By what is there in another directory: of the same name if it is ours, else of the same kind.
+    fn replace(&self, tree: &mut Tree, by: &Tree) {
+        if self.kind.is_part() {
+            tree.remove(&self.path);
+            tree.put(by.part(|path| path.starts_with(&self.path)));
+            return;
+        }
+        let index = self.kind.paths(tree).iter().position(|path| *path == self.path).unwrap();
+        let of_kind = self.kind.paths(by);
+        let same = of_kind.iter().find(|path| self.harm == Harm::Older && **path == self.path);
+        let instead = same.unwrap_or_else(|| &of_kind[index.min(of_kind.len() - 1)]);
+        *tree.bytes_mut(&self.path) = by.get(instead).unwrap().clone();
+    }
+}
+
+/// Half of them where something is.
+fn place(kind: Kind, bytes: &[u8], random: &mut StdRng) -> usize {
+    let (from, to) = kind.range(bytes);
+    let in_use = random.random_bool(0.5);
+    let mut at = random.random_range(from..to);
+    for _ in 0..1000 {
+        if !in_use || bytes[at] != 0 {
+            break;
+        }
+        at = random.random_range(from..to);
+    }
+    at
+}

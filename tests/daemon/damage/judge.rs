@@ -1,0 +1,291 @@
+//! Starts a daemon over a harmed copy and compares all it says with what was acknowledged. What was acknowledged is whole, or
+//! said to be damaged, or the daemon does not start: anything else is a fault.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use cleat::proto::Event;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::Value;
+
+use super::child::{Child, Fault, LIMIT, Open, Started};
+use super::prepared::Prepared;
+use super::table::Outcome;
+use super::tree::Tree;
+use crate::support::{Cli, Sender};
+use crate::workload::{Sample, states, told};
+
+const REDELIVERED: usize = 16;
+
+/// Which words of a refusal name its cause.
+const CAUSES: [&str; 6] = [
+    "are missing or damaged",
+    "has seen",
+    "is of another log",
+    "a newer version of cleat wrote",
+    "no other file says which log this is",
+    "there is no log",
+];
+
+/// What came of one start and the next.
+#[derive(Debug)]
+pub struct Judged {
+    pub outcome: Outcome,
+    /// Why it was refused. Empty if it was not.
+    pub refusal: String,
+    /// What cannot be read any more.
+    pub damaged: BTreeSet<u64>,
+}
+
+pub struct Judge<'a> {
+    pub prepared: &'a Prepared,
+    /// What a daemon says over a whole directory, too.
+    pub usual: BTreeSet<String>,
+    /// Further keys of `[data]`.
+    pub data_keys: &'a str,
+}
+
+impl<'a> Judge<'a> {
+    /// Knows what is usual.
+    pub fn of(prepared: &'a Prepared) -> Result<Self, Fault> {
+        let mut judge = Self { prepared, usual: BTreeSet::new(), data_keys: "" };
+        let directory = tempfile::tempdir().unwrap();
+        prepared.tree.write(&directory.path().join("data"));
+        let mut child = Child::start(directory.path(), "");
+        child.started()?;
+        judge.usual = complaints(&child.log(), directory.path());
+        Ok(judge)
+    }
+
+    /// Over a copy of `tree`; `seed` decides what is sent, and how the first daemon ends.
+    pub fn judge(&self, tree: &Tree, seed: u64) -> Result<Judged, Fault> {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        tree.write(&data);
+        let mut child = Child::start(directory.path(), self.data_keys);
+        let open = match child.started()? {
+            Started::Refused(code) => return refused(code, &child.log(), tree, &data),
+            Started::Open(open) => open,
+        };
+        let mut random = StdRng::seed_from_u64(seed);
+        let damaged = self.compare(&open, self.prepared.head())?;
+        if damaged.is_empty() {
+            self.views_are_right(&open)?;
+        }
+        let mut added = self.redeliver(&open, &damaged, REDELIVERED, &mut random)?;
+        added.extend(self.new_event(&open, &added, seed, "first")?);
+        let log = child.log();
+        drop(open);
+        if seed % 2 == 0 { child.kill() } else { child.terminate()? }
+        if !damaged.is_empty() {
+            are_named(&damaged, &log, &data)?;
+        }
+        self.second_start(directory.path(), &damaged, &mut added, seed)?;
+        not_panicked(&log)?;
+        let has_said = complaints(&log, directory.path()).difference(&self.usual).next().is_some();
+        let outcome = match (damaged.is_empty(), has_said) {
+            (false, _) => Outcome::Damaged,
+            (true, true) => Outcome::Repaired,
+            (true, false) => Outcome::Harmless,
+        };
+        Ok(Judged { outcome, refusal: String::new(), damaged })
+    }
+
+    /// What cannot be read of the acknowledged; all else is as it was sent.
+    fn compare(&self, open: &Open, head: u64) -> Result<BTreeSet<u64>, Fault> {
+        if open.head != head {
+            return Err(format!("SILENT: the head is {}, not {head}", open.head));
+        }
+        let mut damaged = BTreeSet::new();
+        for ((position, sample), event) in
+            (1..).zip(&self.prepared.events).zip(open.events(self.prepared.head())?)
+        {
+            match event {
+                Some(event) => is(&event, position, sample)?,
+                None => drop(damaged.insert(position)),
+            }
+        }
+        Ok(damaged)
+    }
+
+    fn views_are_right(&self, open: &Open) -> Result<(), Fault> {
+        let expected = states((1..).zip(&self.prepared.events));
+        if told(&open.connections()?) == expected { Ok(()) } else { Err("the views are wrong".to_owned()) }
+    }
+
+    /// Some readable and some damaged ones. Returns those that are in the log once more, after its head.
+    fn redeliver(
+        &self,
+        open: &Open,
+        damaged: &BTreeSet<u64>,
+        count: usize,
+        random: &mut StdRng,
+    ) -> Result<Vec<(u64, Sample)>, Fault> {
+        let mut sender = Sender::connect(open.webhooks).map_err(|error| error.to_string())?;
+        let head = self.prepared.head();
+        let mut positions: BTreeSet<u64> = (0..count).map(|_| random.random_range(1..=head)).collect();
+        positions.extend([1, head]);
+        let lost: Vec<_> = damaged.iter().copied().collect();
+        positions.extend((0..count / 2).filter(|_| !lost.is_empty()).map(|_| lost[random.random_range(0..lost.len())]));
+        let mut added = Vec::new();
+        for position in positions {
+            let sample = &self.prepared.events[usize::try_from(position).unwrap() - 1];
+            let taken = deliver(&mut sender, sample)?;
+            let next = open.head + 1 + added.len() as u64;
+            if damaged.contains(&position) && taken.new() == Some(next) {
+                added.push((next, sample.clone()));
+            } else if taken.first() != Some(position) {
+                return Err(format!("SILENT: event {position} was taken again at {}", taken.position));
+            }
+        }
+        Ok(added)
+    }
+
+    /// Goes after everything.
+    fn new_event(
+        &self,
+        open: &Open,
+        added: &[(u64, Sample)],
+        seed: u64,
+        name: &str,
+    ) -> Result<Option<(u64, Sample)>, Fault> {
+        let mut sender = Sender::connect(open.webhooks).map_err(|error| error.to_string())?;
+        let sample = Sample::new(&format!("new-{name}-{seed}"), &mut StdRng::seed_from_u64(seed));
+        let taken = deliver(&mut sender, &sample)?;
+        let next = self.prepared.head() + added.len() as u64 + 1;
+        if taken.new() != Some(next) {
+            return Err(format!("SILENT: a new event came to {}, not to {next}", taken.position));
+        }
+        Ok(Some((next, sample)))
+    }
+
+    /// All of it holds again, and what was added is there.
+    fn second_start(
+        &self,
+        directory: &Path,
+        damaged: &BTreeSet<u64>,
+        added: &mut Vec<(u64, Sample)>,
+        seed: u64,
+    ) -> Result<(), Fault> {
+        let mut child = Child::start(directory, self.data_keys);
+        let again = |fault| format!("at the second start: {fault}");
+        let Started::Open(open) = child.started().map_err(again)? else {
+            return Err(again(format!("refused: {}", child.log())));
+        };
+        let still = self.compare(&open, self.prepared.head() + added.len() as u64).map_err(again)?;
+        if let Some(more) = still.difference(damaged).next() {
+            return Err(again(format!("event {more} cannot be read any more")));
+        }
+        let mut sender = Sender::connect(open.webhooks).map_err(|error| error.to_string())?;
+        for (position, sample) in added.iter() {
+            let event = open.event(*position).map_err(again)?.ok_or_else(|| again(format!("{position} is damaged")))?;
+            is(&event, *position, sample).map_err(again)?;
+            if deliver(&mut sender, sample).map_err(again)?.first() != Some(*position) {
+                return Err(again(format!("SILENT: {position} is no duplicate")));
+            }
+        }
+        let new = self.new_event(&open, added, seed, "second").map_err(again)?;
+        added.extend(new);
+        not_panicked(&child.log()).map_err(again)
+    }
+}
+
+/// What the door says of an event.
+struct Taken {
+    position: u64,
+    /// As it says, even if that may be by the try before.
+    duplicate: bool,
+    /// It was tried before.
+    again: bool,
+}
+
+impl Taken {
+    /// `None` if it was in the log before.
+    fn new(&self) -> Option<u64> {
+        (!self.duplicate || self.again).then_some(self.position)
+    }
+
+    /// `None` if it is said to be new.
+    fn first(&self) -> Option<u64> {
+        self.duplicate.then_some(self.position)
+    }
+}
+
+/// A slow disk is no fault: it is sent again.
+fn deliver(sender: &mut Sender, sample: &Sample) -> Result<Taken, Fault> {
+    let deadline = Instant::now() + LIMIT;
+    let mut again = false;
+    loop {
+        let answer = sender.deliver(&sample.id, &sample.body).map_err(|error| format!("the door: {error}"))?;
+        if answer.body["reason"] == "STORAGE_SLOW" && Instant::now() < deadline {
+            again = true;
+            std::thread::sleep(Duration::from_millis(20));
+            continue;
+        }
+        if answer.status != 200 {
+            return Err(format!("the door answers {}: {}", answer.status, answer.body));
+        }
+        let (position, duplicate) = answer.taken();
+        return Ok(Taken { position, duplicate, again });
+    }
+}
+
+fn is(event: &Event, position: u64, sample: &Sample) -> Result<(), Fault> {
+    let is_same = event.position == position && event.body == sample.body && event.event_key == sample.key;
+    if is_same { Ok(()) } else { Err(format!("SILENT: {position} is {} at {}", event.event_key, event.position)) }
+}
+
+/// It says why, and changes nothing.
+fn refused(code: Option<i32>, log: &str, tree: &Tree, data: &Path) -> Result<Judged, Fault> {
+    not_panicked(log)?;
+    let refusal = messages(log, &["ERROR"]).pop().unwrap_or_default();
+    if code != Some(1) || !CAUSES.iter().any(|cause| refusal.contains(cause)) {
+        return Err(format!("refused with {code:?}, and no cause: {log}"));
+    }
+    let without_lock = |tree: &Tree| tree.part(|path| path != Path::new("lock"));
+    if let Some(path) = without_lock(tree).difference(&without_lock(&Tree::read(data))) {
+        return Err(format!("refused ({refusal}), and yet {} was changed", path.display()));
+    }
+    Ok(Judged { outcome: Outcome::Refused, refusal, damaged: BTreeSet::new() })
+}
+
+/// By the daemon's log, or by `cleat log inspect`.
+fn are_named(damaged: &BTreeSet<u64>, log: &str, data: &Path) -> Result<(), Fault> {
+    let inspected = Cli::default().call(&["log", "inspect", data.to_str().unwrap()]);
+    let text = format!("{log}\n{}\n{}", inspected.stdout, inspected.stderr);
+    let ranges: Vec<(u64, u64)> = text.lines().filter(|line| is_of_damage(line)).flat_map(ranges).collect();
+    match damaged.iter().find(|position| !ranges.iter().any(|(from, to)| (from..=to).contains(position))) {
+        Some(position) => Err(format!("nothing names the damage of event {position}: {text}")),
+        None if inspected.code == 0 => Err(format!("nothing is found: {text}")),
+        None => Ok(()),
+    }
+}
+
+fn is_of_damage(line: &str) -> bool {
+    line.contains("damaged") || line.contains("cannot be read")
+}
+
+/// Each "<number> to <number>", and a "position <number> on" as all from there.
+fn ranges(line: &str) -> Vec<(u64, u64)> {
+    let words: Vec<_> = line.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let windows = words.windows(3).filter(|window| window[1] == "to");
+    windows.filter_map(|window| Some((window[0].parse().ok()?, window[2].parse().ok()?))).collect()
+}
+
+fn not_panicked(log: &str) -> Result<(), Fault> {
+    if log.contains("panicked") { Err(format!("a panic: {log}")) } else { Ok(()) }
+}
+
+/// Warnings and errors, without the name of the directory.
+fn complaints(log: &str, directory: &Path) -> BTreeSet<String> {
+    let directory = directory.to_str().unwrap();
+    messages(log, &["WARN", "ERROR"]).into_iter().map(|message| message.replace(directory, "")).collect()
+}
+
+fn messages(log: &str, levels: &[&str]) -> Vec<String> {
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let wanted = lines.filter(|line| levels.contains(&line["level"].as_str().unwrap_or_default()));
+    wanted.map(|line| line["message"].as_str().unwrap_or_default().to_owned()).collect()
+}

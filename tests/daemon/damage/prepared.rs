@@ -1,0 +1,154 @@
+//! The data directory that all cases copy, what the daemon acknowledged over it, and the copies that take its place: older ones
+//! of the same log, and those of other logs. Real daemons make them, over several lives.
+
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use tempfile::TempDir;
+
+use super::tree::Tree;
+use crate::support::{Daemon, Launch, Sender, until};
+use crate::workload::Sample;
+
+/// Small ones, so that a directory of few megabytes has several of everything.
+pub const CONFIG: &str = "[log]\ndedup_run_events = 100\njournal_bytes = \"1MiB\"\ndisk_reserve = \"8MiB\"\n\
+                          [views]\ncheckpoint_events = 50\n";
+/// Otherwise what cannot be read would be of no known mode, and claim no key.
+pub const ENDPOINT: &str = "api_mode = \"live\"";
+/// Events of each life. The last two are in journals.
+pub const LIVES: [u64; 5] = [110, 80, 90, 80, 90];
+/// After this life the older copy is made.
+const OLDER_AFTER: usize = 1;
+const SENDERS: u64 = 3;
+
+/// What the cases need.
+pub struct Prepared {
+    /// Whole, as a kill left it: three segments, a closed journal, and the last one.
+    pub tree: Tree,
+    /// Of the same log, at rest, two lives old.
+    pub older: Tree,
+    /// The files of both journals, half filled.
+    pub half: Tree,
+    /// Of a log with other events at the same positions, in files of the same names.
+    pub other: Tree,
+    /// Of a log whose last two journals begin where ours have ended.
+    pub longer: Tree,
+    /// What was acknowledged, from position 1.
+    pub events: Vec<Sample>,
+}
+
+/// A log in the making.
+struct Making {
+    directory: TempDir,
+    /// Tells its events from those of other logs.
+    name: &'static str,
+    events: Vec<Sample>,
+    half: Tree,
+    /// The last but one journal, full.
+    waiting: Tree,
+}
+
+impl Prepared {
+    pub fn new() -> Self {
+        thread::scope(|scope| {
+            let ours = scope.spawn(ours);
+            let other = scope.spawn(|| Making::new("other").lives(LIVES, |_, _| {}).closed());
+            let longer = [LIVES.iter().sum::<u64>() + 20, 1, 1, 40, 40];
+            let longer = Making::new("longer").lives(longer, |_, _| {}).closed();
+            let (tree, older, half, events) = ours.join().unwrap();
+            Self { tree, older, half, other: other.join().unwrap(), longer, events }
+        })
+    }
+
+    pub fn head(&self) -> u64 {
+        self.events.len() as u64
+    }
+}
+
+fn ours() -> (Tree, Tree, Tree, Vec<Sample>) {
+    let mut older = Tree::default();
+    let made = Making::new("ours").lives(LIVES, |life, data| {
+        if life == OLDER_AFTER {
+            older = Tree::read(data);
+        }
+    });
+    (made.closed(), older, made.half, made.events)
+}
+
+impl Making {
+    fn new(name: &'static str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self { directory, name, events: Vec::new(), half: Tree::default(), waiting: Tree::default() }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// `after` sees the directory after each life.
+    fn lives(mut self, lives: [u64; 5], mut after: impl FnMut(usize, &Path)) -> Self {
+        for (life, count) in lives.into_iter().enumerate() {
+            let daemon = Launch { config: CONFIG, endpoint: ENDPOINT, ..Launch::new(self.directory.path()) }.start().ready();
+            let data = self.data();
+            until("all that came before is sealed", || segments_in(&data) == life);
+            self.send(&daemon, life, count / 2);
+            self.half.put(Tree::read_part(&self.data(), "log").part(is_journal));
+            self.send(&daemon, life, count - count / 2);
+            if life % 2 == 0 && life + 1 < lives.len() {
+                assert!(daemon.terminate().success());
+            } else {
+                daemon.kill();
+            }
+            if life + 2 == lives.len() {
+                self.waiting = Tree::read(&self.data()).part(is_journal);
+            }
+            after(life, &self.data());
+        }
+        self
+    }
+
+    /// As if the last life had been killed before it had sealed the journal of the one before.
+    fn closed(&self) -> Tree {
+        let mut tree = Tree::read(&self.data());
+        let sealed = tree.files(|path| path.starts_with("log") && path.extension().is_some_and(|it| it == "seg"));
+        tree.remove(sealed.last().unwrap());
+        tree.put(self.waiting.clone());
+        tree
+    }
+
+    /// By several senders at once, so that a commit has one event or a few. All are answered when it returns.
+    fn send(&mut self, daemon: &Daemon, life: usize, count: u64) {
+        let before = self.events.len() as u64;
+        let name = self.name;
+        let send = |sender: u64| {
+            let mut random = StdRng::seed_from_u64((before << 8) + sender);
+            let mut connection = Sender::connect(daemon.webhooks).unwrap();
+            let mut sent = Vec::new();
+            for n in (0..count).filter(|n| n % SENDERS == sender) {
+                let sample = Sample::new(&format!("{name}-{life}-{}", before + n), &mut random);
+                let (position, duplicate) = connection.deliver(&sample.id, &sample.body).unwrap().taken();
+                assert!(!duplicate);
+                sent.push((position, sample));
+            }
+            sent
+        };
+        let mut sent: Vec<_> = thread::scope(|scope| {
+            let senders: Vec<_> = (0..SENDERS).map(|sender| scope.spawn(move || send(sender))).collect();
+            senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect()
+        });
+        sent.sort_by_key(|(position, _)| *position);
+        assert!(sent.iter().map(|(position, _)| *position).eq(before + 1..=before + count), "positions are gapless");
+        self.events.extend(sent.into_iter().map(|(_, sample)| sample));
+    }
+}
+
+fn segments_in(data: &Path) -> usize {
+    let names = std::fs::read_dir(data.join("log")).unwrap().map(|entry| entry.unwrap().path());
+    names.filter(|path| path.extension().is_some_and(|it| it == "seg")).count()
+}
+
+fn is_journal(path: &Path) -> bool {
+    path.to_string_lossy().starts_with("log/journal-")
+}

@@ -1,0 +1,87 @@
+//! What may come of each fault, as `docs/architecture.md` has it, and how often each is tried.
+
+use super::harm::{Harm, Kind};
+
+/// What a daemon makes of a damaged directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// It does not start, says why, and has changed nothing.
+    Refused,
+    /// The door is open, and what cannot be read is named.
+    Damaged,
+    /// All is there, and it said what it mended.
+    Repaired,
+    /// All is there, and there was nothing to say.
+    Harmless,
+}
+
+const REFUSED: &[Outcome] = &[Outcome::Refused];
+const DAMAGED: &[Outcome] = &[Outcome::Damaged];
+const REPAIRED: &[Outcome] = &[Outcome::Repaired];
+const HARMLESS: &[Outcome] = &[Outcome::Harmless];
+const WHOLE: &[Outcome] = &[Outcome::Repaired, Outcome::Harmless];
+const OPEN: &[Outcome] = &[Outcome::Damaged, Outcome::Repaired, Outcome::Harmless];
+const ANY: &[Outcome] = &[Outcome::Refused, Outcome::Damaged, Outcome::Repaired, Outcome::Harmless];
+
+/// What may come of it.
+pub fn expected(kind: Kind, harm: Harm) -> &'static [Outcome] {
+    match (kind, harm) {
+        // Another log's name, epochs or witness, or what has seen more than the log has.
+        (Kind::Cleat | Kind::Epochs | Kind::Witness | Kind::Checkpoint, Harm::Other) => REFUSED,
+        (Kind::SegmentHeader, Harm::Other) => REFUSED,
+        (Kind::LogPart, _) | (Kind::DedupPart | Kind::ViewsPart, Harm::Other) => REFUSED,
+        // A run alone is made again; the first of another log says whose it is.
+        (Kind::Run, Harm::Other) => &[Outcome::Refused, Outcome::Repaired],
+        // An older copy of what never changes is the same.
+        (Kind::Cleat | Kind::Epochs | Kind::Secret, Harm::Older) => HARMLESS,
+        (Kind::Cleat | Kind::Epochs | Kind::Secret, _) => REPAIRED,
+        (Kind::Witness | Kind::Run | Kind::Checkpoint | Kind::Changes, _) => WHOLE,
+        (Kind::DedupPart | Kind::ViewsPart, _) => WHOLE,
+        (Kind::JournalSled | Kind::BlankJournal, _) => HARMLESS,
+        (Kind::SegmentHeader | Kind::SegmentFrame, Harm::Flip | Harm::Zeros | Harm::Cut) => DAMAGED,
+        (Kind::SegmentHeader, Harm::Emptied | Harm::Deleted) => DAMAGED,
+        (Kind::SegmentFooter, Harm::Flip | Harm::Cut) => REPAIRED,
+        (Kind::SegmentHeader | Kind::SegmentFrame | Kind::SegmentFooter, _) => OPEN,
+        // Where no other journal follows, what is lost is refused; its beginning may be what another journal had.
+        (Kind::LastJournal, Harm::Flip | Harm::Zeros | Harm::Cut) => ANY,
+        (Kind::LastJournal, _) => REFUSED,
+        (Kind::ClosedJournal, Harm::Flip | Harm::Zeros | Harm::Cut) => OPEN,
+        (Kind::ClosedJournal, Harm::Emptied | Harm::Deleted | Harm::Older) => DAMAGED,
+        (Kind::ClosedJournal, Harm::Other | Harm::Longer) => &[Outcome::Refused, Outcome::Damaged],
+    }
+}
+
+/// The cases: so many of each.
+pub fn cases() -> Vec<(Kind, Harm)> {
+    use Harm::{Cut, Deleted, Emptied, Flip, Longer, Older, Other, Zeros};
+    let file = |flips, cuts| vec![(Flip, flips), (Cut, cuts), (Emptied, 1), (Deleted, 1), (Other, 1), (Older, 1)];
+    let several = |flips, cuts| vec![(Flip, flips), (Cut, cuts), (Emptied, 2), (Deleted, 2), (Other, 3), (Older, 1)];
+    let part = || vec![(Deleted, 1), (Other, 1), (Older, 1)];
+    let journal = |flips| {
+        let single = [(Emptied, 1), (Deleted, 1), (Other, 1), (Longer, 1), (Older, 1)];
+        [(Flip, flips), (Zeros, 8), (Cut, 8)].into_iter().chain(single).collect()
+    };
+    let table: Vec<(Kind, Vec<(Harm, usize)>)> = vec![
+        (Kind::Cleat, file(10, 4)),
+        (Kind::Epochs, file(10, 4)),
+        (Kind::Secret, file(14, 4)),
+        (Kind::Witness, file(20, 4)),
+        (Kind::SegmentHeader, several(14, 4)),
+        (Kind::SegmentFrame, vec![(Flip, 30), (Zeros, 6), (Cut, 6)]),
+        (Kind::SegmentFooter, vec![(Flip, 20), (Zeros, 2), (Cut, 4)]),
+        (Kind::LastJournal, journal(44)),
+        (Kind::ClosedJournal, journal(40)),
+        (Kind::BlankJournal, vec![(Flip, 4), (Cut, 2), (Emptied, 1), (Deleted, 1)]),
+        (Kind::JournalSled, vec![(Flip, 6), (Cut, 2), (Emptied, 2), (Deleted, 2)]),
+        (Kind::Run, several(20, 4)),
+        (Kind::Checkpoint, several(20, 6)),
+        (Kind::Changes, vec![(Flip, 24), (Zeros, 4), (Cut, 6), (Emptied, 4), (Deleted, 4), (Other, 3), (Older, 3)]),
+        (Kind::LogPart, part()),
+        (Kind::DedupPart, part()),
+        (Kind::ViewsPart, part()),
+    ];
+    let repeated = |(kind, harms): (Kind, Vec<(Harm, usize)>)| {
+        harms.into_iter().flat_map(move |(harm, count)| std::iter::repeat_n((kind, harm), count))
+    };
+    table.into_iter().flat_map(repeated).collect()
+}

@@ -1,0 +1,87 @@
+//! A directory in memory: what is in it, byte for byte. Knows nothing of what the files mean.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+/// By paths below the directory; `None` is a directory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tree(BTreeMap<PathBuf, Option<Vec<u8>>>);
+
+impl Tree {
+    pub fn read(directory: &Path) -> Self {
+        let mut tree = Self::default();
+        tree.read_below(directory, Path::new(""));
+        tree
+    }
+
+    /// Only what is below a part, with the paths that it has from the root.
+    pub fn read_part(root: &Path, part: &str) -> Self {
+        let mut tree = Self::default();
+        tree.read_below(root, Path::new(part));
+        tree
+    }
+
+    fn read_below(&mut self, root: &Path, below: &Path) {
+        for entry in fs::read_dir(root.join(below)).unwrap() {
+            let entry = entry.unwrap();
+            let path = below.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                self.0.insert(path.clone(), None);
+                self.read_below(root, &path);
+            } else {
+                self.0.insert(path, Some(fs::read(entry.path()).unwrap()));
+            }
+        }
+    }
+
+    /// Into a directory that is not there yet.
+    pub fn write(&self, directory: &Path) {
+        fs::DirBuilder::new().mode(0o700).create(directory).unwrap();
+        for (path, content) in &self.0 {
+            let path = directory.join(path);
+            match content {
+                None => fs::create_dir(path).unwrap(),
+                Some(bytes) => fs::write(path, bytes).unwrap(),
+            }
+        }
+    }
+
+    /// In order of their paths.
+    pub fn files(&self, is_wanted: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+        let files = self.0.iter().filter(|(path, content)| content.is_some() && is_wanted(path));
+        files.map(|(path, _)| path.clone()).collect()
+    }
+
+    pub fn bytes_mut(&mut self, file: &Path) -> &mut Vec<u8> {
+        self.0.get_mut(file).unwrap().as_mut().unwrap()
+    }
+
+    /// `None` if there is no such file.
+    pub fn get(&self, file: &Path) -> Option<&Vec<u8>> {
+        self.0.get(file)?.as_ref()
+    }
+
+    /// A file, or a directory with all that is in it.
+    pub fn remove(&mut self, path: &Path) {
+        self.0.retain(|other, _| !other.starts_with(path));
+    }
+
+    /// Everything of another tree, also over what is there.
+    pub fn put(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// Of files and directories, those that are wanted.
+    pub fn part(&self, is_wanted: impl Fn(&Path) -> bool) -> Self {
+        let wanted = self.0.iter().filter(|(path, _)| is_wanted(path));
+        Self(wanted.map(|(path, content)| (path.clone(), content.clone())).collect())
+    }
+
+    /// The first path that both do not have alike.
+    pub fn difference(&self, other: &Self) -> Option<PathBuf> {
+        let is_other = |path: &&PathBuf| self.0.get(*path) != other.0.get(*path);
+        self.0.keys().chain(other.0.keys()).find(is_other).cloned()
+    }
+}
