@@ -49,7 +49,7 @@ pub(in crate::log) struct Examined {
 /// Reads what is there. Refuses only what cannot be read as a log at all: [`Examined::check`] compares the files.
 pub(in crate::log) fn gather(files: &DataFiles) -> Result<Examined, OpenError> {
     let log = files.log();
-    if !log.exists() {
+    if !log.try_exists().map_err(|error| StoreError::new("look for the log", error))? {
         return Err(OpenError::Missing(log));
     }
     let mut notes = Notes::default();
@@ -68,7 +68,7 @@ pub(in crate::log) fn gather(files: &DataFiles) -> Result<Examined, OpenError> {
     let known = sources.chain([highest]).chain(witness.map(|witness| witness.journal));
     let exhausted = || StoreError::new("number the next journal", "a journal has the last number that there is");
     let next_sequence = known.max().unwrap_or(0).checked_add(1).ok_or_else(exhausted)?;
-    let unsealed = journals::read(&log, &sequences, &mut sealed, witness.as_ref(), &mut notes)?;
+    let unsealed = journals::read(&log, &sequences, &mut sealed, witness.as_ref(), secret.as_ref(), &mut notes)?;
     Ok(Examined {
         named,
         secret,

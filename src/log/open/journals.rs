@@ -5,7 +5,10 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use super::super::dedup::Digest;
+use super::super::files::secret::LogSecret;
 use super::super::files::witness::Witness;
+use super::super::format;
 use super::super::frame_store::JournalFrames;
 use super::super::journal::{self, Found, JournalFrame, Recovered};
 use super::super::{Head, OpenError};
@@ -56,12 +59,13 @@ fn with_first(frame: &Bytes) -> Option<(Position, Bytes)> {
 
 /// Reads all journals of a directory. What cannot be read of a journal that others follow is a hole. What cannot be read of the
 /// last one that the witness names is refused. Of a journal that no slot has named nothing was acknowledged: only what joins up
-/// is taken.
+/// is taken. `secret`: tells whose a journal is that damage hides the chain before; `None` if it is lost.
 pub(in crate::log) fn read(
     directory: &Path,
     sequences: &[u64],
     sealed: &mut SealedLog,
     witness: Option<&Witness>,
+    secret: Option<&LogSecret>,
     notes: &mut Notes,
 ) -> Result<Unsealed, OpenError> {
     let mut journals = Vec::new();
@@ -74,6 +78,7 @@ pub(in crate::log) fn read(
         named: witness.map_or(last, |witness| witness.journal),
         witnessed: witness.map_or(0, |witness| witness.head.position),
         journals: &journals,
+        secret,
         sealed,
         notes,
         end: End { position: 0, chain: None },
@@ -108,6 +113,7 @@ struct Reading<'a> {
     witnessed: Position,
     /// All of them, ascending by sequence.
     journals: &'a [(u64, Recovered)],
+    secret: Option<&'a LogSecret>,
     sealed: &'a mut SealedLog,
     notes: &'a mut Notes,
     end: End,
@@ -149,6 +155,8 @@ impl Reading<'_> {
         } else if is_other {
             let by = format!("journal {sequence}");
             self.refuse(OpenError::OtherHistory { position: self.end.position + 1, by });
+        } else if self.end.chain.is_none() && self.is_foreign(&joined) {
+            self.refuse(OpenError::Foreign { what: format!("journal {sequence}") });
         } else {
             self.push(sequence, joined);
             self.push_beyond_holes(sequence, recovered);
@@ -198,6 +206,10 @@ impl Reading<'_> {
             if next <= self.end.position || found.frames.is_empty() {
                 continue;
             }
+            if self.is_foreign(&found) {
+                self.refuse(OpenError::Foreign { what: format!("journal {sequence}") });
+                return;
+            }
             let hole = self.end.position + 1..=next - 1;
             self.notes.lose(hole, "no segment and no journal holds them");
             // Whose the hole is cannot be told.
@@ -206,6 +218,25 @@ impl Reading<'_> {
             self.push(sequence, found);
             looked = self.end.position;
         }
+    }
+
+    /// Whether frames that no chain leads to are of another log: no digest of their records is made with this log's secret.
+    fn is_foreign(&self, found: &Found) -> bool {
+        let Some(secret) = self.secret else { return false };
+        let comparable = found.frames.iter().filter(|frame| frame.generation == secret.generation);
+        let mut has_compared = false;
+        for frame in comparable {
+            let Ok(decoded) = Frame::decode(&frame.frame) else { continue };
+            let records = format::records(&decoded).unwrap_or_default();
+            for (record, digest) in records.iter().zip(&frame.digests) {
+                let Some(made) = record.event().ok().and_then(|event| Digest::of_stored(secret, &event)) else { continue };
+                if made.to_bytes() == *digest {
+                    return false;
+                }
+                has_compared = true;
+            }
+        }
+        has_compared
     }
 
     /// Whether a later journal joins up with the end: then what an earlier one holds beyond it is the torn end of its life.

@@ -249,6 +249,28 @@ fn a_journal_of_another_log_is_refused_or_left_out() {
     assert!(ours.path().join("log").join(format!("{second}.aside")).exists());
 }
 
+#[test]
+fn a_journal_of_another_log_that_begins_beyond_our_end_is_refused() {
+    const SECOND: &str = "journal-00000000000000000002";
+    // Its second journal holds 71 to 80, or 11 to 20.
+    for (before, ours) in [(70, SECOND), (10, FIRST_JOURNAL)] {
+        let directory = two_journals();
+        let other = tempfile::tempdir().unwrap();
+        let fresh = Fresh::new(Identity { log_id: 9, epoch: 1 }, [9; 32]);
+        for range in [1..=before, before + 1..=before + 10] {
+            let log = open(other.path(), Options { fresh: fresh.clone(), ..options() }).unwrap();
+            for n in range {
+                assert_eq!(append(&log, &n.to_string(), &body(n)).unwrap().position, n);
+            }
+            close(log);
+        }
+        let from = other.path().join("log").join(SECOND).join("db");
+        fs::copy(from, directory.path().join("log").join(ours).join("db")).unwrap();
+        let error = open(directory.path(), options()).err().unwrap();
+        assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
+    }
+}
+
 /// A closed log of one journal, whose identity is this number.
 fn filled_by(log_id: u128, events: u64) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
