@@ -66,8 +66,13 @@ impl Walk {
     /// As much as a page of a list, so that a walk which finds nothing still tells how far it is.
     fn part(&mut self, reader: &Reader, cancellation: &Cancellation) -> Result<ReadEventsResponse, ReadError> {
         let (mut events, mut bytes, mut looked_at) = (Vec::new(), 0, 0);
+        let begun = self.next;
         while self.next <= self.to && bytes < BYTES_MAX && looked_at < VISITS_MAX && !cancellation.is_cancelled() {
-            let read = reader.read(self.next)?;
+            let read = match reader.read(self.next) {
+                // What comes before the damage is sent; the next part says what is damaged.
+                Err(_) if self.next > begun => break,
+                read => read?,
+            };
             for event in read.into_iter().take_while(|event| event.position <= self.to) {
                 if bytes >= BYTES_MAX {
                     break;
