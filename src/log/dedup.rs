@@ -26,6 +26,9 @@ pub(super) use saver::Saver;
 
 /// Where runs are kept, each by its last position.
 pub(super) trait RunStore: Send + Sync + 'static {
+    /// Makes the place where they are kept, and removes what a crash left half-written. Before anything is written or removed.
+    fn prepare(&self) -> io::Result<()>;
+
     /// In order.
     fn list(&self) -> io::Result<Vec<Position>>;
 

@@ -137,7 +137,7 @@ pub(super) fn open_with(directory: &Path, options: Options, create_journal: Crea
         found => return Err(missing(&found)),
     };
     // The runs are loaded beside the rest: that waits for the disk, this for memory.
-    let runs = Arc::new(RunFiles::open(files.dedup())?);
+    let runs = Arc::new(RunFiles::at(files.dedup()));
     let (examined, known) = thread::scope(|scope| {
         let known = scope.spawn(|| dedup::load(&*runs));
         let examined = gather(&files);

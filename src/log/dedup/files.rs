@@ -6,18 +6,15 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
 use super::RunStore;
-use crate::blocklog::StoreError;
 use crate::event::Position;
 use crate::storage::{sweep, write_whole};
 
 pub(in crate::log) struct RunFiles(PathBuf);
 
 impl RunFiles {
-    /// Opens or makes the directory; what a crash left half-written goes.
-    pub fn open(directory: PathBuf) -> Result<Self, StoreError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
-        let swept = made.and_then(|()| sweep(&directory));
-        swept.map(|()| Self(directory)).map_err(|error| StoreError::new("open the dedup runs", error))
+    /// Those in a directory, which need not be there: nothing is changed before [`RunStore::prepare`].
+    pub fn at(directory: PathBuf) -> Self {
+        Self(directory)
     }
 
     fn path(&self, through: Position) -> PathBuf {
@@ -26,9 +23,18 @@ impl RunFiles {
 }
 
 impl RunStore for RunFiles {
+    fn prepare(&self) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
+        sweep(&self.0)
+    }
+
     fn list(&self) -> io::Result<Vec<Position>> {
         let mut found = Vec::new();
-        for entry in fs::read_dir(&self.0)? {
+        let entries = match fs::read_dir(&self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+            entries => entries?,
+        };
+        for entry in entries {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "run") {
                 found.extend(path.file_stem().and_then(|stem| stem.to_str()?.parse::<Position>().ok()));

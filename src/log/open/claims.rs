@@ -70,6 +70,7 @@ pub(in crate::log) fn collect(
         let by = "its newest dedup run (directory `dedup`)".to_owned();
         examined.check_seen(&Seen { by, identity: origin.identity, head })?;
     }
+    runs.prepare().map_err(|error| StoreError::new("open the dedup runs", error))?;
     let origin = examined.run_origin(secret);
     let known = known.of(origin, &*runs).map_err(|error| StoreError::new("remove the dedup runs", error))?;
     let empty = Head { position: 0, chain: Hash::default(), recorded_at: Timestamp::default() };

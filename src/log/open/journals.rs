@@ -229,7 +229,9 @@ impl Reading<'_> {
             let Ok(decoded) = Frame::decode(&frame.frame) else { continue };
             let records = format::records(&decoded).unwrap_or_default();
             for (record, digest) in records.iter().zip(&frame.digests) {
-                let Some(made) = record.event().ok().and_then(|event| Digest::of_stored(secret, &event)) else { continue };
+                let Some(made) = record.event().ok().and_then(|event| Digest::of_stored(secret, &event)) else {
+                    continue;
+                };
                 if made.to_bytes() == *digest {
                     return false;
                 }

@@ -26,13 +26,14 @@ fn refused(directory: &Path) -> OpenError {
     error
 }
 
-/// Every file but the lock, with its bytes.
+/// Every directory, and every file but the lock, with its bytes.
 fn contents(directory: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     for name in names(directory) {
         let path = directory.join(&name);
         if path.is_dir() {
             found.extend(contents(&path));
+            found.push((path, Vec::new()));
         } else if name != "lock" {
             found.push((path.clone(), fs::read(path).unwrap()));
         }
@@ -87,6 +88,11 @@ fn a_log_put_back_from_an_older_copy_is_refused() {
     let error = refused(directory.path());
     assert!(matches!(&error, OpenError::Shorter { ends: 60, seen: 80, .. }), "{error}");
     assert!(error.to_string().contains("witness") && error.to_string().contains("older copy"), "{error}");
+    let dedup = directory.path().join("dedup");
+    fs::write(dedup.join("00000000000000000999.new"), b"half").unwrap();
+    refused(directory.path());
+    fs::remove_dir_all(dedup).unwrap();
+    refused(directory.path());
 }
 
 #[test]
