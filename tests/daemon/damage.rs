@@ -7,6 +7,7 @@ mod child;
 mod harm;
 mod judge;
 mod prepared;
+mod scenarios;
 mod table;
 mod tree;
 
@@ -22,7 +23,7 @@ use rand::rngs::StdRng;
 
 use self::harm::{Fault, Harm, Kind};
 use self::judge::Judge;
-use self::prepared::Prepared;
+use self::prepared::prepared;
 use self::table::{Outcome, cases, expected};
 
 const THREADS: usize = 3;
@@ -32,8 +33,7 @@ type Counts = BTreeMap<(Kind, Harm, Outcome), usize>;
 
 #[test]
 fn any_one_fault_in_a_data_directory_is_refused_named_mended_or_harmless() {
-    let prepared = Prepared::new();
-    let judge = Judge::of(&prepared).unwrap();
+    let judge = Judge::of(prepared()).unwrap();
     let cases = cases();
     let only = std::env::var("CLEAT_DAMAGE_CASE").ok().map(|number| number.parse::<usize>().unwrap());
     let (next, results) = (AtomicUsize::new(0), Mutex::new((Counts::new(), Vec::new())));
@@ -77,6 +77,9 @@ fn run(judge: &Judge<'_>, number: usize, (kind, harm): (Kind, Harm)) -> Result<O
     let wrong = match judged {
         Err(fault) => fault,
         Ok(judged) if !is_changed && judged.outcome == Outcome::Harmless => return Ok(judged.outcome),
+        Ok(judged) if judged.damaged.iter().any(|position| !fault.touches().contains(position)) => {
+            format!("it costs more than its own events: {:?}", judged.damaged)
+        }
         Ok(judged) if expected(kind, harm).contains(&judged.outcome) => return Ok(judged.outcome),
         Ok(judged) => format!("{judged:?} is not expected"),
     };

@@ -7,7 +7,7 @@ mod sender;
 
 pub use api::{Api, Watch};
 pub use cli::{Cli, Ended};
-pub use process::{Daemon, Launch};
+pub use process::{Addresses, Daemon, Launch};
 pub use sender::{Answer, SECRET, Sender, signed};
 
 use std::time::{Duration, Instant};

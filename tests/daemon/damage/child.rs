@@ -20,7 +20,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::prepared::{CONFIG, ENDPOINT};
-use crate::support::{Daemon, SECRET};
+use crate::support::{Addresses, Daemon, SECRET};
 
 pub const LIMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(5);
@@ -44,6 +44,7 @@ pub enum Started {
 /// One that answers.
 pub struct Open {
     pub webhooks: SocketAddr,
+    pub grpc: SocketAddr,
     runtime: Runtime,
     channel: Channel,
     pub head: u64,
@@ -99,7 +100,8 @@ impl Child {
             }
             if let Ok(Ok(answer)) = head {
                 let head = answer.into_inner().position;
-                return Ok(Started::Open(Open { webhooks: addresses.webhooks, runtime, channel, head }));
+                let Addresses { webhooks, grpc, .. } = addresses;
+                return Ok(Started::Open(Open { webhooks, grpc, runtime, channel, head }));
             }
             past(deadline, "it neither answers nor ends")?;
             std::thread::sleep(POLL);
@@ -184,6 +186,9 @@ impl Open {
             let read = if was_damaged { Vec::new() } else { self.events_from(next)? };
             if read.is_empty() {
                 events.push(self.event(next)?);
+                if !was_damaged && events.last().is_some_and(Option::is_some) {
+                    return Err(format!("ReadEvents does not give event {next}, which can be read"));
+                }
                 if events.last().is_some_and(Option::is_some) {
                     events.extend(self.events_from(next + 1)?.into_iter().map(Some));
                 }

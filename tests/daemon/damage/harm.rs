@@ -1,12 +1,12 @@
 //! What is done to which file of a data directory. Knows nothing of what must come of it.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-use super::prepared::Prepared;
+use super::prepared::{LIVES, Prepared};
 use super::tree::Tree;
 
 /// A kind of file, a part of one, or a part of the directory.
@@ -46,6 +46,8 @@ pub enum Harm {
     Other,
     /// In its place that of a log that begins where ours has ended.
     Longer,
+    /// In its place that of a log that begins and ends within ours.
+    Inner,
     /// In its place an older copy of the same.
     Older,
 }
@@ -176,12 +178,28 @@ impl Fault {
             Harm::Deleted => tree.remove(&self.path),
             Harm::Other => self.replace(tree, &prepared.other),
             Harm::Longer => self.replace(tree, &prepared.longer),
+            Harm::Inner => self.replace(tree, &prepared.inner),
             Harm::Older if prepared.half.get(&self.path).is_some() => {
                 *tree.bytes_mut(&self.path) = prepared.half.get(&self.path).unwrap().clone();
             }
             Harm::Older => self.replace(tree, &prepared.older),
         }
         *tree != before
+    }
+
+    /// The positions that its file holds.
+    pub fn touches(&self) -> RangeInclusive<u64> {
+        let before = |life: usize| LIVES[..life].iter().sum::<u64>();
+        match self.kind {
+            Kind::SegmentHeader | Kind::SegmentFrame | Kind::SegmentFooter => {
+                let name = self.path.file_stem().unwrap().to_str().unwrap();
+                let (first, last) = name.split_once('-').unwrap();
+                first.parse().unwrap()..=last.parse().unwrap()
+            }
+            Kind::ClosedJournal => before(3) + 1..=before(4),
+            Kind::LastJournal => before(4) + 1..=before(5),
+            _ => 1..=0,
+        }
     }
 
     /// By what is there in another directory: of the same name if it is ours, else of the same kind.

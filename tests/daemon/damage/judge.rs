@@ -11,6 +11,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
 
 use super::child::{Child, Fault, LIMIT, Open, Started};
+use super::harm::Kind;
 use super::prepared::Prepared;
 use super::table::Outcome;
 use super::tree::Tree;
@@ -20,7 +21,8 @@ use crate::workload::{Sample, states, told};
 const REDELIVERED: usize = 16;
 
 /// Which words of a refusal name its cause.
-const CAUSES: [&str; 6] = [
+const CAUSES: [&str; 7] = [
+    "is missing: put back",
     "are missing or damaged",
     "has seen",
     "is of another log",
@@ -42,15 +44,13 @@ pub struct Judged {
 pub struct Judge<'a> {
     pub prepared: &'a Prepared,
     /// What a daemon says over a whole directory, too.
-    pub usual: BTreeSet<String>,
-    /// Further keys of `[data]`.
-    pub data_keys: &'a str,
+    usual: BTreeSet<String>,
 }
 
 impl<'a> Judge<'a> {
     /// Knows what is usual.
     pub fn of(prepared: &'a Prepared) -> Result<Self, Fault> {
-        let mut judge = Self { prepared, usual: BTreeSet::new(), data_keys: "" };
+        let mut judge = Self { prepared, usual: BTreeSet::new() };
         let directory = tempfile::tempdir().unwrap();
         prepared.tree.write(&directory.path().join("data"));
         let mut child = Child::start(directory.path(), "");
@@ -64,7 +64,7 @@ impl<'a> Judge<'a> {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
         tree.write(&data);
-        let mut child = Child::start(directory.path(), self.data_keys);
+        let mut child = Child::start(directory.path(), "");
         let open = match child.started()? {
             Started::Refused(code) => return refused(code, &child.log(), tree, &data),
             Started::Open(open) => open,
@@ -74,11 +74,15 @@ impl<'a> Judge<'a> {
         if damaged.is_empty() {
             self.views_are_right(&open)?;
         }
-        let mut added = self.redeliver(&open, &damaged, REDELIVERED, &mut random)?;
+        let mut added = self.redeliver(&open, &damaged, covered(tree), &mut random)?;
         added.extend(self.new_event(&open, &added, seed, "first")?);
         let log = child.log();
         drop(open);
-        if seed % 2 == 0 { child.kill() } else { child.terminate()? }
+        if seed % 2 == 0 {
+            child.kill()
+        } else {
+            child.terminate()?
+        }
         if !damaged.is_empty() {
             are_named(&damaged, &log, &data)?;
         }
@@ -99,9 +103,7 @@ impl<'a> Judge<'a> {
             return Err(format!("SILENT: the head is {}, not {head}", open.head));
         }
         let mut damaged = BTreeSet::new();
-        for ((position, sample), event) in
-            (1..).zip(&self.prepared.events).zip(open.events(self.prepared.head())?)
-        {
+        for ((position, sample), event) in (1..).zip(&self.prepared.events).zip(open.events(self.prepared.head())?) {
             match event {
                 Some(event) => is(&event, position, sample)?,
                 None => drop(damaged.insert(position)),
@@ -115,26 +117,29 @@ impl<'a> Judge<'a> {
         if told(&open.connections()?) == expected { Ok(()) } else { Err("the views are wrong".to_owned()) }
     }
 
-    /// Some readable and some damaged ones. Returns those that are in the log once more, after its head.
+    /// Some readable and some damaged ones, of which those that a dedup run covers are duplicates all the same. Returns the others
+    /// that are in the log once more, after its head.
     fn redeliver(
         &self,
         open: &Open,
         damaged: &BTreeSet<u64>,
-        count: usize,
+        covered: u64,
         random: &mut StdRng,
     ) -> Result<Vec<(u64, Sample)>, Fault> {
         let mut sender = Sender::connect(open.webhooks).map_err(|error| error.to_string())?;
         let head = self.prepared.head();
-        let mut positions: BTreeSet<u64> = (0..count).map(|_| random.random_range(1..=head)).collect();
+        let mut positions: BTreeSet<u64> = (0..REDELIVERED).map(|_| random.random_range(1..=head)).collect();
         positions.extend([1, head]);
         let lost: Vec<_> = damaged.iter().copied().collect();
-        positions.extend((0..count / 2).filter(|_| !lost.is_empty()).map(|_| lost[random.random_range(0..lost.len())]));
+        positions.extend(
+            (0..REDELIVERED / 2).filter(|_| !lost.is_empty()).map(|_| lost[random.random_range(0..lost.len())]),
+        );
         let mut added = Vec::new();
         for position in positions {
             let sample = &self.prepared.events[usize::try_from(position).unwrap() - 1];
             let taken = deliver(&mut sender, sample)?;
             let next = open.head + 1 + added.len() as u64;
-            if damaged.contains(&position) && taken.new() == Some(next) {
+            if damaged.contains(&position) && position > covered && taken.new() == Some(next) {
                 added.push((next, sample.clone()));
             } else if taken.first() != Some(position) {
                 return Err(format!("SILENT: event {position} was taken again at {}", taken.position));
@@ -169,7 +174,7 @@ impl<'a> Judge<'a> {
         added: &mut Vec<(u64, Sample)>,
         seed: u64,
     ) -> Result<(), Fault> {
-        let mut child = Child::start(directory, self.data_keys);
+        let mut child = Child::start(directory, "");
         let again = |fault| format!("at the second start: {fault}");
         let Started::Open(open) = child.started().map_err(again)? else {
             return Err(again(format!("refused: {}", child.log())));
@@ -190,6 +195,12 @@ impl<'a> Judge<'a> {
         added.extend(new);
         not_panicked(&child.log()).map_err(again)
     }
+}
+
+/// How far the dedup runs go.
+fn covered(tree: &Tree) -> u64 {
+    let run = Kind::Run.paths(tree).pop();
+    run.map_or(0, |path| path.file_stem().unwrap().to_str().unwrap().parse().unwrap())
 }
 
 /// What the door says of an event.

@@ -2,12 +2,14 @@
 //! of the same log, and those of other logs. Real daemons make them, over several lives.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::thread;
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tempfile::TempDir;
 
+use super::harm::Kind;
 use super::tree::Tree;
 use crate::support::{Daemon, Launch, Sender, until};
 use crate::workload::Sample;
@@ -35,8 +37,16 @@ pub struct Prepared {
     pub other: Tree,
     /// Of a log whose last two journals begin where ours have ended.
     pub longer: Tree,
+    /// Of a log whose closed journal begins and ends within ours.
+    pub inner: Tree,
     /// What was acknowledged, from position 1.
     pub events: Vec<Sample>,
+}
+
+/// Made once, by whoever needs it first.
+pub fn prepared() -> &'static Prepared {
+    static PREPARED: LazyLock<Prepared> = LazyLock::new(Prepared::new);
+    &PREPARED
 }
 
 /// A log in the making.
@@ -51,14 +61,16 @@ struct Making {
 }
 
 impl Prepared {
-    pub fn new() -> Self {
+    fn new() -> Self {
         thread::scope(|scope| {
             let ours = scope.spawn(ours);
-            let other = scope.spawn(|| Making::new("other").lives(LIVES, |_, _| {}).closed());
+            let other = scope.spawn(move || Making::new("other").lives(LIVES, |_, _| {}).closed());
             let longer = [LIVES.iter().sum::<u64>() + 20, 1, 1, 40, 40];
-            let longer = Making::new("longer").lives(longer, |_, _| {}).closed();
+            let longer = scope.spawn(move || Making::new("longer").lives(longer, |_, _| {}).closed());
+            let inner = scope.spawn(|| Making::new("inner").lives([150, 60, 80, 50, 10], |_, _| {}).closed());
             let (tree, older, half, events) = ours.join().unwrap();
-            Self { tree, older, half, other: other.join().unwrap(), longer, events }
+            let [other, longer, inner] = [other, longer, inner].map(|tree| tree.join().unwrap());
+            Self { tree, older, half, other, longer, inner, events }
         })
     }
 
@@ -90,7 +102,8 @@ impl Making {
     /// `after` sees the directory after each life.
     fn lives(mut self, lives: [u64; 5], mut after: impl FnMut(usize, &Path)) -> Self {
         for (life, count) in lives.into_iter().enumerate() {
-            let daemon = Launch { config: CONFIG, endpoint: ENDPOINT, ..Launch::new(self.directory.path()) }.start().ready();
+            let daemon =
+                Launch { config: CONFIG, endpoint: ENDPOINT, ..Launch::new(self.directory.path()) }.start().ready();
             let data = self.data();
             until("all that came before is sealed", || segments_in(&data) == life);
             self.send(&daemon, life, count / 2);
@@ -102,7 +115,9 @@ impl Making {
                 daemon.kill();
             }
             if life + 2 == lives.len() {
-                self.waiting = Tree::read(&self.data()).part(is_journal);
+                let left = Tree::read(&self.data());
+                let filled = Kind::LastJournal.paths(&left).pop().unwrap();
+                self.waiting = left.part(|path| path.starts_with(filled.parent().unwrap()));
             }
             after(life, &self.data());
         }

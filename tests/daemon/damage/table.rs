@@ -47,18 +47,18 @@ pub fn expected(kind: Kind, harm: Harm) -> &'static [Outcome] {
         (Kind::LastJournal, _) => REFUSED,
         (Kind::ClosedJournal, Harm::Flip | Harm::Zeros | Harm::Cut) => OPEN,
         (Kind::ClosedJournal, Harm::Emptied | Harm::Deleted | Harm::Older) => DAMAGED,
-        (Kind::ClosedJournal, Harm::Other | Harm::Longer) => &[Outcome::Refused, Outcome::Damaged],
+        (Kind::ClosedJournal, _) => REFUSED,
     }
 }
 
 /// The cases: so many of each.
 pub fn cases() -> Vec<(Kind, Harm)> {
-    use Harm::{Cut, Deleted, Emptied, Flip, Longer, Older, Other, Zeros};
+    use Harm::{Cut, Deleted, Emptied, Flip, Inner, Longer, Older, Other, Zeros};
     let file = |flips, cuts| vec![(Flip, flips), (Cut, cuts), (Emptied, 1), (Deleted, 1), (Other, 1), (Older, 1)];
     let several = |flips, cuts| vec![(Flip, flips), (Cut, cuts), (Emptied, 2), (Deleted, 2), (Other, 3), (Older, 1)];
     let part = || vec![(Deleted, 1), (Other, 1), (Older, 1)];
     let journal = |flips| {
-        let single = [(Emptied, 1), (Deleted, 1), (Other, 1), (Longer, 1), (Older, 1)];
+        let single = [(Emptied, 1), (Deleted, 1), (Other, 1), (Longer, 1), (Inner, 1), (Older, 1)];
         [(Flip, flips), (Zeros, 8), (Cut, 8)].into_iter().chain(single).collect()
     };
     let table: Vec<(Kind, Vec<(Harm, usize)>)> = vec![
@@ -67,15 +67,15 @@ pub fn cases() -> Vec<(Kind, Harm)> {
         (Kind::Secret, file(14, 4)),
         (Kind::Witness, file(20, 4)),
         (Kind::SegmentHeader, several(14, 4)),
-        (Kind::SegmentFrame, vec![(Flip, 30), (Zeros, 6), (Cut, 6)]),
+        (Kind::SegmentFrame, vec![(Flip, 50), (Zeros, 6), (Cut, 6)]),
         (Kind::SegmentFooter, vec![(Flip, 20), (Zeros, 2), (Cut, 4)]),
-        (Kind::LastJournal, journal(44)),
-        (Kind::ClosedJournal, journal(40)),
+        (Kind::LastJournal, journal(80)),
+        (Kind::ClosedJournal, journal(70)),
         (Kind::BlankJournal, vec![(Flip, 4), (Cut, 2), (Emptied, 1), (Deleted, 1)]),
         (Kind::JournalSled, vec![(Flip, 6), (Cut, 2), (Emptied, 2), (Deleted, 2)]),
-        (Kind::Run, several(20, 4)),
-        (Kind::Checkpoint, several(20, 6)),
-        (Kind::Changes, vec![(Flip, 24), (Zeros, 4), (Cut, 6), (Emptied, 4), (Deleted, 4), (Other, 3), (Older, 3)]),
+        (Kind::Run, several(30, 6)),
+        (Kind::Checkpoint, several(30, 8)),
+        (Kind::Changes, vec![(Flip, 40), (Zeros, 4), (Cut, 6), (Emptied, 4), (Deleted, 4), (Other, 3), (Older, 3)]),
         (Kind::LogPart, part()),
         (Kind::DedupPart, part()),
         (Kind::ViewsPart, part()),
