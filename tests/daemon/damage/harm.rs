@@ -1,6 +1,6 @@
 //! What is done to which file of a data directory. Knows nothing of what must come of it.
 
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use rand::RngExt as _;
@@ -37,6 +37,8 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Harm {
     Flip,
+    /// A bit in every place where a journal has one value: sled may have moved it.
+    EachCopy,
     /// A sector of zeros.
     Zeros,
     Cut,
@@ -62,6 +64,8 @@ pub struct Fault {
 }
 
 const SECTOR: usize = 512;
+/// What names a value of a journal.
+const KEY_BYTES: usize = 11;
 /// Of a segment's header.
 const HEADER_BYTES: usize = 94;
 /// Before the tail of a footer; and what the footer has for each frame.
@@ -154,11 +158,15 @@ impl Fault {
     /// Where and in which of its files chance says.
     pub fn of(kind: Kind, harm: Harm, tree: &Tree, random: &mut StdRng) -> Self {
         let paths = kind.paths(tree);
-        let is_bitwise = matches!(harm, Harm::Flip | Harm::Zeros | Harm::Cut);
+        let is_bitwise = matches!(harm, Harm::Flip | Harm::EachCopy | Harm::Zeros | Harm::Cut);
         let has_bytes = |path: &&PathBuf| tree.get(path).is_none_or(|bytes| !bytes.is_empty()) || !is_bitwise;
         let paths: Vec<_> = paths.iter().filter(has_bytes).collect();
         let path = paths[random.random_range(0..paths.len())].clone();
-        let at = tree.get(&path).filter(|_| is_bitwise).map_or(0, |bytes| place(kind, bytes, random));
+        let at = match tree.get(&path).filter(|_| is_bitwise) {
+            None => 0,
+            Some(bytes) if harm == Harm::EachCopy => any_of(&values(bytes), random).start,
+            Some(bytes) => place(kind, bytes, random),
+        };
         Self { kind, harm, path, at }
     }
 
@@ -167,6 +175,16 @@ impl Fault {
         let before = tree.clone();
         match self.harm {
             Harm::Flip => tree.bytes_mut(&self.path)[self.at] ^= 1 << random.random_range(0..8),
+            Harm::EachCopy => {
+                let bytes = tree.bytes_mut(&self.path);
+                // The format, the position and the chunk.
+                let key = bytes[self.at..self.at + KEY_BYTES].to_vec();
+                for value in
+                    values(bytes).into_iter().filter(|value| bytes[value.clone()].starts_with(&key)).collect::<Vec<_>>()
+                {
+                    bytes[value.end - 1] ^= 1;
+                }
+            }
             Harm::Zeros => {
                 let bytes = tree.bytes_mut(&self.path);
                 let start = self.at / SECTOR * SECTOR;
@@ -180,7 +198,7 @@ impl Fault {
             Harm::Longer => self.replace(tree, &prepared.longer),
             Harm::Inner => self.replace(tree, &prepared.inner),
             Harm::Older if prepared.half.get(&self.path).is_some() => {
-                *tree.bytes_mut(&self.path) = prepared.half.get(&self.path).unwrap().clone();
+                tree.bytes_mut(&self.path).clone_from(prepared.half.get(&self.path).unwrap());
             }
             Harm::Older => self.replace(tree, &prepared.older),
         }
@@ -188,17 +206,17 @@ impl Fault {
     }
 
     /// The positions that its file holds.
-    pub fn touches(&self) -> RangeInclusive<u64> {
+    pub fn touches(&self) -> Range<u64> {
         let before = |life: usize| LIVES[..life].iter().sum::<u64>();
         match self.kind {
             Kind::SegmentHeader | Kind::SegmentFrame | Kind::SegmentFooter => {
                 let name = self.path.file_stem().unwrap().to_str().unwrap();
                 let (first, last) = name.split_once('-').unwrap();
-                first.parse().unwrap()..=last.parse().unwrap()
+                first.parse().unwrap()..last.parse::<u64>().unwrap() + 1
             }
-            Kind::ClosedJournal => before(3) + 1..=before(4),
-            Kind::LastJournal => before(4) + 1..=before(5),
-            _ => 1..=0,
+            Kind::ClosedJournal => before(3) + 1..before(4) + 1,
+            Kind::LastJournal => before(4) + 1..before(5) + 1,
+            _ => 0..0,
         }
     }
 
@@ -213,14 +231,22 @@ impl Fault {
         let of_kind = self.kind.paths(by);
         let same = of_kind.iter().find(|path| self.harm == Harm::Older && **path == self.path);
         let instead = same.unwrap_or_else(|| &of_kind[index.min(of_kind.len() - 1)]);
-        *tree.bytes_mut(&self.path) = by.get(instead).unwrap().clone();
+        tree.bytes_mut(&self.path).clone_from(by.get(instead).unwrap());
     }
+}
+
+fn any_of(ranges: &[Range<usize>], random: &mut StdRng) -> Range<usize> {
+    ranges[random.random_range(0..ranges.len())].clone()
 }
 
 /// Half of them where something is.
 fn place(kind: Kind, bytes: &[u8], random: &mut StdRng) -> usize {
     let (from, to) = kind.range(bytes);
     let in_use = random.random_bool(0.5);
+    if in_use && matches!(kind, Kind::LastJournal | Kind::ClosedJournal) {
+        let value = any_of(&values(bytes), random);
+        return random.random_range(value);
+    }
     let mut at = random.random_range(from..to);
     for _ in 0..1000 {
         if !in_use || bytes[at] != 0 {

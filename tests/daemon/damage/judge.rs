@@ -78,10 +78,10 @@ impl<'a> Judge<'a> {
         added.extend(self.new_event(&open, &added, seed, "first")?);
         let log = child.log();
         drop(open);
-        if seed % 2 == 0 {
-            child.kill()
+        if seed.is_multiple_of(2) {
+            child.kill();
         } else {
-            child.terminate()?
+            child.terminate()?;
         }
         if !damaged.is_empty() {
             are_named(&damaged, &log, &data)?;
@@ -139,9 +139,9 @@ impl<'a> Judge<'a> {
             let sample = &self.prepared.events[usize::try_from(position).unwrap() - 1];
             let taken = deliver(&mut sender, sample)?;
             let next = open.head + 1 + added.len() as u64;
-            if damaged.contains(&position) && position > covered && taken.new() == Some(next) {
+            if damaged.contains(&position) && position > covered && taken.as_new() == Some(next) {
                 added.push((next, sample.clone()));
-            } else if taken.first() != Some(position) {
+            } else if taken.as_duplicate() != Some(position) {
                 return Err(format!("SILENT: event {position} was taken again at {}", taken.position));
             }
         }
@@ -160,7 +160,7 @@ impl<'a> Judge<'a> {
         let sample = Sample::new(&format!("new-{name}-{seed}"), &mut StdRng::seed_from_u64(seed));
         let taken = deliver(&mut sender, &sample)?;
         let next = self.prepared.head() + added.len() as u64 + 1;
-        if taken.new() != Some(next) {
+        if taken.as_new() != Some(next) {
             return Err(format!("SILENT: a new event came to {}, not to {next}", taken.position));
         }
         Ok(Some((next, sample)))
@@ -187,7 +187,7 @@ impl<'a> Judge<'a> {
         for (position, sample) in added.iter() {
             let event = open.event(*position).map_err(again)?.ok_or_else(|| again(format!("{position} is damaged")))?;
             is(&event, *position, sample).map_err(again)?;
-            if deliver(&mut sender, sample).map_err(again)?.first() != Some(*position) {
+            if deliver(&mut sender, sample).map_err(again)?.as_duplicate() != Some(*position) {
                 return Err(again(format!("SILENT: {position} is no duplicate")));
             }
         }
@@ -214,12 +214,12 @@ struct Taken {
 
 impl Taken {
     /// `None` if it was in the log before.
-    fn new(&self) -> Option<u64> {
+    fn as_new(&self) -> Option<u64> {
         (!self.duplicate || self.again).then_some(self.position)
     }
 
     /// `None` if it is said to be new.
-    fn first(&self) -> Option<u64> {
+    fn as_duplicate(&self) -> Option<u64> {
         self.duplicate.then_some(self.position)
     }
 }

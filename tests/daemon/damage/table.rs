@@ -26,40 +26,47 @@ const ANY: &[Outcome] = &[Outcome::Refused, Outcome::Damaged, Outcome::Repaired,
 /// What may come of it.
 pub fn expected(kind: Kind, harm: Harm) -> &'static [Outcome] {
     match (kind, harm) {
-        // Another log's name, epochs or witness, or what has seen more than the log has.
-        (Kind::Cleat | Kind::Epochs | Kind::Witness | Kind::Checkpoint, Harm::Other) => REFUSED,
-        (Kind::SegmentHeader, Harm::Other) => REFUSED,
-        (Kind::LogPart, _) | (Kind::DedupPart | Kind::ViewsPart, Harm::Other) => REFUSED,
+        // Another log's name, epochs, witness or segment, or what has seen more than the log has.
+        (
+            Kind::Cleat
+            | Kind::Epochs
+            | Kind::Witness
+            | Kind::Checkpoint
+            | Kind::SegmentHeader
+            | Kind::DedupPart
+            | Kind::ViewsPart,
+            Harm::Other,
+        )
+        | (Kind::LogPart, _) => REFUSED,
         // A run alone is made again; the first of another log says whose it is.
         (Kind::Run, Harm::Other) => &[Outcome::Refused, Outcome::Repaired],
         // An older copy of what never changes is the same.
-        (Kind::Cleat | Kind::Epochs | Kind::Secret, Harm::Older) => HARMLESS,
-        (Kind::Cleat | Kind::Epochs | Kind::Secret, _) => REPAIRED,
-        (Kind::Witness | Kind::Run | Kind::Checkpoint | Kind::Changes, _) => WHOLE,
-        (Kind::DedupPart | Kind::ViewsPart, _) => WHOLE,
-        (Kind::JournalSled | Kind::BlankJournal, _) => HARMLESS,
-        (Kind::SegmentHeader | Kind::SegmentFrame, Harm::Flip | Harm::Zeros | Harm::Cut) => DAMAGED,
-        (Kind::SegmentHeader, Harm::Emptied | Harm::Deleted) => DAMAGED,
-        (Kind::SegmentFooter, Harm::Flip | Harm::Cut) => REPAIRED,
-        (Kind::SegmentHeader | Kind::SegmentFrame | Kind::SegmentFooter, _) => OPEN,
+        (Kind::Cleat | Kind::Epochs | Kind::Secret, Harm::Older) | (Kind::JournalSled | Kind::BlankJournal, _) => {
+            HARMLESS
+        }
+        (Kind::Cleat | Kind::Epochs | Kind::Secret, _) | (Kind::SegmentFooter, Harm::Flip | Harm::Cut) => REPAIRED,
+        (Kind::Witness | Kind::Run | Kind::Checkpoint | Kind::Changes | Kind::DedupPart | Kind::ViewsPart, _) => WHOLE,
+        (Kind::SegmentHeader | Kind::SegmentFrame, Harm::Flip | Harm::Zeros | Harm::Cut)
+        | (Kind::SegmentHeader, Harm::Emptied | Harm::Deleted)
+        | (Kind::ClosedJournal, Harm::EachCopy | Harm::Emptied | Harm::Deleted | Harm::Older) => DAMAGED,
+        (Kind::SegmentHeader | Kind::SegmentFrame | Kind::SegmentFooter, _)
+        | (Kind::ClosedJournal, Harm::Flip | Harm::Zeros | Harm::Cut) => OPEN,
         // Where no other journal follows, what is lost is refused; its beginning may be what another journal had.
         (Kind::LastJournal, Harm::Flip | Harm::Zeros | Harm::Cut) => ANY,
-        (Kind::LastJournal, _) => REFUSED,
-        (Kind::ClosedJournal, Harm::Flip | Harm::Zeros | Harm::Cut) => OPEN,
-        (Kind::ClosedJournal, Harm::Emptied | Harm::Deleted | Harm::Older) => DAMAGED,
-        (Kind::ClosedJournal, _) => REFUSED,
+        (Kind::LastJournal, Harm::EachCopy) => &[Outcome::Refused, Outcome::Damaged],
+        (Kind::LastJournal | Kind::ClosedJournal, _) => REFUSED,
     }
 }
 
 /// The cases: so many of each.
 pub fn cases() -> Vec<(Kind, Harm)> {
-    use Harm::{Cut, Deleted, Emptied, Flip, Inner, Longer, Older, Other, Zeros};
+    use Harm::{Cut, Deleted, EachCopy, Emptied, Flip, Inner, Longer, Older, Other, Zeros};
     let file = |flips, cuts| vec![(Flip, flips), (Cut, cuts), (Emptied, 1), (Deleted, 1), (Other, 1), (Older, 1)];
     let several = |flips, cuts| vec![(Flip, flips), (Cut, cuts), (Emptied, 2), (Deleted, 2), (Other, 3), (Older, 1)];
     let part = || vec![(Deleted, 1), (Other, 1), (Older, 1)];
     let journal = |flips| {
         let single = [(Emptied, 1), (Deleted, 1), (Other, 1), (Longer, 1), (Inner, 1), (Older, 1)];
-        [(Flip, flips), (Zeros, 8), (Cut, 8)].into_iter().chain(single).collect()
+        [(Flip, flips), (EachCopy, 20), (Zeros, 8), (Cut, 8)].into_iter().chain(single).collect()
     };
     let table: Vec<(Kind, Vec<(Harm, usize)>)> = vec![
         (Kind::Cleat, file(10, 4)),
