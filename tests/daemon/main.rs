@@ -8,6 +8,7 @@ mod commands;
 mod damage;
 mod exposure;
 mod failure;
+mod faults;
 mod first_minute;
 mod histories;
 mod kill;

@@ -5,6 +5,8 @@ use std::process::Command;
 
 /// Leaves out the sync of the log. The suites must notice.
 pub const NO_SYNC: &str = include_str!("no_sync.c");
+/// Makes an operation on files fail, or freezes the process at it.
+pub const FAULTS: &str = include_str!("faults.c");
 /// Shifts the clock by `CLOCK_OFFSET` seconds, and says that it is not synchronised.
 pub const SHIFTED_CLOCK: &str = include_str!("shifted_clock.c");
 

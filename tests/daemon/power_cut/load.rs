@@ -55,7 +55,7 @@ impl Run<'_> {
         let mut connection = Sender::connect(self.daemon).unwrap();
         for n in 0.. {
             let id = format!("{}-{sender}-{n}", self.name);
-            let body = body(&id, n);
+            let body = body(&id, n, length(n));
             let answer = connection.deliver(&id, &body);
             // Asked under the lock that every write takes: what counts was read before the cut.
             let mut disk = self.disk.lock();
@@ -73,9 +73,13 @@ impl Run<'_> {
     }
 }
 
-/// Mostly as large as Fasten's; some take several blocks.
-pub fn body(id: &str, n: usize) -> Vec<u8> {
-    let length = if n % 16 == 3 { 24_000 } else { 600 };
+/// Mostly as large as Fasten's; some take several values.
+fn length(n: usize) -> usize {
+    if n % 16 == 3 { 24_000 } else { 600 }
+}
+
+/// The `n`-th of a sender, with a filler of this length.
+pub fn body(id: &str, n: usize, length: usize) -> Vec<u8> {
     let mut filler = String::new();
     let mut state = id.bytes().fold(7_u64, |state, byte| state.wrapping_mul(31).wrapping_add(byte.into()));
     while filler.len() < length {

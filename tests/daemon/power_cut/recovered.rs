@@ -4,9 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use cleat::proto::event_service_client::EventServiceClient;
-use cleat::proto::get_event_request::Event as Which;
-use cleat::proto::{GetEventRequest, GetHeadRequest};
-use tonic::transport::Channel;
+use cleat::proto::{GetHeadRequest, ReadEventsRequest};
 
 use super::load::{Acknowledged, body};
 use crate::support::{Daemon, Sender};
@@ -23,9 +21,19 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// Looks at all of it, and that the daemon takes a new event.
-    pub fn look(&mut self, daemon: &Daemon) -> Result<(), String> {
-        serves(daemon)?;
+    /// A log with these events, from position 1.
+    pub fn of(ids: impl Iterator<Item = String>) -> Self {
+        Self { keys: ids.map(|id| format!("id:{id}")).collect(), acknowledged: Vec::new() }
+    }
+
+    /// Events that were found.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Looks at all of it. `notes`: what it may warn of.
+    pub fn look(&mut self, daemon: &Daemon, notes: &[&str]) -> Result<(), String> {
+        serves(daemon, notes)?;
         let keys = keys(daemon)?;
         holds(daemon, &keys, &self.acknowledged)?;
         if !keys.starts_with(&self.keys) {
@@ -36,13 +44,13 @@ impl Expected {
         }
         self.keys = keys;
         self.acknowledged.clear();
-        self.grow(daemon)
+        Ok(())
     }
 
-    /// Acknowledged, so it must be there from now on.
-    fn grow(&mut self, daemon: &Daemon) -> Result<(), String> {
+    /// The daemon takes a new event; acknowledged, it must be there from now on.
+    pub fn grow(&mut self, daemon: &Daemon) -> Result<(), String> {
         let id = format!("after-{}", self.keys.len());
-        let answer = Sender::connect(daemon.webhooks).unwrap().deliver(&id, &body(&id, 0)).unwrap();
+        let answer = Sender::connect(daemon.webhooks).unwrap().deliver(&id, &body(&id, 0, 600)).unwrap();
         let next = self.keys.len() as u64 + 1;
         if answer.status != 200 || answer.taken() != (next, false) {
             return Err(format!("a new event at {next} is answered {answer:?}"));
@@ -53,16 +61,26 @@ impl Expected {
 }
 
 /// Whether it came up without complaint. Its log is the only witness of one that refuses to start.
-fn serves(daemon: &Daemon) -> Result<(), String> {
+fn serves(daemon: &Daemon, notes: &[&str]) -> Result<(), String> {
     // The views are made anew if they were cut while they opened: that is told, and no loss.
     let of_views = |line: &&str| line.contains("the views could not be opened last time");
     // A power cut may tear the slot of the witness that was written.
     let of_witness = |line: &&str| line.contains("the file `witness` is not whole");
+    // Its first half, say.
+    let of_commit = |line: &&str| line.contains("in a commit that was cut: nothing of it was acknowledged");
     let of_creation = |line: &&str| line.contains("a new log is made");
     // Warnings of the configuration: these tests run as root, with a file that others may read.
     let of_configuration = |line: &&str| line.contains(r#""target":"cleat::cli::serve""#);
     let complains = |log: &str| {
-        let expected = |line: &&str| of_views(line) || of_witness(line) || of_creation(line) || of_configuration(line);
+        let is_noted = |line: &&str| notes.iter().any(|note| line.contains(note));
+        let expected = |line: &&str| {
+            is_noted(line)
+                || of_commit(line)
+                || of_views(line)
+                || of_witness(line)
+                || of_creation(line)
+                || of_configuration(line)
+        };
         let mut lines = log.lines().filter(|line| !expected(line));
         lines.any(|line| line.contains(r#""level":"ERROR""#) || line.contains(r#""level":"WARN""#))
     };
@@ -87,36 +105,35 @@ fn serves(daemon: &Daemon) -> Result<(), String> {
 fn keys(daemon: &Daemon) -> Result<Vec<String>, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut events = EventServiceClient::connect(format!("http://{}", daemon.grpc)).await.unwrap();
-        let head = events.get_head(GetHeadRequest {}).await.unwrap().into_inner().position;
+        let mut client = EventServiceClient::connect(format!("http://{}", daemon.grpc)).await.unwrap();
+        let head = client.get_head(GetHeadRequest {}).await.unwrap().into_inner().position;
+        let failed = |status| format!("events up to {head}: {status}");
+        let mut parts = client.read_events(ReadEventsRequest::default()).await.map_err(failed)?.into_inner();
         let mut keys = Vec::new();
-        for position in 1..=head {
-            keys.push(key(&mut events, position).await?);
+        while let Some(part) = parts.message().await.map_err(failed)? {
+            for event in part.events {
+                if event.position != keys.len() as u64 + 1 {
+                    return Err(format!("after position {} comes {}", keys.len(), event.position));
+                }
+                keys.push(event.event_key);
+            }
         }
-        Ok(keys)
+        if keys.len() as u64 == head { Ok(keys) } else { Err(format!("{} events, head {head}", keys.len())) }
     })
-}
-
-async fn key(events: &mut EventServiceClient<Channel>, position: u64) -> Result<String, String> {
-    let request = GetEventRequest { tenant: String::new(), event: Some(Which::Position(position)) };
-    let answer = events.get_event(request).await.map_err(|status| format!("position {position}: {status}"))?;
-    let event = answer.into_inner().event.unwrap();
-    if event.position != position {
-        return Err(format!("position {position} answers with {}", event.position));
-    }
-    Ok(event.event_key)
 }
 
 /// Every acknowledged event is where it was, and sent again it is a duplicate from there.
 fn holds(daemon: &Daemon, keys: &[String], acknowledged: &[Acknowledged]) -> Result<(), String> {
-    let mut sender = Sender::connect(daemon.webhooks).unwrap();
-    for Acknowledged { id, body, position } in acknowledged {
+    for Acknowledged { id, position, .. } in acknowledged {
         let there = usize::try_from(*position).ok().and_then(|position| keys.get(position - 1));
         if there != Some(&format!("id:{id}")) {
             let (head, all) = (keys.len(), acknowledged.len());
             return Err(format!("{id}, one of {all} acknowledged, was at {position}; there is {there:?}, head {head}"));
         }
-        let answer = sender.deliver(id, body).unwrap();
+    }
+    let deliveries: Vec<_> = acknowledged.iter().map(|it| (it.id.as_str(), it.body.as_slice())).collect();
+    let answers = Sender::connect(daemon.webhooks).unwrap().deliver_all(&deliveries).unwrap();
+    for (Acknowledged { id, position, .. }, answer) in acknowledged.iter().zip(answers) {
         if answer.status != 200 || answer.taken() != (*position, true) {
             return Err(format!("{id} was acknowledged at {position}; sent again it is answered {answer:?}"));
         }

@@ -10,7 +10,7 @@ use cleat::proto::read_consistency::Requirement;
 use cleat::proto::watch_start::Position;
 use cleat::proto::{
     Connection, Event, GetConnectionRequest, GetEventRequest, GetHeadRequest, ListConnectionsRequest, ReadConsistency,
-    WatchConnectionsRequest, WatchConnectionsResponse, WatchStart,
+    ReadEventsRequest, WatchConnectionsRequest, WatchConnectionsResponse, WatchStart,
 };
 use tokio::runtime::{Builder, Runtime};
 use tonic::transport::{Channel, Endpoint};
@@ -52,6 +52,22 @@ impl Api {
         let mut events = EventServiceClient::new(self.channel.clone());
         let request = GetEventRequest { tenant: String::new(), event: Some(Which::Position(position)) };
         self.wait(events.get_event(request)).unwrap().into_inner().event.unwrap()
+    }
+
+    /// The keys of all events, which are gapless up to the head.
+    pub fn keys(&self) -> Vec<String> {
+        let mut client = EventServiceClient::new(self.channel.clone());
+        self.wait(async {
+            let mut parts = client.read_events(ReadEventsRequest::default()).await.unwrap().into_inner();
+            let mut keys = Vec::new();
+            while let Some(part) = parts.message().await.unwrap() {
+                for event in part.events {
+                    assert_eq!(event.position, keys.len() as u64 + 1);
+                    keys.push(event.event_key);
+                }
+            }
+            keys
+        })
     }
 
     pub fn connection(&self, id: &str) -> Result<Connection, Status> {

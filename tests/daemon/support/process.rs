@@ -135,6 +135,15 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Whether every thread of it has been stopped by a signal.
+    pub fn is_stopped(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        threads.flatten().all(|thread| {
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+        })
+    }
+
     /// All it has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()

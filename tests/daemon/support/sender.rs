@@ -7,6 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The signing secret of the tests' daemons, beside the development secret.
 pub const SECRET: &str = "whsec_ZGFlbW9uLXRlc3RzLXNlY3JldC1kYWVtb24tdGVzdHM=";
 
+/// Requests on their way at a time, on one connection.
+const PIPELINED: usize = 16;
+
 /// What the door said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -46,6 +49,18 @@ impl Sender {
     /// Sends, and leaves the answer for [`Self::finish`]. Several may be begun before the first is finished.
     pub fn begin(&mut self, id: &str, body: &[u8]) -> io::Result<()> {
         self.write(&signed(id, body))
+    }
+
+    /// Delivers several, some of them at a time, and returns the answers in order.
+    pub fn deliver_all(&mut self, deliveries: &[(&str, &[u8])]) -> io::Result<Vec<Answer>> {
+        let mut answers = Vec::new();
+        for some in deliveries.chunks(PIPELINED) {
+            some.iter().try_for_each(|(id, body)| self.begin(id, body))?;
+            for _ in some {
+                answers.push(self.finish()?);
+            }
+        }
+        Ok(answers)
     }
 
     /// Sends as it is told to: a body need not be text then.

@@ -1,0 +1,99 @@
+//! A machine whose power can be cut: a disk with ext4, mounted, and daemons over directories on it. Knows nothing of what they
+//! are sent.
+
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Advice, fadvise};
+
+use super::disk::{Disk, Keep};
+use super::fuse::{DiskFile, SharedDisk};
+use super::mount::{Mounted, make_ext4};
+use crate::support::{Daemon, Launch};
+
+const DISK_BYTES: usize = 256 * 1024 * 1024;
+/// Small ones: cuts come while journals, runs and checkpoints follow one another.
+const CONFIG: &str = "[log]\ndedup_run_events = 100\njournal_bytes = \"1MiB\"\ndisk_reserve = \"8MiB\"\n\
+                      [views]\ncheckpoint_events = 50\n";
+
+pub struct Machine {
+    directory: PathBuf,
+    pub disk: SharedDisk,
+    /// `None` only while the power is off. Goes before the file that it is mounted from.
+    mounted: Option<Mounted>,
+    file: DiskFile,
+}
+
+impl Machine {
+    /// With an empty file system. The directory, on another disk, takes all that is not the daemon's data.
+    pub fn new(directory: &Path) -> Self {
+        let disk = SharedDisk::new(Disk::blank(DISK_BYTES));
+        let file = DiskFile::mount(disk.clone(), &directory.join("fuse")).unwrap();
+        make_ext4(&file.path);
+        disk.lock().sync();
+        let mut machine = Self { directory: directory.to_owned(), disk, mounted: None, file };
+        machine.mount();
+        machine
+    }
+
+    fn mountpoint(&self) -> PathBuf {
+        self.directory.join("ext4")
+    }
+
+    fn mount(&mut self) {
+        self.mounted = Some(Mounted::mount(&self.file.path, &self.mountpoint()));
+    }
+
+    /// A data directory on the disk.
+    pub fn data(&self, name: &str) -> PathBuf {
+        self.mountpoint().join(format!("data-{name}"))
+    }
+
+    pub fn start(&self, data: &Path, env: &[(&str, &str)]) -> Daemon {
+        Launch { data: Some(data), env, config: CONFIG, ..Launch::new(&self.directory) }.start()
+    }
+
+    /// Makes all durable that was written.
+    pub fn sync(&self) {
+        let directory = std::fs::File::open(self.mountpoint()).unwrap();
+        rustix::fs::syncfs(&directory).unwrap();
+    }
+
+    /// Cuts the power now, unless it is cut already.
+    pub fn cut(&self, keep: Keep) {
+        let mut disk = self.disk.lock();
+        if disk.was_cut().is_none() {
+            disk.cut_after(0, keep);
+        }
+    }
+
+    /// After a cut, and once no process uses it. Returns how many pages were not synced at the cut.
+    pub fn power_on_again(&mut self) -> usize {
+        self.mounted = None;
+        let mut disk = self.disk.lock();
+        let unsynced = disk.was_cut().unwrap();
+        disk.power_on();
+        drop(disk);
+        self.mount();
+        unsynced
+    }
+}
+
+/// Has the contents of files written to their disk, not synced, as the system does by itself.
+pub fn write_back(directory: &Path) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            write_back(&path);
+        } else {
+            fadvise(std::fs::File::open(path).unwrap(), 0, None, Advice::DontNeed).unwrap();
+        }
+    }
+}
+
+/// The files below a directory that end so.
+pub fn count(directory: &Path, ending: &str) -> usize {
+    let paths = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let ends_so = |path: &Path| usize::from(path.extension().is_some_and(|it| it == ending));
+    let count = |path: PathBuf| if path.is_dir() { count(&path, ending) } else { ends_so(&path) };
+    paths.map(count).sum()
+}

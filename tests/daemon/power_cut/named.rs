@@ -1,0 +1,271 @@
+//! Cuts at named points, one after another on one disk: a daemon comes up on what the last cut left, is looked at, and is frozen
+//! where the next point is; then the power goes.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cleat::event::{Delivery, EventKey, ModeVerdict, Provenance, Timestamp};
+use cleat::log::{Fresh, Options, TimeEvidence, TimeSource};
+use cleat::proto::RebuildViewsRequest;
+use cleat::proto::admin_service_client::AdminServiceClient;
+use cleat::token::Identity;
+
+use super::disk::Keep;
+use super::load::{Acknowledged, body};
+use super::machine::{Machine, write_back};
+use super::points::{Before, Left, Point, When};
+use super::recovered::Expected;
+use crate::faults::{Faults, Rule};
+use crate::support::{Api, Daemon, Sender, until};
+
+/// What a start may warn of after a file was lost or damaged.
+const NOTES: [&str; 8] = [
+    "EPOCHS",
+    "CLEAT",
+    "the file SECRET is lost",
+    "a copy of the secret",
+    "the dedup runs are of another epoch or another log secret",
+    "is still there, and is sealed again",
+    "a checkpoint of the views cannot be used",
+    "set aside",
+];
+/// For a point to come: some twenty times what it takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+const SENDERS: usize = 6;
+/// More segments than this are merged.
+const SMALL_MAX: usize = 64;
+
+pub struct Named<'a> {
+    machine: Machine,
+    faults: &'a Faults,
+    /// Of the directory in use.
+    expected: Expected,
+    data: PathBuf,
+    /// A log of many small segments, on another disk.
+    seed: PathBuf,
+    cuts: usize,
+}
+
+impl<'a> Named<'a> {
+    pub fn new(directory: &Path, faults: &'a Faults) -> Self {
+        let machine = Machine::new(directory);
+        let seed = directory.join("seed");
+        make_small_segments(&seed);
+        let data = machine.data("0");
+        Self { machine, faults, expected: Expected::default(), data, seed, cuts: 0 }
+    }
+
+    /// Cuts there, and looks at what is left. Returns how many pages were not synced at the cut.
+    pub fn cut(&mut self, point: &Point, left: Left) -> Result<usize, String> {
+        self.cuts += 1;
+        self.prepare(point);
+        self.faults.disarm();
+        let is_start = matches!(point.when, When::Made | When::Start(_) | When::Merge(_));
+        if is_start {
+            self.faults.arm();
+        }
+        let env = self.faults.env(&point.rule);
+        let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let daemon = self.machine.start(&self.data, &env);
+        let frozen = if is_start {
+            let frozen = self.freeze(&daemon, left);
+            daemon.kill();
+            frozen
+        } else {
+            let daemon = daemon.ready();
+            self.faults.arm();
+            self.load(point, daemon, left)
+        };
+        frozen.map_err(|log| format!("it was never there: {log}"))?;
+        assert_eq!(self.faults.hits().len(), 1);
+        self.faults.disarm();
+        let unsynced = self.machine.power_on_again();
+        self.recover()?;
+        Ok(unsynced)
+    }
+
+    /// Looks at what is left, and lets the log grow, so that the next start has a journal to seal.
+    fn recover(&mut self) -> Result<(), String> {
+        let daemon = self.machine.start(&self.data, &[]);
+        let looked = self.expected.look(&daemon, &NOTES).and_then(|()| self.expected.grow(&daemon));
+        let told = looked.map_err(|lost| format!("{lost}\n{}", daemon.log()));
+        daemon.kill();
+        told
+    }
+
+    /// Cuts the power once it is frozen. An error is its log: it never was.
+    fn freeze(&self, daemon: &Daemon, left: Left) -> Result<(), String> {
+        let deadline = Instant::now() + PATIENCE;
+        while !daemon.is_stopped() {
+            if Instant::now() > deadline {
+                return Err(daemon.log());
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        self.cut_now(left);
+        Ok(())
+    }
+
+    fn cut_now(&self, left: Left) {
+        let seed = self.expected.len() as u64;
+        let keep = match left {
+            Left::Nothing | Left::All => Keep::Nothing,
+            Left::Torn if seed.is_multiple_of(2) => Keep::Half { piece: 512, seed },
+            Left::Torn => Keep::Half { piece: 4096, seed },
+        };
+        match left {
+            Left::Nothing => {}
+            Left::Torn => {
+                write_back(&self.data);
+                // Nobody says when that is over.
+                thread::sleep(Duration::from_millis(20));
+            }
+            Left::All => self.machine.sync(),
+        }
+        self.machine.cut(keep);
+    }
+
+    /// Sends until it is frozen. Whatever was answered was answered before the cut.
+    fn load(&mut self, point: &Point, daemon: Daemon, left: Left) -> Result<(), String> {
+        let (acknowledged, number) = (Mutex::new(Vec::new()), self.cuts);
+        let length = if matches!(point.when, When::Filling) { 200_000 } else { 600 };
+        let frozen = thread::scope(|scope| {
+            // Killed with the closure, also if it panics: so the senders end.
+            let daemon = daemon;
+            for sender in 0..SENDERS {
+                let (connection, acknowledged) = (Sender::connect(daemon.webhooks).unwrap(), &acknowledged);
+                scope.spawn(move || send(connection, &format!("{number}-{sender}"), length, acknowledged));
+            }
+            if matches!(point.when, When::Rebuild) {
+                let api = Api::connect(daemon.grpc);
+                // It may be frozen before it answers.
+                scope.spawn(move || {
+                    drop(api.wait(AdminServiceClient::new(api.channel()).rebuild_views(RebuildViewsRequest {})));
+                });
+            }
+            let frozen = self.freeze(&daemon, left);
+            daemon.kill();
+            frozen
+        });
+        self.expected.acknowledged = acknowledged.into_inner().unwrap();
+        frozen
+    }
+
+    fn prepare(&mut self, point: &Point) {
+        let before = match point.when {
+            When::Made => {
+                self.data = self.machine.data(&self.cuts.to_string());
+                self.expected = Expected::default();
+                return;
+            }
+            When::FirstCommit | When::Load | When::Filling | When::Rebuild => return,
+            When::Start(before) => before,
+            When::Merge(before) => {
+                self.data = self.machine.data(&self.cuts.to_string());
+                copy(&self.seed, &self.data);
+                self.expected = Expected::of((0..=SMALL_MAX).map(seed_id));
+                before
+            }
+        };
+        match before {
+            Before::Nothing => {}
+            Before::Lost(name) => remove(&self.data.join(name)),
+            Before::Damaged(name) => flip(&self.data.join(name)),
+            Before::Killed(rule) => self.kill_at(&rule),
+            Before::Unsealed(rule) => {
+                self.kill_at(&rule);
+                let mut segments: Vec<PathBuf> =
+                    files(&self.data.join("log")).filter(|path| is_segment(path)).collect();
+                segments.sort();
+                flip(segments.last().unwrap());
+            }
+        }
+        self.machine.sync();
+    }
+
+    fn kill_at(&self, rule: &Rule) {
+        self.faults.disarm();
+        self.faults.arm();
+        let env = self.faults.env(rule);
+        let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let daemon = self.machine.start(&self.data, &env);
+        until("the start before is frozen", || daemon.is_stopped());
+        daemon.kill();
+    }
+}
+
+fn send(mut connection: Sender, name: &str, length: usize, acknowledged: &Mutex<Vec<Acknowledged>>) {
+    for n in 0.. {
+        let id = format!("{name}-{n}");
+        let body = body(&id, n, length);
+        let Ok(answer) = connection.deliver(&id, &body) else { return };
+        let (position, duplicate) = answer.taken();
+        assert!(!duplicate, "{id} was never sent before");
+        acknowledged.lock().unwrap().push(Acknowledged { id, body, position });
+    }
+}
+
+fn seed_id(n: usize) -> String {
+    format!("seed-{n}")
+}
+
+/// Each life of a log leaves a journal, and the next one seals it.
+fn make_small_segments(directory: &Path) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for n in 0..=SMALL_MAX {
+        let time = TimeSource::trusted(Arc::new(|| Timestamp::from_micros(1_790_000_000_000_000)));
+        let fresh = Fresh::new(Identity { log_id: 7, epoch: 8 }, [9; 32]);
+        let log = cleat::log::open(directory, Options::new(time, fresh)).unwrap();
+        let id = seed_id(n);
+        let delivery = Delivery {
+            tenant: "default".into(),
+            endpoint: "fasten".into(),
+            provenance: Provenance::Webhook,
+            mode: ModeVerdict::Live,
+            key: Some(EventKey::of(Some(&id), "")),
+            webhook_id: id.clone(),
+            webhook_timestamp: String::new(),
+            webhook_signature: String::new(),
+            secret_label: String::new(),
+            nonce: [0; 16],
+            body: body(&id, n, 600).into(),
+        };
+        runtime.block_on(log.appender.append(delivery, TimeEvidence::Signed)).unwrap();
+        drop(log.appender);
+        log.writer.join().unwrap();
+    }
+}
+
+fn files(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path())
+}
+
+fn is_segment(path: &Path) -> bool {
+    path.extension().is_some_and(|it| it == "seg")
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for path in files(from) {
+        let to = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).unwrap();
+        }
+    }
+}
+
+fn remove(path: &Path) {
+    if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.unwrap();
+}
+
+/// Changes a byte in the middle.
+fn flip(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}

@@ -1,0 +1,162 @@
+//! The points at which the power is cut by name: what the daemon does then, and the operation on a file that it is frozen at.
+//!
+//! The patterns begin with the thread that does it, as in `cleat-writer:`; see `faults.c`.
+
+use crate::faults::{Rule, STOP_AFTER, STOP_BEFORE};
+
+pub struct Point {
+    pub name: &'static str,
+    pub when: When,
+    pub rule: Rule,
+}
+
+/// What the cut leaves of what was not synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    Nothing,
+    /// Of the contents of files, a random half in pieces.
+    Torn,
+    All,
+}
+
+impl Point {
+    /// What tells most there: a sync that is over must have sufficed, one that is due may come too late, and a name that nobody
+    /// has synced may stay all the same.
+    pub fn worst(&self) -> Left {
+        match (self.rule.operation, self.rule.action) {
+            ("sync", STOP_AFTER) | ("rename" | "link" | "unlink", STOP_BEFORE) => Left::Nothing,
+            ("sync" | "write", _) => Left::Torn,
+            _ => Left::All,
+        }
+    }
+}
+
+/// What leads to a point.
+#[derive(Clone, Copy)]
+pub enum When {
+    /// A log is made in a new directory.
+    Made,
+    /// The daemon takes the first event of its life.
+    FirstCommit,
+    /// It takes more of them.
+    Load,
+    /// It takes large ones, which fill journals.
+    Filling,
+    /// It makes the views again.
+    Rebuild,
+    /// It starts, after this was done to its data.
+    Start(Before),
+    /// It starts over many small segments.
+    Merge(Before),
+}
+
+/// What was done to the data before the start that is cut.
+#[derive(Clone, Copy)]
+pub enum Before {
+    Nothing,
+    /// A file went.
+    Lost(&'static str),
+    /// A byte of a file changed.
+    Damaged(&'static str),
+    /// A start was killed at another point.
+    Killed(Rule),
+    /// The same, and the newest segment is damaged.
+    Unsealed(Rule),
+}
+
+const fn before(operation: &'static str, path: &'static str, nth: u32) -> Rule {
+    Rule { operation, path, nth, action: STOP_BEFORE }
+}
+
+const fn after(operation: &'static str, path: &'static str, nth: u32) -> Rule {
+    Rule { operation, path, nth, action: STOP_AFTER }
+}
+
+const fn point(name: &'static str, when: When, rule: Rule) -> Point {
+    Point { name, when, rule }
+}
+
+use When::{Filling, FirstCommit, Load, Made, Merge, Rebuild, Start};
+
+const SEALED: Rule = before("rename", "cleat-sealer:*.gone", 1);
+const GONE: Rule = after("rename", "cleat-sealer:*.gone", 1);
+const MERGED: Rule = before("unlink", "cleat-sealer:*.seg", 1);
+const HELD: When = Start(Before::Nothing);
+const MANY: When = Merge(Before::Nothing);
+
+/// In the order in which they come in the life of a log.
+pub const POINTS: &[Point] = &[
+    // The first start.
+    point("the directory of the log is made", Made, after("mkdir", "*/log", 1)),
+    point("the secret is written", Made, before("sync", "*/SECRET.new", 1)),
+    point("the secret has its name", Made, after("rename", "*/SECRET", 1)),
+    point("the epochs have their name", Made, after("rename", "*/EPOCHS", 1)),
+    point("the witness has its name", Made, after("rename", "*/witness", 1)),
+    point("CLEAT is written", Made, before("sync", "*/CLEAT.new", 1)),
+    point("CLEAT has its name", Made, after("rename", "*/CLEAT", 1)),
+    point("the directory of the runs is made", Made, after("mkdir", "*/dedup", 1)),
+    point("the first journal's directory is made", Made, after("mkdir", "*/journal-*", 1)),
+    point("the first journal is written", Made, before("sync", "*/journal-*/db", 1)),
+    point("the first journal is synced, its name not", Made, before("sync", "cleat-sealer:*/log", 1)),
+    point("the first generation's directory is made", Made, after("mkdir", "*/views/1", 1)),
+    point("the opening of the views is marked", Made, before("sync", "*/views/opening", 1)),
+    // A commit.
+    point("the first commit is written", FirstCommit, before("sync", "cleat-writer:*/db", 1)),
+    point("the first commit is synced", FirstCommit, after("sync", "cleat-writer:*/db", 1)),
+    point("the first commit's witness is written", FirstCommit, after("write", "cleat-writer:*/witness", 1)),
+    point("the first commit's witness is synced", FirstCommit, after("sync", "cleat-writer:*/witness", 1)),
+    point("a part of a commit is written", Load, after("write", "*/journal-*/db", 5)),
+    point("a commit is written", Load, before("sync", "cleat-writer:*/db", 4)),
+    point("a commit is synced", Load, after("sync", "cleat-writer:*/db", 4)),
+    point("a commit's witness is written", Load, after("write", "cleat-writer:*/witness", 4)),
+    point("the witness is to be synced", Load, before("sync", "cleat-witness:*/witness", 1)),
+    point("the witness is synced", Load, after("sync", "cleat-witness:*/witness", 1)),
+    // The next journal.
+    point("the next journal's directory is made", Filling, after("mkdir", "cleat-sealer:*/journal-*", 1)),
+    point("the next journal is written", Filling, before("sync", "cleat-sealer:*/journal-*/db", 1)),
+    point("the next journal's name is synced", Filling, after("sync", "cleat-sealer:*/log", 1)),
+    point("the next journal's first witness is written", Filling, before("sync", "cleat-writer:*/witness", 1)),
+    point("the next journal's first witness is synced", Filling, after("sync", "cleat-writer:*/witness", 1)),
+    point("a journal is being sealed beside commits", Filling, before("link", "cleat-sealer:*.seg", 1)),
+    // Sealing, and how a journal goes.
+    point("a segment is written", HELD, before("sync", "cleat-sealer:*/log/*.new", 1)),
+    point("a segment is synced", HELD, before("link", "cleat-sealer:*.seg", 1)),
+    point("a segment has its name", HELD, after("link", "cleat-sealer:*.seg", 1)),
+    point("a segment's name is synced", HELD, before("unlink", "cleat-sealer:*/log/*.new", 1)),
+    point("a segment has one name", HELD, SEALED),
+    point("a journal is renamed", HELD, GONE),
+    point("a journal's new name is synced", HELD, before("unlink", "cleat-sealer:*.gone/*", 1)),
+    point("a part of a journal has gone", HELD, after("unlink", "cleat-sealer:*.gone/*", 2)),
+    point("a journal has gone", HELD, after("unlink", "cleat-sealer:*.gone", 1)),
+    // Merging.
+    point("a merged segment is written", MANY, before("sync", "cleat-sealer:*/log/*.new", 2)),
+    point("a merged segment is synced", MANY, before("link", "cleat-sealer:*.seg", 2)),
+    point("a merged segment has its name", MANY, after("link", "cleat-sealer:*.seg", 2)),
+    point("a merged segment's name is synced", MANY, MERGED),
+    point("some of what was merged have gone", MANY, after("unlink", "cleat-sealer:*.seg", 30)),
+    point("all of what was merged have gone", MANY, after("unlink", "cleat-sealer:*.seg", 65)),
+    // Runs, checkpoints, views.
+    point("a run is written", Load, before("sync", "cleat-dedup:*/dedup/*.new", 1)),
+    point("a run has its name", Load, after("rename", "cleat-dedup:*.run", 1)),
+    point("changes are written", Load, before("sync", "*/changes/db", 2)),
+    point("a checkpoint is written", Load, before("sync", "*/views/*.new", 1)),
+    point("a checkpoint has its name", Load, after("rename", "*.checkpoint", 1)),
+    point("an older checkpoint has gone", Load, after("unlink", "*.checkpoint", 1)),
+    point("another generation's directory is made", Rebuild, after("mkdir", "cleat-rebuild:*/views/*", 1)),
+    point("another generation's first checkpoint has its name", Rebuild, after("rename", "*.checkpoint", 1)),
+    point("an older generation is going", Rebuild, after("unlink", "*/views/*/changes/db", 1)),
+    // Recovery itself.
+    point("a start writes the witness", HELD, after("write", "*/witness", 1)),
+    point("a start syncs the witness", HELD, before("sync", "*/witness", 2)),
+    point("the witness is made again", Start(Before::Lost("witness")), after("rename", "*/witness", 1)),
+    point("the epochs are made again", Start(Before::Lost("EPOCHS")), after("rename", "*/EPOCHS", 1)),
+    point("CLEAT is made again", Start(Before::Lost("CLEAT")), after("rename", "*/CLEAT", 1)),
+    point("the secret is made whole again", Start(Before::Damaged("SECRET")), after("rename", "*/SECRET", 1)),
+    point("the secret is made anew", Start(Before::Lost("SECRET")), after("rename", "*/SECRET", 1)),
+    point("the runs are made again", Start(Before::Lost("dedup")), after("rename", "*.run", 1)),
+    point("the views are made again", Start(Before::Lost("views")), after("rename", "*.checkpoint", 1)),
+    point("a start removes a journal that goes", Start(Before::Killed(GONE)), after("unlink", "*.gone/*", 1)),
+    point("a start removes a sealed journal", Start(Before::Killed(SEALED)), after("rename", "*.gone", 1)),
+    point("a start puts a segment aside", Start(Before::Unsealed(SEALED)), after("rename", "*.damaged", 1)),
+    point("a start removes what was merged", Merge(Before::Killed(MERGED)), after("unlink", "*.seg", 5)),
+];
