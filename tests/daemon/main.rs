@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may end so")]
 
 mod backfill;
+mod broken_disk;
 mod clock;
 mod commands;
 mod damage;
@@ -10,6 +11,7 @@ mod exposure;
 mod failure;
 mod faults;
 mod first_minute;
+mod full_disk;
 mod histories;
 mod kill;
 mod load;

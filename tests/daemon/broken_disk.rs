@@ -1,0 +1,313 @@
+//! A disk that fails in one operation, and one that becomes read-only: a failed commit ends the process, and nothing else does;
+//! with a healthy disk all that was acknowledged is there.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::mount::{UnmountFlags, unmount};
+
+use crate::faults::{Faults, Rule};
+use crate::support::{Answer, Api, Cli, Daemon, Launch, Sender, skip, until};
+
+const CONFIG: &str = "[log]\ndedup_run_events = 20\njournal_bytes = \"1MiB\"\ndisk_reserve = \"5MiB\"\n\
+                      [views]\ncheckpoint_events = 20\n[shutdown]\nafter_storage_failure = \"1s\"\n";
+/// A dozen of these fill a journal.
+const LARGE: usize = 200_000;
+const SMALL: usize = 600;
+
+/// What an error does to a daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// Nothing is taken any more, and it exits with 1.
+    Ends,
+    /// It goes on; webhooks may be refused for a while.
+    GoesOn,
+}
+
+struct Case {
+    operation: &'static str,
+    path: &'static str,
+    /// While it runs. `None`: it does not happen then.
+    running: Option<Then>,
+    /// At each start, until the disk is well again.
+    starting: Then,
+}
+
+const fn case(operation: &'static str, path: &'static str, running: Option<Then>, starting: Then) -> Case {
+    Case { operation, path, running, starting }
+}
+
+use Then::{Ends, GoesOn};
+
+const CASES: &[Case] = &[
+    // A commit.
+    case("write", "*/journal-*/db", Some(Ends), GoesOn),
+    case("sync", "cleat-writer:*/db", Some(Ends), GoesOn),
+    case("write", "*/witness", Some(Ends), Ends),
+    case("sync", "cleat-witness:*/witness", Some(Ends), GoesOn),
+    // The sealer.
+    case("mkdir", "cleat-sealer:*/journal-*", Some(GoesOn), GoesOn),
+    case("sync", "cleat-sealer:*/journal-*/db", Some(GoesOn), GoesOn),
+    case("write", "cleat-sealer:*/log/*.new", Some(GoesOn), GoesOn),
+    case("sync", "cleat-sealer:*/log/*.new", Some(GoesOn), GoesOn),
+    case("read", "cleat-sealer:*/log/*.new", Some(GoesOn), GoesOn),
+    case("link", "cleat-sealer:*.seg", Some(GoesOn), GoesOn),
+    case("sync", "cleat-sealer:*/log", Some(GoesOn), GoesOn),
+    case("rename", "cleat-sealer:*.gone", Some(GoesOn), GoesOn),
+    case("unlink", "cleat-sealer:*.gone/*", Some(GoesOn), GoesOn),
+    // What is derived.
+    case("sync", "cleat-dedup:*/dedup/*.new", Some(GoesOn), GoesOn),
+    case("rename", "cleat-dedup:*.run", Some(GoesOn), GoesOn),
+    case("write", "*/views/*.new", Some(GoesOn), GoesOn),
+    case("sync", "*/views/*.new", Some(GoesOn), GoesOn),
+    case("write", "*/changes/db", Some(GoesOn), GoesOn),
+    case("sync", "*/changes/db", Some(GoesOn), GoesOn),
+    // What only a start does.
+    case("read", "*/log/*.seg", None, GoesOn),
+    case("read", "*/journal-*/db", None, Ends),
+    case("read", "*/witness", None, Ends),
+    case("read", "*/CLEAT", None, Ends),
+    case("read", "*/EPOCHS", None, Ends),
+    case("read", "*/SECRET", None, Ends),
+    case("read", "*/dedup/*.run", None, GoesOn),
+    case("read", "*.checkpoint", None, GoesOn),
+    case("sync", "*/witness", None, Ends),
+    case("rename", "*.gone", None, Ends),
+];
+
+/// What was acknowledged: ids, from position 1.
+#[derive(Default)]
+struct Sent {
+    ids: Vec<String>,
+    tries: usize,
+}
+
+/// Large or small, by its id. Random digits: compressed, they are half as much.
+fn body(id: &str) -> Vec<u8> {
+    let mut state = id.bytes().fold(7_u64, |state, byte| state.wrapping_mul(31).wrapping_add(byte.into()));
+    let mut filler = String::new();
+    let length = if id.starts_with("large") { LARGE } else { SMALL };
+    while filler.len() < length {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        write!(filler, "{:08x}", state >> 32).unwrap();
+    }
+    let data = serde_json::json!({ "org_connection_id": id, "connection_status": "authorized", "filler": filler });
+    let event = serde_json::json!({ "api_mode": "live", "id": id, "type": "patient.connection_success", "data": data });
+    event.to_string().into_bytes()
+}
+
+impl Sent {
+    fn deliver(&mut self, sender: &mut Sender, size: &str) -> Answer {
+        let id = format!("{size}-{}", self.tries);
+        self.tries += 1;
+        let answer = sender.deliver(&id, &body(&id)).unwrap();
+        if answer.status == 200 {
+            // What was refused may be in the log.
+            self.ids.push(id);
+        }
+        answer
+    }
+}
+
+fn start(directory: &Path, env: &[(&str, &str)]) -> Daemon {
+    Launch { config: CONFIG, env, ..Launch::new(directory) }.start()
+}
+
+/// Sends until the fault has shown, and as much as may be taken beside it.
+fn run_into(case: &Case, then: Then, daemon: &mut Daemon, faults: &Faults, sent: &mut Sent) {
+    let mut sender = Sender::connect(daemon.webhooks).unwrap();
+    let what = format!("{} {}", case.operation, case.path);
+    let size = if case.path.starts_with("cleat-sealer:") { "large" } else { "small" };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let reason = |answer: &Answer| answer.body["reason"].as_str().unwrap_or_default().to_owned();
+    loop {
+        let answer = sent.deliver(&mut sender, size);
+        match (answer.status, then) {
+            (200, _) => {}
+            (503, Ends) => {
+                assert_eq!(reason(&answer), "STORAGE_READ_ONLY", "{what}");
+                assert_eq!(daemon.ended().code(), Some(1), "{what}: {}", daemon.log());
+                return;
+            }
+            (503, GoesOn) => assert_eq!(reason(&answer), "STORAGE_SLOW", "{what}: {}", daemon.log()),
+            _ => panic!("{what}: {answer:?}"),
+        }
+        if then == GoesOn && !faults.hits().is_empty() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{what} never comes: {}", daemon.log());
+    }
+    // By itself, once the disk is well again.
+    faults.disarm();
+    until("webhooks are taken again", || sent.deliver(&mut sender, size).status == 200);
+    assert!(daemon.status().is_none(), "{what}: {}", daemon.log());
+}
+
+/// With the fault there from the beginning it opens the log, or ends with a reason.
+fn start_into(case: &Case, directory: &Path, env: &[(&str, &str)]) -> Result<(), String> {
+    let mut daemon = start(directory, env);
+    let shows = |log: &str| ["\"serving\"", "the views cannot go on"].iter().any(|it| log.contains(it));
+    let what = format!("{} {}", case.operation, case.path);
+    until(&what, || daemon.status().is_some() || shows(&daemon.log()));
+    // For what comes a little later.
+    std::thread::sleep(Duration::from_millis(300));
+    let (status, log) = (daemon.status(), daemon.log());
+    let last: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    let is_right = match case.starting {
+        GoesOn => status.is_none() && log.contains("the log is open"),
+        Ends => status.is_some_and(|status| status.code() == Some(1)) && last["level"] == "ERROR",
+    };
+    // sled's panics are caught, and are errors like any other.
+    let is_panic = |line: &&str| line.contains(r#""message":"panicked""#) && !line.contains("/sled-");
+    let is_calm = log.lines().count() < 100 && log.lines().find(is_panic).is_none();
+    if is_right && is_calm { Ok(()) } else { Err(format!("{what}: {status:?}: {log}")) }
+}
+
+/// Everything that was acknowledged is there, in order; what was refused may stand between.
+fn has_all(daemon: &Daemon, sent: &Sent, looked: &mut usize) {
+    let keys = Api::connect(daemon.grpc).keys();
+    let position = |id: &String| keys.iter().position(|key| *key == format!("id:{id}")).map(|index| index as u64 + 1);
+    let positions: Vec<u64> = sent.ids.iter().map(|id| position(id).unwrap()).collect();
+    assert!(positions.is_sorted());
+    assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());
+    let mut sender = Sender::connect(daemon.webhooks).unwrap();
+    for (id, position) in sent.ids.iter().zip(positions).skip(*looked) {
+        assert_eq!(sender.deliver(id, &body(id)).unwrap().taken(), (position, true));
+    }
+    *looked = sent.ids.len();
+}
+
+#[test]
+fn an_error_of_the_disk_ends_it_only_in_a_commit_and_costs_nothing_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(faults) = Faults::new(directory.path()) else {
+        return skip("errors of the disk need a C compiler");
+    };
+    let (mut sent, mut looked, mut wrong) = (Sent::default(), 0, Vec::new());
+    for case in CASES {
+        let rule = Rule { operation: case.operation, path: case.path, nth: 1, action: "EIO" };
+        let env = faults.env(&rule);
+        let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
+        faults.disarm();
+        let mut daemon = start(directory.path(), &env).ready();
+        has_all(&daemon, &sent, &mut looked);
+        sent.deliver(&mut Sender::connect(daemon.webhooks).unwrap(), "small").taken();
+        if let Some(then) = case.running {
+            faults.arm();
+            run_into(case, then, &mut daemon, &faults, &mut sent);
+        }
+        drop(daemon);
+        faults.arm();
+        wrong.extend(start_into(case, directory.path(), &env).err());
+    }
+    assert!(wrong.is_empty(), "{} of {}: {wrong:#?}", wrong.len(), CASES.len());
+    has_all(&start(directory.path(), &[]).ready(), &sent, &mut looked);
+}
+
+/// ext4 in a file, which goes read-only as it does when its disk fails.
+struct Ext4<'a> {
+    directory: &'a Path,
+}
+
+impl Ext4<'_> {
+    fn run(command: &mut Command) {
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn make(&self) {
+        let file = self.directory.join("image");
+        std::fs::File::create(&file).unwrap().set_len(64 * 1024 * 1024).unwrap();
+        Self::run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&file));
+        std::fs::create_dir(self.mounted()).unwrap();
+    }
+
+    fn mounted(&self) -> std::path::PathBuf {
+        self.directory.join("ext4")
+    }
+
+    fn mount(&self, options: &str) {
+        let (file, mounted) = (self.directory.join("image"), self.mounted());
+        Self::run(Command::new("mount").args(["-t", "ext4", "-o", options]).args([file, mounted]));
+    }
+
+    /// What the kernel does by itself after an error.
+    fn abort(&self) {
+        Self::run(Command::new("mount").args(["-o", "remount,abort"]).arg(self.mounted()));
+    }
+
+    fn unmount(&self) {
+        unmount(self.mounted(), UnmountFlags::empty()).unwrap();
+    }
+
+    fn start(&self) -> Daemon {
+        let config = CONFIG.replace("\"1s\"", "\"3s\"");
+        Launch { data: Some(&self.mounted().join("data")), config: &config, ..Launch::new(self.directory) }.start()
+    }
+}
+
+impl Drop for Ext4<'_> {
+    fn drop(&mut self) {
+        // Still mounted if the test has failed.
+        let unmounted = unmount(self.mounted(), UnmountFlags::DETACH);
+        assert!(unmounted.is_err() || std::thread::panicking());
+    }
+}
+
+#[test]
+fn a_file_system_that_becomes_read_only_ends_it_and_loses_nothing() {
+    if !rustix::process::geteuid().is_root() || !Path::new("/dev/loop-control").exists() {
+        return skip("a file system of its own needs root and loop devices");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Ext4 { directory: directory.path() };
+    disk.make();
+    disk.mount("loop,errors=remount-ro");
+    let mut daemon = disk.start().ready();
+    let (mut sent, mut sender) = (Sent::default(), Sender::connect(daemon.webhooks).unwrap());
+    (0..14).for_each(|_| assert_eq!(sent.deliver(&mut sender, "large").status, 200));
+
+    disk.abort();
+    let mut answer = sent.deliver(&mut sender, "large");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while answer.status == 200 {
+        assert!(Instant::now() < deadline, "it is never refused");
+        answer = sent.deliver(&mut sender, "large");
+    }
+    assert_eq!((answer.status, answer.body["reason"].as_str()), (503, Some("STORAGE_READ_ONLY")), "{}", answer.body);
+    let before = daemon.cpu_time();
+    std::thread::sleep(Duration::from_millis(700));
+    assert!(daemon.cpu_time() < before + Duration::from_millis(300), "it spins: {}", daemon.log());
+    assert_eq!(Api::connect(daemon.grpc).event(1).event_key, "id:large-0");
+    assert_eq!(daemon.ended().code(), Some(1), "{}", daemon.log());
+    disk.unmount();
+
+    is_refused_read_only(&disk);
+    disk.mount("loop");
+    let daemon = disk.start().ready();
+    let keys = Api::connect(daemon.grpc).keys();
+    assert!(sent.ids.iter().all(|id| keys.contains(&format!("id:{id}"))));
+    assert_eq!(Sender::connect(daemon.webhooks).unwrap().deliver("new", &body("new")).unwrap().status, 200);
+    assert!(daemon.terminate().success());
+    disk.unmount();
+}
+
+/// A start says why it does not come up; what only reads works.
+fn is_refused_read_only(disk: &Ext4<'_>) {
+    // Its journal is replayed; then nobody may write.
+    disk.mount("loop");
+    disk.unmount();
+    disk.mount("loop,ro");
+    let data = disk.mounted().join("data");
+    let inspected = Cli::default().call(&["log", "inspect", data.to_str().unwrap()]);
+    assert_eq!(inspected.code, 0, "{}{}", inspected.stdout, inspected.stderr);
+    let mut daemon = disk.start();
+    assert_eq!(daemon.ended().code(), Some(1), "{}", daemon.log());
+    let log = daemon.log();
+    assert!(log.lines().last().unwrap().contains("Read-only file system"), "{log}");
+    assert!(!log.contains("panicked"), "{log}");
+    disk.unmount();
+}
