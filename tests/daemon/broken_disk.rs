@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::mount::{UnmountFlags, unmount};
+use tonic::Code;
 
 use crate::faults::{Faults, Rule};
 use crate::support::{Answer, Api, Cli, Daemon, Launch, Sender, skip, until};
@@ -205,6 +206,52 @@ fn an_error_of_the_disk_ends_it_only_in_a_commit_and_costs_nothing_acknowledged(
     }
     assert!(wrong.is_empty(), "{} of {}: {wrong:#?}", wrong.len(), CASES.len());
     has_all(&start(directory.path(), &[]).ready(), &sent, &mut looked);
+}
+
+#[test]
+fn an_event_that_cannot_be_read_for_now_is_known_again_once_it_can() {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(faults) = Faults::new(directory.path()) else {
+        return skip("errors of the disk need a C compiler");
+    };
+    // As it is called in the life that made it, and in the next one.
+    let [running, starting] = ["*/log/*.new?(deleted)", "*/log/*.seg"]
+        .map(|path| faults.env(&Rule { operation: "read", path, nth: 1, action: "EIO" }));
+    let env = running.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let daemon = start(directory.path(), &env).ready();
+    let (mut sent, mut sender) = (Sent::default(), Sender::connect(daemon.webhooks).unwrap());
+    (0..14).for_each(|_| assert_eq!(sent.deliver(&mut sender, "large").status, 200));
+    until("the first journal is sealed", || {
+        let mut names = std::fs::read_dir(directory.path().join("data/log")).unwrap();
+        !names.any(|entry| entry.unwrap().path().ends_with("journal-00000000000000000001"))
+    });
+    let again = |sender: &mut Sender| sender.deliver("large-0", &body("large-0")).unwrap();
+
+    faults.arm();
+    let api = Api::connect(daemon.grpc);
+    let error = api.try_event(1).unwrap_err();
+    assert_eq!((error.code(), error.message()), (Code::Internal, "the storage cannot be read"));
+    let refused = again(&mut sender);
+    assert_eq!((refused.status, refused.body["reason"].as_str()), (503, Some("STORAGE_READ_ONLY")), "{refused:?}");
+    assert_eq!(sent.deliver(&mut sender, "large").status, 200);
+    faults.disarm();
+    assert_eq!(api.event(1).event_key, "id:large-0");
+    assert_eq!(again(&mut sender).taken(), (1, true));
+    drop((api, sender));
+    daemon.kill();
+
+    faults.arm();
+    let env = starting.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let daemon = start(directory.path(), &env);
+    let is_open = |log: &str| log.contains(r#""message":"the log is open""#);
+    until("the log is open", || is_open(&daemon.log()));
+    // Enough for a dedup run, which must not cover the events that could not be read.
+    let mut sender = Sender::connect(daemon.webhooks).unwrap();
+    (0..25).for_each(|_| assert_eq!(sent.deliver(&mut sender, "small").status, 200));
+    drop(sender);
+    daemon.kill();
+    faults.disarm();
+    has_all(&start(directory.path(), &[]).ready(), &sent, &mut 0);
 }
 
 /// ext4 in a file, which goes read-only as it does when its disk fails.

@@ -21,7 +21,7 @@ pub(in crate::log) struct Saver {
     after: Position,
     /// Since then.
     claims: Vec<(Digest, Position)>,
-    /// None once a run could not be saved: those after it would be of no use.
+    /// `None` once no run may follow: one could not be saved, or would cover what is not known.
     runs: Option<SyncSender<Run>>,
     thread: JoinHandle<()>,
 }
@@ -44,6 +44,14 @@ impl Saver {
         if self.runs.is_some() {
             self.claims.push((digest, position));
         }
+    }
+
+    /// Saves no run any more: one would cover positions whose claims are not known now, and they would never be looked for again.
+    pub fn suspend(&mut self) {
+        if self.runs.take().is_some() {
+            tracing::warn!("no dedup run is saved before the next start: the log cannot be read in places");
+        }
+        self.claims.clear();
     }
 
     /// Everything claimed so far is durable.

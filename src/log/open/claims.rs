@@ -7,13 +7,15 @@ use super::super::dedup::{DedupIndex, Digest, Known, RunStore, Saver};
 use super::super::files::layout::Fresh;
 use super::super::files::secret::LogSecret;
 use super::super::format::{self, ErasedPayload};
+use super::super::frame_store::Sealed;
 use super::super::journal::JournalFrame;
 use super::super::{Head, OpenError};
 use super::Seen;
 use super::examine::Examined;
+use super::segments::UNREADABLE;
 use crate::blocklog::StoreError;
 use crate::event::{Hash, Kind, Position, Timestamp};
-use crate::segment::{Frame, FrameHeader};
+use crate::segment::{Frame, FrameHeader, Segment, SegmentError};
 
 pub(in crate::log) struct Claims {
     pub index: Arc<DedupIndex>,
@@ -92,16 +94,27 @@ struct Collector<'a> {
 impl Collector<'_> {
     fn collect(&mut self, examined: &Examined) {
         let reached = self.after;
-        for segment in examined.sealed.segments().filter(|segment| segment.last() > reached) {
-            // A damaged range claims nothing; whatever reads it finds out.
-            let frames = segment.frames_from(reached + 1).filter_map(Result::ok);
-            for bytes in frames {
-                self.read(&bytes, None);
+        for sealed in examined.sealed.sealed.iter().filter(|sealed| sealed.last() > reached) {
+            match sealed {
+                Sealed::Segment(segment) => self.read_segment(segment, reached),
+                Sealed::Damaged { reason, .. } if *reason == UNREADABLE => self.saver.suspend(),
+                Sealed::Damaged { .. } => {}
             }
         }
         for frame in examined.unsealed.stored_frames() {
             let is_current = frame.generation == self.secret.generation;
             self.read(&frame.frame, is_current.then_some(&frame.digests));
+        }
+    }
+
+    /// A damaged frame claims nothing; whatever reads it finds out. What only the disk cannot read may be there at the next start.
+    fn read_segment(&mut self, segment: &Segment, reached: Position) {
+        for frame in segment.frames_from(reached + 1) {
+            match frame {
+                Ok(bytes) => self.read(&bytes, None),
+                Err(SegmentError::Io { .. }) => self.saver.suspend(),
+                Err(_) => {}
+            }
         }
     }
 

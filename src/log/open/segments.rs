@@ -17,6 +17,9 @@ use crate::event::{Hash, Position, Timestamp};
 use crate::segment::{Frame, Segment, SegmentError, SegmentName};
 use crate::token::Identity;
 
+/// Why a segment counts as damaged that may be right.
+pub(super) const UNREADABLE: &str = "the disk cannot read it";
+
 /// What the directory holds of segments.
 pub(in crate::log) struct SealedLog {
     directory: PathBuf,
@@ -105,7 +108,7 @@ fn open_one(directory: &Path, name: SegmentName, named: Named<'_>) -> Result<Res
     match Segment::open(&path, named.identity_at(name.first)) {
         Ok(segment) => Ok(Ok(segment)),
         Err(SegmentError::Damaged { reason, .. }) => Ok(Err(reason)),
-        Err(error) if is_unreadable(&error) => Ok(Err("the disk cannot read it")),
+        Err(error) if is_unreadable(&error) => Ok(Err(UNREADABLE)),
         Err(SegmentError::Foreign { path }) => Err(OpenError::Foreign { what: path.display().to_string() }),
         Err(SegmentError::Newer { path, format }) => {
             Err(OpenError::Newer { what: path.display().to_string(), format: format.into() })

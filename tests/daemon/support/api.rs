@@ -49,9 +49,13 @@ impl Api {
     }
 
     pub fn event(&self, position: u64) -> Event {
+        self.try_event(position).unwrap()
+    }
+
+    pub fn try_event(&self, position: u64) -> Result<Event, Status> {
         let mut events = EventServiceClient::new(self.channel.clone());
         let request = GetEventRequest { tenant: String::new(), event: Some(Which::Position(position)) };
-        self.wait(events.get_event(request)).unwrap().into_inner().event.unwrap()
+        self.wait(events.get_event(request)).map(|answer| answer.into_inner().event.unwrap())
     }
 
     /// The keys of all events, which are gapless up to the head.
