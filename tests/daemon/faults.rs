@@ -59,7 +59,7 @@ impl Faults {
 
     /// The paths that were hit.
     pub fn hits(&self) -> Vec<String> {
-        let told = std::fs::read_to_string(&self.marker).unwrap_or_default();
-        told.lines().map(str::to_owned).collect()
+        let paths = std::fs::read_to_string(&self.marker).unwrap_or_default();
+        paths.lines().map(str::to_owned).collect()
     }
 }

@@ -23,7 +23,7 @@ const LATEST: u64 = 250;
 
 /// When a round's kill comes.
 enum Moment {
-    /// Once so many of its events are acknowledged.
+    /// Once that number of its events is acknowledged.
     Acknowledged(usize),
     /// So long after its first request.
     After(Duration),
@@ -115,12 +115,15 @@ fn send_until_broken(mut connection: Sender, round: u64, sender: u64, count: &At
     let mut acknowledged = Vec::new();
     loop {
         let sample = Sample::new(&format!("{round}-{sender}-{}", acknowledged.len()), &mut random);
-        let in_flight = connection.begin(&sample.id, &sample.body).is_ok();
-        let Ok(answer) = connection.finish() else {
+        let mut in_flight = false;
+        let delivered = connection.patiently(|connection| {
+            in_flight |= connection.begin(&sample.id, &sample.body).is_ok();
+            connection.finish()
+        });
+        let Ok(delivered) = delivered else {
             return Known { acknowledged, unanswered: sample, in_flight };
         };
-        let (position, duplicate) = answer.taken();
-        assert!(!duplicate, "{} was never sent before", sample.id);
+        let position = delivered.as_new().unwrap_or_else(|| panic!("{} was never sent before", sample.id));
         acknowledged.push((sample, position));
         count.fetch_add(1, Ordering::Relaxed);
     }
@@ -137,9 +140,11 @@ impl Expected {
         are_duplicates(&mut sender, &again);
         for sample in unanswered {
             let found = self.0.iter().position(|it| it.key == sample.key);
-            let (position, duplicate) = sender.deliver(&sample.id, &sample.body).unwrap().taken();
-            assert_eq!((index(position), duplicate), (found.unwrap_or(self.0.len()), found.is_some()));
-            assert_eq!(sender.deliver(&sample.id, &sample.body).unwrap().taken(), (position, true));
+            let delivered = sender.deliver_patiently(&sample.id, &sample.body).unwrap();
+            let position = if found.is_some() { delivered.as_duplicate() } else { delivered.as_new() }.unwrap();
+            assert_eq!(index(position), found.unwrap_or(self.0.len()));
+            let again = sender.deliver_patiently(&sample.id, &sample.body).unwrap();
+            assert_eq!(again.as_duplicate(), Some(position));
             if found.is_none() {
                 self.0.push(sample);
             }

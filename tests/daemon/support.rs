@@ -8,7 +8,7 @@ mod sender;
 pub use api::{Api, Watch};
 pub use cli::{Cli, Ended};
 pub use process::{Addresses, Daemon, Launch};
-pub use sender::{Answer, SECRET, Sender, signed};
+pub use sender::{Answer, Delivered, SECRET, Sender, signed};
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! A daemon that may refuse to start, and what it answers. Each step has a limit: a hang is a fault, told as one.
+//! A daemon that may refuse to start, and what it answers. Each step has a limit: a hang is a fault.
 
 use std::fs::File;
 use std::net::SocketAddr;

@@ -1,5 +1,6 @@
 //! What is done to which file of a data directory. Knows nothing of what must come of it.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +40,8 @@ pub enum Harm {
     Flip,
     /// A bit in every place where a journal has one value: sled may have moved it.
     EachCopy,
+    /// The same, for the first value of its first frame.
+    Beginning,
     /// A sector of zeros.
     Zeros,
     Cut,
@@ -54,6 +57,13 @@ pub enum Harm {
     Older,
 }
 
+impl Harm {
+    /// It is at a place in a file.
+    fn is_bitwise(self) -> bool {
+        matches!(self, Self::Flip | Self::EachCopy | Self::Beginning | Self::Zeros | Self::Cut)
+    }
+}
+
 /// One fault in one copy.
 #[derive(Debug, Clone)]
 pub struct Fault {
@@ -61,6 +71,16 @@ pub struct Fault {
     pub harm: Harm,
     pub path: PathBuf,
     pub at: usize,
+}
+
+/// What a fault left of the frames of a journal. A frame is left if each of its values has a whole copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    All,
+    /// Only the first ones have gone.
+    End,
+    /// Another one has gone, or all.
+    Other,
 }
 
 const SECTOR: usize = 512;
@@ -150,6 +170,15 @@ pub fn values(bytes: &[u8]) -> Vec<Range<usize>> {
     found
 }
 
+/// What names each value: the format, the position and the chunk.
+fn names(bytes: &[u8]) -> BTreeSet<&[u8]> {
+    values(bytes).into_iter().map(|value| &bytes[value][..KEY_BYTES]).collect()
+}
+
+fn first_position(name: &[u8]) -> u64 {
+    u64::from_be_bytes(name[1..9].try_into().unwrap())
+}
+
 fn is_of_journal(path: &Path) -> bool {
     path.to_string_lossy().starts_with("log/journal-")
 }
@@ -158,12 +187,15 @@ impl Fault {
     /// Where and in which of its files chance says.
     pub fn of(kind: Kind, harm: Harm, tree: &Tree, random: &mut StdRng) -> Self {
         let paths = kind.paths(tree);
-        let is_bitwise = matches!(harm, Harm::Flip | Harm::EachCopy | Harm::Zeros | Harm::Cut);
+        let is_bitwise = harm.is_bitwise();
         let has_bytes = |path: &&PathBuf| tree.get(path).is_none_or(|bytes| !bytes.is_empty()) || !is_bitwise;
         let paths: Vec<_> = paths.iter().filter(has_bytes).collect();
         let path = paths[random.random_range(0..paths.len())].clone();
         let at = match tree.get(&path).filter(|_| is_bitwise) {
             None => 0,
+            Some(bytes) if harm == Harm::Beginning => {
+                values(bytes).into_iter().min_by_key(|value| &bytes[value.clone()][..KEY_BYTES]).unwrap().start
+            }
             Some(bytes) if harm == Harm::EachCopy => any_of(&values(bytes), random).start,
             Some(bytes) => place(kind, bytes, random),
         };
@@ -175,9 +207,8 @@ impl Fault {
         let before = tree.clone();
         match self.harm {
             Harm::Flip => tree.bytes_mut(&self.path)[self.at] ^= 1 << random.random_range(0..8),
-            Harm::EachCopy => {
+            Harm::EachCopy | Harm::Beginning => {
                 let bytes = tree.bytes_mut(&self.path);
-                // The format, the position and the chunk.
                 let key = bytes[self.at..self.at + KEY_BYTES].to_vec();
                 for value in
                     values(bytes).into_iter().filter(|value| bytes[value.clone()].starts_with(&key)).collect::<Vec<_>>()
@@ -205,8 +236,41 @@ impl Fault {
         *tree != before
     }
 
+    /// What is left of its journal. `None` if it is in no journal, or takes more than bytes.
+    pub fn left(&self, before: &Tree, after: &Tree) -> Option<Left> {
+        let (all, lost) = self.frames(before, after)?;
+        let begins_with_lost = all.iter().zip(&lost).all(|(one, lost)| one == lost);
+        Some(match lost.len() {
+            0 => Left::All,
+            some if begins_with_lost && some < all.len() => Left::End,
+            _ => Left::Other,
+        })
+    }
+
+    /// The first positions of a journal's frames, and those of the frames that have gone.
+    fn frames(&self, before: &Tree, after: &Tree) -> Option<(BTreeSet<u64>, BTreeSet<u64>)> {
+        let is_of_values = matches!(self.kind, Kind::LastJournal | Kind::ClosedJournal) && self.harm.is_bitwise();
+        let (before, after) = (before.get(&self.path).filter(|_| is_of_values)?, after.get(&self.path)?);
+        let (before, after) = (names(before), names(after));
+        let firsts = |names: &mut dyn Iterator<Item = &&[u8]>| names.map(|name| first_position(name)).collect();
+        Some((firsts(&mut before.iter()), firsts(&mut before.difference(&after))))
+    }
+
+    /// The positions that it may make unreadable: those of the frames that have gone, or of its whole file.
+    pub fn touches(&self, before: &Tree, after: &Tree) -> BTreeSet<u64> {
+        let whole = self.positions();
+        let Some((all, lost)) = self.frames(before, after) else { return whole.collect() };
+        let end = |first: u64| all.range(first + 1..).next().copied().unwrap_or(whole.end);
+        lost.iter().flat_map(|first| *first..end(*first)).collect()
+    }
+
+    /// Whether a start finds it, which does not read what is sealed.
+    pub fn is_found_by_a_start(&self) -> bool {
+        matches!(self.kind, Kind::SegmentHeader | Kind::LastJournal | Kind::ClosedJournal)
+    }
+
     /// The positions that its file holds.
-    pub fn touches(&self) -> Range<u64> {
+    fn positions(&self) -> Range<u64> {
         let before = |life: usize| LIVES[..life].iter().sum::<u64>();
         match self.kind {
             Kind::SegmentHeader | Kind::SegmentFrame | Kind::SegmentFooter => {

@@ -3,19 +3,18 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use cleat::proto::Event;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
 
-use super::child::{Child, Fault, LIMIT, Open, Started};
+use super::child::{Child, Fault, Open, Started};
 use super::harm::Kind;
 use super::prepared::Prepared;
 use super::table::Outcome;
 use super::tree::Tree;
-use crate::support::{Cli, Sender};
+use crate::support::{Cli, Delivered, Sender};
 use crate::workload::{Sample, states, told};
 
 const REDELIVERED: usize = 16;
@@ -30,6 +29,18 @@ const CAUSES: [&str; 7] = [
     "no other file says which log this is",
     "there is no log",
 ];
+
+/// What may come over a whole directory, too, but need not.
+const OF_A_SLOW_DISK: [&str; 2] = ["no webhook is taken until this passes", "webhooks are taken again"];
+
+/// What must name the events that are damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Naming {
+    /// The daemon's log: its start sees what is wrong.
+    AtStart,
+    /// That, or `cleat log inspect`: only who reads all finds it.
+    ByReadingAll,
+}
 
 /// What came of one start and the next.
 #[derive(Debug)]
@@ -54,13 +65,16 @@ impl<'a> Judge<'a> {
         let directory = tempfile::tempdir().unwrap();
         prepared.tree.write(&directory.path().join("data"));
         let mut child = Child::start(directory.path(), "");
-        child.started()?;
+        let Started::Open(_) = child.started()? else {
+            return Err(format!("a whole directory is refused: {}", child.log()));
+        };
         judge.usual = complaints(&child.log(), directory.path());
+        judge.usual.extend(OF_A_SLOW_DISK.map(str::to_owned));
         Ok(judge)
     }
 
     /// Over a copy of `tree`; `seed` decides what is sent, and how the first daemon ends.
-    pub fn judge(&self, tree: &Tree, seed: u64) -> Result<Judged, Fault> {
+    pub fn judge(&self, tree: &Tree, naming: Naming, seed: u64) -> Result<Judged, Fault> {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
         tree.write(&data);
@@ -84,7 +98,7 @@ impl<'a> Judge<'a> {
             child.terminate()?;
         }
         if !damaged.is_empty() {
-            are_named(&damaged, &log, &data)?;
+            are_named(&damaged, naming, &log, &data)?;
         }
         self.second_start(directory.path(), &damaged, &mut added, seed)?;
         not_panicked(&log)?;
@@ -142,7 +156,7 @@ impl<'a> Judge<'a> {
             if damaged.contains(&position) && position > covered && taken.as_new() == Some(next) {
                 added.push((next, sample.clone()));
             } else if taken.as_duplicate() != Some(position) {
-                return Err(format!("SILENT: event {position} was taken again at {}", taken.position));
+                return Err(format!("SILENT: event {position} was taken again at {}", taken.answer.taken().0));
             }
         }
         Ok(added)
@@ -161,7 +175,7 @@ impl<'a> Judge<'a> {
         let taken = deliver(&mut sender, &sample)?;
         let next = self.prepared.head() + added.len() as u64 + 1;
         if taken.as_new() != Some(next) {
-            return Err(format!("SILENT: a new event came to {}, not to {next}", taken.position));
+            return Err(format!("SILENT: a new event came to {}, not to {next}", taken.answer.taken().0));
         }
         Ok(Some((next, sample)))
     }
@@ -203,43 +217,12 @@ fn covered(tree: &Tree) -> u64 {
     run.map_or(0, |path| path.file_stem().unwrap().to_str().unwrap().parse().unwrap())
 }
 
-/// What the door says of an event.
-struct Taken {
-    position: u64,
-    /// As it says, even if that may be by the try before.
-    duplicate: bool,
-    /// It was tried before.
-    again: bool,
-}
-
-impl Taken {
-    /// `None` if it was in the log before.
-    fn as_new(&self) -> Option<u64> {
-        (!self.duplicate || self.again).then_some(self.position)
-    }
-
-    /// `None` if it is said to be new.
-    fn as_duplicate(&self) -> Option<u64> {
-        self.duplicate.then_some(self.position)
-    }
-}
-
 /// A slow disk is no fault: it is sent again.
-fn deliver(sender: &mut Sender, sample: &Sample) -> Result<Taken, Fault> {
-    let deadline = Instant::now() + LIMIT;
-    let mut again = false;
-    loop {
-        let answer = sender.deliver(&sample.id, &sample.body).map_err(|error| format!("the door: {error}"))?;
-        if answer.body["reason"] == "STORAGE_SLOW" && Instant::now() < deadline {
-            again = true;
-            std::thread::sleep(Duration::from_millis(20));
-            continue;
-        }
-        if answer.status != 200 {
-            return Err(format!("the door answers {}: {}", answer.status, answer.body));
-        }
-        let (position, duplicate) = answer.taken();
-        return Ok(Taken { position, duplicate, again });
+fn deliver(sender: &mut Sender, sample: &Sample) -> Result<Delivered, Fault> {
+    let delivered = sender.deliver_patiently(&sample.id, &sample.body).map_err(|error| format!("the door: {error}"))?;
+    match &delivered.answer {
+        answer if answer.status == 200 => Ok(delivered),
+        answer => Err(format!("the door answers {}: {}", answer.status, answer.body)),
     }
 }
 
@@ -262,14 +245,19 @@ fn refused(code: Option<i32>, log: &str, tree: &Tree, data: &Path) -> Result<Jud
     Ok(Judged { outcome: Outcome::Refused, refusal, damaged: BTreeSet::new() })
 }
 
-/// By the daemon's log, or by `cleat log inspect`.
-fn are_named(damaged: &BTreeSet<u64>, log: &str, data: &Path) -> Result<(), Fault> {
+/// `cleat log inspect` finds something in any case.
+fn are_named(damaged: &BTreeSet<u64>, naming: Naming, log: &str, data: &Path) -> Result<(), Fault> {
     let inspected = Cli::default().call(&["log", "inspect", data.to_str().unwrap()]);
-    let text = format!("{log}\n{}\n{}", inspected.stdout, inspected.stderr);
-    let ranges: Vec<(u64, u64)> = text.lines().filter(|line| is_of_damage(line)).flat_map(ranges).collect();
+    let inspection = format!("{}\n{}", inspected.stdout, inspected.stderr);
+    if inspected.code == 0 {
+        return Err(format!("nothing is found: {inspection}"));
+    }
+    let errors = messages(log, &["ERROR"]);
+    let found = inspection.lines().map(str::to_owned).filter(|_| naming == Naming::ByReadingAll);
+    let lines = errors.into_iter().chain(found).filter(|line| is_of_damage(line));
+    let ranges: Vec<(u64, u64)> = lines.flat_map(|line| ranges(&line)).collect();
     match damaged.iter().find(|position| !ranges.iter().any(|(from, to)| (from..=to).contains(position))) {
-        Some(position) => Err(format!("nothing names the damage of event {position}: {text}")),
-        None if inspected.code == 0 => Err(format!("nothing is found: {text}")),
+        Some(position) => Err(format!("nothing names the damage of event {position}, {naming:?}: {log}\n{inspection}")),
         None => Ok(()),
     }
 }
@@ -278,7 +266,7 @@ fn is_of_damage(line: &str) -> bool {
     line.contains("damaged") || line.contains("cannot be read")
 }
 
-/// Each "<number> to <number>", and a "position <number> on" as all from there.
+/// Each "<number> to <number>".
 fn ranges(line: &str) -> Vec<(u64, u64)> {
     let words: Vec<_> = line.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
     let windows = words.windows(3).filter(|window| window[1] == "to");

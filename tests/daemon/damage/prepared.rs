@@ -43,7 +43,7 @@ pub struct Prepared {
     pub events: Vec<Sample>,
 }
 
-/// Made once, by whoever needs it first.
+/// Made once, when it is first needed.
 pub fn prepared() -> &'static Prepared {
     static PREPARED: LazyLock<Prepared> = LazyLock::new(Prepared::new);
     &PREPARED
@@ -143,9 +143,8 @@ impl Making {
             let mut sent = Vec::new();
             for n in (0..count).filter(|n| n % SENDERS == sender) {
                 let sample = Sample::new(&format!("{name}-{life}-{}", before + n), &mut random);
-                let (position, duplicate) = connection.deliver(&sample.id, &sample.body).unwrap().taken();
-                assert!(!duplicate);
-                sent.push((position, sample));
+                let delivered = connection.deliver_patiently(&sample.id, &sample.body).unwrap();
+                sent.push((delivered.as_new().unwrap(), sample));
             }
             sent
         };

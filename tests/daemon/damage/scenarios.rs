@@ -12,7 +12,7 @@ use tonic::Code;
 
 use super::child::{Child, Started};
 use super::harm::{Kind, values};
-use super::judge::{Judge, Judged};
+use super::judge::{Judge, Judged, Naming};
 use super::prepared::{Prepared, prepared};
 use super::table::Outcome;
 use super::tree::Tree;
@@ -22,7 +22,7 @@ static JUDGE: LazyLock<Judge<'static>> = LazyLock::new(|| Judge::of(prepared()).
 
 #[track_caller]
 fn judged(tree: &Tree) -> Judged {
-    JUDGE.judge(tree, 1).unwrap()
+    JUDGE.judge(tree, Naming::AtStart, 1).unwrap()
 }
 
 /// With the log of two lives ago.

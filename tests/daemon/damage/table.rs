@@ -1,6 +1,6 @@
 //! What may come of each fault, as `docs/architecture.md` has it, and how often each is tried.
 
-use super::harm::{Harm, Kind};
+use super::harm::{Harm, Kind, Left};
 
 /// What a daemon makes of a damaged directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,10 +21,12 @@ const REPAIRED: &[Outcome] = &[Outcome::Repaired];
 const HARMLESS: &[Outcome] = &[Outcome::Harmless];
 const WHOLE: &[Outcome] = &[Outcome::Repaired, Outcome::Harmless];
 const OPEN: &[Outcome] = &[Outcome::Damaged, Outcome::Repaired, Outcome::Harmless];
-const ANY: &[Outcome] = &[Outcome::Refused, Outcome::Damaged, Outcome::Repaired, Outcome::Harmless];
 
-/// What may come of it.
-pub fn expected(kind: Kind, harm: Harm) -> &'static [Outcome] {
+/// What may come of it. `left`: of the frames of a journal, if the fault is in one.
+pub fn expected(kind: Kind, harm: Harm, left: Option<Left>) -> &'static [Outcome] {
+    if let Some(left) = left {
+        return of_journal(kind, harm, left);
+    }
     match (kind, harm) {
         // Another log's name, epochs, witness or segment, or what has seen more than the log has.
         (
@@ -48,29 +50,37 @@ pub fn expected(kind: Kind, harm: Harm) -> &'static [Outcome] {
         (Kind::Witness | Kind::Run | Kind::Checkpoint | Kind::Changes | Kind::DedupPart | Kind::ViewsPart, _) => WHOLE,
         (Kind::SegmentHeader | Kind::SegmentFrame, Harm::Flip | Harm::Zeros | Harm::Cut)
         | (Kind::SegmentHeader, Harm::Emptied | Harm::Deleted)
-        | (Kind::ClosedJournal, Harm::EachCopy | Harm::Emptied | Harm::Deleted | Harm::Older) => DAMAGED,
-        (Kind::SegmentHeader | Kind::SegmentFrame | Kind::SegmentFooter, _)
-        | (Kind::ClosedJournal, Harm::Flip | Harm::Zeros | Harm::Cut) => OPEN,
-        // Where no other journal follows, what is lost is refused; its beginning may be what another journal had.
-        (Kind::LastJournal, Harm::Flip | Harm::Zeros | Harm::Cut) => ANY,
-        (Kind::LastJournal, Harm::EachCopy) => &[Outcome::Refused, Outcome::Damaged],
+        | (Kind::ClosedJournal, Harm::Emptied | Harm::Deleted | Harm::Older) => DAMAGED,
+        (Kind::SegmentHeader | Kind::SegmentFrame | Kind::SegmentFooter, _) => OPEN,
         (Kind::LastJournal | Kind::ClosedJournal, _) => REFUSED,
     }
 }
 
-/// The cases: so many of each.
+/// What may come of a fault somewhere in a journal.
+fn of_journal(kind: Kind, harm: Harm, left: Left) -> &'static [Outcome] {
+    match (kind, left) {
+        // It did not find each copy.
+        (_, Left::All) if matches!(harm, Harm::EachCopy | Harm::Beginning) => &[],
+        (_, Left::All) => HARMLESS,
+        // The beginning of the last one may be what another journal had. All else in it is refused: no journal follows.
+        (Kind::ClosedJournal, _) | (_, Left::End) => DAMAGED,
+        (_, Left::Other) => REFUSED,
+    }
+}
+
+/// The cases, each as often as it is to be tried.
 pub fn cases() -> Vec<(Kind, Harm)> {
-    use Harm::{Cut, Deleted, EachCopy, Emptied, Flip, Inner, Longer, Older, Other, Zeros};
+    use Harm::{Beginning, Cut, Deleted, EachCopy, Emptied, Flip, Inner, Longer, Older, Other, Zeros};
     let file = |flips, cuts| vec![(Flip, flips), (Cut, cuts), (Emptied, 1), (Deleted, 1), (Other, 1), (Older, 1)];
     let several = |flips, cuts| vec![(Flip, flips), (Cut, cuts), (Emptied, 2), (Deleted, 2), (Other, 3), (Older, 1)];
     let part = || vec![(Deleted, 1), (Other, 1), (Older, 1)];
     let journal = |flips| {
         let single = [(Emptied, 1), (Deleted, 1), (Other, 1), (Longer, 1), (Inner, 1), (Older, 1)];
-        [(Flip, flips), (EachCopy, 20), (Zeros, 8), (Cut, 8)].into_iter().chain(single).collect()
+        [(Flip, flips), (EachCopy, 20), (Beginning, 1), (Zeros, 8), (Cut, 8)].into_iter().chain(single).collect()
     };
     let table: Vec<(Kind, Vec<(Harm, usize)>)> = vec![
-        (Kind::Cleat, file(10, 4)),
-        (Kind::Epochs, file(10, 4)),
+        (Kind::Cleat, file(12, 4)),
+        (Kind::Epochs, file(12, 4)),
         (Kind::Secret, file(14, 4)),
         (Kind::Witness, file(20, 4)),
         (Kind::SegmentHeader, several(14, 4)),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -23,15 +24,24 @@ impl Tree {
         tree
     }
 
+    /// Without what goes meanwhile, if a daemon runs over it.
     fn read_below(&mut self, root: &Path, below: &Path) {
-        for entry in fs::read_dir(root.join(below)).unwrap() {
+        let is_there = |error: &io::Error| error.kind() != io::ErrorKind::NotFound;
+        let entries = match fs::read_dir(root.join(below)) {
+            Err(error) if !is_there(&error) => return,
+            entries => entries.unwrap(),
+        };
+        for entry in entries {
             let entry = entry.unwrap();
             let path = below.join(entry.file_name());
             if entry.file_type().unwrap().is_dir() {
                 self.0.insert(path.clone(), None);
                 self.read_below(root, &path);
-            } else {
-                self.0.insert(path, Some(fs::read(entry.path()).unwrap()));
+                continue;
+            }
+            match fs::read(entry.path()) {
+                Err(error) if !is_there(&error) => {}
+                bytes => drop(self.0.insert(path, Some(bytes.unwrap()))),
             }
         }
     }

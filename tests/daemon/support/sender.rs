@@ -2,13 +2,17 @@
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The signing secret of the tests' daemons, beside the development secret.
 pub const SECRET: &str = "whsec_ZGFlbW9uLXRlc3RzLXNlY3JldC1kYWVtb24tdGVzdHM=";
 
 /// Requests on their way at a time, on one connection.
 const PIPELINED: usize = 16;
+
+/// How long a slow disk may refuse one event.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What the door said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +23,36 @@ pub struct Answer {
     pub body: serde_json::Value,
 }
 
+/// The last answer to an event that was sent as often as the disk was slow.
+#[derive(Debug)]
+pub struct Delivered {
+    pub answer: Answer,
+    /// A try before may have been taken: then the event is a duplicate of itself.
+    again: bool,
+}
+
+impl Delivered {
+    /// Its position, of an answer 200. `None` if it was in the log before.
+    #[track_caller]
+    pub fn as_new(&self) -> Option<u64> {
+        let (position, duplicate) = self.answer.taken();
+        (!duplicate || self.again).then_some(position)
+    }
+
+    /// The position of what it repeats, of an answer 200. `None` if it is said to be new.
+    #[track_caller]
+    pub fn as_duplicate(&self) -> Option<u64> {
+        let (position, duplicate) = self.answer.taken();
+        duplicate.then_some(position)
+    }
+}
+
 impl Answer {
+    /// Nothing is wrong: it is to be sent again.
+    pub fn is_slow(&self) -> bool {
+        self.status == 503 && self.body["reason"] == "STORAGE_SLOW"
+    }
+
     /// Position and whether it was a duplicate, of an answer 200.
     #[track_caller]
     pub fn taken(&self) -> (u64, bool) {
@@ -51,13 +84,38 @@ impl Sender {
         self.write(&signed(id, body))
     }
 
-    /// Delivers several, some of them at a time, and returns the answers in order.
+    /// As [`Self::deliver`], and again while the disk is slow.
+    pub fn deliver_patiently(&mut self, id: &str, body: &[u8]) -> io::Result<Delivered> {
+        self.patiently(|sender| sender.deliver(id, body))
+    }
+
+    /// `once` sends one event; it is called again while the disk is slow, for a limited time.
+    pub fn patiently(&mut self, mut once: impl FnMut(&mut Self) -> io::Result<Answer>) -> io::Result<Delivered> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut again = false;
+        loop {
+            let answer = once(self)?;
+            if !answer.is_slow() || Instant::now() > deadline {
+                return Ok(Delivered { answer, again });
+            }
+            again = true;
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Delivers several, some of them at a time, and returns the answers in order. What a slow disk refused comes again.
     pub fn deliver_all(&mut self, deliveries: &[(&str, &[u8])]) -> io::Result<Vec<Answer>> {
         let mut answers = Vec::new();
         for some in deliveries.chunks(PIPELINED) {
             some.iter().try_for_each(|(id, body)| self.begin(id, body))?;
+            let first = answers.len();
             for _ in some {
                 answers.push(self.finish()?);
+            }
+            for ((id, body), answer) in some.iter().zip(&mut answers[first..]) {
+                if answer.is_slow() {
+                    *answer = self.deliver_patiently(id, body)?.answer;
+                }
             }
         }
         Ok(answers)
