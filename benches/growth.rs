@@ -6,7 +6,7 @@
 //! cargo bench --bench growth -- --http 20         only the workload over HTTP, for so many seconds
 //! cargo bench --bench growth -- --light 2000000   only light load: so many commits of one event
 //! cargo bench --bench growth -- --starts          only a start over two journals full of such commits
-//! cargo bench --bench growth -- --switches 2000000  only the appends at journal switches, among so many
+//! cargo bench --bench growth -- --switches 2000000  only the appends at journal switches, among 2 M
 //! cargo bench --bench growth -- --idle            only the memory of a daemon over an empty log
 //! ```
 //!

@@ -29,7 +29,7 @@ const EVENTS: u64 = 10_000_000;
 const HTTP_SECONDS: u64 = 20;
 /// One commit of light load for so many events of full load.
 const LIGHT_OF: u64 = 5;
-/// One event in front of journal switches for so many of full load.
+/// Events of full load for each one in front of journal switches.
 const SWITCHES_OF: u64 = 5;
 
 pub fn run(arguments: &[&str]) {

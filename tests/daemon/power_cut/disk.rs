@@ -74,6 +74,11 @@ impl Disk {
         true
     }
 
+    /// Pages written since the last sync.
+    pub fn unsynced(&self) -> usize {
+        self.unsynced.len()
+    }
+
     /// Makes durable all that was written. After a cut it is only an answer.
     pub fn sync(&mut self) {
         if self.cut.is_some() {

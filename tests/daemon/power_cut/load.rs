@@ -56,14 +56,13 @@ impl Run<'_> {
         for n in 0.. {
             let id = format!("{}-{sender}-{n}", self.name);
             let body = body(&id, n, length(n));
-            let answer = connection.deliver(&id, &body);
+            let delivered = connection.deliver_patiently(&id, &body);
             // Asked under the lock that every write takes: what counts was read before the cut.
             let mut disk = self.disk.lock();
             if disk.was_cut().is_some() {
                 return;
             }
-            let (position, duplicate) = answer.unwrap().taken();
-            assert!(!duplicate, "{id} was never sent before");
+            let position = delivered.unwrap().as_new().unwrap_or_else(|| panic!("{id} was never sent before"));
             let mut acknowledged = self.acknowledged.lock().unwrap();
             acknowledged.push(Acknowledged { id, body, position });
             if acknowledged.len() == self.load.events {

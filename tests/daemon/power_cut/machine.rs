@@ -2,6 +2,8 @@
 //! are sent.
 
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Advice, fadvise};
 
@@ -10,6 +12,10 @@ use super::fuse::{DiskFile, SharedDisk};
 use super::mount::{Mounted, make_ext4};
 use crate::support::{Daemon, Launch};
 
+/// For the first page that is written back: some twenty times what it takes.
+const WRITE_BACK_MAX: Duration = Duration::from_secs(1);
+/// Write-back that rests so long is over.
+const WRITE_BACK_REST: Duration = Duration::from_millis(15);
 const DISK_BYTES: usize = 256 * 1024 * 1024;
 /// Small ones: cuts come while journals, runs and checkpoints follow one another.
 const CONFIG: &str = "[log]\ndedup_run_events = 100\njournal_bytes = \"1MiB\"\ndisk_reserve = \"8MiB\"\n\
@@ -56,6 +62,20 @@ impl Machine {
     pub fn sync(&self) {
         let directory = std::fs::File::open(self.mountpoint()).unwrap();
         rustix::fs::syncfs(&directory).unwrap();
+    }
+
+    /// Until the disk has pages that are not synced, and no more come; for a limited time, since there may be none.
+    pub fn wait_for_write_back(&self) {
+        let deadline = Instant::now() + WRITE_BACK_MAX;
+        let mut before = 0;
+        while Instant::now() < deadline {
+            let unsynced = self.disk.lock().unsynced();
+            if unsynced > 0 && unsynced == before {
+                return;
+            }
+            before = unsynced;
+            thread::sleep(WRITE_BACK_REST);
+        }
     }
 
     /// Cuts the power now, unless it is cut already.

@@ -20,17 +20,6 @@ use super::recovered::Expected;
 use crate::faults::{Faults, Rule};
 use crate::support::{Api, Daemon, Sender, until};
 
-/// What a start may warn of after a file was lost or damaged.
-const NOTES: [&str; 8] = [
-    "EPOCHS",
-    "CLEAT",
-    "the file SECRET is lost",
-    "a copy of the secret",
-    "the dedup runs are of another epoch or another log secret",
-    "is still there, and is sealed again",
-    "a checkpoint of the views cannot be used",
-    "set aside",
-];
 /// For a point to come: some twenty times what it takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 const SENDERS: usize = 6;
@@ -82,17 +71,17 @@ impl<'a> Named<'a> {
         assert_eq!(self.faults.hits().len(), 1);
         self.faults.disarm();
         let unsynced = self.machine.power_on_again();
-        self.recover()?;
+        self.recover(point)?;
         Ok(unsynced)
     }
 
     /// Looks at what is left, and lets the log grow, so that the next start has a journal to seal.
-    fn recover(&mut self) -> Result<(), String> {
+    fn recover(&mut self, point: &Point) -> Result<(), String> {
         let daemon = self.machine.start(&self.data, &[]);
-        let looked = self.expected.look(&daemon, &NOTES).and_then(|()| self.expected.grow(&daemon));
-        let told = looked.map_err(|lost| format!("{lost}\n{}", daemon.log()));
+        let looked = self.expected.look(&daemon, point.notes()).and_then(|()| self.expected.grow(&daemon));
+        let looked = looked.map_err(|lost| format!("{lost}\n{}", daemon.log()));
         daemon.kill();
-        told
+        looked
     }
 
     /// Cuts the power once it is frozen. An error is its log: it never was.
@@ -119,8 +108,7 @@ impl<'a> Named<'a> {
             Left::Nothing => {}
             Left::Torn => {
                 write_back(&self.data);
-                // Nobody says when that is over.
-                thread::sleep(Duration::from_millis(20));
+                self.machine.wait_for_write_back();
             }
             Left::All => self.machine.sync(),
         }
@@ -200,9 +188,8 @@ fn send(mut connection: Sender, name: &str, length: usize, acknowledged: &Mutex<
     for n in 0.. {
         let id = format!("{name}-{n}");
         let body = body(&id, n, length);
-        let Ok(answer) = connection.deliver(&id, &body) else { return };
-        let (position, duplicate) = answer.taken();
-        assert!(!duplicate, "{id} was never sent before");
+        let Ok(delivered) = connection.deliver_patiently(&id, &body) else { return };
+        let position = delivered.as_new().unwrap_or_else(|| panic!("{id} was never sent before"));
         acknowledged.lock().unwrap().push(Acknowledged { id, body, position });
     }
 }

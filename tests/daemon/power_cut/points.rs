@@ -2,6 +2,7 @@
 //!
 //! The patterns begin with the thread that does it, as in `cleat-writer:`; see `faults.c`.
 
+use super::recovered::NEW;
 use crate::faults::{Rule, STOP_AFTER, STOP_BEFORE};
 
 pub struct Point {
@@ -27,6 +28,23 @@ impl Point {
             ("sync", STOP_AFTER) | ("rename" | "link" | "unlink", STOP_BEFORE) => Left::Nothing,
             ("sync" | "write", _) => Left::Torn,
             _ => Left::All,
+        }
+    }
+}
+
+impl Point {
+    /// What the start after the cut may warn of, since the cut one need not have mended it.
+    pub fn notes(&self) -> &'static [&'static str] {
+        match self.when {
+            Made => &[NEW],
+            Start(Before::Lost("EPOCHS")) => &["/EPOCHS is missing: a start makes it again"],
+            Start(Before::Lost("CLEAT")) => &["/CLEAT is missing: a start makes it again"],
+            Start(Before::Damaged("SECRET")) => &["a copy of the secret in the file SECRET is damaged"],
+            Start(Before::Lost("SECRET")) => {
+                &["the file SECRET is lost", "the dedup runs are of another epoch or another log secret"]
+            }
+            Start(Before::Unsealed(_)) => &["is still there, and is sealed again"],
+            _ => &[],
         }
     }
 }
@@ -152,7 +170,7 @@ pub const POINTS: &[Point] = &[
     point("the epochs are made again", Start(Before::Lost("EPOCHS")), after("rename", "*/EPOCHS", 1)),
     point("CLEAT is made again", Start(Before::Lost("CLEAT")), after("rename", "*/CLEAT", 1)),
     point("the secret is made whole again", Start(Before::Damaged("SECRET")), after("rename", "*/SECRET", 1)),
-    point("the secret is made anew", Start(Before::Lost("SECRET")), after("rename", "*/SECRET", 1)),
+    point("a new secret is made", Start(Before::Lost("SECRET")), after("rename", "*/SECRET", 1)),
     point("the runs are made again", Start(Before::Lost("dedup")), after("rename", "*.run", 1)),
     point("the views are made again", Start(Before::Lost("views")), after("rename", "*.checkpoint", 1)),
     point("a start removes a journal that goes", Start(Before::Killed(GONE)), after("unlink", "*.gone/*", 1)),

@@ -12,6 +12,18 @@ use crate::support::{Daemon, Sender};
 /// For a start: some hundred times what it takes.
 const START_MAX: Duration = Duration::from_secs(60);
 
+/// What a start may warn of after any cut.
+const USUAL: [&str; 3] = [
+    // One came while the views were opened.
+    "the views could not be opened last time: they are set aside and made anew",
+    // A power cut may tear the slot that was written.
+    "the file `witness` is not whole",
+    // Its first half, say.
+    "in a commit that was cut: nothing of it was acknowledged",
+];
+/// What a start warns of in a directory without a log.
+pub const NEW: &str = "a new log is made";
+
 /// What the next daemon must have.
 #[derive(Default)]
 pub struct Expected {
@@ -31,7 +43,7 @@ impl Expected {
         self.keys.len()
     }
 
-    /// Looks at all of it. `notes`: what it may warn of.
+    /// Looks at all of it. `notes`: what it may warn of beside what is usual.
     pub fn look(&mut self, daemon: &Daemon, notes: &[&str]) -> Result<(), String> {
         serves(daemon, notes)?;
         let keys = keys(daemon)?;
@@ -50,10 +62,11 @@ impl Expected {
     /// The daemon takes a new event; acknowledged, it must be there from now on.
     pub fn grow(&mut self, daemon: &Daemon) -> Result<(), String> {
         let id = format!("after-{}", self.keys.len());
-        let answer = Sender::connect(daemon.webhooks).unwrap().deliver(&id, &body(&id, 0, 600)).unwrap();
+        let mut sender = Sender::connect(daemon.webhooks).unwrap();
+        let delivered = sender.deliver_patiently(&id, &body(&id, 0, 600)).unwrap();
         let next = self.keys.len() as u64 + 1;
-        if answer.status != 200 || answer.taken() != (next, false) {
-            return Err(format!("a new event at {next} is answered {answer:?}"));
+        if delivered.answer.status != 200 || delivered.as_new() != Some(next) {
+            return Err(format!("a new event at {next} is answered {:?}", delivered.answer));
         }
         self.keys.push(format!("id:{id}"));
         Ok(())
@@ -62,28 +75,7 @@ impl Expected {
 
 /// Whether it came up without complaint. Its log is the only witness of one that refuses to start.
 fn serves(daemon: &Daemon, notes: &[&str]) -> Result<(), String> {
-    // The views are made anew if they were cut while they opened: that is told, and no loss.
-    let of_views = |line: &&str| line.contains("the views could not be opened last time");
-    // A power cut may tear the slot of the witness that was written.
-    let of_witness = |line: &&str| line.contains("the file `witness` is not whole");
-    // Its first half, say.
-    let of_commit = |line: &&str| line.contains("in a commit that was cut: nothing of it was acknowledged");
-    let of_creation = |line: &&str| line.contains("a new log is made");
-    // Warnings of the configuration: these tests run as root, with a file that others may read.
-    let of_configuration = |line: &&str| line.contains(r#""target":"cleat::cli::serve""#);
-    let complains = |log: &str| {
-        let is_noted = |line: &&str| notes.iter().any(|note| line.contains(note));
-        let expected = |line: &&str| {
-            is_noted(line)
-                || of_commit(line)
-                || of_views(line)
-                || of_witness(line)
-                || of_creation(line)
-                || of_configuration(line)
-        };
-        let mut lines = log.lines().filter(|line| !expected(line));
-        lines.any(|line| line.contains(r#""level":"ERROR""#) || line.contains(r#""level":"WARN""#))
-    };
+    let complains = |log: &str| log.lines().any(|line| is_complaint(line, notes));
     let deadline = Instant::now() + START_MAX;
     loop {
         let log = daemon.log();
@@ -99,6 +91,17 @@ fn serves(daemon: &Daemon, notes: &[&str]) -> Result<(), String> {
         }
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// An error, or a warning that is neither usual nor among the notes.
+fn is_complaint(line: &str, notes: &[&str]) -> bool {
+    // A line may be half written.
+    let line = serde_json::from_str::<serde_json::Value>(line).unwrap_or_default();
+    let message = line["message"].as_str().unwrap_or_default();
+    let is_noted = USUAL.iter().chain(notes).any(|note| message.contains(note));
+    // Warnings of the configuration: these tests run as root, with a file that others may read.
+    let is_of_configuration = line["target"] == "cleat::cli::serve";
+    line["level"] == "ERROR" || line["level"] == "WARN" && !is_noted && !is_of_configuration
 }
 
 /// The keys of all its events: gapless up to its head.

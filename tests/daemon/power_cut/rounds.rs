@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::disk::Keep;
 use super::load::Load;
 use super::machine::{Machine, count};
-use super::recovered::Expected;
+use super::recovered::{Expected, NEW};
 use crate::support::{Daemon, until};
 
 #[derive(Debug, Clone, Copy)]
@@ -79,12 +79,13 @@ impl Rounds<'_> {
     /// A daemon over what the last cut left; over a new directory if that was too little.
     fn recover(&self, last: Option<Cut>, machine: &Machine, seen: &mut Seen, expected: &mut Expected) -> Daemon {
         let daemon = self.start(machine, seen);
-        let Err(lost) = expected.look(&daemon, &[]).and_then(|()| expected.grow(&daemon)) else { return daemon };
+        let notes: &[_] = if last.is_none() { &[NEW] } else { &[] };
+        let Err(lost) = expected.look(&daemon, notes).and_then(|()| expected.grow(&daemon)) else { return daemon };
         daemon.kill();
         seen.lost.push(format!("{last:?}: {lost}"));
         *expected = Expected::default();
         let daemon = self.start(machine, seen);
-        expected.look(&daemon, &[]).and_then(|()| expected.grow(&daemon)).unwrap();
+        expected.look(&daemon, &[NEW]).and_then(|()| expected.grow(&daemon)).unwrap();
         daemon
     }
 
