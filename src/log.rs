@@ -96,10 +96,10 @@ pub enum OpenError {
     )]
     NotCreated { found: String },
     #[error(
-        "there is no log, but the anchor ({anchor}) has seen one up to position {seen}. Mount the volume that has it, or \
-         restore a backup; to begin a new log, remove the anchor"
+        "there is no log, but the anchor ({anchor}) {says}. Mount the volume that has it, or restore a backup; to begin a new \
+         log, remove the anchor"
     )]
-    Anchored { anchor: String, seen: Position },
+    Anchored { anchor: String, says: String },
     #[error("no log is made")]
     Init(#[from] files::layout::InitError),
     #[error(transparent)]

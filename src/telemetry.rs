@@ -1,5 +1,6 @@
 //! Logs: text on a terminal, JSON otherwise, on stderr. How often a stranger may cause a line, and what a panic may say.
 
+use std::error::Error;
 use std::io::IsTerminal;
 use std::panic::{self, PanicHookInfo};
 use std::sync::{Mutex, PoisonError};
@@ -23,6 +24,16 @@ pub fn init() {
         layers.with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)).init();
     }
     panic::set_hook(Box::new(report));
+}
+
+/// An error and its causes as one text: JSON lines would show the error alone.
+pub fn with_causes(error: &dyn Error) -> String {
+    let (mut text, mut next) = (error.to_string(), error.source());
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
 }
 
 /// Our own lines say nothing confidential. Below `info`, others' may: sled's `trace` shows every value that it writes. No

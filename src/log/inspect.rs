@@ -15,6 +15,7 @@ use super::open::{Examined, Notes, gather};
 use super::reader::Reader;
 use super::{Head, OpenError, StoreError};
 use crate::event::Position;
+use crate::telemetry::with_causes;
 use crate::token::Identity;
 
 /// What a data directory holds of a log.
@@ -83,8 +84,9 @@ pub fn open_read_only(directory: &Path) -> Result<ReadOnlyLog, OpenError> {
 
 fn inspect(examined: &Examined, refusal: Option<&OpenError>) -> Inspection {
     let Notes { mended, losses } = &examined.notes;
-    let mut problems = [&losses[..], mended].concat();
-    problems.extend(refusal.map(ToString::to_string));
+    let mut problems: Vec<String> = losses.iter().map(ToString::to_string).collect();
+    problems.extend_from_slice(mended);
+    problems.extend(refusal.map(|refusal| with_causes(refusal)));
     let segments: Vec<InspectedSegment> = examined.sealed.sealed.iter().map(segment).collect();
     problems.extend(segments.iter().filter_map(|segment| segment.damage.clone()));
     Inspection {
@@ -110,7 +112,7 @@ fn segment(sealed: &Sealed) -> InspectedSegment {
             last,
             bytes: segment.bytes(),
             merges: segment.header().merges,
-            damage: segment.verify().err().map(|error| error.to_string()),
+            damage: segment.verify().err().map(|error| with_causes(&error)),
         },
     }
 }

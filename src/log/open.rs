@@ -96,8 +96,15 @@ pub struct Seen {
 pub(super) struct Notes {
     /// What costs nothing that other files do not have.
     pub mended: Vec<String>,
-    /// Acknowledged events that cannot be read.
-    pub losses: Vec<String>,
+    pub losses: Vec<Loss>,
+}
+
+/// Acknowledged events that cannot be read.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("events {} to {} cannot be read: {reason}", .range.start(), .range.end())]
+pub(super) struct Loss {
+    pub range: RangeInclusive<Position>,
+    pub reason: &'static str,
 }
 
 impl Notes {
@@ -105,8 +112,8 @@ impl Notes {
         self.mended.push(text);
     }
 
-    pub fn lose(&mut self, range: RangeInclusive<Position>, reason: &str) {
-        self.losses.push(format!("events {} to {} cannot be read: {reason}", range.start(), range.end()));
+    pub fn lose(&mut self, range: RangeInclusive<Position>, reason: &'static str) {
+        self.losses.push(Loss { range, reason });
     }
 }
 
@@ -146,7 +153,7 @@ pub(super) fn open_with(directory: &Path, options: Options, create_journal: Crea
     let (mut examined, known) = (examined?, known?);
     examined.check(options.anchor.as_deref(), &options.seen)?;
     examined.notes.mended.iter().for_each(|note| tracing::warn!("{note}"));
-    examined.notes.losses.iter().for_each(|loss| tracing::error!("{loss}. Restore a backup that has them"));
+    examined.notes.losses.iter().for_each(|loss| tracing::error!("{loss}. Restore them from a backup"));
     let secret = claims::settle_secret(&mut examined, &known, &options.fresh);
     let claims = claims::collect(&examined, &secret, known, runs, options.dedup_run_events)?;
     // What was found is durable before anything that rests on it goes.
@@ -157,7 +164,10 @@ pub(super) fn open_with(directory: &Path, options: Options, create_journal: Crea
 
 /// Makes an empty log, or finishes one whose making was cut. Refused if the anchor has seen a log.
 pub fn init(directory: &Path, fresh: &Fresh, anchor: Option<&Path>) -> Result<(), OpenError> {
-    refuse_if_anchored(anchor)?;
+    // Of a directory that holds something, init itself says so.
+    if matches!(layout::look(directory)?, Found::Missing | Found::Empty | Found::Unfinished) {
+        refuse_if_anchored(anchor)?;
+    }
     layout::init(directory, fresh)?;
     Ok(())
 }
@@ -181,12 +191,15 @@ fn missing(found: &Found) -> OpenError {
 /// A log that an anchor has seen is somewhere else: no other may be begun in its place.
 fn refuse_if_anchored(anchor: Option<&Path>) -> Result<(), OpenError> {
     let Some(path) = anchor else { return Ok(()) };
-    match examine::read_in_time(path) {
-        Some(Ok(AnchorRead::Whole(Witness { head, .. }))) => {
-            Err(OpenError::Anchored { anchor: path.display().to_string(), seen: head.position })
-        }
-        _ => Ok(()),
-    }
+    let says = match examine::read_in_time(path) {
+        Some(Ok(AnchorRead::Missing)) => return Ok(()),
+        Some(Ok(AnchorRead::Newer { format })) => return Err(examine::newer(path, format)),
+        Some(Ok(AnchorRead::Whole(Witness { head, .. }))) => format!("has seen one up to position {}", head.position),
+        Some(Ok(AnchorRead::Damaged(reason))) => format!("may have seen one, and is damaged: {reason}"),
+        Some(Err(error)) => return Err(error.into()),
+        None => "may have seen one, and its volume does not answer".to_owned(),
+    };
+    Err(OpenError::Anchored { anchor: path.display().to_string(), says })
 }
 
 fn start(

@@ -18,6 +18,7 @@ use super::journals::{CreateJournal, Journals, Limits, NoRoom, Taken};
 use super::poison::Poison;
 use crate::segment::{Frame, Segment, SegmentError, SegmentHeader, SegmentName, SegmentWriter};
 use crate::storage::Garbled;
+use crate::telemetry::with_causes;
 use crate::token::Identity;
 
 /// Bounds of a sealed frame.
@@ -142,9 +143,10 @@ impl Sealer {
         self.offered.is_some()
     }
 
-    /// Whether the disk has the space that the writer asks for: without webhooks the writer does not look.
+    /// Whether the disk has the space that the writer asks for: without webhooks the writer does not look. A disk that cannot be
+    /// asked is found out by the commit.
     fn has_space(&self) -> bool {
-        disk_space::free(&self.options.directory).is_ok_and(|free| free >= self.options.limits.disk_reserve)
+        !disk_space::free(&self.options.directory).is_ok_and(|free| free < self.options.limits.disk_reserve)
     }
 
     /// Seals all closed journals, and merges what is due. Returns whether all of them are sealed.
@@ -242,7 +244,7 @@ impl Sealer {
         }
         for run in runs.iter().filter(|run| run.len() > 1) {
             if let Err(error) = self.merge_run(run) {
-                tracing::warn!(error = &error as &dyn std::error::Error, "small segments cannot be merged");
+                tracing::warn!(error = with_causes(&error), "small segments cannot be merged");
             }
         }
     }
@@ -268,9 +270,9 @@ impl Sealer {
         }
     }
 
-    fn log_failure(&mut self, what: &'static str, error: &(dyn std::error::Error + 'static)) {
+    fn log_failure(&mut self, what: &'static str, error: &dyn std::error::Error) {
         if !self.is_failing {
-            tracing::warn!(error, "{what}; it is tried again");
+            tracing::warn!(error = with_causes(error), "{what}; it is tried again");
         }
         self.is_failing = true;
     }

@@ -103,12 +103,6 @@ fn close(log: Log) {
     writer.join().unwrap();
 }
 
-/// An error with all its causes.
-fn error_text(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
 /// Waits until every closed journal is sealed.
 fn wait_until_sealed(log: &Log) {
     for _ in 0..4000 {

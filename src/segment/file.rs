@@ -87,6 +87,11 @@ impl Segment {
         (self.index.last == self.name.last).then_some(self.index.after)
     }
 
+    /// The last position, as far as the frames were found.
+    pub fn readable_through(&self) -> Position {
+        self.index.last
+    }
+
     /// When the last record was recorded, as far as the frames were found.
     pub fn last_recorded_at(&self) -> Timestamp {
         self.index.last_recorded_at

@@ -17,7 +17,7 @@ const MAY_NAME: [(&str, &[&str]); 18] = [
     ("storage", &[]),
     ("segment", &["event", "storage", "token"]),
     ("blocklog", &["event", "storage"]),
-    ("log", &["blocklog", "event", "segment", "storage", "token"]),
+    ("log", &["blocklog", "event", "segment", "storage", "telemetry", "token"]),
     ("fold", &["blocklog", "event", "log", "storage", "token"]),
     ("backfill", &["config", "event", "log"]),
     ("ingest", &["config", "event", "http", "log", "metrics", "rejections", "telemetry", "token"]),

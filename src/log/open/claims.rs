@@ -12,10 +12,9 @@ use super::super::journal::JournalFrame;
 use super::super::{Head, OpenError};
 use super::Seen;
 use super::examine::Examined;
-use super::segments::UNREADABLE;
 use crate::blocklog::StoreError;
 use crate::event::{Hash, Kind, Position, Timestamp};
-use crate::segment::{Frame, FrameHeader, Segment, SegmentError};
+use crate::segment::{Frame, FrameHeader, Segment};
 
 pub(in crate::log) struct Claims {
     pub index: Arc<DedupIndex>,
@@ -44,20 +43,24 @@ pub(in crate::log) fn settle_secret(examined: &mut Examined, known: &Known, fres
 /// Whether a stored digest that names the secret's generation was made with another secret. One of the runs and one of the
 /// journals are asked.
 fn is_foreign(secret: &LogSecret, examined: &Examined, known: &Known) -> bool {
-    let of_runs =
-        known.newest.filter(|_| known.reached.is_some_and(|(origin, _)| origin.generation == secret.generation));
-    let of_this = |frame: &&JournalFrame| frame.generation == secret.generation;
-    let of_journals = examined.unsealed.stored_frames().filter(of_this).find_map(first_claim);
-    of_runs.into_iter().chain(of_journals).any(|(stored, position)| {
-        let event = examined.event(position);
-        event.and_then(|event| Digest::of_stored(secret, &event)).is_some_and(|made| made != stored)
-    })
+    let of_secret = known.reached.is_some_and(|(origin, _)| origin.generation == secret.generation);
+    let of_runs = known.newest.filter(|_| of_secret).and_then(|claim| is_made_with(secret, examined, claim));
+    let frames = examined.unsealed.stored_frames().filter(|frame| frame.generation == secret.generation);
+    let of_journals = frames.flat_map(claims).find_map(|claim| is_made_with(secret, examined, claim));
+    of_runs == Some(false) || of_journals == Some(false)
 }
 
-fn first_claim(stored: &JournalFrame) -> Option<(Digest, Position)> {
-    let first = Frame::decode(&stored.frame).ok()?.header.first;
+/// `None` if the event does not tell: it cannot be read, claims nothing, or claims by its fingerprint, which another version
+/// takes otherwise.
+fn is_made_with(secret: &LogSecret, examined: &Examined, (stored, position): (Digest, Position)) -> Option<bool> {
+    let event = examined.event(position).filter(|event| event.conflict_of.is_none())?;
+    Some(Digest::of_stored(secret, &event)? == stored)
+}
+
+fn claims(stored: &JournalFrame) -> Vec<(Digest, Position)> {
+    let Ok(frame) = Frame::decode(&stored.frame) else { return Vec::new() };
     let digests = stored.digests.iter().map(|digest| Digest::from_bytes(*digest));
-    digests.zip(first..).find(|(digest, _)| *digest != Digest::NONE)
+    digests.zip(frame.header.first..).collect()
 }
 
 /// Refuses runs that reach further than the log. What they do not cover is read, and saved as runs of `run_events` each.
@@ -92,13 +95,14 @@ struct Collector<'a> {
 }
 
 impl Collector<'_> {
+    /// Once something cannot be read, no run is saved: it may be readable at a later start, from a segment that was put back, and
+    /// no start would look for its keys.
     fn collect(&mut self, examined: &Examined) {
         let reached = self.after;
         for sealed in examined.sealed.sealed.iter().filter(|sealed| sealed.last() > reached) {
             match sealed {
                 Sealed::Segment(segment) => self.read_segment(segment, reached),
-                Sealed::Damaged { reason, .. } if *reason == UNREADABLE => self.saver.suspend(),
-                Sealed::Damaged { .. } => {}
+                Sealed::Damaged { .. } => self.saver.suspend(),
             }
         }
         for frame in examined.unsealed.stored_frames() {
@@ -107,14 +111,15 @@ impl Collector<'_> {
         }
     }
 
-    /// A damaged frame claims nothing; whatever reads it finds out. What only the disk cannot read may be there at the next start.
     fn read_segment(&mut self, segment: &Segment, reached: Position) {
         for frame in segment.frames_from(reached + 1) {
             match frame {
                 Ok(bytes) => self.read(&bytes, None),
-                Err(SegmentError::Io { .. }) => self.saver.suspend(),
-                Err(_) => {}
+                Err(_) => self.saver.suspend(),
             }
+        }
+        if segment.after().is_none() {
+            self.saver.suspend();
         }
     }
 

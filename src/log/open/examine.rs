@@ -1,7 +1,6 @@
 //! Looks through a data directory: which log it holds, what its files hold of it, and whether they agree. Writes nothing, so it
 //! serves a read-only open, too.
 
-use std::error::Error as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -25,6 +24,7 @@ use super::{Notes, Seen};
 use crate::blocklog::StoreError;
 use crate::event::{Event, Hash, Position};
 use crate::segment::Frame;
+use crate::telemetry::with_causes;
 use crate::token::Identity;
 
 /// How long a start waits for the anchor's volume.
@@ -139,10 +139,7 @@ impl Examined {
             Some(Ok(AnchorRead::Damaged(reason))) => {
                 format!("the anchor {shown} is damaged ({reason}): it is written again")
             }
-            Some(Err(error)) => {
-                let cause = error.source().map_or_else(String::new, |cause| format!(": {cause}"));
-                format!("nothing is compared with the anchor: {error}{cause}")
-            }
+            Some(Err(error)) => format!("nothing is compared with the anchor: {}", with_causes(&error)),
         };
         self.notes.note(note);
         Ok(None)
@@ -202,7 +199,7 @@ pub(super) fn read_in_time(path: &Path) -> Option<Result<AnchorRead, FileError>>
     receiver.recv_timeout(ANCHOR_PATIENCE).ok()
 }
 
-fn newer(path: &Path, format: u32) -> OpenError {
+pub(super) fn newer(path: &Path, format: u32) -> OpenError {
     OpenError::Newer { what: path.display().to_string(), format }
 }
 

@@ -17,9 +17,6 @@ use crate::event::{Hash, Position, Timestamp};
 use crate::segment::{Frame, Segment, SegmentError, SegmentName};
 use crate::token::Identity;
 
-/// Why a segment counts as damaged that may be right.
-pub(super) const UNREADABLE: &str = "the disk cannot read it";
-
 /// What the directory holds of segments.
 pub(in crate::log) struct SealedLog {
     directory: PathBuf,
@@ -108,7 +105,7 @@ fn open_one(directory: &Path, name: SegmentName, named: Named<'_>) -> Result<Res
     match Segment::open(&path, named.identity_at(name.first)) {
         Ok(segment) => Ok(Ok(segment)),
         Err(SegmentError::Damaged { reason, .. }) => Ok(Err(reason)),
-        Err(error) if is_unreadable(&error) => Ok(Err(UNREADABLE)),
+        Err(error) if is_unreadable(&error) => Ok(Err("the disk cannot read it")),
         Err(SegmentError::Foreign { path }) => Err(OpenError::Foreign { what: path.display().to_string() }),
         Err(SegmentError::Newer { path, format }) => {
             Err(OpenError::Newer { what: path.display().to_string(), format: format.into() })
@@ -180,6 +177,7 @@ impl SealedLog {
             if path.exists() {
                 self.unusable.push(path);
             }
+            notes.losses.retain(|loss| !(first..=name.last).contains(loss.range.start()));
             self.sealed.pop();
             self.end = self.sealed.last().map_or(self.begin, end_of);
             has_any = true;
@@ -234,7 +232,9 @@ impl SealedLog {
         });
         match segment {
             Ok(segment) => {
-                if segment.is_footer_damaged() {
+                if segment.after().is_none() {
+                    notes.lose(segment.readable_through() + 1..=name.last, "its segment is damaged there");
+                } else if segment.is_footer_damaged() {
                     notes.note(format!("the footer of {name} is damaged: its frames were walked over"));
                 }
                 self.sealed.push(Sealed::Segment(Arc::new(segment)));

@@ -139,6 +139,21 @@ fn a_lost_segment_costs_its_own_range_and_webhooks_are_still_taken() {
 }
 
 #[test]
+fn what_a_cut_segment_has_lost_is_named() {
+    let directory = filled();
+    let log_directory = directory.path().join("log");
+    let name = names(&log_directory).into_iter().find(|name| ends_with(name, ".seg")).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(log_directory.join(&name)).unwrap();
+    file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+    let problems = open_read_only(directory.path()).unwrap().inspection.problems;
+    let log = open(directory.path(), Options { create: false, ..options() }).unwrap();
+    let lost = unreadable(&log, 30);
+    close(log);
+    let range = format!("events {} to {} cannot be read", lost[0], lost[lost.len() - 1]);
+    assert!(problems.iter().any(|problem| problem.starts_with(&range)), "{range}: {problems:?}");
+}
+
+#[test]
 fn a_closed_journal_that_is_damaged_costs_its_own_range() {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path(), options()).unwrap();
@@ -332,6 +347,8 @@ fn a_segment_with_a_damaged_header_gives_way_to_its_journal() {
     let mut bytes = fs::read(log_directory.join(&name)).unwrap();
     bytes[12] ^= 1;
     fs::write(log_directory.join(&name), bytes).unwrap();
+    let problems = open_read_only(directory.path()).unwrap().inspection.problems;
+    assert!(problems.len() == 1 && problems[0].contains("is sealed again"), "nothing is lost: {problems:?}");
     for _ in 0..2 {
         let log = open(directory.path(), options()).unwrap();
         assert_eq!((log.reader.head().position, unreadable(&log, 30)), (30, vec![]));

@@ -158,3 +158,32 @@ fn a_retry_of_an_event_that_cannot_be_read_is_answered() {
     assert_eq!((again.position, again.duplicate), (120, true), "a run has its key");
     close(log);
 }
+
+#[test]
+fn a_segment_that_is_put_back_has_its_keys_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = || Options { dedup_run_events: 10, ..super::options() };
+    let log = open(directory.path(), super::options()).unwrap();
+    (1..=30).for_each(|n| assert_eq!(append(&log, &n.to_string(), b"{}").unwrap().position, n));
+    close(log);
+    let log = open(directory.path(), super::options()).unwrap();
+    wait_until_sealed(&log);
+    close(log);
+    let log_directory = directory.path().join("log");
+    let name = names(&log_directory).into_iter().find(|name| ends_with(name, ".seg")).unwrap();
+    let segment = fs::read(log_directory.join(&name)).unwrap();
+    // Gone, or without its end.
+    for length in [0, segment.len() / 2] {
+        fs::write(log_directory.join(&name), &segment[..length]).unwrap();
+        let log = open(directory.path(), options()).unwrap();
+        let head = log.reader.head().position;
+        (head + 1..=head + 30).for_each(|n| assert_eq!(append(&log, &n.to_string(), b"{}").unwrap().position, n));
+        close(log);
+        fs::write(log_directory.join(&name), &segment).unwrap();
+        let log = open(directory.path(), super::options()).unwrap();
+        for n in [1, 30, head + 30] {
+            assert_eq!(append(&log, &n.to_string(), b"{}").unwrap().position, n);
+        }
+        close(log);
+    }
+}
