@@ -164,3 +164,33 @@ pub fn segment(bytes: &[u8]) {
         }
     }
 }
+
+/// A frame is found among any bytes; once it is harmed it is found as it was, or not at all. Any file can be searched.
+pub fn journal(bytes: &[u8]) {
+    let [kind, garbage @ ..] = bytes else { return };
+    let directory = tempfile::tempdir().expect("a scratch directory");
+    let recovered = |db: &[u8]| fuzzing::recovered(directory.path(), db).expect("a scratch file is read");
+    recovered(garbage);
+    // Of one value, or of several.
+    let body = if kind & 1 == 0 { b"{}".to_vec() } else { (0..12_000_u32).map(noise).collect() };
+    let body = Bytes::from(body);
+    let frame = fuzzing::framed(&[Delivery { body, ..delivery(b"id\x001\x00s\x00k\x00") }]).expect("it is small");
+    let values = fuzzing::journal_values(&frame).expect("it was just made");
+    let piece = garbage.len() / (values.len() + 1);
+    let mut db = Vec::new();
+    for (n, value) in values.iter().enumerate() {
+        db.extend_from_slice(&garbage[n * piece..(n + 1) * piece]);
+        db.extend_from_slice(value);
+    }
+    assert!(*recovered(&db) == *std::slice::from_ref(&frame));
+    for change in garbage.chunks_exact(3) {
+        let at = usize::from(u16::from_be_bytes([change[0], change[1]])) % db.len();
+        db[at] ^= change[2];
+    }
+    assert!(recovered(&db).iter().all(|found| *found == frame));
+}
+
+/// Bytes that no compression shortens.
+fn noise(n: u32) -> u8 {
+    n.wrapping_mul(2_654_435_761).to_be_bytes()[0]
+}

@@ -43,8 +43,6 @@ pub use crate::blocklog::{ReadError, StoreError};
 pub use append::{AppendError, Appended, Appender, Enqueued, Sequence, WeakAppender};
 pub use clock::{ClockError, DatedEvidence, Reading, TimeEvidence, TimeSource};
 pub use files::layout::Fresh;
-#[doc(hidden)]
-pub use format::fuzzing;
 pub use inspect::{InspectedJournal, InspectedSegment, Inspection, ReadOnlyLog, open_read_only};
 pub use journals::NoRoom;
 pub use open::{Log, Options, Seen, find, init, open};
@@ -79,6 +77,13 @@ pub enum Health {
     Refusing(NoRoom),
     /// A commit failed, for this reason. Final: only a restart, which recovers, mends it.
     Failed(std::sync::Arc<str>),
+}
+
+/// What the fuzzer and the benchmarks reach. No interface.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use super::format::fuzzing::{events, framed, opened, prepared, recorded, repacked, unchained, unpacked};
+    pub use super::journal::fuzzing::{journal_values, recovered};
 }
 
 /// Why a log cannot be opened. Nothing was changed on disk.

@@ -42,3 +42,8 @@ fn every_frame_that_fuzzing_found_is_read_as_promised() {
 fn every_segment_that_fuzzing_found_is_read_as_promised() {
     replay("segment", promises::segment);
 }
+
+#[test]
+fn every_journal_that_fuzzing_found_is_searched_as_promised() {
+    replay("journal", promises::journal);
+}

@@ -12,6 +12,7 @@
 //! - sled panics on some damage and on some failures of the disk; here that is an error like any other.
 
 mod files;
+pub(super) mod fuzzing;
 mod recovery;
 mod search;
 #[cfg(test)]

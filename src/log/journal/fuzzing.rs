@@ -1,0 +1,30 @@
+//! What the fuzzer reaches of a journal. No interface: it changes with the format.
+
+use std::path::Path;
+
+use super::files::JournalFiles;
+use super::recovery::recover;
+use super::value::{JournalFrame, encode};
+use crate::segment::Frame;
+
+/// The values of a frame in the order in which they are put. `None` if it is refused.
+pub fn journal_values(frame: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let count = Frame::decode(frame).ok()?.header.count as usize;
+    let stored = JournalFrame { generation: 1, frame: frame.to_vec().into(), digests: vec![[9; 16]; count] };
+    Some(encode(&stored).ok()?.into_iter().map(|(_, value)| value).collect())
+}
+
+/// The frames of a journal whose file has these bytes. The directory must be empty, or come from an earlier call.
+pub fn recovered(log_directory: &Path, db: &[u8]) -> std::io::Result<Vec<Vec<u8>>> {
+    let files = JournalFiles::of(log_directory, 1);
+    std::fs::create_dir_all(files.path())?;
+    std::fs::write(files.db(), db)?;
+    let recovered = recover(log_directory, 1).map_err(std::io::Error::other)?;
+    let (mut frames, mut reached) = (Vec::new(), 0);
+    while let Some(next) = recovered.next_after(reached) {
+        let found = recovered.follow(next - 1, None);
+        frames.extend(found.frames.into_iter().map(|frame| frame.frame.to_vec()));
+        reached = found.reached.max(next);
+    }
+    Ok(frames)
+}
