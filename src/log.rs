@@ -136,6 +136,8 @@ pub enum OpenError {
         "{what} is of another log: the data directory has parts of two. Put back a copy of the whole data directory"
     )]
     Foreign { what: String },
+    #[error("the anchor ({anchor}) is of another log: give data.anchor a file of its own, or remove this one")]
+    ForeignAnchor { anchor: String },
     #[error("{what} has format {format}, which a newer version of cleat wrote: run that version")]
     Newer { what: String, format: u32 },
     #[error("cannot start the log's threads")]

@@ -88,7 +88,8 @@ fn inspect(examined: &Examined, refusal: Option<&OpenError>) -> Inspection {
     problems.extend_from_slice(mended);
     problems.extend(refusal.map(|refusal| with_causes(refusal)));
     let segments: Vec<InspectedSegment> = examined.sealed.sealed.iter().map(segment).collect();
-    problems.extend(segments.iter().filter_map(|segment| segment.damage.clone()));
+    // What has no segment is among the losses.
+    problems.extend(segments.iter().filter(|segment| segment.bytes > 0).filter_map(|segment| segment.damage.clone()));
     Inspection {
         identity: examined.identity(),
         epochs: examined.named.epochs.all().iter().map(|epoch| (epoch.id, epoch.from)).collect(),

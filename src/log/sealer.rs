@@ -199,8 +199,11 @@ impl Sealer {
     /// Keeps a journal that has more than could be read.
     fn set_aside(&self, sequence: u64) {
         match journal::set_aside(&self.options.directory, sequence) {
-            Ok(()) => tracing::warn!(sequence, "a damaged journal is sealed as far as it can be read, and set aside"),
-            Err(error) => tracing::warn!(sequence, %error, "a damaged journal cannot be set aside"),
+            Ok(()) => tracing::warn!(
+                sequence,
+                "a journal beside events that are missing is sealed as far as it can be read, and kept as .aside"
+            ),
+            Err(error) => tracing::warn!(sequence, %error, "a journal cannot be kept as .aside"),
         }
     }
 

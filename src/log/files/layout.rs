@@ -152,7 +152,7 @@ impl fmt::Display for Found {
         match self {
             Self::Missing => f.write_str("the directory does not exist"),
             Self::Empty => f.write_str("the directory is empty"),
-            Self::Unfinished => f.write_str("an init was cut before its end"),
+            Self::Unfinished => f.write_str("the directory holds no log, or an init that was cut before its end"),
             Self::Initialised(_) => f.write_str("the directory has a log"),
             Self::NotOurs(name) => {
                 write!(f, "the directory holds {name:?}, which is no file of cleat's, and no file CLEAT")

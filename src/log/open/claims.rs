@@ -15,6 +15,7 @@ use super::examine::Examined;
 use crate::blocklog::StoreError;
 use crate::event::{Hash, Kind, Position, Timestamp};
 use crate::segment::{Frame, FrameHeader, Segment};
+use crate::telemetry::with_causes;
 
 pub(in crate::log) struct Claims {
     pub index: Arc<DedupIndex>,
@@ -115,7 +116,10 @@ impl Collector<'_> {
         for frame in segment.frames_from(reached + 1) {
             match frame {
                 Ok(bytes) => self.read(&bytes, None),
-                Err(_) => self.saver.suspend(),
+                Err(error) => {
+                    tracing::error!(error = with_causes(&error), "keys of the log cannot be read");
+                    self.saver.suspend();
+                }
             }
         }
         if segment.after().is_none() {

@@ -131,11 +131,14 @@ impl Examined {
         let shown = path.display();
         let note = match read_in_time(path) {
             None => format!("the volume of the anchor {shown} does not answer: nothing is compared with it"),
+            Some(Ok(AnchorRead::Whole(Witness { identity, .. }))) if identity.log_id != self.named.log_id => {
+                return Err(OpenError::ForeignAnchor { anchor: shown.to_string() });
+            }
             Some(Ok(AnchorRead::Whole(Witness { identity, head, .. }))) => {
                 return Ok(Some(Seen { by: format!("the anchor ({shown})"), identity, head }));
             }
             Some(Ok(AnchorRead::Newer { format })) => return Err(newer(path, format)),
-            Some(Ok(AnchorRead::Missing)) => format!("there is no anchor {shown} yet: it is written"),
+            Some(Ok(AnchorRead::Missing)) => format!("there is no anchor {shown}: one is written"),
             Some(Ok(AnchorRead::Damaged(reason))) => {
                 format!("the anchor {shown} is damaged ({reason}): it is written again")
             }

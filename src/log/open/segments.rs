@@ -106,7 +106,9 @@ fn open_one(directory: &Path, name: SegmentName, named: Named<'_>) -> Result<Res
         Ok(segment) => Ok(Ok(segment)),
         Err(SegmentError::Damaged { reason, .. }) => Ok(Err(reason)),
         Err(error) if is_unreadable(&error) => Ok(Err("the disk cannot read it")),
-        Err(SegmentError::Foreign { path }) => Err(OpenError::Foreign { what: path.display().to_string() }),
+        Err(SegmentError::Foreign { path }) => {
+            Err(OpenError::Foreign { what: format!("{}, or the file CLEAT or EPOCHS,", path.display()) })
+        }
         Err(SegmentError::Newer { path, format }) => {
             Err(OpenError::Newer { what: path.display().to_string(), format: format.into() })
         }

@@ -130,7 +130,12 @@ fn a_whole_directory_put_back_is_found_by_the_anchor() {
     let error = open(older.path(), Options { anchor: anchor.clone(), ..options() }).err().unwrap();
     assert!(matches!(&error, OpenError::Shorter { ends: 60, seen: 61, by } if by.contains("anchor")), "{error}");
     close(open(older.path(), options()).unwrap());
-    close(open(directory.path(), Options { anchor, ..options() }).unwrap());
+    close(open(directory.path(), Options { anchor: anchor.clone(), ..options() }).unwrap());
+    let fresh = Fresh { identity: Identity { log_id: 2, epoch: 2 }, ..options().fresh };
+    let other = tempfile::tempdir().unwrap();
+    close(open(other.path(), Options { fresh, ..options() }).unwrap());
+    let error = open(other.path(), Options { anchor, ..options() }).err().unwrap();
+    assert!(matches!(error, OpenError::ForeignAnchor { .. }), "{error}");
 }
 
 #[test]
