@@ -266,7 +266,8 @@ impl Fault {
 
     /// Whether a start finds it, which does not read what is sealed.
     pub fn is_found_by_a_start(&self) -> bool {
-        matches!(self.kind, Kind::SegmentHeader | Kind::LastJournal | Kind::ClosedJournal)
+        let is_cut_segment = self.kind == Kind::SegmentFrame && self.harm == Harm::Cut;
+        is_cut_segment || matches!(self.kind, Kind::SegmentHeader | Kind::LastJournal | Kind::ClosedJournal)
     }
 
     /// The positions that its file holds.
