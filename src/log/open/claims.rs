@@ -8,10 +8,10 @@ use super::super::files::layout::Fresh;
 use super::super::files::secret::LogSecret;
 use super::super::format::{self, ErasedPayload};
 use super::super::frame_store::Sealed;
-use super::super::journal::JournalFrame;
 use super::super::{Head, OpenError};
 use super::Seen;
 use super::examine::Examined;
+use super::journals::are_foreign;
 use crate::blocklog::StoreError;
 use crate::event::{Hash, Kind, Position, Timestamp};
 use crate::segment::{Frame, FrameHeader, Segment};
@@ -41,27 +41,17 @@ pub(in crate::log) fn settle_secret(examined: &mut Examined, known: &Known, fres
     LogSecret { generation: newest + 1, key: fresh.secret.clone() }
 }
 
-/// Whether a stored digest that names the secret's generation was made with another secret. One of the runs and one of the
-/// journals are asked.
+/// Whether stored digests that name the secret's generation were made with another secret: the newest of the runs, or all of a
+/// journal.
 fn is_foreign(secret: &LogSecret, examined: &Examined, known: &Known) -> bool {
-    let of_secret = known.reached.is_some_and(|(origin, _)| origin.generation == secret.generation);
-    let of_runs = known.newest.filter(|_| of_secret).and_then(|claim| is_made_with(secret, examined, claim));
-    let frames = examined.unsealed.stored_frames().filter(|frame| frame.generation == secret.generation);
-    let of_journals = frames.flat_map(claims).find_map(|claim| is_made_with(secret, examined, claim));
-    of_runs == Some(false) || of_journals == Some(false)
-}
-
-/// `None` if the event does not tell: it cannot be read, claims nothing, or claims by its fingerprint, which another version
-/// takes otherwise.
-fn is_made_with(secret: &LogSecret, examined: &Examined, (stored, position): (Digest, Position)) -> Option<bool> {
-    let event = examined.event(position).filter(|event| event.conflict_of.is_none())?;
-    Some(Digest::of_stored(secret, &event)? == stored)
-}
-
-fn claims(stored: &JournalFrame) -> Vec<(Digest, Position)> {
-    let Ok(frame) = Frame::decode(&stored.frame) else { return Vec::new() };
-    let digests = stored.digests.iter().map(|digest| Digest::from_bytes(*digest));
-    digests.zip(frame.header.first..).collect()
+    let is_of_secret = known.reached.is_some_and(|(origin, _)| origin.generation == secret.generation);
+    let newest = known.newest.filter(|_| is_of_secret);
+    let is_other = newest.is_some_and(|(stored, position)| {
+        // A conflict claims by its fingerprint, which another version takes otherwise.
+        let event = examined.event(position).filter(|event| event.conflict_of.is_none());
+        event.and_then(|event| Digest::of_stored(secret, &event)).is_some_and(|made| made != stored)
+    });
+    is_other || examined.unsealed.journals.iter().any(|(_, found)| are_foreign(&found.frames, secret))
 }
 
 /// Refuses runs that reach further than the log. What they do not cover is read, and saved as runs of `run_events` each.

@@ -99,6 +99,27 @@ pub(in crate::log) fn read(
     Ok(reading.finish())
 }
 
+/// Whether no digest of these frames of one journal, which one life wrote, is made with the secret, and some can be compared.
+pub(super) fn are_foreign(frames: &[JournalFrame], secret: &LogSecret) -> bool {
+    let mut has_compared = false;
+    for stored in frames.iter().filter(|stored| stored.generation == secret.generation) {
+        // What claims no key needs no look: that would take long where a whole journal claims none.
+        if stored.digests.iter().all(|digest| *digest == Digest::NONE.to_bytes()) {
+            continue;
+        }
+        let Ok(frame) = Frame::decode(&stored.frame) else { continue };
+        let records = format::records(&frame).unwrap_or_default();
+        for (record, digest) in records.iter().zip(&stored.digests) {
+            let Some(made) = record.event().ok().and_then(|event| Digest::of_stored(secret, &event)) else { continue };
+            if made.to_bytes() == *digest {
+                return false;
+            }
+            has_compared = true;
+        }
+    }
+    has_compared
+}
+
 /// Where the next frame goes on. `chain`: `None` if damage hides it.
 #[derive(Clone, Copy)]
 struct End {
@@ -155,7 +176,7 @@ impl Reading<'_> {
         } else if is_other {
             let by = format!("journal {sequence}");
             self.refuse(OpenError::OtherHistory { position: self.end.position + 1, by });
-        } else if self.end.chain.is_none() && self.is_foreign(&joined) {
+        } else if self.end.chain.is_none() && self.is_foreign(&joined.frames) {
             self.refuse(OpenError::Foreign { what: format!("journal {sequence}") });
         } else {
             self.push(sequence, joined);
@@ -206,7 +227,7 @@ impl Reading<'_> {
             if next <= self.end.position || found.frames.is_empty() {
                 continue;
             }
-            if self.is_foreign(&found) {
+            if self.is_foreign(&found.frames) {
                 self.refuse(OpenError::Foreign { what: format!("journal {sequence}") });
                 return;
             }
@@ -220,25 +241,8 @@ impl Reading<'_> {
         }
     }
 
-    /// Whether frames that no chain leads to are of another log: no digest of their records is made with this log's secret.
-    fn is_foreign(&self, found: &Found) -> bool {
-        let Some(secret) = self.secret else { return false };
-        let comparable = found.frames.iter().filter(|frame| frame.generation == secret.generation);
-        let mut has_compared = false;
-        for frame in comparable {
-            let Ok(decoded) = Frame::decode(&frame.frame) else { continue };
-            let records = format::records(&decoded).unwrap_or_default();
-            for (record, digest) in records.iter().zip(&frame.digests) {
-                let Some(made) = record.event().ok().and_then(|event| Digest::of_stored(secret, &event)) else {
-                    continue;
-                };
-                if made.to_bytes() == *digest {
-                    return false;
-                }
-                has_compared = true;
-            }
-        }
-        has_compared
+    fn is_foreign(&self, frames: &[JournalFrame]) -> bool {
+        self.secret.is_some_and(|secret| are_foreign(frames, secret))
     }
 
     /// Whether a later journal joins up with the end: then what an earlier one holds beyond it is the torn end of its life.
