@@ -171,7 +171,7 @@ pub fn journal(bytes: &[u8]) {
     let directory = tempfile::tempdir().expect("a scratch directory");
     let recovered = |db: &[u8]| fuzzing::recovered(directory.path(), db).expect("a scratch file is read");
     recovered(garbage);
-    // Of one value, or of several.
+    // One value, or several.
     let body = if kind & 1 == 0 { b"{}".to_vec() } else { (0..12_000_u32).map(noise).collect() };
     let body = Bytes::from(body);
     let frame = fuzzing::framed(&[Delivery { body, ..delivery(b"id\x001\x00s\x00k\x00") }]).expect("it is small");

@@ -43,7 +43,7 @@ fn warnings(config: &Config, trust_clock: bool) -> Vec<String> {
 pub(super) fn check(path: Option<&Path>) -> anyhow::Result<()> {
     let config = load(path)?;
     let missing = if config.data.create { None } else { cleat::log::find(config.data.directory()).err() };
-    let missing = missing.map(|error| format!("{:#}", anyhow::Error::new(error)));
+    let missing = missing.map(|error| cleat::telemetry::with_causes(&error));
     for warning in warnings(&config, false).into_iter().chain(missing) {
         print::note(&format!("warning: {warning}"));
     }

@@ -164,7 +164,7 @@ pub(super) fn open_with(directory: &Path, options: Options, create_journal: Crea
 
 /// Makes an empty log, or finishes one whose making was cut. Refused if the anchor has seen a log.
 pub fn init(directory: &Path, fresh: &Fresh, anchor: Option<&Path>) -> Result<(), OpenError> {
-    // Of a directory that holds something, init itself says so.
+    // A directory that holds something is refused by init itself, whatever the anchor says.
     if matches!(layout::look(directory)?, Found::Missing | Found::Empty | Found::Unfinished) {
         refuse_if_anchored(anchor)?;
     }

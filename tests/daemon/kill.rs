@@ -25,7 +25,7 @@ const LATEST: u64 = 250;
 enum Moment {
     /// Once that number of its events is acknowledged.
     Acknowledged(usize),
-    /// So long after its first request.
+    /// This time after its first request.
     After(Duration),
 }
 

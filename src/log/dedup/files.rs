@@ -12,7 +12,7 @@ use crate::storage::{sweep, write_whole};
 pub(in crate::log) struct RunFiles(PathBuf);
 
 impl RunFiles {
-    /// Those in a directory, which need not be there: nothing is changed before [`RunStore::prepare`].
+    /// The runs of a directory, which may be missing: nothing is changed before [`RunStore::prepare`].
     pub fn at(directory: PathBuf) -> Self {
         Self(directory)
     }

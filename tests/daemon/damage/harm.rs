@@ -86,7 +86,7 @@ pub enum Left {
 const SECTOR: usize = 512;
 /// What names a value of a journal.
 const KEY_BYTES: usize = 11;
-/// Of a segment's header.
+/// Length of a segment's header.
 const HEADER_BYTES: usize = 94;
 /// Before the tail of a footer; and what the footer has for each frame.
 const FOOTER_TAIL_BYTES: usize = 96;

@@ -29,15 +29,15 @@ const SENDERS: u64 = 3;
 pub struct Prepared {
     /// Whole, as a kill left it: three segments, a closed journal, and the last one.
     pub tree: Tree,
-    /// Of the same log, at rest, two lives old.
+    /// The same log at rest, two lives earlier.
     pub older: Tree,
     /// The files of both journals, half filled.
     pub half: Tree,
-    /// Of a log with other events at the same positions, in files of the same names.
+    /// A log with other events at the same positions, in files of the same names.
     pub other: Tree,
-    /// Of a log whose last two journals begin where ours have ended.
+    /// A log whose last two journals begin where ours have ended.
     pub longer: Tree,
-    /// Of a log whose closed journal begins and ends within ours.
+    /// A log whose closed journal begins and ends within ours.
     pub inner: Tree,
     /// What was acknowledged, from position 1.
     pub events: Vec<Sample>,

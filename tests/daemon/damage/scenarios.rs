@@ -124,7 +124,7 @@ fn watch(api: &Api, position: Position) -> Result<Watching, tonic::Status> {
     Ok(api.wait(client.watch_events(request))?.into_inner())
 }
 
-/// Of a watch that has seen all up to there.
+/// The token of a watch that has seen all up to there.
 fn resume_token(api: &Api, position: u64) -> String {
     let mut watching = watch(api, Position::AfterPosition(position - 1)).unwrap();
     loop {

@@ -83,7 +83,7 @@ impl Tree {
         self.0.extend(other.0);
     }
 
-    /// Of files and directories, those that are wanted.
+    /// The wanted files and directories.
     pub fn part(&self, is_wanted: impl Fn(&Path) -> bool) -> Self {
         let wanted = self.0.iter().filter(|(path, _)| is_wanted(path));
         Self(wanted.map(|(path, content)| (path.clone(), content.clone())).collect())

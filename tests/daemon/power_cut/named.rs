@@ -29,7 +29,7 @@ const SMALL_MAX: usize = 64;
 pub struct Named<'a> {
     machine: Machine,
     faults: &'a Faults,
-    /// Of the directory in use.
+    /// What the directory in use must hold.
     expected: Expected,
     data: PathBuf,
     /// A log of many small segments, on another disk.

@@ -15,7 +15,7 @@ pub struct Point {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
     Nothing,
-    /// Of the contents of files, a random half in pieces.
+    /// A random half of the contents of files, in pieces.
     Torn,
     All,
 }
