@@ -297,6 +297,24 @@ async fn a_request_that_came_with_its_connection_never_gives_way() {
 }
 
 #[tokio::test]
+async fn a_new_connection_has_a_moment_for_its_first_byte() {
+    let listener = Listener::open(1, Duration::from_secs(20)).await;
+    listener.answers.add_permits(2);
+    let mut late = listener.connect(b"").await;
+    until(|| listener.open.get() == 1).await;
+    let mut next = std::net::TcpStream::connect(listener.address).unwrap();
+    std::io::Write::write_all(&mut next, REQUEST).unwrap();
+    next.set_nonblocking(true).unwrap();
+    // The listener runs, and lacks a seat for the next connection.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    late.write_all(REQUEST).await.unwrap();
+    assert!(answer(&mut late).await.contains("404"));
+    assert!(answer(&mut TcpStream::from_std(next).unwrap()).await.contains("404"));
+}
+
+#[tokio::test]
 async fn idle_connections_close_soon_when_seats_are_short() {
     let listener = Listener::open(8, Duration::from_secs(600)).await;
     listener.answers.add_permits(3);

@@ -12,7 +12,6 @@ use hyper::header::{HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustix::net::RecvFlags;
 use tokio::net::TcpStream;
 
 use super::first_request::FirstRequest;
@@ -24,6 +23,9 @@ use super::{Drain, Reply, draining};
 
 /// The limit of unread input; a request's headers must fit.
 const BUFFER_BYTES: usize = 64 * 1024;
+/// For the first byte of a new connection, before it may be evicted: a client on a busy machine may connect some
+/// milliseconds before it sends. It bounds how fast strangers can take the seats of a listener.
+const FIRST_BYTE_GRACE: Duration = Duration::from_millis(50);
 
 /// One connection and its place among the others.
 pub(super) struct Connection {
@@ -118,16 +120,17 @@ fn reason(error: &hyper::Error) -> Refused {
 /// Waits for the first byte. hyper takes a connection that never sent one for busy and would not close it at drain.
 async fn speaks(stream: &TcpStream, permit: &ConnectionPermit, header_timeout: Duration, drain: &mut Drain) -> bool {
     let mut first_byte = [0];
-    // By the system's own word: tokio knows of what has arrived only later.
-    if rustix::net::recv(stream, &mut first_byte, RecvFlags::PEEK | RecvFlags::DONTWAIT).is_err() {
+    let silence = async {
+        tokio::time::sleep(FIRST_BYTE_GRACE.min(header_timeout)).await;
         permit.read_blocked();
-    }
+        tokio::time::sleep(header_timeout.saturating_sub(FIRST_BYTE_GRACE)).await;
+    };
     tokio::select! {
         biased;
         // Not `readable`, which may be ready although nothing came.
         arrived = stream.peek(&mut first_byte) => arrived.is_ok_and(|bytes| bytes > 0),
         () = draining(drain) => false,
-        () = tokio::time::sleep(header_timeout) => {
+        () = silence => {
             permit.observer().refused(Refused::Silent);
             false
         }

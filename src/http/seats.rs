@@ -3,8 +3,8 @@
 //!
 //! A connection may be evicted while cleat waits for its peer: for the rest of a request, for the next request, or for
 //! the peer to take an answer. One whose request is complete and not yet answered is never evicted, nor is a new one before
-//! cleat has read what came with it. Only a successful answer renews a connection's place in that
-//! order, so cheap refused requests do not.
+//! cleat has read what came first. Only a successful answer renews a connection's place in that order, so cheap refused
+//! requests do not.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,7 +53,7 @@ pub(super) struct ConnectionPermit {
 struct Turn {
     ticket: u64,
     phase: Phase,
-    /// What came with the connection has not all been read.
+    /// What came first has not all been read.
     is_new: bool,
     /// The handler has answered, and the answer is not written yet.
     answered: bool,
