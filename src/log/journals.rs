@@ -1,4 +1,4 @@
-//! The journals that the writer commits to: the active one, and the next one, which the sealer has opened beforehand. Knows
+//! The journals that the writer commits to: the active one, and the next one, which the sealer opens beforehand. Knows
 //! nothing of what a frame holds, nor of how a closed journal is sealed.
 
 use std::path::{Path, PathBuf};
@@ -44,10 +44,15 @@ pub(super) struct Limits {
     pub disk_reserve: u64,
 }
 
-/// A spare was taken.
-pub(super) struct Taken {
-    /// The journal that was active before. `None` if it is the first of this life.
-    pub closed: Option<Box<dyn JournalWriter>>,
+/// What the writer says to the sealer.
+pub(super) enum Message {
+    /// The next journal is needed soon.
+    Open,
+    /// The journal that was opened is active now.
+    Switched {
+        /// The one that was active before. `None` if this is the first of this life.
+        closed: Option<Box<dyn JournalWriter>>,
+    },
 }
 
 /// The writer's end.
@@ -56,10 +61,12 @@ pub(super) struct Journals {
     directory: PathBuf,
     limits: Limits,
     active: Option<Active>,
+    /// The next journal was asked for. The sealer opens the first unasked.
+    has_asked: bool,
     /// The last wait was in vain.
     has_waited: bool,
     spares: Receiver<Box<dyn JournalWriter>>,
-    taken: SyncSender<Taken>,
+    sealer: SyncSender<Message>,
 }
 
 struct Active {
@@ -76,6 +83,13 @@ impl Active {
             || self.events >= EVENTS_MAX
             || (self.events > 0 && uptime.saturating_sub(self.since) >= AGE_MAX)
     }
+
+    /// Opening a journal syncs much, which is not to meet the first commits of another one.
+    fn is_half_full(&self, limits: Limits) -> bool {
+        self.journal.bytes() >= limits.journal_bytes / 2
+            || self.journal.values() >= VALUES_MAX / 2
+            || self.events >= EVENTS_MAX / 2
+    }
 }
 
 /// One frame of a commit.
@@ -91,9 +105,9 @@ impl Journals {
         directory: PathBuf,
         limits: Limits,
         spares: Receiver<Box<dyn JournalWriter>>,
-        taken: SyncSender<Taken>,
+        sealer: SyncSender<Message>,
     ) -> Self {
-        Self { store, directory, limits, active: None, has_waited: false, spares, taken }
+        Self { store, directory, limits, active: None, has_asked: true, has_waited: false, spares, sealer }
     }
 
     /// Returns once the active journal takes another commit.
@@ -103,7 +117,12 @@ impl Journals {
             return Err(NoRoom::DiskFull);
         }
         match &self.active {
-            Some(active) if !active.is_full(self.limits, uptime) => return Ok(()),
+            Some(active) if !active.is_full(self.limits, uptime) => {
+                if active.is_half_full(self.limits) {
+                    self.ask();
+                }
+                return Ok(());
+            }
             Some(_) => {
                 self.wait(|it, patience| it.store.wait_for_sealing(CLOSED_MAX, patience), NoRoom::SealingBehind)?;
             }
@@ -112,6 +131,7 @@ impl Journals {
                 self.wait(|it, patience| it.store.wait_for_sealing(2 * CLOSED_MAX, patience), NoRoom::SealingBehind)?;
             }
         }
+        self.ask();
         let mut spare = None;
         self.wait(
             |it, patience| {
@@ -121,14 +141,25 @@ impl Journals {
             NoRoom::NoJournal,
         )?;
         let journal = spare.ok_or(NoRoom::NoJournal)?;
-        self.has_waited = false;
+        (self.has_asked, self.has_waited) = (false, false);
         self.store.begin_journal(journal.sequence());
         let before = self.active.replace(Active { journal, events: 0, since: uptime });
+        self.send(Message::Switched { closed: before.map(|active| active.journal) });
+        Ok(())
+    }
+
+    /// Asks for the next journal, once.
+    fn ask(&mut self) {
+        if !std::mem::replace(&mut self.has_asked, true) {
+            self.send(Message::Open);
+        }
+    }
+
+    fn send(&self, message: Message) {
         // The sealer takes messages until this end is dropped. If it has panicked, no spare comes any more.
-        if self.taken.send(Taken { closed: before.map(|active| active.journal) }).is_err() {
+        if self.sealer.send(message).is_err() {
             tracing::error!("the sealer has ended");
         }
-        Ok(())
     }
 
     /// Waits for what usually takes milliseconds; once it took too long, no more until it is there.

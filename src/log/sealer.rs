@@ -4,7 +4,7 @@
 //! never ends the process. Records are copied as they were stored, never compressed again.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -14,10 +14,10 @@ use super::disk_space;
 use super::format::{self, FrameBuilder, StoredRecord};
 use super::frame_store::{FrameStore, JournalFrames, Sealed};
 use super::journal::{self, JournalWriter};
-use super::journals::{CreateJournal, Journals, Limits, NoRoom, Taken};
+use super::journals::{CreateJournal, Journals, Limits, Message, NoRoom};
 use super::poison::Poison;
 use crate::segment::{Frame, Segment, SegmentError, SegmentHeader, SegmentName, SegmentWriter};
-use crate::storage::Garbled;
+use crate::storage::{Garbled, Pacer};
 use crate::telemetry::with_causes;
 use crate::token::Identity;
 
@@ -66,13 +66,9 @@ pub(super) struct SealerOptions {
 
 struct Sealer {
     options: SealerOptions,
-    spares: SyncSender<Box<dyn JournalWriter>>,
-    /// Open handles of closed journals, in order.
-    closed: Vec<Box<dyn JournalWriter>>,
+    link: WriterLink,
     /// The first sequence of this life.
     first_sequence: u64,
-    /// The sequence of the spare that the writer has not taken yet.
-    offered: Option<u64>,
     /// Whether the step that failed last was logged.
     is_failing: bool,
     /// A journal was sealed since segments were last merged.
@@ -82,65 +78,44 @@ struct Sealer {
 /// Starts the sealer's thread, which ends when the journals are dropped.
 pub(super) fn spawn(options: SealerOptions) -> std::io::Result<(Journals, JoinHandle<()>)> {
     let (spares, spare) = sync_channel(1);
-    let (taken_sender, taken) = sync_channel(4);
-    let journals = Journals::new(options.store.clone(), options.directory.clone(), options.limits, spare, taken_sender);
-    let first_sequence = options.next_sequence;
-    let sealer = Sealer {
-        options,
+    let (sender, messages) = sync_channel(4);
+    let journals = Journals::new(options.store.clone(), options.directory.clone(), options.limits, spare, sender);
+    let link = WriterLink {
+        messages,
         spares,
-        first_sequence,
-        closed: Vec::new(),
+        store: options.store.clone(),
+        directory: options.directory.clone(),
+        create_journal: options.create_journal,
+        next_sequence: options.next_sequence,
+        is_asked: true,
         offered: None,
+        closed: Vec::new(),
         is_failing: false,
-        is_merge_due: false,
+        pacer: Pacer::new(),
     };
-    let thread = thread::Builder::new().name("cleat-sealer".into()).spawn(move || sealer.run(&taken))?;
+    let first_sequence = options.next_sequence;
+    let sealer = Sealer { options, link, first_sequence, is_failing: false, is_merge_due: false };
+    let thread = thread::Builder::new().name("cleat-sealer".into()).spawn(move || sealer.run())?;
     Ok((journals, thread))
 }
 
 impl Sealer {
-    fn run(mut self, taken: &Receiver<Taken>) {
+    fn run(mut self) {
+        self.link.offer_spare();
         loop {
-            let has_spare = self.offer_spare();
+            self.link.pacer.resume();
             let is_sealed = self.seal();
+            let has_spare = !self.link.is_asked;
             if !self.has_space() {
                 self.options.poison.set_refusal(Some(NoRoom::DiskFull));
             } else if is_sealed && has_spare {
                 self.options.poison.set_refusal(None);
             }
-            match taken.recv_timeout(WAKE_EVERY) {
-                Ok(Taken { closed }) => {
-                    self.offered = None;
-                    self.closed.extend(closed);
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+            if !self.link.serve(WAKE_EVERY) {
+                break;
             }
         }
-        self.remove_spare();
-    }
-
-    /// Returns whether a spare is there for the writer.
-    fn offer_spare(&mut self) -> bool {
-        if self.offered.is_some() {
-            return true;
-        }
-        let sequence = self.options.next_sequence;
-        match (self.options.create_journal)(&self.options.directory, sequence) {
-            Ok(journal) => {
-                self.options.next_sequence += 1;
-                // The channel is empty, for the spare before was taken. An error means that the writer has gone.
-                self.offered = self.spares.try_send(journal).ok().map(|()| sequence);
-            }
-            Err(error) => {
-                self.log_failure("the next journal cannot be opened", &error);
-                // What the failed try left is in the way of the next one.
-                if !self.remove(sequence) {
-                    self.options.next_sequence += 1;
-                }
-            }
-        }
-        self.offered.is_some()
+        self.link.remove_spare();
     }
 
     /// Whether the disk has the space that the writer asks for: without webhooks the writer does not look. A disk that cannot be
@@ -153,7 +128,7 @@ impl Sealer {
     fn seal(&mut self) -> bool {
         while let Some(journal) = self.options.store.oldest_closed().filter(|it| self.has_handle(it.sequence)) {
             if let Err(error) = self.seal_one(&journal) {
-                self.log_failure("a journal cannot be sealed", &error);
+                log_failure(&mut self.is_failing, "a journal cannot be sealed", &error);
                 return false;
             }
             self.is_merge_due = true;
@@ -173,27 +148,18 @@ impl Sealer {
             return Ok(());
         }
         // Its files cannot be removed before sled's handle is gone.
-        self.closed.retain(|closed| closed.sequence() != journal.sequence);
+        self.link.closed.retain(|closed| closed.sequence() != journal.sequence);
         if self.options.damaged.contains(&journal.sequence) {
             self.set_aside(journal.sequence);
         } else {
-            self.remove(journal.sequence);
+            remove(&self.options.directory, journal.sequence, &mut || self.link.pause());
         }
         Ok(())
     }
 
     /// Whether the handle of a closed journal has arrived. A journal of an earlier life has none.
     fn has_handle(&self, sequence: u64) -> bool {
-        sequence < self.first_sequence || self.closed.iter().any(|closed| closed.sequence() == sequence)
-    }
-
-    /// Returns whether it is gone.
-    fn remove(&self, sequence: u64) -> bool {
-        let removed = journal::remove(&self.options.directory, sequence);
-        if let Err(error) = &removed {
-            tracing::warn!(sequence, %error, "a journal cannot be removed; the next start does");
-        }
-        removed.is_ok()
+        sequence < self.first_sequence || self.link.closed.iter().any(|closed| closed.sequence() == sequence)
     }
 
     /// Keeps a journal that has more than could be read.
@@ -207,7 +173,7 @@ impl Sealer {
         }
     }
 
-    fn write_segment(&self, journal: &JournalFrames) -> Result<Segment, SealError> {
+    fn write_segment(&mut self, journal: &JournalFrames) -> Result<Segment, SealError> {
         let frames: Vec<&[u8]> = journal.frames.iter().map(|(_, frame)| &frame[..]).collect();
         let (first, last) = (Frame::decode(frames[0])?.header, Frame::decode(frames[frames.len() - 1])?.header);
         let header = SegmentHeader {
@@ -225,13 +191,13 @@ impl Sealer {
             File::open(&self.options.directory).and_then(|directory| directory.sync_all()).map_err(SealError::Sync)?;
             return if *segment.header() == header { Ok(segment) } else { Err(SealError::Occupied(path)) };
         }
-        let mut writer = SegmentWriter::create(&self.options.directory, header)?;
+        let mut writer = SegmentWriter::create(&self.options.directory, header, || self.link.pause())?;
         repack(frames.into_iter().map(|frame| Ok(frame.to_vec())), &mut writer)?;
         Ok(writer.finish()?)
     }
 
     /// Merges adjacent small segments once there are many. The next journal that is sealed brings the next try.
-    fn merge(&self) {
+    fn merge(&mut self) {
         let sealed = self.options.store.sealed();
         let small = sealed.iter().filter_map(as_segment).filter(|segment| is_small(segment)).count();
         let reserve = self.options.limits.disk_reserve.saturating_mul(MERGE_RESERVE_FACTOR);
@@ -252,10 +218,10 @@ impl Sealer {
         }
     }
 
-    fn merge_run(&self, run: &[&Arc<Segment>]) -> Result<(), SealError> {
+    fn merge_run(&mut self, run: &[&Arc<Segment>]) -> Result<(), SealError> {
         let [first, _, ..] = run else { return Ok(()) };
         let header = SegmentHeader { source: 0, merges: first.header().merges + 1, ..*first.header() };
-        let mut writer = SegmentWriter::create(&self.options.directory, header)?;
+        let mut writer = SegmentWriter::create(&self.options.directory, header, || self.link.pause())?;
         let frames = run.iter().flat_map(|segment| segment.frames_from(segment.header().first));
         repack(frames, &mut writer)?;
         let merged = writer.finish()?;
@@ -265,19 +231,94 @@ impl Sealer {
         }
         Ok(())
     }
+}
+
+/// The sealer's end of what it shares with the writer. Serves the writer between two pieces of other work, too.
+struct WriterLink {
+    messages: Receiver<Message>,
+    spares: SyncSender<Box<dyn JournalWriter>>,
+    store: Arc<FrameStore>,
+    directory: PathBuf,
+    create_journal: CreateJournal,
+    /// The sequence of the next journal.
+    next_sequence: u64,
+    /// The writer needs a journal that is not opened yet.
+    is_asked: bool,
+    /// The sequence of a spare that the writer has not taken yet.
+    offered: Option<u64>,
+    /// Open handles of closed journals, in order.
+    closed: Vec<Box<dyn JournalWriter>>,
+    /// Whether the last try to open a journal failed, which was logged.
+    is_failing: bool,
+    pacer: Pacer,
+}
+
+impl WriterLink {
+    /// Waits for a message and does what it asks, and what an earlier one asked in vain. Returns false once the writer has gone.
+    fn serve(&mut self, patience: Duration) -> bool {
+        match self.messages.recv_timeout(patience) {
+            Ok(Message::Open) => self.is_asked = true,
+            Ok(Message::Switched { closed }) => {
+                self.offered = None;
+                self.closed.extend(closed);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+        if self.is_asked {
+            self.offer_spare();
+        }
+        true
+    }
+
+    /// Leaves the disk and the cores to the writer for a while, in proportion to the work since the last pause. Returns at once
+    /// if a second closed journal waits, for then the writer soon does, and once the writer has gone.
+    fn pause(&mut self) {
+        let is_late = self.store.closed_journals() > 1;
+        // Whether the writer has gone is asked again when the work is done.
+        self.serve(if is_late { Duration::ZERO } else { self.pacer.pause() });
+        self.pacer.resume();
+    }
+
+    fn offer_spare(&mut self) {
+        let sequence = self.next_sequence;
+        match (self.create_journal)(&self.directory, sequence) {
+            Ok(journal) => {
+                self.next_sequence += 1;
+                (self.is_asked, self.is_failing) = (false, false);
+                // The channel is empty, for the spare before was taken. An error means that the writer has gone.
+                self.offered = self.spares.try_send(journal).ok().map(|()| sequence);
+            }
+            Err(error) => {
+                log_failure(&mut self.is_failing, "the next journal cannot be opened", &error);
+                // What the failed try left is in the way of the next one.
+                if !remove(&self.directory, sequence, &mut || {}) {
+                    self.next_sequence += 1;
+                }
+            }
+        }
+    }
 
     /// Removes the journal that was opened in vain.
     fn remove_spare(&self) {
         if let Some(sequence) = self.offered {
-            self.remove(sequence);
+            remove(&self.directory, sequence, &mut || {});
         }
     }
+}
 
-    fn log_failure(&mut self, what: &'static str, error: &dyn std::error::Error) {
-        if !self.is_failing {
-            tracing::warn!(error = with_causes(error), "{what}; it is tried again");
-        }
-        self.is_failing = true;
+/// Returns whether the journal is gone.
+fn remove(directory: &Path, sequence: u64, pause: &mut dyn FnMut()) -> bool {
+    let removed = journal::remove(directory, sequence, pause);
+    if let Err(error) = &removed {
+        tracing::warn!(sequence, %error, "a journal cannot be removed; the next start does");
+    }
+    removed.is_ok()
+}
+
+fn log_failure(is_failing: &mut bool, what: &'static str, error: &dyn std::error::Error) {
+    if !std::mem::replace(is_failing, true) {
+        tracing::warn!(error = with_causes(error), "{what}; it is tried again");
     }
 }
 
@@ -306,7 +347,7 @@ fn continues(run: &[&Arc<Segment>], segment: &Segment) -> bool {
 /// Copies the records of frames into larger frames. A gap, and a frame whose records cannot be read, is copied as it is.
 fn repack(
     frames: impl Iterator<Item = Result<Vec<u8>, SegmentError>>,
-    writer: &mut SegmentWriter,
+    writer: &mut SegmentWriter<impl FnMut()>,
 ) -> Result<(), SealError> {
     let mut builder: Option<FrameBuilder> = None;
     for frame in frames {
@@ -330,7 +371,7 @@ fn repack(
     finish(builder, writer)
 }
 
-fn finish(builder: Option<FrameBuilder>, writer: &mut SegmentWriter) -> Result<(), SealError> {
+fn finish(builder: Option<FrameBuilder>, writer: &mut SegmentWriter<impl FnMut()>) -> Result<(), SealError> {
     match builder {
         Some(mut builder) if !builder.is_empty() => Ok(writer.push(&builder.finish()?)?),
         _ => Ok(()),

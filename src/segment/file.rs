@@ -15,7 +15,7 @@ use super::header::{self, SegmentHeader, read_header};
 use super::name::SegmentName;
 use super::{SegmentError, failed};
 use crate::event::{Hash, Position, Timestamp};
-use crate::storage::Garbled;
+use crate::storage::{Garbled, PIECE_BYTES};
 use crate::token::Identity;
 
 /// An open segment. Its file stays readable after it is removed.
@@ -138,6 +138,11 @@ impl Segment {
     /// Reads the whole file and checks all of it: header, each frame, that they follow one another, footer and digest. Its pages
     /// are dropped from the system's cache before, as far as the file system does so.
     pub fn verify(&self) -> Result<(), SegmentError> {
+        self.verify_in_pieces(&mut || {})
+    }
+
+    /// The same; calls `pause` after each piece.
+    pub(super) fn verify_in_pieces(&self, pause: &mut dyn FnMut()) -> Result<(), SegmentError> {
         let dropped = fadvise(&self.file, 0, None, Advice::DontNeed).map_err(io::Error::from);
         dropped.map_err(failed("read back", &self.path))?;
         if read_header(&self.file, &self.path, self.name.first)? != self.header {
@@ -146,12 +151,18 @@ impl Segment {
         let mut digest = Sha256::new();
         digest.update(self.header.encode());
         let mut index = Index::empty(self.header.first, self.header.before, header::BYTES as u64);
+        let mut unpaused = 0;
         while index.last < self.name.last {
             let from = index.last + 1;
             let bytes = self.read(from)?.ok_or_else(|| self.damaged(from, "no frame holds it"))?;
             let frame = Frame::decode(&bytes).map_err(|garbled| self.damaged(from, garbled.0))?;
             index.push(&frame.header, bytes.len()).map_err(|garbled| self.damaged(from, garbled.0))?;
             digest.update(&bytes);
+            unpaused += bytes.len();
+            if unpaused >= PIECE_BYTES {
+                unpaused = 0;
+                pause();
+            }
         }
         let footer = index.encode(|entries| digest.chain_update(entries).finalize().into());
         let mut stored = vec![0; footer.len()];

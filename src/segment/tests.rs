@@ -1,5 +1,6 @@
 //! Segments as they are written, read, and damaged: one fault at a time, each flipped bit and each length.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::event::{Hash, Timestamp};
+use crate::storage::PIECE_BYTES;
 use crate::token::Identity;
 
 const IDENTITY: Identity = Identity { log_id: 7, epoch: 8 };
@@ -42,7 +44,7 @@ fn bytes(random: &mut StdRng) -> Vec<u8> {
 }
 
 fn write(directory: &Path, first: Position, frames: &[Vec<u8>]) -> Segment {
-    let mut writer = SegmentWriter::create(directory, header(first)).unwrap();
+    let mut writer = SegmentWriter::create(directory, header(first), || {}).unwrap();
     for frame in frames {
         writer.push(frame).unwrap();
     }
@@ -103,7 +105,7 @@ fn a_segment_has_its_name_only_when_it_is_whole() {
     let (directory, path, frames) = small();
     assert_eq!(path.file_name().unwrap(), "00000000000000000010-00000000000000000018.seg");
     fs::remove_file(&path).unwrap();
-    let mut writer = SegmentWriter::create(directory.path(), header(10)).unwrap();
+    let mut writer = SegmentWriter::create(directory.path(), header(10), || {}).unwrap();
     writer.push(&frames[0]).unwrap();
     assert_eq!(only_file(directory.path()).extension().unwrap(), "new");
     drop(writer);
@@ -111,10 +113,28 @@ fn a_segment_has_its_name_only_when_it_is_whole() {
 }
 
 #[test]
+fn a_segment_is_written_and_read_back_in_pieces() {
+    let directory = tempfile::tempdir().unwrap();
+    let frames = frames(10, &[1; 4000], &mut StdRng::seed_from_u64(3));
+    let lengths = RefCell::new(Vec::new());
+    let pause = || lengths.borrow_mut().push(only_file(directory.path()).metadata().unwrap().len());
+    let mut writer = SegmentWriter::create(directory.path(), header(10), pause).unwrap();
+    for frame in &frames {
+        writer.push(frame).unwrap();
+    }
+    let whole = writer.finish().unwrap().bytes();
+    let (piece, lengths) = (PIECE_BYTES as u64, lengths.take());
+    let (written, read_back): (Vec<u64>, Vec<u64>) = lengths.iter().partition(|length| **length <= whole);
+    assert!(whole > 5 * piece, "{whole}");
+    assert_eq!((written.len() as u64, read_back.len() as u64), (whole / piece, whole / piece));
+    assert!(written.windows(2).all(|pair| (piece..piece + 1000).contains(&(pair[1] - pair[0]))), "{written:?}");
+}
+
+#[test]
 fn two_writers_of_one_range_do_not_meet_and_nothing_is_replaced() {
     let (directory, path, frames) = small();
     let good = fs::read(&path).unwrap();
-    let mut writers = [(); 2].map(|()| SegmentWriter::create(directory.path(), header(10)).unwrap());
+    let mut writers = [(); 2].map(|()| SegmentWriter::create(directory.path(), header(10), || {}).unwrap());
     for frame in &frames {
         for writer in &mut writers {
             writer.push(frame).unwrap();
@@ -146,7 +166,7 @@ fn frames_that_do_not_follow_one_another_are_refused() {
     let (directory, _, frames) = small();
     let mut random = StdRng::seed_from_u64(3);
     let earlier = self::frames(13, &[1], &mut random);
-    let mut writer = SegmentWriter::create(directory.path(), header(10)).unwrap();
+    let mut writer = SegmentWriter::create(directory.path(), header(10), || {}).unwrap();
     let refused = |result: Result<(), SegmentError>| matches!(result, Err(SegmentError::OutOfOrder(_)));
     assert!(refused(writer.push(&frames[1])), "a gap");
     writer.push(&frames[0]).unwrap();
@@ -155,9 +175,9 @@ fn frames_that_do_not_follow_one_another_are_refused() {
     assert!(refused(writer.push(&frames[1][1..])), "no frame");
     writer.push(&frames[1]).unwrap();
     assert_eq!(writer.last(), 13);
-    let empty = SegmentWriter::create(directory.path(), header(10)).unwrap();
+    let empty = SegmentWriter::create(directory.path(), header(10), || {}).unwrap();
     assert!(matches!(empty.finish(), Err(SegmentError::OutOfOrder(_))));
-    assert!(matches!(SegmentWriter::create(directory.path(), header(0)), Err(SegmentError::OutOfOrder(_))));
+    assert!(matches!(SegmentWriter::create(directory.path(), header(0), || {}), Err(SegmentError::OutOfOrder(_))));
 }
 
 /// Opens and reads what somebody harmed. Nothing of it may be wrong and pass for right. Returns whether every position was

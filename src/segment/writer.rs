@@ -13,17 +13,20 @@ use super::header::{self, SegmentHeader};
 use super::name::SegmentName;
 use super::{Segment, SegmentError, failed};
 use crate::event::Position;
+use crate::storage::PIECE_BYTES;
 
 const BUFFER_BYTES: usize = 256 * 1024;
 /// Segments from one position on that may be written at a time, or left over.
 const TEMPORARY_MAX: usize = 1000;
 
 /// A segment that is being written. Its temporary file goes with it, unless it is finished.
-pub struct SegmentWriter {
+pub struct SegmentWriter<P> {
     directory: PathBuf,
     header: SegmentHeader,
     temporary: Temporary,
     file: BufWriter<File>,
+    unsynced: usize,
+    pause: P,
     digest: Sha256,
     index: Index,
 }
@@ -42,17 +45,17 @@ impl Drop for Temporary {
     }
 }
 
-impl SegmentWriter {
-    /// Creates a temporary file in `directory`.
-    pub fn create(directory: &Path, header: SegmentHeader) -> Result<Self, SegmentError> {
+impl<P: FnMut()> SegmentWriter<P> {
+    /// Creates a temporary file in `directory`. `pause` is called after each piece of the work, with nothing left to sync.
+    pub fn create(directory: &Path, header: SegmentHeader, pause: P) -> Result<Self, SegmentError> {
         if header.first == 0 {
             return Err(SegmentError::OutOfOrder("a segment begins at position 1 at the earliest"));
         }
         let (file, temporary) = create_new(directory, header.first)?;
         let index = Index::empty(header.first, header.before, header::BYTES as u64);
         let file = BufWriter::with_capacity(BUFFER_BYTES, file);
-        let mut writer =
-            Self { directory: directory.to_owned(), header, temporary, file, digest: Sha256::new(), index };
+        let (directory, digest) = (directory.to_owned(), Sha256::new());
+        let mut writer = Self { directory, header, temporary, file, unsynced: 0, pause, digest, index };
         writer.write(&header.encode())?;
         Ok(writer)
     }
@@ -83,7 +86,7 @@ impl SegmentWriter {
         file.and_then(|file| file.sync_all()).map_err(failed("sync", temporary))?;
         let name = SegmentName { first: self.header.first, last: self.index.last };
         let mut segment = Segment::open_as(temporary, name, self.header.identity)?;
-        segment.verify()?;
+        segment.verify_in_pieces(&mut self.pause)?;
         let path = self.directory.join(name.to_string());
         // Unlike a rename, a link replaces nothing.
         fs::hard_link(temporary, &path).map_err(failed("name", &path))?;
@@ -96,7 +99,15 @@ impl SegmentWriter {
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), SegmentError> {
         self.digest.update(bytes);
-        self.file.write_all(bytes).map_err(failed("write", &self.temporary.0))
+        self.file.write_all(bytes).map_err(failed("write", &self.temporary.0))?;
+        self.unsynced += bytes.len();
+        if self.unsynced >= PIECE_BYTES {
+            self.file.flush().map_err(failed("write", &self.temporary.0))?;
+            self.file.get_ref().sync_data().map_err(failed("sync", &self.temporary.0))?;
+            self.unsynced = 0;
+            (self.pause)();
+        }
+        Ok(())
     }
 }
 

@@ -156,6 +156,11 @@ fn run_into(case: &Case, then: Then, daemon: &mut Daemon, faults: &Faults, sent:
     assert!(daemon.status().is_none(), "{what}: {}", daemon.log());
 }
 
+fn journals(directory: &Path) -> usize {
+    let names = std::fs::read_dir(directory.join("data/log")).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.to_str().unwrap().starts_with("journal-")).count()
+}
+
 /// With the fault there from the beginning it opens the log, or ends with a reason.
 fn start_into(case: &Case, faults: &Faults, directory: &Path, env: &[(&str, &str)]) -> Result<(), String> {
     // Hits of the life before do not count.
@@ -216,6 +221,13 @@ fn an_error_of_the_disk_ends_it_only_in_a_commit_and_costs_nothing_acknowledged(
         if let Some(then) = case.running {
             faults.arm();
             run_into(case, then, &mut daemon, &faults, &mut sent);
+        } else {
+            // The next start finds, and removes, a journal that was opened beforehand.
+            let mut sender = Sender::connect(daemon.webhooks).unwrap();
+            until("the next journal is opened", || {
+                sent.take(&mut sender, "large");
+                journals(directory.path()) > 1
+            });
         }
         drop(daemon);
         wrong.extend(start_into(case, &faults, directory.path(), &env).err());

@@ -4,10 +4,11 @@ use std::fs::{self, DirBuilder};
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
+use std::thread;
 
 use super::RunStore;
 use crate::event::Position;
-use crate::storage::{sweep, write_whole};
+use crate::storage::{PIECE_BYTES, Pacer, sweep, write_whole};
 
 pub(in crate::log) struct RunFiles(PathBuf);
 
@@ -49,7 +50,16 @@ impl RunStore for RunFiles {
     }
 
     fn write(&self, through: Position, bytes: &[u8]) -> io::Result<()> {
-        write_whole(&self.path(through), |file| file.write_all(bytes))
+        let mut pacer = Pacer::new();
+        write_whole(&self.path(through), |file| {
+            for piece in bytes.chunks(PIECE_BYTES) {
+                file.write_all(piece)?;
+                file.sync_data()?;
+                thread::sleep(pacer.pause());
+                pacer.resume();
+            }
+            Ok(())
+        })
     }
 
     fn remove(&self, through: Position) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! The directories of journals and the files in one: their names, how they become durable, and how they go. Knows nothing of
 //! what is in them.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,9 @@ const GONE: &str = ".gone";
 /// Of a journal that is kept for repair by hand.
 const ASIDE: &str = ".aside";
 const DIGITS: usize = 20;
+/// What a file is shortened by at a time. The blocks of a large one would all be freed in one step of the file system, for which
+/// every sync waits.
+const SHORTENED_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The files of one journal.
 #[derive(Debug, Clone)]
@@ -92,16 +95,31 @@ pub fn list(log_directory: &Path) -> io::Result<Vec<u64>> {
     Ok(found)
 }
 
-/// Removes a journal, so that after a crash it is there whole or not at all. It may be gone already.
-pub fn remove(log_directory: &Path, sequence: u64) -> io::Result<()> {
+/// Removes a journal, so that after a crash it is there whole or not at all. It may be gone already. `pause` is called after each
+/// piece of the work.
+pub fn remove(log_directory: &Path, sequence: u64, pause: &mut dyn FnMut()) -> io::Result<()> {
     let name = name(sequence);
     let gone = log_directory.join(format!("{name}{GONE}"));
     // An earlier try may have left a part.
     ignore_missing(fs::remove_dir_all(&gone))?;
     ignore_missing(fs::rename(log_directory.join(name), &gone))?;
     sync(log_directory)?;
+    ignore_missing(shorten(&JournalFiles(gone.clone()).db(), pause))?;
     ignore_missing(fs::remove_dir_all(gone))?;
     sync(log_directory)
+}
+
+/// Empties a file.
+fn shorten(path: &Path, pause: &mut dyn FnMut()) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    let mut bytes = file.metadata()?.len();
+    while bytes > 0 {
+        bytes = bytes.saturating_sub(SHORTENED_BYTES);
+        file.set_len(bytes)?;
+        file.sync_all()?;
+        pause();
+    }
+    Ok(())
 }
 
 /// Keeps a journal that holds what cannot be used, under a name that no start reads.

@@ -283,10 +283,10 @@ fn journals_are_listed_by_their_exact_names_and_go_whole() {
         fs::write(path.join(name), []).unwrap();
     }
     assert_eq!(list(path).unwrap(), [2, 10, 300]);
-    remove(path, 10).unwrap();
+    remove(path, 10, &mut || {}).unwrap();
     assert!(!JournalFiles::of(path, 10).path().with_extension("gone").exists());
     assert_eq!(list(path).unwrap(), [2, 300]);
-    assert!(remove(path, 10).is_ok(), "it is gone already");
+    assert!(remove(path, 10, &mut || {}).is_ok(), "it is gone already");
     let two = JournalFiles::of(path, 2);
     fs::rename(two.path(), two.path().with_extension("gone")).unwrap();
     assert_eq!(list(path).unwrap(), [300]);

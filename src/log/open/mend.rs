@@ -42,7 +42,7 @@ impl Examined {
             fs::rename(path, path.with_extension("damaged"))?;
         }
         for sequence in &self.unsealed.removable {
-            journal::remove(&log, *sequence)?;
+            journal::remove(&log, *sequence, &mut || {})?;
         }
         for sequence in &self.unsealed.aside {
             journal::set_aside(&log, *sequence)?;

@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+
 use super::*;
 use crate::log::journal::{self, Journal, JournalWriter as _};
 use crate::segment::{Frame, SegmentName};
@@ -43,6 +46,32 @@ fn full_journals_are_sealed_while_events_are_appended() {
     fill(&log, 100);
     check(&log, 500);
     close(log);
+}
+
+#[test]
+fn the_next_journal_is_opened_once_the_active_one_is_half_full() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path(), Options { journal_bytes: 64 * 1024, ..options() }).unwrap();
+    let journals = || names(&directory.path().join("log")).iter().filter(|name| name.starts_with("journal-")).count();
+    let mut random = StdRng::seed_from_u64(5);
+    let mut body = [0; 1500];
+    let mut bytes = 0;
+    while bytes < 20 * 1024 {
+        random.fill_bytes(&mut body);
+        append(&log, &bytes.to_string(), &body).unwrap();
+        bytes += body.len();
+    }
+    assert_eq!(journals(), 1);
+    while bytes < 35 * 1024 {
+        random.fill_bytes(&mut body);
+        append(&log, &bytes.to_string(), &body).unwrap();
+        bytes += body.len();
+    }
+    let mut looks = (0..1000).take_while(|_| journals() == 1);
+    looks.by_ref().for_each(|_| std::thread::sleep(std::time::Duration::from_millis(5)));
+    assert_eq!((journals(), log.reader.closed_journals()), (2, 0));
+    close(log);
+    assert_eq!(journals(), 1, "the journal that was not needed is removed");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::thread;
+use std::time::Duration;
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -27,7 +28,7 @@ const SENDERS: u64 = 3;
 
 /// What the cases need.
 pub struct Prepared {
-    /// Whole, as a kill left it: three segments, a closed journal, and the last one.
+    /// Whole, as a kill left it: three segments, a closed journal, the last one, and the next one, which is blank.
     pub tree: Tree,
     /// The same log at rest, two lives earlier.
     pub older: Tree,
@@ -58,6 +59,8 @@ struct Making {
     half: Tree,
     /// The last but one journal, full.
     waiting: Tree,
+    /// The last journal, before anything was written to it.
+    blank: Tree,
 }
 
 impl Prepared {
@@ -92,7 +95,14 @@ fn ours() -> (Tree, Tree, Tree, Vec<Sample>) {
 impl Making {
     fn new(name: &'static str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        Self { directory, name, events: Vec::new(), half: Tree::default(), waiting: Tree::default() }
+        Self {
+            directory,
+            name,
+            events: Vec::new(),
+            half: Tree::default(),
+            waiting: Tree::default(),
+            blank: Tree::default(),
+        }
     }
 
     fn data(&self) -> PathBuf {
@@ -106,6 +116,14 @@ impl Making {
                 Launch { config: CONFIG, endpoint: ENDPOINT, ..Launch::new(self.directory.path()) }.start().ready();
             let data = self.data();
             until("all that came before is sealed", || segments_in(&data) == life);
+            if life + 1 == lives.len() {
+                until("the journal of this life is opened", || {
+                    self.blank = Tree::read_part(&data, "log").part(is_journal);
+                    thread::sleep(Duration::from_millis(50));
+                    let [_] = &Kind::BlankJournal.paths(&self.blank)[..] else { return false };
+                    Tree::read_part(&data, "log").part(is_journal) == self.blank
+                });
+            }
             self.send(&daemon, life, count / 2);
             self.half.put(Tree::read_part(&self.data(), "log").part(is_journal));
             self.send(&daemon, life, count - count / 2);
@@ -124,12 +142,15 @@ impl Making {
         self
     }
 
-    /// As if the last life had been killed before it had sealed the journal of the one before.
+    /// As if the last life had been killed before it had sealed the journal of the one before, and after its own was half full.
     fn closed(&self) -> Tree {
         let mut tree = Tree::read(&self.data());
         let sealed = tree.files(|path| path.starts_with("log") && path.extension().is_some_and(|it| it == "seg"));
         tree.remove(sealed.last().unwrap());
         tree.put(self.waiting.clone());
+        let last = Kind::BlankJournal.paths(&self.blank).remove(0).parent().unwrap().to_owned();
+        let sequence: u64 = last.to_str().unwrap().rsplit_once('-').unwrap().1.parse().unwrap();
+        tree.put(self.blank.moved(&last, &last.with_file_name(format!("journal-{:020}", sequence + 1))));
         tree
     }
 

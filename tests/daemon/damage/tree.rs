@@ -89,6 +89,16 @@ impl Tree {
         Self(wanted.map(|(path, content)| (path.clone(), content.clone())).collect())
     }
 
+    /// What is below a directory, below another one.
+    pub fn moved(&self, from: &Path, to: &Path) -> Self {
+        let moved = self.0.iter().filter_map(|(path, content)| {
+            let path = path.strip_prefix(from).ok()?;
+            // An empty path would end in a slash.
+            Some((if path == Path::new("") { to.to_owned() } else { to.join(path) }, content.clone()))
+        });
+        Self(moved.collect())
+    }
+
     /// The first path that both do not have alike.
     pub fn difference(&self, other: &Self) -> Option<PathBuf> {
         let is_other = |path: &&PathBuf| self.0.get(*path) != other.0.get(*path);
