@@ -5,7 +5,7 @@ use bytes::Bytes;
 use cleat::event::{Contents, Delivery, Envelope, Event, EventKey, ModeVerdict, Object, Provenance, Timestamp, gist};
 use cleat::fold::Fold;
 use cleat::log::fuzzing;
-use cleat::segment::{Segment, SegmentHeader, SegmentName, SegmentWriter};
+use cleat::segment::{AtOnce, Segment, SegmentHeader, SegmentName, SegmentWriter};
 use cleat::token::Identity;
 
 /// Between two bodies.
@@ -143,7 +143,7 @@ pub fn segment(bytes: &[u8]) {
     let frames: Vec<Vec<u8>> =
         vec![fuzzing::framed(&[delivery(b"id\x001\x00s\x00k\x00{}"), delivery(b"")]).expect("they are small")];
     let header = SegmentHeader { identity: IDENTITY, first: 10, before: [1; 32], source: 0, merges: 0 };
-    let mut writer = SegmentWriter::create(directory.path(), header, || {}).expect("a new file");
+    let mut writer = SegmentWriter::create(directory.path(), header, AtOnce).expect("a new file");
     writer.push(&frames[0]).expect("it begins there");
     writer.finish().expect("it is whole").verify().expect("it was just written");
     let path = directory.path().join(SegmentName { first: 10, last: 11 }.to_string());

@@ -37,6 +37,8 @@ pub use header::SegmentHeader;
 pub use name::SegmentName;
 pub use writer::SegmentWriter;
 
+pub use crate::storage::AtOnce;
+
 /// Why a segment, or a part of it, cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SegmentError {

@@ -8,5 +8,5 @@ mod sealing;
 
 pub use atomic_file::{sweep, write_private, write_whole};
 pub use codec::{Garbled, Put, Take};
-pub use pacing::{PIECE_BYTES, Pacer};
+pub use pacing::{AtOnce, PIECE_BYTES, Pace, Pacer};
 pub use sealing::{SEAL_BYTES, seal, unseal};

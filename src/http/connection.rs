@@ -23,8 +23,8 @@ use super::{Drain, Reply, draining};
 
 /// The limit of unread input; a request's headers must fit.
 const BUFFER_BYTES: usize = 64 * 1024;
-/// For the first byte of a new connection, before it may be evicted: a client on a busy machine may connect some
-/// milliseconds before it sends. It bounds how fast strangers can take the seats of a listener.
+/// Time for the first byte of a new connection before it may be evicted. A client on a busy machine may connect some
+/// milliseconds before it sends. Silent connections cannot follow one another on a seat faster than this.
 const FIRST_BYTE_GRACE: Duration = Duration::from_millis(50);
 
 /// One connection and its place among the others.

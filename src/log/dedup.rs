@@ -18,6 +18,7 @@ use std::sync::{PoisonError, RwLock};
 
 use super::files::secret::LogSecret;
 use crate::event::{Event, EventKey, Position, gist};
+use crate::storage::Pace;
 
 pub(super) use files::RunFiles;
 pub(super) use load::{Known, load};
@@ -35,7 +36,7 @@ pub(super) trait RunStore: Send + Sync + 'static {
     fn read(&self, through: Position) -> io::Result<Vec<u8>>;
 
     /// Durable, and whole, when it returns. An error harms nothing but this run.
-    fn write(&self, through: Position, bytes: &[u8]) -> io::Result<()>;
+    fn write(&self, through: Position, bytes: &[u8], pace: &mut dyn Pace) -> io::Result<()>;
 
     fn remove(&self, through: Position) -> io::Result<()>;
 }

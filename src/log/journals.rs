@@ -17,7 +17,7 @@ const EVENTS_MAX: u64 = 256 * 1024;
 const VALUES_MAX: usize = 32 * 1024;
 const AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Closed journals that may wait to be sealed.
-const CLOSED_MAX: usize = 2;
+pub(super) const CLOSED_MAX: usize = 2;
 /// The wait for a journal to be sealed or opened.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -84,11 +84,12 @@ impl Active {
             || (self.events > 0 && uptime.saturating_sub(self.since) >= AGE_MAX)
     }
 
-    /// Opening a journal syncs much, which is not to meet the first commits of another one.
-    fn is_half_full(&self, limits: Limits) -> bool {
+    /// Whether the next journal is due to be opened. That takes several syncs, so it is kept apart from a switch.
+    fn is_half_full(&self, limits: Limits, uptime: Duration) -> bool {
         self.journal.bytes() >= limits.journal_bytes / 2
             || self.journal.values() >= VALUES_MAX / 2
             || self.events >= EVENTS_MAX / 2
+            || uptime.saturating_sub(self.since) >= AGE_MAX / 2
     }
 }
 
@@ -118,7 +119,7 @@ impl Journals {
         }
         match &self.active {
             Some(active) if !active.is_full(self.limits, uptime) => {
-                if active.is_half_full(self.limits) {
+                if active.is_half_full(self.limits, uptime) {
                     self.ask();
                 }
                 return Ok(());

@@ -14,10 +14,10 @@ use super::disk_space;
 use super::format::{self, FrameBuilder, StoredRecord};
 use super::frame_store::{FrameStore, JournalFrames, Sealed};
 use super::journal::{self, JournalWriter};
-use super::journals::{CreateJournal, Journals, Limits, Message, NoRoom};
+use super::journals::{self, CreateJournal, Journals, Limits, Message, NoRoom};
 use super::poison::Poison;
 use crate::segment::{Frame, Segment, SegmentError, SegmentHeader, SegmentName, SegmentWriter};
-use crate::storage::{Garbled, Pacer};
+use crate::storage::{AtOnce, Garbled, Pace, Pacer};
 use crate::telemetry::with_causes;
 use crate::token::Identity;
 
@@ -91,6 +91,7 @@ pub(super) fn spawn(options: SealerOptions) -> std::io::Result<(Journals, JoinHa
         offered: None,
         closed: Vec::new(),
         is_failing: false,
+        has_ended: false,
         pacer: Pacer::new(),
     };
     let first_sequence = options.next_sequence;
@@ -101,21 +102,25 @@ pub(super) fn spawn(options: SealerOptions) -> std::io::Result<(Journals, JoinHa
 
 impl Sealer {
     fn run(mut self) {
-        self.link.offer_spare();
-        loop {
-            self.link.pacer.resume();
-            let is_sealed = self.seal();
-            let has_spare = !self.link.is_asked;
-            if !self.has_space() {
-                self.options.poison.set_refusal(Some(NoRoom::DiskFull));
-            } else if is_sealed && has_spare {
-                self.options.poison.set_refusal(None);
+        while !self.link.has_ended {
+            if self.link.is_asked {
+                self.link.offer_spare();
             }
-            if !self.link.serve(WAKE_EVERY) {
-                break;
-            }
+            self.seal();
+            self.report();
+            self.link.serve(WAKE_EVERY);
         }
         self.link.remove_spare();
+    }
+
+    /// Says whether the writer can go on. It asks for itself only when a webhook comes, and none may, while this says that it
+    /// cannot.
+    fn report(&self) {
+        if !self.has_space() {
+            self.options.poison.set_refusal(Some(NoRoom::DiskFull));
+        } else if !self.link.is_asked && self.options.store.closed_journals() < journals::CLOSED_MAX {
+            self.options.poison.set_refusal(None);
+        }
     }
 
     /// Whether the disk has the space that the writer asks for: without webhooks the writer does not look. A disk that cannot be
@@ -124,35 +129,37 @@ impl Sealer {
         !disk_space::free(&self.options.directory).is_ok_and(|free| free < self.options.limits.disk_reserve)
     }
 
-    /// Seals all closed journals, and merges what is due. Returns whether all of them are sealed.
-    fn seal(&mut self) -> bool {
+    /// Seals all closed journals, and merges what is due.
+    fn seal(&mut self) {
         while let Some(journal) = self.options.store.oldest_closed().filter(|it| self.has_handle(it.sequence)) {
-            if let Err(error) = self.seal_one(&journal) {
-                log_failure(&mut self.is_failing, "a journal cannot be sealed", &error);
-                return false;
+            if let Err(error) = self.seal_one(journal) {
+                return log_failure(&mut self.is_failing, "a journal cannot be sealed", &error);
             }
             self.is_merge_due = true;
+            self.report();
         }
         self.is_failing = false;
         if std::mem::take(&mut self.is_merge_due) {
             self.merge();
         }
-        true
     }
 
-    fn seal_one(&mut self, journal: &JournalFrames) -> Result<(), SealError> {
-        let segment = if journal.frames.is_empty() { None } else { Some(self.write_segment(journal)?) };
+    fn seal_one(&mut self, journal: JournalFrames) -> Result<(), SealError> {
+        let sequence = journal.sequence;
+        let segment = if journal.frames.is_empty() { None } else { Some(self.write_segment(&journal)?) };
+        // Its removal takes a while, and needs no frames.
+        drop(journal);
         self.options.store.seal_oldest(segment);
         // A journal with a hole is several pieces.
-        if self.options.store.has_journal(journal.sequence) {
+        if self.options.store.has_journal(sequence) {
             return Ok(());
         }
         // Its files cannot be removed before sled's handle is gone.
-        self.link.closed.retain(|closed| closed.sequence() != journal.sequence);
-        if self.options.damaged.contains(&journal.sequence) {
-            self.set_aside(journal.sequence);
+        self.link.closed.retain(|closed| closed.sequence() != sequence);
+        if self.options.damaged.contains(&sequence) {
+            self.set_aside(sequence);
         } else {
-            remove(&self.options.directory, journal.sequence, &mut || self.link.pause());
+            remove(&self.options.directory, sequence, &mut self.link);
         }
         Ok(())
     }
@@ -191,7 +198,7 @@ impl Sealer {
             File::open(&self.options.directory).and_then(|directory| directory.sync_all()).map_err(SealError::Sync)?;
             return if *segment.header() == header { Ok(segment) } else { Err(SealError::Occupied(path)) };
         }
-        let mut writer = SegmentWriter::create(&self.options.directory, header, || self.link.pause())?;
+        let mut writer = SegmentWriter::create(&self.options.directory, header, &mut self.link)?;
         repack(frames.into_iter().map(|frame| Ok(frame.to_vec())), &mut writer)?;
         Ok(writer.finish()?)
     }
@@ -221,7 +228,7 @@ impl Sealer {
     fn merge_run(&mut self, run: &[&Arc<Segment>]) -> Result<(), SealError> {
         let [first, _, ..] = run else { return Ok(()) };
         let header = SegmentHeader { source: 0, merges: first.header().merges + 1, ..*first.header() };
-        let mut writer = SegmentWriter::create(&self.options.directory, header, || self.link.pause())?;
+        let mut writer = SegmentWriter::create(&self.options.directory, header, &mut self.link)?;
         let frames = run.iter().flat_map(|segment| segment.frames_from(segment.header().first));
         repack(frames, &mut writer)?;
         let merged = writer.finish()?;
@@ -250,49 +257,44 @@ struct WriterLink {
     closed: Vec<Box<dyn JournalWriter>>,
     /// Whether the last try to open a journal failed, which was logged.
     is_failing: bool,
+    /// The writer has gone.
+    has_ended: bool,
     pacer: Pacer,
 }
 
 impl WriterLink {
-    /// Waits for a message and does what it asks, and what an earlier one asked in vain. Returns false once the writer has gone.
-    fn serve(&mut self, patience: Duration) -> bool {
+    /// Waits for a message, and does what it asks.
+    fn serve(&mut self, patience: Duration) {
         match self.messages.recv_timeout(patience) {
-            Ok(Message::Open) => self.is_asked = true,
+            Ok(Message::Open) => self.offer_spare(),
             Ok(Message::Switched { closed }) => {
                 self.offered = None;
                 self.closed.extend(closed);
             }
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return false,
+            Err(RecvTimeoutError::Disconnected) => self.has_ended = true,
         }
-        if self.is_asked {
-            self.offer_spare();
-        }
-        true
-    }
-
-    /// Leaves the disk and the cores to the writer for a while, in proportion to the work since the last pause. Returns at once
-    /// if a second closed journal waits, for then the writer soon does, and once the writer has gone.
-    fn pause(&mut self) {
-        let is_late = self.store.closed_journals() > 1;
-        // Whether the writer has gone is asked again when the work is done.
-        self.serve(if is_late { Duration::ZERO } else { self.pacer.pause() });
         self.pacer.resume();
     }
 
+    /// Opens the next journal. If it fails, it is tried again in the next round.
     fn offer_spare(&mut self) {
+        self.is_asked = true;
         let sequence = self.next_sequence;
         match (self.create_journal)(&self.directory, sequence) {
             Ok(journal) => {
                 self.next_sequence += 1;
                 (self.is_asked, self.is_failing) = (false, false);
-                // The channel is empty, for the spare before was taken. An error means that the writer has gone.
-                self.offered = self.spares.try_send(journal).ok().map(|()| sequence);
+                self.offered = Some(sequence);
+                // The channel is empty, for the spare before was taken.
+                if self.spares.try_send(journal).is_err() {
+                    self.has_ended = true;
+                }
             }
             Err(error) => {
                 log_failure(&mut self.is_failing, "the next journal cannot be opened", &error);
                 // What the failed try left is in the way of the next one.
-                if !remove(&self.directory, sequence, &mut || {}) {
+                if !remove(&self.directory, sequence, &mut AtOnce) {
                     self.next_sequence += 1;
                 }
             }
@@ -302,14 +304,28 @@ impl WriterLink {
     /// Removes the journal that was opened in vain.
     fn remove_spare(&self) {
         if let Some(sequence) = self.offered {
-            remove(&self.directory, sequence, &mut || {});
+            remove(&self.directory, sequence, &mut AtOnce);
+        }
+    }
+}
+
+/// Pauses leave the disk and the cores to the writer. There are none once a second closed journal waits, for then the writer soon
+/// waits too, and none once the writer has gone.
+impl Pace for WriterLink {
+    fn is_slow(&self) -> bool {
+        !self.has_ended && self.store.closed_journals() < journals::CLOSED_MAX
+    }
+
+    fn pause(&mut self) {
+        if !self.has_ended {
+            self.serve(if self.is_slow() { self.pacer.pause() } else { Duration::ZERO });
         }
     }
 }
 
 /// Returns whether the journal is gone.
-fn remove(directory: &Path, sequence: u64, pause: &mut dyn FnMut()) -> bool {
-    let removed = journal::remove(directory, sequence, pause);
+fn remove(directory: &Path, sequence: u64, pace: &mut dyn Pace) -> bool {
+    let removed = journal::remove(directory, sequence, pace);
     if let Err(error) = &removed {
         tracing::warn!(sequence, %error, "a journal cannot be removed; the next start does");
     }
@@ -347,7 +363,7 @@ fn continues(run: &[&Arc<Segment>], segment: &Segment) -> bool {
 /// Copies the records of frames into larger frames. A gap, and a frame whose records cannot be read, is copied as it is.
 fn repack(
     frames: impl Iterator<Item = Result<Vec<u8>, SegmentError>>,
-    writer: &mut SegmentWriter<impl FnMut()>,
+    writer: &mut SegmentWriter<impl Pace>,
 ) -> Result<(), SealError> {
     let mut builder: Option<FrameBuilder> = None;
     for frame in frames {
@@ -371,7 +387,7 @@ fn repack(
     finish(builder, writer)
 }
 
-fn finish(builder: Option<FrameBuilder>, writer: &mut SegmentWriter<impl FnMut()>) -> Result<(), SealError> {
+fn finish(builder: Option<FrameBuilder>, writer: &mut SegmentWriter<impl Pace>) -> Result<(), SealError> {
     match builder {
         Some(mut builder) if !builder.is_empty() => Ok(writer.push(&builder.finish()?)?),
         _ => Ok(()),

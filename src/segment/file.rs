@@ -15,7 +15,7 @@ use super::header::{self, SegmentHeader, read_header};
 use super::name::SegmentName;
 use super::{SegmentError, failed};
 use crate::event::{Hash, Position, Timestamp};
-use crate::storage::{Garbled, PIECE_BYTES};
+use crate::storage::{AtOnce, Garbled, PIECE_BYTES, Pace};
 use crate::token::Identity;
 
 /// An open segment. Its file stays readable after it is removed.
@@ -138,11 +138,11 @@ impl Segment {
     /// Reads the whole file and checks all of it: header, each frame, that they follow one another, footer and digest. Its pages
     /// are dropped from the system's cache before, as far as the file system does so.
     pub fn verify(&self) -> Result<(), SegmentError> {
-        self.verify_in_pieces(&mut || {})
+        self.verify_in_pieces(&mut AtOnce)
     }
 
-    /// The same; calls `pause` after each piece.
-    pub(super) fn verify_in_pieces(&self, pause: &mut dyn FnMut()) -> Result<(), SegmentError> {
+    /// Does the same in pieces.
+    pub(super) fn verify_in_pieces(&self, pace: &mut impl Pace) -> Result<(), SegmentError> {
         let dropped = fadvise(&self.file, 0, None, Advice::DontNeed).map_err(io::Error::from);
         dropped.map_err(failed("read back", &self.path))?;
         if read_header(&self.file, &self.path, self.name.first)? != self.header {
@@ -161,7 +161,7 @@ impl Segment {
             unpaused += bytes.len();
             if unpaused >= PIECE_BYTES {
                 unpaused = 0;
-                pause();
+                pace.pause();
             }
         }
         let footer = index.encode(|entries| digest.chain_update(entries).finalize().into());

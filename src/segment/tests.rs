@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::event::{Hash, Timestamp};
-use crate::storage::PIECE_BYTES;
+use crate::storage::{AtOnce, PIECE_BYTES, Pace};
 use crate::token::Identity;
 
 const IDENTITY: Identity = Identity { log_id: 7, epoch: 8 };
@@ -44,7 +44,7 @@ fn bytes(random: &mut StdRng) -> Vec<u8> {
 }
 
 fn write(directory: &Path, first: Position, frames: &[Vec<u8>]) -> Segment {
-    let mut writer = SegmentWriter::create(directory, header(first), || {}).unwrap();
+    let mut writer = SegmentWriter::create(directory, header(first), AtOnce).unwrap();
     for frame in frames {
         writer.push(frame).unwrap();
     }
@@ -105,11 +105,24 @@ fn a_segment_has_its_name_only_when_it_is_whole() {
     let (directory, path, frames) = small();
     assert_eq!(path.file_name().unwrap(), "00000000000000000010-00000000000000000018.seg");
     fs::remove_file(&path).unwrap();
-    let mut writer = SegmentWriter::create(directory.path(), header(10), || {}).unwrap();
+    let mut writer = SegmentWriter::create(directory.path(), header(10), AtOnce).unwrap();
     writer.push(&frames[0]).unwrap();
     assert_eq!(only_file(directory.path()).extension().unwrap(), "new");
     drop(writer);
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+/// Notes the length of the only file of a directory at each pause.
+struct Lengths<'a>(&'a Path, &'a RefCell<Vec<u64>>);
+
+impl Pace for Lengths<'_> {
+    fn is_slow(&self) -> bool {
+        true
+    }
+
+    fn pause(&mut self) {
+        self.1.borrow_mut().push(only_file(self.0).metadata().unwrap().len());
+    }
 }
 
 #[test]
@@ -117,8 +130,7 @@ fn a_segment_is_written_and_read_back_in_pieces() {
     let directory = tempfile::tempdir().unwrap();
     let frames = frames(10, &[1; 4000], &mut StdRng::seed_from_u64(3));
     let lengths = RefCell::new(Vec::new());
-    let pause = || lengths.borrow_mut().push(only_file(directory.path()).metadata().unwrap().len());
-    let mut writer = SegmentWriter::create(directory.path(), header(10), pause).unwrap();
+    let mut writer = SegmentWriter::create(directory.path(), header(10), Lengths(directory.path(), &lengths)).unwrap();
     for frame in &frames {
         writer.push(frame).unwrap();
     }
@@ -134,7 +146,7 @@ fn a_segment_is_written_and_read_back_in_pieces() {
 fn two_writers_of_one_range_do_not_meet_and_nothing_is_replaced() {
     let (directory, path, frames) = small();
     let good = fs::read(&path).unwrap();
-    let mut writers = [(); 2].map(|()| SegmentWriter::create(directory.path(), header(10), || {}).unwrap());
+    let mut writers = [(); 2].map(|()| SegmentWriter::create(directory.path(), header(10), AtOnce).unwrap());
     for frame in &frames {
         for writer in &mut writers {
             writer.push(frame).unwrap();
@@ -166,7 +178,7 @@ fn frames_that_do_not_follow_one_another_are_refused() {
     let (directory, _, frames) = small();
     let mut random = StdRng::seed_from_u64(3);
     let earlier = self::frames(13, &[1], &mut random);
-    let mut writer = SegmentWriter::create(directory.path(), header(10), || {}).unwrap();
+    let mut writer = SegmentWriter::create(directory.path(), header(10), AtOnce).unwrap();
     let refused = |result: Result<(), SegmentError>| matches!(result, Err(SegmentError::OutOfOrder(_)));
     assert!(refused(writer.push(&frames[1])), "a gap");
     writer.push(&frames[0]).unwrap();
@@ -175,9 +187,9 @@ fn frames_that_do_not_follow_one_another_are_refused() {
     assert!(refused(writer.push(&frames[1][1..])), "no frame");
     writer.push(&frames[1]).unwrap();
     assert_eq!(writer.last(), 13);
-    let empty = SegmentWriter::create(directory.path(), header(10), || {}).unwrap();
+    let empty = SegmentWriter::create(directory.path(), header(10), AtOnce).unwrap();
     assert!(matches!(empty.finish(), Err(SegmentError::OutOfOrder(_))));
-    assert!(matches!(SegmentWriter::create(directory.path(), header(0), || {}), Err(SegmentError::OutOfOrder(_))));
+    assert!(matches!(SegmentWriter::create(directory.path(), header(0), AtOnce), Err(SegmentError::OutOfOrder(_))));
 }
 
 /// Opens and reads what somebody harmed. Nothing of it may be wrong and pass for right. Returns whether every position was

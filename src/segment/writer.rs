@@ -13,7 +13,7 @@ use super::header::{self, SegmentHeader};
 use super::name::SegmentName;
 use super::{Segment, SegmentError, failed};
 use crate::event::Position;
-use crate::storage::PIECE_BYTES;
+use crate::storage::{PIECE_BYTES, Pace};
 
 const BUFFER_BYTES: usize = 256 * 1024;
 /// Segments from one position on that may be written at a time, or left over.
@@ -26,7 +26,7 @@ pub struct SegmentWriter<P> {
     temporary: Temporary,
     file: BufWriter<File>,
     unsynced: usize,
-    pause: P,
+    pace: P,
     digest: Sha256,
     index: Index,
 }
@@ -45,9 +45,9 @@ impl Drop for Temporary {
     }
 }
 
-impl<P: FnMut()> SegmentWriter<P> {
-    /// Creates a temporary file in `directory`. `pause` is called after each piece of the work, with nothing left to sync.
-    pub fn create(directory: &Path, header: SegmentHeader, pause: P) -> Result<Self, SegmentError> {
+impl<P: Pace> SegmentWriter<P> {
+    /// Creates a temporary file in `directory`. All of the work is done at this pace.
+    pub fn create(directory: &Path, header: SegmentHeader, pace: P) -> Result<Self, SegmentError> {
         if header.first == 0 {
             return Err(SegmentError::OutOfOrder("a segment begins at position 1 at the earliest"));
         }
@@ -55,7 +55,7 @@ impl<P: FnMut()> SegmentWriter<P> {
         let index = Index::empty(header.first, header.before, header::BYTES as u64);
         let file = BufWriter::with_capacity(BUFFER_BYTES, file);
         let (directory, digest) = (directory.to_owned(), Sha256::new());
-        let mut writer = Self { directory, header, temporary, file, unsynced: 0, pause, digest, index };
+        let mut writer = Self { directory, header, temporary, file, unsynced: 0, pace, digest, index };
         writer.write(&header.encode())?;
         Ok(writer)
     }
@@ -86,7 +86,7 @@ impl<P: FnMut()> SegmentWriter<P> {
         file.and_then(|file| file.sync_all()).map_err(failed("sync", temporary))?;
         let name = SegmentName { first: self.header.first, last: self.index.last };
         let mut segment = Segment::open_as(temporary, name, self.header.identity)?;
-        segment.verify_in_pieces(&mut self.pause)?;
+        segment.verify_in_pieces(&mut self.pace)?;
         let path = self.directory.join(name.to_string());
         // Unlike a rename, a link replaces nothing.
         fs::hard_link(temporary, &path).map_err(failed("name", &path))?;
@@ -102,10 +102,12 @@ impl<P: FnMut()> SegmentWriter<P> {
         self.file.write_all(bytes).map_err(failed("write", &self.temporary.0))?;
         self.unsynced += bytes.len();
         if self.unsynced >= PIECE_BYTES {
-            self.file.flush().map_err(failed("write", &self.temporary.0))?;
-            self.file.get_ref().sync_data().map_err(failed("sync", &self.temporary.0))?;
             self.unsynced = 0;
-            (self.pause)();
+            if self.pace.is_slow() {
+                self.file.flush().map_err(failed("write", &self.temporary.0))?;
+                self.file.get_ref().sync_data().map_err(failed("sync", &self.temporary.0))?;
+            }
+            self.pace.pause();
         }
         Ok(())
     }

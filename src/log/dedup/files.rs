@@ -4,11 +4,10 @@ use std::fs::{self, DirBuilder};
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
-use std::thread;
 
 use super::RunStore;
 use crate::event::Position;
-use crate::storage::{PIECE_BYTES, Pacer, sweep, write_whole};
+use crate::storage::{PIECE_BYTES, Pace, sweep, write_whole};
 
 pub(in crate::log) struct RunFiles(PathBuf);
 
@@ -49,14 +48,14 @@ impl RunStore for RunFiles {
         fs::read(self.path(through))
     }
 
-    fn write(&self, through: Position, bytes: &[u8]) -> io::Result<()> {
-        let mut pacer = Pacer::new();
+    fn write(&self, through: Position, bytes: &[u8], pace: &mut dyn Pace) -> io::Result<()> {
         write_whole(&self.path(through), |file| {
             for piece in bytes.chunks(PIECE_BYTES) {
                 file.write_all(piece)?;
-                file.sync_data()?;
-                thread::sleep(pacer.pause());
-                pacer.resume();
+                if pace.is_slow() {
+                    file.sync_data()?;
+                }
+                pace.pause();
             }
             Ok(())
         })

@@ -2,13 +2,14 @@
 
 use std::mem;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use super::super::Head;
 use super::run::{Run, RunOrigin};
 use super::{Digest, RunStore};
 use crate::event::Position;
+use crate::storage::{Pace, Pacer};
 
 /// So many runs may wait for the disk; then whoever claims waits too.
 const WAITING_MAX: usize = 8;
@@ -35,7 +36,7 @@ impl Saver {
         after: Position,
     ) -> std::io::Result<Self> {
         let (runs, waiting) = sync_channel(WAITING_MAX);
-        let thread = thread::Builder::new().name("cleat-dedup".into()).spawn(move || save_all(&*store, &waiting))?;
+        let thread = thread::Builder::new().name("cleat-dedup".into()).spawn(move || save_all(&*store, waiting))?;
         Ok(Self { origin, run_events, after, claims: Vec::new(), runs: Some(runs), thread })
     }
 
@@ -73,11 +74,46 @@ impl Saver {
     }
 }
 
-fn save_all(store: &dyn RunStore, runs: &Receiver<Run>) {
-    while let Ok(run) = runs.recv() {
-        if let Err(error) = store.write(run.head.position, &run.encode()) {
+fn save_all(store: &dyn RunStore, runs: Receiver<Run>) {
+    let mut waiting = Waiting { runs, next: None, has_ended: false, pacer: Pacer::new() };
+    while let Some(run) = waiting.next() {
+        if let Err(error) = store.write(run.head.position, &run.encode(), &mut waiting) {
             tracing::warn!(%error, "no dedup run is saved any more: the next start has to read the log from here");
             return;
         }
+    }
+}
+
+/// The runs that are to be saved: slowly, unless another one waits or there will be no more.
+struct Waiting {
+    runs: Receiver<Run>,
+    /// Arrived in a pause.
+    next: Option<Run>,
+    has_ended: bool,
+    pacer: Pacer,
+}
+
+impl Waiting {
+    fn next(&mut self) -> Option<Run> {
+        let next = self.next.take().or_else(|| self.runs.recv().ok());
+        self.pacer.resume();
+        next
+    }
+}
+
+impl Pace for Waiting {
+    fn is_slow(&self) -> bool {
+        self.next.is_none() && !self.has_ended
+    }
+
+    fn pause(&mut self) {
+        if self.is_slow() {
+            match self.runs.recv_timeout(self.pacer.pause()) {
+                Ok(run) => self.next = Some(run),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => self.has_ended = true,
+            }
+        }
+        self.pacer.resume();
     }
 }

@@ -1,11 +1,14 @@
 //! The directories of journals and the files in one: their names, how they become durable, and how they go. Knows nothing of
 //! what is in them.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, fadvise};
+use rustix::fs::{Advice, Mode, OFlags, fadvise, open};
+
+use crate::storage::Pace;
 
 const PREFIX: &str = "journal-";
 /// Of a journal that is being removed.
@@ -95,29 +98,34 @@ pub fn list(log_directory: &Path) -> io::Result<Vec<u64>> {
     Ok(found)
 }
 
-/// Removes a journal, so that after a crash it is there whole or not at all. It may be gone already. `pause` is called after each
-/// piece of the work.
-pub fn remove(log_directory: &Path, sequence: u64, pause: &mut dyn FnMut()) -> io::Result<()> {
+/// Removes a journal, so that after a crash it is there whole or not at all. It may be gone already.
+pub fn remove(log_directory: &Path, sequence: u64, pace: &mut dyn Pace) -> io::Result<()> {
     let name = name(sequence);
     let gone = log_directory.join(format!("{name}{GONE}"));
     // An earlier try may have left a part.
     ignore_missing(fs::remove_dir_all(&gone))?;
     ignore_missing(fs::rename(log_directory.join(name), &gone))?;
     sync(log_directory)?;
-    ignore_missing(shorten(&JournalFiles(gone.clone()).db(), pause))?;
+    if pace.is_slow()
+        && let Err(error) = shorten(&JournalFiles(gone.clone()).db(), pace)
+    {
+        tracing::debug!(%error, "a journal cannot be shortened before it is removed");
+    }
     ignore_missing(fs::remove_dir_all(gone))?;
     sync(log_directory)
 }
 
-/// Empties a file.
-fn shorten(path: &Path, pause: &mut dyn FnMut()) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).open(path)?;
-    let mut bytes = file.metadata()?.len();
-    while bytes > 0 {
+/// Empties a file step by step, unless it has another name too: that may be somebody's copy.
+fn shorten(path: &Path, pace: &mut dyn Pace) -> io::Result<()> {
+    let file = open(path, OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let file = File::from(file);
+    let metadata = file.metadata()?;
+    let mut bytes = if metadata.nlink() == 1 { metadata.len() } else { 0 };
+    while bytes > 0 && pace.is_slow() {
         bytes = bytes.saturating_sub(SHORTENED_BYTES);
         file.set_len(bytes)?;
         file.sync_all()?;
-        pause();
+        pace.pause();
     }
     Ok(())
 }

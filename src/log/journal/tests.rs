@@ -16,6 +16,7 @@ use super::value::{Part, VALUE_BYTES_MAX, join, key};
 use super::*;
 use crate::event::{Hash, Position, Timestamp};
 use crate::segment::{FRAME_BYTES_MAX, Frame, FrameHeader};
+use crate::storage::{AtOnce, Pace};
 
 const BEFORE: Hash = [3; 32];
 const SEQUENCE: u64 = 12;
@@ -283,14 +284,46 @@ fn journals_are_listed_by_their_exact_names_and_go_whole() {
         fs::write(path.join(name), []).unwrap();
     }
     assert_eq!(list(path).unwrap(), [2, 10, 300]);
-    remove(path, 10, &mut || {}).unwrap();
+    remove(path, 10, &mut AtOnce).unwrap();
     assert!(!JournalFiles::of(path, 10).path().with_extension("gone").exists());
     assert_eq!(list(path).unwrap(), [2, 300]);
-    assert!(remove(path, 10, &mut || {}).is_ok(), "it is gone already");
+    assert!(remove(path, 10, &mut AtOnce).is_ok(), "it is gone already");
     let two = JournalFiles::of(path, 2);
     fs::rename(two.path(), two.path().with_extension("gone")).unwrap();
     assert_eq!(list(path).unwrap(), [300]);
     sweep(path).unwrap();
     assert!(!two.path().with_extension("gone").exists() && path.join("x.gone").exists());
     assert_eq!(list(path).unwrap(), [300]);
+}
+
+/// Counts pauses.
+struct Slow(usize);
+
+impl Pace for Slow {
+    fn is_slow(&self) -> bool {
+        true
+    }
+
+    fn pause(&mut self) {
+        self.0 += 1;
+    }
+}
+
+#[test]
+fn a_large_journal_is_shortened_before_it_is_removed_but_no_other_name_of_its_file_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let copy = path.join("copy");
+    for (sequence, has_copy, pauses) in [(1, false, 3), (2, true, 0)] {
+        drop(Journal::create(path, sequence).unwrap());
+        let db = JournalFiles::of(path, sequence).db();
+        fs::write(&db, vec![1; 10 * 1024 * 1024]).unwrap();
+        if has_copy {
+            fs::hard_link(&db, &copy).unwrap();
+        }
+        let mut pace = Slow(0);
+        remove(path, sequence, &mut pace).unwrap();
+        assert_eq!((pace.0, list(path).unwrap().len()), (pauses, 0));
+    }
+    assert_eq!(fs::metadata(&copy).unwrap().len(), 10 * 1024 * 1024);
 }

@@ -12,7 +12,7 @@ use super::super::journal;
 use super::OpenError;
 use super::examine::Examined;
 use crate::blocklog::StoreError;
-use crate::storage::sweep;
+use crate::storage::{AtOnce, sweep};
 
 impl Examined {
     /// `secret`: the one to write if it is damaged.
@@ -42,7 +42,7 @@ impl Examined {
             fs::rename(path, path.with_extension("damaged"))?;
         }
         for sequence in &self.unsealed.removable {
-            journal::remove(&log, *sequence, &mut || {})?;
+            journal::remove(&log, *sequence, &mut AtOnce)?;
         }
         for sequence in &self.unsealed.aside {
             journal::set_aside(&log, *sequence)?;

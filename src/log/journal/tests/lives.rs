@@ -33,7 +33,7 @@ fn live(directory: &Path, sequence: u64, frames: &[JournalFrame]) {
     }
     journal.sync().unwrap();
     drop(journal);
-    remove(directory, sequence, &mut || {}).unwrap();
+    remove(directory, sequence, &mut AtOnce).unwrap();
 }
 
 /// In a process of its own: what other tests hold would be counted.
