@@ -63,6 +63,6 @@ fn whole(table: &mut Table, events: u64) {
     http::measure(table, HTTP_SECONDS);
     light::measure(table, events / LIGHT_OF);
     light::measure_two_journals(table);
-    switches::measure(table, events / SWITCHES_OF);
+    switches::measure(table, (events / SWITCHES_OF).max(switches::EVENTS_MIN));
     idle::measure(table);
 }

@@ -18,6 +18,8 @@ use super::table::{Bound, Table};
 use super::year::Year;
 use crate::workload::Workload;
 
+/// Enough for two journals, and for the first one to be sealed.
+pub const EVENTS_MIN: u64 = 800_000;
 const PRODUCERS: usize = 64;
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// From a switch until it is seen, at most.
