@@ -73,7 +73,7 @@ fn event((position, body): (u64, &[u8])) -> Event {
         webhook_signature: String::new(),
         secret_label: String::new(),
         nonce: [0; 16],
-        body: Bytes::copy_from_slice(body),
+        body: Bytes::copy_from_slice(body).into(),
     };
     // Long enough for links to die now and then.
     let recorded_at = Timestamp::from_micros(1_790_000_000_000_000 + position.cast_signed() * 7 * HOUR);
@@ -114,7 +114,7 @@ fn delivery(bytes: &[u8]) -> Delivery {
     };
     let body = Bytes::copy_from_slice(parts.next().unwrap_or_default());
     let event = event((1, &body)).delivery;
-    Delivery { key, webhook_id, webhook_timestamp, webhook_signature, body, nonce: [7; 16], ..event }
+    Delivery { key, webhook_id, webhook_timestamp, webhook_signature, body: body.into(), nonce: [7; 16], ..event }
 }
 
 /// Deliveries come back out of a frame; what was never a frame is refused, or read within its bounds.
@@ -174,7 +174,8 @@ pub fn journal(bytes: &[u8]) {
     // One value, or several.
     let body = if kind & 1 == 0 { b"{}".to_vec() } else { (0..12_000_u32).map(noise).collect() };
     let body = Bytes::from(body);
-    let frame = fuzzing::framed(&[Delivery { body, ..delivery(b"id\x001\x00s\x00k\x00") }]).expect("it is small");
+    let frame =
+        fuzzing::framed(&[Delivery { body: body.into(), ..delivery(b"id\x001\x00s\x00k\x00") }]).expect("it is small");
     let values = fuzzing::journal_values(&frame).expect("it was just made");
     let piece = garbage.len() / (values.len() + 1);
     let mut db = Vec::new();

@@ -23,7 +23,7 @@ use crate::config::{Config, Unauthenticated};
 use crate::event::Nonces;
 use crate::fold::{self, Projection, Rebuild};
 use crate::ingest::{Door, StaleSignal};
-use crate::log::{self, Appender, Log, OpenError, TimeSource};
+use crate::log::{self, Appender, HandOver, Log, OpenError, TimeSource};
 use crate::metrics::Metrics;
 use crate::operations::Operations;
 use crate::rejections::Rejections;
@@ -115,9 +115,9 @@ impl Daemon {
             log = open_log(&config, &world, &metrics) => log?,
         };
         state.send_replace(ServingState::CatchingUp { of: log.reader.head().position });
-        let Log { appender, reader, health, writer } = log;
+        let Log { appender, reader, hand_over, health, writer } = log;
         opened.get_or_init(|| readiness::OpenLog { reader: reader.clone(), health: health.clone() });
-        let (projection, rebuild) = project(&config, &reader, &metrics)?;
+        let (projection, rebuild) = project(&config, &reader, hand_over, &metrics)?;
         let backfill = Backfill::new(&config.webhooks, reader.clone(), appender.downgrade(), world.nonces.clone());
         let sources = serve::Sources {
             views: projection.views.clone(),
@@ -163,8 +163,6 @@ async fn open_log(config: &Config, world: &World, metrics: &Metrics) -> Result<L
     let directory = config.data.directory().to_owned();
     let counted = metrics.clone();
     let options = log::Options {
-        time: world.time.clone(),
-        fresh: world.fresh.clone(),
         create: config.data.create,
         anchor: config.data.anchor.clone(),
         seen: fold::seen(&directory.join(VIEWS)),
@@ -178,6 +176,7 @@ async fn open_log(config: &Config, world: &World, metrics: &Metrics) -> Result<L
             counted.batch_events.observe(f64::from(u32::try_from(commit.events).unwrap_or(u32::MAX)));
             counted.log_head_position.set(commit.head.position);
         }),
+        ..log::Options::new(world.time.clone(), world.fresh.clone())
     };
     let opened = tokio::task::spawn_blocking({
         let directory = directory.clone();
@@ -190,7 +189,12 @@ async fn open_log(config: &Config, world: &World, metrics: &Metrics) -> Result<L
     Ok(log)
 }
 
-fn project(config: &Config, reader: &log::Reader, metrics: &Metrics) -> std::io::Result<(Projection, Rebuild)> {
+fn project(
+    config: &Config,
+    reader: &log::Reader,
+    hand_over: HandOver,
+    metrics: &Metrics,
+) -> std::io::Result<(Projection, Rebuild)> {
     let (position, lag) = (metrics.views_position.clone(), metrics.views_lag.clone());
     let head = reader.clone();
     let published = move |views: &fold::Views| {
@@ -202,7 +206,7 @@ fn project(config: &Config, reader: &log::Reader, metrics: &Metrics) -> std::io:
         ring_len: config.grpc.watch_ring,
         checkpoint_events: config.views.checkpoint_events,
     };
-    fold::spawn(reader.clone(), options, tokio::runtime::Handle::current(), published)
+    fold::spawn(reader.clone(), hand_over, options, tokio::runtime::Handle::current(), published)
 }
 
 /// Everybody who reaches the API, which listens where the operator lets it.

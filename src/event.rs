@@ -2,23 +2,29 @@
 //!
 //! Knows nothing of storage, transport or configuration; everything may import it.
 
+mod body;
 mod envelope;
 mod gist;
 mod kind;
 mod object;
+mod payload;
+mod report;
+mod text;
 
 use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
+pub use body::{Body, ParsedBody};
 pub use envelope::Envelope;
 pub use gist::gist;
 pub use kind::Kind;
 pub use object::{Json, Object};
+pub use report::{Attempt, Facts, Link, Outcome, Report, Stats, Told};
+pub use text::{TEXT_BYTES_MAX, Text, bounded};
 
 /// A place in the log: 1, 2, 3, ... without gaps within an epoch. 0 stands before the first event.
 pub type Position = u64;
@@ -195,7 +201,7 @@ pub struct Delivery {
     pub secret_label: String,
     /// Random: hides the body behind its digest in the chain, so that the body can be erased one day.
     pub nonce: [u8; 16],
-    pub body: Bytes,
+    pub body: Body,
 }
 
 /// What of an event can be read.
@@ -228,6 +234,28 @@ impl Event {
     pub fn applies_to(&self) -> Option<ApiMode> {
         let applies = self.conflict_of.is_none() && self.contents == Contents::Whole;
         self.delivery.mode.applies_to().filter(|_| applies)
+    }
+}
+
+/// An event as a state needs it: parsed, and without its bytes.
+pub struct ParsedEvent {
+    pub position: Position,
+    pub recorded_at: Timestamp,
+    /// The hash chain's value after this event.
+    pub chain: Hash,
+    pub tenant: Arc<str>,
+    pub provenance: Provenance,
+    /// See [`Event::applies_to`].
+    pub applies_to: Option<ApiMode>,
+    pub body: Box<ParsedBody>,
+}
+
+impl From<Event> for ParsedEvent {
+    fn from(event: Event) -> Self {
+        let applies_to = event.applies_to();
+        let Event { position, recorded_at, delivery, chain, .. } = event;
+        let Delivery { tenant, provenance, body, .. } = delivery;
+        Self { position, recorded_at, chain, tenant: tenant.into(), provenance, applies_to, body: body.into_parsed() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The fold: what the events up to a position say, as the state of connections and exports, and how that came about.
 //!
 //! ```text
-//!   log ─▶ ahead: parse ─▶ apply(state, event) ─▶ changes ─┬─▶ change log (blocks) ─▶ history, what settled
+//!   log ─▶ intake ───────▶ apply(state, event) ─▶ changes ─┬─▶ change log (blocks) ─▶ history, what settled
 //!                              ▲                           └─▶ state, ring ─▶ Views: one position each ─▶ queries, watches
 //!                              └── state, past                      └─▶ checkpoints, from which a start goes on
 //! ```
@@ -13,7 +13,6 @@
 //! - All files are derived: what is damaged or gone is made anew from the log.
 //! - Nothing here knows of gRPC, HTTP, or how the log is stored.
 
-mod ahead;
 mod apply;
 mod bytes;
 mod changes;
@@ -26,15 +25,15 @@ mod folding;
 mod generation;
 mod history;
 mod id;
+mod intake;
 mod live;
+mod occurrence;
 mod older;
 mod past;
-mod payload;
 mod projector;
 mod rebuild;
 mod record;
 mod recorder;
-mod report;
 mod ring;
 mod state;
 #[cfg(test)]
@@ -43,7 +42,7 @@ mod views;
 mod words;
 
 pub use connection::{Connection, Status};
-pub use entity::{Mark, Realm, TEXT_BYTES_MAX, Text, Trail};
+pub use entity::{Mark, Realm, Trail};
 pub use export::{Export, ExportStatus, JoinedExport};
 pub use folding::Fold;
 pub use generation::seen;
@@ -51,7 +50,6 @@ pub use history::Moment;
 pub use id::Id;
 pub use projector::{Options, Phase, Projection, spawn};
 pub use rebuild::Rebuild;
-pub use report::{Attempt, Facts, Link, Stats};
 pub use ring::{Change, PositionChanges, Stretch};
 pub use state::Slot;
 pub use views::Views;

@@ -4,7 +4,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use cleat::event::{Delivery, ModeVerdict, Provenance, Timestamp};
 use cleat::fold::{self, Connection, Fold, Views};
 use cleat::log::{Fresh, Log, Options, Reader, TimeEvidence, TimeSource};
@@ -35,7 +34,7 @@ async fn append(log: &Log, number: usize) {
         webhook_signature: String::new(),
         secret_label: String::new(),
         nonce: [0; 16],
-        body: Bytes::from(body),
+        body: body.into(),
     };
     log.appender.append(delivery, TimeEvidence::Signed).await.unwrap();
 }
@@ -67,7 +66,8 @@ async fn the_state_is_the_fold_of_the_log_live_and_after_a_restart() {
 
     let log = open(directory.path());
     let options = fold::Options { directory: directory.path().join("views"), ring_len: 64, checkpoint_events: 100 };
-    let (projection, _) = fold::spawn(log.reader.clone(), options, Handle::current(), |_| {}).unwrap();
+    let (projection, _) =
+        fold::spawn(log.reader.clone(), log.hand_over.clone(), options, Handle::current(), |_| {}).unwrap();
     let mut views = projection.views;
     views.wait_for(|views| views.position() == 300).await.unwrap();
     for number in 300..400 {

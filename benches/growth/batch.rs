@@ -57,7 +57,7 @@ impl Batch {
             webhook_timestamp: text(id, timestamp),
             webhook_signature: text(timestamp, signature),
             nonce,
-            body: bytes.slice(signature..),
+            body: bytes.slice(signature..).into(),
             ..self.like.clone()
         })
     }
@@ -86,7 +86,7 @@ fn common(delivery: &Delivery) -> Delivery {
         webhook_id: String::new(),
         webhook_timestamp: String::new(),
         webhook_signature: String::new(),
-        body: Bytes::new(),
+        body: Bytes::new().into(),
         ..delivery.clone()
     }
 }

@@ -97,6 +97,6 @@ fn request(delivery: Delivery) -> Request<Full<Bytes>> {
         .header("webhook-id", delivery.webhook_id)
         .header("webhook-timestamp", delivery.webhook_timestamp)
         .header("webhook-signature", delivery.webhook_signature)
-        .body(Full::new(delivery.body))
+        .body(Full::new(delivery.body.into_bytes()))
         .unwrap()
 }

@@ -83,7 +83,7 @@ async fn connection(address: SocketAddr, seed: u64, rate: Rate, posted: Arc<Post
             .header("webhook-id", delivery.webhook_id)
             .header("webhook-timestamp", delivery.webhook_timestamp)
             .header("webhook-signature", delivery.webhook_signature)
-            .body(Full::<Bytes>::new(delivery.body))
+            .body(Full::<Bytes>::new(delivery.body.into_bytes()))
             .unwrap();
         sender.ready().await.unwrap();
         let response = sender.send_request(request).await.unwrap();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::{Backfill, BackfillError, Entrance, off_runtime};
-use crate::event::{Delivery, Envelope, EventKey, Hash, ModeVerdict, Object, Provenance, gist};
+use crate::event::{Body, Delivery, EventKey, Hash, ModeVerdict, Provenance, gist};
 use crate::log::{Appended, ReadError, Reader, Sequence};
 
 /// How many payloads wait for their commits at a time: each takes memory until then.
@@ -162,8 +162,12 @@ impl Import {
         if body.len() > self.backfill.body_limit {
             return Err(Unfit::TooLarge);
         }
-        let object = Object::read(&body).ok_or(Unfit::NoObject)?;
-        let envelope = Envelope::of(&object);
+        let body = Body::from(body);
+        let parsed = body.parsed();
+        if !parsed.is_readable {
+            return Err(Unfit::NoObject);
+        }
+        let envelope = &parsed.envelope;
         if envelope.kind.is_none() {
             return Err(Unfit::NoType);
         }

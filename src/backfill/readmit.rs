@@ -1,7 +1,7 @@
 //! Events that applied to no mode: once the configuration is mended, a local event applies each.
 
 use super::{Backfill, BackfillError, off_runtime};
-use crate::event::{Delivery, Envelope, Event, EventKey, ModeVerdict, Position, Provenance};
+use crate::event::{Delivery, Event, EventKey, ModeVerdict, Position, Provenance};
 use crate::log::{Appended, TimeEvidence};
 
 /// Why an event is not readmitted.
@@ -45,7 +45,7 @@ impl Backfill {
         }
         let entrance = self.entrances.iter().find(|entrance| entrance.endpoint == delivery.endpoint);
         let entrance = entrance.ok_or(Unreadmitted::NoEndpoint)?;
-        let envelope = Envelope::read(&delivery.body);
+        let envelope = &delivery.body.parsed().envelope;
         let mode = ModeVerdict::judge(envelope.api_mode.as_deref(), entrance.api_mode);
         match mode {
             ModeVerdict::Live | ModeVerdict::Test => {}

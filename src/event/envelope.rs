@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use super::object::Object;
 
 /// The envelope of a body, as far as it can be read. Source: Fasten's "webhooks/introduction".
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Envelope<'a> {
     /// Identifies the event over all its deliveries.
     pub id: Option<Cow<'a, str>>,
@@ -34,6 +34,12 @@ impl<'a> Envelope<'a> {
             api_mode: body.text("api_mode"),
             date: body.text("date"),
         }
+    }
+
+    /// The same, of a body that may go.
+    pub fn into_owned(self) -> Envelope<'static> {
+        let owned = |text: Option<Cow<'a, str>>| text.map(|text| Cow::Owned(text.into_owned()));
+        Envelope { id: owned(self.id), kind: owned(self.kind), api_mode: owned(self.api_mode), date: owned(self.date) }
     }
 }
 

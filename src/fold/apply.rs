@@ -4,37 +4,37 @@
 use std::sync::Arc;
 
 use super::connection::Connection;
-use super::entity::{Mark, Realm, Text};
+use super::entity::Realm;
 use super::export::{Export, JoinedExport};
 use super::id::Id;
+use super::occurrence::Occurrence;
 use super::past::Past;
-use super::report::{Outcome, Report, Told};
 use super::ring::Change;
 use super::state::State;
 use crate::blocklog::ReadError;
-use crate::event::{Position, Timestamp};
+use crate::event::{Outcome, Position, Text, Timestamp, Told};
 
 const NEWEST: Position = Position::MAX;
 
-/// What the event at `mark`, which reports this, changes in the state of its realm. An error is the past's.
+/// What an event changes in the state of its realm. An error is the past's.
 pub(super) fn apply(
     state: &State,
     past: Past<'_>,
     realm: &Realm,
-    mark: Mark,
-    report: &Report,
+    event: Occurrence<'_>,
 ) -> Result<Vec<Change>, ReadError> {
+    let report = event.report;
     #[cfg(test)]
     super::tests::panic_if_planted(report.connection_id.as_deref());
-    let step = Step { state, past, realm, mark };
+    let step = Step { state, past, realm, event };
     let mut changes = Vec::new();
-    let named = report.connection_id.as_ref().map(|id| step.connection(id, report));
+    let named = report.connection_id.as_ref().map(|id| step.connection(id));
     if let Some((previous, current)) = &named {
         changes.push(Change::Connection { previous: previous.clone(), current: current.clone() });
         changes.extend(step.rejoined(previous.as_ref(), current)?);
     }
     if let Told::Export { task_id: Some(task_id), org_id, outcome } = &report.told {
-        let (heard_at, named) = (report.heard_at(mark), named.map(|(_, current)| current));
+        let (heard_at, named) = (event.heard_at(), named.map(|(_, current)| current));
         changes.push(step.export(task_id, org_id, (outcome, heard_at), named)?);
     }
     Ok(changes)
@@ -45,13 +45,13 @@ struct Step<'a> {
     state: &'a State,
     past: Past<'a>,
     realm: &'a Realm,
-    mark: Mark,
+    event: Occurrence<'a>,
 }
 
 impl Step<'_> {
-    fn connection(&self, id: &Arc<str>, report: &Report) -> (Option<Arc<Connection>>, Arc<Connection>) {
+    fn connection(&self, id: &Arc<str>) -> (Option<Arc<Connection>>, Arc<Connection>) {
         let previous = self.state.connection(&Id::of(id), NEWEST).cloned();
-        let current = Connection::after(previous.as_deref(), self.realm, id, self.mark, report);
+        let current = Connection::after(previous.as_deref(), self.realm, id, self.event);
         (previous, Arc::new(current))
     }
 
@@ -89,8 +89,10 @@ impl Step<'_> {
         let previous = known.map(|export| self.state.join(export, NEWEST));
         let named_id = named.as_ref().map(|connection| connection.id.clone());
         let mut export = match &previous {
-            Some(joined) => joined.export.touched(self.mark, &named_id, org_id),
-            None => Export::unheard_of(self.realm, task_id, self.mark).touched(self.mark, &named_id, org_id),
+            Some(joined) => joined.export.touched(self.event.mark, &named_id, org_id),
+            None => {
+                Export::unheard_of(self.realm, task_id, self.event.mark).touched(self.event.mark, &named_id, org_id)
+            }
         };
         let connection = named.or_else(|| previous.as_ref().and_then(|joined| joined.connection.clone()));
         export.ended(outcome, heard_at, connection.as_deref());

@@ -12,10 +12,9 @@ use std::sync::Arc;
 
 use super::bytes::{put_plain, put_text, take_count, take_text, unzigzag, zigzag};
 use super::connection::{Connection, Status};
-use super::entity::{Mark, Realm, Text, Trail};
+use super::entity::{Mark, Realm, Trail};
 use super::export::{Export, ExportStatus};
-use super::report::{Link, Stats};
-use crate::event::Timestamp;
+use crate::event::{Link, Stats, Text, Timestamp};
 use crate::storage::{Garbled, Put, Take};
 
 /// What times and positions are told against: those that are near take few bytes.

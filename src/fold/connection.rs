@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::entity::{Mark, Realm, Text, Trail, absorb};
-use super::report::{Attempt, Facts, Report, Told};
+use super::entity::{Realm, Trail, absorb, absorb_facts};
+use super::occurrence::Occurrence;
 use super::words::Words;
-use crate::event::Timestamp;
+use crate::event::{Attempt, Facts, Text, Timestamp, Told};
 
 /// Whether Fasten may fetch the patient's records. The numbers are stored, and part of tokens; never reuse one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,23 +73,23 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// As the event at `mark`, which names it, leaves it.
-    pub(super) fn after(previous: Option<&Self>, realm: &Realm, id: &Arc<str>, mark: Mark, report: &Report) -> Self {
-        let trail = Trail::extend(previous.map(|connection| &connection.trail), mark);
+    /// As an event that names it leaves it.
+    pub(super) fn after(previous: Option<&Self>, realm: &Realm, id: &Arc<str>, event: Occurrence<'_>) -> Self {
+        let trail = Trail::extend(previous.map(|connection| &connection.trail), event.mark);
         let mut connection = match previous {
             Some(connection) => Self { trail, ..connection.clone() },
             None => Self::unheard_of(realm, id, trail),
         };
-        let date = report.happened_by(mark);
+        let date = event.happened_by();
         connection.last_was_late = false;
-        match &report.told {
+        match &event.report.told {
             Told::Attempt { facts, .. } | Told::Revocation { facts, .. } if connection.is_history(date) => {
                 connection.learned_late(facts);
             }
             Told::Attempt { status, facts, attempt } => connection.attempted(status, facts, attempt, date),
             Told::Revocation { status, facts } => connection.revoked(status, facts, date),
             Told::Export { org_id, outcome, .. } => {
-                connection.exported(org_id, outcome.token_failed() && connection.was_so_at(report.heard_at(mark)));
+                connection.exported(org_id, outcome.token_failed() && connection.was_so_at(event.heard_at()));
             }
             Told::Unknown => {}
         }
@@ -131,13 +131,13 @@ impl Connection {
     fn learned_late(&mut self, facts: &Facts) {
         self.last_was_late = true;
         let mut older = facts.clone();
-        older.absorb(&self.facts);
+        absorb_facts(&mut older, &self.facts);
         self.facts = older;
     }
 
     /// Without a status, an attempt tells nothing of the authorisation.
     fn attempted(&mut self, reported: &Text, facts: &Facts, attempt: &Attempt, date: Timestamp) {
-        self.facts.absorb(facts);
+        absorb_facts(&mut self.facts, facts);
         self.attempt = attempt.clone();
         if let Some(word) = reported {
             self.set_status(Status::of(word), reported, date);
@@ -146,7 +146,7 @@ impl Connection {
 
     /// The type of the event says it, whatever status its body bears.
     fn revoked(&mut self, reported: &Text, facts: &Facts, date: Timestamp) {
-        self.facts.absorb(facts);
+        absorb_facts(&mut self.facts, facts);
         self.set_status(Status::Revoked, reported, date);
     }
 
@@ -189,8 +189,8 @@ impl Connection {
     /// Texts that others have too, once in memory.
     pub(super) fn share(&mut self, words: &mut Words) {
         words.share(&mut self.reported_status);
-        self.facts.share(words);
-        self.attempt.share(words);
+        words.share_facts(&mut self.facts);
+        words.share_attempt(&mut self.attempt);
     }
 
     /// Bytes in memory, about.

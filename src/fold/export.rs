@@ -4,11 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::connection::{Connection, Status};
-use super::entity::{Mark, Realm, Text, Trail, absorb};
+use super::entity::{Mark, Realm, Trail, absorb};
 use super::id::Id;
-use super::report::{Link, Outcome, Stats};
 use super::words::Words;
-use crate::event::Timestamp;
+use crate::event::{Link, Outcome, Stats, Text, Timestamp};
 
 /// Fasten deletes an export 24 h after it first retrieved it, which cannot be later than we first heard that it is ready.
 const LIFETIME_MICROS: i64 = 24 * 60 * 60 * 1_000_000;

@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
-use super::ahead::Parsed;
 use super::apply::apply;
 use super::changes::ChangeLog;
-use super::entity::Realm;
+use super::entity::{Mark, Realm};
 use super::live::{Live, Look};
+use super::occurrence::Occurrence;
 use super::recorder::Recorder;
 use super::ring::{PositionChanges, Ring};
 use super::state::State;
 use super::views::{Shared, Views, read, write};
 use super::words::Words;
 use crate::blocklog::{ReadError, StoreError};
-use crate::event::{ApiMode, Event, Hash, Position, Timestamp};
+use crate::event::{ApiMode, Event, Hash, ParsedEvent, Position, Provenance, Timestamp};
 use crate::token::chain_prefix;
 
 /// With each event, so that a long pause does not end in a long stop.
@@ -25,6 +25,8 @@ const RELEASED_AT_ONCE: usize = 4096;
 pub struct Fold {
     shared: Arc<Shared>,
     recorder: Option<Recorder>,
+    /// Texts that entities share.
+    words: Words,
     position: Position,
     chain: Hash,
     recorded_at: Timestamp,
@@ -43,14 +45,14 @@ impl Fold {
 
     /// As it was at a position; what follows is recorded.
     pub(super) fn recorded(
-        states: Vec<(Realm, State)>,
+        (states, words): (Vec<(Realm, State)>, Words),
         (position, chain, recorded_at): (Position, Hash, Timestamp),
         (recorder, changes): (Recorder, ChangeLog),
         ring_len: usize,
     ) -> Self {
         let states = states.into_iter().map(|(realm, state)| (realm, Arc::new(RwLock::new(state)))).collect();
         let fold = Self::over(states, position, chain, Some(changes), ring_len);
-        Self { recorder: Some(recorder), recorded_at, ..fold }
+        Self { recorder: Some(recorder), words, recorded_at, ..fold }
     }
 
     fn over(
@@ -65,6 +67,7 @@ impl Fold {
         Self {
             shared: Arc::new(shared),
             recorder: None,
+            words: Words::default(),
             position,
             chain,
             recorded_at: Timestamp::default(),
@@ -79,14 +82,14 @@ impl Fold {
 
     /// Goes on to `event`, which must be the next one. After an error, which is the change log's, this fold is done.
     pub fn advance(&mut self, event: &Event) -> Result<(), ReadError> {
-        let parsed = Parsed::of(event.clone(), &mut Words::default());
-        self.take(parsed)
+        self.take(event.clone().into())
     }
 
-    /// The same, for one that was parsed ahead.
-    pub(super) fn take(&mut self, event: Parsed) -> Result<(), ReadError> {
-        let (mark, chain) = (event.mark, event.chain);
-        let changes = self.apply(event)?;
+    /// The same, for one that is parsed already.
+    pub(super) fn take(&mut self, event: ParsedEvent) -> Result<(), ReadError> {
+        let mark = Mark { position: event.position, recorded_at: event.recorded_at };
+        let chain = event.chain;
+        let changes = self.apply(mark, event)?;
         (self.position, self.chain, self.recorded_at) = (mark.position, chain, mark.recorded_at);
         // After a restart the change log may be ahead of the checkpoint.
         if let Some(recorder) = self.recorder.as_mut().filter(|recorder| recorder.next() == mark.position) {
@@ -98,13 +101,13 @@ impl Fold {
         Ok(())
     }
 
-    fn apply(
-        &mut self,
-        Parsed { mark, chain, realm, report }: Parsed,
-    ) -> Result<Option<Arc<PositionChanges>>, ReadError> {
-        let (Some((tenant, mode)), Some(report)) = (realm, report) else { return Ok(None) };
-        let (realm, state) = self.realm(&tenant, mode);
-        let changes = apply(&read(&state), self.shared.past(), &realm, mark, &report)?;
+    fn apply(&mut self, mark: Mark, event: ParsedEvent) -> Result<Option<Arc<PositionChanges>>, ReadError> {
+        let ParsedEvent { chain, tenant, provenance, applies_to, body, .. } = event;
+        let (Some(mode), Some(mut report)) = (applies_to, body.report) else { return Ok(None) };
+        self.words.share_report(&mut report);
+        let (realm, state) = self.realm(tenant, mode);
+        let occurrence = Occurrence { report: &report, mark, is_second_hand: provenance != Provenance::Webhook };
+        let changes = apply(&read(&state), self.shared.past(), &realm, occurrence)?;
         if changes.is_empty() {
             return Ok(None);
         }
@@ -122,8 +125,8 @@ impl Fold {
     }
 
     /// A realm by its parts; known ones share their name in memory.
-    fn realm(&self, tenant: &str, mode: ApiMode) -> (Realm, Arc<RwLock<State>>) {
-        let named = Realm { tenant: tenant.into(), mode };
+    fn realm(&self, tenant: Arc<str>, mode: ApiMode) -> (Realm, Arc<RwLock<State>>) {
+        let named = Realm { tenant, mode };
         if let Some((realm, state)) = read(&self.shared.realms).get_key_value(&named) {
             return (realm.clone(), state.clone());
         }

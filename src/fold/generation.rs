@@ -21,16 +21,16 @@ use tokio::runtime::Handle;
 
 pub(super) use self::change_store::ChangeStore;
 use self::files::Files;
-use super::ahead::{Ahead, Parsed};
 use super::changes::ChangeLog;
 use super::checkpoint::{self, Header, Unusable};
 use super::folding::Fold;
+use super::intake::Intake;
 use super::recorder::Recorder;
 use super::views::Views;
 use super::words::Words;
 use crate::blocklog::{ReadError, StoreError};
-use crate::event::{Hash, Position, Timestamp};
-use crate::log::{Head, Reader, Seen};
+use crate::event::{Hash, ParsedEvent, Position, Timestamp};
+use crate::log::{HandOver, Head, Reader, Seen};
 
 /// Why the state cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -88,8 +88,6 @@ pub(super) struct Generation {
     files: Files,
     changes: Arc<ChangeStore>,
     fold: Fold,
-    /// Of what was loaded, for what is parsed next.
-    words: Words,
     /// Of the newest checkpoint.
     pub saved: Position,
 }
@@ -123,8 +121,8 @@ impl Generation {
         let changes = Arc::new(ChangeStore::open(&files)?);
         let recorder = record(&changes, 0, reader.genesis())?;
         let start = (0, Hash::default(), Timestamp::default());
-        let fold = Fold::recorded(Vec::new(), start, recorder, ring_len);
-        Ok(Self { files, changes, fold, words: Words::default(), saved: 0 })
+        let fold = Fold::recorded((Vec::new(), Words::default()), start, recorder, ring_len);
+        Ok(Self { files, changes, fold, saved: 0 })
     }
 
     /// From its newest checkpoint that can be used. `None` if it is of no use: what was read of it is damaged, or of another
@@ -202,24 +200,22 @@ impl Generation {
         };
         let recorder = record(&changes, end.0, end.1)?;
         let start = (header.position, header.chain, header.recorded_at);
-        let fold = Fold::recorded(states, start, recorder, ring_len);
+        let fold = Fold::recorded((states, words), start, recorder, ring_len);
         tracing::info!(position = header.position, "the views go on from a checkpoint");
-        Ok(Ok(Self { files: files.clone(), changes, fold, words, saved: header.position }))
+        Ok(Ok(Self { files: files.clone(), changes, fold, saved: header.position }))
     }
 
     pub fn position(&self) -> Position {
         self.fold.position()
     }
 
-    /// What comes after it in the log.
-    pub fn ahead(&mut self, reader: &Reader, runtime: &Handle) -> Result<Ahead, ProjectionError> {
-        let words = std::mem::take(&mut self.words);
-        let failed = ProjectionError::files("start a thread");
-        Ahead::spawn(reader, self.position(), words, runtime.clone()).map_err(failed)
+    /// What comes after it.
+    pub fn intake(&self, reader: &Reader, hand_over: Option<HandOver>, runtime: &Handle) -> Intake {
+        Intake::new(reader, hand_over, self.position(), runtime)
     }
 
     /// Goes on over the next events.
-    pub fn take(&mut self, events: Vec<Parsed>) -> Result<(), ProjectionError> {
+    pub fn take(&mut self, events: Vec<ParsedEvent>) -> Result<(), ProjectionError> {
         events.into_iter().try_for_each(|event| Ok(self.fold.take(event)?))
     }
 

@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use super::connection::Connection;
-use super::entity::{Realm, bounded};
+use super::entity::Realm;
 use super::export::{Export, JoinedExport};
 use super::ring::{Change, PositionChanges};
 use super::views::Views;
 use crate::blocklog::ReadError;
-use crate::event::Position;
+use crate::event::{Position, bounded};
 
 /// One event of a connection's.
 pub struct Moment {

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
-use super::entity::bounded;
+use crate::event::bounded;
 
 /// An opaque id. Equal, and in order, as its text is.
 #[derive(Clone, PartialEq, Eq, Hash)]

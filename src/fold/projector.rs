@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
-use super::ahead::{Ahead, Parsed};
 use super::folding::Fold;
 use super::generation::{ChangeStore, Generation, ProjectionError, Retired};
+use super::intake::Intake;
 use super::rebuild::{Rebuild, Rebuilder};
 use super::views::Views;
 use crate::blocklog::ReadError;
-use crate::event::Position;
-use crate::log::Reader;
+use crate::event::{ParsedEvent, Position};
+use crate::log::{HandOver, Reader};
 
 /// Behind, whoever waits can wait this long.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(20);
@@ -63,6 +63,7 @@ pub enum Phase {
 /// Goes on where the last one was, as far as that can be known. `published` is called after each swap, on the thread.
 pub fn spawn(
     reader: Reader,
+    hand_over: HandOver,
     options: Options,
     runtime: Handle,
     published: impl Fn(&Views) + Send + 'static,
@@ -73,6 +74,7 @@ pub fn spawn(
         Rebuild::new(reader.clone(), options.directory.clone(), options.ring_len, runtime.clone());
     let projector = Projector {
         reader,
+        hand_over,
         options,
         runtime,
         rebuilder,
@@ -91,6 +93,7 @@ pub fn spawn(
 /// What outlives a failure.
 struct Projector<F> {
     reader: Reader,
+    hand_over: HandOver,
     options: Options,
     runtime: Handle,
     rebuilder: Rebuilder,
@@ -132,14 +135,13 @@ impl<F: Fn(&Views)> Projector<F> {
         let target = self.reader.head().position;
         let opened = catch_unwind(AssertUnwindSafe(|| {
             let Options { directory, ring_len, .. } = &self.options;
-            let mut generation = Generation::open(directory, &self.reader, *ring_len, self.held.as_ref())?;
-            let ahead = generation.ahead(&self.reader, &self.runtime)?;
-            Ok((generation, ahead))
+            Generation::open(directory, &self.reader, *ring_len, self.held.as_ref())
         }));
         self.rebuilder.opened();
-        let (generation, ahead) = opened.unwrap_or(Err(ProjectionError::Panicked))?;
+        let generation = opened.unwrap_or(Err(ProjectionError::Panicked))?;
         self.held = Some(generation.changes());
-        let mut run = Run { generation, ahead, target, saving: None, save_after: 0, retired: Vec::new(), last: None };
+        let intake = generation.intake(&self.reader, Some(self.hand_over.clone()), &self.runtime);
+        let mut run = Run { generation, intake, target, saving: None, save_after: 0, retired: Vec::new(), last: None };
         let ended = catch_unwind(AssertUnwindSafe(|| run.follow(self)));
         self.reached = run.generation.position();
         run.wait_until_saved();
@@ -172,7 +174,7 @@ impl<F: Fn(&Views)> Projector<F> {
 struct Run {
     /// Ahead of what is published.
     generation: Generation,
-    ahead: Ahead,
+    intake: Intake,
     /// The head at the start of the try.
     target: Position,
     saving: Option<Saving>,
@@ -193,7 +195,7 @@ struct Saving {
 impl Run {
     fn follow<F: Fn(&Views)>(&mut self, projector: &mut Projector<F>) -> Result<(), ProjectionError> {
         self.publish(projector);
-        while let Some(next) = projector.runtime.block_on(next(&mut self.ahead, &mut projector.rebuilt)) {
+        while let Some(next) = projector.runtime.block_on(next(&mut self.intake, &mut projector.rebuilt)) {
             match next {
                 Next::Rebuilt(generation) => self.replace(*generation, projector),
                 Next::Events(events) => {
@@ -211,7 +213,7 @@ impl Run {
             self.checkpoint(caught_up, projector)?;
             self.retired.retain(|retired| !retired.removed());
         }
-        if self.ahead.has_panicked() {
+        if self.intake.has_panicked() {
             return Err(ProjectionError::Panicked);
         }
         self.publish(projector);
@@ -277,8 +279,9 @@ impl Run {
     fn replace<F: Fn(&Views)>(&mut self, mut rebuilt: Generation, projector: &mut Projector<F>) {
         let completed = catch_unwind(AssertUnwindSafe(|| self.complete(&mut rebuilt, projector)));
         match completed.unwrap_or(Err(ProjectionError::Panicked)) {
-            Ok(ahead) => {
-                self.ahead = ahead;
+            Ok(()) => {
+                let hand_over = Some(projector.hand_over.clone());
+                self.intake = rebuilt.intake(&projector.reader, hand_over, &projector.runtime);
                 self.wait_until_saved();
                 projector.held = Some(rebuilt.changes());
                 let old = std::mem::replace(&mut self.generation, rebuilt);
@@ -293,10 +296,10 @@ impl Run {
     }
 
     /// Brings a rebuilt generation as far as this one, and saves it: the next start takes the newest that has a checkpoint.
-    fn complete<F>(&self, rebuilt: &mut Generation, projector: &Projector<F>) -> Result<Ahead, ProjectionError> {
-        let mut ahead = rebuilt.ahead(&projector.reader, &projector.runtime)?;
+    fn complete<F>(&self, rebuilt: &mut Generation, projector: &Projector<F>) -> Result<(), ProjectionError> {
+        let mut intake = rebuilt.intake(&projector.reader, None, &projector.runtime);
         while rebuilt.position() < self.generation.position()
-            && let Some(events) = ahead.wait()
+            && let Some(events) = intake.wait()
         {
             rebuilt.take(events.map_err(ProjectionError::Log)?)?;
         }
@@ -305,8 +308,7 @@ impl Run {
             return Err(ProjectionError::Panicked);
         }
         let save = rebuilt.prepare_checkpoint(&projector.reader)?;
-        save().map_err(ProjectionError::files("write a checkpoint"))?;
-        Ok(ahead)
+        save().map_err(ProjectionError::files("write a checkpoint"))
     }
 
     /// Saves what is worth it. All of it can be made again: a failure is no reason to end otherwise.
@@ -326,14 +328,14 @@ impl Run {
 }
 
 enum Next {
-    Events(Result<Vec<Parsed>, ReadError>),
+    Events(Result<Vec<ParsedEvent>, ReadError>),
     Rebuilt(Box<Generation>),
 }
 
 /// None: all was read, and the log is closed.
-async fn next(ahead: &mut Ahead, rebuilt: &mut mpsc::Receiver<Box<Generation>>) -> Option<Next> {
+async fn next(intake: &mut Intake, rebuilt: &mut mpsc::Receiver<Box<Generation>>) -> Option<Next> {
     tokio::select! {
-        events = ahead.next() => events.map(Next::Events),
+        events = intake.next() => events.map(Next::Events),
         Some(generation) = rebuilt.recv() => Some(Next::Rebuilt(generation)),
     }
 }

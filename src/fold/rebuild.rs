@@ -117,10 +117,10 @@ impl Shared {
     fn make(&self) -> Result<Generation, ProjectionError> {
         self.opened.wait();
         let mut generation = Generation::begin(&self.directory, &self.reader, self.ring_len)?;
-        let mut ahead = generation.ahead(&self.reader, &self.runtime)?;
+        let mut intake = generation.intake(&self.reader, None, &self.runtime);
         while generation.position() + NEAR < self.reader.head().position
             && !self.stop.load(Ordering::Acquire)
-            && let Some(events) = ahead.wait()
+            && let Some(events) = intake.wait()
         {
             generation.take(events.map_err(ProjectionError::Log)?)?;
             self.reached.send_replace(Some(generation.position()));

@@ -4,6 +4,7 @@ mod connections;
 mod exports;
 mod fixtures;
 mod generations;
+mod intake;
 mod lives;
 mod order;
 mod properties;
@@ -111,7 +112,7 @@ fn event(position: Position, micros: i64, tenant: &str, mode: ModeVerdict, body:
         webhook_signature: String::new(),
         secret_label: String::new(),
         nonce: [0; 16],
-        body: Bytes::copy_from_slice(body),
+        body: Bytes::copy_from_slice(body).into(),
     };
     let mut chain = [0; 32];
     chain[..8].copy_from_slice(&position.to_be_bytes());

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::entity::Text;
+use crate::event::{Attempt, Facts, Outcome, Report, Text, Told};
 
 /// Longer ones are hardly shared.
 const WORD_BYTES_MAX: usize = 256;
@@ -28,5 +28,40 @@ impl Words {
             self.0.clear();
         }
         self.0.insert(known.clone());
+    }
+
+    /// All texts of a report but those that say whom it is of.
+    pub(super) fn share_report(&mut self, report: &mut Report) {
+        match &mut report.told {
+            Told::Attempt { status, facts, attempt } => {
+                self.share(status);
+                self.share_facts(facts);
+                self.share_attempt(attempt);
+            }
+            Told::Revocation { status, facts } => {
+                self.share(status);
+                self.share_facts(facts);
+            }
+            Told::Export { org_id, outcome, .. } => {
+                self.share(org_id);
+                if let Outcome::Failed { reason } = outcome {
+                    self.share(reason);
+                }
+            }
+            Told::Unknown => {}
+        }
+    }
+
+    pub(super) fn share_attempt(&mut self, attempt: &mut Attempt) {
+        self.share(&mut attempt.scope);
+    }
+
+    pub(super) fn share_facts(&mut self, facts: &mut Facts) {
+        let Facts { external_id: _, platform_type, endpoint_id, brand_id, portal_id, tefca_directory_id, org_id } =
+            facts;
+        let shared = [platform_type, endpoint_id, brand_id, portal_id, tefca_directory_id, org_id];
+        for text in shared {
+            self.share(text);
+        }
     }
 }

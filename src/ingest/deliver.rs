@@ -6,7 +6,7 @@ use super::Gate;
 use super::budget::Reservation;
 use super::outcome::{Accepted, Refusal};
 use super::verify::{Parts, Verified};
-use crate::event::{Delivery, Envelope, EventKey, ModeVerdict, Provenance};
+use crate::event::{Body, Delivery, EventKey, ModeVerdict, Provenance};
 use crate::log::{AppendError, Appended, Appender, DatedEvidence, NoRoom, Reading};
 use crate::token::Token;
 
@@ -18,12 +18,12 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
-    /// Reads of the body only what says which event it is and of which mode. An unreadable body is kept all the same: to
-    /// send it again would mend nothing. `verified_at`: the log's clock, when the webhook was verified.
+    /// Parses the body, once for all. An unreadable one is kept all the same: to send it again would mend nothing. `verified_at`: the log's clock, when the webhook was verified.
     pub(super) fn new(gate: &Gate, verified: Verified, verified_at: Reading, nonce: [u8; 16]) -> Self {
         let Parts { webhook_id, webhook_timestamp, webhook_signature, secret_label, evidence, body, reservation } =
             verified.into_parts();
-        let envelope = Envelope::read(&body);
+        let body = Body::from(body);
+        let envelope = &body.parsed().envelope;
         let mode = ModeVerdict::judge(envelope.api_mode.as_deref(), gate.api_mode);
         // An event that applies to no mode claims no key: once the configuration is mended, it may come again and be applied.
         let key = mode.applies_to().map(|_| EventKey::of(envelope.id.as_deref(), &webhook_id));

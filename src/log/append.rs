@@ -11,7 +11,7 @@ use super::format::Record;
 use super::journals::NoRoom;
 use super::reader::Reader;
 use crate::blocklog::ReadError;
-use crate::event::{Contents, Delivery, Hash, Position, Timestamp, gist};
+use crate::event::{Contents, Delivery, Hash, ParsedBody, Position, Timestamp, gist};
 use crate::storage::Garbled;
 use crate::token::Identity;
 
@@ -56,12 +56,20 @@ pub enum AppendError {
 
 /// One delivery on its way to the writer.
 pub(super) struct Pending {
-    pub record: Record,
+    pub prepared: Prepared,
     pub claim: Option<Claim>,
     /// The event that it conflicts with. `None` if it is not known to conflict with any.
     pub conflict_of: Option<Position>,
     pub origin: Origin,
     pub reply: Reply,
+}
+
+/// A delivery as it is stored, and as the fold needs it. Its bytes must not lie in memory beside its record for as long as the
+/// disk takes.
+pub(super) struct Prepared {
+    pub record: Record,
+    pub tenant: Arc<str>,
+    pub body: Box<ParsedBody>,
 }
 
 /// How a delivery came: what decides whether it may be stamped. A conflict with an earlier event comes as its duplicate did.
@@ -90,10 +98,10 @@ impl Sequence {
 /// What became of a delivery, durably.
 pub(super) enum Taken {
     New(Appended),
-    /// Its key was taken: the record comes back, to be compared with the first.
+    /// Its key was taken: it comes back, to be compared with the first.
     Repeated {
         first: Appended,
-        record: Record,
+        prepared: Prepared,
     },
 }
 
@@ -168,29 +176,29 @@ impl Appender {
         if size > RECORD_BYTES_MAX {
             return Err(AppendError::TooLarge { size });
         }
-        let (record, claim) = self.prepare(delivery)?;
-        self.queue(record, claim, None, origin).await
+        let (prepared, claim) = self.prepare(delivery)?;
+        self.queue(prepared, claim, None, origin).await
     }
 
     async fn queue(
         &self,
-        record: Record,
+        prepared: Prepared,
         claim: Option<Claim>,
         conflict_of: Option<Position>,
         origin: Origin,
     ) -> Result<Enqueued, AppendError> {
         let (reply, answer) = oneshot::channel();
-        let pending = Pending { record, claim, conflict_of, origin: origin.clone(), reply: Reply(reply) };
+        let pending = Pending { prepared, claim, conflict_of, origin: origin.clone(), reply: Reply(reply) };
         self.queue.send(pending).await.map_err(|_| AppendError::Closed)?;
         Ok(Enqueued { appender: self.clone(), origin, answer })
     }
 
-    /// The delivery ends here: its body must not lie in memory beside its record for as long as the disk takes.
-    fn prepare(&self, delivery: Delivery) -> Result<(Record, Option<Claim>), AppendError> {
+    fn prepare(&self, delivery: Delivery) -> Result<(Prepared, Option<Claim>), AppendError> {
         let record = Record::new(&delivery)?;
-        let Delivery { tenant, key, .. } = delivery;
+        let Delivery { tenant, key, body, .. } = delivery;
+        let prepared = Prepared { record, tenant: tenant.as_str().into(), body: body.into_parsed() };
         let claim = key.map(|key| Claim::Event { digest: Digest::of_event(&self.secret, &tenant, &key), tenant, key });
-        Ok((record, claim))
+        Ok((prepared, claim))
     }
 
     /// The claim of a record that has the key of the event at `first` and another content. `None` if both tell the same. Blocks.
@@ -238,19 +246,19 @@ impl Enqueued {
     /// See [`Appender::append`].
     pub async fn durable(self) -> Result<Appended, AppendError> {
         let Self { appender, origin, answer } = self;
-        let (first, record) = match answer.await.map_err(|_| AppendError::Closed)?? {
+        let (first, prepared) = match answer.await.map_err(|_| AppendError::Closed)?? {
             Taken::New(appended) => return Ok(appended),
-            Taken::Repeated { first, record } => (first, record),
+            Taken::Repeated { first, prepared } => (first, prepared),
         };
         let comparing = appender.clone();
         let compared = tokio::task::spawn_blocking(move || {
-            let claim = comparing.find_conflict(first.position, &record)?;
-            Ok(claim.map(|claim| (record, claim)))
+            let claim = comparing.find_conflict(first.position, &prepared.record)?;
+            Ok(claim.map(|claim| (prepared, claim)))
         });
         // Cut short only by the end of the runtime.
         let conflict = compared.await.map_err(|_| AppendError::Closed)?.map_err(AppendError::Unconfirmed)?;
-        let Some((record, claim)) = conflict else { return Ok(first) };
-        let kept = appender.queue(record, Some(claim), Some(first.position), origin).await?;
+        let Some((prepared, claim)) = conflict else { return Ok(first) };
+        let kept = appender.queue(prepared, Some(claim), Some(first.position), origin).await?;
         // The claim of a conflict is unique per content: new or repeated, the record is in the log.
         kept.answer.await.map_err(|_| AppendError::Closed)??;
         Ok(Appended { conflict: true, ..first })

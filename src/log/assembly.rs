@@ -2,13 +2,13 @@
 //!
 //! Knows nothing of the disk; what it makes is either committed whole or not at all.
 
-use super::append::{AppendError, Appended, Pending, Reply, Taken};
+use super::append::{AppendError, Appended, Pending, Prepared, Reply, Taken};
 use super::dedup::Digest;
-use super::format::{FrameBuilder, Record};
+use super::format::FrameBuilder;
 use super::journal::{JournalFrame, frame_bytes_max};
 use super::journals::NewFrame;
 use super::{Commit, Head};
-use crate::event::{Position, Timestamp};
+use crate::event::{ParsedEvent, Position, Timestamp};
 use crate::storage::Garbled;
 
 /// sled reuses a freed segment by its own notion of stable, about two segments (1 MiB) later: never more than this goes
@@ -32,8 +32,10 @@ pub(super) struct Assembly {
     recorded_at: Timestamp,
     /// Who waits for each new event, in the order of positions.
     news: Vec<(Reply, Appended)>,
+    /// The same events for the fold.
+    parsed: Vec<ParsedEvent>,
     /// Who waits to hear of an event that was there before.
-    repeats: Vec<(Reply, Appended, Record)>,
+    repeats: Vec<(Reply, Appended, Prepared)>,
     /// Who waits to hear why nothing was appended.
     refusals: Vec<(Reply, AppendError)>,
     /// A frame could not be made: a bug, which fails the commit.
@@ -55,6 +57,7 @@ impl Assembly {
             before: *head,
             recorded_at: now.max(head.recorded_at),
             news: Vec::new(),
+            parsed: Vec::new(),
             repeats: Vec::new(),
             refusals: Vec::new(),
             fault: None,
@@ -92,7 +95,8 @@ impl Assembly {
 
     /// Appends a new event.
     pub fn add(&mut self, pending: Pending) {
-        let Pending { record, claim, conflict_of, reply, .. } = pending;
+        let Pending { prepared, claim, conflict_of, reply, .. } = pending;
+        let Prepared { record, tenant, body } = prepared;
         if !self.builder.fits(record.size()) {
             self.close_frame();
         }
@@ -102,11 +106,15 @@ impl Assembly {
         self.digests.push(claim.map_or(Digest::NONE, |claim| claim.digest()).to_bytes());
         let appended = Appended { position, recorded_at: self.recorded_at, duplicate: false, conflict: false, chain };
         self.news.push((reply, appended));
+        let (provenance, mode) = (record.header().provenance, record.header().mode);
+        let applies_to = mode.applies_to().filter(|_| conflict_of.is_none());
+        let recorded_at = self.recorded_at;
+        self.parsed.push(ParsedEvent { position, recorded_at, chain, tenant, provenance, applies_to, body });
     }
 
     /// Owes an answer about the first event of its key.
     pub fn repeat(&mut self, pending: Pending, first: Appended) {
-        self.repeats.push((pending.reply, Appended { duplicate: true, ..first }, pending.record));
+        self.repeats.push((pending.reply, Appended { duplicate: true, ..first }, pending.prepared));
     }
 
     /// Appends nothing. It is answered with the others: what comes after it is judged by a later reading of the clock.
@@ -121,6 +129,11 @@ impl Assembly {
     pub fn take_frames(&mut self) -> Result<Vec<NewFrame>, Garbled> {
         self.close_frame();
         self.fault.map_or_else(|| Ok(std::mem::take(&mut self.frames)), Err)
+    }
+
+    /// The new events, once.
+    pub fn take_parsed(&mut self) -> Vec<ParsedEvent> {
+        std::mem::take(&mut self.parsed)
     }
 
     fn close_frame(&mut self) {
@@ -152,8 +165,8 @@ impl Assembly {
         for (reply, appended) in self.news {
             reply.send(result.clone().map(|()| Taken::New(appended)));
         }
-        for (reply, first, record) in self.repeats {
-            reply.send(result.clone().map(|()| Taken::Repeated { first, record }));
+        for (reply, first, prepared) in self.repeats {
+            reply.send(result.clone().map(|()| Taken::Repeated { first, prepared }));
         }
         for (reply, error) in self.refusals {
             reply.send(Err(error));

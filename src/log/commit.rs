@@ -6,6 +6,7 @@ use super::append::AppendError;
 use super::assembly::Assembly;
 use super::files::keeper::WitnessKeeper;
 use super::files::witness::Witness;
+use super::hand_over::HandOver;
 use super::journals::{Journals, NewFrame, NoRoom};
 use super::poison::Poison;
 use super::{Commit, Head};
@@ -17,6 +18,7 @@ pub(super) struct Committer {
     pub journals: Journals,
     pub identity: Identity,
     pub head: watch::Sender<Head>,
+    pub hand_over: HandOver,
     pub poison: Poison,
     pub witness: WitnessKeeper,
     pub clock: Clock,
@@ -44,6 +46,8 @@ impl Committer {
         })?;
         // The witness's own sync, beside this one, may have failed meanwhile.
         self.poison.check()?;
+        // Whoever sees the head finds its event handed over.
+        self.hand_over.offer(assembly.take_parsed());
         self.head.send_replace(assembly.head());
         (self.on_commit)(assembly.summarize((self.clock)().as_micros() - started.as_micros()));
         Ok(())

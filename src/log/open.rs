@@ -28,6 +28,7 @@ use super::files::keeper::WitnessKeeper;
 use super::files::layout::{self, DataFiles, DataLock, Found, Fresh};
 use super::files::secret::LogSecret;
 use super::files::witness::{Witness, WitnessFile};
+use super::hand_over::HandOver;
 use super::journal::Journal;
 use super::journals::{CreateJournal, Limits};
 use super::poison::{Poison, Watchman};
@@ -54,6 +55,8 @@ pub struct Options {
     pub seen: Vec<Seen>,
     /// How many events one commit takes at most.
     pub batch_events: usize,
+    /// How many committed events wait for the fold at most.
+    pub hand_over_events: usize,
     /// Bytes of values in one journal.
     pub journal_bytes: u64,
     /// Bytes of the disk that are left free.
@@ -74,6 +77,7 @@ impl Options {
             anchor: None,
             seen: Vec::new(),
             batch_events: 2048,
+            hand_over_events: 8192,
             journal_bytes: 64 * 1024 * 1024,
             disk_reserve: 0,
             dedup_run_events: 128 * 1024,
@@ -121,6 +125,8 @@ impl Notes {
 pub struct Log {
     pub appender: Appender,
     pub reader: Reader,
+    /// For the one fold that follows the log.
+    pub hand_over: HandOver,
     pub health: watch::Receiver<Health>,
     /// Ends when the last appender was dropped, all was answered and the witness is synced; before that only by a bug.
     pub writer: JoinHandle<()>,
@@ -249,6 +255,7 @@ fn start(
         damaged,
     })?;
     let watchman = Watchman(poison.clone());
+    let hand_over = HandOver::new(options.hand_over_events);
     let writer = Writer {
         index: claims.index,
         saver: claims.saver,
@@ -262,6 +269,7 @@ fn start(
             journals,
             identity,
             head: heads,
+            hand_over: hand_over.clone(),
             poison,
             witness,
             clock: time.now.clone(),
@@ -275,5 +283,5 @@ fn start(
         // The directory is ours until nothing is written any more.
         drop(lock);
     })?;
-    Ok(Log { appender: Appender::new(queue, time, reader.clone(), secret), reader, health, writer })
+    Ok(Log { appender: Appender::new(queue, time, reader.clone(), secret), reader, hand_over, health, writer })
 }

@@ -33,6 +33,7 @@ fn options() -> Options {
         anchor: None,
         seen: Vec::new(),
         batch_events: 64,
+        hand_over_events: 64,
         journal_bytes: 64 * 1024 * 1024,
         disk_reserve: 0,
         dedup_run_events: u64::MAX,
@@ -98,7 +99,7 @@ fn read_all(reader: &Reader) -> Vec<Event> {
 }
 
 fn close(log: Log) {
-    let Log { appender, reader, health, writer } = log;
+    let Log { appender, reader, health, writer, .. } = log;
     drop((appender, reader, health));
     writer.join().unwrap();
 }

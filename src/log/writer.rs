@@ -81,7 +81,7 @@ impl Writer {
         let mut yields = 0;
         let mut next = Some(first);
         while let Some(pending) = next {
-            if !assembly.has_room(pending.record.size()) {
+            if !assembly.has_room(pending.prepared.record.size()) {
                 return Some(pending);
             }
             self.answered += 1;

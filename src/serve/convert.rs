@@ -1,7 +1,7 @@
 //! From the domain to the wire. No decision is made here but what a caller may not see.
 
-use crate::event::{ApiMode, Envelope, Event, ModeVerdict, Object, Provenance, Timestamp};
-use crate::fold::{Connection, ExportStatus, JoinedExport, Link, Stats, Status, Text};
+use crate::event::{ApiMode, Envelope, Event, Link, ModeVerdict, Object, Provenance, Stats, Text, Timestamp};
+use crate::fold::{Connection, ExportStatus, JoinedExport, Status};
 use crate::proto;
 use crate::token::Identity;
 
@@ -149,7 +149,7 @@ pub(super) fn event(event: Event, principal: &Principal) -> proto::Event {
         webhook_timestamp: delivery.webhook_timestamp,
         webhook_signature: delivery.webhook_signature,
         secret_label: delivery.secret_label,
-        body: if principal.sees_bodies() { delivery.body } else { bytes::Bytes::new() },
+        body: if principal.sees_bodies() { delivery.body.into_bytes() } else { bytes::Bytes::new() },
         tenant: delivery.tenant,
     }
 }

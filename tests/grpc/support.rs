@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use cleat::backfill::Backfill;
 use cleat::config::{Config, Webhooks};
 use cleat::event::{Clock, Contents, Delivery, Event, EventKey, ModeVerdict, Nonces, Provenance, Timestamp};
@@ -237,7 +236,7 @@ pub async fn every_page_of_exports(api: &TestApi, mut request: ListExportsReques
 pub fn project(directory: &std::path::Path, log: &Log, ring_len: usize) -> (Projection, Rebuild) {
     let directory = directory.join("views");
     let options = fold::Options { directory, ring_len, checkpoint_events: 10 };
-    fold::spawn(log.reader.clone(), options, tokio::runtime::Handle::current(), |_| {}).unwrap()
+    fold::spawn(log.reader.clone(), log.hand_over.clone(), options, tokio::runtime::Handle::current(), |_| {}).unwrap()
 }
 
 pub fn backfill(webhooks: &Webhooks, reader: &Reader, appender: &Appender) -> Backfill {
@@ -270,7 +269,7 @@ fn delivery(tenant: &str, mode: ModeVerdict, body: &Value) -> Delivery {
         webhook_signature: "v1,sig".into(),
         secret_label: "main".into(),
         nonce: [7; 16],
-        body: Bytes::from(serde_json::to_vec(body).unwrap()),
+        body: serde_json::to_vec(body).unwrap().into(),
     }
 }
 

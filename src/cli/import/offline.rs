@@ -20,8 +20,6 @@ pub async fn import(
     let World { time, nonces, fresh } = serve::world(&config, command.trust_clock);
     let directory = config.data.directory();
     let options = log::Options {
-        time,
-        fresh,
         create: config.data.create,
         anchor: config.data.anchor.clone(),
         seen: cleat::fold::seen(&directory.join("views")),
@@ -29,7 +27,7 @@ pub async fn import(
         journal_bytes: config.log.journal_bytes.as_u64(),
         disk_reserve: config.log.disk_reserve.as_u64(),
         dedup_run_events: config.log.dedup_run_events,
-        on_commit: Box::new(|_| {}),
+        ..log::Options::new(time, fresh)
     };
     let opened = log::open(directory, options);
     let Log { appender, reader, writer, .. } =

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::fold::report::Attempt;
+use crate::event::Attempt;
 use crate::fold::{Change, Status};
 
 #[test]

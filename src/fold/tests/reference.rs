@@ -10,7 +10,8 @@ use proptest::prelude::*;
 use self::body::Body;
 use super::properties::{events, realms};
 use super::*;
-use crate::fold::{Attempt, ExportStatus, Facts, Mark, Status, Text, Trail};
+use crate::event::{Attempt, Facts, Text};
+use crate::fold::{ExportStatus, Mark, Status, Trail};
 
 #[derive(PartialEq)]
 pub(in crate::fold) struct Reference {

@@ -8,8 +8,9 @@ use serde_json::json;
 use super::world::{CHECKPOINT_EVENTS, World};
 use super::*;
 use crate::blocklog::{SledFiles, SledStore};
+use crate::event::{TEXT_BYTES_MAX, bounded};
+use crate::fold::Mark;
 use crate::fold::changes::{ChangeLog, Writer};
-use crate::fold::entity::{Mark, TEXT_BYTES_MAX, bounded};
 use crate::fold::{Change, PositionChanges};
 
 #[test]

@@ -25,17 +25,18 @@ pub(super) struct World {
     rebuild: Rebuild,
 }
 
-fn open_log(directory: &Path, clock: &Arc<AtomicI64>) -> Log {
+pub(super) fn open_log(directory: &Path, clock: &Arc<AtomicI64>) -> Log {
     let clock = clock.clone();
     let time = log::TimeSource::trusted(Arc::new(move || Timestamp::from_micros(clock.load(Ordering::SeqCst))));
     let fresh = log::Fresh::new(Identity { log_id: 7, epoch: 8 }, [9; 32]);
-    let options = log::Options { batch_events: 16, dedup_run_events: 1000, ..log::Options::new(time, fresh) };
+    let usual = log::Options::new(time, fresh);
+    let options = log::Options { batch_events: 16, hand_over_events: 8, dedup_run_events: 1000, ..usual };
     log::open(directory, options).unwrap()
 }
 
 fn project(directory: &Path, log: &Log, runtime: &Handle) -> (Projection, Rebuild) {
     let options = Options { directory: directory.join("views"), ring_len: 4, checkpoint_events: CHECKPOINT_EVENTS };
-    spawn(log.reader.clone(), options, runtime.clone(), |_| {}).unwrap()
+    spawn(log.reader.clone(), log.hand_over.clone(), options, runtime.clone(), |_| {}).unwrap()
 }
 
 impl World {

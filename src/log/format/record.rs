@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::columns;
@@ -10,7 +9,7 @@ use super::dictionary;
 use super::header::{CLEAR, Entrance, Header};
 use super::packing::{Id, parse_uuid};
 use super::private::{self, PrivateFields};
-use crate::event::{Delivery, Envelope, Hash, Kind, ModeVerdict, Object};
+use crate::event::{Body, Delivery, Hash, ModeVerdict};
 use crate::segment::FRAME_BYTES_MAX;
 use crate::storage::Garbled;
 
@@ -25,14 +24,15 @@ pub(in crate::log) struct Record {
 impl Record {
     /// Refuses what is larger than a frame, and names that are too long.
     pub fn new(delivery: &Delivery) -> Result<Self, Garbled> {
-        let gist = Glimpse::of(&delivery.body);
-        let Delivery { tenant, endpoint, secret_label, .. } = delivery;
+        let Delivery { tenant, endpoint, secret_label, body, .. } = delivery;
+        let body = body.parsed();
+        let organisation = packed_organisation(body.organisation.as_deref());
         let header = Header {
-            entrance: Arc::new(Entrance::new(tenant, endpoint, secret_label, gist.organisation)?),
+            entrance: Arc::new(Entrance::new(tenant, endpoint, secret_label, organisation)?),
             provenance: delivery.provenance,
             mode: delivery.mode,
-            is_unreadable: gist.is_unreadable && delivery.mode != ModeVerdict::Mismatched,
-            kind: gist.kind,
+            is_unreadable: !body.is_readable && delivery.mode != ModeVerdict::Mismatched,
+            kind: body.kind,
             claims_key: delivery.key.is_some(),
             codec: CLEAR,
             dictionary: dictionary::NUMBER,
@@ -83,7 +83,7 @@ pub(super) fn delivery(header: &Header, private: &[u8]) -> Result<Delivery, Garb
         webhook_timestamp: fields.webhook_timestamp,
         webhook_signature: fields.webhook_signature,
         nonce: fields.random,
-        body: fields.body,
+        body: fields.body.into(),
         ..known(header)
     })
 }
@@ -102,26 +102,12 @@ pub(super) fn known(header: &Header) -> Delivery {
         webhook_signature: String::new(),
         secret_label: entrance.secret_label().to_owned(),
         nonce: [0; 16],
-        body: Bytes::new(),
+        body: Body::default(),
     }
 }
 
-/// What a header takes from a body.
-struct Glimpse {
-    is_unreadable: bool,
-    kind: Kind,
-    organisation: Id,
-}
-
-impl Glimpse {
-    fn of(body: &[u8]) -> Self {
-        let Some(object) = Object::read(body) else {
-            return Self { is_unreadable: true, kind: Kind::UNKNOWN, organisation: Id::default() };
-        };
-        let kind = Kind::of_word(Envelope::of(&object).kind.as_deref());
-        let data = object.object("data");
-        let id = data.as_ref().unwrap_or(&object).text("org_id");
-        let organisation = id.filter(|id| id.len() == 36).and_then(|id| parse_uuid(id.as_bytes())).unwrap_or_default();
-        Self { is_unreadable: false, kind, organisation }
-    }
+/// The organisation's id. Zeros if it is absent, or no UUID in lower case.
+fn packed_organisation(id: Option<&str>) -> Id {
+    let id = id.filter(|id| id.len() == 36);
+    id.and_then(|id| parse_uuid(id.as_bytes())).unwrap_or_default()
 }

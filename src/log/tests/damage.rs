@@ -42,7 +42,7 @@ fn outcome(directory: &Path) -> Outcome {
     let mut outcome = Outcome::Whole;
     for n in 1..=EVENTS {
         match log.reader.get(n) {
-            Ok(Some(event)) => assert_eq!(event.delivery.body, body(n), "event {n} is another"),
+            Ok(Some(event)) => assert_eq!(*event.delivery.body, body(n), "event {n} is another"),
             Ok(None) => panic!("event {n} is missing in silence"),
             Err(ReadError::Damaged { from, .. }) => {
                 assert!(from <= n, "{from} is named for {n}");
@@ -411,7 +411,7 @@ fn a_torn_end_of_a_journal_that_others_follow_is_left_out() {
     copy_tree(torn.path(), &log_directory.join(second));
     let log = open(directory.path(), options()).unwrap();
     assert_eq!((log.reader.head().position, unreadable(&log, 40)), (40, vec![]));
-    assert_eq!(log.reader.get(33).unwrap().unwrap().delivery.body, body(33));
+    assert_eq!(log.reader.get(33).unwrap().unwrap().delivery.body[..], body(33)[..]);
     close(log);
 }
 

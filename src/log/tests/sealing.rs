@@ -27,7 +27,7 @@ fn check(log: &Log, events: u64) {
     assert_eq!(read.iter().map(|event| event.position).collect::<Vec<_>>(), (1..=events).collect::<Vec<_>>());
     for n in [1, events / 2, events].into_iter().filter(|n| (1..=events).contains(n)) {
         let event = log.reader.get(n).unwrap().unwrap();
-        assert_eq!(event.delivery.body, format!("{{\"n\":{n}}}").as_bytes());
+        assert_eq!(*event.delivery.body, format!("{{\"n\":{n}}}").as_bytes());
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::super::convert;
 use super::super::status::Refusal;
+use crate::event::TEXT_BYTES_MAX;
 use crate::event::Timestamp;
-use crate::fold::TEXT_BYTES_MAX;
 
 /// As the protos promise.
 const STATUSES_MAX: usize = 10;

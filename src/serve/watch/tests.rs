@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::At;
@@ -45,7 +44,7 @@ fn views(ring_len: usize, events: Position) -> Arc<Views> {
             webhook_signature: String::new(),
             secret_label: String::new(),
             nonce: [7; 16],
-            body: Bytes::from(body),
+            body: body.into(),
         };
         let recorded_at = Timestamp::from_micros(1_790_000_000_000_000);
         fold.advance(&Event {

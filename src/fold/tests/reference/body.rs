@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use crate::event::Timestamp;
-use crate::fold::{Link, Stats};
+use crate::event::{Link, Stats};
 
 pub(super) struct Body {
     /// `""` if no type is told.

@@ -98,7 +98,7 @@ fn an_encrypted_record_and_a_key_commitment_are_as_in_the_vectors() {
     assert_eq!((private.len(), &private[..12]), (12 + q.len() + 16, vectors.get("nonce")));
     // What is sealed is what a record in clear holds after its random bytes.
     let opened = [&[2; 16], q].concat();
-    assert!(private::PrivateFields::decode(&opened, &encrypted).unwrap().body == delivery(2).body);
+    assert!(private::PrivateFields::decode(&opened, &encrypted).unwrap().body == *delivery(2).body);
     let header = vectors.get("subject-header");
     let commitment: Hash = header[header.len() - 64..header.len() - 32].try_into().unwrap();
     let first = Header { subject: 9, key_commitment: Some(commitment), ..clear };

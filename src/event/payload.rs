@@ -6,43 +6,39 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::entity::{Text, URL_BYTES_MAX, bounded, bounded_to};
+use super::Timestamp;
+use super::kind::Kind;
+use super::object::{Json, Object};
 use super::report::{Attempt, Facts, Link, Outcome, Report, Stats, Told};
-use super::words::Words;
-use crate::event::{Envelope, Json, Object, Timestamp};
+use super::text::{Text, URL_BYTES_MAX, bounded, bounded_to};
 
 /// 0001-01-01T00:00:00Z: the first instant that `google.protobuf.Timestamp` can tell.
 const FIRST: Timestamp = Timestamp::from_micros(-62_135_596_800_000_000);
 
-/// None for what changes no state: events of other concerns, and bodies that are no JSON object.
-pub(super) fn read(body: &[u8], words: &mut Words) -> Option<Report> {
-    let body = Object::read(body)?;
-    let Envelope { kind, date, .. } = Envelope::of(&body);
-    let kind = kind.as_deref().unwrap_or_default();
-    if matches!(kind, "webhook.test" | "patient.request_health_system" | "patient.request_support") {
+/// `None` for what changes no state: events of other concerns. `date`: the envelope's.
+pub(super) fn report(fields: &Object<'_>, kind: Kind, date: Option<&str>) -> Option<Report> {
+    if matches!(kind, Kind::WEBHOOK_TEST | Kind::REQUEST_HEALTH_SYSTEM | Kind::REQUEST_SUPPORT) {
         return None;
     }
-    let fields = Fields(body.object("data").unwrap_or(body));
-    let mut told = fields.told(kind);
-    told.share(words);
-    let date = date.and_then(|date| instant(&date));
-    Some(Report { connection_id: fields.id("org_connection_id"), date, second_hand: false, told })
+    let fields = Fields(fields);
+    let date = date.and_then(instant);
+    Some(Report { connection_id: fields.id("org_connection_id"), date, told: fields.told(kind) })
 }
 
-struct Fields<'a>(Object<'a>);
+struct Fields<'a>(&'a Object<'a>);
 
 impl Fields<'_> {
-    fn told(&self, kind: &str) -> Told {
+    fn told(&self, kind: Kind) -> Told {
         let status = || self.text("connection_status");
         match kind {
-            "patient.connection_success" => {
+            Kind::CONNECTION_SUCCESS => {
                 Told::Attempt { status: status(), facts: self.facts(), attempt: self.attempt() }
             }
-            "patient.authorization_revoked" => Told::Revocation { status: status(), facts: self.facts() },
-            "patient.ehi_export_success" => {
+            Kind::AUTHORIZATION_REVOKED => Told::Revocation { status: status(), facts: self.facts() },
+            Kind::EHI_EXPORT_SUCCESS => {
                 self.export(Outcome::Ready { links: self.links(), stats: self.stats().map(Arc::new) })
             }
-            "patient.ehi_export_failed" => self.export(Outcome::Failed { reason: self.text("failure_reason") }),
+            Kind::EHI_EXPORT_FAILED => self.export(Outcome::Failed { reason: self.text("failure_reason") }),
             _ => Told::Unknown,
         }
     }

@@ -1,0 +1,133 @@
+//! What the fold takes next: what the writer hands over, or what the log holds while the fold is behind that. The log is read
+//! and parsed on a thread of its own, ahead of the fold. Applies nothing.
+
+use std::thread::{self, JoinHandle};
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use crate::blocklog::{ReadError, StoreError};
+use crate::event::{ParsedEvent, Position};
+use crate::log::{HandOver, Reader, Tail, Taken};
+
+/// Runs of events that are read ahead at most.
+const WAITING_MAX: usize = 8;
+/// Events that are taken at a time.
+const TAKEN_MAX: u64 = 1024;
+
+pub(super) struct Intake {
+    reader: Reader,
+    /// `None` if another fold takes what is handed over.
+    hand_over: Option<HandOver>,
+    runtime: Handle,
+    /// The last position that was taken.
+    after: Position,
+    /// `None` while nothing is read from the log.
+    ahead: Option<Ahead>,
+}
+
+impl Intake {
+    /// Everything after a position, for ever.
+    pub fn new(reader: &Reader, hand_over: Option<HandOver>, after: Position, runtime: &Handle) -> Self {
+        Self { reader: reader.clone(), hand_over, runtime: runtime.clone(), after, ahead: None }
+    }
+
+    /// The next events. `None` if all was taken and the log is closed, or if the thread that reads it has panicked. Dropping
+    /// the future loses nothing.
+    pub async fn next(&mut self) -> Option<Result<Vec<ParsedEvent>, ReadError>> {
+        if !self.reader.tail(self.after).wait().await {
+            return None;
+        }
+        let events = match self.take_handed_over() {
+            Some(events) => events,
+            None => match self.ahead().await? {
+                Ok(events) => events,
+                Err(error) => return Some(Err(error)),
+            },
+        };
+        self.after = events.last().map_or(self.after, |last| last.position);
+        Some(Ok(events))
+    }
+
+    /// The same, for a thread that may block.
+    pub fn wait(&mut self) -> Option<Result<Vec<ParsedEvent>, ReadError>> {
+        self.runtime.clone().block_on(self.next())
+    }
+
+    /// Whether a panic ended what is read from the log.
+    pub fn has_panicked(&mut self) -> bool {
+        self.ahead.as_mut().is_some_and(Ahead::has_panicked)
+    }
+
+    #[cfg(test)]
+    pub fn is_reading(&self) -> bool {
+        self.ahead.is_some()
+    }
+
+    fn take_handed_over(&mut self) -> Option<Vec<ParsedEvent>> {
+        let through = self.reader.head().position.min(self.after + TAKEN_MAX);
+        match self.hand_over.as_ref()?.take(self.after, through) {
+            Taken::Events(events) => {
+                self.ahead = None;
+                Some(events)
+            }
+            Taken::Behind => None,
+        }
+    }
+
+    async fn ahead(&mut self) -> Option<Result<Vec<ParsedEvent>, ReadError>> {
+        let ahead = match &mut self.ahead {
+            Some(ahead) => ahead,
+            None => match Ahead::spawn(self.reader.tail(self.after), self.runtime.clone()) {
+                Ok(ahead) => self.ahead.insert(ahead),
+                Err(error) => return Some(Err(StoreError::new("start a thread", error).into())),
+            },
+        };
+        ahead.parsed.recv().await
+    }
+}
+
+/// The thread that reads and parses.
+struct Ahead {
+    parsed: mpsc::Receiver<Result<Vec<ParsedEvent>, ReadError>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ahead {
+    fn spawn(mut tail: Tail, runtime: Handle) -> std::io::Result<Self> {
+        let (sender, parsed) = mpsc::channel(WAITING_MAX);
+        let thread = thread::Builder::new().name("cleat-ahead".into()).spawn(move || {
+            while runtime.block_on(more(&mut tail, &sender)) {
+                let read = tail.read();
+                let has_ended = read.is_err();
+                let parsed = read.map(|events| events.into_iter().map(ParsedEvent::from).collect());
+                if sender.blocking_send(parsed).is_err() || has_ended {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { parsed, thread: Some(thread) })
+    }
+
+    fn has_panicked(&mut self) -> bool {
+        self.thread.take().is_some_and(|thread| thread.join().is_err())
+    }
+}
+
+/// Whether there is more to read, and somebody to read it for.
+async fn more(tail: &mut Tail, sender: &mpsc::Sender<Result<Vec<ParsedEvent>, ReadError>>) -> bool {
+    tokio::select! {
+        biased;
+        () = sender.closed() => false,
+        more = tail.wait() => more,
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.parsed.close();
+        if self.has_panicked() {
+            tracing::error!("the thread that reads ahead of the fold panicked");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What the fold takes is the log, whichever way it comes: handed over, or read while the fold is behind.
+
+use proptest::prelude::*;
+use tokio::runtime::{Builder, Runtime};
+
+use super::world::open_log;
+use super::*;
+use crate::event::ParsedEvent;
+use crate::fold::intake::Intake;
+use crate::log::{self, Log};
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// More than the hand-over holds now and then.
+    Append(u64),
+    Take,
+    /// The fold begins again from an earlier position.
+    Rejoin(u64),
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1..20_u64).prop_map(Step::Append),
+        6 => Just(Step::Take),
+        1 => (0..30_u64).prop_map(Step::Rejoin),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+fn appended(log: &Log, runtime: &Runtime, count: u64) {
+    for _ in 0..count {
+        let number = log.reader.head().position + 1;
+        let body = attempt(&format!("status {number}"));
+        let delivery = event(0, 0, "acme", ModeVerdict::Live, &serde_json::to_vec(&body).unwrap()).delivery;
+        runtime.block_on(log.appender.append(delivery, log::TimeEvidence::Signed)).unwrap();
+    }
+}
+
+fn closed(log: Log) {
+    let Log { appender, reader, writer, .. } = log;
+    drop((appender, reader));
+    writer.join().unwrap();
+}
+
+/// All that the fold reads of an event.
+fn shown(event: &ParsedEvent) -> impl PartialEq + std::fmt::Debug + use<> {
+    let connection = event.body.report.as_ref().and_then(|report| report.connection_id.clone());
+    let texts = (event.tenant.clone(), connection, event.body.envelope.clone());
+    (event.position, event.recorded_at, event.chain, event.provenance, event.applies_to, event.body.kind, texts)
+}
+
+fn take(intake: &mut Intake, log: &Log, after: &mut Position) {
+    if *after == log.reader.head().position {
+        return;
+    }
+    let events = intake.wait().unwrap().unwrap();
+    assert!(!events.is_empty());
+    for event in events {
+        *after += 1;
+        let stored = ParsedEvent::from(log.reader.get(*after).unwrap().unwrap());
+        assert_eq!(shown(&event), shown(&stored));
+    }
+    assert!(*after <= log.reader.head().position);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_handed_over_and_what_is_read_join_without_a_gap(steps in prop::collection::vec(step(), 1..30)) {
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Arc::default();
+        let mut log = open_log(directory.path(), &clock);
+        let intake = |log: &Log, after| Intake::new(&log.reader, Some(log.hand_over.clone()), after, runtime.handle());
+        let (mut taken, mut after) = (intake(&log, 0), 0);
+        for step in steps {
+            match step {
+                Step::Append(count) => appended(&log, &runtime, count),
+                Step::Take => take(&mut taken, &log, &mut after),
+                Step::Rejoin(back) => {
+                    after = after.saturating_sub(back);
+                    taken = intake(&log, after);
+                }
+                Step::Reopen => {
+                    drop(taken);
+                    closed(log);
+                    log = open_log(directory.path(), &clock);
+                    taken = intake(&log, after);
+                }
+            }
+        }
+        while after < log.reader.head().position {
+            take(&mut taken, &log, &mut after);
+        }
+        drop(taken);
+        closed(log);
+    }
+}
+
+#[test]
+fn a_fold_that_keeps_up_reads_nothing_from_the_log_and_one_that_is_behind_joins_again() {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let log = open_log(directory.path(), &Arc::default());
+    let mut intake = Intake::new(&log.reader, Some(log.hand_over.clone()), 0, runtime.handle());
+    let mut after = 0;
+    for _ in 0..5 {
+        appended(&log, &runtime, 8);
+        take(&mut intake, &log, &mut after);
+        assert!(after == log.reader.head().position && !intake.is_reading());
+    }
+    // One more than the hand-over holds.
+    appended(&log, &runtime, 9);
+    take(&mut intake, &log, &mut after);
+    assert!(intake.is_reading());
+    while after < log.reader.head().position {
+        take(&mut intake, &log, &mut after);
+    }
+    appended(&log, &runtime, 1);
+    take(&mut intake, &log, &mut after);
+    assert!(!intake.is_reading(), "it takes again what is handed over");
+    drop(intake);
+    closed(log);
+}
