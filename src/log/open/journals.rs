@@ -265,7 +265,8 @@ impl Reading<'_> {
             self.refuse(OpenError::Damaged { range: reached + 1..=last, reason });
         } else {
             self.notes.note(format!(
-                "journal {sequence} ends after position {reached} in a commit that was cut: nothing of it was acknowledged"
+                "journal {sequence} has bytes that do not join up with position {reached}: they are taken for a commit that a \
+                 power cut tore, which was not acknowledged. What was damaged since the last sync of the witness looks the same"
             ));
         }
     }

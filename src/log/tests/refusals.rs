@@ -234,6 +234,27 @@ fn parts_of_another_log_are_refused() {
 }
 
 #[test]
+fn a_segment_of_another_log_within_the_range_of_ours_is_refused_and_kept() {
+    let sealed = |events: u64, identity| {
+        let directory = tempfile::tempdir().unwrap();
+        let fresh = Fresh { identity, ..options().fresh };
+        for _ in 0..2 {
+            let log = open(directory.path(), Options { fresh: fresh.clone(), ..options() }).unwrap();
+            append_all(&log, (0..events).map(|n| delivery(&n.to_string(), b"{}")).collect());
+            wait_until_sealed(&log);
+            close(log);
+        }
+        directory
+    };
+    let (ours, other) = (sealed(60, IDENTITY), sealed(3, Identity { log_id: 2, epoch: 2 }));
+    let name = "log/00000000000000000001-00000000000000000003.seg";
+    fs::copy(other.path().join(name), ours.path().join(name)).unwrap();
+    let error = refused(ours.path());
+    assert!(matches!(error, OpenError::Foreign { .. }), "{error}");
+    assert!(ours.path().join(name).exists());
+}
+
+#[test]
 fn a_secret_of_another_log_is_taken_for_lost() {
     let other = tempfile::tempdir().unwrap();
     init(&other.path().join("data"), &Fresh::new(Identity { log_id: 2, epoch: 2 }, [6; 32]), None).unwrap();

@@ -19,7 +19,7 @@ const USUAL: [&str; 3] = [
     // A power cut may tear the slot that was written.
     "the file `witness` is not whole",
     // Its first half, say.
-    "in a commit that was cut: nothing of it was acknowledged",
+    "they are taken for a commit that a power cut tore, which was not acknowledged",
 ];
 /// What a start warns of in a directory without a log.
 pub const NEW: &str = "a new log is made";
