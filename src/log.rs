@@ -48,7 +48,7 @@ pub use hand_over::{HandOver, Taken};
 pub use inspect::{InspectedJournal, InspectedSegment, Inspection, ReadOnlyLog, open_read_only};
 pub use journals::NoRoom;
 pub use open::{Log, Options, Seen, find, init, open};
-pub use reader::{Reader, Tail};
+pub use reader::{EventHeader, Reader, Selection, Tail};
 
 /// The last durable position. Position 0: the log is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,6 +26,7 @@ mod tests;
 mod varint;
 
 pub(in crate::log) use chain::genesis;
+pub(in crate::log) use columns::Row;
 pub(in crate::log) use erased::ErasedPayload;
-pub(in crate::log) use frames::{FrameBuilder, StoredRecord, records};
+pub(in crate::log) use frames::{FrameBuilder, Listing, StoredRecord, records};
 pub(in crate::log) use record::Record;

@@ -9,21 +9,63 @@ use tokio::sync::watch;
 use super::Head;
 use super::dedup::{Claim, DedupIndex, Digest};
 use super::files::secret::LogSecret;
-use super::format::{self, StoredRecord};
+use super::format::{self, Listing, Row, StoredRecord};
 use super::frame_store::FrameStore;
 use crate::blocklog::ReadError;
-use crate::event::{Event, EventKey, Hash, Position, Timestamp};
-use crate::segment::Frame;
+use crate::event::{Contents, Event, EventKey, Hash, Kind, ModeVerdict, Position, Provenance, Timestamp};
+use crate::segment::{Frame, FrameHeader};
 use crate::storage::Garbled;
 use crate::token::Identity;
 
 /// Bodies that one read expands: a sealed frame may hold 256 records of highly compressible bodies.
 const RUN_BODY_BYTES_MAX: usize = 1024 * 1024;
 
-/// Adjacent events, and the chain's value before the first.
-struct Run {
-    before: Hash,
-    events: Vec<Event>,
+/// What an event says in clear: it is known without its private bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct EventHeader<'a> {
+    pub position: Position,
+    pub recorded_at: Timestamp,
+    pub tenant: &'a str,
+    pub endpoint: &'a str,
+    pub provenance: Provenance,
+    pub mode: ModeVerdict,
+    /// [`Kind::UNKNOWN`] if the body has the type.
+    pub kind: Kind,
+    /// The body is no JSON object.
+    pub is_unreadable: bool,
+    pub is_conflict: bool,
+    pub contents: Contents,
+}
+
+impl<'a> EventHeader<'a> {
+    fn of(position: Position, row: &'a Row) -> Self {
+        let header = &row.header;
+        Self {
+            position,
+            recorded_at: row.recorded_at,
+            tenant: header.entrance.tenant(),
+            endpoint: header.entrance.endpoint(),
+            provenance: header.provenance,
+            mode: header.mode,
+            kind: header.kind,
+            is_unreadable: header.is_unreadable,
+            is_conflict: row.conflict_of.is_some(),
+            contents: row.contents(),
+        }
+    }
+}
+
+/// Chosen events of adjacent ones that are stored together.
+pub struct Selection {
+    /// The first position that was looked at.
+    first: Position,
+    /// The chain's value before it. `None` if it was not computed.
+    before: Option<Hash>,
+    pub events: Vec<Event>,
+    /// The last position that was looked at.
+    pub through: Position,
+    /// The chain's value there.
+    pub chain: Hash,
 }
 
 /// A cheap handle on everything that is durable.
@@ -66,7 +108,7 @@ impl Reader {
             return Ok(None);
         }
         let bytes = self.store.read(position)?;
-        let records = decode(&bytes, position)?.records;
+        let records = list(&bytes, position)?.into_records(position)?;
         let record = records.iter().find(|record| record.position == position);
         record.map(|record| record.event().map_err(|garbled| damaged(position, garbled))).transpose()
     }
@@ -88,9 +130,9 @@ impl Reader {
     /// When the event at a position of the log was recorded; in a gap, when the gap was.
     fn recorded_at(&self, position: Position) -> Result<Timestamp, ReadError> {
         let bytes = self.store.read(position)?;
-        let Decoded { records, last_recorded_at, .. } = decode(&bytes, position)?;
-        let record = records.iter().find(|record| record.position == position);
-        Ok(record.map_or(last_recorded_at, |record| record.recorded_at))
+        let FrameListing { header, listing } = list(&bytes, position)?;
+        let row = listing.rows().find(|(at, _)| *at == position);
+        Ok(row.map_or(header.last_recorded_at, |(_, row)| row.recorded_at))
     }
 
     /// The event that claimed this key.
@@ -116,18 +158,25 @@ impl Reader {
 
     /// Events from `from` on, as many as are stored together; empty for position 0 and past the head.
     pub fn read(&self, from: Position) -> Result<Vec<Event>, ReadError> {
-        Ok(self.read_run(from)?.map_or_else(Vec::new, |run| run.events))
+        Ok(self.select(from, Position::MAX, |_| true)?.map_or_else(Vec::new, |selection| selection.events))
     }
 
-    /// `None` for position 0 and past the head. Steps over gaps.
-    fn read_run(&self, from: Position) -> Result<Option<Run>, ReadError> {
-        let head = self.head().position;
+    /// The wanted events from `from` to `to` among those that are stored together. The others are neither unpacked nor parsed. `None`
+    /// if the log has no event there. Steps over gaps.
+    pub fn select(
+        &self,
+        from: Position,
+        to: Position,
+        is_wanted: impl Fn(&EventHeader<'_>) -> bool,
+    ) -> Result<Option<Selection>, ReadError> {
+        let to = to.min(self.head().position);
         let mut from = from;
-        while from > 0 && from <= head {
+        while from > 0 && from <= to {
             let bytes = self.store.read(from)?;
-            let Decoded { before, records, last, .. } = decode(&bytes, from)?;
-            if let Some(run) = run(before, &records, from, head)? {
-                return Ok(Some(run));
+            let listing = list(&bytes, from)?;
+            let last = listing.last();
+            if let Some(selection) = listing.select(from, to, &is_wanted)? {
+                return Ok(Some(selection));
             }
             from = last + 1;
         }
@@ -152,49 +201,94 @@ impl Reader {
     }
 }
 
-/// A frame whose records were checked.
-struct Decoded<'a> {
-    /// The chain's value before the first record.
-    before: Hash,
-    /// Empty if the frame is a gap.
-    records: Vec<StoredRecord<'a>>,
-    last: Position,
-    last_recorded_at: Timestamp,
+fn damaged(from: Position, garbled: Garbled) -> ReadError {
+    ReadError::Damaged { from, reason: garbled.0 }
 }
 
-fn decode(bytes: &[u8], position: Position) -> Result<Decoded<'_>, ReadError> {
-    let decode = || {
+/// The listing of the frame that should hold a position.
+fn list(bytes: &[u8], position: Position) -> Result<FrameListing<'_>, ReadError> {
+    let list = || {
         let frame = Frame::decode(bytes)?;
         // The nearest frame before a hole.
         if frame.header.last() < position {
             return Err(Garbled("no frame holds it"));
         }
-        let records = format::records(&frame)?;
-        let header = frame.header;
-        Ok(Decoded { before: header.before, records, last: header.last(), last_recorded_at: header.last_recorded_at })
+        Ok(FrameListing { header: frame.header, listing: Listing::of(frame)? })
     };
-    decode().map_err(|garbled| damaged(position, garbled))
+    list().map_err(|garbled| damaged(position, garbled))
 }
 
-fn damaged(from: Position, garbled: Garbled) -> ReadError {
-    ReadError::Damaged { from, reason: garbled.0 }
+struct FrameListing<'a> {
+    header: FrameHeader,
+    listing: Listing<'a>,
 }
 
-/// The events of a frame from `from` to `head`; `None` if it has none there.
-fn run(before: Hash, records: &[StoredRecord<'_>], from: Position, head: Position) -> Result<Option<Run>, ReadError> {
+impl<'a> FrameListing<'a> {
+    fn last(&self) -> Position {
+        self.header.last()
+    }
+
+    /// `None` if it has no event from `from` to `to`.
+    fn select(
+        self,
+        from: Position,
+        to: Position,
+        is_wanted: impl Fn(&EventHeader<'_>) -> bool,
+    ) -> Result<Option<Selection>, ReadError> {
+        let Self { header, listing } = self;
+        let rows = listing.rows().filter(|(position, _)| (from..=to).contains(position));
+        let rows: Vec<_> = rows.map(|(position, row)| (position, is_wanted(&EventHeader::of(position, row)))).collect();
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let wanted: Vec<_> = rows.into_iter().filter_map(|(position, wanted)| wanted.then_some(position)).collect();
+        if wanted.is_empty() && header.last() <= to {
+            let first = from.max(header.first);
+            let before = (from <= header.first).then_some(header.before);
+            return Ok(Some(Selection {
+                first,
+                before,
+                events: Vec::new(),
+                through: header.last(),
+                chain: header.after,
+            }));
+        }
+        let records = Self { header, listing }.into_records(from)?;
+        unpack(header.before, &records, from, to, |position| wanted.binary_search(&position).is_ok()).map(Some)
+    }
+
+    /// `from`: the position that an error names.
+    fn into_records(self, from: Position) -> Result<Vec<StoredRecord<'a>>, ReadError> {
+        self.listing.into_records().map_err(|garbled| damaged(from, garbled))
+    }
+}
+
+/// The wanted events of a frame; not all if their bodies are large.
+fn unpack(
+    before: Hash,
+    records: &[StoredRecord<'_>],
+    from: Position,
+    to: Position,
+    is_wanted: impl Fn(Position) -> bool,
+) -> Result<Selection, ReadError> {
     let skipped = records.partition_point(|record| record.position < from);
     let before = skipped.checked_sub(1).map_or(before, |last| records[last].chain);
-    let mut events = Vec::new();
+    let first = records.get(skipped).map_or(from, |record| record.position);
+    let mut selection = Selection { first, before: Some(before), events: Vec::new(), through: from, chain: before };
     let mut body_bytes = 0;
-    for record in records[skipped..].iter().take_while(|record| record.position <= head) {
+    for record in records[skipped..].iter().take_while(|record| record.position <= to) {
+        (selection.through, selection.chain) = (record.position, record.chain);
+        if !is_wanted(record.position) {
+            continue;
+        }
         let event = record.event().map_err(|garbled| damaged(record.position, garbled))?;
         body_bytes += event.delivery.body.len();
-        events.push(event);
+        selection.events.push(event);
         if body_bytes >= RUN_BODY_BYTES_MAX {
             break;
         }
     }
-    Ok((!events.is_empty()).then_some(Run { before, events }))
+    Ok(selection)
 }
 
 /// Reads the log in order, frame by frame, and waits at its end.
@@ -216,16 +310,24 @@ impl Tail {
 
     /// The next events; empty if there are none yet. Blocks.
     pub fn read(&mut self) -> Result<Vec<Event>, ReadError> {
-        let Some(run) = self.reader.read_run(self.last + 1)? else { return Ok(Vec::new()) };
-        let goes_on = run.events.first().is_some_and(|event| event.position == self.last + 1);
-        // A gap has a chain of its own.
-        if goes_on && self.chain.is_some_and(|chain| chain != run.before) {
-            return Err(ReadError::Damaged { from: self.last + 1, reason: "the chain is broken between two frames" });
+        Ok(self.select(|_| true)?.map_or_else(Vec::new, |selection| selection.events))
+    }
+
+    /// The wanted ones among the next events. `None` if there are none yet. Blocks.
+    pub fn select(&mut self, is_wanted: impl Fn(&EventHeader<'_>) -> bool) -> Result<Option<Selection>, ReadError> {
+        let selected = self.reader.select(self.last + 1, Position::MAX, is_wanted)?;
+        if let Some(Selection { first, before, through, chain, .. }) = &selected {
+            let is_broken = self.chain.zip(*before).is_some_and(|(chain, before)| chain != before);
+            // A gap has a chain of its own.
+            if is_broken && *first == self.last + 1 {
+                return Err(ReadError::Damaged {
+                    from: self.last + 1,
+                    reason: "the chain is broken between two frames",
+                });
+            }
+            self.last = *through;
+            self.chain = Some(*chain);
         }
-        if let Some(event) = run.events.last() {
-            self.last = event.position;
-            self.chain = Some(event.chain);
-        }
-        Ok(run.events)
+        Ok(selected)
     }
 }

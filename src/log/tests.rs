@@ -10,6 +10,7 @@ mod faults;
 mod model;
 mod refusals;
 mod sealing;
+mod selection;
 
 use std::path::Path;
 use std::sync::Arc;

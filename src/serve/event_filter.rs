@@ -7,7 +7,8 @@ use super::convert;
 use super::filter::FilterHasher;
 use super::principal::Principal;
 use super::status::Refusal;
-use crate::event::Event;
+use crate::event::{Contents, Event, Kind};
+use crate::log::EventHeader;
 use crate::proto::{self, ModeVerdict};
 
 const TYPES_MAX: usize = 20;
@@ -18,6 +19,8 @@ pub(super) struct EventFilter {
     tenant: Arc<str>,
     /// Empty: any.
     types: BTreeSet<String>,
+    /// Those of `types`.
+    kinds: BTreeSet<Kind>,
     unreadable: bool,
     mismatched: bool,
     conflicting: bool,
@@ -30,7 +33,8 @@ impl EventFilter {
         if types.len() > TYPES_MAX {
             return Err(Refusal::InvalidFilter { field: "filter.types", problem: "more than 20 values" });
         }
-        Ok(Self { caller, tenant, types: types.into_iter().collect(), unreadable, mismatched, conflicting })
+        let kinds = types.iter().map(|word| Kind::of_word(Some(word))).collect();
+        Ok(Self { caller, tenant, types: types.into_iter().collect(), kinds, unreadable, mismatched, conflicting })
     }
 
     pub fn hash(&self) -> u64 {
@@ -42,7 +46,16 @@ impl EventFilter {
         hasher.finish()
     }
 
-    /// None: it does not match.
+    /// Whether an event may match, by what is known without unpacking it.
+    pub fn may_match(&self, header: &EventHeader<'_>) -> bool {
+        header.tenant == &*self.tenant
+            && (self.kinds.is_empty() || self.kinds.contains(&header.kind))
+            && (header.is_unreadable || header.contents != Contents::Whole || !self.unreadable)
+            && (header.mode.applies_to().is_none() || !self.mismatched)
+            && (header.is_conflict || !self.conflicting)
+    }
+
+    /// `None` if it does not match.
     pub fn matching(&self, event: Event) -> Option<proto::Event> {
         if event.delivery.tenant != *self.tenant {
             return None;

@@ -16,7 +16,7 @@ use super::principal::Principal;
 use super::scans::{Cancellation, send_first};
 use super::status::Refusal;
 use crate::event::Position;
-use crate::log::{ReadError, Reader};
+use crate::log::{ReadError, Reader, Selection};
 use crate::proto::{ReadEventsRequest, ReadEventsResponse};
 
 pub(super) type Messages = Pin<Box<dyn Stream<Item = Result<ReadEventsResponse, Status>> + Send>>;
@@ -65,20 +65,27 @@ struct Walk {
 impl Walk {
     /// As much as a page of a list, so that a walk which finds nothing still tells how far it is.
     fn part(&mut self, reader: &Reader, cancellation: &Cancellation) -> Result<ReadEventsResponse, ReadError> {
-        let (mut events, mut bytes, mut looked_at) = (Vec::new(), 0, 0);
+        let (mut events, mut bytes) = (Vec::new(), 0);
         let begun = self.next;
-        while self.next <= self.to && bytes < BYTES_MAX && looked_at < VISITS_MAX && !cancellation.is_cancelled() {
-            let read = match reader.read(self.next) {
+        let visited_max = begun.saturating_add(VISITS_MAX as u64);
+        while self.next <= self.to && self.next < visited_max && bytes < BYTES_MAX && !cancellation.is_cancelled() {
+            let selected = reader.select(self.next, self.to, |header| self.filter.may_match(header));
+            let selection = match selected {
                 // What comes before the damage is sent; the next part says what is damaged.
                 Err(_) if self.next > begun => break,
-                read => read?,
+                selected => selected?,
             };
-            for event in read.into_iter().take_while(|event| event.position <= self.to) {
+            let Some(Selection { events: selected, through, .. }) = selection else {
+                // A gap is all that is left.
+                self.next = self.to + 1;
+                break;
+            };
+            self.next = through + 1;
+            for event in selected {
                 if bytes >= BYTES_MAX {
+                    self.next = event.position;
                     break;
                 }
-                self.next = event.position + 1;
-                looked_at += 1;
                 if let Some(event) = self.filter.matching(event) {
                     bytes += event.encoded_len();
                     events.push(event);

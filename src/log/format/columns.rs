@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::header::{CLAIMS_KEY, CLEAR, Entrance, FIRST_OF_SUBJECT, Header};
 use super::varint::{self, take_length, unzigzag, zigzag};
-use crate::event::{Hash, Kind, Position, Provenance, Timestamp};
+use crate::event::{Contents, Hash, Kind, Position, Provenance, Timestamp};
 use crate::segment::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES};
 use crate::storage::{Garbled, Put, Take};
 
@@ -42,7 +42,7 @@ const FIXED_BYTES: usize = 11;
 const VARYING_BYTES_MAX: usize = 4 * varint::BYTES_MAX + 4 + 32 + 32;
 
 /// A record's line in the columns.
-pub(super) struct Row {
+pub(in crate::log) struct Row {
     pub header: Header,
     pub recorded_at: Timestamp,
     pub conflict_of: Option<Position>,
@@ -51,6 +51,17 @@ pub(super) struct Row {
     pub private_bytes: usize,
     /// Of its private bytes as they were first stored. `None` if they are still stored so.
     pub digest: Option<Hash>,
+}
+
+impl Row {
+    /// What can be read of its private bytes, as far as the header says.
+    pub fn contents(&self) -> Contents {
+        match (self.form, self.header.codec) {
+            (ERASED, _) => Contents::Erased,
+            (WHOLE, CLEAR) => Contents::Whole,
+            _ => Contents::Encrypted,
+        }
+    }
 }
 
 /// Upper bound of what a record adds to a frame's columns.

@@ -225,13 +225,39 @@ impl FrameBuilder {
     }
 }
 
+/// What a frame's records say in clear. Their private bytes are not looked at, so the chain is not checked.
+pub(in crate::log) struct Listing<'a> {
+    frame: Frame<'a>,
+    /// Empty if the frame is a gap.
+    rows: Vec<Row>,
+}
+
+impl<'a> Listing<'a> {
+    pub fn of(frame: Frame<'a>) -> Result<Self, Garbled> {
+        let rows = if Gap::of(&frame)?.is_some() { Vec::new() } else { rows(&frame)? };
+        Ok(Self { frame, rows })
+    }
+
+    /// In order of position.
+    pub fn rows(&self) -> impl Iterator<Item = (Position, &Row)> {
+        (self.frame.header.first..).zip(&self.rows)
+    }
+
+    /// Checks times, and the chain from `before` to `after`.
+    pub fn into_records(self) -> Result<Vec<StoredRecord<'a>>, Garbled> {
+        let Self { frame, rows } = self;
+        if rows.is_empty() { Ok(Vec::new()) } else { checked(&frame, rows) }
+    }
+}
+
 /// Decodes a frame's records; checks positions, times, and the chain from `before` to `after`. A gap has none.
 pub(in crate::log) fn records<'a>(frame: &Frame<'a>) -> Result<Vec<StoredRecord<'a>>, Garbled> {
+    Listing::of(*frame)?.into_records()
+}
+
+fn checked<'a>(frame: &Frame<'a>, rows: Vec<Row>) -> Result<Vec<StoredRecord<'a>>, Garbled> {
     let header = &frame.header;
-    if Gap::of(frame)?.is_some() {
-        return Ok(Vec::new());
-    }
-    let records = unchecked(frame)?;
+    let records = stored_records(frame, rows)?;
     let ends = |record: Option<&StoredRecord<'_>>| record.map(|record| (record.recorded_at, record.chain));
     let begins_in_time = records.first().is_some_and(|first| first.recorded_at == header.first_recorded_at);
     if begins_in_time && ends(records.last()) == Some((header.last_recorded_at, header.after)) {
@@ -243,7 +269,10 @@ pub(in crate::log) fn records<'a>(frame: &Frame<'a>) -> Result<Vec<StoredRecord<
 
 /// The same, wherever the chain leads and whenever the first and last record are of.
 pub(super) fn unchecked<'a>(frame: &Frame<'a>) -> Result<Vec<StoredRecord<'a>>, Garbled> {
-    let rows = rows(frame)?;
+    stored_records(frame, rows(frame)?)
+}
+
+fn stored_records<'a>(frame: &Frame<'a>, rows: Vec<Row>) -> Result<Vec<StoredRecord<'a>>, Garbled> {
     let mut private = frame.private;
     let mut records: Vec<StoredRecord<'a>> = Vec::with_capacity(rows.len());
     for (position, row) in (frame.header.first..).zip(rows) {

@@ -259,6 +259,10 @@ fn a_frame_with_a_wrong_record_is_sealed_as_it_is_and_named_as_damage() {
         wait_until_sealed(&log);
         let is_damaged = |n| matches!(log.reader.get(n), Err(ReadError::Damaged { .. }));
         assert_eq!((1..=5).filter(|n| is_damaged(*n)).collect::<Vec<_>>(), [3]);
+        // What is not wanted is not unpacked.
+        let selection = log.reader.select(3, 3, |_| false).unwrap().unwrap();
+        assert!(selection.events.is_empty() && selection.through == 3);
+        assert!(log.reader.select(3, 3, |_| true).is_err());
         close(log);
     }
     let log = open(directory.path(), options()).unwrap();

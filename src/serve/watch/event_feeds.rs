@@ -13,7 +13,7 @@ use super::At;
 use super::feed::Seen;
 use super::feeds::Feeds;
 use crate::event::Event;
-use crate::log::{Reader, Tail};
+use crate::log::{Reader, Selection, Tail};
 use crate::proto::{EventBatch, Events};
 
 /// What each filter lets through of what is stored together; None: nothing.
@@ -69,14 +69,14 @@ impl EventFeeds {
 /// Of what is stored together next.
 async fn next(mut tail: Tail, filters: Vec<Arc<EventFilter>>) -> Result<(Tail, At, Matching), Refusal> {
     off_runtime(move || {
-        let events = tail.read()?;
-        let last = events.last().ok_or(Refusal::Internal)?;
-        let through = At::new(last.position, &last.chain);
+        let selected = tail.select(|header| filters.iter().any(|filter| filter.may_match(header)))?;
+        let Selection { events, through, chain, .. } = selected.ok_or(Refusal::Internal)?;
+        let through = At::new(through, &chain);
         let seen = |filter: Arc<EventFilter>| {
             let seen = matching(&filter, events.iter().cloned(), through, |events| EventBatch::encoded(&events));
             (filter, seen)
         };
-        Ok((tail, through, filters.into_iter().map(seen).collect()))
+        Ok((tail, through, filters.iter().cloned().map(seen).collect()))
     })
     .await?
 }

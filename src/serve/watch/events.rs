@@ -22,7 +22,7 @@ use super::plan;
 use super::start::{self, Resumable, Start};
 use super::{At, started};
 use crate::event::Position;
-use crate::log::Tail;
+use crate::log::{Selection, Tail};
 use crate::proto::watch_events_response::Message as Body;
 use crate::proto::{CaughtUp, EventBatch, Heartbeat, WatchEventsRequest, WatchEventsResponse};
 
@@ -133,8 +133,11 @@ impl Source for LogEvents {
         let (mut tail, filter) =
             (tail.map_or_else(|| reader.tail(after.position), |(_, tail)| tail), self.filter.clone());
         let work = move || {
-            let read = tail.read().map(|events| {
-                let through = events.last().map_or(after, |last| At::new(last.position, &last.chain));
+            let read = tail.select(|header| filter.may_match(header)).map(|selection| {
+                let (events, through) = match selection {
+                    Some(Selection { events, through, chain, .. }) => (events, At::new(through, &chain)),
+                    None => (Vec::new(), after),
+                };
                 let seen: Vec<_> = matching(&filter, events, through, EventBatch::from).into_iter().collect();
                 let bytes = seen.iter().map(|seen| seen.what.encoded_len()).sum::<usize>();
                 // A smaller amount always fits.
