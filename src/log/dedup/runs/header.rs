@@ -1,0 +1,93 @@
+//! The header of a run: of which log and which positions it is. See `runs.rs` for its bytes.
+
+use super::super::run::RunOrigin;
+use super::{PAGE_BYTES, RunHeader};
+use crate::event::Timestamp;
+use crate::log::Head;
+use crate::storage::{Garbled, Put, Take};
+use crate::token::Identity;
+
+const MAGIC: &[u8; 3] = b"cdr";
+pub(super) const FORMAT: u8 = 3;
+/// Bytes up to the checksum.
+pub(super) const CHECKED_BYTES: usize = 3 + 1 + 16 + 16 + 4 + 1 + 8 + 8 + 32 + 8 + 8;
+const BYTES: usize = CHECKED_BYTES + 4;
+
+/// Why a header cannot be used.
+#[derive(Debug)]
+pub(super) enum Unreadable {
+    Garbled(Garbled),
+    Older(u8),
+    Newer(u8),
+}
+
+impl From<Garbled> for Unreadable {
+    fn from(garbled: Garbled) -> Self {
+        Self::Garbled(garbled)
+    }
+}
+
+/// What the header page says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Page {
+    pub header: RunHeader,
+    pub keys: u64,
+}
+
+impl Page {
+    pub fn encode(&self) -> Vec<u8> {
+        let RunHeader { origin, fingerprint_version, after, head } = self.header;
+        let mut out = Vec::with_capacity(PAGE_BYTES);
+        out.put(MAGIC);
+        out.put_u8(FORMAT);
+        out.put(&origin.identity.log_id.to_be_bytes());
+        out.put(&origin.identity.epoch.to_be_bytes());
+        out.put_u32(origin.generation);
+        out.put_u8(fingerprint_version);
+        out.put_u64(after);
+        out.put_u64(head.position);
+        out.put(&head.chain);
+        out.put_i64(head.recorded_at.as_micros());
+        out.put_u64(self.keys);
+        let crc = crc32c::crc32c(&out);
+        out.put_u32(crc);
+        out.resize(PAGE_BYTES, 0);
+        out
+    }
+
+    /// Reads the beginning of a file, which may be shorter than a page.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        let mut take = Take(bytes);
+        if take.array()? != *MAGIC {
+            return Err(Garbled("it is no dedup run").into());
+        }
+        let format = take.u8()?;
+        // The older formats have their checksum elsewhere.
+        if format < FORMAT {
+            return Err(Unreadable::Older(format));
+        }
+        let checked = bytes.get(..CHECKED_BYTES).ok_or(Garbled("it ends too soon"))?;
+        if Take(&bytes[CHECKED_BYTES..]).u32()? != crc32c::crc32c(checked) {
+            return Err(Garbled("the checksum of the header is wrong").into());
+        }
+        // Only a whole header says by whom it was written.
+        if format > FORMAT {
+            return Err(Unreadable::Newer(format));
+        }
+        let identity =
+            Identity { log_id: u128::from_be_bytes(take.array()?), epoch: u128::from_be_bytes(take.array()?) };
+        let origin = RunOrigin { identity, generation: take.u32()? };
+        let fingerprint_version = take.u8()?;
+        let after = take.u64()?;
+        let (position, chain) = (take.u64()?, take.array()?);
+        let head = Head { position, chain, recorded_at: Timestamp::from_micros(take.i64()?) };
+        let keys = take.u64()?;
+        if bytes.len() != PAGE_BYTES || bytes[BYTES..].iter().any(|byte| *byte != 0) {
+            return Err(Garbled("the rest of the header page is not empty").into());
+        }
+        if position <= after {
+            return Err(Garbled("it ends before it begins").into());
+        }
+        Ok(Self { header: RunHeader { origin, fingerprint_version, after, head }, keys })
+    }
+}

@@ -1,0 +1,102 @@
+//! Finds the runs in their directory, and those of them that can be used. Removes nothing unless it is asked to.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::super::run::RunOrigin;
+use super::run::{Run, UnusableRun};
+use super::set::RunSet;
+use super::{Span, header};
+use crate::storage::sweep;
+
+/// What a directory holds.
+#[derive(Debug)]
+pub(in crate::log) struct Loaded {
+    pub set: RunSet,
+    /// Runs that another one covers: a crash came between a merge and the removal of what was merged.
+    pub covered: Vec<PathBuf>,
+    pub unusable: Vec<UnusableFile>,
+}
+
+/// A run that cannot be used, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("the dedup run {} cannot be used", path.display())]
+pub(in crate::log) struct UnusableFile {
+    pub path: PathBuf,
+    pub source: UnusableRun,
+}
+
+/// Why runs are not loaded at all.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::log) enum LoadError {
+    #[error("cannot list the dedup runs in {}", path.display())]
+    List { path: PathBuf, source: io::Error },
+    /// A newer version of cleat was here.
+    #[error("the dedup run {} has format {format}; this version of cleat knows {}", path.display(), header::FORMAT)]
+    Newer { path: PathBuf, format: u8 },
+}
+
+/// Makes the directory, and removes what a crash left half-written. Before anything is written.
+pub(in crate::log) fn prepare(directory: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    sweep(directory)
+}
+
+/// Opens all runs of a directory, which may be missing, that come from `origin`.
+pub(in crate::log) fn load(directory: &Path, origin: RunOrigin) -> Result<Loaded, LoadError> {
+    let paths = list(directory).map_err(|source| LoadError::List { path: directory.to_owned(), source })?;
+    let (mut found, mut unusable) = (Vec::new(), Vec::new());
+    for path in paths {
+        match Run::open(&path) {
+            Ok(run) if run.header().origin == origin => found.push(Arc::new(run)),
+            Ok(_) => unusable.push(UnusableFile { path, source: UnusableRun::Foreign }),
+            Err(UnusableRun::Newer(format)) => return Err(LoadError::Newer { path, format }),
+            Err(source) => unusable.push(UnusableFile { path, source }),
+        }
+    }
+    Ok(choose(found, unusable))
+}
+
+/// Removes runs durably. One that is not there any more is none to remove.
+pub(in crate::log) fn remove(directory: &Path, paths: impl IntoIterator<Item = impl AsRef<Path>>) -> io::Result<()> {
+    for path in paths {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    File::open(directory)?.sync_all()
+}
+
+/// The paths of all runs, of whatever format, in order.
+fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    paths.retain(|path| Span::is_run(path));
+    paths.sort_unstable();
+    Ok(paths)
+}
+
+/// Takes runs from the longest on, unless a longer one has a part of it.
+fn choose(mut found: Vec<Arc<Run>>, unusable: Vec<UnusableFile>) -> Loaded {
+    found.sort_by_key(|run| (u64::MAX - run.span().positions(), run.span().after));
+    let mut loaded = Loaded { set: RunSet::default(), covered: Vec::new(), unusable };
+    for run in found {
+        match loaded.set.with(run.clone()) {
+            Ok(set) => loaded.set = set,
+            Err(overlap) if overlap.existing.covers(overlap.new) => loaded.covered.push(run.path().to_owned()),
+            Err(_) => {
+                let (path, source) = (run.path().to_owned(), UnusableRun::Overlapping);
+                loaded.unusable.push(UnusableFile { path, source });
+            }
+        }
+    }
+    loaded.covered.sort_unstable();
+    loaded
+}

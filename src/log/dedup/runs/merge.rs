@@ -1,0 +1,82 @@
+//! Merges adjacent runs into one, entry by entry. Leaves them as they are, and does not decide which.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::run::{Entries, Run, RunError};
+use super::writer::{RunWriter, WriteRunError};
+use super::{KeyEntry, RunHeader};
+use crate::storage::Pace;
+
+/// Why runs were not merged. They are as they were.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::log) enum MergeError {
+    /// The runs do not follow one another, or are not of one kind.
+    #[error("dedup runs cannot be merged: {0}")]
+    Apart(&'static str),
+    #[error("a dedup run cannot be merged")]
+    Input(#[from] RunError),
+    #[error("the merged dedup run cannot be written")]
+    Write(#[from] WriteRunError),
+}
+
+/// Writes one run with all that adjacent runs hold, in their order. Durable and verified when this returns.
+pub(in crate::log) fn merge(directory: &Path, inputs: &[Arc<Run>], pace: &mut dyn Pace) -> Result<Run, MergeError> {
+    let header = merged_header(inputs)?;
+    let mut sources = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        sources.extend(Source::of(input.entries())?);
+    }
+    let mut writer = RunWriter::create(directory, header, pace)?;
+    let mut last = None;
+    while let Some(entry) = take_lowest(&mut sources)? {
+        // The one before has the lower position.
+        if last != Some(entry.digest) {
+            writer.push(entry)?;
+        }
+        last = Some(entry.digest);
+    }
+    Ok(writer.finish()?)
+}
+
+fn merged_header(inputs: &[Arc<Run>]) -> Result<RunHeader, MergeError> {
+    let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else {
+        return Err(MergeError::Apart("there are none"));
+    };
+    let (first, last) = (first.header(), last.header());
+    for pair in inputs.windows(2) {
+        let (one, next) = (pair[0].header(), pair[1].header());
+        if one.head.position != next.after {
+            return Err(MergeError::Apart("one does not begin where the one before ends"));
+        }
+        if one.origin != next.origin || one.fingerprint_version != next.fingerprint_version {
+            return Err(MergeError::Apart("one has another origin or another version of fingerprints"));
+        }
+    }
+    Ok(RunHeader { after: first.after, ..*last })
+}
+
+/// What is left of a run.
+struct Source<'a> {
+    next: KeyEntry,
+    rest: Entries<'a>,
+}
+
+impl<'a> Source<'a> {
+    /// `None` if nothing is left.
+    fn of(mut rest: Entries<'a>) -> Result<Option<Self>, RunError> {
+        Ok(rest.next().transpose()?.map(|next| Self { next, rest }))
+    }
+}
+
+/// Takes the entry with the lowest digest, and of these the one with the lowest position.
+fn take_lowest(sources: &mut Vec<Source<'_>>) -> Result<Option<KeyEntry>, RunError> {
+    let lowest = sources.iter_mut().enumerate().min_by_key(|(_, source)| (source.next.digest, source.next.position));
+    let Some((number, source)) = lowest else { return Ok(None) };
+    let entry = source.next;
+    match source.rest.next().transpose()? {
+        Some(next) => source.next = next,
+        None => drop(sources.swap_remove(number)),
+    }
+    Ok(Some(entry))
+}

@@ -1,0 +1,260 @@
+//! An open run: its filters and its index in memory, its blocks read one at a time. Writes nothing.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::vec;
+
+use super::super::Digest;
+use super::filter::Filter;
+use super::footer::{Footer, Partition, TAIL_BYTES, Tail};
+use super::header::{Page, Unreadable};
+use super::{KeyEntry, PAGE_BYTES, RunHeader, Span, block};
+use crate::storage::Garbled;
+
+/// Why a run cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::log) enum UnusableRun {
+    #[error("it cannot be read")]
+    Io(#[from] io::Error),
+    #[error("it is damaged")]
+    Damaged(#[from] Garbled),
+    /// It is made again from the log.
+    #[error("it has the old format {0}")]
+    Older(u8),
+    #[error("it has format {0}, which a newer version of cleat wrote")]
+    Newer(u8),
+    #[error("it is of another log, another epoch or another log secret")]
+    Foreign,
+    #[error("it overlaps with a longer run")]
+    Overlapping,
+}
+
+impl From<Unreadable> for UnusableRun {
+    fn from(unreadable: Unreadable) -> Self {
+        match unreadable {
+            Unreadable::Garbled(garbled) => Self::Damaged(garbled),
+            Unreadable::Older(format) => Self::Older(format),
+            Unreadable::Newer(format) => Self::Newer(format),
+        }
+    }
+}
+
+/// Why an open run cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::log) enum RunError {
+    #[error("cannot read the dedup run {}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("the dedup run {} is damaged", path.display())]
+    Damaged { path: PathBuf, source: Garbled },
+}
+
+impl RunError {
+    /// The run that cannot be read.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Io { path, .. } | Self::Damaged { path, .. } => path,
+        }
+    }
+}
+
+/// An open run. Its file stays readable after it is removed.
+pub(in crate::log) struct Run {
+    path: PathBuf,
+    file: File,
+    file_bytes: u64,
+    page: Page,
+    footer: Footer,
+    /// One for each partition.
+    filters: Vec<Filter>,
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Run").field(&self.path).finish()
+    }
+}
+
+impl Run {
+    /// Reads and checks all but the blocks of a run, which must cover what its name says.
+    pub fn open(path: &Path) -> Result<Self, UnusableRun> {
+        let run = Self::open_under_any_name(path)?;
+        if Span::of(path) == Some(run.page.header.span()) {
+            Ok(run)
+        } else {
+            Err(Garbled("it does not cover what its name says").into())
+        }
+    }
+
+    pub(super) fn open_under_any_name(path: &Path) -> Result<Self, UnusableRun> {
+        let file = File::open(path)?;
+        let file_bytes = file.metadata()?.len();
+        let page = Page::decode(&read(&file, file_bytes, 0, file_bytes.min(PAGE_BYTES as u64))?)?;
+        let footer = read_footer(&file, file_bytes, page.keys)?;
+        let filters = footer.partitions.iter().map(|partition| read_filter(&file, file_bytes, partition));
+        let filters = filters.collect::<Result<_, _>>()?;
+        Ok(Self { path: path.to_owned(), file, file_bytes, page, footer, filters })
+    }
+
+    /// Whether it has the header and the footer that were written.
+    pub(super) fn is_as_written(&self, page: &Page, footer: &Footer) -> bool {
+        self.page == *page && self.footer == *footer
+    }
+
+    pub(super) fn set_path(&mut self, path: PathBuf) {
+        self.path = path;
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn header(&self) -> &RunHeader {
+        &self.page.header
+    }
+
+    pub fn span(&self) -> Span {
+        self.page.header.span()
+    }
+
+    pub fn keys(&self) -> u64 {
+        self.page.keys
+    }
+
+    /// Returns what it takes in memory while it is open.
+    pub fn memory_bytes(&self) -> usize {
+        let filters: usize = self.filters.iter().map(Filter::memory_bytes).sum();
+        size_of::<Self>() + self.footer.memory_bytes() + filters
+    }
+
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// Asks memory only. Never false for a digest that is there.
+    pub fn may_contain(&self, digest: Digest) -> bool {
+        let prefix = digest.prefix();
+        let partitions = self.footer.partitions_of(prefix);
+        self.filters[partitions].iter().any(|filter| filter.may_contain(prefix))
+    }
+
+    /// Looks a digest up. Reads nothing if the filter says no, and else one block.
+    pub fn find(&self, digest: Digest) -> Result<Option<KeyEntry>, RunError> {
+        if !self.may_contain(digest) {
+            return Ok(None);
+        }
+        // It is one block, unless another begins with the same prefix.
+        for number in self.footer.blocks_of(digest.prefix()).rev() {
+            let entries = self.block(number)?;
+            match entries.binary_search_by_key(&digest, |entry| entry.digest) {
+                Ok(at) => return Ok(Some(entries[at])),
+                // It would be in the block before.
+                Err(0) => {}
+                Err(_) => break,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads all entries in order of digest, each checked. Ends after an error.
+    pub fn entries(&self) -> Entries<'_> {
+        Entries { run: self, next: 0, block: Vec::new().into_iter(), last: None }
+    }
+
+    fn block(&self, number: usize) -> Result<Vec<KeyEntry>, RunError> {
+        let offset = self.footer.block_offset(number).ok_or_else(|| self.damaged("it has no such block"))?;
+        let mut page = [0; PAGE_BYTES];
+        match self.file.read_exact_at(&mut page, offset) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(self.damaged("it ends too soon"));
+            }
+            read => read.map_err(|source| RunError::Io { path: self.path.clone(), source })?,
+        }
+        let entries = block::decode(&page, self.span()).map_err(|garbled| self.damaged(garbled.0))?;
+        let keys = self.page.keys - (number * block::ENTRIES_MAX) as u64;
+        let is_its_own = entries.len() as u64 == keys.min(block::ENTRIES_MAX as u64)
+            && entries.first().map(|entry| entry.digest.prefix()) == self.footer.firsts.get(number).copied();
+        if is_its_own { Ok(entries) } else { Err(self.damaged("a block is not where it belongs")) }
+    }
+
+    fn damaged(&self, reason: &'static str) -> RunError {
+        RunError::Damaged { path: self.path.clone(), source: Garbled(reason) }
+    }
+}
+
+/// The entries of a run.
+pub(in crate::log) struct Entries<'a> {
+    run: &'a Run,
+    /// The block to read next.
+    next: usize,
+    block: vec::IntoIter<KeyEntry>,
+    /// `None` before the first.
+    last: Option<Digest>,
+}
+
+impl Entries<'_> {
+    /// Reads the next block, which must begin after the last one.
+    fn advance(&mut self) -> Result<(), RunError> {
+        let entries = self.run.block(self.next)?;
+        if entries.first().map(|entry| entry.digest) <= self.last {
+            return Err(self.run.damaged("its blocks are out of order"));
+        }
+        self.last = entries.last().map(|entry| entry.digest);
+        self.next += 1;
+        self.block = entries.into_iter();
+        Ok(())
+    }
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Result<KeyEntry, RunError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(entry) = self.block.next() {
+            return Some(Ok(entry));
+        }
+        if self.next >= self.run.footer.firsts.len() {
+            return None;
+        }
+        if let Err(error) = self.advance() {
+            self.next = usize::MAX;
+            return Some(Err(error));
+        }
+        self.block.next().map(Ok)
+    }
+}
+
+/// Takes memory for what the file has, never for what it says that it has.
+fn read(file: &File, file_bytes: u64, offset: u64, length: u64) -> Result<Vec<u8>, UnusableRun> {
+    let too_short = Garbled("it ends too soon");
+    if offset.checked_add(length).is_none_or(|end| end > file_bytes) {
+        return Err(too_short.into());
+    }
+    let mut bytes = vec![0; usize::try_from(length).map_err(|_| too_short)?];
+    match file.read_exact_at(&mut bytes, offset) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(too_short.into()),
+        read => Ok(read.map(|()| bytes)?),
+    }
+}
+
+fn read_footer(file: &File, file_bytes: u64, keys: u64) -> Result<Footer, UnusableRun> {
+    let tail_at = file_bytes.checked_sub(TAIL_BYTES as u64).ok_or(Garbled("it ends too soon"))?;
+    let tail = Tail::decode(&read(file, file_bytes, tail_at, TAIL_BYTES as u64)?)?;
+    if tail.offset.checked_add(tail.footer_bytes()) != Some(tail_at) {
+        return Err(Garbled("its footer has another length than it says").into());
+    }
+    let bytes = read(file, file_bytes, tail.offset, file_bytes - tail.offset)?;
+    Ok(Footer::decode(&bytes, tail, keys)?)
+}
+
+fn read_filter(file: &File, file_bytes: u64, partition: &Partition) -> Result<Filter, UnusableRun> {
+    let offset = partition.filter_offset();
+    let pages = read(file, file_bytes, offset, partition.end() - offset)?;
+    let (filter, rest) = pages.split_at_checked(partition.filter_bytes).ok_or(Garbled("a filter ends too soon"))?;
+    if rest.iter().any(|byte| *byte != 0) {
+        return Err(Garbled("the rest of a filter's page is not empty").into());
+    }
+    Ok(Filter::decode(filter)?)
+}

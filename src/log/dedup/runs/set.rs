@@ -1,0 +1,84 @@
+//! The runs of a log, as one that never changes: a change makes another set, and a look-up keeps the one that it saw. Writes and
+//! removes no file.
+
+use std::sync::Arc;
+
+use super::super::Digest;
+use super::run::{Run, RunError};
+use super::{KeyEntry, Span};
+use crate::event::Position;
+
+/// A run overlaps with one that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the dedup run {new} overlaps with {existing}")]
+pub(in crate::log) struct Overlap {
+    pub new: Span,
+    pub existing: Span,
+}
+
+/// Runs that do not overlap, ascending, with or without gaps between them.
+#[derive(Debug, Clone, Default)]
+pub(in crate::log) struct RunSet {
+    runs: Vec<Arc<Run>>,
+}
+
+impl RunSet {
+    pub fn runs(&self) -> &[Arc<Run>] {
+        &self.runs
+    }
+
+    /// Looks a digest up. The run with the lower positions is asked first, so the first record of a key is found even if another
+    /// one has it, too. An error names the run that cannot be read: what it holds is not known.
+    pub fn find(&self, digest: Digest) -> Result<Option<KeyEntry>, RunError> {
+        self.runs.iter().find_map(|run| run.find(digest).transpose()).transpose()
+    }
+
+    /// Asks memory only. Never false for a digest that is there.
+    pub fn may_contain(&self, digest: Digest) -> bool {
+        self.runs.iter().any(|run| run.may_contain(digest))
+    }
+
+    /// The set with one more run.
+    pub fn with(&self, run: Arc<Run>) -> Result<Self, Overlap> {
+        let mut runs = self.runs.clone();
+        if let Some(existing) = runs.iter().find(|existing| existing.span().overlaps(run.span())) {
+            return Err(Overlap { new: run.span(), existing: existing.span() });
+        }
+        let at = runs.partition_point(|existing| existing.span() < run.span());
+        runs.insert(at, run);
+        Ok(Self { runs })
+    }
+
+    /// The set with a run in place of those that it covers.
+    pub fn with_merged(&self, run: Arc<Run>) -> Result<Self, Overlap> {
+        let left = self.runs.iter().filter(|existing| !run.span().covers(existing.span()));
+        Self { runs: left.cloned().collect() }.with(run)
+    }
+
+    /// The set without the run that begins after a position, if there is one.
+    pub fn without(&self, after: Position) -> Self {
+        let left = self.runs.iter().filter(|run| run.span().after != after);
+        Self { runs: left.cloned().collect() }
+    }
+
+    /// What no run covers, from the first position to `through`, ascending.
+    pub fn gaps(&self, through: Position) -> Vec<Span> {
+        let mut gaps = Vec::new();
+        let mut after = 0;
+        for span in self.runs.iter().map(|run| run.span()) {
+            gaps.push(Span { after, through: span.after.min(through) });
+            after = span.through;
+        }
+        gaps.push(Span { after, through });
+        gaps.retain(|gap| gap.after < gap.through);
+        gaps
+    }
+
+    pub fn memory_bytes(&self) -> usize {
+        self.runs.iter().map(|run| run.memory_bytes()).sum()
+    }
+
+    pub fn keys(&self) -> u64 {
+        self.runs.iter().map(|run| run.keys()).sum()
+    }
+}

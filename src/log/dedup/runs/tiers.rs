@@ -1,0 +1,88 @@
+//! Decides which runs are merged next. Knows their sizes, and nothing of what is in them.
+//!
+//! A run of 8^n keys or more is of tier n. Adjacent runs are merged when eight of one tier are among them and none is above it:
+//! what they hold rises a tier. Smaller runs between larger ones cannot wait for more of their kind, so they become one. Where
+//! runs only ever follow one another, fourteen a tier may be there, seven if they are alike; a key is copied once for each
+//! tier that it rises, and once more for each in which it came between larger runs.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::Run;
+
+/// How many runs of a tier become one.
+pub(super) const RUNS_MAX: usize = 8;
+/// By how much the tiers differ.
+const FACTOR: u64 = RUNS_MAX as u64;
+/// The first tier that is not merged any more: 16 M keys.
+pub(super) const FINAL_TIER: u32 = 8;
+/// The most keys that are merged into one run.
+pub(super) const MERGED_KEYS_MAX: u64 = 64 << 20;
+
+/// A run as it counts here.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    pub keys: u64,
+    /// Whether it can be merged with the run before it; for the first, whether it begins the log. So nothing comes between.
+    pub is_joined: bool,
+}
+
+impl Size {
+    pub fn tier(self) -> u32 {
+        self.keys.max(1).ilog(FACTOR)
+    }
+}
+
+/// Which of the ascending runs to merge. `None` if nothing is to do.
+pub(in crate::log) fn due(runs: &[Arc<Run>]) -> Option<Range<usize>> {
+    let sizes = runs.iter().enumerate().map(|(number, run)| {
+        let before = number.checked_sub(1).map(|before| runs[before].header());
+        let is_joined = before.map_or(run.header().after == 0, |before| {
+            before.head.position == run.header().after
+                && before.origin == run.header().origin
+                && before.fingerprint_version == run.header().fingerprint_version
+        });
+        Size { keys: run.keys(), is_joined }
+    });
+    due_of(&sizes.collect::<Vec<_>>())
+}
+
+pub(super) fn due_of(runs: &[Size]) -> Option<Range<usize>> {
+    (0..FINAL_TIER).find_map(|tier| stretches(runs, tier).into_iter().find_map(|stretch| due_in(runs, stretch, tier)))
+}
+
+/// The longest ranges of joined runs that are not above a tier.
+fn stretches(runs: &[Size], tier: u32) -> Vec<Range<usize>> {
+    let is_low = |run: &Size| run.tier() <= tier;
+    let mut found = Vec::new();
+    let mut start = 0;
+    for (number, run) in runs.iter().enumerate() {
+        let end = number + 1;
+        let goes_on = is_low(run) && runs.get(end).is_some_and(|next| next.is_joined && is_low(next));
+        if is_low(run) && !goes_on {
+            found.push(start..end);
+        }
+        if !goes_on {
+            start = end;
+        }
+    }
+    found
+}
+
+/// Which runs of a stretch to merge, as many as one run may hold.
+fn due_in(runs: &[Size], stretch: Range<usize>, tier: u32) -> Option<Range<usize>> {
+    let is_joined = |number: usize| runs.get(number).is_some_and(|run| run.is_joined);
+    let nth = stretch.clone().filter(|number| runs[*number].tier() == tier).nth(RUNS_MAX - 1);
+    let is_between_larger = is_joined(stretch.start) && is_joined(stretch.end);
+    let end = match nth {
+        Some(nth) => nth + 1,
+        None if is_between_larger && stretch.len() > 1 => stretch.end,
+        None => return None,
+    };
+    let mut keys = 0;
+    let fitting = runs[stretch.start..end].iter().take_while(|run| {
+        keys += run.keys;
+        keys <= MERGED_KEYS_MAX
+    });
+    Some(stretch.start..stretch.start + fitting.count())
+}

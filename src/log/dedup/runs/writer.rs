@@ -1,0 +1,177 @@
+//! Writes a run: into a temporary file, synced, read back and verified, and only then under its name. Holds the keys of one
+//! partition. Knows nothing of where its entries come from.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::super::Digest;
+use super::filter::Filter;
+use super::footer::{Footer, PARTITION_BLOCKS, Partition};
+use super::header::Page;
+use super::pieces::Pieces;
+use super::run::{Run, RunError, UnusableRun};
+use super::{KeyEntry, PAGE_BYTES, RunHeader, block};
+use crate::storage::{Garbled, PIECE_BYTES, Pace};
+
+/// Entries in one piece of reading back.
+const PIECE_ENTRIES: usize = PIECE_BYTES / PAGE_BYTES * block::ENTRIES_MAX;
+
+/// Why a run was not written. Nothing is left of it.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::log) enum WriteRunError {
+    #[error("cannot {operation} {}", path.display())]
+    Io { operation: &'static str, path: PathBuf, source: io::Error },
+    #[error("a dedup run cannot hold what it was given: {0}")]
+    Impossible(&'static str),
+    #[error("a filter for the keys of a dedup run is not found: {0}")]
+    Filter(&'static str),
+    #[error("{} is not what was written", path.display())]
+    NotAsWritten { path: PathBuf, source: UnusableRun },
+    #[error("a block is not what was written")]
+    BlockNotAsWritten(#[source] RunError),
+}
+
+/// Writes entries, in any order, as the run with this header. It is durable and verified when this returns. The lowest position
+/// of a digest stays.
+pub(in crate::log) fn write(
+    directory: &Path,
+    header: RunHeader,
+    mut entries: Vec<KeyEntry>,
+    pace: &mut dyn Pace,
+) -> Result<Run, WriteRunError> {
+    entries.sort_unstable_by_key(|entry| (entry.digest, entry.position));
+    entries.dedup_by_key(|entry| entry.digest);
+    let mut writer = RunWriter::create(directory, header, pace)?;
+    for entry in entries {
+        writer.push(entry)?;
+    }
+    writer.finish()
+}
+
+/// A run that is being written. Its temporary file goes with it, unless it is finished.
+pub(super) struct RunWriter<'a> {
+    directory: &'a Path,
+    header: RunHeader,
+    pieces: Pieces<'a>,
+    footer: Footer,
+    keys: u64,
+    /// `None` before the first entry.
+    last: Option<Digest>,
+    /// The entries of the next block.
+    block: Vec<KeyEntry>,
+    /// The first block of the next partition.
+    first_block: usize,
+    /// The prefixes in the next partition, all different.
+    prefixes: Vec<u64>,
+}
+
+impl<'a> RunWriter<'a> {
+    pub fn create(directory: &'a Path, header: RunHeader, pace: &'a mut dyn Pace) -> Result<Self, WriteRunError> {
+        if header.head.position <= header.after {
+            return Err(WriteRunError::Impossible("it ends before it begins"));
+        }
+        let path = header.span().temporary_path(directory);
+        let pieces = Pieces::create(path.clone(), pace).map_err(failed("create", &path))?;
+        let mut writer = Self {
+            directory,
+            header,
+            pieces,
+            footer: Footer::default(),
+            keys: 0,
+            last: None,
+            block: Vec::with_capacity(block::ENTRIES_MAX),
+            first_block: 0,
+            prefixes: Vec::new(),
+        };
+        // The header comes last: only then is it known how many keys there are.
+        writer.put(&[0; PAGE_BYTES])?;
+        Ok(writer)
+    }
+
+    /// Appends an entry, whose digest must be above the last one.
+    pub fn push(&mut self, entry: KeyEntry) -> Result<(), WriteRunError> {
+        if self.last >= Some(entry.digest) {
+            return Err(WriteRunError::Impossible("the digests do not rise"));
+        }
+        if !self.header.span().holds(entry.position) || entry.position > block::POSITION_MAX {
+            return Err(WriteRunError::Impossible("a position is out of its range"));
+        }
+        let prefix = entry.digest.prefix();
+        if self.prefixes.last() != Some(&prefix) {
+            self.prefixes.push(prefix);
+        }
+        self.last = Some(entry.digest);
+        self.keys += 1;
+        self.block.push(entry);
+        if self.block.len() == block::ENTRIES_MAX { self.end_block() } else { Ok(()) }
+    }
+
+    /// Returns once the run is durable under its name, and has been read back and found right.
+    pub fn finish(mut self) -> Result<Run, WriteRunError> {
+        self.end_block()?;
+        self.end_partition()?;
+        let footer = self.footer.encode();
+        self.put(&footer)?;
+        let page = Page { header: self.header, keys: self.keys };
+        let temporary = self.pieces.path().to_owned();
+        self.pieces.finish(&page.encode()).map_err(failed("sync", &temporary))?;
+        let not_as_written = |source| WriteRunError::NotAsWritten { path: temporary.clone(), source };
+        let mut run = Run::open_under_any_name(&temporary).map_err(not_as_written)?;
+        if !run.is_as_written(&page, &self.footer) {
+            return Err(not_as_written(Garbled("its header or its footer is another one").into()));
+        }
+        verify(&run, self.pieces.pace)?;
+        let path = self.header.span().path(self.directory);
+        self.pieces.rename(&path).map_err(failed("name", &path))?;
+        run.set_path(path);
+        Ok(run)
+    }
+
+    fn end_block(&mut self) -> Result<(), WriteRunError> {
+        let Some(first) = self.block.first() else { return Ok(()) };
+        self.footer.firsts.push(first.digest.prefix());
+        let page = block::encode(&self.block);
+        self.block.clear();
+        self.put(&page)?;
+        let is_full = self.footer.firsts.len() - self.first_block == PARTITION_BLOCKS;
+        if is_full { self.end_partition() } else { Ok(()) }
+    }
+
+    fn end_partition(&mut self) -> Result<(), WriteRunError> {
+        let first_block = self.first_block;
+        let Some(first) = self.footer.firsts.get(first_block).copied() else { return Ok(()) };
+        let filter = Filter::build(&self.prefixes).map_err(WriteRunError::Filter)?;
+        self.prefixes.clear();
+        let mut pages = filter.encode();
+        let blocks = self.footer.firsts.len() - first_block;
+        let (filter_bytes, offset) = (pages.len(), self.footer.offset());
+        self.footer.partitions.push(Partition { first, first_block, blocks, filter_bytes, offset });
+        self.first_block += blocks;
+        pages.resize(filter_bytes.next_multiple_of(PAGE_BYTES), 0);
+        self.put(&pages)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), WriteRunError> {
+        let put = self.pieces.put(bytes);
+        put.map_err(failed("write", self.pieces.path()))
+    }
+}
+
+/// Reads all of a run, and asks its filters for each key.
+fn verify(run: &Run, pace: &mut dyn Pace) -> Result<(), WriteRunError> {
+    for (number, entry) in run.entries().enumerate() {
+        let entry = entry.map_err(WriteRunError::BlockNotAsWritten)?;
+        if !run.may_contain(entry.digest) {
+            let source = Garbled("a filter does not know a key").into();
+            return Err(WriteRunError::NotAsWritten { path: run.path().to_owned(), source });
+        }
+        if number % PIECE_ENTRIES == PIECE_ENTRIES - 1 {
+            pace.pause();
+        }
+    }
+    Ok(())
+}
+
+fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> WriteRunError {
+    move |source| WriteRunError::Io { operation, path: path.to_owned(), source }
+}
