@@ -1,13 +1,15 @@
-//! Dedup runs on disk: which event keys a range of positions claimed, as immutable sorted files with a filter in memory. Derived
-//! from the log, and never of more than one epoch. Who claims keys, and when runs are made, is their owner's business.
+//! Dedup runs on disk: which event keys a range of positions claimed, as immutable sorted files with a filter in
+//! memory. Derived from the log, and never of more than one epoch. Who claims keys, and when runs are made, is their
+//! owner's business.
 //!
 //! ```text
-//! <data>/dedup/<after>-<through>.run   covers positions after + 1 to through; everything but the footer is in pages of 4096 B
+//! <data>/dedup/<after>-<through>.run   covers positions after + 1 to through. Numbers are big-endian. All up to the
+//!             footer is in pages of 4096 B.
 //!
 //! run         header page ‖ partitions ‖ footer ‖ tail
-//! header      "cdr" ‖ u8 format 3 ‖ log id, 16 B ‖ epoch, 16 B ‖ u32 generation of the log secret ‖ u8 fingerprint version
-//!             ‖ u64 after ‖ u64 through ‖ chain at through, 32 B ‖ i64 recorded_at there, µs ‖ u64 keys
-//!             ‖ u32 CRC32C of all before ‖ zeros. A later format keeps the first 4 and the length up to the CRC.
+//! header      "cdr" ‖ u8 format 3 ‖ log id, 16 B ‖ epoch, 16 B ‖ u32 generation of the log secret
+//!             ‖ u8 fingerprint version ‖ u64 after ‖ u64 through ‖ chain at through, 32 B ‖ i64 recorded_at there, µs
+//!             ‖ u64 keys ‖ u32 CRC32C of all before ‖ zeros. A later format keeps the first 4 and the length up to the CRC.
 //! partition   up to 7436 blocks (1,048,476 keys) ‖ filter ‖ zeros. All blocks but the run's last are full.
 //! block       u16 entries, up to 141 ‖ entries × (digest, 16 B ‖ position, 5 B ‖ fingerprint, 8 B) ‖ zeros
 //!             ‖ u32 CRC32C of all before. Entries rise by digest, through the whole run.
@@ -15,7 +17,8 @@
 //!             ‖ u32 CRC32C of all before. See `filter.rs` for what it says of a digest.
 //! footer      partitions × (u64 first prefix ‖ u32 first block ‖ u32 blocks ‖ u32 bytes of the filter)
 //!             ‖ blocks × u64 prefix of its first digest. A prefix is the first 8 bytes of a digest.
-//! tail        u64 offset of the footer ‖ u32 partitions ‖ u32 blocks ‖ u32 CRC32C of the footer and the tail before ‖ "cdrend"
+//! tail        u64 offset of the footer ‖ u32 partitions ‖ u32 blocks ‖ u32 CRC32C of the footer and
+//!             the tail before ‖ "cdrend"
 //! ```
 //!
 //! Formats 1 and 2 were flat files, `<through>.run`; they are made again from the log.

@@ -1,4 +1,5 @@
-//! A data block of a run: sorted entries in one page. Knows nothing of the blocks around it. See `runs.rs` for its bytes.
+//! A data block of a run: sorted entries in one page. Knows nothing of the blocks around it. See `runs.rs` for its
+//! bytes.
 
 use super::super::{Digest, Fingerprint};
 use super::{KeyEntry, PAGE_BYTES, Span};

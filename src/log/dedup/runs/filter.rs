@@ -1,5 +1,5 @@
-//! A binary fuse filter over the digest prefixes of one partition: says of a prefix that is there always yes, of another one of
-//! 65,536 times. See `runs.rs` for its bytes. Knows nothing of blocks and files.
+//! A binary fuse filter over the digest prefixes of one partition: says of a prefix that is there always yes, of
+//! another one of 65,536 times. See `runs.rs` for its bytes. Knows nothing of blocks and files.
 //!
 //! ```text
 //! h  = mix(prefix + seed), the 64-bit finaliser of MurmurHash3
@@ -8,8 +8,8 @@
 //! yes if print[i0] ^ print[i1] ^ print[i2] = the lowest 16 bits of h ^ h >> 32
 //! ```
 //!
-//! xorf finds the prints, always the same for the same prefixes. It never reads them: its next version may hash otherwise, and
-//! what is stored must not change its answers.
+//! xorf finds the prints, always the same for the same prefixes. It never reads them: its next version may hash
+//! otherwise, and what is stored must not change its answers.
 
 use xorf::BinaryFuse16;
 

@@ -1,4 +1,5 @@
-//! The footer of a run: where its partitions, filters and blocks are. See `runs.rs` for its bytes. Reads and writes no file.
+//! The footer of a run: where its partitions, filters and blocks are. See `runs.rs` for its bytes. Reads and writes no
+//! file.
 
 use std::ops::Range;
 
@@ -160,8 +161,8 @@ impl Footer {
     }
 }
 
-/// The items that may hold a prefix, where each holds the prefixes from its first on to the first of the next, which both may
-/// hold.
+/// The items that may hold a prefix, where each holds the prefixes from its first on to the first of the next, which
+/// both may hold.
 fn candidates<T>(items: &[T], first: impl Fn(&T) -> u64, prefix: u64) -> Range<usize> {
     let from = items.partition_point(|item| first(item) < prefix).saturating_sub(1);
     let to = items.partition_point(|item| first(item) <= prefix);

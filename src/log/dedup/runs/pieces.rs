@@ -55,8 +55,8 @@ impl<'a> Pieces<'a> {
         Ok(())
     }
 
-    /// Writes the beginning of the file again, which all of `first` lies in. Syncs, and drops what the system has cached: what
-    /// is read next comes from the disk, as far as the file system does so.
+    /// Writes the beginning of the file again, which all of `first` lies in. Syncs, and drops what the system has
+    /// cached: what is read next comes from the disk, as far as the file system does so.
     pub fn finish(&mut self, first: &[u8]) -> io::Result<()> {
         self.write()?;
         self.file.write_all_at(first, 0)?;

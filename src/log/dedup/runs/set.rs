@@ -1,5 +1,5 @@
-//! The runs of a log, as one that never changes: a change makes another set, and a look-up keeps the one that it saw. Writes and
-//! removes no file.
+//! The runs of a log, as one that never changes: a change makes another set, and a look-up keeps the one that it saw.
+//! Writes and removes no file.
 
 use std::sync::Arc;
 
@@ -27,8 +27,8 @@ impl RunSet {
         &self.runs
     }
 
-    /// Looks a digest up. The run with the lower positions is asked first, so the first record of a key is found even if another
-    /// one has it, too. An error names the run that cannot be read: what it holds is not known.
+    /// Looks a digest up. The run with the lower positions is asked first, so the first record of a key is found even
+    /// if another one has it, too. An error names the run that cannot be read: what it holds is not known.
     pub fn find(&self, digest: Digest) -> Result<Option<KeyEntry>, RunError> {
         self.runs.iter().find_map(|run| run.find(digest).transpose()).transpose()
     }

@@ -1,9 +1,9 @@
 //! Decides which runs are merged next. Knows their sizes, and nothing of what is in them.
 //!
-//! A run of 8^n keys or more is of tier n. Adjacent runs are merged when eight of one tier are among them and none is above it:
-//! what they hold rises a tier. Smaller runs between larger ones cannot wait for more of their kind, so they become one. Where
-//! runs only ever follow one another, fourteen a tier may be there, seven if they are alike; a key is copied once for each
-//! tier that it rises, and once more for each in which it came between larger runs.
+//! A run of 8^n keys or more is of tier n. Adjacent runs are merged when eight of one tier are among them and none is
+//! above it: what they hold rises a tier. Smaller runs between larger ones cannot wait for more of their kind, so they
+//! become one. If runs come only after one another there are at most fourteen a tier, and seven if they are alike. A key
+//! is copied once in each tier, and once more if it came between larger runs there.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,7 +23,8 @@ pub(super) const MERGED_KEYS_MAX: u64 = 64 << 20;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Size {
     pub keys: u64,
-    /// Whether it can be merged with the run before it; for the first, whether it begins the log. So nothing comes between.
+    /// Whether it can be merged with the run before it; for the first, whether it begins the log. So nothing comes
+    /// between.
     pub is_joined: bool,
 }
 

@@ -1,5 +1,5 @@
-//! Writes a run: into a temporary file, synced, read back and verified, and only then under its name. Holds the keys of one
-//! partition. Knows nothing of where its entries come from.
+//! Writes a run: into a temporary file, synced, read back and verified, and only then under its name. Holds the keys of
+//! one partition. Knows nothing of where its entries come from.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,8 +31,8 @@ pub(in crate::log) enum WriteRunError {
     BlockNotAsWritten(#[source] RunError),
 }
 
-/// Writes entries, in any order, as the run with this header. It is durable and verified when this returns. The lowest position
-/// of a digest stays.
+/// Writes entries, in any order, as the run with this header. It is durable and verified when this returns. The lowest
+/// position of a digest stays.
 pub(in crate::log) fn write(
     directory: &Path,
     header: RunHeader,

@@ -5,7 +5,8 @@ use std::os::unix::fs::FileExt as _;
 
 use super::*;
 
-/// Opens and reads what somebody harmed. Nothing of it may be wrong and pass for right. Returns whether all of it was right.
+/// Opens and reads what somebody harmed. Nothing of it may be wrong and pass for right. Returns whether all of it was
+/// right.
 fn answers_only_what_was_written(path: &Path, model: &Model, probes: &[KeyEntry]) -> bool {
     let Ok(run) = Run::open(path) else { return false };
     let mut all = true;

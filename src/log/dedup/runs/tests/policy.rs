@@ -92,7 +92,10 @@ proptest! {
     }
 
     #[test]
-    fn nothing_is_merged_across_a_gap_and_nothing_is_lost(sizes in sizes(200), gaps in prop::collection::vec(any::<bool>(), 200)) {
+    fn nothing_is_merged_across_a_gap_and_nothing_is_lost(
+        sizes in sizes(200),
+        gaps in prop::collection::vec(any::<bool>(), 200),
+    ) {
         let mut runs = Vec::new();
         let total: u64 = sizes.iter().sum();
         for (keys, is_gap) in sizes.iter().zip(&gaps) {
