@@ -15,6 +15,7 @@
 //! - Nothing here knows of HTTP, gRPC, or what a body means.
 
 mod append;
+mod applier;
 mod assembly;
 mod clock;
 mod commit;
@@ -31,9 +32,9 @@ mod open;
 mod poison;
 mod reader;
 mod sealer;
+mod sequencer;
 #[cfg(test)]
 mod tests;
-mod writer;
 
 use std::ops::RangeInclusive;
 
@@ -43,6 +44,7 @@ pub use crate::blocklog::{ReadError, StoreError};
 
 pub use append::{AppendError, Appended, Appender, Enqueued, Sequence, WeakAppender};
 pub use clock::{ClockError, DatedEvidence, Reading, TimeEvidence, TimeSource};
+pub use dedup::DedupSize;
 pub use files::layout::Fresh;
 pub use hand_over::{HandOver, Taken};
 pub use inspect::{InspectedJournal, InspectedSegment, Inspection, ReadOnlyLog, open_read_only};

@@ -162,7 +162,7 @@ impl Import {
         if body.len() > self.backfill.body_limit {
             return Err(Unfit::TooLarge);
         }
-        let body = Body::from(body);
+        let body = Body::received(body);
         let parsed = body.parsed();
         if !parsed.is_readable {
             return Err(Unfit::NoObject);

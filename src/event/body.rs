@@ -8,7 +8,9 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 
+use super::Hash;
 use super::envelope::Envelope;
+use super::gist;
 use super::kind::Kind;
 use super::object::Object;
 use super::payload;
@@ -19,6 +21,7 @@ use super::report::Report;
 pub struct Body {
     bytes: Bytes,
     parsed: OnceLock<Box<ParsedBody>>,
+    content: OnceLock<Hash>,
 }
 
 /// What a body says.
@@ -36,14 +39,29 @@ pub struct ParsedBody {
 }
 
 impl Body {
+    /// A body that has come in: what it says and its [`content`](Self::content) are read in one go.
+    pub fn received(bytes: Bytes) -> Self {
+        let object = Object::read(&bytes);
+        let content = gist::of(&bytes, object.as_ref()).into();
+        let parsed = OnceLock::from(Box::new(ParsedBody::of(object, bytes.len())));
+        Self { bytes, parsed, content }
+    }
+
+    /// See [`gist`](gist::gist).
+    pub fn content(&self) -> &Hash {
+        self.content.get_or_init(|| gist(&self.bytes))
+    }
+
     /// Parses the body, unless that was done before.
     pub fn parsed(&self) -> &ParsedBody {
-        self.parsed.get_or_init(|| Box::new(ParsedBody::parse(&self.bytes)))
+        self.parsed.get_or_init(|| Box::new(ParsedBody::of(Object::read(&self.bytes), self.bytes.len())))
     }
 
     /// Lets the bytes go.
     pub fn into_parsed(self) -> Box<ParsedBody> {
-        self.parsed.into_inner().unwrap_or_else(|| Box::new(ParsedBody::parse(&self.bytes)))
+        self.parsed
+            .into_inner()
+            .unwrap_or_else(|| Box::new(ParsedBody::of(Object::read(&self.bytes), self.bytes.len())))
     }
 
     pub fn into_bytes(self) -> Bytes {
@@ -52,8 +70,9 @@ impl Body {
 }
 
 impl ParsedBody {
-    fn parse(bytes: &[u8]) -> Self {
-        let Some(object) = Object::read(bytes) else {
+    /// `object`: the body. `None` if it is no JSON object.
+    fn of(object: Option<Object<'_>>, body_bytes: usize) -> Self {
+        let Some(object) = object else {
             return Self {
                 envelope: Envelope::default(),
                 is_readable: false,
@@ -68,14 +87,14 @@ impl ParsedBody {
         let fields = object.object("data").unwrap_or(object);
         let organisation = fields.text("org_id").map(Into::into);
         let report = payload::report(&fields, kind, envelope.date.as_deref());
-        let weight = size_of::<Self>() + bytes.len() + report.as_ref().map_or(0, Report::list_bytes);
+        let weight = size_of::<Self>() + body_bytes + report.as_ref().map_or(0, Report::list_bytes);
         Self { envelope, is_readable: true, kind, organisation, report, weight }
     }
 }
 
 impl<T: Into<Bytes>> From<T> for Body {
     fn from(bytes: T) -> Self {
-        Self { bytes: bytes.into(), parsed: OnceLock::new() }
+        Self { bytes: bytes.into(), ..Self::default() }
     }
 }
 

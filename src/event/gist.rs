@@ -1,5 +1,5 @@
-//! What a body tells, whenever and however it was delivered: a digest by which two deliveries of one event are held against
-//! each other. Knows no type of event.
+//! What a body tells, whenever and however it was delivered: a digest by which two deliveries of one event are compared. Knows
+//! no type of event.
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -11,18 +11,23 @@ use super::object::{Json, Object};
 /// Equal for bodies of the same type, mode and data, in whatever order and with whatever space these are written. Of a flat body
 /// all fields but the envelope's are its data; of one that is no JSON object, every byte.
 pub fn gist(body: &[u8]) -> Hash {
+    of(body, Object::read(body).as_ref())
+}
+
+/// The same, of a body that is read already. `object`: `None` if it is no JSON object.
+pub(super) fn of(body: &[u8], object: Option<&Object<'_>>) -> Hash {
     let mut hasher = Sha256::new();
-    let Some(object) = Object::read(body) else {
+    let Some(object) = object else {
         hasher.update(body);
         return hasher.finalize().into();
     };
-    let Envelope { kind, api_mode, .. } = Envelope::of(&object);
+    let Envelope { kind, api_mode, .. } = Envelope::of(object);
     for text in [kind, api_mode] {
         put(&mut hasher, text.as_deref().unwrap_or_default());
     }
     match object.last("data") {
         Some(data) => put(&mut hasher, &canonical(data)),
-        None => flat(&mut hasher, &object),
+        None => flat(&mut hasher, object),
     }
     hasher.finalize().into()
 }

@@ -22,7 +22,7 @@ impl Arrival {
     pub(super) fn new(gate: &Gate, verified: Verified, verified_at: Reading, nonce: [u8; 16]) -> Self {
         let Parts { webhook_id, webhook_timestamp, webhook_signature, secret_label, evidence, body, reservation } =
             verified.into_parts();
-        let body = Body::from(body);
+        let body = Body::received(body);
         let envelope = &body.parsed().envelope;
         let mode = ModeVerdict::judge(envelope.api_mode.as_deref(), gate.api_mode);
         // An event that applies to no mode claims no key: once the configuration is mended, it may come again and be applied.
@@ -57,9 +57,9 @@ impl Arrival {
         let Ok(ended) = timeout_at(deadline, append).await else {
             return Err(Refusal::StorageSlow);
         };
-        let Appended { position, chain, duplicate, conflict, .. } =
+        let Appended { position, duplicate, conflict, reached } =
             ended.map_err(|_| Refusal::StorageFailed)?.map_err(|error| refusal(&error))?;
-        let token = Token::read(appender.identity(), position, &chain).encode();
+        let token = Token::read(appender.identity(), reached.position, &reached.chain).encode();
         Ok(Accepted { position, duplicate, token, conflict, mode })
     }
 }
@@ -70,7 +70,7 @@ fn refusal(error: &AppendError) -> Refusal {
         AppendError::Failed(_) | AppendError::Unconfirmed(_) | AppendError::Closed => Refusal::StorageFailed,
         AppendError::Clock(_) => Refusal::ClockRefused,
         AppendError::NoRoom(NoRoom::DiskFull) => Refusal::DiskFull,
-        AppendError::NoRoom(NoRoom::SealingBehind | NoRoom::NoJournal) => Refusal::StorageSlow,
+        AppendError::NoRoom(NoRoom::SealingBehind | NoRoom::NoJournal | NoRoom::KeysUnknown) => Refusal::StorageSlow,
         AppendError::TooLarge { .. } | AppendError::Unstorable(_) => Refusal::BodyTooLarge,
     }
 }

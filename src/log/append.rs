@@ -4,14 +4,16 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::Head;
+use super::applier::Known;
 use super::clock::{ClockError, DatedEvidence, Reading, TimeEvidence, TimeSource};
-use super::dedup::{Claim, Digest};
+use super::dedup::{Claim, Coverage, Digest, Fingerprint, RunSet, RunView};
 use super::files::secret::LogSecret;
 use super::format::Record;
 use super::journals::NoRoom;
 use super::reader::Reader;
 use crate::blocklog::ReadError;
-use crate::event::{Contents, Delivery, Hash, ParsedBody, Position, Timestamp, gist};
+use crate::event::{Delivery, ParsedBody, Position, Provenance};
 use crate::storage::Garbled;
 use crate::token::Identity;
 
@@ -21,14 +23,14 @@ pub(super) const RECORD_BYTES_MAX: usize = 480 * 1024;
 /// Where the event is, durably.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
+    /// The position of the first event with its key.
     pub position: Position,
-    pub recorded_at: Timestamp,
-    /// The log had its key already: all this is of the first one.
+    /// The log had its key already.
     pub duplicate: bool,
     /// The first tells something else, and this one is kept beside it.
     pub conflict: bool,
-    /// The hash chain's value after it.
-    pub chain: Hash,
+    /// A durable point of the log, not before the event. Where the event is new, the event itself.
+    pub reached: Head,
 }
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -54,14 +56,20 @@ pub enum AppendError {
     Unstorable(#[from] Garbled),
 }
 
-/// One delivery on its way to the writer.
+/// One delivery on its way to the sequencer.
 pub(super) struct Pending {
     pub prepared: Prepared,
-    pub claim: Option<Claim>,
-    /// The event that it conflicts with. `None` if it is not known to conflict with any.
-    pub conflict_of: Option<Position>,
+    pub claim: Claim,
+    pub looked_up: LookedUp,
     pub origin: Origin,
     pub reply: Reply,
+}
+
+/// What the runs have of a delivery's key.
+pub(super) struct LookedUp {
+    pub known: Known,
+    /// The runs that were asked. Memory keeps what they do not have while this is held.
+    pub runs: Arc<RunSet>,
 }
 
 /// A delivery as it is stored, and as the fold needs it. Its bytes must not lie in memory beside its record for as long as the
@@ -72,7 +80,7 @@ pub(super) struct Prepared {
     pub body: Box<ParsedBody>,
 }
 
-/// How a delivery came: what decides whether it may be stamped. A conflict with an earlier event comes as its duplicate did.
+/// How a delivery came: what decides whether it may be stamped.
 #[derive(Clone)]
 pub(super) struct Origin {
     pub evidence: DatedEvidence,
@@ -95,14 +103,18 @@ impl Sequence {
     }
 }
 
-/// What became of a delivery, durably.
+/// What became of a delivery.
 pub(super) enum Taken {
-    New(Appended),
-    /// Its key was taken: it comes back, to be compared with the first.
-    Repeated {
-        first: Appended,
-        prepared: Prepared,
-    },
+    Appended(Appended),
+    Undecided(Box<Undecided>),
+}
+
+/// A delivery whose key is taken by an event that must be read to compare the two. Nothing was appended.
+pub(super) struct Undecided {
+    pub prepared: Prepared,
+    pub claim: Claim,
+    pub looked_up: LookedUp,
+    pub first: Position,
 }
 
 /// Somebody waits for this answer: it is owed exactly once.
@@ -131,7 +143,7 @@ fn size(delivery: &Delivery) -> usize {
 pub struct Appender {
     queue: mpsc::Sender<Pending>,
     time: TimeSource,
-    /// Compares a duplicate with the first of its key.
+    /// Looks keys up.
     reader: Reader,
     secret: Arc<LogSecret>,
 }
@@ -176,48 +188,72 @@ impl Appender {
         if size > RECORD_BYTES_MAX {
             return Err(AppendError::TooLarge { size });
         }
+        let runs = self.runs_for(delivery.provenance)?;
         let (prepared, claim) = self.prepare(delivery)?;
-        self.queue(prepared, claim, None, origin).await
+        let looked_up = self.look_up(runs, claim).await?;
+        self.queue(prepared, claim, looked_up, origin).await
     }
 
     async fn queue(
         &self,
         prepared: Prepared,
-        claim: Option<Claim>,
-        conflict_of: Option<Position>,
+        claim: Claim,
+        looked_up: LookedUp,
         origin: Origin,
     ) -> Result<Enqueued, AppendError> {
         let (reply, answer) = oneshot::channel();
-        let pending = Pending { prepared, claim, conflict_of, origin: origin.clone(), reply: Reply(reply) };
+        let pending = Pending { prepared, claim, looked_up, origin: origin.clone(), reply: Reply(reply) };
         self.queue.send(pending).await.map_err(|_| AppendError::Closed)?;
         Ok(Enqueued { appender: self.clone(), origin, answer })
     }
 
-    fn prepare(&self, delivery: Delivery) -> Result<(Prepared, Option<Claim>), AppendError> {
+    /// The runs to look up in. What is not known cannot be found again: webhooks wait for the keys of the last days, all others for
+    /// all keys.
+    fn runs_for(&self, provenance: Provenance) -> Result<Arc<RunSet>, NoRoom> {
+        let needed = if provenance == Provenance::Webhook { Coverage::Newest } else { Coverage::Whole };
+        let RunView { runs, coverage } = self.reader.run_view();
+        if coverage >= needed { Ok(runs) } else { Err(NoRoom::KeysUnknown) }
+    }
+
+    fn prepare(&self, delivery: Delivery) -> Result<(Prepared, Claim), AppendError> {
         let record = Record::new(&delivery)?;
         let Delivery { tenant, key, body, .. } = delivery;
-        let prepared = Prepared { record, tenant: tenant.as_str().into(), body: body.into_parsed() };
-        let claim = key.map(|key| Claim::Event { digest: Digest::of_event(&self.secret, &tenant, &key), tenant, key });
+        let claim = key.map_or(Claim::NONE, |key| Claim {
+            digest: Digest::of_event(&self.secret, &tenant, &key),
+            fingerprint: Fingerprint::of(&self.secret, body.content()),
+        });
+        let prepared = Prepared { record, tenant: tenant.into(), body: body.into_parsed() };
         Ok((prepared, claim))
     }
 
-    /// The claim of a record that has the key of the event at `first` and another content. `None` if both tell the same. Blocks.
-    fn find_conflict(&self, first: Position, record: &Record) -> Result<Option<Claim>, ReadError> {
-        let damaged = |reason| ReadError::Damaged { from: first, reason };
-        let event = match self.reader.get(first) {
-            Ok(event) => event.ok_or(damaged("no frame holds it"))?,
-            // What cannot be read cannot be compared.
-            Err(ReadError::Damaged { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let again = record.delivery().map_err(|garbled| damaged(garbled.0))?;
-        // What is erased or sealed cannot be compared any more.
-        if event.contents != Contents::Whole || again.body == event.delivery.body {
-            return Ok(None);
+    /// Asks the runs. Reads one only if its filter says that it may have the key.
+    async fn look_up(&self, runs: Arc<RunSet>, claim: Claim) -> Result<LookedUp, AppendError> {
+        if claim == Claim::NONE || !runs.may_contain(claim.digest) {
+            return Ok(LookedUp { known: Known::default(), runs });
         }
-        let content = gist(&again.body);
-        let conflicts = content != gist(&event.delivery.body);
-        Ok(conflicts.then(|| Claim::Conflict { first, digest: Digest::of_conflict(&self.secret, first, &content) }))
+        let reader = self.reader.clone();
+        let looked_up = tokio::task::spawn_blocking(move || {
+            let known = reader.look_up(&runs, claim)?;
+            Ok(LookedUp { known, runs })
+        });
+        // Cut short only by the end of the runtime.
+        looked_up.await.map_err(|_| AppendError::Closed)?.map_err(|error| match error {
+            // The run is made again.
+            ReadError::Store(error) if error.is_damage => NoRoom::KeysUnknown.into(),
+            error => AppendError::Unconfirmed(error),
+        })
+    }
+
+    /// Compares a delivery with the first of its key, which is read, and queues it again.
+    async fn decide(&self, undecided: Undecided, origin: Origin) -> Result<Enqueued, AppendError> {
+        let Undecided { prepared, claim, mut looked_up, first } = undecided;
+        let reader = self.reader.clone();
+        let decided = tokio::task::spawn_blocking(move || {
+            looked_up.known = reader.decide(&looked_up.runs, claim, first)?;
+            Ok(looked_up)
+        });
+        let looked_up = decided.await.map_err(|_| AppendError::Closed)?.map_err(AppendError::Unconfirmed)?;
+        self.queue(prepared, claim, looked_up, origin).await
     }
 
     pub fn identity(&self) -> Identity {
@@ -234,9 +270,8 @@ impl Appender {
     }
 }
 
-/// A delivery in the queue. It is appended whether or not this is awaited.
+/// A delivery in the queue. It is appended whether or not this is awaited, unless its key is taken by an event that must be read.
 pub struct Enqueued {
-    /// Appends what conflicts with the first event of its key.
     appender: Appender,
     origin: Origin,
     answer: oneshot::Receiver<Result<Taken, AppendError>>,
@@ -246,22 +281,16 @@ impl Enqueued {
     /// See [`Appender::append`].
     pub async fn durable(self) -> Result<Appended, AppendError> {
         let Self { appender, origin, answer } = self;
-        let (first, prepared) = match answer.await.map_err(|_| AppendError::Closed)?? {
-            Taken::New(appended) => return Ok(appended),
-            Taken::Repeated { first, prepared } => (first, prepared),
+        let undecided = match answer.await.map_err(|_| AppendError::Closed)?? {
+            Taken::Appended(appended) => return Ok(appended),
+            Taken::Undecided(undecided) => undecided,
         };
-        let comparing = appender.clone();
-        let compared = tokio::task::spawn_blocking(move || {
-            let claim = comparing.find_conflict(first.position, &prepared.record)?;
-            Ok(claim.map(|claim| (prepared, claim)))
-        });
-        // Cut short only by the end of the runtime.
-        let conflict = compared.await.map_err(|_| AppendError::Closed)?.map_err(AppendError::Unconfirmed)?;
-        let Some((prepared, claim)) = conflict else { return Ok(first) };
-        let kept = appender.queue(prepared, Some(claim), Some(first.position), origin).await?;
-        // The claim of a conflict is unique per content: new or repeated, the record is in the log.
-        kept.answer.await.map_err(|_| AppendError::Closed)??;
-        Ok(Appended { conflict: true, ..first })
+        let again = appender.decide(*undecided, origin).await?;
+        match again.answer.await.map_err(|_| AppendError::Closed)?? {
+            Taken::Appended(appended) => Ok(appended),
+            // What was decided stays so: the first of a key is final.
+            Taken::Undecided(_) => Err(AppendError::Closed),
+        }
     }
 }
 

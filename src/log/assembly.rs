@@ -2,10 +2,9 @@
 //!
 //! Knows nothing of the disk; what it makes is either committed whole or not at all.
 
-use super::append::{AppendError, Appended, Pending, Prepared, Reply, Taken};
-use super::dedup::Digest;
+use super::append::{AppendError, Appended, Pending, Prepared, Reply, Taken, Undecided};
 use super::format::FrameBuilder;
-use super::journal::{JournalFrame, frame_bytes_max};
+use super::journal::{JournalFrame, JournalKey, frame_bytes_max};
 use super::journals::NewFrame;
 use super::{Commit, Head};
 use crate::event::{ParsedEvent, Position, Timestamp};
@@ -24,18 +23,20 @@ pub(super) struct Assembly {
     frames: Vec<NewFrame>,
     frames_bytes: usize,
     builder: FrameBuilder,
-    /// Bytes of the records in `builder`, and the digests of the keys that they claim.
+    /// Bytes of the records in `builder`, and the keys that they claim.
     building_bytes: usize,
-    digests: Vec<[u8; 16]>,
+    keys: Vec<JournalKey>,
     generation: u32,
     before: Head,
     recorded_at: Timestamp,
-    /// Who waits for each new event, in the order of positions.
+    /// Who waits for each new event.
     news: Vec<(Reply, Appended)>,
     /// The same events for the fold.
     parsed: Vec<ParsedEvent>,
     /// Who waits to hear of an event that was there before.
-    repeats: Vec<(Reply, Appended, Prepared)>,
+    repeats: Vec<Repeat>,
+    /// What cannot be decided without a read, with the first position of its key.
+    undecided: Vec<(Pending, Position)>,
     /// Who waits to hear why nothing was appended.
     refusals: Vec<(Reply, AppendError)>,
     /// A frame could not be made: a bug, which fails the commit.
@@ -52,13 +53,14 @@ impl Assembly {
             frames_bytes: 0,
             builder: FrameBuilder::new(first, head.chain, FRAME_RECORDS_MAX, frame_bytes_max(FRAME_RECORDS_MAX)),
             building_bytes: 0,
-            digests: Vec::new(),
+            keys: Vec::new(),
             generation,
             before: *head,
             recorded_at: now.max(head.recorded_at),
             news: Vec::new(),
             parsed: Vec::new(),
             repeats: Vec::new(),
+            undecided: Vec::new(),
             refusals: Vec::new(),
             fault: None,
         }
@@ -82,39 +84,39 @@ impl Assembly {
         self.builder.next()
     }
 
-    /// The event at a position, if it is new with this commit.
-    pub fn appended(&self, position: Position) -> Option<Appended> {
-        let index = position.checked_sub(self.before.position + 1)?;
-        self.news.get(usize::try_from(index).ok()?).map(|(_, appended)| *appended)
-    }
-
     /// Whether there is room for a record of this size. An empty commit has room for any.
     pub fn has_room(&self, size: usize) -> bool {
         self.is_empty() || self.frames_bytes + self.building_bytes + size + OVERHEAD_BYTES_MAX <= COMMIT_BYTES_MAX
     }
 
-    /// Appends a new event.
-    pub fn add(&mut self, pending: Pending) {
-        let Pending { prepared, claim, conflict_of, reply, .. } = pending;
-        let Prepared { record, tenant, body } = prepared;
+    /// Appends a new event. `conflict_of`: the first with its key. `None` if it does not conflict with that one.
+    pub fn add(&mut self, pending: Pending, conflict_of: Option<Position>) {
+        let Pending { prepared: Prepared { record, tenant, body }, claim, reply, .. } = pending;
         if !self.builder.fits(record.size()) {
             self.close_frame();
         }
-        let position = self.next();
-        let chain = self.builder.push(self.recorded_at, conflict_of, &record);
+        let (position, recorded_at) = (self.next(), self.recorded_at);
+        let chain = self.builder.push(recorded_at, conflict_of, &record);
         self.building_bytes += record.size();
-        self.digests.push(claim.map_or(Digest::NONE, |claim| claim.digest()).to_bytes());
-        let appended = Appended { position, recorded_at: self.recorded_at, duplicate: false, conflict: false, chain };
+        self.keys.push(JournalKey { digest: claim.digest.to_bytes(), fingerprint: claim.fingerprint.0 });
+        let is_conflict = conflict_of.is_some();
+        let reached = Head { position, chain, recorded_at };
+        let first = conflict_of.unwrap_or(position);
+        let appended = Appended { position: first, duplicate: is_conflict, conflict: is_conflict, reached };
         self.news.push((reply, appended));
         let (provenance, mode) = (record.header().provenance, record.header().mode);
-        let applies_to = mode.applies_to().filter(|_| conflict_of.is_none());
-        let recorded_at = self.recorded_at;
+        let applies_to = mode.applies_to().filter(|_| !is_conflict);
         self.parsed.push(ParsedEvent { position, recorded_at, chain, tenant, provenance, applies_to, body });
     }
 
     /// Owes an answer about the first event of its key.
-    pub fn repeat(&mut self, pending: Pending, first: Appended) {
-        self.repeats.push((pending.reply, Appended { duplicate: true, ..first }, pending.prepared));
+    pub fn repeat(&mut self, reply: Reply, first: Position, is_conflict: bool) {
+        self.repeats.push(Repeat { reply, first, is_conflict });
+    }
+
+    /// Gives back what cannot be decided without a read.
+    pub fn give_back(&mut self, pending: Pending, first: Position) {
+        self.undecided.push((pending, first));
     }
 
     /// Appends nothing. It is answered with the others: what comes after it is judged by a later reading of the clock.
@@ -140,13 +142,13 @@ impl Assembly {
         if self.builder.is_empty() {
             return;
         }
-        let first = self.builder.next() - self.digests.len() as u64;
+        let first = self.builder.next() - self.keys.len() as u64;
         match self.builder.finish() {
             Ok(frame) => {
                 self.frames_bytes += frame.len();
-                let digests = std::mem::take(&mut self.digests);
-                let events = digests.len() as u64;
-                let journal_frame = JournalFrame { generation: self.generation, frame: frame.into(), digests };
+                let keys = std::mem::take(&mut self.keys);
+                let events = keys.len() as u64;
+                let journal_frame = JournalFrame { generation: self.generation, frame: frame.into(), keys };
                 self.frames.push(NewFrame { first, events, journal_frame });
             }
             Err(garbled) => self.fault = Some(garbled),
@@ -162,14 +164,27 @@ impl Assembly {
     }
 
     pub fn answer(self, result: &Result<(), AppendError>) {
+        let reached = self.head();
         for (reply, appended) in self.news {
-            reply.send(result.clone().map(|()| Taken::New(appended)));
+            reply.send(result.clone().map(|()| Taken::Appended(appended)));
         }
-        for (reply, first, prepared) in self.repeats {
-            reply.send(result.clone().map(|()| Taken::Repeated { first, prepared }));
+        for Repeat { reply, first, is_conflict } in self.repeats {
+            let appended = Appended { position: first, duplicate: true, conflict: is_conflict, reached };
+            reply.send(result.clone().map(|()| Taken::Appended(appended)));
+        }
+        for (Pending { prepared, claim, looked_up, reply, .. }, first) in self.undecided {
+            let undecided = Undecided { prepared, claim, looked_up, first };
+            reply.send(result.clone().map(|()| Taken::Undecided(Box::new(undecided))));
         }
         for (reply, error) in self.refusals {
             reply.send(Err(error));
         }
     }
+}
+
+/// Somebody waits to hear of the first event of a key.
+struct Repeat {
+    reply: Reply,
+    first: Position,
+    is_conflict: bool,
 }

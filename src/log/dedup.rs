@@ -1,49 +1,39 @@
-//! Which event keys the log holds, and where: 16 bytes of keyed digest each, in memory, saved as immutable runs.
+//! Which event keys the log holds, and where. The newest are in memory, all others in sorted runs on disk, each with a filter
+//! in memory; so a new key costs no read.
 //!
-//! At start the runs are loaded, and only what the log has beyond them is read. They are derived: any may be missing.
+//! ```text
+//! caller: look up in runs ─▶ queue ─▶ Sequencer: RecentKeys ─▶ full tables ─▶ Keeper: runs, merges, lost runs again
+//! ```
 //!
-//! A hit is a hint: whoever asks confirms it by reading the record, which is not there before its commit is durable, nor after
-//! one that failed; only within a commit the digest alone decides. Sharded, so that growing never stalls the writer.
+//! Keys leave memory only once a run has them and nobody holds an older set of runs: so a caller that looks up in a set, and
+//! then asks memory, misses none. Everything here is derived from the log, and made from it again where it is lost.
 
-mod files;
-mod load;
-mod run;
+mod index;
+mod keeper;
+mod lost;
+mod recent;
 mod runs;
-mod saver;
-
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
-use std::io;
-use std::sync::{PoisonError, RwLock};
 
 use super::files::secret::LogSecret;
-use crate::event::{Event, EventKey, Position, gist};
-use crate::storage::Pace;
+use crate::event::{Event, EventKey, Hash, Position, gist};
+use crate::token::Identity;
 
-pub(super) use files::RunFiles;
-pub(super) use load::{Known, load};
-pub(super) use run::RunOrigin;
-pub(super) use saver::Saver;
+pub use index::DedupSize;
+pub(super) use index::{Coverage, KeyIndex, RunView};
+pub(super) use keeper::{Keeper, KeeperOptions};
+pub(super) use lost::collect;
+pub(super) use recent::RecentKeys;
+pub(super) use runs::{KeyEntry, LoadError, Loaded, RunError, RunSet, Span, UnusableRun, load, prepare, remove};
 
-/// Where runs are kept, each by its last position.
-pub(super) trait RunStore: Send + Sync + 'static {
-    /// Makes the place where they are kept, and removes what a crash left half-written. Before anything is written or removed.
-    fn prepare(&self) -> io::Result<()>;
+/// How fingerprints are taken. Another number whenever the same content gives another fingerprint.
+pub(super) const FINGERPRINT_VERSION: u8 = 1;
 
-    /// In order.
-    fn list(&self) -> io::Result<Vec<Position>>;
-
-    fn read(&self, through: Position) -> io::Result<Vec<u8>>;
-
-    /// Durable, and whole, when it returns. An error harms nothing but this run.
-    fn write(&self, through: Position, bytes: &[u8], pace: &mut dyn Pace) -> io::Result<()>;
-
-    fn remove(&self, through: Position) -> io::Result<()>;
+/// The log that a run is of, and the secret that its digests are made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RunOrigin {
+    pub identity: Identity,
+    pub generation: u32,
 }
-
-/// One for each value of a byte.
-const SHARDS: usize = 256;
 
 /// 128 bits of what a record claims, under the log's secret: nothing that is stored confirms a guessed id or body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,19 +47,9 @@ impl Digest {
         Self::from_bytes(secret.keyed(b"event", &[tenant.as_bytes(), key.as_str().as_bytes()]))
     }
 
-    /// The claim of a delivery with this content ([`gist`]) that conflicts with the event at `first`.
-    pub fn of_conflict(secret: &LogSecret, first: Position, content: &crate::event::Hash) -> Self {
-        let fingerprint = secret.keyed(b"fingerprint 1", &[content]);
-        Self::from_bytes(secret.keyed(b"conflict", &[&first.to_be_bytes(), &fingerprint]))
-    }
-
-    /// The claim of an event in the log. `None` if it claims nothing, or if what it claims cannot be read any more.
-    pub fn of_stored(secret: &LogSecret, event: &Event) -> Option<Self> {
-        let key = event.delivery.key.as_ref()?;
-        Some(match event.conflict_of {
-            Some(first) => Self::of_conflict(secret, first, &gist(&event.delivery.body)),
-            None => Self::of_event(secret, &event.delivery.tenant, key),
-        })
+    /// The claim of a delivery that conflicts with the event at `first`.
+    pub fn of_conflict(secret: &LogSecret, first: Position, fingerprint: Fingerprint) -> Self {
+        Self::from_bytes(secret.keyed(b"conflict", &[&first.to_be_bytes(), &fingerprint.0]))
     }
 
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
@@ -86,11 +66,6 @@ impl Digest {
     fn prefix(self) -> u64 {
         self.0[0]
     }
-
-    /// Not by the bits that place it within the shard.
-    fn shard(self) -> usize {
-        usize::from(self.0[1].to_be_bytes()[7])
-    }
 }
 
 /// What a record tells, in short, under the log's secret: the same key with another fingerprint is a conflict.
@@ -98,112 +73,35 @@ impl Digest {
 pub(super) struct Fingerprint(pub [u8; 8]);
 
 impl Fingerprint {
-    /// Stands for a record whose fingerprint is not known.
-    #[cfg_attr(not(test), expect(dead_code, reason = "integrated next"))]
+    /// Stands for a record whose fingerprint is not known: its body decides.
     pub const UNKNOWN: Self = Self([0; 8]);
+
+    /// `content`: see [`gist`].
+    pub fn of(secret: &LogSecret, content: &Hash) -> Self {
+        let keyed = secret.keyed(b"fingerprint 1", &[content]);
+        Self(std::array::from_fn(|at| keyed[at]))
+    }
 }
 
-/// What must have one position only.
-pub(super) enum Claim {
-    Event {
-        tenant: String,
-        key: EventKey,
-        digest: Digest,
-    },
-    /// A delivery that conflicts with the event at `first`. Unique per fingerprint.
-    Conflict {
-        first: Position,
-        digest: Digest,
-    },
+/// What must have one position only, and what is told under it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Claim {
+    pub digest: Digest,
+    pub fingerprint: Fingerprint,
 }
 
 impl Claim {
-    pub fn digest(&self) -> Digest {
-        match self {
-            Self::Event { digest, .. } | Self::Conflict { digest, .. } => *digest,
-        }
-    }
-}
+    /// Stands for a record that claims no key.
+    pub const NONE: Self = Self { digest: Digest::NONE, fingerprint: Fingerprint::UNKNOWN };
 
-/// Digests are uniform already: hashing them again would only cost.
-impl Hash for Digest {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0[0]);
-    }
-}
-
-#[derive(Default)]
-struct TakeAsIs(u64);
-
-impl Hasher for TakeAsIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
-}
-
-type Shard = HashMap<Digest, Position, BuildHasherDefault<TakeAsIs>>;
-
-pub(super) struct DedupIndex {
-    shards: Vec<RwLock<Shard>>,
-}
-
-impl DedupIndex {
-    pub fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| RwLock::default()).collect() }
-    }
-
-    fn shard(&self, digest: Digest) -> &RwLock<Shard> {
-        &self.shards[digest.shard()]
-    }
-
-    /// Makes room for about so many keys, so that filling it does not move what is there.
-    pub fn reserve(&self, keys: usize) {
-        // Evenly spread, give or take.
-        let of_one = keys / SHARDS + keys / SHARDS / 16;
-        for shard in &self.shards {
-            shard.write().unwrap_or_else(PoisonError::into_inner).reserve(of_one);
-        }
-    }
-
-    /// Takes many keys at once, shard by shard: the shard in work stays in the core's cache, which is several times faster.
-    pub fn claim_all(&self, claims: Vec<(Digest, Position)>) {
-        let of_one = claims.len() / SHARDS * 9 / 8;
-        let mut of_shards: Vec<_> = (0..SHARDS).map(|_| Vec::with_capacity(of_one)).collect();
-        for claim in claims {
-            of_shards[claim.0.shard()].push(claim);
-        }
-        for (shard, claims) in self.shards.iter().zip(of_shards) {
-            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
-            for (digest, position) in claims {
-                shard.entry(digest).or_insert(position);
-            }
-        }
-    }
-
-    pub fn find(&self, digest: Digest) -> Option<Position> {
-        let shard = self.shard(digest).read().unwrap_or_else(PoisonError::into_inner);
-        shard.get(&digest).copied()
-    }
-
-    /// Takes the key for `position`, unless it is taken: then by whom.
-    pub fn claim(&self, digest: Digest, position: Position) -> Option<Position> {
-        let mut shard = self.shard(digest).write().unwrap_or_else(PoisonError::into_inner);
-        match shard.entry(digest) {
-            Entry::Occupied(taken) => Some(*taken.get()),
-            Entry::Vacant(free) => {
-                free.insert(position);
-                None
-            }
-        }
+    /// The claim of an event in the log. `None` if it claims nothing, or if what it claims cannot be read any more.
+    pub fn of_stored(secret: &LogSecret, event: &Event) -> Option<Self> {
+        let key = event.delivery.key.as_ref()?;
+        let fingerprint = Fingerprint::of(secret, &gist(&event.delivery.body));
+        let digest = match event.conflict_of {
+            Some(first) => Digest::of_conflict(secret, first, fingerprint),
+            None => Digest::of_event(secret, &event.delivery.tenant, key),
+        };
+        Some(Self { digest, fingerprint })
     }
 }

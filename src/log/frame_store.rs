@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::blocklog::{ReadError, StoreError};
-use crate::event::Position;
-use crate::segment::{Segment, SegmentError};
+use crate::event::{Position, Timestamp};
+use crate::segment::{Frame, Segment, SegmentError};
 
 /// One sealed range.
 #[derive(Clone)]
@@ -95,6 +95,23 @@ impl FrameStore {
                 frame.map(Bytes::from).ok_or_else(missing)
             }
         }
+    }
+
+    /// The last position of the frame, or of the damaged range, that should hold a position: so far as is known without reading it.
+    pub fn frame_end(&self, position: Position) -> Position {
+        let inner = self.inner();
+        let index = inner.sealed.partition_point(|sealed| sealed.last() < position);
+        match inner.sealed.get(index) {
+            Some(Sealed::Segment(segment)) => segment.frame_end(position),
+            Some(Sealed::Damaged { range, .. }) if range.contains(&position) => *range.end(),
+            _ => position,
+        }
+    }
+
+    /// When the event at a position was recorded; in a gap, when the gap was. `None` if it cannot be read.
+    pub fn recorded_at(&self, position: Position) -> Option<Timestamp> {
+        let bytes = self.read(position).ok()?;
+        Frame::decode(&bytes).ok().map(|frame| frame.header.last_recorded_at)
     }
 
     /// Begins a journal, to which the frames of later commits belong.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
-use super::dedup::DedupIndex;
+use super::dedup::KeyIndex;
 use super::files::layout::{self, DataFiles, Found};
 use super::files::secret::LogSecret;
 use super::frame_store::Sealed;
@@ -77,7 +77,7 @@ pub fn open_read_only(directory: &Path) -> Result<ReadOnlyLog, OpenError> {
     let (_, head) = watch::channel(examined.head());
     // Only keys need the secret, and none is known here.
     let secret = examined.secret.take().unwrap_or(LogSecret { generation: 0, key: Zeroizing::default() });
-    let index = Arc::new(DedupIndex::new());
+    let index = Arc::new(KeyIndex::empty());
     let reader = Reader::new(examined.store.clone(), index, Arc::new(secret), head, examined.identity());
     Ok(ReadOnlyLog { reader, inspection })
 }

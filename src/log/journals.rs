@@ -33,6 +33,9 @@ pub enum NoRoom {
     SealingBehind,
     #[error("no journal can be opened")]
     NoJournal,
+    /// Whether an event came before cannot be told.
+    #[error("lost dedup runs are being made again from the log")]
+    KeysUnknown,
 }
 
 /// Bounds from the configuration.

@@ -1,15 +1,14 @@
 //! Opens the log: examines what is there, mends what may be mended, and starts the threads of the writer, the witness and the
 //! sealer.
 
-mod claims;
 mod examine;
 mod identity;
 mod journals;
+mod keys;
 mod mend;
 mod segments;
 
 use std::ops::RangeInclusive;
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -17,12 +16,12 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
-use self::claims::Claims;
 pub(super) use self::examine::{Examined, gather};
+use self::keys::Keys;
 use super::append::Appender;
 use super::clock::{ClockGuard, TimeSource};
 use super::commit::Committer;
-use super::dedup::{self, RunFiles};
+use super::dedup::{Keeper, KeeperOptions};
 use super::files::anchor::{AnchorFile, AnchorRead};
 use super::files::keeper::WitnessKeeper;
 use super::files::layout::{self, DataFiles, DataLock, Found, Fresh};
@@ -34,7 +33,7 @@ use super::journals::{CreateJournal, Limits};
 use super::poison::{Poison, Watchman};
 use super::reader::Reader;
 use super::sealer::{self, SealerOptions};
-use super::writer::Writer;
+use super::sequencer::Sequencer;
 use super::{Commit, Head, Health, OpenError};
 use crate::blocklog::StoreError;
 use crate::event::Position;
@@ -61,7 +60,7 @@ pub struct Options {
     pub journal_bytes: u64,
     /// Bytes of the disk that are left free.
     pub disk_reserve: u64,
-    /// How many positions one dedup run covers, and a start reads at most; some more under load.
+    /// How many positions one dedup run covers before it is merged; some more under load.
     pub dedup_run_events: u64,
     /// Called after each commit, on the writer's thread: must be quick.
     pub on_commit: Box<dyn Fn(Commit) + Send>,
@@ -149,23 +148,17 @@ pub(super) fn open_with(directory: &Path, options: Options, create_journal: Crea
         }
         found => return Err(missing(&found)),
     };
-    // The runs are loaded beside the rest: that waits for the disk, this for memory.
-    let runs = Arc::new(RunFiles::at(files.dedup()));
-    let (examined, known) = thread::scope(|scope| {
-        let known = scope.spawn(|| dedup::load(&*runs));
-        let examined = gather(&files);
-        (examined, known.join().unwrap_or_else(|panic| resume_unwind(panic)))
-    });
-    let (mut examined, known) = (examined?, known?);
+    let mut examined = gather(&files)?;
     examined.check(options.anchor.as_deref(), &options.seen)?;
     examined.notes.mended.iter().for_each(|note| tracing::warn!("{note}"));
     examined.notes.losses.iter().for_each(|loss| tracing::error!("{loss}. Restore them from a backup"));
-    let secret = claims::settle_secret(&mut examined, &known, &options.fresh);
-    let claims = claims::collect(&examined, &secret, known, runs, options.dedup_run_events)?;
+    let loaded = keys::load(&examined, &files.dedup())?;
+    let secret = keys::settle_secret(&mut examined, &loaded.set, &options.fresh);
+    let keys = keys::collect(&examined, &secret, loaded, &files.dedup(), options.dedup_run_events)?;
     // What was found is durable before anything that rests on it goes.
     files.sync_directories()?;
     examined.mend(&files, &secret)?;
-    start(&files, lock, examined, Arc::new(secret), claims, options, create_journal)
+    start(&files, lock, examined, Arc::new(secret), keys, options, create_journal)
 }
 
 /// Makes an empty log, or finishes one whose making was cut. Refused if the anchor has seen a log.
@@ -213,16 +206,14 @@ fn start(
     lock: DataLock,
     examined: Examined,
     secret: Arc<LogSecret>,
-    claims: Claims,
+    keys: Keys,
     options: Options,
     create_journal: CreateJournal,
 ) -> Result<Log, OpenError> {
     let (identity, head) = (examined.identity(), examined.head());
     let Examined { next_sequence, is_witness_damaged, .. } = examined;
     let damaged = examined.unsealed.damaged.clone();
-    let named = examined.witness.map(|witness| witness.journal);
-    let unsealed = examined.unsealed.journals.iter().map(|(sequence, _)| *sequence);
-    let last_journal = unsealed.chain(named).max().unwrap_or(0);
+    let last_journal = last_journal(&examined);
     let store = examined.store.clone();
     drop(examined);
     let (queue, waiting) = mpsc::channel(2 * options.batch_events);
@@ -230,20 +221,22 @@ fn start(
     let health = healths.subscribe();
     let poison = Poison::new(healths);
     let time = options.time;
-    let reader = Reader::new(store.clone(), claims.index.clone(), secret.clone(), heads.subscribe(), identity);
+    let index = Arc::new(keys.index);
+    let reader = Reader::new(store.clone(), index.clone(), secret.clone(), heads.subscribe(), identity);
+    let keeper = Keeper::spawn(KeeperOptions {
+        index: index.clone(),
+        directory: files.dedup(),
+        origin: keys.origin,
+        secret: secret.clone(),
+        store: store.clone(),
+        lost: keys.lost,
+        run_events: options.dedup_run_events,
+        disk_reserve: options.disk_reserve,
+        now: time.now.clone(),
+    })?;
     let limits = Limits { journal_bytes: options.journal_bytes, disk_reserve: options.disk_reserve };
-    let (witness_file, found) = WitnessFile::open(&files.witness())?;
-    let failing = poison.clone();
-    let anchor = options.anchor.map(AnchorFile::new);
-    let on_failure = move |error: &StoreError| failing.fail(error);
-    let witness = WitnessKeeper::spawn(Arc::new(witness_file), found.next, anchor, on_failure, WITNESS_SYNC_EVERY)?;
     let whole = Witness { identity, journal: last_journal, head };
-    if is_witness_damaged {
-        // The other slot.
-        witness.mark_synced(&whole)?;
-    }
-    // What a journal holds that no slot has named is the log's from now on.
-    witness.mark_synced(&whole)?;
+    let witness = start_witness(files, options.anchor, &poison, &whole, is_witness_damaged)?;
     let (journals, sealer) = sealer::spawn(SealerOptions {
         store,
         directory: files.log(),
@@ -256,13 +249,13 @@ fn start(
     })?;
     let watchman = Watchman(poison.clone());
     let hand_over = HandOver::new(options.hand_over_events);
-    let writer = Writer {
-        index: claims.index,
-        saver: claims.saver,
-        reader: reader.clone(),
+    let sequencer = Sequencer {
+        index,
+        keeper,
+        run_events: options.dedup_run_events,
+        secret: secret.clone(),
         clock: ClockGuard::new(time.clone()),
         batch_events: options.batch_events,
-        generation: secret.generation,
         head,
         answered: 0,
         committer: Committer {
@@ -279,9 +272,38 @@ fn start(
     };
     let writer = thread::Builder::new().name("cleat-writer".into()).spawn(move || {
         let _watchman = watchman;
-        writer.run(waiting);
+        sequencer.run(waiting);
         // The directory is ours until nothing is written any more.
         drop(lock);
     })?;
     Ok(Log { appender: Appender::new(queue, time, reader.clone(), secret), reader, hand_over, health, writer })
+}
+
+/// The sequence of the newest journal that was used.
+fn last_journal(examined: &Examined) -> u64 {
+    let named = examined.witness.map(|witness| witness.journal);
+    let unsealed = examined.unsealed.journals.iter().map(|(sequence, _)| *sequence);
+    unsealed.chain(named).max().unwrap_or(0)
+}
+
+/// Starts the thread of the witness, and writes what was found.
+fn start_witness(
+    files: &DataFiles,
+    anchor: Option<PathBuf>,
+    poison: &Poison,
+    whole: &Witness,
+    is_damaged: bool,
+) -> Result<WitnessKeeper, OpenError> {
+    let (file, found) = WitnessFile::open(&files.witness())?;
+    let failing = poison.clone();
+    let anchor = anchor.map(AnchorFile::new);
+    let on_failure = move |error: &StoreError| failing.fail(error);
+    let witness = WitnessKeeper::spawn(Arc::new(file), found.next, anchor, on_failure, WITNESS_SYNC_EVERY)?;
+    if is_damaged {
+        // The other slot.
+        witness.mark_synced(whole)?;
+    }
+    // What a journal holds that no slot has named is the log's from now on.
+    witness.mark_synced(whole)?;
+    Ok(witness)
 }

@@ -7,14 +7,17 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::Head;
-use super::dedup::{Claim, DedupIndex, Digest};
+use super::applier::Known;
+use super::dedup::{Claim, Coverage, DedupSize, Digest, Fingerprint, KeyEntry, KeyIndex, RunError, RunSet, RunView};
 use super::files::secret::LogSecret;
 use super::format::{self, Listing, Row, StoredRecord};
 use super::frame_store::FrameStore;
-use crate::blocklog::ReadError;
+use super::journals::NoRoom;
+use crate::blocklog::{ReadError, StoreError};
 use crate::event::{Contents, Event, EventKey, Hash, Kind, ModeVerdict, Position, Provenance, Timestamp};
 use crate::segment::{Frame, FrameHeader};
 use crate::storage::Garbled;
+use crate::telemetry::with_causes;
 use crate::token::Identity;
 
 /// Bodies that one read expands: a sealed frame may hold 256 records of highly compressible bodies.
@@ -72,7 +75,7 @@ pub struct Selection {
 #[derive(Clone)]
 pub struct Reader {
     store: Arc<FrameStore>,
-    index: Arc<DedupIndex>,
+    index: Arc<KeyIndex>,
     secret: Arc<LogSecret>,
     head: watch::Receiver<Head>,
     identity: Identity,
@@ -81,7 +84,7 @@ pub struct Reader {
 impl Reader {
     pub(super) fn new(
         store: Arc<FrameStore>,
-        index: Arc<DedupIndex>,
+        index: Arc<KeyIndex>,
         secret: Arc<LogSecret>,
         head: watch::Receiver<Head>,
         identity: Identity,
@@ -138,22 +141,51 @@ impl Reader {
     /// The event that claimed this key.
     pub fn find(&self, tenant: &str, key: &EventKey) -> Result<Option<Event>, ReadError> {
         let digest = Digest::of_event(&self.secret, tenant, key);
-        let Some(position) = self.index.find(digest) else { return Ok(None) };
-        let claim = Claim::Event { tenant: tenant.to_owned(), key: key.clone(), digest };
-        self.confirm(position, &claim)
+        let Some(entry) = self.index.find(digest).map_err(|error| unreadable(&error))? else { return Ok(None) };
+        self.get(entry.position)
     }
 
-    /// The event at a position that the index gave, if it really has this claim.
-    pub(super) fn confirm(&self, position: Position, claim: &Claim) -> Result<Option<Event>, ReadError> {
-        let event = self.get(position)?;
-        Ok(event.filter(|event| match claim {
-            Claim::Event { tenant, key, .. } => {
-                event.conflict_of.is_none()
-                    && event.delivery.tenant == *tenant
-                    && event.delivery.key.as_ref() == Some(key)
-            }
-            Claim::Conflict { first, .. } => event.conflict_of == Some(*first),
-        }))
+    pub(super) fn run_view(&self) -> RunView {
+        self.index.view()
+    }
+
+    /// Why webhooks wait for keys. `None` if they do not.
+    pub fn missing_keys(&self) -> Option<NoRoom> {
+        (self.run_view().coverage == Coverage::Partial).then_some(NoRoom::KeysUnknown)
+    }
+
+    pub fn dedup_size(&self) -> DedupSize {
+        self.index.size()
+    }
+
+    /// What runs have of a claim.
+    pub(super) fn look_up(&self, runs: &RunSet, claim: Claim) -> Result<Known, ReadError> {
+        match self.index.find_in(runs, claim.digest).map_err(|error| unreadable(&error))? {
+            None => Ok(Known::default()),
+            Some(first) if first.fingerprint == Fingerprint::UNKNOWN => self.decide(runs, claim, first.position),
+            Some(first) => self.known(runs, claim, first),
+        }
+    }
+
+    /// The same, where the first event of the key must be read to compare it. What cannot be read, or not any more, cannot be
+    /// compared: it counts as the same.
+    pub(super) fn decide(&self, runs: &RunSet, claim: Claim, first: Position) -> Result<Known, ReadError> {
+        let event = match self.get(first) {
+            Ok(event) => event.filter(|event| event.contents == Contents::Whole),
+            Err(ReadError::Damaged { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let content = event.map(|event| Fingerprint::of(&self.secret, event.delivery.body.content()));
+        let fingerprint = content.unwrap_or(claim.fingerprint);
+        self.known(runs, claim, KeyEntry { digest: claim.digest, position: first, fingerprint })
+    }
+
+    fn known(&self, runs: &RunSet, claim: Claim, first: KeyEntry) -> Result<Known, ReadError> {
+        let conflict = Digest::of_conflict(&self.secret, first.position, claim.fingerprint);
+        let is_conflict = first.fingerprint != claim.fingerprint;
+        let has_conflict =
+            is_conflict && self.index.find_in(runs, conflict).map_err(|error| unreadable(&error))?.is_some();
+        Ok(Known { first: Some(first), has_conflict })
     }
 
     /// Events from `from` on, as many as are stored together; empty for position 0 and past the head.
@@ -199,6 +231,14 @@ impl Reader {
     pub fn tail(&self, after: Position) -> Tail {
         Tail { reader: self.clone(), last: after, chain: None }
     }
+}
+
+fn unreadable(error: &RunError) -> ReadError {
+    let (operation, reason) = ("look a key up", with_causes(error));
+    ReadError::Store(match error {
+        RunError::Io { .. } => StoreError::new(operation, reason),
+        RunError::Damaged { .. } => StoreError::damage(operation, reason),
+    })
 }
 
 fn damaged(from: Position, garbled: Garbled) -> ReadError {

@@ -2,6 +2,7 @@
 //!
 //! Here, not in `tests/`, because these reach under the log: they damage its files and put doubles at the seam of journals.
 
+mod applier;
 mod clock;
 mod conflicts;
 mod damage;
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use zeroize::Zeroizing;
 
+use super::dedup::Coverage;
 use super::*;
 use crate::event::{Delivery, Event, EventKey, ModeVerdict, Provenance};
 use crate::token::Identity;

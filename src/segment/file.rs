@@ -82,6 +82,16 @@ impl Segment {
         })
     }
 
+    /// The last position of the frame that should hold a position, by the index; that of the segment if no frame is found there.
+    pub fn frame_end(&self, position: Position) -> Position {
+        let next = self.index.find(position).and_then(|number| self.index.entries.get(number + 1));
+        match next {
+            Some(next) => next.first - 1,
+            None if position <= self.index.last => self.index.last,
+            None => self.name.last,
+        }
+    }
+
     /// The chain's value after the last record. `None` if damage hides it.
     pub fn after(&self) -> Option<Hash> {
         (self.index.last == self.name.last).then_some(self.index.after)

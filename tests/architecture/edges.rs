@@ -42,8 +42,9 @@ const MAY_NAME: [(&str, &[&str]); 18] = [
 ];
 
 /// Crates that shape what uses them, and the only files or modules that may.
-const CONFINED: [(&str, &[&str]); 6] = [
+const CONFINED: [(&str, &[&str]); 7] = [
     ("sled", &["src/blocklog/sled_store.rs", "src/log/journal.rs"]),
+    ("xorf", &["src/log/dedup/runs/"]),
     ("zstd", &["src/blocklog/", "src/fold/checkpoint/", "src/log/format/"]),
     ("hyper", &["src/http", "src/ingest", "src/operations.rs", "src/serve/transport", "src/cli/send.rs"]),
     ("tonic", &["src/serve", "src/proto.rs", "src/cli"]),

@@ -259,8 +259,7 @@ fn an_event_that_cannot_be_read_for_now_is_known_again_once_it_can() {
     let api = Api::connect(daemon.grpc);
     let error = api.try_event(1).unwrap_err();
     assert_eq!((error.code(), error.message()), (Code::Internal, "the storage cannot be read"));
-    let refused = again(&mut sender).answer;
-    assert_eq!((refused.status, refused.body["reason"].as_str()), (503, Some("STORAGE_READ_ONLY")), "{refused:?}");
+    assert_eq!(again(&mut sender).as_duplicate(), Some(1), "its key is in memory");
     sent.take(&mut sender, "large");
     faults.disarm();
     assert_eq!(api.event(1).event_key, "id:large-0");
@@ -268,15 +267,13 @@ fn an_event_that_cannot_be_read_for_now_is_known_again_once_it_can() {
     drop((api, sender));
     daemon.kill();
 
-    let runs = || std::fs::read_dir(directory.path().join("data/dedup")).unwrap().count();
-    let runs_before = runs();
     faults.arm();
     let env = starting.each_ref().map(|(name, value)| (*name, value.as_str()));
     let daemon = start(directory.path(), &env);
     let is_open = |log: &str| log.contains(r#""message":"the log is open""#);
     until("the log is open", || is_open(&daemon.log()));
     assert!(!faults.hits().is_empty(), "{}", daemon.log());
-    assert!(daemon.log().contains("no dedup run is saved before the next start"), "{}", daemon.log());
+    assert!(daemon.log().contains("keys of the log cannot be read"), "{}", daemon.log());
     // Enough for a dedup run, which must not cover the events that could not be read.
     let mut sender = Sender::connect(daemon.webhooks).unwrap();
     (0..25).for_each(|_| sent.take(&mut sender, "small"));
@@ -284,7 +281,6 @@ fn an_event_that_cannot_be_read_for_now_is_known_again_once_it_can() {
     faults.disarm();
     // In order: what was to be saved is then saved.
     assert!(daemon.terminate().success());
-    assert_eq!(runs(), runs_before);
     has_all(&start(directory.path(), &[]).ready(), &sent, &mut 0);
 }
 

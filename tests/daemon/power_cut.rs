@@ -90,7 +90,8 @@ fn an_acknowledged_event_survives_power_cuts() {
     assert_eq!(seen.cuts, cuts);
     assert!(seen.in_flight >= cuts * 3 / 4, "{} cuts found writes on their way", seen.in_flight);
     let switched = (seen.runs, seen.checkpoints);
-    assert!(switched.0 >= 10 * count && switched.1 >= count, "{switched:?} runs and checkpoints");
+    // Eight runs become one.
+    assert!(switched.0 >= 5 * count && switched.1 >= count, "{switched:?} runs and checkpoints");
     assert!(seen.segments >= cuts / 2, "{} segments", seen.segments);
     let mut light = 0;
     for loaded in seen.loads {

@@ -112,7 +112,7 @@ async fn head_and_status_tell_where_the_log_is() {
 
     let appended = api.append(&exported("e1", "t", "c")).await;
     let head = api.events().get_head(GetHeadRequest {}).await.unwrap().into_inner();
-    assert_eq!((head.position, head.chain_hash.as_slice()), (1, &appended.chain[..]));
+    assert_eq!((head.position, head.chain_hash.as_slice()), (1, &appended.reached.chain[..]));
     assert_eq!((head.log_id.len(), head.epoch.as_str()), (32, "00000000000000000000000000000008"));
 
     let request = GetConnectionRequest { consistency: Some(at_least(head.read_token)), ..get("c") };

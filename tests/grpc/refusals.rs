@@ -205,7 +205,7 @@ async fn a_read_token_must_be_of_this_history() {
     get(api.token(&first)).await.unwrap();
     let changed = (Code::FailedPrecondition, "LOG_EPOCH_CHANGED".to_owned(), false);
     let restored = Identity { epoch: 9, ..api.reader.identity() };
-    assert_eq!(refused(get(Token::read(restored, 1, &first.chain).encode()).await), changed);
+    assert_eq!(refused(get(Token::read(restored, 1, &first.reached.chain).encode()).await), changed);
     assert_eq!(refused(get(Token::read(api.reader.identity(), 1, &[0; 32]).encode()).await), changed);
     assert_eq!(refused(get("x".into()).await), invalid("INVALID_READ_TOKEN"));
 }

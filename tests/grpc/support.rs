@@ -189,7 +189,7 @@ impl TestApi {
 
     /// Everything up to an append, as a webhook's answer gives it.
     pub fn token(&self, appended: &Appended) -> String {
-        Token::read(self.reader.identity(), appended.position, &appended.chain).encode()
+        Token::read(self.reader.identity(), appended.position, &appended.reached.chain).encode()
     }
 }
 

@@ -22,7 +22,6 @@
 //! ```
 //!
 //! Formats 1 and 2 were flat files, `<through>.run`; they are made again from the log.
-#![cfg_attr(not(test), expect(dead_code, unused_imports, reason = "integrated next"))]
 
 mod block;
 mod filter;
@@ -39,12 +38,11 @@ mod tests;
 mod tiers;
 mod writer;
 
-use super::run::RunOrigin;
-use super::{Digest, Fingerprint};
+use super::{Digest, Fingerprint, RunOrigin};
 use crate::event::Position;
 use crate::log::Head;
 
-pub(in crate::log) use load::{LoadError, Loaded, UnusableFile, load, prepare, remove};
+pub(in crate::log) use load::{LoadError, Loaded, load, prepare, remove};
 pub(in crate::log) use merge::{MergeError, merge};
 pub(in crate::log) use run::{Run, RunError, UnusableRun};
 pub(in crate::log) use set::{Overlap, RunSet};

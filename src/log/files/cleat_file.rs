@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cleat data directory
-//! format 2
+//! format 3
 //! log <32 hex>
 //! made by cleat <version>
 //! crc32c <8 hex>
@@ -13,13 +13,16 @@ use std::path::Path;
 use super::{FileError, Undecodable, failed, read_file, text};
 use crate::storage::write_private;
 
-/// The format of the whole directory. Format 1 had no such file.
-pub const FORMAT: u32 = 2;
+/// The format of the whole directory. Format 1 had no such file; format 2 had journals without fingerprints, and flat dedup
+/// runs. A start raises the format of an older directory before it writes anything else.
+pub const FORMAT: u32 = 3;
+const OLDEST_FORMAT: u32 = 2;
 const TITLE: &str = "cleat data directory";
 const LIMIT: usize = 4096;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CleatFile {
+    pub format: u32,
     pub log_id: u128,
     /// The version that made the directory. One line without control characters.
     pub made_by: String,
@@ -28,16 +31,16 @@ pub struct CleatFile {
 impl CleatFile {
     pub fn encode(&self) -> Vec<u8> {
         let made_by: String = self.made_by.chars().filter(|character| !character.is_control()).collect();
-        text::seal(TITLE, FORMAT, &format!("log {:032x}\nmade by cleat {made_by}\n", self.log_id))
+        text::seal(TITLE, self.format, &format!("log {:032x}\nmade by cleat {made_by}\n", self.log_id))
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, Undecodable> {
-        let lines = text::open(bytes, TITLE, FORMAT)?;
+        let (format, lines) = text::open(bytes, TITLE, OLDEST_FORMAT..=FORMAT)?;
         let garbled = Undecodable::Damaged("its lines are not those of a data directory");
         let [log, made_by] = lines[..] else { return Err(garbled) };
         let log_id = text::hex(log.strip_prefix("log ").ok_or(garbled.clone())?)?;
         let made_by = text::made_by(&[made_by]).ok_or(garbled)?;
-        Ok(Self { log_id: u128::from_be_bytes(log_id), made_by })
+        Ok(Self { format, log_id: u128::from_be_bytes(log_id), made_by })
     }
 }
 

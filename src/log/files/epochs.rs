@@ -79,7 +79,7 @@ impl Epochs {
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, Undecodable> {
-        let lines = text::open(bytes, TITLE, FORMAT)?;
+        let (_, lines) = text::open(bytes, TITLE, FORMAT..=FORMAT)?;
         let epochs = lines.into_iter().map(decode_line).collect::<Result<_, _>>()?;
         Self::new(epochs).map_err(|_| Undecodable::Damaged("its epochs are not in order"))
     }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::cleat_file::{self, CleatFile};
+use super::cleat_file::{self, CleatFile, FORMAT};
 use super::epochs::{self, Epoch, Epochs, EpochsError};
 use super::secret::{self, LogSecret};
 use super::witness::{self, Witness, WitnessState};
@@ -277,7 +277,10 @@ pub fn init(path: &Path, fresh: &Fresh) -> Result<DataLock, InitError> {
     let head = Head { position: NOTHING, chain, recorded_at: Timestamp::default() };
     let empty = witness::first_file(Some(Witness { identity, journal: 0, head }));
     write_private(&files.witness(), &empty).map_err(failed("write", &files.witness()))?;
-    cleat_file::write(&files.cleat(), &CleatFile { log_id: identity.log_id, made_by: VERSION.to_owned() })?;
+    cleat_file::write(
+        &files.cleat(),
+        &CleatFile { format: FORMAT, log_id: identity.log_id, made_by: VERSION.to_owned() },
+    )?;
     Ok(lock)
 }
 

@@ -7,6 +7,8 @@
 //! crc32c <8 hex>
 //! ```
 
+use std::ops::RangeInclusive;
+
 use super::Undecodable;
 
 const NO_HEX: Undecodable = Undecodable::Damaged("a number is not in hexadecimal");
@@ -19,8 +21,12 @@ pub fn seal(title: &str, format: u32, lines: &str) -> Vec<u8> {
     text
 }
 
-/// The lines between the format and the checksum, if the file is whole and of this format.
-pub fn open<'a>(bytes: &'a [u8], title: &str, format: u32) -> Result<Vec<&'a str>, Undecodable> {
+/// The format, and the lines between it and the checksum, if the file is whole and of one of these formats.
+pub fn open<'a>(
+    bytes: &'a [u8],
+    title: &str,
+    formats: RangeInclusive<u32>,
+) -> Result<(u32, Vec<&'a str>), Undecodable> {
     let text = std::str::from_utf8(bytes).map_err(|_| Undecodable::Damaged("it is not text"))?;
     let end = text.strip_suffix('\n').and_then(|rest| rest.rfind('\n')).map_or(0, |end| end + 1);
     let (body, last) = text.split_at(end);
@@ -34,8 +40,8 @@ pub fn open<'a>(bytes: &'a [u8], title: &str, format: u32) -> Result<Vec<&'a str
     let found = lines.next().and_then(|line| line.strip_prefix("format ")?.parse::<u32>().ok());
     let lines: Vec<&str> = lines.collect();
     match found {
-        Some(found) if found == format => Ok(lines),
-        Some(found) if found > format => Err(Undecodable::Newer { format: found, made_by: made_by(&lines) }),
+        Some(found) if formats.contains(&found) => Ok((found, lines)),
+        Some(found) if found > *formats.end() => Err(Undecodable::Newer { format: found, made_by: made_by(&lines) }),
         _ => Err(Undecodable::Damaged("it has a format that never was")),
     }
 }

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use super::files::JournalFiles;
 use super::recovery::recover;
-use super::value::{JournalFrame, encode};
+use super::value::{JournalFrame, JournalKey, encode};
 use crate::segment::Frame;
 
 /// The values of a frame in the order in which they are put. `None` if it is refused.
 pub fn journal_values(frame: &[u8]) -> Option<Vec<Vec<u8>>> {
     let count = Frame::decode(frame).ok()?.header.count as usize;
-    let stored = JournalFrame { generation: 1, frame: frame.to_vec().into(), digests: vec![[9; 16]; count] };
+    let key = JournalKey { digest: [9; 16], fingerprint: [8; 8] };
+    let stored = JournalFrame { generation: 1, frame: frame.to_vec().into(), keys: vec![key; count] };
     Some(encode(&stored).ok()?.into_iter().map(|(_, value)| value).collect())
 }
 

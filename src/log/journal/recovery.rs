@@ -131,7 +131,7 @@ fn assemble(first: Position, search: &Search) -> io::Result<Vec<(FrameHeader, Jo
     for start in search.values(first, 0)? {
         let Some(part) = part_of(&start, first, 0) else { continue };
         let Some(joined) = join_chunks(part, search)? else { continue };
-        let Ok(frame) = join(&joined) else { continue };
+        let Ok(frame) = join(part.format, &joined) else { continue };
         let Ok(header) = Frame::decode(&frame.frame).map(|decoded| decoded.header) else { continue };
         if header.first == first && !frames.iter().any(|(_, other)| *other == frame) {
             frames.push((header, frame));
@@ -146,7 +146,8 @@ fn join_chunks(start: Part<'_>, search: &Search) -> io::Result<Option<Vec<u8>>> 
     for chunk in 1..start.chunks {
         let found = search.values(start.first, chunk)?;
         let [value] = &found[..] else { return Ok(None) };
-        let Some(part) = part_of(value, start.first, chunk).filter(|part| part.chunks == start.chunks) else {
+        let is_of_start = |part: &Part<'_>| (part.chunks, part.format) == (start.chunks, start.format);
+        let Some(part) = part_of(value, start.first, chunk).filter(is_of_start) else {
             return Ok(None);
         };
         joined.extend_from_slice(part.bytes);

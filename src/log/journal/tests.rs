@@ -42,8 +42,8 @@ fn frames(shapes: impl IntoIterator<Item = (u32, usize)>) -> Vec<JournalFrame> {
             columns_expanded: 0,
         };
         let frame = Bytes::from(Frame { header, columns: &[], private: &private }.encode().unwrap());
-        let digests = (0..count).map(|_| random.random()).collect();
-        frames.push(JournalFrame { generation: 7, frame, digests });
+        let keys = (0..count).map(|_| JournalKey { digest: random.random(), fingerprint: random.random() }).collect();
+        frames.push(JournalFrame { generation: 7, frame, keys });
         (first, before, micros) = (first + u64::from(count), after, micros + 10);
     }
     frames
@@ -175,7 +175,7 @@ fn large_frames_come_back() {
     for frame in &frames {
         journal.put(frame).unwrap();
         let is_one = journal.values() == values + 1;
-        assert_eq!(is_one, (frame.frame.len() <= frame_bytes_max(frame.digests.len())), "{}", frame.frame.len());
+        assert_eq!(is_one, (frame.frame.len() <= frame_bytes_max(frame.keys.len())), "{}", frame.frame.len());
         values = journal.values();
     }
     journal.sync().unwrap();
@@ -232,9 +232,9 @@ fn values_decode_to_what_was_encoded_and_other_bytes_to_nothing() {
         let mut parts: Vec<_> = values.iter().map(|(_, value)| Part::decode(value).unwrap()).collect();
         parts.reverse();
         let joined: Vec<u8> = parts.iter().flat_map(|part| part.bytes).copied().collect();
-        assert_eq!(join(&joined).unwrap(), frame);
-        assert!(join(&joined[..joined.len() - 1]).is_err());
-        assert!(join(&[&joined[..], &[0; 16]].concat()).is_err());
+        assert_eq!(join(2, &joined).unwrap(), frame);
+        assert!(join(2, &joined[..joined.len() - 1]).is_err());
+        assert!(join(2, &[&joined[..], &[0; 16]].concat()).is_err());
         for _ in 0..2000 {
             let mut value = values[0].1.clone();
             let at = random.random_range(0..value.len());
@@ -243,10 +243,28 @@ fn values_decode_to_what_was_encoded_and_other_bytes_to_nothing() {
             assert!(Part::decode(&values[0].1[..at]).is_err());
             assert!(Part::begin(&values[0].1[at..]).is_err() || at == 0);
         }
-        let digests = vec![[0; 16]; frame.digests.len() + 1];
-        assert!(value::encode(&JournalFrame { digests, ..frame }).is_err());
+        let keys = vec![JournalKey::default(); frame.keys.len() + 1];
+        assert!(value::encode(&JournalFrame { keys, ..frame }).is_err());
     }
-    assert!(join(&[0xff; 40]).is_err() && Part::decode(&[]).is_err());
+    assert!(join(2, &[0xff; 40]).is_err() && Part::decode(&[]).is_err());
+}
+
+#[test]
+fn values_of_format_1_have_no_fingerprints() {
+    let mut random = StdRng::seed_from_u64(6);
+    let frame = frames([(2, 500)]).remove(0);
+    let mut joined = frame.generation.to_be_bytes().to_vec();
+    joined.extend(u32::try_from(frame.frame.len()).unwrap().to_be_bytes());
+    joined.extend_from_slice(&frame.frame);
+    frame.keys.iter().for_each(|key| joined.extend(key.digest));
+    let read = join(1, &joined).unwrap();
+    assert_eq!((read.frame, read.keys.len()), (frame.frame, 2));
+    for (read, written) in read.keys.iter().zip(&frame.keys) {
+        assert_eq!((read.digest, read.fingerprint), (written.digest, [0; 8]));
+    }
+    assert!(join(2, &joined).is_err());
+    joined.extend(random.random::<[u8; 16]>());
+    assert!(join(1, &joined).is_err());
 }
 
 #[test]

@@ -1,11 +1,13 @@
-//! How a frame and the dedup digests of its records are stored as values. Knows no sled and no files.
+//! How a frame and the dedup keys of its records are stored as values. Knows no sled and no files.
 //!
 //! ```text
 //! key    u64 first position ‖ u16 chunk
-//! value  0 u8 format 1 ‖ 1 u64 first position ‖ 9 u16 chunk ‖ 11 u16 chunks ‖ 13 u16 length of the part
+//! value  0 u8 format 2 ‖ 1 u64 first position ‖ 9 u16 chunk ‖ 11 u16 chunks ‖ 13 u16 length of the part
 //!        ‖ 15 u32 CRC32C of all but this field ‖ 19 part
-//! the parts, joined:  u32 generation of the log secret ‖ u32 length of the frame ‖ frame ‖ count × digest, 16 B
+//! the parts, joined:  u32 generation of the log secret ‖ u32 length of the frame ‖ frame ‖ count × (digest, 16 B ‖ fingerprint, 8 B)
 //! ```
+//!
+//! Format 1 had no fingerprints: they are read as zeros, which stand for one that is not known.
 //!
 //! Every part but the last is as long as a part may be. A value says all that its key says, so that it can be found without
 //! one. A value of another format is none to the search: a version that writes one raises the format of `CLEAT` as well, so
@@ -17,7 +19,8 @@ use crate::event::Position;
 use crate::segment::{FRAME_BYTES_MAX, Frame};
 use crate::storage::{Garbled, Put, Take};
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+const FORMAT_WITHOUT_FINGERPRINTS: u8 = 1;
 const HEADER_BYTES: usize = 19;
 const CRC_AT: usize = 15;
 /// So small that no page of sled comes near what sled would make a file of, which it never syncs.
@@ -28,25 +31,34 @@ const COUNT_MAX: usize = 64 * 1024;
 /// Generation and length.
 const PREFIX_BYTES: usize = 8;
 const DIGEST_BYTES: usize = 16;
+const FINGERPRINT_BYTES: usize = 8;
+const KEY_BYTES: usize = DIGEST_BYTES + FINGERPRINT_BYTES;
 const CHUNKS_MAX: usize = joined_bytes(FRAME_BYTES_MAX, COUNT_MAX).div_ceil(PART_BYTES_MAX);
 
 pub type Key = [u8; 10];
 
-/// What tells that two records are of one key. Zeros: the record claims no key.
-pub type Digest = [u8; DIGEST_BYTES];
+/// What a record claims, and what it tells, both in short.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct JournalKey {
+    /// The same for two records of one key. Zeros: the record claims no key.
+    pub digest: [u8; DIGEST_BYTES],
+    /// The same for two records that tell the same. Zeros: it is not known.
+    pub fingerprint: [u8; FINGERPRINT_BYTES],
+}
 
-/// A frame, and one digest for each of its records.
+/// A frame, and one key for each of its records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalFrame {
-    /// The generation of the log secret that the digests are made with.
+    /// The generation of the log secret that the keys are made with.
     pub generation: u32,
     pub frame: Bytes,
-    pub digests: Vec<Digest>,
+    pub keys: Vec<JournalKey>,
 }
 
 /// One value, checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part<'a> {
+    pub format: u8,
     pub first: Position,
     pub chunk: u16,
     pub chunks: u16,
@@ -66,46 +78,60 @@ pub const fn frame_bytes_max(count: usize) -> usize {
 }
 
 const fn joined_bytes(frame_bytes: usize, count: usize) -> usize {
-    PREFIX_BYTES.saturating_add(frame_bytes).saturating_add(DIGEST_BYTES.saturating_mul(count))
+    PREFIX_BYTES.saturating_add(frame_bytes).saturating_add(KEY_BYTES.saturating_mul(count))
 }
 
 /// The values of a frame in the order in which they must be put: chunk 0 is last, and without it there is no record.
 pub fn encode(frame: &JournalFrame) -> Result<Vec<(Key, Vec<u8>)>, Garbled> {
     let header = Frame::decode(&frame.frame)?.header;
-    if frame.digests.len() > COUNT_MAX || frame.digests.len() != header.count as usize {
-        return Err(Garbled("a frame has not one digest for each of its records"));
+    if frame.keys.len() > COUNT_MAX || frame.keys.len() != header.count as usize {
+        return Err(Garbled("a frame has not one key for each of its records"));
     }
-    let mut joined = Vec::with_capacity(joined_bytes(frame.frame.len(), frame.digests.len()));
+    let mut joined = Vec::with_capacity(joined_bytes(frame.frame.len(), frame.keys.len()));
     joined.put_u32(frame.generation);
     joined.put_prefixed(&frame.frame);
-    joined.put(frame.digests.as_flattened());
+    for key in &frame.keys {
+        joined.put(&key.digest);
+        joined.put(&key.fingerprint);
+    }
     let too_large = |_| Garbled("a frame is too large");
     let parts: Vec<&[u8]> = joined.chunks(PART_BYTES_MAX).collect();
     let chunks = u16::try_from(parts.len()).map_err(too_large)?;
     let values = parts.into_iter().enumerate().rev().map(|(chunk, bytes)| {
-        let part = Part { first: header.first, chunk: u16::try_from(chunk).map_err(too_large)?, chunks, bytes };
+        let part = Part {
+            format: FORMAT,
+            first: header.first,
+            chunk: u16::try_from(chunk).map_err(too_large)?,
+            chunks,
+            bytes,
+        };
         Ok((key(part.first, part.chunk), part.encode()?))
     });
     values.collect()
 }
 
-/// From the bytes of all parts, one after the other.
-pub fn join(joined: &[u8]) -> Result<JournalFrame, Garbled> {
+/// From the bytes of all parts, one after the other, and their format.
+pub fn join(format: u8, joined: &[u8]) -> Result<JournalFrame, Garbled> {
     let mut take = Take(joined);
     let generation = take.u32()?;
     let frame = take.prefixed()?;
     let header = Frame::decode(frame)?.header;
-    let digests = take.bytes(DIGEST_BYTES.saturating_mul(header.count as usize))?;
+    // Each takes a byte at least: a wrong count runs out of bytes before it takes memory.
+    let mut keys = Vec::with_capacity((header.count as usize).min(take.0.len()));
+    for _ in 0..header.count {
+        let digest = take.array()?;
+        let fingerprint = if format == FORMAT_WITHOUT_FINGERPRINTS { Default::default() } else { take.array()? };
+        keys.push(JournalKey { digest, fingerprint });
+    }
     take.end()?;
-    let digests = digests.as_chunks().0.to_vec();
-    Ok(JournalFrame { generation, frame: Bytes::copy_from_slice(frame), digests })
+    Ok(JournalFrame { generation, frame: Bytes::copy_from_slice(frame), keys })
 }
 
 impl<'a> Part<'a> {
     fn encode(&self) -> Result<Vec<u8>, Garbled> {
         let length = u16::try_from(self.bytes.len()).map_err(|_| Garbled("a part is too long"))?;
         let mut out = Vec::with_capacity(HEADER_BYTES + self.bytes.len());
-        out.put_u8(FORMAT);
+        out.put_u8(self.format);
         out.put_u64(self.first);
         out.put_u16(self.chunk);
         out.put_u16(self.chunks);
@@ -124,7 +150,8 @@ impl<'a> Part<'a> {
     /// The value that `bytes` begin with, whatever follows it.
     pub fn begin(bytes: &'a [u8]) -> Result<Self, Garbled> {
         let mut take = Take(bytes);
-        if take.u8()? != FORMAT {
+        let format = take.u8()?;
+        if !matches!(format, FORMAT_WITHOUT_FINGERPRINTS | FORMAT) {
             return Err(Garbled("no value of a known format begins here"));
         }
         let (first, chunk, chunks) = (take.u64()?, take.u16()?, take.u16()?);
@@ -142,7 +169,7 @@ impl<'a> Part<'a> {
         if crc32c::crc32c_append(crc32c::crc32c(&bytes[..CRC_AT]), part) != crc {
             return Err(Garbled("a value's checksum is wrong"));
         }
-        Ok(Self { first, chunk, chunks, bytes: part })
+        Ok(Self { format, first, chunk, chunks, bytes: part })
     }
 
     pub fn value_bytes(&self) -> usize {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::super::files::FileError;
-use super::super::files::cleat_file::{self, CleatFile};
+use super::super::files::cleat_file::{self, CleatFile, FORMAT};
 use super::super::files::epochs::{self, Epoch, Epochs};
 use super::super::files::layout::DataFiles;
 use super::super::files::witness::Witness;
@@ -12,11 +12,12 @@ use super::{Notes, OpenError, segments};
 use crate::segment::{SegmentError, SegmentHeader};
 use crate::token::Identity;
 
-/// What a log is called, and which of the two files must be written again.
+/// What a log is called, and which of the two files must be written.
 pub(in crate::log) struct Naming {
     pub log_id: u128,
     pub epochs: Epochs,
-    pub is_cleat_lost: bool,
+    /// The file to write in the place of one that is lost, or of an older format. `None` if it is as it should be.
+    pub new_cleat: Option<CleatFile>,
     pub are_epochs_lost: bool,
 }
 
@@ -35,18 +36,23 @@ pub(in crate::log) fn find(
 ) -> Result<Naming, OpenError> {
     let cleat = whole(cleat_file::read(&files.cleat()), notes)?;
     let epochs = whole(epochs::read(&files.epochs()), notes)?;
-    let (is_cleat_lost, are_epochs_lost) = (cleat.is_none(), epochs.is_none());
-    let headers = if is_cleat_lost || are_epochs_lost { headers(&files.log())? } else { Vec::new() };
+    let are_epochs_lost = epochs.is_none();
+    let headers = if cleat.is_none() || are_epochs_lost { headers(&files.log())? } else { Vec::new() };
     let from_others = || headers.first().map(|header| header.identity).or(witness.map(|witness| witness.identity));
-    let log_id = match cleat {
-        Some(CleatFile { log_id, .. }) => log_id,
-        None => from_others().ok_or(OpenError::Nameless { file: "CLEAT" })?.log_id,
+    let (log_id, new_cleat) = match cleat {
+        Some(file) if file.format == FORMAT => (file.log_id, None),
+        Some(file) => (file.log_id, Some(CleatFile { format: FORMAT, ..file })),
+        None => {
+            let log_id = from_others().ok_or(OpenError::Nameless { file: "CLEAT" })?.log_id;
+            let made_by = env!("CARGO_PKG_VERSION").to_owned();
+            (log_id, Some(CleatFile { format: FORMAT, log_id, made_by }))
+        }
     };
     let epochs = match epochs {
         Some(epochs) => epochs,
         None => rebuild(log_id, &headers, witness)?,
     };
-    Ok(Naming { log_id, epochs, is_cleat_lost, are_epochs_lost })
+    Ok(Naming { log_id, epochs, new_cleat, are_epochs_lost })
 }
 
 /// `None` if the file is missing or damaged.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::super::dedup::Digest;
+use super::super::dedup::{Claim, Digest};
 use super::super::files::secret::LogSecret;
 use super::super::files::witness::Witness;
 use super::super::format;
@@ -104,14 +104,14 @@ pub(super) fn are_foreign(frames: &[JournalFrame], secret: &LogSecret) -> bool {
     let mut has_compared = false;
     for stored in frames.iter().filter(|stored| stored.generation == secret.generation) {
         // What claims no key needs no look: that would take long where a whole journal claims none.
-        if stored.digests.iter().all(|digest| *digest == Digest::NONE.to_bytes()) {
+        if stored.keys.iter().all(|key| key.digest == Digest::NONE.to_bytes()) {
             continue;
         }
         let Ok(frame) = Frame::decode(&stored.frame) else { continue };
         let records = format::records(&frame).unwrap_or_default();
-        for (record, digest) in records.iter().zip(&stored.digests) {
-            let Some(made) = record.event().ok().and_then(|event| Digest::of_stored(secret, &event)) else { continue };
-            if made.to_bytes() == *digest {
+        for (record, key) in records.iter().zip(&stored.keys) {
+            let Some(made) = record.event().ok().and_then(|event| Claim::of_stored(secret, &event)) else { continue };
+            if made.digest.to_bytes() == key.digest {
                 return false;
             }
             has_compared = true;

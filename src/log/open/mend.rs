@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::io;
 
-use super::super::files::cleat_file::{self, CleatFile};
+use super::super::files::cleat_file;
 use super::super::files::epochs;
 use super::super::files::layout::DataFiles;
 use super::super::files::secret::{self, LogSecret};
@@ -17,9 +17,8 @@ use crate::storage::{AtOnce, sweep};
 impl Examined {
     /// `secret`: the one to write if it is damaged.
     pub fn mend(&self, files: &DataFiles, secret: &LogSecret) -> Result<(), OpenError> {
-        if self.named.is_cleat_lost {
-            let made_by = env!("CARGO_PKG_VERSION").to_owned();
-            cleat_file::write(&files.cleat(), &CleatFile { log_id: self.named.log_id, made_by })?;
+        if let Some(cleat) = &self.named.new_cleat {
+            cleat_file::write(&files.cleat(), cleat)?;
         }
         if self.named.are_epochs_lost {
             epochs::write(&files.epochs(), &self.named.epochs)?;

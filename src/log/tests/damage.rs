@@ -216,7 +216,7 @@ const FIRST_JOURNAL: &str = "journal-00000000000000000001";
 /// Flips a bit in every copy of the value that holds the event at a position.
 fn damage_value(db: &Path, position: u64) {
     let mut bytes = fs::read(db).unwrap();
-    let start = [&[1][..], &position.to_be_bytes(), &[0, 0]].concat();
+    let start = [&[2][..], &position.to_be_bytes(), &[0, 0]].concat();
     let places: Vec<_> = (0..bytes.len() - start.len()).filter(|at| bytes[*at..].starts_with(&start)).collect();
     assert!(!places.is_empty(), "no value begins at {position}");
     for at in places {

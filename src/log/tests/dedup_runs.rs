@@ -1,8 +1,10 @@
-//! Dedup runs: a start reads only what they do not cover, knows every key, and is never worse off than without them.
+//! Dedup runs: lost ones are made again from the log, no key is missed meanwhile, and a start is never worse off than without them.
 
 use std::fs;
+use std::sync::{Condvar, Mutex};
 
 use super::*;
+use crate::log::NoRoom;
 
 const EVENTS: u64 = 350;
 
@@ -10,31 +12,51 @@ fn options() -> Options {
     Options { dedup_run_events: 100, ..super::options() }
 }
 
-/// A closed log with runs up to 100, 200 and 300.
+/// A closed, sealed log with runs up to 100, 200 and 300.
 fn filled(fresh: Fresh, prefix: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
-    let log = open(directory.path(), Options { fresh, ..options() }).unwrap();
+    let log = open(directory.path(), Options { fresh: fresh.clone(), ..options() }).unwrap();
     for n in 1..=EVENTS {
         append(&log, &format!("{prefix}{n}"), b"{}").unwrap();
     }
     close(log);
-    assert_eq!(runs(directory.path()), [100, 200, 300]);
+    let log = open(directory.path(), Options { fresh, ..options() }).unwrap();
+    wait_until_sealed(&log);
+    close(log);
+    assert_eq!(runs(directory.path()), [(0, 100), (100, 200), (200, 300)]);
     directory
 }
 
 fn run(directory: &Path, through: u64) -> std::path::PathBuf {
-    directory.join(format!("dedup/{through:020}.run"))
+    directory.join(format!("dedup/{:020}-{through:020}.run", through - 100))
 }
 
-fn runs(directory: &Path) -> Vec<u64> {
+/// The positions before the first, and the last positions, of all runs.
+fn runs(directory: &Path) -> Vec<(u64, u64)> {
     let names = names(&directory.join("dedup"));
-    names.iter().filter_map(|name| name.strip_suffix(".run")?.parse().ok()).collect()
+    let span = |name: &String| {
+        let (after, through) = name.strip_suffix(".run")?.split_once('-')?;
+        Some((after.parse().ok()?, through.parse().ok()?))
+    };
+    names.iter().filter_map(span).collect()
+}
+
+/// Waits until every lost run is made again.
+fn wait_until_known(log: &Log) {
+    for _ in 0..4000 {
+        if log.reader.run_view().coverage == Coverage::Whole {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    panic!("the keys are not known");
 }
 
 /// Opens it, and finds every key where it was.
 fn check(directory: &Path) {
     let log = open(directory, options()).unwrap();
     assert_eq!(log.reader.head().position, EVENTS);
+    wait_until_known(&log);
     for n in [1, 99, 100, 101, 250, 299, 300, 301, EVENTS] {
         let again = append(&log, &n.to_string(), b"{}").unwrap();
         assert_eq!((again.position, again.duplicate), (n, true));
@@ -50,34 +72,210 @@ fn runs_go_on_after_a_restart_where_they_ended() {
         append(&log, &n.to_string(), b"{}").unwrap();
     }
     close(log);
-    assert_eq!(runs(directory.path()), [100, 200, 300, 400]);
+    // What the last life left came as a whole.
+    assert_eq!(runs(directory.path()), [(0, 100), (100, 200), (200, 300), (300, 350)]);
+    let log = open(directory.path(), options()).unwrap();
+    for n in [1, 300, 301, 350, 351, 420] {
+        assert_eq!(append(&log, &n.to_string(), b"{}").unwrap().position, n);
+    }
+    close(log);
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    fs::write(path, bytes).unwrap();
 }
 
 #[test]
-fn a_missing_damaged_or_foreign_run_is_made_again_with_all_after_it() {
+fn a_missing_damaged_or_foreign_run_is_made_again_and_no_other() {
     let whole = filled(options().fresh, "");
     let epoch = Identity { epoch: 2, ..IDENTITY };
     let other = filled(Fresh { identity: epoch, ..options().fresh }, "");
     let foreign = fs::read(run(other.path(), 100)).unwrap();
-    let flip = |path: &Path, at: usize| {
-        let mut bytes = fs::read(path).unwrap();
-        bytes[at] ^= 1;
-        fs::write(path, bytes).unwrap();
-    };
-    let harms: [&dyn Fn(&Path); 5] = [
+    let harms: [&dyn Fn(&Path); 6] = [
         &|directory| fs::remove_file(run(directory, 100)).unwrap(),
         &|directory| fs::remove_file(run(directory, 200)).unwrap(),
-        &|directory| flip(&run(directory, 200), 200),
+        &|directory| flip(&run(directory, 200), 50),
         &|directory| fs::OpenOptions::new().write(true).open(run(directory, 300)).unwrap().set_len(99).unwrap(),
         &|directory| fs::write(run(directory, 100), &foreign).unwrap(),
+        &|directory| fs::remove_dir_all(directory.join("dedup")).unwrap(),
     ];
     for harm in harms {
         let copy = copy_of(whole.path());
         harm(copy.path());
         check(copy.path());
-        assert_eq!(runs(copy.path()).first(), Some(&100));
-        assert!(runs(copy.path()).last().unwrap() >= &300);
+        check(copy.path());
+        let runs = runs(copy.path());
+        assert!(runs.windows(2).all(|pair| pair[0].1 == pair[1].0), "{runs:?}");
+        assert_eq!((runs[0].0, runs.last().unwrap().1), (0, EVENTS), "{runs:?}");
     }
+}
+
+#[test]
+fn a_lost_run_of_what_is_not_sealed_is_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path(), options()).unwrap();
+    for n in 1..=EVENTS {
+        append(&log, &n.to_string(), b"{}").unwrap();
+    }
+    close(log);
+    fs::remove_file(run(directory.path(), 200)).unwrap();
+    let log = open(directory.path(), options()).unwrap();
+    wait_until_known(&log);
+    for n in 1..=EVENTS {
+        assert_eq!(append(&log, &n.to_string(), b"{}").unwrap().position, n);
+    }
+    close(log);
+}
+
+/// A block of a run is only read when a filter points at it.
+#[test]
+fn a_run_that_is_found_damaged_while_it_is_read_is_made_again() {
+    let directory = filled(options().fresh, "");
+    flip(&run(directory.path(), 200), 4096 + 100);
+    let log = open(directory.path(), options()).unwrap();
+    assert!(matches!(append(&log, "150", b"{}"), Err(AppendError::NoRoom(NoRoom::KeysUnknown))));
+    for _ in 0..4000 {
+        match append(&log, "150", b"{}") {
+            Ok(appended) => {
+                assert_eq!((appended.position, appended.duplicate), (150, true));
+                close(log);
+                return check(directory.path());
+            }
+            Err(AppendError::NoRoom(NoRoom::KeysUnknown)) => {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    panic!("the run is not made again");
+}
+
+/// Lets the thread that keeps runs look at the clock so often; until then it waits there, before each lost run.
+#[derive(Default)]
+struct Permits(Mutex<u32>, Condvar);
+
+impl Permits {
+    fn give(&self, count: u32) {
+        *self.0.lock().unwrap() += count;
+        self.1.notify_all();
+    }
+
+    fn take(&self) {
+        let permits = self.1.wait_while(self.0.lock().unwrap(), |permits| *permits == 0);
+        *permits.unwrap() -= 1;
+    }
+
+    /// Opens a log in this many hours.
+    fn open_later(self: &Arc<Self>, directory: &Path, hours: i64) -> Log {
+        let permits = self.clone();
+        let now = options().time.now;
+        let now = move || {
+            if std::thread::current().name() == Some("cleat-dedup") {
+                permits.take();
+            }
+            now().plus_micros(hours * 3_600_000_000)
+        };
+        open(directory, Options { time: TimeSource::trusted(Arc::new(now)), ..options() }).unwrap()
+    }
+}
+
+fn imported(id: &str) -> Delivery {
+    Delivery { provenance: Provenance::Import, ..delivery(id, b"{}") }
+}
+
+fn wait_until(log: &Log, coverage: Coverage) {
+    while log.reader.run_view().coverage < coverage {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn while_keys_are_missing_nothing_is_taken_that_could_be_there_already() {
+    let directory = filled(options().fresh, "");
+    fs::remove_dir_all(directory.path().join("dedup")).unwrap();
+    let permits = Arc::new(Permits::default());
+    let log = permits.open_later(directory.path(), 1);
+    let is_refused = |delivery| {
+        let refused = append_all(&log, vec![delivery]).remove(0);
+        matches!(refused, Err(AppendError::NoRoom(NoRoom::KeysUnknown)))
+    };
+    assert!(is_refused(delivery("7", b"{}")) && is_refused(delivery("new", b"{}")) && is_refused(imported("7")));
+    assert_eq!(log.reader.missing_keys(), Some(NoRoom::KeysUnknown));
+    permits.give(100);
+    wait_until(&log, Coverage::Whole);
+    assert_eq!(log.reader.missing_keys(), None);
+    assert_eq!(append(&log, "7", b"{}").unwrap().position, 7);
+    assert_eq!(append_all(&log, vec![imported("8")]).remove(0).unwrap().position, 8);
+    close(log);
+}
+
+#[test]
+fn webhooks_wait_for_the_keys_of_three_days_and_imports_for_all() {
+    let directory = filled(options().fresh, "");
+    fs::remove_dir_all(directory.path().join("dedup")).unwrap();
+    let permits = Arc::new(Permits::default());
+    let log = permits.open_later(directory.path(), 73);
+    permits.give(1);
+    wait_until(&log, Coverage::Newest);
+    assert_eq!(append(&log, "new", b"{}").unwrap().position, EVENTS + 1);
+    let refused = append_all(&log, vec![imported("7")]).remove(0);
+    assert!(matches!(refused, Err(AppendError::NoRoom(NoRoom::KeysUnknown))), "{refused:?}");
+    permits.give(100);
+    wait_until(&log, Coverage::Whole);
+    assert_eq!(append_all(&log, vec![imported("7")]).remove(0).unwrap().position, 7);
+    close(log);
+}
+
+#[test]
+fn runs_are_saved_again_once_they_can_be() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path(), options()).unwrap();
+    let runs_directory = directory.path().join("dedup");
+    fs::remove_dir(&runs_directory).unwrap();
+    for n in 1..=250 {
+        append(&log, &n.to_string(), b"{}").unwrap();
+    }
+    // In memory until then.
+    assert_eq!(append(&log, "1", b"{}").unwrap().position, 1);
+    fs::create_dir(&runs_directory).unwrap();
+    for _ in 0..4000 {
+        if runs(directory.path()).len() == 2 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert_eq!(runs(directory.path()), [(0, 100), (100, 200)]);
+    for n in [1, 100, 101, 250] {
+        assert_eq!(append(&log, &n.to_string(), b"{}").unwrap().position, n);
+    }
+    close(log);
+}
+
+#[test]
+fn runs_are_merged_and_each_key_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = || Options { dedup_run_events: 10, ..super::options() };
+    let log = open(directory.path(), options()).unwrap();
+    let events = 10 * 8 * 9;
+    for n in 1..=events {
+        append(&log, &n.to_string(), b"{}").unwrap();
+    }
+    for _ in 0..4000 {
+        if runs(directory.path()).len() < 20 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let merged = runs(directory.path());
+    assert!(merged.len() < 20 && merged[0].1 >= 80, "{merged:?}");
+    assert!((1..=events).all(|n| append(&log, &n.to_string(), b"{}").unwrap().position == n));
+    close(log);
+    let log = open(directory.path(), options()).unwrap();
+    assert!((1..=events).all(|n| append(&log, &n.to_string(), b"{}").unwrap().position == n));
+    assert_eq!(log.reader.head().position, events);
+    close(log);
 }
 
 #[test]
@@ -86,12 +284,12 @@ fn a_newer_run_is_refused_by_name_and_stays() {
     let path = run(directory.path(), 200);
     let mut bytes = fs::read(&path).unwrap();
     bytes[3] = 9;
-    let end = bytes.len() - 4;
-    let crc = crc32c::crc32c(&bytes[..end]);
-    bytes[end..].copy_from_slice(&crc.to_be_bytes());
+    let checked = 105;
+    let crc = crc32c::crc32c(&bytes[..checked]);
+    bytes[checked..checked + 4].copy_from_slice(&crc.to_be_bytes());
     fs::write(&path, bytes).unwrap();
     let refused = open(directory.path(), options()).err().unwrap().to_string();
-    assert!(refused.contains("through 200 has format 9"), "{refused}");
+    assert!(refused.contains("00000000000000000200.run has format 9"), "{refused}");
     assert!(path.exists());
 }
 
@@ -146,7 +344,6 @@ fn half_written_runs_are_swept() {
 fn a_retry_of_an_event_that_cannot_be_read_is_answered() {
     let directory = filled(options().fresh, "");
     let log = open(directory.path(), options()).unwrap();
-    wait_until_sealed(&log);
     append(&log, "later", b"{}").unwrap();
     close(log);
     let log_directory = directory.path().join("log");
@@ -156,6 +353,8 @@ fn a_retry_of_an_event_that_cannot_be_read_is_answered() {
     assert!(matches!(log.reader.get(120), Err(ReadError::Damaged { .. })));
     let again = append(&log, "120", b"{}").unwrap();
     assert_eq!((again.position, again.duplicate), (120, true), "a run has its key");
+    let other = append(&log, "120", br#"{"data":1}"#).unwrap();
+    assert_eq!((other.position, other.conflict), (120, true), "and what it tells");
     close(log);
 }
 
@@ -169,6 +368,7 @@ fn a_segment_that_is_put_back_has_its_keys_again() {
     let log = open(directory.path(), super::options()).unwrap();
     wait_until_sealed(&log);
     close(log);
+    fs::remove_dir_all(directory.path().join("dedup")).unwrap();
     let log_directory = directory.path().join("log");
     let name = names(&log_directory).into_iter().find(|name| ends_with(name, ".seg")).unwrap();
     let segment = fs::read(log_directory.join(&name)).unwrap();
@@ -176,11 +376,13 @@ fn a_segment_that_is_put_back_has_its_keys_again() {
     for length in [0, segment.len() / 2] {
         fs::write(log_directory.join(&name), &segment[..length]).unwrap();
         let log = open(directory.path(), options()).unwrap();
+        wait_until_known(&log);
         let head = log.reader.head().position;
         (head + 1..=head + 30).for_each(|n| assert_eq!(append(&log, &n.to_string(), b"{}").unwrap().position, n));
         close(log);
         fs::write(log_directory.join(&name), &segment).unwrap();
         let log = open(directory.path(), super::options()).unwrap();
+        wait_until_known(&log);
         for n in [1, 30, head + 30] {
             assert_eq!(append(&log, &n.to_string(), b"{}").unwrap().position, n);
         }

@@ -71,7 +71,7 @@ fn operation() -> impl Strategy<Value = Operation> {
 
 #[derive(Default)]
 struct Model {
-    events: Vec<(Appended, Delivery)>,
+    events: Vec<(Head, Delivery)>,
     positions: HashMap<u16, u64>,
     /// By the first position and the body.
     conflicts: HashMap<(u64, Vec<u8>), u64>,
@@ -92,10 +92,11 @@ fn check_append(log: &Log, model: &mut Model, given: &[(u16, Body)]) {
         let position = *model.positions.entry(*key).or_insert(next);
         assert_eq!((appended.position, appended.duplicate), (position, position != next));
         if appended.duplicate {
-            let first = model.events[usize::try_from(position).unwrap() - 1].0;
-            assert_eq!((first.chain, first.recorded_at), (appended.chain, appended.recorded_at));
+            // A reader who waits for this sees the first.
+            assert!((position..=log.reader.head().position).contains(&appended.reached.position));
         } else {
-            model.events.push((appended, delivery));
+            assert_eq!(appended.reached.position, position);
+            model.events.push((appended.reached, delivery));
         }
     }
 }
@@ -110,13 +111,15 @@ fn check_contradiction(log: &Log, model: &mut Model, key: u16, told: u8) {
         let kept = log.reader.get(next).unwrap().unwrap();
         let Event { position, recorded_at, chain, delivery, conflict_of, .. } = kept;
         assert!(conflict_of == Some(first) && *delivery.body == *body.as_bytes());
-        model.events.push((Appended { position, recorded_at, chain, duplicate: false, conflict: false }, delivery));
+        let kept = Head { position, chain, recorded_at };
+        assert_eq!(appended.reached, kept);
+        model.events.push((kept, delivery));
     }
 }
 
-fn check_event(event: &Event, (appended, delivery): &(Appended, Delivery)) {
-    let seen = (event.position, event.recorded_at, event.chain);
-    assert_eq!(seen, (appended.position, appended.recorded_at, appended.chain));
+fn check_event(event: &Event, (place, delivery): &(Head, Delivery)) {
+    let Event { position, recorded_at, chain, .. } = *event;
+    assert_eq!(Head { position, chain, recorded_at }, *place);
     assert!(event.delivery == *delivery, "the event at {} is not what was appended", event.position);
 }
 
@@ -125,9 +128,8 @@ fn check_all(log: &Log, model: &Model) {
     assert_eq!(events.len(), model.events.len());
     events.iter().zip(&model.events).for_each(|(event, expected)| check_event(event, expected));
     assert!(events.is_sorted_by_key(|event| event.recorded_at));
-    let head = model.events.last().map(|(last, _)| (last.position, last.chain, last.recorded_at));
-    let Head { position, chain, recorded_at } = log.reader.head();
-    assert_eq!((position, chain, recorded_at), head.unwrap_or((0, chain, recorded_at)));
+    let head = log.reader.head();
+    assert_eq!(head, model.events.last().map_or(Head { position: 0, ..head }, |(last, _)| *last));
 }
 
 fn run(operations: Vec<Operation>) {

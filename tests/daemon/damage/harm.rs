@@ -157,7 +157,7 @@ pub fn values(bytes: &[u8]) -> Vec<Range<usize>> {
     while at + HEADER <= bytes.len() {
         let header = &bytes[at..at + HEADER];
         let end = at + HEADER + usize::from(u16::from_be_bytes([header[13], header[14]]));
-        if header[0] == 1 && end <= bytes.len() {
+        if header[0] == 2 && end <= bytes.len() {
             let crc = crc32c::crc32c_append(crc32c::crc32c(&header[..15]), &bytes[at + HEADER..end]);
             if header[15..] == crc.to_be_bytes() {
                 found.push(at..end);

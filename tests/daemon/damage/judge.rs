@@ -214,7 +214,7 @@ impl<'a> Judge<'a> {
 /// How far the dedup runs go.
 fn covered(tree: &Tree) -> u64 {
     let run = Kind::Run.paths(tree).pop();
-    run.map_or(0, |path| path.file_stem().unwrap().to_str().unwrap().parse().unwrap())
+    run.map_or(0, |path| path.file_stem().unwrap().to_str().unwrap().rsplit('-').next().unwrap().parse().unwrap())
 }
 
 /// A slow disk is no fault: it is sent again.

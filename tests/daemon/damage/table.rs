@@ -30,18 +30,10 @@ pub fn expected(kind: Kind, harm: Harm, left: Option<Left>) -> &'static [Outcome
     match (kind, harm) {
         // Another log's name, epochs, witness or segment, or what has seen more than the log has.
         (
-            Kind::Cleat
-            | Kind::Epochs
-            | Kind::Witness
-            | Kind::Checkpoint
-            | Kind::SegmentHeader
-            | Kind::DedupPart
-            | Kind::ViewsPart,
+            Kind::Cleat | Kind::Epochs | Kind::Witness | Kind::Checkpoint | Kind::SegmentHeader | Kind::ViewsPart,
             Harm::Other,
         )
         | (Kind::LogPart, _) => REFUSED,
-        // A run alone is made again; the first of another log says whose it is.
-        (Kind::Run, Harm::Other) => &[Outcome::Refused, Outcome::Repaired],
         // An older copy of what never changes is the same.
         (Kind::Cleat | Kind::Epochs | Kind::Secret, Harm::Older) | (Kind::JournalSled | Kind::BlankJournal, _) => {
             HARMLESS

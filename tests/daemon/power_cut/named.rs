@@ -161,9 +161,9 @@ impl<'a> Named<'a> {
             Before::Nothing => {}
             Before::Lost(name) => remove(&self.data.join(name)),
             Before::Damaged(name) => flip(&self.data.join(name)),
-            Before::Killed(rule) => self.kill_at(&rule),
+            Before::Killed(rule) => self.kill_at(point, &rule),
             Before::Unsealed(rule) => {
-                self.kill_at(&rule);
+                self.kill_at(point, &rule);
                 let mut segments: Vec<PathBuf> =
                     files(&self.data.join("log")).filter(|path| is_segment(path)).collect();
                 segments.sort();
@@ -173,13 +173,13 @@ impl<'a> Named<'a> {
         self.machine.sync();
     }
 
-    fn kill_at(&self, rule: &Rule) {
+    fn kill_at(&self, point: &Point, rule: &Rule) {
         self.faults.disarm();
         self.faults.arm();
         let env = self.faults.env(rule);
         let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
         let daemon = self.machine.start(&self.data, &env);
-        until("the start before is frozen", || daemon.is_stopped());
+        until(&format!("the start before is frozen: {}", point.name), || daemon.is_stopped());
         daemon.kill();
     }
 }

@@ -13,11 +13,13 @@ use crate::support::{Daemon, Sender};
 const START_MAX: Duration = Duration::from_secs(60);
 
 /// What a start may warn of after any cut.
-const USUAL: [&str; 3] = [
+const USUAL: [&str; 4] = [
     // One came while the views were opened.
     "the views could not be opened last time: they are set aside and made anew",
     // A power cut may tear the slot that was written.
     "the file `witness` is not whole",
+    // A life may end before lost runs are made again.
+    "no dedup run has the keys of these positions",
     // Its first half, say.
     "they are taken for a commit that a power cut tore, which was not acknowledged",
 ];

@@ -51,7 +51,8 @@ pub(super) fn decode(page: &[u8; PAGE_BYTES], span: Span) -> Result<Vec<KeyEntry
     if !entries.is_sorted_by(|one, next| one.digest < next.digest) {
         return Err(Garbled("the entries of a block are out of order"));
     }
-    if !entries.iter().all(|entry| span.holds(entry.position)) {
+    // Those of an erasure are of earlier positions.
+    if !entries.iter().all(|entry| (1..=span.through).contains(&entry.position)) {
         return Err(Garbled("a block has a position that the run does not cover"));
     }
     Ok(entries)

@@ -1,6 +1,6 @@
 //! The header of a run: of which log and which positions it is. See `runs.rs` for its bytes.
 
-use super::super::run::RunOrigin;
+use super::super::RunOrigin;
 use super::{PAGE_BYTES, RunHeader};
 use crate::event::Timestamp;
 use crate::log::Head;

@@ -6,10 +6,9 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::super::run::RunOrigin;
 use super::run::{Run, UnusableRun};
 use super::set::RunSet;
-use super::{Span, header};
+use super::{RunHeader, Span, header};
 use crate::storage::sweep;
 
 /// What a directory holds.
@@ -45,13 +44,13 @@ pub(in crate::log) fn prepare(directory: &Path) -> io::Result<()> {
     sweep(directory)
 }
 
-/// Opens all runs of a directory, which may be missing, that come from `origin`.
-pub(in crate::log) fn load(directory: &Path, origin: RunOrigin) -> Result<Loaded, LoadError> {
+/// Opens all runs of a directory, which may be missing, that are ours by their headers.
+pub(in crate::log) fn load(directory: &Path, is_ours: impl Fn(&RunHeader) -> bool) -> Result<Loaded, LoadError> {
     let paths = list(directory).map_err(|source| LoadError::List { path: directory.to_owned(), source })?;
     let (mut found, mut unusable) = (Vec::new(), Vec::new());
     for path in paths {
         match Run::open(&path) {
-            Ok(run) if run.header().origin == origin => found.push(Arc::new(run)),
+            Ok(run) if is_ours(run.header()) => found.push(Arc::new(run)),
             Ok(_) => unusable.push(UnusableFile { path, source: UnusableRun::Foreign }),
             Err(UnusableRun::Newer(format)) => return Err(LoadError::Newer { path, format }),
             Err(source) => unusable.push(UnusableFile { path, source }),

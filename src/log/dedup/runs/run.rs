@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::vec;
 
-use super::super::Digest;
+use super::super::{Digest, FINGERPRINT_VERSION, Fingerprint};
 use super::filter::Filter;
 use super::footer::{Footer, Partition, TAIL_BYTES, Tail};
 use super::header::{Page, Unreadable};
@@ -49,15 +49,6 @@ pub(in crate::log) enum RunError {
     Io { path: PathBuf, source: io::Error },
     #[error("the dedup run {} is damaged", path.display())]
     Damaged { path: PathBuf, source: Garbled },
-}
-
-impl RunError {
-    /// The run that cannot be read.
-    pub fn path(&self) -> &Path {
-        match self {
-            Self::Io { path, .. } | Self::Damaged { path, .. } => path,
-        }
-    }
 }
 
 /// An open run. Its file stays readable after it is removed.
@@ -149,7 +140,7 @@ impl Run {
         for number in self.footer.blocks_of(digest.prefix()).rev() {
             let entries = self.block(number)?;
             match entries.binary_search_by_key(&digest, |entry| entry.digest) {
-                Ok(at) => return Ok(Some(entries[at])),
+                Ok(at) => return Ok(Some(self.comparable(entries[at]))),
                 // It would be in the block before.
                 Err(0) => {}
                 Err(_) => break,
@@ -161,6 +152,13 @@ impl Run {
     /// Reads all entries in order of digest, each checked. Ends after an error.
     pub fn entries(&self) -> Entries<'_> {
         Entries { run: self, next: 0, block: Vec::new().into_iter(), last: None }
+    }
+
+    /// A fingerprint of another version says nothing.
+    fn comparable(&self, entry: KeyEntry) -> KeyEntry {
+        let is_comparable = self.page.header.fingerprint_version == FINGERPRINT_VERSION;
+        let fingerprint = if is_comparable { entry.fingerprint } else { Fingerprint::UNKNOWN };
+        KeyEntry { fingerprint, ..entry }
     }
 
     fn block(&self, number: usize) -> Result<Vec<KeyEntry>, RunError> {

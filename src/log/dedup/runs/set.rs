@@ -74,6 +74,22 @@ impl RunSet {
         gaps
     }
 
+    /// Whether runs hold all keys of a span.
+    pub fn covers(&self, span: Span) -> bool {
+        let from = self.runs.partition_point(|run| run.span().through <= span.after);
+        let mut reached = span.after;
+        for run in self.runs[from..].iter().map(|run| run.span()) {
+            if run.after > reached {
+                return false;
+            }
+            reached = run.through;
+            if reached >= span.through {
+                return true;
+            }
+        }
+        false
+    }
+
     pub fn memory_bytes(&self) -> usize {
         self.runs.iter().map(|run| run.memory_bytes()).sum()
     }

@@ -43,10 +43,6 @@ impl Span {
         self.through - self.after
     }
 
-    pub fn holds(self, position: Position) -> bool {
-        self.after < position && position <= self.through
-    }
-
     /// Whether all of another span lies within this one.
     pub fn covers(self, other: Self) -> bool {
         self.after <= other.after && other.through <= self.through

@@ -10,6 +10,7 @@ mod policy;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,12 +18,17 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tempfile::TempDir;
 
+use super::load::UnusableFile;
 use super::*;
 use crate::event::Timestamp;
 use crate::storage::{AtOnce, PIECE_BYTES, Pace};
 use crate::token::Identity;
 
 const ORIGIN: RunOrigin = RunOrigin { identity: Identity { log_id: 7, epoch: 8 }, generation: 5 };
+
+fn is_ours(header: &RunHeader) -> bool {
+    header.origin == ORIGIN
+}
 
 /// What a run or a set should answer.
 type Model = BTreeMap<[u8; 16], KeyEntry>;
@@ -158,7 +164,6 @@ fn what_a_run_cannot_hold_is_refused_and_leaves_nothing() {
         assert!(matches!(result, Err(WriteRunError::Impossible(_))), "{result:?}");
         assert_eq!(names(directory.path()), [""; 0]);
     };
-    refused(11, 20, &entries);
     refused(10, 19, &entries);
     refused(10, 10, &[]);
     refused(11, 10, &[]);
@@ -196,4 +201,45 @@ fn a_run_is_written_and_read_back_in_pieces_before_it_has_its_name() {
     expected.push(whole);
     expected.extend([whole].repeat(20_000 / (32 * 141)));
     assert_eq!(pace.1, expected);
+}
+
+/// Harms the file that is being written, once: at the first pause at which it has the byte.
+struct Harm<'a> {
+    directory: &'a Path,
+    at: Option<u64>,
+}
+
+impl Pace for Harm<'_> {
+    fn is_slow(&self) -> bool {
+        true
+    }
+
+    fn pause(&mut self) {
+        let path = self.directory.join(&names(self.directory)[0]);
+        let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+        let mut byte = [0];
+        let Some(at) = self.at.filter(|at| *at < file.metadata().unwrap().len()) else { return };
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+        self.at = None;
+    }
+}
+
+#[test]
+fn a_run_that_the_disk_did_not_keep_as_it_was_written_gets_no_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let entries = entries(&mut StdRng::seed_from_u64(14), 0, 6000);
+    let write_harmed = |at| {
+        let mut pace = Harm { directory: directory.path(), at };
+        let result = write(directory.path(), header(0, 6000), entries.clone(), &mut pace);
+        assert_eq!(pace.at, None, "it is harmed");
+        result
+    };
+    // Its 43 blocks, its filter of four pages and its footer.
+    let blocks = 4096 * 44;
+    assert!(matches!(write_harmed(Some(5000)), Err(WriteRunError::BlockNotAsWritten(_))));
+    assert!(matches!(write_harmed(Some(blocks + 1000)), Err(WriteRunError::NotAsWritten { .. })));
+    assert!(matches!(write_harmed(Some(blocks + 4 * 4096 + 100)), Err(WriteRunError::NotAsWritten { .. })));
+    assert_eq!(names(directory.path()), [""; 0]);
+    check(&write_harmed(None).unwrap(), &model(&entries));
 }

@@ -14,10 +14,10 @@ use super::Run;
 pub(super) const RUNS_MAX: usize = 8;
 /// By how much the tiers differ.
 const FACTOR: u64 = RUNS_MAX as u64;
-/// The first tier that is not merged any more: 16 M keys.
-pub(super) const FINAL_TIER: u32 = 8;
-/// The most keys that are merged into one run.
-pub(super) const MERGED_KEYS_MAX: u64 = 64 << 20;
+/// The first tier that is not merged any more: 2 M keys.
+pub(super) const FINAL_TIER: u32 = 7;
+/// The most keys that are merged into one run: a stop waits for a merge, which then takes some seconds.
+pub(super) const MERGED_KEYS_MAX: u64 = 16 << 20;
 
 /// A run as it counts here.
 #[derive(Debug, Clone, Copy)]

@@ -93,7 +93,8 @@ impl<'a> RunWriter<'a> {
         if self.last >= Some(entry.digest) {
             return Err(WriteRunError::Impossible("the digests do not rise"));
         }
-        if !self.header.span().holds(entry.position) || entry.position > block::POSITION_MAX {
+        let is_within = (1..=self.header.head.position.min(block::POSITION_MAX)).contains(&entry.position);
+        if !is_within {
             return Err(WriteRunError::Impossible("a position is out of its range"));
         }
         let prefix = entry.digest.prefix();

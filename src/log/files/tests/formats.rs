@@ -14,7 +14,7 @@ use crate::log::files::witness::Slot;
 use crate::log::files::{FileError, Undecodable, sector, text};
 
 fn cleat() -> CleatFile {
-    CleatFile { log_id: 0xfeed_0000_0000_0000_0000_0000_0000_beef, made_by: "0.1.0-rc.1+x".into() }
+    CleatFile { format: 3, log_id: 0xfeed_0000_0000_0000_0000_0000_0000_beef, made_by: "0.1.0-rc.1+x".into() }
 }
 
 fn first_epoch() -> Epoch {
@@ -55,7 +55,7 @@ fn assert_text_is_checked<T>(bytes: &[u8], decode: impl Fn(&[u8]) -> Result<T, U
 fn cleat_file_is_a_text_that_is_read_back() {
     let text = String::from_utf8(cleat().encode()).unwrap();
     let body =
-        "cleat data directory\nformat 2\nlog feed000000000000000000000000beef\nmade by cleat 0.1.0-rc.1+x\ncrc32c ";
+        "cleat data directory\nformat 3\nlog feed000000000000000000000000beef\nmade by cleat 0.1.0-rc.1+x\ncrc32c ";
     assert!(text.starts_with(body) && text.len() == body.len() + 9, "{text}");
     assert_eq!(CleatFile::decode(text.as_bytes()), Ok(cleat()));
 }
@@ -75,11 +75,11 @@ fn cleat_file_of_a_version_with_control_characters_stays_whole() {
 fn cleat_file_of_a_newer_format_is_refused_by_name() {
     let directory = tempdir().unwrap();
     let path = directory.path().join("CLEAT");
-    let newer = text::seal("cleat data directory", 3, "something else\nmade by cleat 9.8.7\n");
+    let newer = text::seal("cleat data directory", 4, "something else\nmade by cleat 9.8.7\n");
     fs::write(&path, &newer).unwrap();
     let error = cleat_file::read(&path).unwrap_err();
-    assert!(error.to_string().ends_with("has format 3, which a newer version of cleat wrote: cleat 9.8.7"), "{error}");
-    assert!(matches!(error, FileError::Newer { format: 3, made_by: Some(version), .. } if version == "9.8.7"));
+    assert!(error.to_string().ends_with("has format 4, which a newer version of cleat wrote: cleat 9.8.7"), "{error}");
+    assert!(matches!(error, FileError::Newer { format: 4, made_by: Some(version), .. } if version == "9.8.7"));
     for (at, flipped) in flips(&newer) {
         assert!(is_damaged(&CleatFile::decode(&flipped)), "a bit at {at}");
     }

@@ -243,8 +243,8 @@ fn directory_of_others_is_left_alone_and_names_the_file() {
 fn directory_of_a_newer_format_is_refused_by_name() {
     let directory = tempdir().unwrap();
     let files = made(directory.path());
-    fs::write(files.cleat(), text::seal("cleat data directory", 3, "made by cleat 2.0.0\n")).unwrap();
-    assert!(matches!(look(directory.path()), Err(FileError::Newer { format: 3, .. })));
+    fs::write(files.cleat(), text::seal("cleat data directory", 4, "made by cleat 2.0.0\n")).unwrap();
+    assert!(matches!(look(directory.path()), Err(FileError::Newer { format: 4, .. })));
     let refused = make(directory.path(), IDENTITY).map(drop).unwrap_err();
     assert!(refused.to_string().contains("a newer version of cleat wrote: cleat 2.0.0"), "{refused}");
 }

@@ -122,13 +122,33 @@ fn lengths_that_cannot_be_take_no_memory() {
     }
 }
 
-/// Gives the file another format, with the right checksum.
-pub(super) fn set_format(path: &Path, format: u8) {
+/// Gives the file another header, with the right checksum.
+fn change_header(path: &Path, at: usize, new: &[u8]) {
     let mut bytes = fs::read(path).unwrap();
-    bytes[3] = format;
+    bytes[at..at + new.len()].copy_from_slice(new);
     let crc = crc32c::crc32c(&bytes[..header::CHECKED_BYTES]).to_be_bytes();
     bytes[header::CHECKED_BYTES..header::CHECKED_BYTES + 4].copy_from_slice(&crc);
     fs::write(path, bytes).unwrap();
+}
+
+/// Gives the file another format.
+pub(super) fn set_format(path: &Path, format: u8) {
+    change_header(path, 3, &[format]);
+}
+
+#[test]
+fn a_header_that_does_not_fit_the_blocks_is_found() {
+    let (_directory, path, model, probes) = two_blocks();
+    for keys in [0, 1, 141, 283, u64::MAX] {
+        change_header(&path, 97, &u64::to_be_bytes(keys));
+        assert!(matches!(Run::open(&path), Err(UnusableRun::Damaged(_))), "{keys} keys");
+    }
+    change_header(&path, 97, &u64::to_be_bytes(149));
+    assert!(!answers_only_what_was_written(&path, &model, &probes));
+    change_header(&path, 97, &u64::to_be_bytes(150));
+    assert!(answers_only_what_was_written(&path, &model, &probes));
+    change_header(&path, 49, &u64::to_be_bytes(100));
+    assert!(matches!(Run::open(&path), Err(UnusableRun::Damaged(_))), "it ends before it begins");
 }
 
 #[test]

@@ -15,7 +15,7 @@ fn runs(directory: &Path, spans: &[(Position, Position)]) -> Vec<Arc<Run>> {
 /// Loads, which changes nothing.
 fn loaded(directory: &Path) -> Loaded {
     let before = names(directory);
-    let loaded = load(directory, ORIGIN).unwrap();
+    let loaded = load(directory, is_ours).unwrap();
     assert_eq!(names(directory), before);
     loaded
 }
@@ -32,7 +32,7 @@ fn gaps(set: &RunSet, through: Position) -> Vec<(Position, Position)> {
 fn a_directory_that_is_missing_or_empty_has_no_runs() {
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("dedup");
-    let nothing = load(&missing, ORIGIN).unwrap();
+    let nothing = load(&missing, is_ours).unwrap();
     assert!(spans(&nothing.set).is_empty() && nothing.covered.is_empty() && nothing.unusable.is_empty());
     assert!(!missing.exists());
     prepare(&missing).unwrap();
@@ -168,7 +168,7 @@ fn a_newer_format_refuses_the_start_by_the_name_of_the_run() {
     let kept = runs(directory.path(), &[(0, 10), (10, 20)]);
     set_format(kept[1].path(), 4);
     let before = names(directory.path());
-    let Err(LoadError::Newer { path, format }) = load(directory.path(), ORIGIN) else { panic!("it loads") };
+    let Err(LoadError::Newer { path, format }) = load(directory.path(), is_ours) else { panic!("it loads") };
     assert_eq!((path.as_path(), format), (kept[1].path(), 4));
     assert_eq!(names(directory.path()), before);
 }

@@ -84,7 +84,9 @@ fn a_merge_of_a_damaged_run_says_which_and_leaves_nothing() {
     bytes[3 * 4096 + 100] ^= 1;
     fs::write(runs[1].path(), bytes).unwrap();
     let before = names(directory.path());
-    let Err(MergeError::Input(error)) = merged(directory.path(), &runs) else { panic!("it is merged") };
-    assert_eq!(error.path(), runs[1].path());
+    let Err(MergeError::Input(RunError::Damaged { path, .. })) = merged(directory.path(), &runs) else {
+        panic!("it is merged")
+    };
+    assert_eq!(path, runs[1].path());
     assert_eq!(names(directory.path()), before);
 }

@@ -62,7 +62,7 @@ impl World {
 
     fn restart(&mut self) {
         let spans: Vec<_> = self.set.runs().iter().map(|run| run.span()).collect();
-        let loaded = load(self.directory.path(), ORIGIN).unwrap();
+        let loaded = load(self.directory.path(), is_ours).unwrap();
         assert_eq!(loaded.set.runs().iter().map(|run| run.span()).collect::<Vec<_>>(), spans);
         assert!(loaded.unusable.is_empty());
         remove(self.directory.path(), loaded.covered.iter().map(PathBuf::as_path)).unwrap();
@@ -78,7 +78,9 @@ impl World {
         }
         let uncovered: Vec<_> =
             self.set.gaps(self.through).iter().flat_map(|gap| gap.after + 1..=gap.through).collect();
-        let is_covered = |position: &Position| self.set.runs().iter().any(|run| run.span().holds(*position));
+        let is_covered = |position: &Position| {
+            self.set.runs().iter().any(|run| (run.span().after + 1..=run.span().through).contains(position))
+        };
         assert_eq!(uncovered, (1..=self.through).filter(|position| !is_covered(position)).collect::<Vec<_>>());
     }
 }

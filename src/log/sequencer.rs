@@ -1,5 +1,5 @@
-//! The one writer: takes what waits, finds what is new, assigns positions, makes frames, commits, answers. Runs on a thread
-//! of its own, for sled blocks.
+//! The sequencer: decides order and time. It takes what waits, in the order of the queue, by the local clock, has the applier say
+//! what is new, makes frames, commits, answers. Runs on a thread of its own, for sled blocks.
 //!
 //! Group commit without a timer: what already waits is taken, and a commit smaller than the last one gives those who were
 //! just answered a moment to come back. Load makes batches bigger by itself. A second thread that packs while the disk syncs
@@ -11,28 +11,26 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use super::Head;
-use super::append::{AppendError, Appended, Pending, Sequence};
+use super::append::{AppendError, Pending, Sequence};
+use super::applier::{self, Verdict};
 use super::assembly::Assembly;
 use super::clock::{ClockGuard, Reading};
 use super::commit::Committer;
-use super::dedup::{DedupIndex, Digest, Saver};
-use super::reader::Reader;
-use crate::blocklog::ReadError;
-use crate::event::{Hash, Position};
+use super::dedup::{Claim, Keeper, KeyIndex};
+use super::files::secret::LogSecret;
 
 /// What a commit waits for more at most, some 50 µs of an idle core: half of a batch in a commit of its own would cost a
 /// sync more.
 const YIELDS_MAX: usize = 100;
 
-pub(super) struct Writer {
-    pub index: Arc<DedupIndex>,
-    pub saver: Saver,
-    /// Confirms duplicates.
-    pub reader: Reader,
+pub(super) struct Sequencer {
+    pub index: Arc<KeyIndex>,
+    pub keeper: Keeper,
+    /// Positions whose keys make one run.
+    pub run_events: u64,
+    pub secret: Arc<LogSecret>,
     pub clock: ClockGuard,
     pub batch_events: usize,
-    /// The generation of the log secret.
-    pub generation: u32,
     /// After the last commit.
     pub head: Head,
     /// How many deliveries the last commit answered.
@@ -42,13 +40,13 @@ pub(super) struct Writer {
     pub sealer: JoinHandle<()>,
 }
 
-impl Writer {
+impl Sequencer {
     /// Ends when the last appender is gone and everything is answered.
     pub fn run(mut self, mut queue: mpsc::Receiver<Pending>) {
         let mut left = None;
         while let Some(first) = left.take().or_else(|| queue.blocking_recv()) {
             let reading = self.clock.source().read();
-            let mut assembly = Assembly::after(&self.head, reading.now, self.generation);
+            let mut assembly = Assembly::after(&self.head, reading.now, self.secret.generation);
             if let Err(no_room) = self.committer.make_room(reading.uptime) {
                 assembly.refuse(first, no_room.into());
                 assembly.answer(&Ok(()));
@@ -58,11 +56,11 @@ impl Writer {
             let result = self.committer.commit(&mut assembly);
             self.head = assembly.head();
             assembly.answer(&result);
-            if result.is_ok() {
-                self.saver.durable(self.head);
+            if result.is_ok() && self.index.recent_mut().close_if_full(self.head, self.run_events) {
+                self.keeper.wake();
             }
         }
-        self.saver.stop();
+        self.keeper.stop();
         self.committer.stop();
         if self.sealer.join().is_err() {
             tracing::error!("the sealer panicked");
@@ -85,14 +83,7 @@ impl Writer {
                 return Some(pending);
             }
             self.answered += 1;
-            match self.first_of(&pending, assembly, reading) {
-                Ok(Some(first)) => assembly.repeat(pending, first),
-                Ok(None) => {
-                    self.clock.observe_stamp(reading, pending.origin.evidence);
-                    assembly.add(pending);
-                }
-                Err(error) => assembly.refuse(pending, error),
-            }
+            self.take(pending, assembly, reading);
             next = self.next_waiting(queue, expected, &mut yields);
         }
         None
@@ -118,58 +109,32 @@ impl Writer {
         }
     }
 
-    /// The event that has this one's key already, in this very commit or in the log. If none has, the clock may stamp this
-    /// one, and its key is claimed.
-    fn first_of(
-        &mut self,
-        pending: &Pending,
-        assembly: &Assembly,
-        reading: Reading,
-    ) -> Result<Option<Appended>, AppendError> {
-        let new = self.may_stamp(pending, reading).map(|()| None);
-        let Some(claim) = &pending.claim else { return new };
-        let digest = claim.digest();
-        let taken = if new.is_ok() { self.claim(digest, assembly.next()) } else { self.index.find(digest) };
-        let Some(position) = taken else { return new };
-        if let Some(first) = assembly.appended(position) {
-            return Ok(Some(first));
-        }
-        match self.reader.confirm(position, claim) {
-            Ok(Some(event)) => Ok(Some(Appended {
-                position: event.position,
-                recorded_at: event.recorded_at,
-                duplicate: true,
-                conflict: false,
-                chain: event.chain,
-            })),
-            Ok(None) => new,
-            // The digest is the key's own: the event is there, and only cannot be read any more. To refuse its retries would mend
-            // nothing.
-            Err(ReadError::Damaged { reason, .. }) => {
-                tracing::warn!(position, reason, "a duplicate of an event that cannot be read is answered");
-                Ok(Some(Appended {
-                    position,
-                    recorded_at: self.head.recorded_at,
-                    duplicate: true,
-                    conflict: false,
-                    chain: Hash::default(),
-                }))
+    fn take(&mut self, pending: Pending, assembly: &mut Assembly, reading: Reading) {
+        let may_stamp = self.may_stamp(&pending, reading);
+        let Pending { claim, looked_up, .. } = &pending;
+        let verdict = {
+            let mut recent = self.index.recent_mut();
+            applier::apply(&mut recent, &self.secret, *claim, looked_up.known, assembly.next(), may_stamp)
+        };
+        match verdict {
+            Ok(Verdict::New) => {
+                self.clock.observe_stamp(reading, pending.origin.evidence);
+                assembly.add(pending, None);
             }
-            Err(error) => Err(AppendError::Unconfirmed(error)),
+            Ok(Verdict::Conflict { first, digest }) => {
+                self.clock.observe_stamp(reading, pending.origin.evidence);
+                let claim = Claim { digest, ..pending.claim };
+                assembly.add(Pending { claim, ..pending }, Some(first));
+            }
+            Ok(Verdict::Duplicate { first }) => assembly.repeat(pending.reply, first, false),
+            Ok(Verdict::KnownConflict { first }) => assembly.repeat(pending.reply, first, true),
+            Ok(Verdict::Undecided { first }) => assembly.give_back(pending, first),
+            Err(error) => assembly.refuse(pending, error),
         }
     }
 
     fn may_stamp(&self, pending: &Pending, reading: Reading) -> Result<(), AppendError> {
         pending.origin.sequence.as_ref().map_or(Ok(()), Sequence::check)?;
         Ok(self.clock.judge(reading, self.head.recorded_at, pending.origin.evidence)?)
-    }
-
-    /// Takes the key for `position`, unless it is taken: then returns by which.
-    fn claim(&mut self, digest: Digest, position: Position) -> Option<Position> {
-        let taken = self.index.claim(digest, position);
-        if taken.is_none() {
-            self.saver.claimed(digest, position);
-        }
-        taken
     }
 }

@@ -1,0 +1,151 @@
+//! All keys that are known: those in memory and those in runs, for the one who claims and all who look up. Reads runs, and writes
+//! no file.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard, Weak};
+
+use super::recent::{KeyTable, RecentKeys};
+use super::runs::{RunError, RunSet, Span};
+use super::{Digest, KeyEntry};
+use crate::event::Position;
+
+/// Which keys of the log are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Coverage {
+    /// Keys of events that may still be sent again are missing.
+    Partial,
+    /// Those of the last days are known, which is how long webhooks are sent again.
+    Newest,
+    /// All that the log can still tell.
+    Whole,
+}
+
+/// Runs, and what they and memory know. The two are taken together: a set of runs and a later coverage would miss keys.
+#[derive(Clone)]
+pub struct RunView {
+    /// While they are held, memory keeps every key that they do not have.
+    pub runs: Arc<RunSet>,
+    pub coverage: Coverage,
+}
+
+/// What the dedup index takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DedupSize {
+    /// Keys in runs.
+    pub run_keys: u64,
+    /// Bytes of the runs on disk.
+    pub run_file_bytes: u64,
+    /// Bytes of the filters and block indexes of the runs.
+    pub run_memory_bytes: u64,
+    /// Bytes of the keys that no run holds yet.
+    pub recent_memory_bytes: u64,
+}
+
+pub struct KeyIndex {
+    recent: RwLock<RecentKeys>,
+    view: RwLock<RunView>,
+    /// Sets that were replaced, for as long as somebody holds them.
+    replaced: Mutex<Vec<Weak<RunSet>>>,
+    /// The positions before the first of runs that were found damaged.
+    damaged: Mutex<Vec<Position>>,
+}
+
+impl KeyIndex {
+    pub fn new(recent: RecentKeys, runs: RunSet, coverage: Coverage) -> Self {
+        Self {
+            recent: RwLock::new(recent),
+            view: RwLock::new(RunView { runs: Arc::new(runs), coverage }),
+            replaced: Mutex::default(),
+            damaged: Mutex::default(),
+        }
+    }
+
+    /// Knows no key.
+    pub fn empty() -> Self {
+        Self::new(RecentKeys::after(0), RunSet::default(), Coverage::Whole)
+    }
+
+    pub fn view(&self) -> RunView {
+        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn runs(&self) -> Arc<RunSet> {
+        self.view().runs
+    }
+
+    /// Memory, for the one who claims keys.
+    pub fn recent_mut(&self) -> RwLockWriteGuard<'_, RecentKeys> {
+        self.recent.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks memory, and then the runs. May read a run, which blocks.
+    pub fn find(&self, digest: Digest) -> Result<Option<KeyEntry>, RunError> {
+        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner).find(digest);
+        if recent.is_some() {
+            return Ok(recent);
+        }
+        let runs = self.runs();
+        self.find_in(&runs, digest)
+    }
+
+    /// Asks runs. A damaged one is noted, to be made again.
+    pub fn find_in(&self, runs: &RunSet, digest: Digest) -> Result<Option<KeyEntry>, RunError> {
+        runs.find(digest).inspect_err(|error| self.note_damage(error))
+    }
+
+    pub(super) fn note_damage(&self, error: &RunError) {
+        if let RunError::Damaged { path, .. } = error
+            && let Some(span) = Span::of(path)
+        {
+            self.damaged.lock().unwrap_or_else(PoisonError::into_inner).push(span.after);
+        }
+    }
+
+    pub fn size(&self) -> DedupSize {
+        let runs = self.runs();
+        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
+        DedupSize {
+            run_keys: runs.keys(),
+            run_file_bytes: runs.runs().iter().map(|run| run.file_bytes()).sum(),
+            run_memory_bytes: runs.memory_bytes() as u64,
+            recent_memory_bytes: recent.memory_bytes() as u64,
+        }
+    }
+
+    pub(super) fn set_coverage(&self, coverage: Coverage) {
+        self.view.write().unwrap_or_else(PoisonError::into_inner).coverage = coverage;
+    }
+
+    /// The positions before the first of runs that were found damaged since the last call.
+    pub(super) fn take_damaged(&self) -> Vec<Position> {
+        std::mem::take(&mut *self.damaged.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Full tables that no run holds, the oldest first.
+    pub(super) fn unsaved(&self) -> Vec<Arc<KeyTable>> {
+        let runs = self.runs();
+        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
+        recent.complete().filter(|table| !runs.covers(table.span())).cloned().collect()
+    }
+
+    /// Lets all later look-ups see these runs, which have no key less.
+    pub(super) fn publish(&self, runs: RunSet) {
+        self.publish_with(runs, self.view().coverage);
+    }
+
+    /// The same, where runs and what is known change together.
+    pub(super) fn publish_with(&self, runs: RunSet, coverage: Coverage) {
+        let view = RunView { runs: Arc::new(runs), coverage };
+        let before = std::mem::replace(&mut *self.view.write().unwrap_or_else(PoisonError::into_inner), view);
+        self.replaced.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&before.runs));
+    }
+
+    /// Drops from memory what runs hold, unless somebody still looks at older ones.
+    pub(super) fn release(&self) {
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        replaced.retain(|runs| runs.strong_count() > 0);
+        if replaced.is_empty() {
+            let runs = self.runs();
+            self.recent_mut().drop_covered(|span| runs.covers(span));
+        }
+    }
+}

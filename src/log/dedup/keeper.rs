@@ -1,0 +1,278 @@
+//! Keeps the runs, on a thread of its own: saves full tables, makes lost runs again, merges. A step that fails is tried again;
+//! nothing waits for it but memory.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::super::Head;
+use super::super::disk_space;
+use super::super::files::secret::LogSecret;
+use super::super::frame_store::FrameStore;
+use super::index::{Coverage, KeyIndex};
+use super::lost;
+use super::runs::{self, MergeError, Overlap, Run, RunHeader, Span, WriteRunError};
+use super::{FINGERPRINT_VERSION, KeyEntry, RunOrigin};
+use crate::event::{Clock, Timestamp};
+use crate::storage::{Pace, Pacer};
+use crate::telemetry::with_causes;
+
+/// Until a failed step is tried again, and memory is looked at.
+const WAKE_EVERY: Duration = Duration::from_secs(1);
+/// The longest pause after a step that failed again and again.
+const PAUSE_LONGEST: Duration = Duration::from_secs(60);
+/// How long the key of a webhook must be known: Fasten sends it again for a day.
+const NEWEST_MICROS: i64 = 72 * 60 * 60 * 1_000_000;
+/// Merging leaves more of the disk free than the door does, by this factor.
+const MERGE_RESERVE_FACTOR: u64 = 2;
+
+pub struct KeeperOptions {
+    pub index: Arc<KeyIndex>,
+    /// `<data>/dedup`.
+    pub directory: PathBuf,
+    pub origin: RunOrigin,
+    pub secret: Arc<LogSecret>,
+    /// Of which lost runs are made again.
+    pub store: Arc<FrameStore>,
+    /// Ranges whose runs are lost, the newest last.
+    pub lost: Vec<Span>,
+    /// Positions of one run.
+    pub run_events: u64,
+    /// Bytes of the disk that are left free.
+    pub disk_reserve: u64,
+    pub now: Clock,
+}
+
+/// The writer's end.
+pub struct Keeper {
+    wake: SyncSender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Keeper {
+    pub fn spawn(options: KeeperOptions) -> std::io::Result<Self> {
+        let (wake, woken) = sync_channel(1);
+        let lost = options.lost.iter().flat_map(|span| parts(*span, options.run_events)).collect();
+        let waiting = Waiting { woken, is_needed: false, has_ended: false, pacer: Pacer::new() };
+        let work = Work { options, lost, waiting, pause: WAKE_EVERY, has_failed: false };
+        let thread = thread::Builder::new().name("cleat-dedup".into()).spawn(move || work.run())?;
+        Ok(Self { wake, thread })
+    }
+
+    /// Says that there is a full table.
+    pub fn wake(&self) {
+        if self.wake.try_send(()).is_err() {
+            tracing::debug!("the thread that keeps dedup runs is awake already");
+        }
+    }
+
+    /// Waits until full tables are saved.
+    pub fn stop(self) {
+        drop(self.wake);
+        if self.thread.join().is_err() {
+            tracing::error!("the thread that keeps dedup runs panicked");
+        }
+    }
+}
+
+/// The parts of a range, each of one run, ascending.
+fn parts(span: Span, run_events: u64) -> impl Iterator<Item = Span> {
+    let step = usize::try_from(run_events).unwrap_or(usize::MAX).max(1);
+    (span.after..span.through)
+        .step_by(step)
+        .map(move |after| Span { after, through: span.through.min(after.saturating_add(run_events)) })
+}
+
+struct Work {
+    options: KeeperOptions,
+    /// Ranges of one run each, the newest last.
+    lost: VecDeque<Span>,
+    waiting: Waiting,
+    pause: Duration,
+    /// The last step failed, which was logged.
+    has_failed: bool,
+}
+
+impl Work {
+    fn run(mut self) {
+        self.note_coverage();
+        loop {
+            let has_worked = self.step();
+            self.options.index.release();
+            let is_done = !has_worked || self.options.index.unsaved().is_empty();
+            if self.waiting.has_ended && is_done {
+                return;
+            }
+            let patience = if has_worked { Duration::ZERO } else { self.pause };
+            self.waiting.wait(patience);
+        }
+    }
+
+    /// Does what is most urgent. Returns whether there may be more.
+    fn step(&mut self) -> bool {
+        self.drop_damaged();
+        let unsaved = self.options.index.unsaved();
+        let done = if let Some(table) = unsaved.first() {
+            // Memory grows while several wait.
+            self.waiting.is_needed = unsaved.len() > 1;
+            self.save(table.span(), table.head(), table.entries())
+        } else if self.waiting.has_ended {
+            return false;
+        } else if let Some(span) = self.lost.back().copied() {
+            // The door waits.
+            self.waiting.is_needed = self.options.index.view().coverage == Coverage::Partial;
+            self.make_again(span)
+        } else if let Some(adjacent) = self.due() {
+            self.waiting.is_needed = false;
+            self.merge(&adjacent)
+        } else {
+            return false;
+        };
+        match done {
+            Ok(()) => (self.pause, self.has_failed) = (WAKE_EVERY, false),
+            Err(error) => {
+                if !std::mem::replace(&mut self.has_failed, true) {
+                    tracing::warn!(error = with_causes(&error), "dedup runs cannot be written; it is tried again");
+                }
+                self.pause = (self.pause * 2).min(PAUSE_LONGEST);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn save(&mut self, span: Span, head: Head, entries: Vec<KeyEntry>) -> Result<(), StepError> {
+        let KeeperOptions { origin, directory, index, .. } = &self.options;
+        let header = RunHeader { origin: *origin, fingerprint_version: FINGERPRINT_VERSION, after: span.after, head };
+        let run = runs::write(directory, header, entries, &mut self.waiting)?;
+        index.publish(index.runs().with(Arc::new(run))?);
+        Ok(())
+    }
+
+    fn make_again(&mut self, span: Span) -> Result<(), StepError> {
+        let collected = lost::collect(&self.options.store, &self.options.secret, span);
+        if let Some(head) = collected.head.filter(|_| collected.is_complete) {
+            self.save(span, head, collected.entries)?;
+        } else {
+            // It stays a gap, which the next start tries to fill; what could be read is known meanwhile.
+            let head = Head { position: span.through, chain: [0; 32], recorded_at: Timestamp::default() };
+            self.options.index.recent_mut().add(span.after, head, false, collected.entries);
+        }
+        self.lost.pop_back();
+        self.note_coverage();
+        Ok(())
+    }
+
+    /// Says which keys are known.
+    fn note_coverage(&self) {
+        let coverage = self.coverage();
+        let before = self.options.index.view().coverage;
+        self.options.index.set_coverage(coverage);
+        if before != coverage && coverage == Coverage::Whole {
+            tracing::info!("all lost dedup runs are made again");
+        }
+    }
+
+    /// All keys are known but those of the lost ranges that are left.
+    fn coverage(&self) -> Coverage {
+        match self.lost.back() {
+            None => Coverage::Whole,
+            Some(newest) if self.is_old(*newest) => Coverage::Newest,
+            Some(_) => Coverage::Partial,
+        }
+    }
+
+    /// Whether no event of a range is sent again by now.
+    fn is_old(&self, span: Span) -> bool {
+        let now = (self.options.now)();
+        let recorded_at = self.options.store.recorded_at(span.through);
+        recorded_at.is_some_and(|time: Timestamp| time.plus_micros(NEWEST_MICROS) < now)
+    }
+
+    /// Takes runs that were found damaged out of use, and makes them again.
+    fn drop_damaged(&mut self) {
+        for after in self.options.index.take_damaged() {
+            let runs = self.options.index.runs();
+            let Some(run) = runs.runs().iter().find(|run| run.span().after == after) else { continue };
+            tracing::error!(path = %run.path().display(), "a dedup run is damaged: it is made again from the log");
+            self.lost.extend(parts(run.span(), self.options.run_events));
+            self.lost.make_contiguous().sort_unstable();
+            self.options.index.publish_with(runs.without(after), self.coverage());
+            if let Err(error) = runs::remove(&self.options.directory, [run.path()]) {
+                tracing::warn!(%error, "a damaged dedup run cannot be removed");
+            }
+        }
+    }
+
+    /// Runs that are to be merged.
+    fn due(&self) -> Option<Vec<Arc<Run>>> {
+        let reserve = self.options.disk_reserve.saturating_mul(MERGE_RESERVE_FACTOR);
+        if disk_space::free(&self.options.directory).is_ok_and(|free| free < reserve) {
+            return None;
+        }
+        let runs = self.options.index.runs();
+        runs::due(runs.runs()).map(|range| runs.runs()[range].to_vec())
+    }
+
+    fn merge(&mut self, adjacent: &[Arc<Run>]) -> Result<(), StepError> {
+        let KeeperOptions { directory, index, .. } = &self.options;
+        let merged = runs::merge(directory, adjacent, &mut self.waiting).inspect_err(|error| {
+            if let MergeError::Input(error) = error {
+                index.note_damage(error);
+            }
+        })?;
+        index.publish(index.runs().with_merged(Arc::new(merged))?);
+        Ok(runs::remove(directory, adjacent.iter().map(|run| run.path()))?)
+    }
+}
+
+/// Why a step failed. It is tried again.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error("a dedup run cannot be written")]
+    Write(#[from] WriteRunError),
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    #[error(transparent)]
+    Overlap(#[from] Overlap),
+    #[error("merged dedup runs cannot be removed")]
+    Remove(#[from] std::io::Error),
+}
+
+/// Work that is slow unless somebody needs it.
+struct Waiting {
+    woken: Receiver<()>,
+    /// Somebody waits for what is being written.
+    is_needed: bool,
+    /// The writer has gone.
+    has_ended: bool,
+    pacer: Pacer,
+}
+
+impl Waiting {
+    fn wait(&mut self, patience: Duration) {
+        match self.woken.recv_timeout(patience) {
+            // A full table waits.
+            Ok(()) => self.is_needed = true,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => self.has_ended = true,
+        }
+        self.pacer.resume();
+    }
+}
+
+impl Pace for Waiting {
+    fn is_slow(&self) -> bool {
+        !self.is_needed && !self.has_ended
+    }
+
+    fn pause(&mut self) {
+        if !self.has_ended {
+            let pause = if self.is_slow() { self.pacer.pause() } else { Duration::ZERO };
+            self.wait(pause);
+        }
+    }
+}

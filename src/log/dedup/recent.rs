@@ -1,0 +1,163 @@
+//! The keys that no run holds yet, in memory: tables of adjacent positions, of which the last one grows. Knows no run and no
+//! file.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::sync::Arc;
+
+use super::runs::Span;
+use super::{Claim, Digest, Fingerprint, KeyEntry};
+use crate::event::{Hash as ChainHash, Position, Timestamp};
+use crate::log::Head;
+
+/// Digests are uniform already: hashing them again would only cost.
+impl Hash for Digest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.prefix());
+    }
+}
+
+#[derive(Default)]
+struct TakeAsIs(u64);
+
+impl Hasher for TakeAsIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
+type Keys = HashMap<Digest, (Position, Fingerprint), BuildHasherDefault<TakeAsIs>>;
+
+/// The keys of adjacent positions.
+pub struct KeyTable {
+    after: Position,
+    /// At its last position.
+    head: Head,
+    /// Whether every key of its positions is in it. If not, no run is made of it: a later start could read what is missing.
+    is_complete: bool,
+    keys: Keys,
+}
+
+impl KeyTable {
+    pub fn span(&self) -> Span {
+        Span { after: self.after, through: self.head.position }
+    }
+
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    pub fn entries(&self) -> Vec<KeyEntry> {
+        let entry = |(digest, (position, fingerprint)): (&Digest, &(Position, Fingerprint))| KeyEntry {
+            digest: *digest,
+            position: *position,
+            fingerprint: *fingerprint,
+        };
+        self.keys.iter().map(entry).collect()
+    }
+
+    fn find(&self, digest: Digest) -> Option<KeyEntry> {
+        let (position, fingerprint) = *self.keys.get(&digest)?;
+        Some(KeyEntry { digest, position, fingerprint })
+    }
+}
+
+pub struct RecentKeys {
+    /// Full, and not yet dropped.
+    full: Vec<Arc<KeyTable>>,
+    active: KeyTable,
+}
+
+impl RecentKeys {
+    /// Empty, for the positions after one.
+    pub fn after(after: Position) -> Self {
+        Self { full: Vec::new(), active: new_table(after) }
+    }
+
+    pub fn find(&self, digest: Digest) -> Option<KeyEntry> {
+        self.active.find(digest).or_else(|| self.full.iter().rev().find_map(|table| table.find(digest)))
+    }
+
+    /// Takes a key for a position. Returns the entry that has it already.
+    pub fn claim(&mut self, claim: Claim, position: Position) -> Option<KeyEntry> {
+        if let Some(taken) = self.full.iter().rev().find_map(|table| table.find(claim.digest)) {
+            return Some(taken);
+        }
+        match self.active.keys.entry(claim.digest) {
+            Entry::Occupied(taken) => {
+                let (position, fingerprint) = *taken.get();
+                Some(KeyEntry { digest: claim.digest, position, fingerprint })
+            }
+            Entry::Vacant(free) => {
+                free.insert((position, claim.fingerprint));
+                None
+            }
+        }
+    }
+
+    /// Closes the table that grows once it covers this number of positions. Everything that was claimed is durable up to `head`.
+    /// Returns whether it was closed.
+    pub fn close_if_full(&mut self, head: Head, positions: u64) -> bool {
+        let is_full = head.position - self.active.after >= positions;
+        if is_full {
+            self.close(head, true);
+        }
+        is_full
+    }
+
+    /// Closes the table that grows. An empty span makes none.
+    pub fn close(&mut self, head: Head, is_complete: bool) {
+        let mut table = std::mem::replace(&mut self.active, new_table(head.position));
+        if head.position > table.after {
+            (table.head, table.is_complete) = (head, is_complete);
+            self.full.push(Arc::new(table));
+        }
+    }
+
+    /// Goes on after a position beyond what is known. The table that grows must be empty.
+    pub fn skip_to(&mut self, after: Position) {
+        self.active.after = after;
+    }
+
+    /// Adds the keys of earlier positions.
+    pub fn add(&mut self, after: Position, head: Head, is_complete: bool, entries: Vec<KeyEntry>) {
+        let mut keys = Keys::with_capacity_and_hasher(entries.len(), BuildHasherDefault::default());
+        for KeyEntry { digest, position, fingerprint } in entries {
+            keys.entry(digest).or_insert((position, fingerprint));
+        }
+        self.full.push(Arc::new(KeyTable { after, head, is_complete, keys }));
+    }
+
+    /// Full tables of which runs can be made.
+    pub fn complete(&self) -> impl Iterator<Item = &Arc<KeyTable>> {
+        self.full.iter().filter(|table| table.is_complete)
+    }
+
+    /// Drops full tables that runs hold.
+    pub fn drop_covered(&mut self, is_covered: impl Fn(Span) -> bool) {
+        self.full.retain(|table| !(table.is_complete && is_covered(table.span())));
+    }
+
+    /// Bytes that the keys take in memory, about.
+    pub fn memory_bytes(&self) -> usize {
+        const SLOT_BYTES: usize = size_of::<(Digest, (Position, Fingerprint))>() + 1;
+        let tables = self.full.iter().map(|table| &**table).chain([&self.active]);
+        tables.map(|table| table.keys.capacity() * 8 / 7 * SLOT_BYTES).sum()
+    }
+}
+
+fn new_table(after: Position) -> KeyTable {
+    let head = Head { position: after, chain: ChainHash::default(), recorded_at: Timestamp::default() };
+    KeyTable { after, head, is_complete: true, keys: Keys::default() }
+}

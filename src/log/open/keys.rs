@@ -1,0 +1,222 @@
+//! The dedup index of a log that was examined: the runs that can be used, in memory what they do not cover at the end of the log,
+//! and what is lost between; and whether the secret is the one that the stored keys were made with.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::super::OpenError;
+use super::super::dedup::{
+    self, Claim, Coverage, Digest, Fingerprint, KeyEntry, KeyIndex, LoadError, Loaded, RecentKeys, RunOrigin, RunSet,
+    Span, UnusableRun,
+};
+use super::super::files::layout::Fresh;
+use super::super::files::secret::LogSecret;
+use super::super::journal::{JournalFrame, JournalKey};
+use super::super::{Head, format};
+use super::Seen;
+use super::examine::Examined;
+use super::journals::are_foreign;
+use crate::blocklog::StoreError;
+use crate::event::{Position, Timestamp};
+use crate::segment::Frame;
+use crate::telemetry::with_causes;
+
+/// Runs of which this many positions at the end of the log are not covered are read at the start; more are made again while
+/// the log is open.
+const TAIL_RUNS: u64 = 2;
+
+/// The keys of a log.
+pub(in crate::log) struct Keys {
+    pub index: KeyIndex,
+    pub origin: RunOrigin,
+    /// Ranges whose runs are lost, ascending.
+    pub lost: Vec<Span>,
+}
+
+/// The runs of this log and epoch, of whatever secret.
+pub(in crate::log) fn load(examined: &Examined, directory: &Path) -> Result<Loaded, OpenError> {
+    let identity = examined.identity();
+    dedup::load(directory, |header| header.origin.identity == identity).map_err(|error| match error {
+        LoadError::Newer { path, format } => {
+            OpenError::Newer { what: path.display().to_string(), format: format.into() }
+        }
+        error @ LoadError::List { .. } => StoreError::new("load the dedup runs", with_causes(&error)).into(),
+    })
+}
+
+/// The log's secret. A new one in the place of one that is lost, or that stored digests were not made with: of a generation
+/// that no file names, so that all of these are made again.
+pub(in crate::log) fn settle_secret(examined: &mut Examined, runs: &RunSet, fresh: &Fresh) -> LogSecret {
+    if let Some(secret) = examined.secret.take() {
+        if !is_foreign(&secret, examined, runs) {
+            return secret;
+        }
+        tracing::warn!(
+            "the file SECRET is of another log: a new one is made, and all keys are read from the log again"
+        );
+        examined.is_secret_damaged = true;
+    }
+    let of_runs = runs.runs().iter().map(|run| run.header().origin.generation);
+    let of_journals = examined.unsealed.stored_frames().map(|frame| frame.generation);
+    let newest = of_journals.chain(of_runs).max().unwrap_or(0);
+    LogSecret { generation: newest + 1, key: fresh.secret.clone() }
+}
+
+/// Whether stored digests that name the secret's generation were made with another secret: one of the newest run, or all of a
+/// journal.
+fn is_foreign(secret: &LogSecret, examined: &Examined, runs: &RunSet) -> bool {
+    let newest = runs.runs().iter().rfind(|run| run.header().origin.generation == secret.generation);
+    let stored = newest.and_then(|run| run.entries().next()?.ok());
+    let is_other = stored.is_some_and(|stored| {
+        // A conflict claims by its fingerprint, which another version takes otherwise.
+        let event = examined.event(stored.position).filter(|event| event.conflict_of.is_none());
+        event.and_then(|event| Claim::of_stored(secret, &event)).is_some_and(|made| made.digest != stored.digest)
+    });
+    is_other || examined.unsealed.journals.iter().any(|(_, found)| are_foreign(&found.frames, secret))
+}
+
+/// Refuses runs that have seen more than the log, or something else. Removes what cannot be used.
+pub(in crate::log) fn collect(
+    examined: &Examined,
+    secret: &LogSecret,
+    loaded: Loaded,
+    directory: &Path,
+    run_events: u64,
+) -> Result<Keys, OpenError> {
+    if let Some(newest) = loaded.set.runs().last() {
+        let by = "its newest dedup run (directory `dedup`)".to_owned();
+        let header = newest.header();
+        examined.check_seen(&Seen { by, identity: header.origin.identity, head: header.head })?;
+    }
+    let origin = examined.run_origin(secret);
+    let (of_secret, others): (Vec<_>, Vec<_>) =
+        loaded.set.runs().iter().cloned().partition(|run| run.header().origin == origin);
+    let runs = of_secret.into_iter().fold(RunSet::default(), |runs, run| runs.with(run).unwrap_or(runs));
+    // What the system refuses to read now may be whole.
+    let unusable = loaded.unusable.iter().filter(|file| !matches!(file.source, UnusableRun::Io(_)));
+    let unusable = unusable.map(|file| file.path.clone());
+    let unneeded = unusable.chain(loaded.covered).chain(others.iter().map(|run| run.path().to_owned()));
+    loaded.unusable.iter().for_each(|file| tracing::warn!(error = with_causes(file), "a dedup run is made again"));
+    if !others.is_empty() {
+        tracing::warn!(runs = others.len(), "dedup runs of another log secret are made again");
+    }
+    clear(directory, unneeded.collect()).map_err(|error| StoreError::new("open the dedup runs", error))?;
+    let mut collector = Collector { secret, run_events, recent: RecentKeys::after(0), lost: Vec::new() };
+    collector.collect(examined, &runs);
+    let Collector { recent, lost, .. } = collector;
+    report(&lost);
+    let coverage = if lost.is_empty() { Coverage::Whole } else { Coverage::Partial };
+    Ok(Keys { index: KeyIndex::new(recent, runs, coverage), origin, lost })
+}
+
+fn clear(directory: &Path, unneeded: Vec<PathBuf>) -> io::Result<()> {
+    dedup::prepare(directory)?;
+    if unneeded.is_empty() { Ok(()) } else { dedup::remove(directory, unneeded) }
+}
+
+fn report(lost: &[Span]) {
+    for Span { after, through } in lost {
+        tracing::warn!(
+            after,
+            through,
+            "no dedup run has the keys of these positions: they are read from the log again"
+        );
+    }
+}
+
+struct Collector<'a> {
+    secret: &'a LogSecret,
+    run_events: u64,
+    recent: RecentKeys,
+    lost: Vec<Span>,
+}
+
+impl Collector<'_> {
+    fn collect(&mut self, examined: &Examined, runs: &RunSet) {
+        let sealed_end = examined.sealed.end.position;
+        let covered = runs.runs().last().map_or(0, |run| run.span().through);
+        self.lost = runs.gaps(covered);
+        let reached = covered.max(sealed_end);
+        if covered < sealed_end {
+            self.take_tail(examined, Span { after: covered, through: sealed_end });
+        } else {
+            self.recent.skip_to(reached);
+        }
+        self.take_journals(examined, reached);
+    }
+
+    /// The end of the sealed part, which no run covers.
+    fn take_tail(&mut self, examined: &Examined, tail: Span) {
+        if tail.positions() > self.run_events.saturating_mul(TAIL_RUNS) {
+            self.lost.push(tail);
+        } else {
+            let collected = dedup::collect(&examined.store, self.secret, tail);
+            let is_complete = collected.is_complete && collected.head.is_some();
+            let nowhere = Head { position: tail.through, chain: [0; 32], recorded_at: Timestamp::default() };
+            let head = collected.head.unwrap_or(nowhere);
+            self.recent.add(tail.after, head, is_complete, collected.entries);
+        }
+        self.recent.skip_to(tail.through);
+    }
+
+    /// What is not sealed, after a position. A hole is known to no table.
+    fn take_journals(&mut self, examined: &Examined, after: Position) {
+        let mut reached = after;
+        let mut head = None;
+        for stored in examined.unsealed.stored_frames() {
+            let Ok(frame) = Frame::decode(&stored.frame) else { continue };
+            let header = frame.header;
+            if header.last() <= reached {
+                continue;
+            }
+            if header.first > reached + 1 {
+                if let Some(head) = head {
+                    self.recent.close(head, true);
+                }
+                self.recent.skip_to(header.first - 1);
+            }
+            self.take_frame(stored, &frame, reached);
+            reached = header.last();
+            let end = Head { position: reached, chain: header.after, recorded_at: header.last_recorded_at };
+            self.recent.close_if_full(end, self.run_events);
+            head = Some(end);
+        }
+    }
+
+    fn take_frame(&mut self, stored: &JournalFrame, frame: &Frame<'_>, reached: Position) {
+        let is_current = stored.generation == self.secret.generation;
+        let entries = if is_current { stored_keys(frame, &stored.keys) } else { self.read_keys(frame) };
+        for KeyEntry { digest, position, fingerprint } in entries {
+            if position <= reached || digest == Digest::NONE {
+                continue;
+            }
+            if let Some(first) = self.recent.claim(Claim { digest, fingerprint }, position) {
+                let first = first.position;
+                tracing::warn!(first, position, "two events of the log have one key: the second is a duplicate");
+            }
+        }
+    }
+
+    /// Where another secret made what is stored.
+    fn read_keys(&self, frame: &Frame<'_>) -> Vec<KeyEntry> {
+        let mut entries = Vec::new();
+        for record in format::records(frame).unwrap_or_default() {
+            let claim = record.event().ok().and_then(|event| Claim::of_stored(self.secret, &event));
+            entries.extend(claim.map(|Claim { digest, fingerprint }| KeyEntry {
+                digest,
+                position: record.position,
+                fingerprint,
+            }));
+        }
+        entries
+    }
+}
+
+fn stored_keys(frame: &Frame<'_>, keys: &[JournalKey]) -> Vec<KeyEntry> {
+    let entry = |(position, key): (Position, &JournalKey)| KeyEntry {
+        digest: Digest::from_bytes(key.digest),
+        position,
+        fingerprint: Fingerprint(key.fingerprint),
+    };
+    (frame.header.first..).zip(keys).map(entry).collect()
+}

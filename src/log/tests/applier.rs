@@ -1,0 +1,192 @@
+//! The applier against a model: maps of what was appended. Runs come and go under it as the keeper makes them, and look-ups are of
+//! any age.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::log::applier::{Known, Verdict, apply};
+use crate::log::dedup::{Claim, Digest, Fingerprint, KeyEntry, RecentKeys, Span};
+use crate::log::files::secret::LogSecret;
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// A caller asks the runs for a key with a content, and queues.
+    LookUp { key: u8, content: u8 },
+    /// One that waits is applied.
+    Apply { waiting: usize, may_stamp: bool },
+    /// The table that grows is closed, and a run has its keys.
+    Save,
+    /// Memory drops what runs have, if nobody holds older runs.
+    Release,
+    /// All fingerprints in memory are lost, as those of a journal of format 1.
+    Forget,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..12_u8, 0..3_u8).prop_map(|(key, content)| Step::LookUp { key, content }),
+        8 => (any::<usize>(), prop::bool::weighted(0.9)).prop_map(|(waiting, may_stamp)| Step::Apply { waiting, may_stamp }),
+        2 => Just(Step::Save),
+        2 => Just(Step::Release),
+        1 => Just(Step::Forget),
+    ]
+}
+
+/// One that waits, with what it saw of the runs.
+struct Caller {
+    key: u8,
+    content: u8,
+    known: Known,
+    /// Number of runs that it saw.
+    runs: usize,
+}
+
+struct World {
+    secret: LogSecret,
+    recent: RecentKeys,
+    /// What runs have, as it grew.
+    runs: Vec<HashMap<[u8; 16], KeyEntry>>,
+    covered: u64,
+    next: u64,
+    waiting: Vec<Caller>,
+    /// The first position of each key, and its content.
+    firsts: HashMap<u8, (u64, u8)>,
+    conflicts: HashMap<(u8, u8), u64>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            secret: LogSecret { generation: 1, key: Zeroizing::new([5; 32]) },
+            recent: RecentKeys::after(0),
+            runs: vec![HashMap::new()],
+            covered: 0,
+            next: 1,
+            waiting: Vec::new(),
+            firsts: HashMap::new(),
+            conflicts: HashMap::new(),
+        }
+    }
+
+    fn claim(&self, key: u8, content: u8) -> Claim {
+        let fingerprint = Fingerprint::of(&self.secret, &[content; 32]);
+        Claim { digest: Digest::of_event(&self.secret, "t", &EventKey::from_text(key.to_string())), fingerprint }
+    }
+
+    fn head(&self) -> Head {
+        Head { position: self.next - 1, chain: [0; 32], recorded_at: Timestamp::default() }
+    }
+
+    fn look_up(&self, claim: Claim) -> Known {
+        let runs = &self.runs[self.runs.len() - 1];
+        let first = runs.get(&claim.digest.to_bytes()).copied();
+        let conflict = first.map(|first| Digest::of_conflict(&self.secret, first.position, claim.fingerprint));
+        let has_conflict = conflict.is_some_and(|digest| runs.contains_key(&digest.to_bytes()));
+        Known { first, has_conflict }
+    }
+
+    fn expected(&self, key: u8, content: u8, may_stamp: bool) -> Result<Verdict, ()> {
+        let stamped = |verdict| if may_stamp { Ok(verdict) } else { Err(()) };
+        match self.firsts.get(&key) {
+            None => stamped(Verdict::New),
+            Some((first, told)) if *told == content => Ok(Verdict::Duplicate { first: *first }),
+            Some((first, _)) if self.conflicts.contains_key(&(key, content)) => {
+                Ok(Verdict::KnownConflict { first: *first })
+            }
+            Some((first, _)) => {
+                let digest = Digest::of_conflict(&self.secret, *first, self.claim(key, content).fingerprint);
+                stamped(Verdict::Conflict { first: *first, digest })
+            }
+        }
+    }
+
+    fn apply(&mut self, Caller { key, content, mut known, .. }: Caller, may_stamp: bool) {
+        let claim = self.claim(key, content);
+        let expected = self.expected(key, content, may_stamp);
+        let stamp = if may_stamp { Ok(()) } else { Err(()) };
+        let mut verdict = apply(&mut self.recent, &self.secret, claim, known, self.next, stamp);
+        if let Ok(Verdict::Undecided { first }) = verdict {
+            // The caller reads it.
+            let (position, told) = self.firsts[&key];
+            assert_eq!(first, position);
+            let fingerprint = self.claim(key, told).fingerprint;
+            let has_conflict = self.look_up(claim).has_conflict;
+            known = Known { first: Some(KeyEntry { digest: claim.digest, position, fingerprint }), has_conflict };
+            verdict = apply(&mut self.recent, &self.secret, claim, known, self.next, stamp);
+        }
+        assert_eq!(verdict, expected, "key {key}, content {content}");
+        match verdict {
+            Ok(Verdict::New) => drop(self.firsts.insert(key, (self.next, content))),
+            Ok(Verdict::Conflict { .. }) => drop(self.conflicts.insert((key, content), self.next)),
+            _ => return,
+        }
+        self.next += 1;
+    }
+
+    fn save(&mut self) {
+        self.recent.close(self.head(), true);
+        let mut runs = self.runs[self.runs.len() - 1].clone();
+        for table in self.recent.complete() {
+            runs.extend(table.entries().into_iter().map(|entry| (entry.digest.to_bytes(), entry)));
+        }
+        self.covered = self.next - 1;
+        self.runs.push(runs);
+    }
+
+    fn release(&mut self) {
+        if self.waiting.iter().all(|caller| caller.runs == self.runs.len()) {
+            let covered = self.covered;
+            self.recent.drop_covered(|span: Span| span.through <= covered);
+        }
+    }
+
+    fn forget(&mut self) {
+        self.recent.close(self.head(), true);
+        let mut entries: Vec<_> = self.recent.complete().flat_map(|table| table.entries()).collect();
+        for entry in &mut entries {
+            entry.fingerprint = Fingerprint::UNKNOWN;
+        }
+        self.recent = RecentKeys::after(self.next - 1);
+        if self.next > 1 {
+            self.recent.add(0, self.head(), true, entries);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn each_record_is_new_a_duplicate_or_a_conflict_as_the_model_says(steps in prop::collection::vec(step(), 1..80)) {
+        let mut world = World::new();
+        for step in steps {
+            match step {
+                Step::LookUp { key, content } => {
+                    let known = world.look_up(world.claim(key, content));
+                    world.waiting.push(Caller { key, content, known, runs: world.runs.len() });
+                }
+                Step::Apply { waiting, may_stamp } if !world.waiting.is_empty() => {
+                    let caller = world.waiting.remove(waiting % world.waiting.len());
+                    world.apply(caller, may_stamp);
+                }
+                Step::Apply { .. } => {}
+                Step::Save => world.save(),
+                Step::Release => world.release(),
+                Step::Forget => world.forget(),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_record_without_a_key_is_always_new() {
+    let mut world = World::new();
+    for next in 1..4 {
+        let verdict = apply(&mut world.recent, &world.secret, Claim::NONE, Known::default(), next, Ok::<_, ()>(()));
+        assert_eq!(verdict, Ok(Verdict::New));
+    }
+    let refused = apply(&mut world.recent, &world.secret, Claim::NONE, Known::default(), 4, Err(()));
+    assert_eq!(refused, Err(()));
+}
