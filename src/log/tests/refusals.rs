@@ -292,24 +292,41 @@ fn a_read_only_open_reads_all_and_writes_nothing() {
     assert_eq!(contents(directory.path()), before);
 }
 
-/// A data directory of each format that was landed is opened for ever. `tests/directories/format-2` was written by
-/// `cleat serve` and `cleat send`: seven events in a segment, two in a journal that a kill left, and a dedup run of five.
+/// A data directory of each format that was landed is opened for ever. Both were written by `cleat serve` and `cleat send`: seven
+/// events in a segment, two in a journal that a kill left, and a dedup run of five. The seventh of format 3 conflicts with the sixth.
 #[test]
-fn a_directory_of_format_2_is_opened() {
-    let directory = copy_of_format(2);
-    let ReadOnlyLog { reader, inspection } = open_read_only(directory.path()).unwrap();
-    assert!(inspection.problems.is_empty(), "{:?}", inspection.problems);
-    assert_eq!((inspection.segments.len(), inspection.head.position), (1, 9));
-    let chain = reader.get(9).unwrap().unwrap().chain;
-    assert_eq!(chain[..8], [0x25, 0x01, 0xc4, 0x5e, 0x5e, 0x1b, 0xf2, 0x5c]);
-    let log = open(directory.path(), Options { create: false, ..options() }).unwrap();
+fn a_directory_of_each_landed_format_is_opened() {
+    let chains = [(2, [0x25, 0x01, 0xc4, 0x5e, 0x5e, 0x1b, 0xf2, 0x5c]), (3, CHAIN_OF_FORMAT_3)];
+    for (format, chain) in chains {
+        let directory = copy_of_format(format);
+        let ReadOnlyLog { reader, inspection } = open_read_only(directory.path()).unwrap();
+        assert!(inspection.problems.is_empty(), "{:?}", inspection.problems);
+        assert_eq!((inspection.segments.len(), inspection.head.position), (1, 9));
+        assert_eq!(reader.get(9).unwrap().unwrap().chain[..8], chain);
+        // A start raises the format, and the next one finds it so.
+        for _ in 0..2 {
+            let log = open(directory.path(), Options { create: false, ..options() }).unwrap();
+            all_are_known(&log);
+            close(log);
+            let cleat = fs::read_to_string(directory.path().join("CLEAT")).unwrap();
+            assert!(cleat.contains("\nformat 3\n"), "{cleat}");
+        }
+    }
+}
+
+const CHAIN_OF_FORMAT_3: [u8; 8] = [0xe5, 0xb7, 0x2c, 0x22, 0x05, 0x17, 0x2b, 0xa2];
+
+/// Each of the nine events, sent again, is answered as it was.
+fn all_are_known(log: &Log) {
     let events = read_all(&log.reader);
     assert_eq!(events.len(), 9);
     for (position, event) in (1..).zip(events) {
-        let again = append_all(&log, vec![event.delivery]).remove(0).unwrap();
-        assert_eq!((again.position, again.duplicate), (position, true));
+        let conflict = event.conflict_of.is_some();
+        let again = append_all(log, vec![event.delivery]).remove(0).unwrap();
+        let first = event.conflict_of.unwrap_or(position);
+        assert_eq!((again.position, again.duplicate, again.conflict), (first, true, conflict));
     }
-    close(log);
+    assert_eq!(log.reader.head().position, 9);
 }
 
 fn copy_of_format(format: u8) -> tempfile::TempDir {
