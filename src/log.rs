@@ -1,15 +1,16 @@
 //! The log: one gapless, durable, hash-chained sequence of events. The only record there is.
 //!
 //! ```text
-//!   Appender ═bounded queue═▶ Writer: dedup, positions, frames ─▶ Journal: durable ─▶ witness ─▶ visible ─▶ answer
-//!                                                                    │ full
+//!   Appender ═bounded queue═▶ Sequencer: order, time, frames ─▶ Journal: durable ─▶ witness ─▶ HandOver, head ─▶ answer
+//!      │                       └ Applier: new, duplicate, conflict    │ full
+//!      └─▶ KeyIndex: runs ◀── Keeper                                  ▼
 //!   Reader ◀── FrameStore: sealed segments, and what is not     ◀── Sealer: segments, merges
 //!              sealed yet in memory
 //! ```
 //!
 //! - An append that returns a position is on stable storage: `fdatasync` has returned.
 //! - One (tenant, event key) has one position for ever; a duplicate is answered with the first. One that conflicts with the
-//!   first, by its [`gist`](crate::event::gist), is kept beside it, once.
+//!   first, by its fingerprint, is kept beside it, once.
 //! - A journal is written in one process life only. The next start reads its file, without sled.
 //! - After a failed commit nothing is acknowledged any more ([`Log::health`] says why); reads go on.
 //! - Nothing here knows of HTTP, gRPC, or what a body means.

@@ -1,4 +1,4 @@
-//! The way into the log: hands deliveries to the writer and waits for their positions. Knows nothing of how it commits.
+//! The way into the log: hands deliveries to the sequencer and waits for their positions. Knows nothing of how it commits.
 
 use std::sync::{Arc, OnceLock};
 

@@ -13,9 +13,10 @@ use super::super::disk_space;
 use super::super::files::secret::LogSecret;
 use super::super::frame_store::FrameStore;
 use super::index::{Coverage, KeyIndex};
-use super::lost;
+use super::lost::{self, Collected};
+use super::recent::KeyTable;
 use super::runs::{self, MergeError, Overlap, Run, RunHeader, Span, WriteRunError};
-use super::{FINGERPRINT_VERSION, KeyEntry, RunOrigin};
+use super::{FINGERPRINT_VERSION, RunOrigin};
 use crate::event::{Clock, Timestamp};
 use crate::storage::{Pace, Pacer};
 use crate::telemetry::with_causes;
@@ -26,6 +27,10 @@ const WAKE_EVERY: Duration = Duration::from_secs(1);
 const PAUSE_LONGEST: Duration = Duration::from_secs(60);
 /// How long the key of a webhook must be known: Fasten sends it again for a day.
 const NEWEST_MICROS: i64 = 72 * 60 * 60 * 1_000_000;
+/// Full tables that wait to be saved, beyond which no lost keys are read into memory; and while none can be saved, so that the
+/// door need not wait for the disk.
+const UNSAVED_MAX: usize = 4;
+const UNSAVED_MAX_FAILING: usize = 64;
 /// Merging leaves more of the disk free than the door does, by this factor.
 const MERGE_RESERVE_FACTOR: u64 = 2;
 
@@ -115,16 +120,16 @@ impl Work {
     fn step(&mut self) -> bool {
         self.drop_damaged();
         let unsaved = self.options.index.unsaved();
+        let unsaved_max = if self.has_failed { UNSAVED_MAX_FAILING } else { UNSAVED_MAX };
+        if !self.waiting.has_ended && unsaved.len() < unsaved_max && self.make_again() {
+            return true;
+        }
         let done = if let Some(table) = unsaved.first() {
             // Memory grows while several wait.
             self.waiting.is_needed = unsaved.len() > 1;
-            self.save(table.span(), table.head(), table.entries())
+            self.save(table)
         } else if self.waiting.has_ended {
             return false;
-        } else if let Some(span) = self.lost.back().copied() {
-            // The door waits.
-            self.waiting.is_needed = self.options.index.view().coverage == Coverage::Partial;
-            self.make_again(span)
         } else if let Some(adjacent) = self.due() {
             self.waiting.is_needed = false;
             self.merge(&adjacent)
@@ -144,26 +149,30 @@ impl Work {
         true
     }
 
-    fn save(&mut self, span: Span, head: Head, entries: Vec<KeyEntry>) -> Result<(), StepError> {
+    fn save(&mut self, table: &KeyTable) -> Result<(), StepError> {
         let KeeperOptions { origin, directory, index, .. } = &self.options;
-        let header = RunHeader { origin: *origin, fingerprint_version: FINGERPRINT_VERSION, after: span.after, head };
-        let run = runs::write(directory, header, entries, &mut self.waiting)?;
+        let header = RunHeader {
+            origin: *origin,
+            fingerprint_version: FINGERPRINT_VERSION,
+            after: table.span().after,
+            head: table.head(),
+        };
+        let run = runs::write(directory, header, table.entries(), &mut self.waiting)?;
         index.publish(index.runs().with(Arc::new(run))?);
         Ok(())
     }
 
-    fn make_again(&mut self, span: Span) -> Result<(), StepError> {
-        let collected = lost::collect(&self.options.store, &self.options.secret, span);
-        if let Some(head) = collected.head.filter(|_| collected.is_complete) {
-            self.save(span, head, collected.entries)?;
-        } else {
-            // It stays a gap, which the next start tries to fill; what could be read is known meanwhile.
-            let head = Head { position: span.through, chain: [0; 32], recorded_at: Timestamp::default() };
-            self.options.index.recent_mut().add(span.after, head, false, collected.entries);
-        }
+    /// Reads the keys of the newest lost range into memory, from where they are saved. Returns false if nothing is lost. What
+    /// cannot be read stays a gap among the runs, which the next start tries to fill.
+    fn make_again(&mut self) -> bool {
+        let Some(span) = self.lost.back().copied() else { return false };
+        let Collected { entries, head, is_complete } = lost::collect(&self.options.store, &self.options.secret, span);
+        let nowhere = Head { position: span.through, chain: [0; 32], recorded_at: Timestamp::default() };
+        let is_whole = is_complete && head.is_some();
+        self.options.index.recent_mut().add(span.after, head.unwrap_or(nowhere), is_whole, entries);
         self.lost.pop_back();
         self.note_coverage();
-        Ok(())
+        true
     }
 
     /// Says which keys are known.

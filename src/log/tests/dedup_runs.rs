@@ -229,6 +229,22 @@ fn webhooks_wait_for_the_keys_of_three_days_and_imports_for_all() {
 }
 
 #[test]
+fn lost_keys_are_known_from_memory_where_no_run_can_be_written() {
+    let directory = filled(options().fresh, "");
+    fs::remove_dir_all(directory.path().join("dedup")).unwrap();
+    let permits = Arc::new(Permits::default());
+    let log = permits.open_later(directory.path(), 1);
+    fs::remove_dir(directory.path().join("dedup")).unwrap();
+    permits.give(100);
+    wait_until(&log, Coverage::Whole);
+    for n in [1, 150, EVENTS] {
+        assert_eq!(append(&log, &n.to_string(), b"{}").unwrap().position, n);
+    }
+    close(log);
+    assert!(!directory.path().join("dedup").exists());
+}
+
+#[test]
 fn runs_are_saved_again_once_they_can_be() {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path(), options()).unwrap();
