@@ -118,6 +118,17 @@ fn wait_until_sealed(log: &Log) {
     panic!("{} journals are not sealed", log.reader.closed_journals());
 }
 
+/// Waits until every lost run is made again.
+fn wait_until_known(log: &Log) {
+    for _ in 0..4000 {
+        if log.reader.run_view().coverage == Coverage::Whole {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    panic!("the keys are not known");
+}
+
 /// What is in a directory, in order.
 fn names(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).unwrap();

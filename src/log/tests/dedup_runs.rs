@@ -41,17 +41,6 @@ fn runs(directory: &Path) -> Vec<(u64, u64)> {
     names.iter().filter_map(span).collect()
 }
 
-/// Waits until every lost run is made again.
-fn wait_until_known(log: &Log) {
-    for _ in 0..4000 {
-        if log.reader.run_view().coverage == Coverage::Whole {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    panic!("the keys are not known");
-}
-
 /// Opens it, and finds every key where it was.
 fn check(directory: &Path) {
     let log = open(directory, options()).unwrap();
