@@ -74,7 +74,8 @@ async fn a_duplicate_that_tells_something_else_is_answered_as_one_and_kept_once(
     assert_eq!(first.taken(), (1, false));
     for id in ["msg_2", "msg_3"] {
         let other = door.send(&deliver(id, "t2")).await;
-        assert_eq!((other.taken(), &other.json()["token"]), ((1, true), &first.json()["token"]));
+        assert_eq!(other.taken(), (1, true));
+        assert_ne!(other.json()["token"], first.json()["token"], "it is of a later point");
     }
     let kept = door.reader.get(2).unwrap().unwrap();
     assert_eq!((kept.conflict_of, kept.delivery.webhook_id.as_str()), (Some(1), "msg_2"));
