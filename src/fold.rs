@@ -55,4 +55,4 @@ pub use state::Slot;
 pub use views::Views;
 
 /// Grows whenever the same events give another state: what was derived by an older fold is rebuilt.
-pub const FOLD_VERSION: u16 = 4;
+pub const FOLD_VERSION: u16 = 5;

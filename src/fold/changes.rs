@@ -1,4 +1,4 @@
-//! The change log, `changes@1`: of every position the states that it left, as a block log of its own. Derived from the log.
+//! The change log, `changes@2`: of every position the states that it left, as a block log of its own. Derived from the log.
 //!
 //! ```text
 //! record  i64 recorded_at, µs ‖ number length ‖ the changes, sealed: `record.rs`       mark  the hash chain's value there, its first 8 B
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::bytes::take_count;
 use super::entity::Mark;
-use super::record;
+use super::record::{self, Describe, TakeError};
 use super::ring::{PositionChanges, Stretch};
 use crate::blocklog::{self, Batch, Block, Builder, EXPANDED_BYTES_MAX, Packer, ReadError, Store, StoreError};
 use crate::event::{Hash, Position, Timestamp};
@@ -115,7 +115,13 @@ impl ChangeLog {
     }
 
     /// The changes after a position and up to another, in order, at most so many, as far as one block has them.
-    pub fn between(&self, after: Position, to: Position, count_max: usize) -> Result<Stretch, ReadError> {
+    pub fn between(
+        &self,
+        after: Position,
+        to: Position,
+        count_max: usize,
+        describe: &Describe<'_>,
+    ) -> Result<Stretch, ReadError> {
         let block = blocklog::read(&*self.0, after + 1)?;
         let damaged = |garbled: Garbled| ReadError::Damaged { from: after + 1, reason: garbled.0 };
         let mut stretch = Stretch { changes: Vec::new(), through: after, chain: ChainPrefix::default() };
@@ -125,7 +131,7 @@ impl ChangeLog {
                 break;
             }
             if entry.position > after {
-                stretch.changes.extend(entry.decode().map_err(damaged)?.map(Arc::new));
+                stretch.changes.extend(entry.decode(describe)?.map(Arc::new));
                 (stretch.through, stretch.chain) = (entry.position, entry.chain);
             }
         }
@@ -133,7 +139,7 @@ impl ChangeLog {
     }
 
     /// What a position changed.
-    pub fn at(&self, position: Position) -> Result<Option<PositionChanges>, ReadError> {
+    pub fn at(&self, position: Position, describe: &Describe<'_>) -> Result<Option<PositionChanges>, ReadError> {
         let block = blocklog::read(&*self.0, position)?;
         let damaged = |garbled: Garbled| ReadError::Damaged { from: position, reason: garbled.0 };
         let mut entries = Entries::of(&block).map_err(damaged)?;
@@ -142,7 +148,7 @@ impl ChangeLog {
             entries.next().transpose().map_err(damaged)?;
         }
         let entry = entries.next().transpose().map_err(damaged)?.ok_or_else(|| damaged(Garbled("no record of it")))?;
-        entry.decode().map_err(damaged)
+        entry.decode(describe)
     }
 }
 
@@ -184,13 +190,20 @@ impl<'a> Iterator for Entries<'a> {
 }
 
 impl Entry<'_> {
-    fn decode(&self) -> Result<Option<PositionChanges>, Garbled> {
+    fn decode(&self, describe: &Describe<'_>) -> Result<Option<PositionChanges>, ReadError> {
+        self.take(describe).map_err(|error| match error {
+            TakeError::Garbled(garbled) => ReadError::Damaged { from: self.position, reason: garbled.0 },
+            TakeError::Referred(error) => error,
+        })
+    }
+
+    fn take(&self, describe: &Describe<'_>) -> Result<Option<PositionChanges>, TakeError> {
         let Self { position, recorded_at, chain, changes } = *self;
         if changes.is_empty() {
             return Ok(None);
         }
         let mut from = Take(unseal(changes)?);
-        let (realm, changes) = record::take(&mut from, &Mark { position, recorded_at })?;
+        let (realm, changes) = record::take(&mut from, &Mark { position, recorded_at }, describe)?;
         from.end()?;
         Ok(Some(PositionChanges { position, chain, realm, changes }))
     }

@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use super::bytes::{put_plain, put_text, take_count, take_text, unzigzag, zigzag};
 use super::connection::{Connection, Status};
-use super::entity::{Mark, Realm, Trail};
+use super::entity::{Mark, Place, Realm, Trail};
 use super::export::{Export, ExportStatus};
-use crate::event::{Link, Stats, Text, Timestamp};
+use crate::event::{Attempt, Facts, Link, Stats, Text, Timestamp};
 use crate::storage::{Garbled, Put, Take};
 
 /// What times and positions are told against: those that are near take few bytes.
@@ -33,6 +33,9 @@ pub(super) trait Entity: Sized {
     /// What each is stored against at first.
     fn blank(realm: &Realm, id: &Arc<str>) -> Self;
 
+    /// What a change record at `origin` stores it against: a blank one, with what the record only refers to.
+    fn base(&self, realm: &Realm, origin: &Origin) -> Self;
+
     fn put_id(&self, out: &mut Vec<u8>);
 
     /// Appends what differs from `base`.
@@ -46,7 +49,7 @@ pub(super) trait Entity: Sized {
 macro_rules! entity {
     (@ $origin:ident, $it:expr) => { *$origin };
     (@ $origin:ident, $it:expr, $other:expr) => { $other(&$it) };
-    ($entity:ty, $id:ident, $put_id:ident, $blank:expr, $($($field:ident).+ $(@ $other:expr)?),+ $(,)?) => {
+    ($entity:ty, $id:ident, $put_id:ident, $blank:expr, $base:expr, $($($field:ident).+ $(@ $other:expr)?),+ $(,)?) => {
         impl Entity for $entity {
             fn id(&self) -> &Arc<str> {
                 &self.$id
@@ -54,6 +57,10 @@ macro_rules! entity {
 
             fn blank(realm: &Realm, id: &Arc<str>) -> Self {
                 $blank(realm, id)
+            }
+
+            fn base(&self, realm: &Realm, origin: &Origin) -> Self {
+                $base(self, Self::blank(realm, &self.$id), origin)
             }
 
             fn put_id(&self, out: &mut Vec<u8>) {
@@ -92,31 +99,30 @@ entity!(
     id,
     put_text,
     |realm, id| Connection::unheard_of(realm, id, Trail::NONE),
+    |it: &Connection, blank, origin: &Origin| {
+        let mut base: Connection = blank;
+        if it.described_at.0 != origin.position {
+            base.describe_as(it);
+        }
+        base
+    },
     trail.first,
     status,
     reported_status,
     status_recorded_at @ |it: &Connection| it.trail.first,
-    facts.external_id,
-    facts.platform_type,
-    facts.endpoint_id,
-    facts.brand_id,
-    facts.portal_id,
-    facts.tefca_directory_id,
-    facts.org_id,
-    attempt.request_id,
-    attempt.external_state,
-    attempt.scope,
-    attempt.consent_expires_at @ |_: &Connection| Trail::NONE.first,
+    facts,
+    attempt,
+    described_at,
     was_revoked,
     reconnect_count,
     last_reconnected_at,
     needs_reconnect,
-    last_export_at,
     status_date @ |it: &Connection| it.trail.first,
     order_ambiguous,
     last_was_late,
     trail.version,
     trail.last,
+    last_export_at @ |it: &Connection| it.trail.last,
 );
 
 // The task comes again in the links.
@@ -125,6 +131,7 @@ entity!(
     task_id,
     put_plain,
     |realm, task_id| Export::unheard_of(realm, task_id, Trail::NONE.last),
+    |_: &Export, blank, _: &Origin| blank,
     status,
     failure_reason,
     connection_id,
@@ -138,6 +145,57 @@ entity!(
     trail.first,
     trail.last,
 );
+
+/// Several values of one kind that make one: a bit each, and those that are there.
+impl Value for Arc<Facts> {
+    fn put(&self, out: &mut Vec<u8>, origin: &Origin) {
+        let Facts { external_id, platform_type, endpoint_id, brand_id, portal_id, tefca_directory_id, org_id } =
+            &**self;
+        let all = [external_id, platform_type, endpoint_id, brand_id, portal_id, tefca_directory_id, org_id];
+        put_texts(out, &all, origin);
+    }
+
+    fn take(from: &mut Take<'_>, origin: &Origin) -> Result<Self, Garbled> {
+        let [external_id, platform_type, endpoint_id, brand_id, portal_id, tefca_directory_id, org_id] =
+            take_texts(from, origin)?;
+        let facts = Facts { external_id, platform_type, endpoint_id, brand_id, portal_id, tefca_directory_id, org_id };
+        Ok(Self::new(facts))
+    }
+}
+
+impl Value for Arc<Attempt> {
+    fn put(&self, out: &mut Vec<u8>, origin: &Origin) {
+        let Attempt { request_id, external_state, scope, consent_expires_at } = &**self;
+        put_texts(out, &[request_id, external_state, scope], origin);
+        consent_expires_at.put(out, &Trail::NONE.first);
+    }
+
+    fn take(from: &mut Take<'_>, origin: &Origin) -> Result<Self, Garbled> {
+        let [request_id, external_state, scope] = take_texts(from, origin)?;
+        let consent_expires_at = Value::take(from, &Trail::NONE.first)?;
+        Ok(Self::new(Attempt { request_id, external_state, scope, consent_expires_at }))
+    }
+}
+
+/// A byte with a bit for each text that is there, then these.
+fn put_texts(out: &mut Vec<u8>, texts: &[&Text], origin: &Origin) {
+    let bits = texts.iter().enumerate().fold(0, |bits, (at, text)| bits | u8::from(text.is_some()) << at);
+    out.put_u8(bits);
+    for text in texts.iter().copied().flatten() {
+        text.put(out, origin);
+    }
+}
+
+fn take_texts<const N: usize>(from: &mut Take<'_>, origin: &Origin) -> Result<[Text; N], Garbled> {
+    let bits = from.u8()?;
+    let mut texts = [const { None }; N];
+    for (at, text) in texts.iter_mut().enumerate() {
+        if bits & 1 << at != 0 {
+            *text = Some(Arc::<str>::take(from, origin)?);
+        }
+    }
+    Ok(texts)
+}
 
 impl Value for u64 {
     fn put(&self, out: &mut Vec<u8>, _: &Origin) {
@@ -202,14 +260,23 @@ impl Value for Timestamp {
 
 impl Value for Mark {
     fn put(&self, out: &mut Vec<u8>, origin: &Origin) {
-        out.put_varint(zigzag(self.position.wrapping_sub(origin.position).cast_signed()));
+        Place(self.position).put(out, origin);
         self.recorded_at.put(out, origin);
     }
 
     fn take(from: &mut Take<'_>, origin: &Origin) -> Result<Self, Garbled> {
-        let difference = unzigzag(from.varint()?).cast_unsigned();
-        let position = origin.position.wrapping_add(difference);
+        let Place(position) = Place::take(from, origin)?;
         Ok(Self { position, recorded_at: Timestamp::take(from, origin)? })
+    }
+}
+
+impl Value for Place {
+    fn put(&self, out: &mut Vec<u8>, origin: &Origin) {
+        out.put_varint(zigzag(self.0.wrapping_sub(origin.position).cast_signed()));
+    }
+
+    fn take(from: &mut Take<'_>, origin: &Origin) -> Result<Self, Garbled> {
+        Ok(Self(origin.position.wrapping_add(unzigzag(from.varint()?).cast_unsigned())))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::entity::{Realm, Trail, absorb, absorb_facts};
+use super::entity::{Place, Realm, Trail, absorb_facts};
 use super::occurrence::Occurrence;
 use super::words::Words;
 use crate::event::{Attempt, Facts, Text, Timestamp, Told};
@@ -58,8 +58,10 @@ pub struct Connection {
     pub order_ambiguous: bool,
     /// The last event that named it had happened before what told its status, and so was history already.
     pub last_was_late: bool,
-    pub facts: Facts,
-    pub attempt: Attempt,
+    pub facts: Arc<Facts>,
+    pub attempt: Arc<Attempt>,
+    /// The event that changed last what [`Self::describe_as`] copies: its change record has it, the later ones refer to that.
+    pub(super) described_at: Place,
     /// Since it was last authorized, or ever.
     pub(super) was_revoked: bool,
     /// From revoked back to authorized, whatever was in between.
@@ -93,6 +95,9 @@ impl Connection {
             }
             Told::Unknown => {}
         }
+        if previous.is_some_and(|previous| !previous.is_described_as(&connection)) {
+            connection.described_at = Place(event.mark.position);
+        }
         connection
     }
 
@@ -106,8 +111,9 @@ impl Connection {
             status_date: None,
             order_ambiguous: false,
             last_was_late: false,
-            facts: Facts::default(),
-            attempt: Attempt::default(),
+            facts: Arc::default(),
+            attempt: Arc::default(),
+            described_at: Place(trail.first.position),
             was_revoked: false,
             reconnect_count: 0,
             last_reconnected_at: None,
@@ -130,15 +136,15 @@ impl Connection {
     /// Of history, only facts that were never told are news.
     fn learned_late(&mut self, facts: &Facts) {
         self.last_was_late = true;
-        let mut older = facts.clone();
-        absorb_facts(&mut older, &self.facts);
-        self.facts = older;
+        let mut combined = facts.clone();
+        absorb_facts(&mut combined, &self.facts);
+        self.learn(&combined);
     }
 
     /// Without a status, an attempt tells nothing of the authorisation.
     fn attempted(&mut self, reported: &Text, facts: &Facts, attempt: &Attempt, date: Timestamp) {
-        absorb_facts(&mut self.facts, facts);
-        self.attempt = attempt.clone();
+        self.learn(facts);
+        self.attempt = Arc::new(attempt.clone());
         if let Some(word) = reported {
             self.set_status(Status::of(word), reported, date);
         }
@@ -146,15 +152,40 @@ impl Connection {
 
     /// The type of the event says it, whatever status its body bears.
     fn revoked(&mut self, reported: &Text, facts: &Facts, date: Timestamp) {
-        absorb_facts(&mut self.facts, facts);
+        self.learn(facts);
         self.set_status(Status::Revoked, reported, date);
     }
 
     /// An export never changes the authorisation.
     fn exported(&mut self, org_id: &Text, token_failed: bool) {
-        absorb(&mut self.facts.org_id, org_id);
+        if org_id.is_some() && *org_id != self.facts.org_id {
+            self.learn(&Facts { org_id: org_id.clone(), ..Facts::default() });
+        }
         self.last_export_at = Some(self.trail.last.recorded_at);
         self.needs_reconnect |= token_failed;
+    }
+
+    /// Adds facts to those that are known. What stays equal keeps its place in memory: most events repeat what is known.
+    fn learn(&mut self, facts: &Facts) {
+        let mut known = (*self.facts).clone();
+        absorb_facts(&mut known, facts);
+        if known != *self.facts {
+            self.facts = Arc::new(known);
+        }
+    }
+
+    /// Whether what [`Self::describe_as`] copies is the same.
+    pub(super) fn is_described_as(&self, other: &Self) -> bool {
+        let mut described = self.clone();
+        described.describe_as(other);
+        described == *self
+    }
+
+    /// Copies all of another state of the same connection that an event of an export leaves as it is.
+    pub(super) fn describe_as(&mut self, other: &Self) {
+        let Self { last_was_late, described_at, last_export_at, needs_reconnect, trail, .. } = *self;
+        let trail = Trail { first: other.trail.first, ..trail };
+        *self = Self { last_was_late, described_at, last_export_at, needs_reconnect, trail, ..other.clone() };
     }
 
     fn set_status(&mut self, status: Status, reported: &Text, date: Timestamp) {
@@ -189,19 +220,19 @@ impl Connection {
     /// Texts that others have too, once in memory.
     pub(super) fn share(&mut self, words: &mut Words) {
         words.share(&mut self.reported_status);
-        words.share_facts(&mut self.facts);
-        words.share_attempt(&mut self.attempt);
+        words.share_facts(Arc::make_mut(&mut self.facts));
+        words.share_attempt(Arc::make_mut(&mut self.attempt));
     }
 
     /// Bytes in memory, about.
     pub(super) fn weight(&self) -> usize {
         let Facts { external_id, platform_type, endpoint_id, brand_id, portal_id, tefca_directory_id, org_id } =
-            &self.facts;
-        let Attempt { request_id, external_state, scope, .. } = &self.attempt;
+            &*self.facts;
+        let Attempt { request_id, external_state, scope, .. } = &*self.attempt;
         let facts = [external_id, platform_type, endpoint_id, brand_id, portal_id, tefca_directory_id, org_id];
         let attempt = [request_id, external_state, scope, &self.reported_status];
         let texts = facts.into_iter().chain(attempt).flatten().map(|text| text.len());
-        size_of::<Self>() + self.id.len() + texts.sum::<usize>()
+        size_of::<Self>() + size_of::<Facts>() + size_of::<Attempt>() + self.id.len() + texts.sum::<usize>()
     }
 
     /// When it was authorized, if no export has ended since.
@@ -214,8 +245,8 @@ impl Connection {
     pub(super) fn looks_different(&self, other: &Connection) -> bool {
         fn looks(it: &Connection) -> impl PartialEq + '_ {
             let Connection { status, facts, attempt, needs_reconnect, order_ambiguous, .. } = it;
-            let Facts { external_id, platform_type, .. } = facts;
-            let Attempt { request_id, external_state, consent_expires_at, scope: _ } = attempt;
+            let Facts { external_id, platform_type, .. } = &**facts;
+            let Attempt { request_id, external_state, consent_expires_at, scope: _ } = &**attempt;
             let told = (external_id, platform_type, request_id, external_state, consent_expires_at);
             (status, told, needs_reconnect, order_ambiguous)
         }

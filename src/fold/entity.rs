@@ -18,6 +18,10 @@ pub struct Mark {
     pub recorded_at: Timestamp,
 }
 
+/// A position alone, stored as its distance from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place(pub Position);
+
 /// The events that made an entity what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trail {

@@ -1,13 +1,16 @@
 //! What was, by position: the ring has the newest changes, the change log all before them.
 
-use std::sync::{Arc, RwLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use super::changes::ChangeLog;
+use super::connection::Connection;
 use super::entity::Realm;
 use super::export::Export;
 use super::id::Id;
+use super::record::Describe;
 use super::ring::{Change, PositionChanges, Ring, Stretch};
-use super::state::Slot;
+use super::state::{Slot, State};
 use crate::blocklog::ReadError;
 use crate::event::Position;
 use crate::token::ChainPrefix;
@@ -15,6 +18,7 @@ use crate::token::ChainPrefix;
 /// Cheap to make. Reads block.
 #[derive(Clone, Copy)]
 pub(super) struct Past<'a> {
+    pub realms: &'a RwLock<BTreeMap<Realm, Arc<RwLock<State>>>>,
     pub ring: &'a RwLock<Ring>,
     pub changes: Option<&'a ChangeLog>,
 }
@@ -22,13 +26,47 @@ pub(super) struct Past<'a> {
 impl Past<'_> {
     /// What a position changed, if anything.
     pub fn at(&self, position: Position) -> Result<Option<Arc<PositionChanges>>, ReadError> {
-        let ring = self.ring.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.read(position, &|connection| self.describe(connection))
+    }
+
+    /// The same; from the change log, a connection has what `describe` gives it.
+    fn read(&self, position: Position, describe: &Describe<'_>) -> Result<Option<Arc<PositionChanges>>, ReadError> {
+        let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
         if position > ring.floor() {
             return Ok(ring.at(position).cloned());
         }
         drop(ring);
-        let missing = ReadError::Damaged { from: position, reason: "no change log holds it" };
-        Ok(self.changes.ok_or(missing)?.at(position)?.map(Arc::new))
+        Ok(self.changes(position)?.at(position, describe)?.map(Arc::new))
+    }
+
+    fn changes(&self, position: Position) -> Result<&ChangeLog, ReadError> {
+        self.changes.ok_or(ReadError::Damaged { from: position, reason: "no change log holds it" })
+    }
+
+    /// Sets what the record of another position holds of a connection. Most connections are still described so.
+    fn describe(&self, connection: &mut Connection) -> Result<(), ReadError> {
+        let position = connection.described_at.0;
+        let realm = self.realms.read().unwrap_or_else(PoisonError::into_inner).get(&connection.realm).cloned();
+        let id = Id::of(&connection.id);
+        let newest = realm.and_then(|state| {
+            let state = state.read().unwrap_or_else(PoisonError::into_inner);
+            state.connection(&id, Position::MAX).cloned()
+        });
+        if let Some(newest) = newest.filter(|newest| newest.described_at == connection.described_at) {
+            connection.describe_as(&newest);
+            return Ok(());
+        }
+        let changes = self.read(position, &|_| Ok(()))?;
+        let described = changes.as_ref().and_then(|changes| {
+            changes.changes.iter().find_map(|change| match change {
+                Change::Connection { current, .. } if current.id == connection.id => Some(current),
+                _ => None,
+            })
+        });
+        let described = described.filter(|current| current.described_at == connection.described_at);
+        let reason = "it does not have the connection that it should";
+        connection.describe_as(described.ok_or(ReadError::Damaged { from: position, reason })?);
+        Ok(())
     }
 
     /// The changes after a position and up to another, in order, at most so many; fewer, if they are not in memory.
@@ -38,9 +76,9 @@ impl Past<'_> {
         to: (Position, ChainPrefix),
         count_max: usize,
     ) -> Result<Stretch, ReadError> {
-        let at_hand = self.ring.read().unwrap_or_else(std::sync::PoisonError::into_inner).between(after, to, count_max);
-        let missing = ReadError::Damaged { from: after + 1, reason: "no change log holds it" };
-        at_hand.map_or_else(|| self.changes.ok_or(missing)?.between(after, to.0, count_max), Ok)
+        let in_memory = self.ring.read().unwrap_or_else(PoisonError::into_inner).between(after, to, count_max);
+        let describe = |connection: &mut Connection| self.describe(connection);
+        in_memory.map_or_else(|| self.changes(after + 1)?.between(after, to.0, count_max, &describe), Ok)
     }
 
     /// The export that a slot stands for.
@@ -56,7 +94,7 @@ impl Past<'_> {
 
     /// The export that the event at a position changed, as the event left it. An event changes at most one.
     pub fn export(&self, realm: &Realm, changed_at: Position) -> Result<Arc<Export>, ReadError> {
-        let changes = self.at(changed_at)?.filter(|changes| changes.realm == *realm);
+        let changes = self.read(changed_at, &|_| Ok(()))?.filter(|changes| changes.realm == *realm);
         let found = changes.and_then(|changes| {
             changes.changes.iter().find_map(|change| match change {
                 Change::Export { current, .. } => Some(current.export.clone()),

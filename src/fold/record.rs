@@ -1,4 +1,6 @@
-//! One position's changes as bytes: the state after it of all that it changed, and of what was before only what differs.
+//! One position's changes as bytes: the state after it of all that it changed, and of what was before only what differs. What
+//! an event of an export leaves as it is of a connection stands only in the record of the event that changed it last, whose
+//! position is stored instead. So a record needs at most one other for each of its connections.
 //!
 //! ```text
 //! record  number changes ‖ tenant ‖ u8 mode ‖ connections ‖ exports ‖ changes
@@ -16,12 +18,16 @@ use super::connection::Connection;
 use super::entity::Realm;
 use super::export::{Export, JoinedExport};
 use super::ring::Change;
+use crate::blocklog::ReadError;
 use crate::event::ApiMode;
 use crate::storage::{Garbled, Put, Take};
 
 const CONNECTION: u8 = 0;
 const EXPORT: u8 = 1;
 const REJOINED: u8 = 2;
+
+/// Sets what a connection's record only refers to.
+pub(super) type Describe<'a> = dyn Fn(&mut Connection) -> Result<(), ReadError> + 'a;
 
 /// Entities in the order of their first mention, each once.
 #[derive(Default)]
@@ -98,31 +104,70 @@ fn put_all<T: Entity>(out: &mut Vec<u8>, origin: &Origin, realm: &Realm, all: &[
         out.put_varint(base.map_or(0, |base| base as u64 + 1));
         match base {
             Some(base) => entity.put_difference(all[base], out, origin),
-            None => entity.put_difference(&T::blank(realm, entity.id()), out, origin),
+            None => entity.put_difference(&entity.base(realm, origin), out, origin),
         }
     }
 }
 
-fn take_all<T: Entity + Clone>(from: &mut Take<'_>, origin: &Origin, realm: &Realm) -> Result<Vec<Arc<T>>, Garbled> {
+fn take_all<T: Entity + Clone>(
+    from: &mut Take<'_>,
+    origin: &Origin,
+    realm: &Realm,
+    complete: impl Fn(&mut T) -> Result<(), ReadError>,
+) -> Result<Vec<Arc<T>>, TakeError> {
     let count = take_count(from)?;
     let mut all: Vec<Arc<T>> = Vec::with_capacity(count);
     for _ in 0..count {
         let (id, base) = (take_text(from)?, from.varint()?);
-        let base = referred(&all, base)?.map_or_else(|| T::blank(realm, &id), |base| (*base).clone());
-        all.push(Arc::new(base.take_difference(from, origin)?));
+        let entity = if let Some(base) = referred(&all, base)? {
+            (*base).clone().take_difference(from, origin)?
+        } else {
+            let mut entity = T::blank(realm, &id).take_difference(from, origin)?;
+            complete(&mut entity)?;
+            entity
+        };
+        all.push(Arc::new(entity));
     }
     Ok(all)
 }
 
-/// The changes that were put, with their realm.
-pub(super) fn take(from: &mut Take<'_>, origin: &Origin) -> Result<(Realm, Vec<Change>), Garbled> {
+/// Why a record cannot be taken.
+#[derive(Debug)]
+pub(super) enum TakeError {
+    Garbled(Garbled),
+    /// What it refers to cannot be read.
+    Referred(ReadError),
+}
+
+impl From<Garbled> for TakeError {
+    fn from(garbled: Garbled) -> Self {
+        Self::Garbled(garbled)
+    }
+}
+
+impl From<ReadError> for TakeError {
+    fn from(error: ReadError) -> Self {
+        Self::Referred(error)
+    }
+}
+
+/// The changes that were put, with their realm. `describe` sets what another record holds of a connection.
+pub(super) fn take(
+    from: &mut Take<'_>,
+    origin: &Origin,
+    describe: &Describe<'_>,
+) -> Result<(Realm, Vec<Change>), TakeError> {
     let count = take_count(from)?;
     let tenant = take_text(from)?;
     let mode = ApiMode::from_stored(from.u8()?).ok_or(Garbled("unknown mode"))?;
     let realm = Realm { tenant, mode };
-    let (connections, exports) = (take_all(from, origin, &realm)?, take_all(from, origin, &realm)?);
+    let complete = |connection: &mut Connection| {
+        if connection.described_at.0 == origin.position { Ok(()) } else { describe(connection) }
+    };
+    let connections = take_all(from, origin, &realm, complete)?;
+    let exports = take_all(from, origin, &realm, |_| Ok(()))?;
     let change = |_| change(from, origin, &connections, &exports);
-    let changes = (0..count).map(change).collect::<Result<_, _>>()?;
+    let changes = (0..count).map(change).collect::<Result<_, Garbled>>()?;
     Ok((realm, changes))
 }
 

@@ -46,7 +46,7 @@ impl Shared {
     }
 
     pub fn past(&self) -> Past<'_> {
-        Past { ring: &self.ring, changes: self.changes.as_ref() }
+        Past { realms: &self.realms, ring: &self.ring, changes: self.changes.as_ref() }
     }
 }
 

@@ -42,7 +42,7 @@ fn an_attempt_replaces_the_one_before_as_a_whole_and_facts_survive_their_absence
     assert!(revoked.connection("c").attempt == first.attempt, "a revocation is no attempt");
 
     let second = revoked.given(&attempt("authorized")).connection("c");
-    assert!(second.facts == first.facts && second.attempt == Attempt::default());
+    assert!(second.facts == first.facts && *second.attempt == Attempt::default());
     assert_eq!((&second.facts.external_id, &second.facts.tefca_directory_id), (&text("x"), &text("d")));
 }
 

@@ -1,11 +1,14 @@
 //! What holds for all events: the fold is total, a step is a pure function, and views do not depend on when they are shared.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::reference::held;
 use super::*;
-use crate::fold::{Id, Mark, record};
+use crate::fold::{Change, Id, Mark, record};
 use crate::storage::Take;
 
 fn word(words: &'static [&'static str]) -> impl Strategy<Value = Value> {
@@ -264,16 +267,28 @@ proptest! {
         for event in &events {
             fold.advance(event).unwrap();
         }
+        // What records hold of connections, by position: others refer to it.
+        let described: RefCell<HashMap<_, Arc<Connection>>> = RefCell::new(HashMap::new());
+        let describe = |connection: &mut Connection| {
+            connection.describe_as(&described.borrow()[&(connection.id.clone(), connection.described_at.0)]);
+            Ok(())
+        };
         for changes in fold.publish().changes_after(0, usize::MAX).unwrap().changes {
             let recorded_at = events[usize::try_from(changes.position).unwrap() - 1].recorded_at;
             let origin = Mark { position: changes.position, recorded_at };
             let mut bytes = Vec::new();
             record::put(&mut bytes, &origin, &changes.realm, &changes.changes);
             let mut from = Take(&bytes);
-            let (realm, taken) = record::take(&mut from, &origin).unwrap();
+            let (realm, taken) = record::take(&mut from, &origin, &describe).unwrap();
             prop_assert!(from.0.is_empty() && realm == changes.realm && taken == changes.changes);
             for cut in 0..bytes.len() {
-                prop_assert!(record::take(&mut Take(&bytes[..cut]), &origin).is_err(), "cut at {}", cut);
+                prop_assert!(record::take(&mut Take(&bytes[..cut]), &origin, &describe).is_err(), "cut at {}", cut);
+            }
+            let (_, undescribed) = record::take(&mut Take(&bytes), &origin, &|_| Ok(())).unwrap();
+            for change in undescribed {
+                if let Change::Connection { current, .. } = change {
+                    described.borrow_mut().insert((current.id.clone(), changes.position), current);
+                }
             }
         }
     }
@@ -285,10 +300,10 @@ proptest! {
             fold.advance(event).unwrap();
         }
         let views = fold.publish();
-        let mut last = std::collections::HashMap::new();
+        let mut last = HashMap::new();
         for changes in views.changes_after(0, usize::MAX).unwrap().changes {
             for change in &changes.changes {
-                if let crate::fold::Change::Connection { previous, current } = change {
+                if let Change::Connection { previous, current } = change {
                     let before = last.insert((current.realm.clone(), current.id.clone()), current.clone());
                     prop_assert!(before == *previous);
                     prop_assert_eq!(current.trail.version, before.map_or(1, |before| before.trail.version + 1));

@@ -51,7 +51,7 @@ fn what_was_recorded_can_be_read_once_it_is_written_and_not_before() {
     record(&mut recorder, 1001).unwrap();
     recorder.sync().unwrap();
     assert_eq!((recorder.next_unwritten(), log.end().unwrap().unwrap().0), (1002, 1001));
-    assert!(log.at(1001).unwrap().is_none());
+    assert!(log.at(1001, &|_| Ok(())).unwrap().is_none());
 }
 
 #[test]

@@ -11,6 +11,7 @@ use self::body::Body;
 use super::properties::{events, realms};
 use super::*;
 use crate::event::{Attempt, Facts, Text};
+use crate::fold::entity::Place;
 use crate::fold::{ExportStatus, Mark, Status, Trail};
 
 #[derive(PartialEq)]
@@ -142,8 +143,9 @@ fn new_connection(realm: &Realm, id: &Arc<str>, mark: Mark) -> Connection {
         order_ambiguous: false,
         last_was_late: false,
         was_revoked: false,
-        facts: Facts::default(),
-        attempt: Attempt::default(),
+        facts: Arc::default(),
+        attempt: Arc::default(),
+        described_at: Place(mark.position),
         reconnect_count: 0,
         last_reconnected_at: None,
         last_export_at: None,
@@ -170,6 +172,21 @@ fn new_export(realm: &Realm, task_id: &Arc<str>, mark: Mark) -> Export {
 }
 
 fn change_connection(connection: &mut Connection, body: &Body, mark: Mark, heard: Timestamp) {
+    let before = connection.clone();
+    report_connection(connection, body, mark, heard);
+    let unchanged = Connection {
+        last_was_late: before.last_was_late,
+        needs_reconnect: before.needs_reconnect,
+        last_export_at: before.last_export_at,
+        trail: before.trail,
+        ..connection.clone()
+    };
+    if unchanged != before {
+        connection.described_at = Place(mark.position);
+    }
+}
+
+fn report_connection(connection: &mut Connection, body: &Body, mark: Mark, heard: Timestamp) {
     connection.trail.version += 1;
     connection.trail.last = mark;
     connection.last_was_late = false;
@@ -185,13 +202,13 @@ fn change_connection(connection: &mut Connection, body: &Body, mark: Mark, heard
     }
     match &*body.kind {
         "patient.connection_success" => {
-            learn_facts(&mut connection.facts, body);
-            connection.attempt = Attempt {
+            learn_facts(Arc::make_mut(&mut connection.facts), body);
+            connection.attempt = Arc::new(Attempt {
                 request_id: body.id("request_id").or(body.id("request-id")),
                 external_state: body.id("external_state"),
                 scope: body.text("scope"),
                 consent_expires_at: body.date("consent_expires_at"),
-            };
+            });
             match word.as_deref() {
                 None => {}
                 Some("authorized") => set_status(connection, Status::Authorized, word, mark, date),
@@ -201,16 +218,16 @@ fn change_connection(connection: &mut Connection, body: &Body, mark: Mark, heard
             }
         }
         "patient.authorization_revoked" => {
-            learn_facts(&mut connection.facts, body);
+            learn_facts(Arc::make_mut(&mut connection.facts), body);
             set_status(connection, Status::Revoked, word, mark, date);
         }
         "patient.ehi_export_success" => {
             connection.last_export_at = Some(mark.recorded_at);
-            replace_if_told(&mut connection.facts.org_id, body.id("org_id"));
+            replace_if_told(&mut Arc::make_mut(&mut connection.facts).org_id, body.id("org_id"));
         }
         "patient.ehi_export_failed" => {
             connection.last_export_at = Some(mark.recorded_at);
-            replace_if_told(&mut connection.facts.org_id, body.id("org_id"));
+            replace_if_told(&mut Arc::make_mut(&mut connection.facts).org_id, body.id("org_id"));
             let old = connection.status_date.is_some_and(|told| heard < told);
             if body.text("failure_reason").as_deref() == Some("token_refresh_failure") && !old {
                 connection.needs_reconnect = true;
@@ -224,14 +241,15 @@ fn change_connection(connection: &mut Connection, body: &Body, mark: Mark, heard
 fn learn_history(connection: &mut Connection, body: &Body) {
     connection.last_was_late = true;
     let known = connection.facts.clone();
-    learn_facts(&mut connection.facts, body);
-    replace_if_told(&mut connection.facts.external_id, known.external_id);
-    replace_if_told(&mut connection.facts.platform_type, known.platform_type);
-    replace_if_told(&mut connection.facts.endpoint_id, known.endpoint_id);
-    replace_if_told(&mut connection.facts.brand_id, known.brand_id);
-    replace_if_told(&mut connection.facts.portal_id, known.portal_id);
-    replace_if_told(&mut connection.facts.tefca_directory_id, known.tefca_directory_id);
-    replace_if_told(&mut connection.facts.org_id, known.org_id);
+    let facts = Arc::make_mut(&mut connection.facts);
+    learn_facts(facts, body);
+    replace_if_told(&mut facts.external_id, known.external_id.clone());
+    replace_if_told(&mut facts.platform_type, known.platform_type.clone());
+    replace_if_told(&mut facts.endpoint_id, known.endpoint_id.clone());
+    replace_if_told(&mut facts.brand_id, known.brand_id.clone());
+    replace_if_told(&mut facts.portal_id, known.portal_id.clone());
+    replace_if_told(&mut facts.tefca_directory_id, known.tefca_directory_id.clone());
+    replace_if_told(&mut facts.org_id, known.org_id.clone());
 }
 
 fn learn_facts(facts: &mut Facts, body: &Body) {

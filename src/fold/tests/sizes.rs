@@ -102,7 +102,11 @@ fn a_record_of_half_a_million_rejoined_exports_can_be_read() {
     writer.record(mark, &[1; 32], Some(&expected)).unwrap();
     writer.sync().unwrap();
     writer.write().unwrap();
-    let read = ChangeLog::new(store).at(position).unwrap().unwrap();
+    let describe = |connection: &mut Connection| {
+        connection.describe_as(current);
+        Ok(())
+    };
+    let read = ChangeLog::new(store).at(position, &describe).unwrap().unwrap();
     assert_eq!(read.changes.len(), expected.changes.len());
     assert!(read == expected);
 }
