@@ -205,6 +205,7 @@ fn project(
         directory: config.data.directory().join(VIEWS),
         ring_len: config.grpc.watch_ring,
         checkpoint_events: config.views.checkpoint_events,
+        segment_bytes: fold::SEGMENT_BYTES,
     };
     fold::spawn(reader.clone(), hand_over, options, tokio::runtime::Handle::current(), published)
 }

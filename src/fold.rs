@@ -1,7 +1,7 @@
 //! The fold: what the events up to a position say, as the state of connections and exports, and how that came about.
 //!
 //! ```text
-//!   log ─▶ intake ───────▶ apply(state, event) ─▶ changes ─┬─▶ change log (blocks) ─▶ history, what settled
+//!   log ─▶ intake ───────▶ apply(state, event) ─▶ changes ─┬─▶ change log (segments) ─▶ history, what settled
 //!                              ▲                           └─▶ state, ring ─▶ Views: one position each ─▶ queries, watches
 //!                              └── state, past                      └─▶ checkpoints, from which a start goes on
 //! ```
@@ -41,6 +41,7 @@ mod tests;
 mod views;
 mod words;
 
+pub use changes::Disposition;
 pub use connection::{Connection, Status};
 pub use entity::{Mark, Realm, Trail};
 pub use export::{Export, ExportStatus, JoinedExport};
@@ -48,7 +49,7 @@ pub use folding::Fold;
 pub use generation::seen;
 pub use history::Moment;
 pub use id::Id;
-pub use projector::{Options, Phase, Projection, spawn};
+pub use projector::{Options, Phase, Projection, SEGMENT_BYTES, spawn};
 pub use rebuild::Rebuild;
 pub use ring::{Change, PositionChanges, Stretch};
 pub use state::Slot;

@@ -17,7 +17,6 @@ pub mod metrics;
 pub mod rejections;
 
 // The one record there is.
-mod blocklog;
 pub mod log;
 pub mod segment;
 mod storage;

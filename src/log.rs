@@ -41,7 +41,8 @@ use std::ops::RangeInclusive;
 
 use crate::event::{Hash, Position, Timestamp};
 
-pub use crate::blocklog::{ReadError, StoreError};
+pub use crate::segment::ReadError;
+pub use crate::storage::StoreError;
 
 pub use append::{AppendError, Appended, Appender, Enqueued, Sequence, WeakAppender};
 pub use clock::{ClockError, DatedEvidence, Reading, TimeEvidence, TimeSource};

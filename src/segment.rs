@@ -19,6 +19,7 @@ mod file;
 mod footer;
 mod frame;
 mod gap;
+mod growing;
 mod header;
 mod name;
 #[cfg(test)]
@@ -29,10 +30,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::event::Position;
+use crate::storage::StoreError;
 
 pub use file::Segment;
 pub use frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameHeader};
 pub use gap::Gap;
+pub use growing::GrowingSegment;
 pub use header::SegmentHeader;
 pub use name::SegmentName;
 pub use writer::SegmentWriter;
@@ -54,6 +57,30 @@ pub enum SegmentError {
     /// The frames that are given to a writer do not follow each other.
     #[error("a frame does not follow the one before it: {0}")]
     OutOfOrder(&'static str),
+}
+
+/// Why a position cannot be read.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadError {
+    #[error("what is stored from position {from} on is damaged: {reason}")]
+    Damaged { from: Position, reason: &'static str },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl SegmentError {
+    /// The same, for who reads a position.
+    pub fn at(&self, position: Position) -> ReadError {
+        match self {
+            Self::Io { operation, path, source } => {
+                ReadError::Store(StoreError::new(format!("{operation} {}", path.display()), source))
+            }
+            Self::Damaged { reason, .. } => ReadError::Damaged { from: position, reason },
+            Self::Foreign { .. } | Self::Newer { .. } | Self::OutOfOrder(_) => {
+                ReadError::Damaged { from: position, reason: "its segment is not the one that was opened" }
+            }
+        }
+    }
 }
 
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SegmentError {

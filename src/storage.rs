@@ -1,6 +1,9 @@
 //! What every format on disk is made of: bytes in and out, the seal of what is private, files that appear whole, and the pace of
 //! writing them. Knows no format.
 
+use std::fmt::Display;
+use std::sync::Arc;
+
 mod atomic_file;
 mod codec;
 mod pacing;
@@ -9,4 +12,25 @@ mod sealing;
 pub use atomic_file::{sweep, write_private, write_whole};
 pub use codec::{Garbled, Put, Take};
 pub use pacing::{AtOnce, PIECE_BYTES, Pace, Pacer};
-pub use sealing::{SEAL_BYTES, seal, unseal};
+pub use sealing::{seal, unseal};
+
+/// What the disk said. Cheap to clone: every waiter gets it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("cannot {operation}: {reason}")]
+pub struct StoreError {
+    /// What was tried, as in "cannot ...".
+    pub operation: Arc<str>,
+    pub reason: Arc<str>,
+    /// What was read is not what was written. Otherwise the disk or the system refused, and may not do so again.
+    pub is_damage: bool,
+}
+
+impl StoreError {
+    pub fn new(operation: impl Into<Arc<str>>, reason: impl Display) -> Self {
+        Self { operation: operation.into(), reason: reason.to_string().into(), is_damage: false }
+    }
+
+    pub fn damage(operation: impl Into<Arc<str>>, reason: impl Display) -> Self {
+        Self { is_damage: true, ..Self::new(operation, reason) }
+    }
+}

@@ -65,7 +65,12 @@ async fn the_state_is_the_fold_of_the_log_live_and_after_a_restart() {
     writer.join().unwrap();
 
     let log = open(directory.path());
-    let options = fold::Options { directory: directory.path().join("views"), ring_len: 64, checkpoint_events: 100 };
+    let options = fold::Options {
+        directory: directory.path().join("views"),
+        ring_len: 64,
+        checkpoint_events: 100,
+        segment_bytes: 4096,
+    };
     let (projection, _) =
         fold::spawn(log.reader.clone(), log.hand_over.clone(), options, Handle::current(), |_| {}).unwrap();
     let mut views = projection.views;

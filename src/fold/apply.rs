@@ -11,8 +11,8 @@ use super::occurrence::Occurrence;
 use super::past::Past;
 use super::ring::Change;
 use super::state::State;
-use crate::blocklog::ReadError;
 use crate::event::{Outcome, Position, Text, Timestamp, Told};
+use crate::segment::ReadError;
 
 const NEWEST: Position = Position::MAX;
 

@@ -1,210 +1,182 @@
-//! The change log, `changes@2`: of every position the states that it left, as a block log of its own. Derived from the log.
+//! The change log: what each position changed, in segment files of its own. Derived from the log.
 //!
 //! ```text
-//! record  i64 recorded_at, µs ‖ number length ‖ the changes, sealed: `record.rs`       mark  the hash chain's value there, its first 8 B
+//! <data>/views/<n>/changes/<first>-<last>.seg     full segments
+//!                          <first>.open           the one that grows
 //! ```
 //!
-//! What its newest block still lacks is in the ring of newest changes. So only full blocks are written, there is nothing to
-//! seal, and what a crash takes is made anew from the log.
+//! A frame can be read as soon as it is appended. What its newest frame still lacks is in the ring of newest changes; what a
+//! crash takes is made again from the log. What a frame holds is in `changes/frame.rs`, what a record holds in `record.rs`.
 
-use std::sync::Arc;
+mod frame;
+mod writer;
 
-use super::bytes::take_count;
-use super::entity::Mark;
-use super::record::{self, Describe, TakeError};
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use self::frame::ChangeFrame;
+pub use self::frame::Disposition;
+pub(super) use self::frame::Recorded;
+pub(super) use self::writer::Writer;
+use super::record::Describe;
 use super::ring::{PositionChanges, Stretch};
-use crate::blocklog::{self, Batch, Block, Builder, EXPANDED_BYTES_MAX, Packer, ReadError, Store, StoreError};
-use crate::event::{Hash, Position, Timestamp};
-use crate::storage::{Garbled, Put, SEAL_BYTES, Take, seal, unseal};
-use crate::token::{ChainPrefix, chain_prefix};
+use crate::event::{Hash, Position};
+use crate::segment::{GrowingSegment, ReadError, Segment, SegmentError, SegmentHeader, SegmentName};
+use crate::token::{ChainPrefix, Identity, chain_prefix};
 
-/// What goes into the store between two syncs: sled reuses what it freed soon after.
-const UNSYNCED_BYTES_MAX: usize = 512 * 1024;
-/// What stands before the changes in a record, at most: the time, their length and the seal.
-const RECORD_OVERHEAD: usize = 8 + 10 + SEAL_BYTES;
-
-/// Appends to it.
-pub(super) struct Writer {
-    store: Arc<dyn Store>,
-    builder: Builder,
-    packer: Packer,
-    unsynced: usize,
-    record: Vec<u8>,
+/// One thread appends to it by a [`Writer`], any thread reads it. Its files stay readable after they are removed.
+pub(super) struct ChangeLog {
+    directory: PathBuf,
+    segments: RwLock<Segments>,
 }
 
-impl Writer {
-    /// For what comes after `last`, where the chain's value is `chain`.
-    pub fn new(store: Arc<dyn Store>, last: Position, chain: Hash) -> std::io::Result<Self> {
-        let builder = Builder::new(last + 1, chain);
-        Ok(Self { store, builder, packer: Packer::new()?, unsynced: 0, record: Vec::new() })
-    }
-
-    /// Every position before this one can be read.
-    pub fn next_unwritten(&self) -> Position {
-        self.builder.first()
-    }
-
-    /// `changes`: what the next event, the one at `origin`, changed, if anything.
-    pub fn record(&mut self, origin: Mark, chain: &Hash, changes: Option<&PositionChanges>) -> Result<(), StoreError> {
-        let mut changed = std::mem::take(&mut self.record);
-        if let Some(PositionChanges { realm, changes, .. }) = changes {
-            record::put(&mut changed, &origin, realm, changes);
-        }
-        if changed.len() + RECORD_OVERHEAD > EXPANDED_BYTES_MAX {
-            let reason = format!("the changes of position {} take {} bytes", origin.position, changed.len());
-            return Err(StoreError::new("record changes", reason));
-        }
-        if self.packer.is_full(&self.builder, changed.len()) {
-            self.write()?;
-        }
-        self.builder.push(origin.recorded_at, *chain, &chain_prefix(chain), |out| {
-            out.put_i64(origin.recorded_at.as_micros());
-            if changed.is_empty() {
-                out.put_varint(0);
-            } else {
-                out.put_varint((changed.len() + SEAL_BYTES) as u64);
-                seal(&changed, out);
-            }
-        });
-        changed.clear();
-        self.record = changed;
-        Ok(())
-    }
-
-    /// Makes all that was recorded readable.
-    pub fn write(&mut self) -> Result<(), StoreError> {
-        let mut batch = Batch::default();
-        for entry in self.packer.finish(&mut self.builder) {
-            if batch.bytes() + entry.1.len() > UNSYNCED_BYTES_MAX {
-                self.apply(&std::mem::take(&mut batch))?;
-            }
-            batch.puts.push(entry);
-        }
-        self.apply(&batch)
-    }
-
-    fn apply(&mut self, batch: &Batch) -> Result<(), StoreError> {
-        if self.unsynced + batch.bytes() > UNSYNCED_BYTES_MAX {
-            self.sync()?;
-        }
-        self.unsynced += batch.bytes();
-        self.store.apply(batch)
-    }
-
-    /// Makes all that was written durable.
-    pub fn sync(&mut self) -> Result<(), StoreError> {
-        self.unsynced = 0;
-        self.store.sync()
-    }
+struct Segments {
+    /// Adjacent, from position 1 on.
+    full: Vec<Arc<Segment>>,
+    /// Goes on after these.
+    growing: Arc<GrowingSegment>,
 }
-
-/// Reads it, up to what is written.
-#[derive(Clone)]
-pub(super) struct ChangeLog(Arc<dyn Store>);
 
 impl ChangeLog {
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self(store)
+    /// Opens what is there, as far as it is whole, or begins an empty one. `genesis` is the chain's value before position 1.
+    pub fn open(directory: &Path, identity: Identity, genesis: Hash) -> Result<Self, SegmentError> {
+        let failed = |operation| move |source| SegmentError::Io { operation, path: directory.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed("create"))?;
+        let full = open_full(directory, identity, genesis).map_err(|error| match error {
+            OpenError::List(source) => failed("list")(source),
+            OpenError::Segment(error) => error,
+        })?;
+        let next = SegmentHeader {
+            identity,
+            first: full.last().map_or(1, |last| last.last() + 1),
+            before: full.last().and_then(|last| last.after()).unwrap_or(genesis),
+            source: 0,
+            merges: 0,
+        };
+        let growing = GrowingSegment::find(directory)?.map(|path| GrowingSegment::open(&path, identity)).transpose();
+        let growing = match growing {
+            Ok(Some(growing)) if *growing.header() == next => growing,
+            // Its header is as little synced as the rest before the first sync.
+            Ok(_) | Err(SegmentError::Damaged { .. }) => GrowingSegment::create(directory, next)?,
+            Err(error) => return Err(error),
+        };
+        let segments = RwLock::new(Segments { full, growing: Arc::new(growing) });
+        Ok(Self { directory: directory.to_owned(), segments })
     }
 
-    /// Its last position, and the chain's value there. None: it is empty.
-    pub fn end(&self) -> Result<Option<(Position, Hash)>, ReadError> {
-        let last = blocklog::last_position(&*self.0)?;
-        let block = (last > 0).then(|| blocklog::read(&*self.0, last)).transpose()?;
-        Ok(block.map(|block| (block.header.last(), block.header.after)))
+    /// Its last position, and the chain's value there.
+    pub fn end(&self) -> (Position, Hash) {
+        let growing = &self.segments().growing;
+        (growing.last(), growing.after())
     }
 
-    /// The changes after a position and up to another, in order, at most so many, as far as one block has them.
+    /// Length of its files, but for the footers.
+    pub fn bytes(&self) -> u64 {
+        let segments = self.segments();
+        segments.full.iter().map(|segment| segment.bytes()).sum::<u64>() + segments.growing.bytes()
+    }
+
+    /// What a position changed. A connection that its record only refers to has what `describe` gives it.
+    pub fn at(&self, position: Position, describe: &Describe<'_>) -> Result<Option<PositionChanges>, ReadError> {
+        let bytes = self.read(position)?;
+        ChangeFrame::decode(&bytes, position)?.changes_at(position, describe)
+    }
+
+    /// The changes after a position and up to another, in order, at most `count_max`, as far as one frame has them.
     pub fn between(
         &self,
         after: Position,
-        to: Position,
+        (to, chain): (Position, ChainPrefix),
         count_max: usize,
         describe: &Describe<'_>,
     ) -> Result<Stretch, ReadError> {
-        let block = blocklog::read(&*self.0, after + 1)?;
-        let damaged = |garbled: Garbled| ReadError::Damaged { from: after + 1, reason: garbled.0 };
-        let mut stretch = Stretch { changes: Vec::new(), through: after, chain: ChainPrefix::default() };
-        for entry in Entries::of(&block).map_err(damaged)? {
-            let entry = entry.map_err(damaged)?;
-            if entry.position > to || stretch.changes.len() == count_max {
-                break;
-            }
-            if entry.position > after {
-                stretch.changes.extend(entry.decode(describe)?.map(Arc::new));
-                (stretch.through, stretch.chain) = (entry.position, entry.chain);
+        let bytes = self.read(after + 1)?;
+        let frame = ChangeFrame::decode(&bytes, after + 1)?;
+        let mut changes = Vec::new();
+        for position in after + 1..=to.min(frame.last()) {
+            let found = frame.changes_at(position, describe)?;
+            changes.extend(found.map(Arc::new));
+            if changes.len() == count_max {
+                let chain = changes.last().map_or(chain, |last| last.chain);
+                return Ok(Stretch { changes, through: position, chain });
             }
         }
-        Ok(stretch)
+        let ends_first = frame.last() < to;
+        let (through, chain) = if ends_first { (frame.last(), chain_prefix(&frame.after())) } else { (to, chain) };
+        Ok(Stretch { changes, through, chain })
     }
 
-    /// What a position changed.
-    pub fn at(&self, position: Position, describe: &Describe<'_>) -> Result<Option<PositionChanges>, ReadError> {
-        let block = blocklog::read(&*self.0, position)?;
-        let damaged = |garbled: Garbled| ReadError::Damaged { from: position, reason: garbled.0 };
-        let mut entries = Entries::of(&block).map_err(damaged)?;
-        let skipped = usize::try_from(position - block.header.first).unwrap_or(usize::MAX);
-        for _ in 0..skipped {
-            entries.next().transpose().map_err(damaged)?;
+    /// What the fold made of the positions from one on, as far as one frame has them. Empty if none is written yet.
+    pub fn dispositions(&self, from: Position) -> Result<Vec<Disposition>, ReadError> {
+        if from > self.end().0 {
+            return Ok(Vec::new());
         }
-        let entry = entries.next().transpose().map_err(damaged)?.ok_or_else(|| damaged(Garbled("no record of it")))?;
-        entry.decode(describe)
+        frame::dispositions(&self.read(from)?, from)
+    }
+
+    /// The bytes of the frame that holds a position.
+    fn read(&self, position: Position) -> Result<Vec<u8>, ReadError> {
+        let segments = self.segments();
+        let read = if position >= segments.growing.header().first {
+            let growing = segments.growing.clone();
+            drop(segments);
+            growing.read(position)
+        } else {
+            let number = segments.full.partition_point(|segment| segment.last() < position);
+            let segment = segments.full.get(number).cloned();
+            drop(segments);
+            segment.map_or(Ok(None), |segment| segment.read(position))
+        };
+        let missing = ReadError::Damaged { from: position, reason: "no change segment holds it" };
+        read.map_err(|error| error.at(position))?.ok_or(missing)
+    }
+
+    fn growing(&self) -> Arc<GrowingSegment> {
+        self.segments().growing.clone()
+    }
+
+    /// Makes a full segment of the one that grows, and begins the next.
+    fn begin_next(&self) -> Result<(), SegmentError> {
+        let growing = self.growing();
+        let full = growing.finish()?;
+        let (first, before) = (growing.last() + 1, growing.after());
+        let next = GrowingSegment::create(&self.directory, SegmentHeader { first, before, ..*growing.header() })?;
+        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        segments.full.push(Arc::new(full));
+        segments.growing = Arc::new(next);
+        Ok(())
+    }
+
+    fn segments(&self) -> RwLockReadGuard<'_, Segments> {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A block's records, one after the other, not yet decoded.
-struct Entries<'a> {
-    records: Take<'a>,
-    marks: std::slice::Iter<'a, ChainPrefix>,
-    next: Position,
+enum OpenError {
+    List(io::Error),
+    Segment(SegmentError),
 }
 
-struct Entry<'a> {
-    position: Position,
-    recorded_at: Timestamp,
-    chain: ChainPrefix,
-    changes: &'a [u8],
-}
-
-impl<'a> Entries<'a> {
-    fn of(block: &'a Block) -> Result<Self, Garbled> {
-        Ok(Self { records: Take(&block.records), marks: block.marks()?.iter(), next: block.header.first })
+/// The full segments, which must be whole and adjacent.
+fn open_full(directory: &Path, identity: Identity, genesis: Hash) -> Result<Vec<Arc<Segment>>, OpenError> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(OpenError::List)? {
+        let path = entry.map_err(OpenError::List)?.path();
+        paths.extend(SegmentName::of(&path).map(|name| (name.first, path)));
     }
-
-    fn entry(&mut self, chain: ChainPrefix) -> Result<Entry<'a>, Garbled> {
-        let recorded_at = Timestamp::from_micros(self.records.i64()?);
-        let len = take_count(&mut self.records)?;
-        let entry = Entry { position: self.next, recorded_at, chain, changes: self.records.bytes(len)? };
-        self.next += 1;
-        Ok(entry)
-    }
-}
-
-impl<'a> Iterator for Entries<'a> {
-    type Item = Result<Entry<'a>, Garbled>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let chain = *self.marks.next()?;
-        Some(self.entry(chain))
-    }
-}
-
-impl Entry<'_> {
-    fn decode(&self, describe: &Describe<'_>) -> Result<Option<PositionChanges>, ReadError> {
-        self.take(describe).map_err(|error| match error {
-            TakeError::Garbled(garbled) => ReadError::Damaged { from: self.position, reason: garbled.0 },
-            TakeError::Referred(error) => error,
-        })
-    }
-
-    fn take(&self, describe: &Describe<'_>) -> Result<Option<PositionChanges>, TakeError> {
-        let Self { position, recorded_at, chain, changes } = *self;
-        if changes.is_empty() {
-            return Ok(None);
+    paths.sort_unstable();
+    let mut full: Vec<Arc<Segment>> = Vec::with_capacity(paths.len());
+    for (first, path) in paths {
+        let segment = Segment::open(&path, identity).map_err(OpenError::Segment)?;
+        let (last, after) = full.last().map_or((0, Some(genesis)), |segment| (segment.last(), segment.after()));
+        if first != last + 1 || Some(segment.header().before) != after || segment.after().is_none() {
+            let reason = "it does not go on where the one before it ends, or is not whole";
+            return Err(OpenError::Segment(SegmentError::Damaged { path, from: first, reason }));
         }
-        let mut from = Take(unseal(changes)?);
-        let (realm, changes) = record::take(&mut from, &Mark { position, recorded_at }, describe)?;
-        from.end()?;
-        Ok(Some(PositionChanges { position, chain, realm, changes }))
+        full.push(Arc::new(segment));
     }
+    Ok(full)
 }

@@ -26,8 +26,8 @@ use super::id::Id;
 use super::state::{Slot, State, StateBuilder};
 use super::views::Views;
 use super::words::Words;
-use crate::blocklog::StoreError;
 use crate::event::{ApiMode, Hash, Position, Timestamp};
+use crate::segment::SegmentError;
 use crate::storage::{Garbled, Put, Take};
 use crate::token::Identity;
 
@@ -99,9 +99,7 @@ pub(super) enum Unusable {
     #[error("{0}")]
     History(&'static str),
     #[error("its change log: {0}")]
-    ChangeLog(&'static str),
-    #[error("its change log: {0}")]
-    Store(StoreError),
+    ChangeLog(#[source] SegmentError),
 }
 
 impl Unusable {
@@ -110,7 +108,7 @@ impl Unusable {
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Io(error) => error.raw_os_error().is_none(),
-            Self::Store(error) => error.is_damage,
+            Self::ChangeLog(SegmentError::Io { .. }) => false,
             Self::Garbled(_) | Self::History(_) | Self::ChangeLog(_) => true,
         }
     }

@@ -78,7 +78,8 @@ impl Export {
         export
     }
 
-    fn outcome_heard_at(&self) -> Timestamp {
+    /// When the outcome was heard of that counts.
+    pub(super) fn outcome_heard_at(&self) -> Timestamp {
         self.heard_at.unwrap_or(self.trail.last.recorded_at)
     }
 

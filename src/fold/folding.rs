@@ -4,23 +4,26 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
 use super::apply::apply;
-use super::changes::ChangeLog;
+use super::changes::{ChangeLog, Disposition, Recorded};
 use super::entity::{Mark, Realm};
 use super::live::{Live, Look};
 use super::occurrence::Occurrence;
 use super::recorder::Recorder;
-use super::ring::{PositionChanges, Ring};
+use super::ring::{Change, PositionChanges, Ring};
 use super::state::State;
 use super::views::{Shared, Views, read, write};
 use super::words::Words;
-use crate::blocklog::{ReadError, StoreError};
 use crate::event::{ApiMode, Event, Hash, ParsedEvent, Position, Provenance, Timestamp};
+use crate::segment::ReadError;
 use crate::token::chain_prefix;
 
 /// With each event, so that a long pause does not end in a long stop.
 const SETTLED_AT_ONCE: usize = 16;
 /// What a publication looks at again, beside twice what has changed: under a millisecond.
 const RELEASED_AT_ONCE: usize = 4096;
+
+/// What an event changed, if anything, and what that makes of it.
+type Applied = (Disposition, Option<Arc<PositionChanges>>);
 
 pub struct Fold {
     shared: Arc<Shared>,
@@ -47,7 +50,7 @@ impl Fold {
     pub(super) fn recorded(
         (states, words): (Vec<(Realm, State)>, Words),
         (position, chain, recorded_at): (Position, Hash, Timestamp),
-        (recorder, changes): (Recorder, ChangeLog),
+        (recorder, changes): (Recorder, Arc<ChangeLog>),
         ring_len: usize,
     ) -> Self {
         let states = states.into_iter().map(|(realm, state)| (realm, Arc::new(RwLock::new(state)))).collect();
@@ -59,7 +62,7 @@ impl Fold {
         states: BTreeMap<Realm, Arc<RwLock<State>>>,
         position: Position,
         chain: Hash,
-        changes: Option<ChangeLog>,
+        changes: Option<Arc<ChangeLog>>,
         ring_len: usize,
     ) -> Self {
         let ring = RwLock::new(Ring::after_position(position, ring_len));
@@ -89,28 +92,30 @@ impl Fold {
     pub(super) fn take(&mut self, event: ParsedEvent) -> Result<(), ReadError> {
         let mark = Mark { position: event.position, recorded_at: event.recorded_at };
         let chain = event.chain;
-        let changes = self.apply(mark, event)?;
+        let (disposition, changes) = self.apply(mark, event)?;
         (self.position, self.chain, self.recorded_at) = (mark.position, chain, mark.recorded_at);
         // After a restart the change log may be ahead of the checkpoint.
         if let Some(recorder) = self.recorder.as_mut().filter(|recorder| recorder.next() == mark.position) {
-            recorder.record(mark, chain, changes.clone())?;
+            recorder.record(Recorded { mark, chain, disposition, changes: changes.clone() })?;
         }
-        if let Some(changes) = &changes {
-            self.show(changes)?;
+        if let Some(changes) = changes {
+            self.show(changes);
         }
         Ok(())
     }
 
-    fn apply(&mut self, mark: Mark, event: ParsedEvent) -> Result<Option<Arc<PositionChanges>>, ReadError> {
+    fn apply(&mut self, mark: Mark, event: ParsedEvent) -> Result<Applied, ReadError> {
         let ParsedEvent { chain, tenant, provenance, applies_to, body, .. } = event;
-        let (Some(mode), Some(mut report)) = (applies_to, body.report) else { return Ok(None) };
+        let (Some(mode), true) = (applies_to, body.is_readable) else { return Ok((Disposition::Withheld, None)) };
+        let Some(mut report) = body.report else { return Ok((Disposition::NoEntity, None)) };
         self.words.share_report(&mut report);
         let (realm, state) = self.realm(tenant, mode);
         let occurrence = Occurrence { report: &report, mark, is_second_hand: provenance != Provenance::Webhook };
         let changes = apply(&read(&state), self.shared.past(), &realm, occurrence)?;
         if changes.is_empty() {
-            return Ok(None);
+            return Ok((Disposition::NoEntity, None));
         }
+        let disposition = disposition(&changes, occurrence);
         let mut state = write(&state);
         for change in &changes {
             state.put(change, &self.live);
@@ -121,7 +126,7 @@ impl Fold {
         }
         self.changed += changes.len();
         let chain = chain_prefix(&chain);
-        Ok(Some(Arc::new(PositionChanges { position: mark.position, chain, realm, changes })))
+        Ok((disposition, Some(Arc::new(PositionChanges { position: mark.position, chain, realm, changes }))))
     }
 
     /// A realm by its parts; known ones share their name in memory.
@@ -135,17 +140,14 @@ impl Fold {
         (named, state)
     }
 
-    /// To those who follow. What the ring lets go of can be read by then.
-    fn show(&mut self, changes: &Arc<PositionChanges>) -> Result<(), StoreError> {
+    /// To those who follow. The ring lets go only of what can be read by then; it keeps a few more until that is so.
+    fn show(&mut self, changes: Arc<PositionChanges>) {
+        let readable = self.recorder.as_ref().map_or(Position::MAX, Recorder::next_unwritten);
         let mut ring = write(&self.shared.ring);
-        ring.push(changes.clone());
-        while let Some(oldest) = ring.surplus() {
-            if let Some(recorder) = self.recorder.as_mut().filter(|recorder| recorder.next_unwritten() <= oldest) {
-                recorder.write()?;
-            }
+        ring.push(changes);
+        while ring.surplus().is_some_and(|oldest| oldest < readable) {
             ring.drop_oldest();
         }
-        Ok(())
     }
 
     /// The state as it is now, for those who read.
@@ -180,7 +182,20 @@ impl Fold {
     }
 
     /// Makes the change log durable up to here.
-    pub(super) fn sync(&mut self) -> Result<(), StoreError> {
+    pub(super) fn sync(&mut self) -> Result<(), ReadError> {
         self.recorder.as_mut().map_or(Ok(()), Recorder::sync)
     }
+}
+
+/// An event that tells the outcome of an export is history if that outcome is.
+fn disposition(changes: &[Change], occurrence: Occurrence<'_>) -> Disposition {
+    let is_history = changes.iter().rev().find_map(|change| match change {
+        Change::Export { previous, .. } => {
+            let previous = previous.as_ref().map(|joined| joined.export.outcome_heard_at());
+            Some(previous.is_some_and(|previous| occurrence.heard_at() < previous))
+        }
+        Change::Connection { current, .. } => Some(current.last_was_late),
+        Change::Rejoined { .. } => None,
+    });
+    if is_history == Some(true) { Disposition::AppliedAsHistory } else { Disposition::Applied }
 }

@@ -1,36 +1,41 @@
 //! One derivation of the state on disk: its change log and its checkpoints. Derived from the log: any of it may be gone.
 //!
 //! ```text
-//! <data>/views/opening            the number of the generation whose change log is being opened
-//!              <n>/changes/       the change log, in sled
-//!              <n>/<position>.checkpoint      two are kept
+//! <data>/views/<n>/changes/                  the change log
+//!                 /<position>.checkpoint     two are kept
 //! ```
 //!
-//! A start goes on from the newest checkpoint that fits the log, and folds what comes after it. Without one it begins anew, in a
-//! generation of its own: nothing of an older one is ever mended.
+//! A start goes on from the newest checkpoint that fits the log, and folds what comes after it. Without one it begins a
+//! generation of its own: nothing of an older one is ever mended, and the older one is kept until the new one has a checkpoint
+//! at the log's head.
 
-mod change_store;
 mod files;
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
-pub(super) use self::change_store::ChangeStore;
-use self::files::Files;
+pub(super) use self::files::Files;
 use super::changes::ChangeLog;
 use super::checkpoint::{self, Header, Unusable};
+use super::entity::Realm;
 use super::folding::Fold;
 use super::intake::Intake;
 use super::recorder::Recorder;
+use super::state::State;
 use super::views::Views;
 use super::words::Words;
-use crate::blocklog::{ReadError, StoreError};
 use crate::event::{Hash, ParsedEvent, Position, Timestamp};
 use crate::log::{HandOver, Head, Reader, Seen};
+use crate::segment::ReadError;
+use crate::storage::StoreError;
+
+/// A checkpoint is due once the change log has grown by this part of the last one: so what checkpoints write stays in proportion
+/// to what changes, however large the state is, and so does what a start folds.
+const CHECKPOINT_SHARE: u64 = 4;
 
 /// Why the state cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -83,126 +88,118 @@ impl From<ReadError> for ProjectionError {
     }
 }
 
+/// How a generation is kept.
+#[derive(Clone, Copy)]
+pub(super) struct Keeping {
+    /// See [`Fold::new`].
+    pub ring_len: usize,
+    /// Length of a full segment of the change log.
+    pub segment_bytes: u64,
+}
+
 /// The state in the making, and where it is kept.
 pub(super) struct Generation {
     files: Files,
-    changes: Arc<ChangeStore>,
+    changes: Arc<ChangeLog>,
     fold: Fold,
     /// Of the newest checkpoint.
     pub saved: Position,
 }
 
 impl Generation {
-    /// The newest that fits the log; else a new one. `held` is the change log of an earlier try, which is opened again.
-    pub fn open(
-        home: &Path,
-        reader: &Reader,
-        ring_len: usize,
-        held: Option<&Arc<ChangeStore>>,
-    ) -> Result<Self, ProjectionError> {
+    /// The newest that fits the log; else a new one.
+    pub fn open(home: &Path, reader: &Reader, keeping: Keeping) -> Result<Self, ProjectionError> {
         let failed = ProjectionError::files;
-        files::set_aside_what_never_opened(home).map_err(failed("set the change log aside"))?;
         files::sweep_all(home).map_err(failed("remove half-written checkpoints"))?;
-        let found = files::generations(home).map_err(failed("list the generations"))?;
-        for files in found.iter().rev() {
-            if let Some(generation) = Self::resume(files, reader, ring_len, held)? {
-                files::remove_others(home, files).map_err(failed("remove an older generation"))?;
+        for files in files::generations(home).map_err(failed("list the generations"))?.iter().rev() {
+            if let Some(generation) = Self::resume(files, reader, keeping)? {
+                files::remove_useless(home, Some(files)).map_err(failed("remove a generation"))?;
                 return Ok(generation);
             }
         }
-        let generation = Self::begin(home, reader, ring_len)?;
-        files::remove_others(home, &generation.files).map_err(failed("remove an older generation"))?;
-        Ok(generation)
+        files::remove_useless(home, None).map_err(failed("remove a generation"))?;
+        Self::begin(home, reader, keeping)
     }
 
     /// A new one, from the log's first event on.
-    pub fn begin(home: &Path, reader: &Reader, ring_len: usize) -> Result<Self, ProjectionError> {
+    pub fn begin(home: &Path, reader: &Reader, keeping: Keeping) -> Result<Self, ProjectionError> {
         let files = Files::create(home).map_err(ProjectionError::files("create a generation"))?;
-        let changes = Arc::new(ChangeStore::open(&files)?);
-        let recorder = record(&changes, 0, reader.genesis())?;
+        let changes = ChangeLog::open(&files.changes(), reader.identity(), reader.genesis());
+        let changes = changes.map_err(|error| ProjectionError::from(error.at(1)))?;
         let start = (0, Hash::default(), Timestamp::default());
-        let fold = Fold::recorded((Vec::new(), Words::default()), start, recorder, ring_len);
-        Ok(Self { files, changes, fold, saved: 0 })
+        Self::over(&files, changes, (Vec::new(), Words::default()), start, keeping)
+    }
+
+    fn over(
+        files: &Files,
+        changes: ChangeLog,
+        states: (Vec<(Realm, State)>, Words),
+        start: (Position, Hash, Timestamp),
+        keeping: Keeping,
+    ) -> Result<Self, ProjectionError> {
+        let changes = Arc::new(changes);
+        let recorder = Recorder::new(changes.clone(), keeping.segment_bytes);
+        let recorder = recorder.map_err(ProjectionError::files("start a thread"))?;
+        let fold = Fold::recorded(states, start, (recorder, changes.clone()), keeping.ring_len);
+        Ok(Self { files: files.clone(), changes, fold, saved: start.0 })
     }
 
     /// From its newest checkpoint that can be used. `None` if it is of no use: what was read of it is damaged, or of another
     /// history. A checkpoint that the system refuses to read is the error, unless an older one can be used.
-    fn resume(
-        files: &Files,
-        reader: &Reader,
-        ring_len: usize,
-        held: Option<&Arc<ChangeStore>>,
-    ) -> Result<Option<Self>, ProjectionError> {
+    fn resume(files: &Files, reader: &Reader, keeping: Keeping) -> Result<Option<Self>, ProjectionError> {
         let checkpoints = files.checkpoints().map_err(ProjectionError::files("list the checkpoints"))?;
-        let (mut changes, mut refused) = (None, None);
+        let mut refused = None;
         for position in checkpoints.into_iter().rev() {
-            let unusable = match Self::resume_at(files, position, &mut changes, reader, ring_len, held)? {
+            let unusable = match Self::resume_at(files, position, reader, keeping)? {
                 Ok(generation) => return Ok(Some(generation)),
                 Err(unusable) => unusable,
             };
-            tracing::warn!(position, reason = %unusable, "a checkpoint of the views cannot be used");
-            // All checkpoints have the same change log.
-            let is_last = matches!(unusable, Unusable::Store(_));
+            tracing::warn!(position, reason = %unusable, "a checkpoint cannot be used");
             if !unusable.is_damage() {
-                refused.get_or_insert_with(|| StoreError::new(format!("read {}", files.name(position)), unusable));
-            }
-            if is_last {
-                break;
+                let operation = format!("use the checkpoint {}", files.name(position));
+                refused = refused.or(Some(StoreError::new(operation, unusable)));
             }
         }
         refused.map_or(Ok(None), |error| Err(error.into()))
     }
 
-    /// `changes`: its change log, once it has been opened.
     fn resume_at(
         files: &Files,
         position: Position,
-        changes: &mut Option<Arc<ChangeStore>>,
         reader: &Reader,
-        ring_len: usize,
-        held: Option<&Arc<ChangeStore>>,
+        keeping: Keeping,
     ) -> Result<Result<Self, Unusable>, ProjectionError> {
-        let (header, file) = match read_header(&files.checkpoint(position)) {
+        let (header, mut file) = match read_header(&files.checkpoint(position)) {
             Ok(read) => read,
             Err(unusable) => return Ok(Err(unusable)),
         };
         if let Err(reason) = fits(&header, reader)? {
             return Ok(Err(Unusable::History(reason)));
         }
-        let store = match changes.take().map_or_else(|| open_changes(files, held), Ok) {
-            Ok(store) => changes.insert(store).clone(),
-            Err(error) => return Ok(Err(Unusable::Store(error))),
+        let changes = match ChangeLog::open(&files.changes(), reader.identity(), reader.genesis()) {
+            Ok(changes) => changes,
+            Err(error) => return Ok(Err(Unusable::ChangeLog(error))),
         };
-        Self::load(files, store, &header, file, reader, ring_len)
-    }
-
-    fn load(
-        files: &Files,
-        changes: Arc<ChangeStore>,
-        header: &Header,
-        mut file: BufReader<File>,
-        reader: &Reader,
-        ring_len: usize,
-    ) -> Result<Result<Self, Unusable>, ProjectionError> {
-        let end = match ChangeLog::new(changes.clone()).end() {
-            Ok(Some(end)) if end.0 >= header.position => end,
-            Ok(_) => return Ok(Err(Unusable::ChangeLog("it ends before the checkpoint"))),
-            Err(ReadError::Store(error)) => return Ok(Err(Unusable::Store(error))),
-            Err(ReadError::Damaged { reason, .. }) => return Ok(Err(Unusable::ChangeLog(reason))),
-        };
-        if chain_at(reader, end.0)? != Some(end.1) {
-            return Ok(Err(Unusable::ChangeLog("it is of another history")));
+        let (end, chain) = changes.end();
+        if end < header.position {
+            return Ok(Err(Unusable::History("its change log ends before it")));
+        }
+        if chain_at(reader, end)? != Some(chain) {
+            return Ok(Err(Unusable::History("its change log is of another history")));
         }
         let mut words = Words::default();
-        let states = match checkpoint::read_states(header, &mut file, &mut words) {
+        let states = match checkpoint::read_states(&header, &mut file, &mut words) {
             Ok(states) => states,
             Err(error) => return Ok(Err(error)),
         };
-        let recorder = record(&changes, end.0, end.1)?;
         let start = (header.position, header.chain, header.recorded_at);
-        let fold = Fold::recorded((states, words), start, recorder, ring_len);
+        let generation = Self::over(files, changes, (states, words), start, keeping)?;
         tracing::info!(position = header.position, "the views go on from a checkpoint");
-        Ok(Ok(Self { files: files.clone(), changes, fold, saved: header.position }))
+        Ok(Ok(generation))
+    }
+
+    pub fn files(&self) -> &Files {
+        &self.files
     }
 
     pub fn position(&self) -> Position {
@@ -219,11 +216,6 @@ impl Generation {
         events.into_iter().try_for_each(|event| Ok(self.fold.take(event)?))
     }
 
-    /// What a later try opens again.
-    pub fn changes(&self) -> Arc<ChangeStore> {
-        self.changes.clone()
-    }
-
     pub fn publish(&mut self) -> Arc<Views> {
         self.fold.publish()
     }
@@ -233,7 +225,15 @@ impl Generation {
         self.fold.progress()
     }
 
-    /// Makes the change log durable up to here; what is returned then writes the checkpoint, wherever it is called.
+    /// Whether what changed since the newest checkpoint takes a [`CHECKPOINT_SHARE`]th of its bytes, about.
+    pub fn has_outgrown_checkpoint(&self) -> bool {
+        let checkpoint = self.files.checkpoint_bytes(self.saved).unwrap_or_default();
+        let bytes = u128::from(self.changes.bytes()) / u128::from(self.changes.end().0.max(1));
+        u128::from(self.position() - self.saved) * bytes >= u128::from(checkpoint / CHECKPOINT_SHARE)
+    }
+
+    /// Makes the change log durable up to here; what is returned then writes the checkpoint, wherever it is called. If it is at
+    /// the log's head, older generations are needed no more.
     pub fn prepare_checkpoint(
         &mut self,
         reader: &Reader,
@@ -242,43 +242,21 @@ impl Generation {
         let (files, views) = (self.files.clone(), self.fold.publish());
         let (position, chain, recorded_at) = (views.position(), views.chain(), views.recorded_at());
         let header = Header { identity: reader.identity(), position, chain, recorded_at };
+        let is_at_head = position >= reader.head().position;
         self.saved = position;
         Ok(move || {
             files.save(position, |file| {
                 let mut out = BufWriter::with_capacity(1024 * 1024, file);
                 checkpoint::write(&views, &header, &mut out)?;
                 out.flush()
-            })
+            })?;
+            if is_at_head { files.remove_older() } else { Ok(()) }
         })
     }
 
     /// Makes the change log durable up to here.
     pub fn sync(&mut self) -> Result<(), ProjectionError> {
         Ok(self.fold.sync()?)
-    }
-
-    /// Ends it: another has taken its place.
-    pub fn retire(self) -> Retired {
-        Retired { files: self.files, changes: Arc::downgrade(&self.changes) }
-    }
-}
-
-/// Files that only those still need who look at older views.
-pub(super) struct Retired {
-    files: Files,
-    changes: Weak<ChangeStore>,
-}
-
-impl Retired {
-    /// Whether they are gone, if nobody needs them any more. Else the next start removes them.
-    pub fn removed(&self) -> bool {
-        if self.changes.strong_count() > 0 {
-            return false;
-        }
-        if let Err(error) = self.files.remove() {
-            tracing::warn!(%error, "an older generation of the views cannot be removed");
-        }
-        true
     }
 }
 
@@ -322,18 +300,4 @@ fn fits(header: &Header, reader: &Reader) -> Result<Result<(), &'static str>, Pr
 
 fn chain_at(reader: &Reader, position: Position) -> Result<Option<Hash>, ProjectionError> {
     Ok(reader.get(position).map_err(ProjectionError::Log)?.map(|event| event.chain))
-}
-
-fn open_changes(files: &Files, held: Option<&Arc<ChangeStore>>) -> Result<Arc<ChangeStore>, StoreError> {
-    match held.filter(|held| held.files() == files) {
-        Some(held) => {
-            held.reopen()?;
-            Ok(held.clone())
-        }
-        None => Ok(Arc::new(ChangeStore::open(files)?)),
-    }
-}
-
-fn record(changes: &Arc<ChangeStore>, last: Position, chain: Hash) -> Result<(Recorder, ChangeLog), ProjectionError> {
-    Recorder::new(changes.clone(), last, chain).map_err(ProjectionError::files("start a thread"))
 }

@@ -10,8 +10,8 @@ use super::entity::Realm;
 use super::export::{Export, JoinedExport};
 use super::ring::{Change, PositionChanges};
 use super::views::Views;
-use crate::blocklog::ReadError;
 use crate::event::{Position, bounded};
+use crate::segment::ReadError;
 
 /// One event of a connection's.
 pub struct Moment {

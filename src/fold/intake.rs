@@ -6,9 +6,10 @@ use std::thread::{self, JoinHandle};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::blocklog::{ReadError, StoreError};
 use crate::event::{ParsedEvent, Position};
 use crate::log::{HandOver, Reader, Tail, Taken};
+use crate::segment::ReadError;
+use crate::storage::StoreError;
 
 /// Runs of events that are read ahead at most.
 const WAITING_MAX: usize = 8;

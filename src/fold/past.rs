@@ -11,8 +11,8 @@ use super::id::Id;
 use super::record::Describe;
 use super::ring::{Change, PositionChanges, Ring, Stretch};
 use super::state::{Slot, State};
-use crate::blocklog::ReadError;
 use crate::event::Position;
+use crate::segment::ReadError;
 use crate::token::ChainPrefix;
 
 /// Cheap to make. Reads block.
@@ -78,7 +78,7 @@ impl Past<'_> {
     ) -> Result<Stretch, ReadError> {
         let in_memory = self.ring.read().unwrap_or_else(PoisonError::into_inner).between(after, to, count_max);
         let describe = |connection: &mut Connection| self.describe(connection);
-        in_memory.map_or_else(|| self.changes(after + 1)?.between(after, to.0, count_max, &describe), Ok)
+        in_memory.map_or_else(|| self.changes(after + 1)?.between(after, to, count_max, &describe), Ok)
     }
 
     /// The export that a slot stands for.

@@ -13,13 +13,13 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
 use super::folding::Fold;
-use super::generation::{ChangeStore, Generation, ProjectionError, Retired};
+use super::generation::{Files, Generation, Keeping, ProjectionError};
 use super::intake::Intake;
 use super::rebuild::{Rebuild, Rebuilder};
 use super::views::Views;
-use crate::blocklog::ReadError;
 use crate::event::{ParsedEvent, Position};
 use crate::log::{HandOver, Reader};
+use crate::segment::ReadError;
 
 /// Behind, whoever waits can wait this long.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(20);
@@ -31,13 +31,24 @@ const WORTH_IT: u64 = 8;
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_LONGEST: Duration = Duration::from_secs(300);
 
+/// The usual length of a full segment of the change log.
+pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+
 pub struct Options {
     /// `<data>/views`.
     pub directory: PathBuf,
     /// See [`Fold::new`].
     pub ring_len: usize,
-    /// A checkpoint is made after so many. A start folds these at most; some more under load.
+    /// A checkpoint is made after this number of events, or later if the state is large.
     pub checkpoint_events: u64,
+    /// Length of a full segment of the change log.
+    pub segment_bytes: u64,
+}
+
+impl Options {
+    pub(super) fn keeping(&self) -> Keeping {
+        Keeping { ring_len: self.ring_len, segment_bytes: self.segment_bytes }
+    }
 }
 
 /// A running projection.
@@ -71,7 +82,7 @@ pub fn spawn(
     let (sender, views) = watch::channel(Fold::new(options.ring_len).progress());
     let (phases, phase) = watch::channel(Phase::CatchingUp { through: reader.head().position });
     let (rebuild, rebuilder, rebuilt) =
-        Rebuild::new(reader.clone(), options.directory.clone(), options.ring_len, runtime.clone());
+        Rebuild::new(reader.clone(), options.directory.clone(), options.keeping(), runtime.clone());
     let projector = Projector {
         reader,
         hand_over,
@@ -83,7 +94,7 @@ pub fn spawn(
         phases,
         published,
         reached: 0,
-        held: None,
+        generation: None,
         condemned: None,
     };
     let thread = thread::Builder::new().name("cleat-projector".into()).spawn(move || projector.run())?;
@@ -104,8 +115,8 @@ struct Projector<F> {
     published: F,
     /// The last position that was applied.
     reached: Position,
-    /// The change log of the last try: those who still look at its views hold it open.
-    held: Option<Arc<ChangeStore>>,
+    /// The generation of the last try. `None` if none could be opened.
+    generation: Option<Files>,
     /// The position at which the views' files were found damaged and given up.
     condemned: Option<Position>,
 }
@@ -134,14 +145,13 @@ impl<F: Fn(&Views)> Projector<F> {
     fn attempt(&mut self) -> Result<(), ProjectionError> {
         let target = self.reader.head().position;
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            let Options { directory, ring_len, .. } = &self.options;
-            Generation::open(directory, &self.reader, *ring_len, self.held.as_ref())
+            Generation::open(&self.options.directory, &self.reader, self.options.keeping())
         }));
         self.rebuilder.opened();
         let generation = opened.unwrap_or(Err(ProjectionError::Panicked))?;
-        self.held = Some(generation.changes());
+        self.generation = Some(generation.files().clone());
         let intake = generation.intake(&self.reader, Some(self.hand_over.clone()), &self.runtime);
-        let mut run = Run { generation, intake, target, saving: None, save_after: 0, retired: Vec::new(), last: None };
+        let mut run = Run { generation, intake, target, saving: None, save_after: 0, last: None };
         let ended = catch_unwind(AssertUnwindSafe(|| run.follow(self)));
         self.reached = run.generation.position();
         run.wait_until_saved();
@@ -154,7 +164,7 @@ impl<F: Fn(&Views)> Projector<F> {
         tracing::error!(position, %error, "the views cannot go on; webhooks are still taken, and it is tried again");
         if matches!(error, ProjectionError::Damaged(_)) && self.condemned != Some(position) {
             self.condemned = Some(position);
-            let condemned = self.held.take().map_or(Ok(()), |changes| changes.files().remove_checkpoints());
+            let condemned = self.generation.take().map_or(Ok(()), |files| files.remove_checkpoints());
             if let Err(error) = condemned {
                 tracing::error!(%error, "the views' checkpoints cannot be removed");
             }
@@ -180,7 +190,6 @@ struct Run {
     saving: Option<Saving>,
     /// No checkpoint is tried before this position: the last one could not be written.
     save_after: Position,
-    retired: Vec<Retired>,
     /// When the last swap was. `None` before the first.
     last: Option<Instant>,
 }
@@ -211,7 +220,6 @@ impl Run {
                 self.publish(projector);
             }
             self.checkpoint(caught_up, projector)?;
-            self.retired.retain(|retired| !retired.removed());
         }
         if self.intake.has_panicked() {
             return Err(ProjectionError::Panicked);
@@ -241,19 +249,18 @@ impl Run {
         });
     }
 
-    /// Begins one if it is due. Far behind, each would be old before it is whole: then only as the state doubles.
+    /// Begins one if it is due.
     fn checkpoint<F>(&mut self, caught_up: bool, projector: &Projector<F>) -> Result<(), ProjectionError> {
-        let position = self.generation.position();
-        let every = projector.options.checkpoint_events;
-        let due = if caught_up { every } else { every.max(position / 2) };
-        if position - self.generation.saved < due || self.saving.as_ref().is_some_and(|it| !it.thread.is_finished()) {
+        let is_saving = self.saving.as_ref().is_some_and(|saving| !saving.thread.is_finished());
+        if is_saving || !self.is_due(caught_up, projector) {
             return Ok(());
         }
+        let position = self.generation.position();
         if !self.wait_until_saved() {
-            self.save_after = position + every / WORTH_IT;
+            self.save_after = position + projector.options.checkpoint_events / WORTH_IT;
         }
         // What was not written is still to be saved.
-        if position - self.generation.saved < due || position < self.save_after {
+        if position < self.save_after || !self.is_due(caught_up, projector) {
             return Ok(());
         }
         let before = self.generation.saved;
@@ -262,6 +269,13 @@ impl Run {
         let thread = thread.map_err(ProjectionError::files("start a thread"))?;
         self.saving = Some(Saving { thread, before });
         Ok(())
+    }
+
+    /// Far behind, each would be old before it is whole: then only as the state doubles.
+    fn is_due<F>(&self, caught_up: bool, projector: &Projector<F>) -> bool {
+        let (position, every) = (self.generation.position(), projector.options.checkpoint_events);
+        let events = if caught_up { every } else { every.max(position / 2) };
+        position - self.generation.saved >= events && self.generation.has_outgrown_checkpoint()
     }
 
     /// Returns false if a checkpoint was being written and failed.
@@ -283,14 +297,14 @@ impl Run {
                 let hand_over = Some(projector.hand_over.clone());
                 self.intake = rebuilt.intake(&projector.reader, hand_over, &projector.runtime);
                 self.wait_until_saved();
-                projector.held = Some(rebuilt.changes());
+                projector.generation = Some(rebuilt.files().clone());
                 let old = std::mem::replace(&mut self.generation, rebuilt);
                 self.publish(projector);
-                self.retired.push(old.retire());
+                old.files().remove();
             }
             Err(error) => {
                 tracing::error!(%error, "the rebuilt views cannot take over; those that serve go on");
-                self.retired.push(rebuilt.retire());
+                rebuilt.files().remove();
             }
         }
     }

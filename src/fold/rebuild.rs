@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
-use super::generation::{Generation, ProjectionError};
+use super::generation::{Generation, Keeping, ProjectionError};
 use crate::event::Position;
 use crate::log::Reader;
 
@@ -26,7 +26,7 @@ pub(super) struct Rebuilder(Arc<Shared>);
 struct Shared {
     reader: Reader,
     directory: PathBuf,
-    ring_len: usize,
+    keeping: Keeping,
     runtime: Handle,
     /// The directory is the projector's until then.
     opened: OnceLock<()>,
@@ -41,13 +41,13 @@ impl Rebuild {
     pub(super) fn new(
         reader: Reader,
         directory: PathBuf,
-        ring_len: usize,
+        keeping: Keeping,
         runtime: Handle,
     ) -> (Self, Rebuilder, mpsc::Receiver<Box<Generation>>) {
         let (done, rebuilt) = mpsc::channel(1);
         let (opened, running, stop) = (OnceLock::new(), Mutex::new(None), AtomicBool::new(false));
         let reached = watch::Sender::new(None);
-        let shared = Arc::new(Shared { reader, directory, ring_len, runtime, opened, running, stop, reached, done });
+        let shared = Arc::new(Shared { reader, directory, keeping, runtime, opened, running, stop, reached, done });
         (Self(shared.clone()), Rebuilder(shared), rebuilt)
     }
 
@@ -116,7 +116,7 @@ impl Shared {
     /// Nearly up to the head; less far if it is told to stop.
     fn make(&self) -> Result<Generation, ProjectionError> {
         self.opened.wait();
-        let mut generation = Generation::begin(&self.directory, &self.reader, self.ring_len)?;
+        let mut generation = Generation::begin(&self.directory, &self.reader, self.keeping)?;
         let mut intake = generation.intake(&self.reader, None, &self.runtime);
         while generation.position() + NEAR < self.reader.head().position
             && !self.stop.load(Ordering::Acquire)

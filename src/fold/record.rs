@@ -18,8 +18,8 @@ use super::connection::Connection;
 use super::entity::Realm;
 use super::export::{Export, JoinedExport};
 use super::ring::Change;
-use crate::blocklog::ReadError;
 use crate::event::ApiMode;
+use crate::segment::ReadError;
 use crate::storage::{Garbled, Put, Take};
 
 const CONNECTION: u8 = 0;

@@ -5,55 +5,47 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread::{self, JoinHandle};
 
-use super::changes::{ChangeLog, Writer};
-use super::entity::Mark;
-use super::ring::PositionChanges;
-use crate::blocklog::{Store, StoreError};
-use crate::event::{Hash, Position};
+use super::changes::{ChangeLog, Recorded, Writer};
+use crate::event::Position;
+use crate::segment::ReadError;
+use crate::storage::StoreError;
 
 /// Handed over together; a restart folds these again.
 const HANDED_AT_ONCE: usize = 256;
-/// So many of these may wait.
+/// What changes that are handed over together may keep in memory, about, unless one of them is larger.
+const HANDED_BYTES: usize = 1024 * 1024;
+/// Hand-overs that may wait.
 const WAITING_MAX: usize = 16;
-
-/// What one event changed, if anything.
-struct Recorded {
-    mark: Mark,
-    chain: Hash,
-    changes: Option<Arc<PositionChanges>>,
-}
 
 enum Order {
     Record(Vec<Recorded>),
-    /// Make all that was recorded readable, and then durable, if that is asked; then let the sender know.
-    Write {
-        durable: bool,
-        done: SyncSender<()>,
-    },
+    /// Makes all that was recorded durable, and then lets the sender know.
+    Sync(SyncSender<()>),
 }
 
 pub(super) struct Recorder {
     next: Position,
     gathered: Vec<Recorded>,
-    /// None once it is being dropped.
+    gathered_bytes: usize,
+    /// `None` once it is being dropped.
     orders: Option<SyncSender<Order>>,
     next_unwritten: Arc<AtomicU64>,
-    /// None once it has ended.
-    thread: Option<JoinHandle<Result<(), StoreError>>>,
+    /// `None` once it has ended.
+    thread: Option<JoinHandle<Result<(), ReadError>>>,
 }
 
 impl Recorder {
-    /// For what comes after `last`, where the chain's value is `chain`; and what reads it.
-    pub fn new(store: Arc<dyn Store>, last: Position, chain: Hash) -> std::io::Result<(Self, ChangeLog)> {
-        let writer = Writer::new(store.clone(), last, chain)?;
-        let next_unwritten = Arc::new(AtomicU64::new(last + 1));
+    /// Goes on where the change log ends.
+    pub fn new(log: Arc<ChangeLog>, segment_bytes: u64) -> std::io::Result<Self> {
+        let writer = Writer::new(log, segment_bytes)?;
+        let next = writer.next_unwritten();
+        let next_unwritten = Arc::new(AtomicU64::new(next));
         let (orders, received) = mpsc::sync_channel(WAITING_MAX);
         let written = next_unwritten.clone();
         let thread =
             thread::Builder::new().name("cleat-recorder".into()).spawn(move || run(writer, &received, &written))?;
-        let orders = Some(orders);
-        let recorder = Self { next: last + 1, gathered: Vec::new(), orders, next_unwritten, thread: Some(thread) };
-        Ok((recorder, ChangeLog::new(store)))
+        let (gathered, gathered_bytes) = (Vec::new(), 0);
+        Ok(Self { next, gathered, gathered_bytes, orders: Some(orders), next_unwritten, thread: Some(thread) })
     }
 
     /// The position that is recorded next.
@@ -66,44 +58,38 @@ impl Recorder {
         self.next_unwritten.load(Ordering::Acquire)
     }
 
-    /// `changes`: what the next event, the one at `mark`, changed, if anything.
-    pub fn record(&mut self, mark: Mark, chain: Hash, changes: Option<Arc<PositionChanges>>) -> Result<(), StoreError> {
+    /// What the fold made of the next event.
+    pub fn record(&mut self, recorded: Recorded) -> Result<(), ReadError> {
         self.next += 1;
-        self.gathered.push(Recorded { mark, chain, changes });
-        if self.gathered.len() < HANDED_AT_ONCE { Ok(()) } else { self.hand_over() }
-    }
-
-    /// Makes all that was recorded readable.
-    pub fn write(&mut self) -> Result<(), StoreError> {
-        self.wait(false)
+        self.gathered_bytes += recorded.changes.as_ref().map_or(0, |changes| changes.weight());
+        self.gathered.push(recorded);
+        let is_enough = self.gathered.len() >= HANDED_AT_ONCE || self.gathered_bytes >= HANDED_BYTES;
+        if is_enough { self.hand_over() } else { Ok(()) }
     }
 
     /// Makes all that was recorded readable and durable.
-    pub fn sync(&mut self) -> Result<(), StoreError> {
-        self.wait(true)
-    }
-
-    fn wait(&mut self, durable: bool) -> Result<(), StoreError> {
+    pub fn sync(&mut self) -> Result<(), ReadError> {
         self.hand_over()?;
-        let (done, told) = mpsc::sync_channel(1);
-        self.order(Order::Write { durable, done })?;
-        told.recv().map_err(|_| self.failure())
+        let (done, synced) = mpsc::sync_channel(1);
+        self.order(Order::Sync(done))?;
+        synced.recv().map_err(|_| self.failure())
     }
 
-    fn hand_over(&mut self) -> Result<(), StoreError> {
+    fn hand_over(&mut self) -> Result<(), ReadError> {
+        self.gathered_bytes = 0;
         let gathered = std::mem::replace(&mut self.gathered, Vec::with_capacity(HANDED_AT_ONCE));
         self.order(Order::Record(gathered))
     }
 
-    fn order(&mut self, order: Order) -> Result<(), StoreError> {
+    fn order(&mut self, order: Order) -> Result<(), ReadError> {
         let sent = self.orders.as_ref().is_some_and(|orders| orders.send(order).is_ok());
         if sent { Ok(()) } else { Err(self.failure()) }
     }
 
     /// Why the thread has ended.
-    fn failure(&mut self) -> StoreError {
+    fn failure(&mut self) -> ReadError {
         let ended = self.thread.take().map(JoinHandle::join);
-        let panicked = || StoreError::new("record changes", "the thread that does it has ended");
+        let panicked = || StoreError::new("record changes", "the thread that does it has ended").into();
         ended.and_then(Result::ok).and_then(Result::err).unwrap_or_else(panicked)
     }
 }
@@ -117,25 +103,21 @@ impl Drop for Recorder {
     }
 }
 
-fn run(mut writer: Writer, orders: &Receiver<Order>, next_unwritten: &AtomicU64) -> Result<(), StoreError> {
+fn run(mut writer: Writer, orders: &Receiver<Order>, next_unwritten: &AtomicU64) -> Result<(), ReadError> {
     for order in orders {
-        match order {
+        let synced = match order {
             Order::Record(gathered) => {
-                for Recorded { mark, chain, changes } in gathered {
-                    writer.record(mark, &chain, changes.as_deref())?;
-                }
-                next_unwritten.store(writer.next_unwritten(), Ordering::Release);
+                gathered.iter().try_for_each(|recorded| writer.record(recorded))?;
+                None
             }
-            Order::Write { durable, done } => {
-                writer.write()?;
-                if durable {
-                    writer.sync()?;
-                }
-                next_unwritten.store(writer.next_unwritten(), Ordering::Release);
-                if done.send(()).is_err() {
-                    tracing::debug!("nobody waits for the changes any more");
-                }
+            Order::Sync(done) => {
+                writer.sync()?;
+                Some(done)
             }
+        };
+        next_unwritten.store(writer.next_unwritten(), Ordering::Release);
+        if synced.is_some_and(|done| done.send(()).is_err()) {
+            tracing::debug!("nobody waits for the changes any more");
         }
     }
     Ok(())

@@ -63,7 +63,7 @@ impl Stretch {
 
 impl PositionChanges {
     /// What it keeps alive beyond the state itself, about: what was before, and the changes.
-    fn weight(&self) -> usize {
+    pub(super) fn weight(&self) -> usize {
         let weight = |change: &Change| match change {
             Change::Connection { previous, .. } => previous.as_ref().map_or(0, |previous| previous.weight()),
             Change::Export { previous, .. } => previous.as_ref().map_or(0, |previous| previous.export.weight()),

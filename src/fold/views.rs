@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use super::changes::ChangeLog;
+use super::changes::{ChangeLog, Disposition};
 use super::connection::Connection;
 use super::entity::Realm;
 use super::export::JoinedExport;
@@ -14,9 +14,9 @@ use super::live::{Live, Look};
 use super::past::Past;
 use super::ring::{PositionChanges, Ring, Stretch};
 use super::state::{Part, Slot, State};
-use crate::blocklog::ReadError;
 use crate::event::{Hash, Position, Timestamp};
 use crate::log::Head;
+use crate::segment::ReadError;
 use crate::token::{ChainPrefix, chain_prefix};
 
 /// Looked at under one hold of a lock: some 50 µs.
@@ -27,7 +27,7 @@ pub(super) struct Shared {
     pub realms: RwLock<BTreeMap<Realm, Arc<RwLock<State>>>>,
     pub ring: RwLock<Ring>,
     /// Has all that the ring has let go of. None: it has let go of nothing that is still needed.
-    pub changes: Option<ChangeLog>,
+    pub changes: Option<Arc<ChangeLog>>,
     pub live: Live,
 }
 
@@ -46,7 +46,7 @@ impl Shared {
     }
 
     pub fn past(&self) -> Past<'_> {
-        Past { realms: &self.realms, ring: &self.ring, changes: self.changes.as_ref() }
+        Past { realms: &self.realms, ring: &self.ring, changes: self.changes.as_deref() }
     }
 }
 
@@ -204,6 +204,12 @@ impl Views {
     /// The changes after a position, in order, at most so many. Reads the change log, which blocks, unless they are in memory: see [`Self::floor`].
     pub fn changes_after(&self, position: Position, count_max: usize) -> Result<Stretch, ReadError> {
         self.shared.past().between(position, (self.position, chain_prefix(&self.chain)), count_max)
+    }
+
+    /// What the fold made of the positions from one on, as far as one frame of the change log has them. Empty for those that are
+    /// not written to it yet: a few hundred at most. Reads from disk.
+    pub fn dispositions(&self, from: Position) -> Result<Vec<Disposition>, ReadError> {
+        self.shared.changes.as_ref().map_or(Ok(Vec::new()), |changes| changes.dispositions(from))
     }
 
     /// All changes after this position are in memory.

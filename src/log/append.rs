@@ -12,8 +12,8 @@ use super::files::secret::LogSecret;
 use super::format::Record;
 use super::journals::NoRoom;
 use super::reader::Reader;
-use crate::blocklog::ReadError;
 use crate::event::{Delivery, ParsedBody, Position, Provenance};
+use crate::segment::ReadError;
 use crate::storage::Garbled;
 use crate::token::Identity;
 

@@ -10,8 +10,8 @@ use super::hand_over::HandOver;
 use super::journals::{Journals, NewFrame, NoRoom};
 use super::poison::Poison;
 use super::{Commit, Head};
-use crate::blocklog::StoreError;
 use crate::event::Clock;
+use crate::storage::StoreError;
 use crate::token::Identity;
 
 pub(super) struct Committer {

@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::blocklog::{ReadError, StoreError};
 use crate::event::{Position, Timestamp};
-use crate::segment::{Frame, Segment, SegmentError};
+use crate::segment::{Frame, ReadError, Segment};
 
 /// One sealed range.
 #[derive(Clone)]
@@ -91,7 +90,7 @@ impl FrameStore {
         match sealed {
             Sealed::Damaged { reason, .. } => Err(ReadError::Damaged { from: position, reason }),
             Sealed::Segment(segment) => {
-                let frame = segment.read(position).map_err(|error| read_error(&error, position))?;
+                let frame = segment.read(position).map_err(|error| error.at(position))?;
                 frame.map(Bytes::from).ok_or_else(missing)
             }
         }
@@ -190,16 +189,4 @@ fn unsealed(journals: &VecDeque<JournalFrames>, position: Position) -> Option<By
     let journal = journals.iter().rev().find(|journal| begins_by_then(journal))?;
     let index = journal.frames.partition_point(|(first, _)| *first <= position).checked_sub(1)?;
     journal.frames.get(index).map(|(_, frame)| frame.clone())
-}
-
-fn read_error(error: &SegmentError, position: Position) -> ReadError {
-    match error {
-        SegmentError::Io { operation, path, source } => {
-            ReadError::Store(StoreError::new(format!("{operation} {}", path.display()), source))
-        }
-        SegmentError::Damaged { reason, .. } => ReadError::Damaged { from: position, reason },
-        SegmentError::Foreign { .. } | SegmentError::Newer { .. } | SegmentError::OutOfOrder(_) => {
-            ReadError::Damaged { from: position, reason: "its segment is not the one that was opened" }
-        }
-    }
 }

@@ -25,7 +25,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::blocklog::StoreError;
+use crate::storage::StoreError;
 use files::JournalFiles;
 
 pub(super) use files::{highest, list, remove, set_aside, sweep};

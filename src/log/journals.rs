@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::disk_space;
 use super::frame_store::FrameStore;
 use super::journal::{JournalFrame, JournalWriter};
-use crate::blocklog::StoreError;
 use crate::event::Position;
+use crate::storage::StoreError;
 
 /// Bounds of one journal, beside its bytes.
 const EVENTS_MAX: u64 = 256 * 1024;

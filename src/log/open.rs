@@ -35,8 +35,8 @@ use super::reader::Reader;
 use super::sealer::{self, SealerOptions};
 use super::sequencer::Sequencer;
 use super::{Commit, Head, Health, OpenError};
-use crate::blocklog::StoreError;
 use crate::event::Position;
+use crate::storage::StoreError;
 use crate::token::Identity;
 
 /// How much of the witness a power cut may take.

@@ -5,7 +5,7 @@ use tokio::sync::watch;
 use super::Health;
 use super::append::AppendError;
 use super::journals::NoRoom;
-use crate::blocklog::StoreError;
+use crate::storage::StoreError;
 
 /// Fails the log if its thread panics while holding this.
 pub(super) struct Watchman(pub Poison);

@@ -13,10 +13,11 @@ use super::files::secret::LogSecret;
 use super::format::{self, Listing, Row, StoredRecord};
 use super::frame_store::FrameStore;
 use super::journals::NoRoom;
-use crate::blocklog::{ReadError, StoreError};
 use crate::event::{Contents, Event, EventKey, Hash, Kind, ModeVerdict, Position, Provenance, Timestamp};
+use crate::segment::ReadError;
 use crate::segment::{Frame, FrameHeader};
 use crate::storage::Garbled;
+use crate::storage::StoreError;
 use crate::telemetry::with_causes;
 use crate::token::Identity;
 

@@ -47,7 +47,7 @@ impl Segment {
         let bytes = file.metadata().map_err(failed("open", path))?.len();
         let footer = read_footer(&file, bytes).map_err(failed("read", path))?;
         let is_footer_damaged = footer.is_err();
-        let index = footer.or_else(|_| walk(&file, &header)).map_err(failed("read", path))?;
+        let index = footer.or_else(|_| walk(&file, &header, read_if_whole)).map_err(failed("read", path))?;
         let has_range = header.first == name.first
             && if is_footer_damaged { index.last <= name.last } else { index.last == name.last };
         if !has_range || index.entries.first().is_some_and(|entry| entry.first != name.first) {
@@ -128,21 +128,11 @@ impl Segment {
             return Ok(None);
         }
         let found = self.index.find(position).and_then(|number| Some((number, self.index.range(number)?)));
-        let Some((number, (start, end))) = found else {
+        let Some((number, range)) = found else {
             return Err(self.damaged(self.index.last + 1, "no frame is found there"));
         };
         let first = self.index.entries[number].first;
-        let length = usize::try_from(end - start).ok().filter(|length| *length <= FRAME_BYTES_MAX);
-        let length = length.ok_or_else(|| self.damaged(first, "a frame is too large"))?;
-        let mut bytes = vec![0; length];
-        if !read_at(&self.file, &mut bytes, start).map_err(failed("read", &self.path))? {
-            return Err(self.damaged(first, "the file ends too soon"));
-        }
-        let frame = Frame::decode(&bytes).map_err(|garbled| self.damaged(first, garbled.0))?;
-        if frame.header.first != first || !(first..=frame.header.last()).contains(&position) {
-            return Err(self.damaged(first, "a frame is not where it belongs"));
-        }
-        Ok(Some(bytes))
+        read_frame(&self.file, &self.path, first, Some(range), position).map(Some)
     }
 
     /// Reads the whole file and checks all of it: header, each frame, that they follow one another, footer and digest. Its pages
@@ -190,12 +180,37 @@ impl Segment {
     }
 }
 
+/// The bytes of the frame whose first position is `first` and which must hold `position`, checked. `range`: where it begins and
+/// ends in the file.
+pub(super) fn read_frame(
+    file: &File,
+    path: &Path,
+    first: Position,
+    range: Option<(u64, u64)>,
+    position: Position,
+) -> Result<Vec<u8>, SegmentError> {
+    let length = range.and_then(|(start, end)| usize::try_from(end - start).ok());
+    let length = length.filter(|length| *length <= FRAME_BYTES_MAX);
+    let (Some((start, _)), Some(length)) = (range, length) else {
+        return Err(damaged(path, first, "a frame is too large"));
+    };
+    let mut bytes = vec![0; length];
+    if !read_at(file, &mut bytes, start).map_err(failed("read", path))? {
+        return Err(damaged(path, first, "the file ends too soon"));
+    }
+    let frame = Frame::decode(&bytes).map_err(|garbled| damaged(path, first, garbled.0))?;
+    if frame.header.first != first || !(first..=frame.header.last()).contains(&position) {
+        return Err(damaged(path, first, "a frame is not where it belongs"));
+    }
+    Ok(bytes)
+}
+
 fn damaged(path: &Path, from: Position, reason: &'static str) -> SegmentError {
     SegmentError::Damaged { path: path.to_owned(), from, reason }
 }
 
-/// Returns false if the file ends too soon.
-fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<bool> {
+/// Fills the bytes from an offset. Returns false if the file ends too soon.
+pub(super) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<bool> {
     match file.read_exact_at(bytes, offset) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         read => read.map(|()| true),
@@ -232,10 +247,13 @@ fn read_footer(file: &File, bytes: u64) -> io::Result<Result<Index, Garbled>> {
     Ok(Index::decode(&footer, end))
 }
 
+/// [`read_at`], or another way to do so.
+type ReadAt = fn(&File, &mut [u8], u64) -> io::Result<bool>;
+
 /// The frames as far as they are whole and follow one another.
-fn walk(file: &File, header: &SegmentHeader) -> io::Result<Index> {
+pub(super) fn walk(file: &File, header: &SegmentHeader, read: ReadAt) -> io::Result<Index> {
     let mut index = Index::empty(header.first, header.before, header::BYTES as u64);
-    while let Some(bytes) = frame_at(file, index.end)? {
+    while let Some(bytes) = frame_at(file, index.end, read)? {
         let Ok(frame) = Frame::decode(&bytes) else { break };
         if index.push(&frame.header, bytes.len()).is_err() {
             break;
@@ -245,12 +263,12 @@ fn walk(file: &File, header: &SegmentHeader) -> io::Result<Index> {
 }
 
 /// The bytes that a frame at an offset claims; `None` if none begins there.
-fn frame_at(file: &File, offset: u64) -> io::Result<Option<Vec<u8>>> {
+fn frame_at(file: &File, offset: u64, read: ReadAt) -> io::Result<Option<Vec<u8>>> {
     let mut start = [0; FRAME_HEADER_BYTES];
-    if !read_if_whole(file, &mut start, offset)? {
+    if !read(file, &mut start, offset)? {
         return Ok(None);
     }
     let Ok(start) = FrameStart::read(&start) else { return Ok(None) };
     let mut frame = vec![0; start.bytes()];
-    Ok(read_if_whole(file, &mut frame, offset)?.then_some(frame))
+    Ok(read(file, &mut frame, offset)?.then_some(frame))
 }

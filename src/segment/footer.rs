@@ -42,8 +42,8 @@ impl Index {
         }
     }
 
-    /// Adds a frame of `bytes`, which must follow the last one.
-    pub fn push(&mut self, frame: &FrameHeader, bytes: usize) -> Result<(), Garbled> {
+    /// Whether a frame follows the last one.
+    pub fn check_next(&self, frame: &FrameHeader) -> Result<(), Garbled> {
         if frame.first != self.last + 1 {
             return Err(Garbled("its positions do not go on"));
         }
@@ -53,6 +53,12 @@ impl Index {
         if frame.first_recorded_at < self.last_recorded_at {
             return Err(Garbled("its time goes back"));
         }
+        Ok(())
+    }
+
+    /// Adds a frame of `bytes`, which must follow the last one.
+    pub fn push(&mut self, frame: &FrameHeader, bytes: usize) -> Result<(), Garbled> {
+        self.check_next(frame)?;
         self.entries.push(Entry { first: frame.first, last_recorded_at: frame.last_recorded_at, offset: self.end });
         self.last = frame.last();
         self.last_recorded_at = frame.last_recorded_at;

@@ -1,5 +1,7 @@
 //! Segments as they are written, read, and damaged: one fault at a time, each flipped bit and each length.
 
+mod growing;
+
 use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -8,8 +8,6 @@
 use super::{Garbled, Put, Take};
 
 const CLEAR: u8 = 0;
-/// What sealing adds.
-pub const SEAL_BYTES: usize = 1;
 
 /// Appends the private bytes, sealed.
 pub fn seal(private: &[u8], out: &mut Vec<u8>) {
@@ -31,7 +29,7 @@ mod tests {
     fn what_is_sealed_is_unsealed_and_another_codec_is_refused() {
         let mut sealed = Vec::new();
         seal(b"private", &mut sealed);
-        assert_eq!(sealed.len(), b"private".len() + SEAL_BYTES);
+        assert_eq!(sealed.len(), b"private".len() + 1);
         assert_eq!(unseal(&sealed), Ok(&b"private"[..]));
         sealed[0] = 1;
         assert!(unseal(&sealed).is_err() && unseal(&[]).is_err());

@@ -64,8 +64,8 @@ const CASES: &[Case] = &[
     case("rename", "cleat-dedup:*.run", Some(GoesOn), Some(GoesOn)),
     case("write", "*/views/*.new", Some(GoesOn), Some(GoesOn)),
     case("sync", "*/views/*.new", Some(GoesOn), Some(GoesOn)),
-    case("write", "*/changes/db", Some(GoesOn), Some(GoesOn)),
-    case("sync", "*/changes/db", Some(GoesOn), Some(GoesOn)),
+    case("write", "*/changes/*.open", Some(GoesOn), Some(GoesOn)),
+    case("sync", "*/changes/*.open", Some(GoesOn), Some(GoesOn)),
     // What only a start does.
     case("read", "*/log/*.seg", None, Some(GoesOn)),
     case("read", "*/journal-*/db", None, Some(Ends)),

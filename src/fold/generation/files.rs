@@ -59,6 +59,11 @@ impl Files {
         Ok(found)
     }
 
+    /// Length of the checkpoint at a position.
+    pub fn checkpoint_bytes(&self, position: Position) -> io::Result<u64> {
+        Ok(fs::metadata(self.checkpoint(position))?.len())
+    }
+
     /// Writes a checkpoint: it appears whole, durable, or not at all. Older ones go, but for those that the system keeps.
     pub fn save(&self, position: Position, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
         write_whole(&self.checkpoint(position), write)?;
@@ -81,23 +86,18 @@ impl Files {
         removed
     }
 
-    pub fn remove(&self) -> io::Result<()> {
-        fs::remove_dir_all(self.directory())
+    /// Removes all of its files. What is open stays readable; what the system keeps is removed by a later start.
+    pub fn remove(&self) {
+        if let Err(error) = fs::remove_dir_all(self.directory()) {
+            tracing::warn!(number = self.number, %error, "an older generation of the views cannot be removed");
+        }
     }
 
-    pub fn mark_opening(&self) -> io::Result<()> {
-        fs::write(opening(&self.home), self.number.to_string())?;
-        File::open(opening(&self.home))?.sync_all()?;
-        sync(&self.home)
+    /// Removes all generations before this one.
+    pub fn remove_older(&self) -> io::Result<()> {
+        generations(&self.home)?.iter().filter(|files| files.number < self.number).for_each(Self::remove);
+        Ok(())
     }
-
-    pub fn unmark(&self) -> io::Result<()> {
-        fs::remove_file(opening(&self.home))
-    }
-}
-
-fn opening(home: &Path) -> PathBuf {
-    home.join("opening")
 }
 
 fn sync(directory: &Path) -> io::Result<()> {
@@ -119,31 +119,13 @@ pub fn sweep_all(home: &Path) -> io::Result<()> {
     generations(home)?.into_iter().try_for_each(|files| sweep(&files.directory()))
 }
 
-/// A generation whose open never came to its end is not opened again, but kept for whoever wants to know why.
-pub fn set_aside_what_never_opened(home: &Path) -> io::Result<()> {
-    let mark = match fs::read_to_string(opening(home)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        mark => mark?,
-    };
-    if let Ok(number) = mark.parse() {
-        let directory = Files { home: home.to_owned(), number }.directory();
-        let aside = home.join("aside");
-        if directory.exists() {
-            tracing::warn!(number, "the views could not be opened last time: they are set aside and made anew");
-            if aside.exists() {
-                fs::remove_dir_all(&aside)?;
-            }
-            fs::rename(directory, aside)?;
-        }
-    }
-    fs::remove_file(opening(home))
-}
-
-/// All generations but this one, and those that the system keeps.
-pub fn remove_others(home: &Path, kept: &Files) -> io::Result<()> {
-    for files in generations(home)?.into_iter().filter(|files| files.number != kept.number) {
-        if let Err(error) = files.remove() {
-            tracing::warn!(number = files.number, %error, "an older generation of the views cannot be removed");
+/// Removes what a start has no use for: generations without a checkpoint, and all after the one that goes on, if any does.
+/// Older ones stay until that has a checkpoint at the head.
+pub fn remove_useless(home: &Path, goes_on: Option<&Files>) -> io::Result<()> {
+    for files in generations(home)?.into_iter().filter(|files| Some(files) != goes_on) {
+        let is_newer = goes_on.is_some_and(|goes_on| files.number > goes_on.number);
+        if is_newer || files.checkpoints()?.is_empty() {
+            files.remove();
         }
     }
     Ok(())

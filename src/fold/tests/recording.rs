@@ -1,64 +1,257 @@
-//! The change log while it is written: what can be read when, and a disk that fails.
+//! The change log while it is written, as it is opened again, and on a disk that fails.
 
-use std::sync::Arc;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::blocklog::{Batch, Entry, Key, SledFiles, SledStore, Store, StoreError};
-use crate::event::{Hash, Timestamp};
+use super::world::{CHECKPOINT_EVENTS, World};
+use super::*;
+use crate::event::Hash;
+use crate::fold::changes::{ChangeLog, Disposition, Recorded};
 use crate::fold::entity::Mark;
 use crate::fold::recorder::Recorder;
+use crate::fold::{Change, PositionChanges};
+use crate::segment::ReadError;
+use crate::token::Identity;
 
-/// A disk that takes nothing.
-struct Gone;
+const IDENTITY: Identity = Identity { log_id: 7, epoch: 8 };
+const GENESIS: Hash = [3; 32];
+const SEGMENT_BYTES: u64 = 8 * 1024;
 
-impl Store for Gone {
-    fn apply(&self, _: &Batch) -> Result<(), StoreError> {
-        Err(StoreError::new("write", "the disk is gone"))
+fn open(directory: &Path) -> Arc<ChangeLog> {
+    Arc::new(ChangeLog::open(directory, IDENTITY, GENESIS).unwrap())
+}
+
+fn recorder(log: &Arc<ChangeLog>) -> Recorder {
+    Recorder::new(log.clone(), SEGMENT_BYTES).unwrap()
+}
+
+fn chain(position: Position) -> Hash {
+    let mut chain = [0; 32];
+    chain[..8].copy_from_slice(&position.to_be_bytes());
+    chain
+}
+
+/// What a fold made of each position up to `last`: every third one changed nothing.
+fn story(last: Position) -> Vec<Recorded> {
+    let mut story = Story::with_ring(usize::MAX);
+    for position in 1..=last {
+        let id = format!("c{}", position % 7);
+        let attempt =
+            json!({"org_connection_id": id, "connection_status": "authorized", "request_id": position.to_string()});
+        let body = if position % 3 == 0 {
+            body("webhook.test", &json!({}))
+        } else {
+            body("patient.connection_success", &attempt)
+        };
+        story = story.given(&body);
     }
+    let recorded = |position| {
+        let changes = story.views.changes_at(position).unwrap();
+        let changes = changes.map(|it| Arc::new(PositionChanges { chain: [9; 8], ..(*it).clone() }));
+        let recorded_at = Timestamp::from_micros(position.cast_signed() * 1_000_000);
+        let disposition = if changes.is_some() { Disposition::Applied } else { Disposition::NoEntity };
+        Recorded { mark: Mark { position, recorded_at }, chain: chain(position), disposition, changes }
+    };
+    (1..=last).map(recorded).collect()
+}
 
-    fn sync(&self) -> Result<(), StoreError> {
+fn record(recorder: &mut Recorder, story: &[Recorded]) -> Result<(), ReadError> {
+    let next = usize::try_from(recorder.next()).unwrap();
+    story[next - 1..].iter().try_for_each(|recorded| recorder.record(recorded.clone()))
+}
+
+/// The log holds this much of a story, by position and by stretch.
+#[track_caller]
+fn check(log: &ChangeLog, story: &[Recorded]) {
+    let describe = |connection: &mut Connection| {
+        let described = &story[usize::try_from(connection.described_at.0).unwrap() - 1].changes;
+        let Change::Connection { current, .. } = &described.as_ref().unwrap().changes[0] else { panic!() };
+        connection.describe_as(current);
         Ok(())
+    };
+    for recorded in story {
+        assert_eq!(log.at(recorded.mark.position, &describe).unwrap(), recorded.changes.as_deref().cloned());
     }
-
-    fn get(&self, _: Key) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(None)
+    let (last, count_max) = (story.len() as Position, 100);
+    let (mut after, mut found) = (0, Vec::new());
+    while after < last {
+        let stretch = log.between(after, (last, [1; 8]), count_max, &describe).unwrap();
+        assert!(stretch.through > after && stretch.changes.len() <= count_max);
+        let is_found = stretch.changes.last().is_some_and(|last| last.position == stretch.through);
+        let is_end = stretch.through == last;
+        let chain = chain(stretch.through);
+        assert!(is_found || is_end && stretch.chain == [1; 8] || stretch.chain == chain[..8], "{}", stretch.through);
+        after = stretch.through;
+        found.extend(stretch.changes);
     }
-
-    fn floor(&self, _: Key) -> Result<Option<Entry>, StoreError> {
-        Ok(None)
-    }
+    let expected = story.iter().filter_map(|recorded| recorded.changes.clone());
+    assert!(found.into_iter().eq(expected), "a stretch skips or repeats");
 }
 
-/// Positions up to `last`, none of which changes anything.
-fn record(recorder: &mut Recorder, last: u64) -> Result<(), StoreError> {
-    (recorder.next()..=last).try_for_each(|position| {
-        let mark = Mark { position, recorded_at: Timestamp::from_micros(position.cast_signed()) };
-        recorder.record(mark, Hash::default(), None)
-    })
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
 }
 
 #[test]
-fn what_was_recorded_can_be_read_once_it_is_written_and_not_before() {
+fn what_is_recorded_can_be_read_frame_by_frame_and_all_after_a_sync() {
     let directory = TempDir::new().unwrap();
-    let files = SledFiles::of(directory.path().join("changes"));
-    let store = SledStore::open("change log", &files).unwrap();
-    let (mut recorder, log) = Recorder::new(Arc::new(store), 0, Hash::default()).unwrap();
-    record(&mut recorder, 1000).unwrap();
-    assert_eq!((recorder.next(), recorder.next_unwritten(), log.end().unwrap()), (1001, 1, None));
-    recorder.write().unwrap();
-    assert_eq!((recorder.next_unwritten(), log.end().unwrap()), (1001, Some((1000, Hash::default()))));
-    record(&mut recorder, 1001).unwrap();
+    let (log, story) = (open(directory.path()), story(3000));
+    let mut recorder = recorder(&log);
+    record(&mut recorder, &story[..100]).unwrap();
+    assert_eq!((recorder.next(), recorder.next_unwritten(), log.end()), (101, 1, (0, GENESIS)));
     recorder.sync().unwrap();
-    assert_eq!((recorder.next_unwritten(), log.end().unwrap().unwrap().0), (1002, 1001));
-    assert!(log.at(1001, &|_| Ok(())).unwrap().is_none());
+    assert_eq!((recorder.next_unwritten(), log.end()), (101, (100, chain(100))));
+    check(&log, &story[..100]);
+    record(&mut recorder, &story).unwrap();
+    while recorder.next_unwritten() < 2900 {
+        std::thread::yield_now();
+    }
+    let written = usize::try_from(recorder.next_unwritten() - 1).unwrap();
+    check(&log, &story[..written]);
+    recorder.sync().unwrap();
+    check(&log, &story);
+    assert!(files(directory.path()).len() > 2, "several segments are full");
 }
 
 #[test]
-fn a_disk_that_fails_is_told_of_by_what_waits_for_it_and_by_all_that_comes_after() {
-    let (mut recorder, _) = Recorder::new(Arc::new(Gone), 0, Hash::default()).unwrap();
-    record(&mut recorder, 1).unwrap();
-    assert_eq!(recorder.sync().unwrap_err().to_string(), "cannot write: the disk is gone");
-    assert!(recorder.write().is_err() && recorder.sync().is_err());
-    assert!(record(&mut recorder, 1000).is_err());
+fn a_change_log_goes_on_where_it_ended() {
+    let directory = TempDir::new().unwrap();
+    let story = story(1500);
+    for last in [1, 2, 300, 301, 900, 1500] {
+        let log = open(directory.path());
+        let mut recorder = recorder(&log);
+        record(&mut recorder, &story[..last]).unwrap();
+        recorder.sync().unwrap();
+        check(&log, &story[..last]);
+    }
+    let log = open(directory.path());
+    assert_eq!(log.end(), (1500, chain(1500)));
+    check(&log, &story);
+    assert!(ChangeLog::open(directory.path(), Identity { epoch: 9, ..IDENTITY }, GENESIS).is_err(), "another epoch's");
+}
+
+/// Each cut of the file that grows, and each place of a bit in it: what is left is a beginning of what was, and goes on.
+#[test]
+fn a_torn_or_damaged_end_is_cut_off_and_recorded_again() {
+    let original = TempDir::new().unwrap();
+    let story = story(120);
+    let mut recorder = recorder(&open(original.path()));
+    for last in (20..=120).step_by(20) {
+        record(&mut recorder, &story[..last]).unwrap();
+        recorder.sync().unwrap();
+    }
+    drop(recorder);
+    let [growing] = &files(original.path())[..] else { panic!("one file") };
+    let bytes = fs::read(growing).unwrap();
+    for at in (0..bytes.len()).step_by(41) {
+        for is_flipped in [false, true] {
+            let directory = TempDir::new().unwrap();
+            let mut harmed = bytes.clone();
+            if is_flipped {
+                harmed[at] ^= 0x10;
+            } else {
+                harmed.truncate(at);
+            }
+            fs::write(directory.path().join(growing.file_name().unwrap()), harmed).unwrap();
+            let log = open(directory.path());
+            let (end, _) = log.end();
+            assert!(end % 20 == 0 && end < 120, "at {at}");
+            check(&log, &story[..usize::try_from(end).unwrap()]);
+            let mut recorder = self::recorder(&log);
+            record(&mut recorder, &story).unwrap();
+            recorder.sync().unwrap();
+            check(&log, &story);
+            drop(recorder);
+            check(&open(directory.path()), &story);
+        }
+    }
+}
+
+#[test]
+fn a_frame_that_is_damaged_in_a_full_segment_costs_no_other() {
+    let directory = TempDir::new().unwrap();
+    let (log, story) = (open(directory.path()), story(3000));
+    let mut recorder = recorder(&log);
+    record(&mut recorder, &story).unwrap();
+    recorder.sync().unwrap();
+    drop((recorder, log));
+    let file = OpenOptions::new().read(true).write(true).open(&files(directory.path())[0]).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 1000).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], 1000).unwrap();
+    let log = open(directory.path());
+    let describe = |_: &mut Connection| Ok(());
+    let damaged = (1..=3000).filter(|position| matches!(log.at(*position, &describe), Err(ReadError::Damaged { .. })));
+    assert_eq!(damaged.collect::<Vec<_>>(), (1..=256).collect::<Vec<_>>());
+    assert!(matches!(log.between(7, (3000, [0; 8]), 10, &describe), Err(ReadError::Damaged { from: 8, .. })));
+}
+
+#[test]
+fn a_full_segment_that_is_gone_or_of_another_place_is_refused() {
+    let directory = TempDir::new().unwrap();
+    let story = story(3000);
+    let mut recorder = recorder(&open(directory.path()));
+    record(&mut recorder, &story).unwrap();
+    recorder.sync().unwrap();
+    drop(recorder);
+    let files = files(directory.path());
+    let first = files[0].with_extension("kept");
+    fs::rename(&files[0], &first).unwrap();
+    assert!(ChangeLog::open(directory.path(), IDENTITY, GENESIS).is_err());
+    fs::rename(&first, &files[0]).unwrap();
+    assert!(ChangeLog::open(directory.path(), IDENTITY, [4; 32]).is_err(), "another log's");
+    check(&open(directory.path()), &story);
+}
+
+#[test]
+fn a_disk_that_fails_is_named_by_what_waits_for_it_and_by_all_that_comes_after() {
+    let directory = TempDir::new().unwrap();
+    let (log, story) = (open(directory.path()), story(3000));
+    let mut recorder = recorder(&log);
+    // No next segment can be created where the directory is gone.
+    fs::remove_dir_all(directory.path()).unwrap();
+    record(&mut recorder, &story[..100]).unwrap();
+    recorder.sync().unwrap();
+    check(&log, &story[..100]);
+    let error = record(&mut recorder, &story).and_then(|()| recorder.sync()).unwrap_err();
+    assert!(matches!(&error, ReadError::Store(store) if store.operation.starts_with("name ")), "{error}");
+    assert!(recorder.sync().is_err() && recorder.sync().is_err());
+    check(&log, &story[..100]);
+}
+
+#[test]
+fn dispositions_are_what_the_fold_made_of_each_event() {
+    let attempt = |hours: i64| {
+        let data = json!({"org_connection_id": "c", "connection_status": "authorized"});
+        let mut body = body("patient.connection_success", &data);
+        body["date"] = json!(jiff::Timestamp::from_microsecond(hours * HOUR).unwrap().to_string());
+        body
+    };
+    let mut world = World::new();
+    world.passes(1000 * HOUR);
+    world.happens(&attempt(999));
+    world.happens(&attempt(900));
+    world.happens(&body("webhook.test", &json!({})));
+    world.append(event(0, 0, "acme", ModeVerdict::Live, b"no JSON").delivery);
+    world.happens(&body("patient.ehi_export_success", &json!({"task_id": "t", "download_link": "https://x.test/1"})));
+    // What a frame still gathers is not there yet: a checkpoint closes it.
+    assert!(world.views().dispositions(1).unwrap().is_empty());
+    for _ in 0..CHECKPOINT_EVENTS {
+        world.happens(&body("webhook.test", &json!({})));
+    }
+    let mut world = world.restarted();
+    let found = world.views().dispositions(1).unwrap();
+    let expected = [
+        Disposition::Applied,
+        Disposition::AppliedAsHistory,
+        Disposition::NoEntity,
+        Disposition::Withheld,
+        Disposition::Applied,
+    ];
+    assert_eq!(found[..5], expected);
 }

@@ -1,17 +1,11 @@
 //! Texts, records and lists that are far larger than Fasten's: each is kept within its bound, or written so that it can be
 //! read.
 
-use std::sync::Arc;
-
 use serde_json::json;
 
 use super::world::{CHECKPOINT_EVENTS, World};
 use super::*;
-use crate::blocklog::{SledFiles, SledStore};
 use crate::event::{TEXT_BYTES_MAX, bounded};
-use crate::fold::Mark;
-use crate::fold::changes::{ChangeLog, Writer};
-use crate::fold::{Change, PositionChanges};
 
 #[test]
 fn a_long_text_is_its_first_part_a_mark_and_a_digest() {
@@ -79,34 +73,32 @@ fn a_long_id_finds_its_connection_and_its_history() {
     assert_eq!(views.export(&realm, &task).unwrap().unwrap().export.trail.version, 10);
 }
 
-/// The exports of a connection that looks different are one record: here of more than 1 MiB.
+/// Both the state before and the state after of an export are in its record, each as large as the largest body: it fits a frame.
 #[test]
-fn a_record_of_half_a_million_rejoined_exports_can_be_read() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = Arc::new(SledStore::open("change log", &SledFiles::of(directory.path().into())).unwrap());
-    let story = Story::new().given(&attempt("authorized")).given(&attempt("revoked"));
-    let stretch = story.views.changes_after(0, 2).unwrap();
-    let Change::Connection { previous: Some(previous), current } = &stretch.changes[1].changes[0] else {
-        panic!("the second attempt changes the connection")
+fn the_largest_record_fits_a_frame() {
+    let mut world = World::new();
+    // Digits that do not compress.
+    let digits = |seed: u64| {
+        let number = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let number = (number ^ number >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        format!("{:016x}", number ^ number >> 32)
     };
-    let rejoined = |number: u64| Change::Rejoined {
-        changed_at: 1 + number * 3 % 4_000_000,
-        previous: previous.clone(),
-        current: current.clone(),
-    };
-    let changes: Vec<_> = (0..500_000).map(rejoined).collect();
-    let position = 5_000_000;
-    let expected = PositionChanges { position, chain: [1; 8], realm: Story::live(), changes };
-    let mark = Mark { position, recorded_at: current.trail.last.recorded_at };
-    let mut writer = Writer::new(store.clone(), position - 1, [0; 32]).unwrap();
-    writer.record(mark, &[1; 32], Some(&expected)).unwrap();
-    writer.sync().unwrap();
-    writer.write().unwrap();
-    let describe = |connection: &mut Connection| {
-        connection.describe_as(current);
-        Ok(())
-    };
-    let read = ChangeLog::new(store).at(position, &describe).unwrap().unwrap();
-    assert_eq!(read.changes.len(), expected.changes.len());
-    assert!(read == expected);
+    let link = |seed: u64| (0..900).map(|n| digits(seed << 16 | n)).collect::<String>();
+    let links = |salt: u64| (0..24).map(|number| link(salt << 16 | number)).collect::<Vec<_>>();
+    for salt in 0..3 {
+        let data = json!({"org_connection_id": "c", "task_id": "t", "download_links": links(salt)});
+        let body = body("patient.ehi_export_success", &data);
+        let bytes = body.to_string().len();
+        assert!((330_000..384 * 1024).contains(&bytes), "{bytes} B is about the largest body that is taken");
+        world.happens(&body);
+        world.passes(30 * HOUR);
+    }
+    for _ in 0..CHECKPOINT_EVENTS {
+        world.happens(&body("patient.ehi_export_failed", &json!({"org_connection_id": "c", "task_id": "u"})));
+    }
+    world.check();
+    let mut world = world.restarted();
+    world.check();
+    let task = world.views().export_at(&Story::live(), "t", 2, &|| false).unwrap().unwrap();
+    assert_eq!((task.export.trail.version, task.export.links.len()), (2, 24));
 }

@@ -13,6 +13,8 @@ use crate::log::{self, Log};
 use crate::token::Identity;
 
 pub(super) const CHECKPOINT_EVENTS: u64 = 20;
+/// A few frames fill a segment.
+const SEGMENT_BYTES: u64 = 4096;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -34,20 +36,21 @@ pub(super) fn open_log(directory: &Path, clock: &Arc<AtomicI64>) -> Log {
     log::open(directory, options).unwrap()
 }
 
-fn project(directory: &Path, log: &Log, runtime: &Handle) -> (Projection, Rebuild) {
-    let options = Options { directory: directory.join("views"), ring_len: 4, checkpoint_events: CHECKPOINT_EVENTS };
+fn project(directory: &Path, log: &Log, runtime: &Handle, checkpoint_events: u64) -> (Projection, Rebuild) {
+    let options =
+        Options { directory: directory.join("views"), ring_len: 4, checkpoint_events, segment_bytes: SEGMENT_BYTES };
     spawn(log.reader.clone(), log.hand_over.clone(), options, runtime.clone(), |_| {}).unwrap()
 }
 
 impl World {
     pub fn new() -> Self {
-        Self::in_directory(tempfile::tempdir().unwrap(), Arc::default())
+        Self::in_directory(tempfile::tempdir().unwrap(), Arc::default(), CHECKPOINT_EVENTS)
     }
 
-    fn in_directory(directory: tempfile::TempDir, clock: Arc<AtomicI64>) -> Self {
+    fn in_directory(directory: tempfile::TempDir, clock: Arc<AtomicI64>, checkpoint_events: u64) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
         let log = open_log(directory.path(), &clock);
-        let (projection, rebuild) = project(directory.path(), &log, runtime.handle());
+        let (projection, rebuild) = project(directory.path(), &log, runtime.handle(), checkpoint_events);
         Self { directory, runtime, clock, log, projection, rebuild }
     }
 
@@ -98,11 +101,20 @@ impl World {
 
     pub fn restarted(self) -> Self {
         let (directory, clock) = self.stop();
-        Self::in_directory(directory, clock)
+        Self::in_directory(directory, clock, CHECKPOINT_EVENTS)
     }
 
     /// On what a kill leaves, which `harm` may have made worse.
-    pub fn killed(mut self, harm: impl FnOnce(&Path)) -> Self {
+    pub fn killed(self, harm: impl FnOnce(&Path)) -> Self {
+        self.killed_to_save(CHECKPOINT_EVENTS, harm)
+    }
+
+    /// The same; the next life writes no checkpoint.
+    pub fn killed_to_save_nothing(self, harm: impl FnOnce(&Path)) -> Self {
+        self.killed_to_save(u64::MAX, harm)
+    }
+
+    fn killed_to_save(mut self, checkpoint_events: u64, harm: impl FnOnce(&Path)) -> Self {
         // What is copied must stand still.
         self.views();
         // A checkpoint may come, and an older one go, while they are copied.
@@ -110,7 +122,7 @@ impl World {
         let copy = copies.take(100).find(|copy| copy_all(self.directory.path(), copy.path()).is_ok()).unwrap();
         let (_, clock) = self.stop();
         harm(&copy.path().join("views"));
-        Self::in_directory(copy, clock)
+        Self::in_directory(copy, clock, checkpoint_events)
     }
 
     /// The views once they stand still: the position that they cannot pass, why, and whether the log is damaged.
@@ -157,12 +169,10 @@ impl World {
         self.runtime.block_on(within);
     }
 
-    /// The number of the one generation that there is.
+    /// The number of the newest generation: older ones stay until it has a checkpoint at the head.
     pub fn generation(&self) -> u64 {
         let names = names(&self.directory.path().join("views"));
-        let numbers: Vec<_> = names.iter().filter_map(|name| name.parse().ok()).collect();
-        assert_eq!(numbers.len(), 1, "{names:?}");
-        numbers[0]
+        names.iter().map(|name| name.parse::<u64>().unwrap()).max().unwrap()
     }
 }
 

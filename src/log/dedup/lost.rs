@@ -6,9 +6,9 @@ use super::super::format::{self, ErasedPayload};
 use super::super::frame_store::FrameStore;
 use super::runs::Span;
 use super::{Claim, Digest, Fingerprint, KeyEntry};
-use crate::blocklog::ReadError;
 use crate::event::{Kind, Position};
 use crate::segment::Frame;
+use crate::segment::ReadError;
 use crate::storage::Garbled;
 
 /// The keys of a range.

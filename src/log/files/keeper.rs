@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::anchor::AnchorFile;
 use super::witness::{NextSlot, SLOTS, Slot, Witness, WitnessStore};
-use crate::blocklog::StoreError;
+use crate::storage::StoreError;
 
 /// Writes the witness after each commit, and syncs it off the commit's path.
 pub struct WitnessKeeper {

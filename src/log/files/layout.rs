@@ -6,6 +6,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -14,7 +15,6 @@ use super::epochs::{self, Epoch, Epochs, EpochsError};
 use super::secret::{self, LogSecret};
 use super::witness::{self, Witness, WitnessState};
 use super::{FileError, failed};
-use crate::blocklog::patiently;
 use crate::event::{Position, Timestamp};
 use crate::log::{Head, format};
 use crate::storage::write_private;
@@ -25,6 +25,9 @@ const EPOCHS: &str = "EPOCHS";
 const SECRET: &str = "SECRET";
 const WITNESS: &str = "witness";
 const LOCK: &str = "lock";
+/// After a kill the lock of the dead process may last a little.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_RETRY: Duration = Duration::from_millis(20);
 const LOG: &str = "log";
 const DEDUP: &str = "dedup";
 const VIEWS: &str = "views";
@@ -125,10 +128,17 @@ pub enum LockError {
 }
 
 fn take(file: File, lock: impl Fn(&File) -> Result<(), TryLockError>) -> Result<DataLock, LockError> {
-    match patiently(|| lock(&file), |error| matches!(error, TryLockError::WouldBlock)) {
-        Ok(()) => Ok(DataLock { _file: file }),
-        Err(TryLockError::WouldBlock) => Err(LockError::InUse),
-        Err(TryLockError::Error(error)) => Err(LockError::Io(error)),
+    let mut waited = Duration::ZERO;
+    loop {
+        match lock(&file) {
+            Ok(()) => return Ok(DataLock { _file: file }),
+            Err(TryLockError::WouldBlock) if waited < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_RETRY);
+                waited += LOCK_RETRY;
+            }
+            Err(TryLockError::WouldBlock) => return Err(LockError::InUse),
+            Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
+        }
     }
 }
 

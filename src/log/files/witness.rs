@@ -17,9 +17,9 @@ use rustix::fs::{Advice, fadvise};
 
 use super::sector::{self, BLOCK, Sector};
 use super::{FileError, Undecodable, failed, read_file};
-use crate::blocklog::StoreError;
 use crate::event::Timestamp;
 use crate::log::Head;
+use crate::storage::StoreError;
 use crate::storage::{Garbled, Put, Take, write_private};
 use crate::token::Identity;
 

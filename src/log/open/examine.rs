@@ -21,9 +21,9 @@ use super::identity::{self, Naming};
 use super::journals::{self, Unsealed};
 use super::segments::{self, Named, SealedLog};
 use super::{Notes, Seen};
-use crate::blocklog::StoreError;
 use crate::event::{Event, Hash, Position};
 use crate::segment::Frame;
+use crate::storage::StoreError;
 use crate::telemetry::with_causes;
 use crate::token::Identity;
 

@@ -16,9 +16,9 @@ use super::super::{Head, format};
 use super::Seen;
 use super::examine::Examined;
 use super::journals::are_foreign;
-use crate::blocklog::StoreError;
 use crate::event::{Position, Timestamp};
 use crate::segment::Frame;
+use crate::storage::StoreError;
 use crate::telemetry::with_causes;
 
 /// Runs of which this many positions at the end of the log are not covered are read at the start; more are made again while

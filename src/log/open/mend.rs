@@ -11,7 +11,7 @@ use super::super::files::secret::{self, LogSecret};
 use super::super::journal;
 use super::OpenError;
 use super::examine::Examined;
-use crate::blocklog::StoreError;
+use crate::storage::StoreError;
 use crate::storage::{AtOnce, sweep};
 
 impl Examined {

@@ -12,9 +12,9 @@ use super::super::format;
 use super::super::frame_store::Sealed;
 use super::super::journal::Recovered;
 use super::{Notes, OpenError};
-use crate::blocklog::StoreError;
 use crate::event::{Hash, Position, Timestamp};
 use crate::segment::{Frame, Segment, SegmentError, SegmentName};
+use crate::storage::StoreError;
 use crate::token::Identity;
 
 /// What the directory holds of segments.

@@ -28,7 +28,7 @@ pub enum Kind {
     JournalSled,
     Run,
     Checkpoint,
-    /// The change log of the views, in sled.
+    /// The change log of the views.
     Changes,
     LogPart,
     DedupPart,

@@ -134,15 +134,3 @@ fn resume_token(api: &Api, position: u64) -> String {
         }
     }
 }
-
-/// It costs the views a fold of the whole log, and nothing else.
-#[test]
-fn a_kill_while_the_views_are_opened_leaves_the_door_open_and_the_views_right() {
-    let directory = tempfile::tempdir().unwrap();
-    let data = directory.path().join("data");
-    prepared().tree.write(&data);
-    // As such a kill leaves it.
-    std::fs::write(data.join("views/opening"), "1").unwrap();
-    let judged = judged(&Tree::read(&data));
-    assert_eq!(judged.outcome, Outcome::Repaired);
-}

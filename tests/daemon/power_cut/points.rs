@@ -117,7 +117,7 @@ pub const POINTS: &[Point] = &[
     point("the first journal is written", Made, before("sync", "*/journal-*/db", 1)),
     point("the first journal is synced, its name not", Made, before("sync", "cleat-sealer:*/log", 1)),
     point("the first generation's directory is made", Made, after("mkdir", "*/views/1", 1)),
-    point("the opening of the views is marked", Made, before("sync", "*/views/opening", 1)),
+    point("the first change segment is made", Made, before("sync", "*/views/1/changes", 1)),
     // A commit.
     point("the first commit is written", FirstCommit, before("sync", "cleat-writer:*/db", 1)),
     point("the first commit is synced", FirstCommit, after("sync", "cleat-writer:*/db", 1)),
@@ -156,13 +156,14 @@ pub const POINTS: &[Point] = &[
     // Runs, checkpoints, views.
     point("a run is written", Load, before("sync", "cleat-dedup:*/dedup/*.new", 1)),
     point("a run has its name", Load, after("rename", "cleat-dedup:*.run", 1)),
-    point("changes are written", Load, before("sync", "*/changes/db", 2)),
+    point("changes are written", Load, before("sync", "*/changes/*.open", 2)),
+    point("changes are synced", Load, after("sync", "*/changes/*.open", 2)),
     point("a checkpoint is written", Load, before("sync", "*/views/*.new", 1)),
     point("a checkpoint has its name", Load, after("rename", "*.checkpoint", 1)),
     point("an older checkpoint has gone", Load, after("unlink", "*.checkpoint", 1)),
     point("another generation's directory is made", Rebuild, after("mkdir", "cleat-rebuild:*/views/*", 1)),
     point("another generation's first checkpoint has its name", Rebuild, after("rename", "*.checkpoint", 1)),
-    point("an older generation is going", Rebuild, after("unlink", "*/views/*/changes/db", 1)),
+    point("an older generation is going", Rebuild, after("unlink", "*/views/*/changes/*.open", 1)),
     // Recovery itself.
     point("a start writes the witness", HELD, after("write", "*/witness", 1)),
     point("a start syncs the witness", HELD, before("sync", "*/witness", 2)),

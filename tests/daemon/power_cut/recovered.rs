@@ -13,9 +13,7 @@ use crate::support::{Daemon, Sender};
 const START_MAX: Duration = Duration::from_secs(60);
 
 /// What a start may warn of after any cut.
-const USUAL: [&str; 4] = [
-    // One came while the views were opened.
-    "the views could not be opened last time: they are set aside and made anew",
+const USUAL: [&str; 3] = [
     // A power cut may tear the slot that was written.
     "the file `witness` is not whole",
     // A life may end before lost runs are made again.

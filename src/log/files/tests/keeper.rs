@@ -7,11 +7,11 @@ use std::time::Duration;
 use tempfile::tempdir;
 
 use super::witness;
-use crate::blocklog::StoreError;
 use crate::event::Position;
 use crate::log::files::anchor::{self, AnchorFile, AnchorRead};
 use crate::log::files::keeper::WitnessKeeper;
 use crate::log::files::witness::{NextSlot, Slot, WitnessFile, WitnessState, WitnessStore, decode, first_file, read};
+use crate::storage::StoreError;
 
 const FIRST: NextSlot = NextSlot { slot: 0, number: 1 };
 const OFTEN: Duration = Duration::from_micros(200);

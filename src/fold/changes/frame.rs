@@ -1,0 +1,267 @@
+//! A frame of the change log: adjacent positions with what the fold made of each. Knows no file.
+//!
+//! ```text
+//! columns  zstd, by column:  u8 disposition ‖ number µs since the position before ‖ number bytes of its record, 0 if it
+//!          changed nothing ‖ chain prefix there, 8 B, if it changed something
+//! private  sealed: zstd: the records, `record.rs`
+//! ```
+
+use std::sync::Arc;
+
+use zstd::bulk::Compressor;
+
+use super::super::bytes::{unzigzag, zigzag};
+use super::super::entity::Mark;
+use super::super::record::{self, Describe, TakeError};
+use super::super::ring::PositionChanges;
+use crate::event::{Hash, Position, Timestamp};
+use crate::segment::{Frame, FrameHeader, ReadError};
+use crate::storage::{Garbled, Put, Take, seal, unseal};
+use crate::token::ChainPrefix;
+
+/// Positions in a frame.
+const POSITIONS_MAX: u32 = 256;
+/// Expanded records in a frame, unless it holds one record alone.
+const RECORDS_BYTES: usize = 128 * 1024;
+/// Expanded records that a reader takes memory for. One export may be before and after of two events, each of the largest body.
+const RECORDS_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The codec of a frame whose columns are compressed.
+const ZSTD: u8 = 1;
+/// Higher levels take twice the time for 1 % less.
+const LEVEL: i32 = 1;
+
+/// What the fold made of an event. The numbers are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Disposition {
+    /// The door has kept it from the fold: it cannot be read, or its mode does not fit, or it is a conflict.
+    Withheld = 0,
+    /// It changed state.
+    Applied = 1,
+    /// It had happened before what is known: only what was not known yet was taken from it.
+    AppliedAsHistory = 2,
+    /// It names neither a connection nor an export.
+    NoEntity = 3,
+}
+
+impl Disposition {
+    fn from_stored(byte: u8) -> Option<Self> {
+        [Self::Withheld, Self::Applied, Self::AppliedAsHistory, Self::NoEntity]
+            .into_iter()
+            .find(|disposition| *disposition as u8 == byte)
+    }
+}
+
+/// What the fold made of one event.
+#[derive(Clone)]
+pub struct Recorded {
+    pub mark: Mark,
+    /// The chain's value there.
+    pub chain: Hash,
+    pub disposition: Disposition,
+    /// `None` if it changed nothing.
+    pub changes: Option<Arc<PositionChanges>>,
+}
+
+/// Gathers a frame.
+pub struct FrameBuilder {
+    header: FrameHeader,
+    dispositions: Vec<u8>,
+    times: Vec<u8>,
+    lengths: Vec<u8>,
+    chains: Vec<u8>,
+    records: Vec<u8>,
+    compressor: Compressor<'static>,
+}
+
+impl FrameBuilder {
+    /// An empty one for what follows `last`, where the chain's value is `chain`.
+    pub fn new(last: Position, chain: Hash) -> std::io::Result<Self> {
+        let header = empty(last + 1, chain);
+        let compressor = Compressor::new(LEVEL)?;
+        let [dispositions, times, lengths, chains, records] = Default::default();
+        Ok(Self { header, dispositions, times, lengths, chains, records, compressor })
+    }
+
+    /// The position that comes next.
+    pub fn next(&self) -> Position {
+        self.header.first + u64::from(self.header.count)
+    }
+
+    /// The first position that it holds.
+    pub fn first(&self) -> Position {
+        self.header.first
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.header.count == 0
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.header.count >= POSITIONS_MAX || self.records.len() >= RECORDS_BYTES
+    }
+
+    /// Adds the next position.
+    pub fn push(&mut self, recorded: &Recorded) {
+        let Recorded { mark, chain, disposition, changes } = recorded;
+        let header = &mut self.header;
+        if header.count == 0 {
+            (header.first_recorded_at, header.last_recorded_at) = (mark.recorded_at, mark.recorded_at);
+        }
+        let elapsed = mark.recorded_at.as_micros().wrapping_sub(header.last_recorded_at.as_micros());
+        (header.count, header.last_recorded_at, header.after) = (header.count + 1, mark.recorded_at, *chain);
+        self.dispositions.put_u8(*disposition as u8);
+        self.times.put_varint(zigzag(elapsed));
+        let begin = self.records.len();
+        if let Some(changes) = changes {
+            record::put(&mut self.records, mark, &changes.realm, &changes.changes);
+            self.chains.put(&changes.chain);
+        }
+        self.lengths.put_varint((self.records.len() - begin) as u64);
+    }
+
+    /// The frame's bytes. Goes on, empty, after it.
+    pub fn finish(&mut self) -> Result<Vec<u8>, ReadError> {
+        let columns = [&self.dispositions, &self.times, &self.lengths, &self.chains].map(Vec::as_slice).concat();
+        let too_large = |_| Garbled("its columns are too large");
+        let damaged = |garbled: Garbled| ReadError::Damaged { from: self.header.first, reason: garbled.0 };
+        let header = FrameHeader {
+            codec: ZSTD,
+            columns_expanded: u32::try_from(columns.len()).map_err(too_large).map_err(damaged)?,
+            ..self.header
+        };
+        let failed = |error| crate::storage::StoreError::new("compress changes", error);
+        let columns = self.compressor.compress(&columns).map_err(failed)?;
+        let mut private = Vec::new();
+        seal(&self.compressor.compress(&self.records).map_err(failed)?, &mut private);
+        let bytes = Frame { header, columns: &columns, private: &private }.encode().map_err(damaged)?;
+        self.header = empty(self.next(), self.header.after);
+        for column in [&mut self.dispositions, &mut self.times, &mut self.lengths, &mut self.chains, &mut self.records]
+        {
+            column.clear();
+        }
+        Ok(bytes)
+    }
+}
+
+fn empty(first: Position, before: Hash) -> FrameHeader {
+    FrameHeader {
+        codec: ZSTD,
+        count: 0,
+        first,
+        first_recorded_at: Timestamp::default(),
+        last_recorded_at: Timestamp::default(),
+        before,
+        after: before,
+        columns_expanded: 0,
+    }
+}
+
+/// A frame that was read.
+pub struct ChangeFrame {
+    header: FrameHeader,
+    entries: Vec<Entry>,
+    records: Vec<u8>,
+}
+
+/// One position.
+struct Entry {
+    recorded_at: Timestamp,
+    disposition: Disposition,
+    chain: ChainPrefix,
+    /// Where its record begins and ends.
+    record: std::ops::Range<usize>,
+}
+
+impl ChangeFrame {
+    /// From the bytes of a frame, which is read for `position`.
+    pub fn decode(bytes: &[u8], position: Position) -> Result<Self, ReadError> {
+        let decode = || {
+            let frame = Frame::decode(bytes)?;
+            let entries = take_entries(&frame)?;
+            let records_bytes = entries.last().map_or(0, |last| last.record.end);
+            if records_bytes > RECORDS_BYTES_MAX {
+                return Err(Garbled("the records of a change frame are too large"));
+            }
+            let records = expand(unseal(frame.private)?, records_bytes)?;
+            Ok(Self { header: frame.header, entries, records })
+        };
+        decode().map_err(|garbled| ReadError::Damaged { from: position, reason: garbled.0 })
+    }
+
+    pub fn last(&self) -> Position {
+        self.header.last()
+    }
+
+    /// The chain's value after the last position.
+    pub fn after(&self) -> Hash {
+        self.header.after
+    }
+
+    /// What a position of the frame changed.
+    pub fn changes_at(
+        &self,
+        position: Position,
+        describe: &Describe<'_>,
+    ) -> Result<Option<PositionChanges>, ReadError> {
+        let damaged = |reason| ReadError::Damaged { from: position, reason };
+        let number = position.checked_sub(self.header.first).and_then(|number| usize::try_from(number).ok());
+        let entry = number.and_then(|number| self.entries.get(number)).ok_or(damaged("no record of it"))?;
+        let record = &self.records[entry.record.clone()];
+        if record.is_empty() {
+            return Ok(None);
+        }
+        let mut from = Take(record);
+        let mark = Mark { position, recorded_at: entry.recorded_at };
+        let taken = record::take(&mut from, &mark, describe).map_err(|error| match error {
+            TakeError::Garbled(garbled) => damaged(garbled.0),
+            TakeError::Referred(error) => error,
+        });
+        let (realm, changes) = taken?;
+        from.end().map_err(|garbled| damaged(garbled.0))?;
+        Ok(Some(PositionChanges { position, chain: entry.chain, realm, changes }))
+    }
+}
+
+/// The dispositions of the positions of a frame from one on. Its records stay packed.
+pub fn dispositions(bytes: &[u8], from: Position) -> Result<Vec<Disposition>, ReadError> {
+    let list = || {
+        let frame = Frame::decode(bytes)?;
+        let skipped = usize::try_from(from - frame.header.first).unwrap_or(usize::MAX);
+        Ok(take_entries(&frame)?.iter().skip(skipped).map(|entry| entry.disposition).collect())
+    };
+    list().map_err(|garbled: Garbled| ReadError::Damaged { from, reason: garbled.0 })
+}
+
+/// To exactly `bytes`.
+fn expand(stored: &[u8], bytes: usize) -> Result<Vec<u8>, Garbled> {
+    let expanded = zstd::bulk::decompress(stored, bytes).ok().filter(|expanded| expanded.len() == bytes);
+    expanded.ok_or(Garbled("a change frame does not expand to its length"))
+}
+
+fn take_entries(frame: &Frame<'_>) -> Result<Vec<Entry>, Garbled> {
+    let header = &frame.header;
+    let columns = expand(frame.columns, header.columns_expanded as usize)?;
+    let count = header.count as usize;
+    let mut from = Take(&columns);
+    let dispositions = from.bytes(count)?;
+    let mut time = header.first_recorded_at.as_micros();
+    let mut entries = Vec::with_capacity(count);
+    for byte in dispositions {
+        let disposition = Disposition::from_stored(*byte).ok_or(Garbled("unknown disposition"))?;
+        time = time.wrapping_add(unzigzag(from.varint()?));
+        let recorded_at = Timestamp::from_micros(time);
+        entries.push(Entry { recorded_at, disposition, chain: ChainPrefix::default(), record: 0..0 });
+    }
+    let mut end = 0_usize;
+    for entry in &mut entries {
+        let length = usize::try_from(from.varint()?).ok();
+        let begin = end;
+        end = length.and_then(|length| begin.checked_add(length)).ok_or(Garbled("a record is too large"))?;
+        entry.record = begin..end;
+    }
+    for entry in entries.iter_mut().filter(|entry| !entry.record.is_empty()) {
+        entry.chain = from.array()?;
+    }
+    from.end()?;
+    Ok(entries)
+}

@@ -1,0 +1,77 @@
+//! Appends to the change log, frame by frame. Knows no thread.
+
+use std::sync::Arc;
+
+use super::ChangeLog;
+use super::frame::{FrameBuilder, Recorded};
+use crate::event::Position;
+use crate::segment::{ReadError, SegmentError};
+use crate::storage::StoreError;
+
+/// Appended between two syncs, so that no sync has much to do, nor holds up one of the log.
+const UNSYNCED_BYTES_MAX: usize = 512 * 1024;
+
+pub struct Writer {
+    log: Arc<ChangeLog>,
+    frame: FrameBuilder,
+    /// The segment that grows is closed at this length.
+    segment_bytes: u64,
+    unsynced: usize,
+}
+
+impl Writer {
+    /// Goes on where the change log ends.
+    pub fn new(log: Arc<ChangeLog>, segment_bytes: u64) -> std::io::Result<Self> {
+        let (last, chain) = log.end();
+        Ok(Self { frame: FrameBuilder::new(last, chain)?, log, segment_bytes, unsynced: 0 })
+    }
+
+    /// Every position before this one can be read.
+    pub fn next_unwritten(&self) -> Position {
+        self.frame.first()
+    }
+
+    /// What the fold made of the next event.
+    pub fn record(&mut self, recorded: &Recorded) -> Result<(), ReadError> {
+        self.frame.push(recorded);
+        if self.frame.is_full() { self.write() } else { Ok(()) }
+    }
+
+    /// Makes all that was recorded durable.
+    pub fn sync(&mut self) -> Result<(), ReadError> {
+        self.write()?;
+        self.sync_written().map_err(|error| self.read_error(&error))
+    }
+
+    /// Makes all that was recorded readable.
+    fn write(&mut self) -> Result<(), ReadError> {
+        if self.frame.is_empty() {
+            return Ok(());
+        }
+        let bytes = self.frame.finish()?;
+        self.append(&bytes).map_err(|error| self.read_error(&error))
+    }
+
+    fn append(&mut self, frame: &[u8]) -> Result<(), SegmentError> {
+        let growing = self.log.growing();
+        growing.append(frame)?;
+        self.unsynced += frame.len();
+        if growing.bytes() >= self.segment_bytes {
+            self.unsynced = 0;
+            return self.log.begin_next();
+        }
+        if self.unsynced < UNSYNCED_BYTES_MAX { Ok(()) } else { self.sync_written() }
+    }
+
+    fn sync_written(&mut self) -> Result<(), SegmentError> {
+        self.unsynced = 0;
+        self.log.growing().sync()
+    }
+
+    fn read_error(&self, error: &SegmentError) -> ReadError {
+        match error {
+            SegmentError::OutOfOrder(reason) => StoreError::new("append changes", reason).into(),
+            error => error.at(self.frame.first()),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! A segment that grows: frames are appended to a file that has no footer yet, and can be read at once. For what is derived:
+//! what follows the last whole frame is cut off when it is opened again.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+
+use sha2::{Digest as _, Sha256};
+
+use super::file::{read_at, read_frame, walk};
+use super::footer::Index;
+use super::frame::Frame;
+use super::header::{self, SegmentHeader, read_header};
+use super::name::SegmentName;
+use super::{Segment, SegmentError, failed};
+use crate::event::{Hash, Position};
+use crate::storage::Garbled;
+use crate::token::Identity;
+
+const EXTENSION: &str = "open";
+
+/// One thread appends, any thread reads.
+pub struct GrowingSegment {
+    path: PathBuf,
+    file: File,
+    header: SegmentHeader,
+    /// The frames that can be read.
+    index: RwLock<Index>,
+}
+
+impl GrowingSegment {
+    /// Creates `<first>.open` in `directory`, without a frame. A file of that name is replaced.
+    pub fn create(directory: &Path, header: SegmentHeader) -> Result<Self, SegmentError> {
+        let path = directory.join(format!("{:020}.{EXTENSION}", header.first));
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        let file = options.open(&path).map_err(failed("create", &path))?;
+        file.write_all_at(&header.encode(), 0).map_err(failed("write", &path))?;
+        sync_directory(directory)?;
+        let index = RwLock::new(Index::empty(header.first, header.before, header::BYTES as u64));
+        Ok(Self { path, file, header, index })
+    }
+
+    /// The path of the one that grows in a directory. `None` if there is none.
+    pub fn find(directory: &Path) -> Result<Option<PathBuf>, SegmentError> {
+        let mut found = None;
+        for entry in fs::read_dir(directory).map_err(failed("list", directory))? {
+            let path = entry.map_err(failed("list", directory))?.path();
+            if path.extension().is_some_and(|extension| extension == EXTENSION) {
+                found = found.max(Some(path));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Opens what an earlier life left. What follows the last whole frame is cut off.
+    pub fn open(path: &Path, identity: Identity) -> Result<Self, SegmentError> {
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed("open", path))?;
+        let first = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok()).unwrap_or_default();
+        let header = read_header(&file, path, first)?;
+        if header.identity != identity {
+            return Err(SegmentError::Foreign { path: path.to_owned() });
+        }
+        if header.first != first {
+            let reason = "it does not begin where its name says";
+            return Err(SegmentError::Damaged { path: path.to_owned(), from: first, reason });
+        }
+        let index = walk(&file, &header, read_at).map_err(failed("read", path))?;
+        file.set_len(index.end).map_err(failed("shorten", path))?;
+        Ok(Self { path: path.to_owned(), file, header, index: RwLock::new(index) })
+    }
+
+    pub fn header(&self) -> &SegmentHeader {
+        &self.header
+    }
+
+    /// The last position; the one before the first if there is none.
+    pub fn last(&self) -> Position {
+        self.index().last
+    }
+
+    /// The chain's value after the last record.
+    pub fn after(&self) -> Hash {
+        self.index().after
+    }
+
+    /// Length of the file.
+    pub fn bytes(&self) -> u64 {
+        self.index().end
+    }
+
+    /// Appends the bytes of one frame, which must follow the last one. It can be read when this returns, and is durable after
+    /// [`Self::sync`]. After an error of the system the file may have a torn end, which the next append replaces.
+    pub fn append(&self, frame: &[u8]) -> Result<(), SegmentError> {
+        let out_of_order = |garbled: Garbled| SegmentError::OutOfOrder(garbled.0);
+        let decoded = Frame::decode(frame).map_err(out_of_order)?;
+        self.index().check_next(&decoded.header).map_err(out_of_order)?;
+        self.file.write_all_at(frame, self.bytes()).map_err(failed("write", &self.path))?;
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        index.push(&decoded.header, frame.len()).map_err(out_of_order)
+    }
+
+    /// All that was appended is on stable storage when this returns.
+    pub fn sync(&self) -> Result<(), SegmentError> {
+        self.file.sync_data().map_err(failed("sync", &self.path))
+    }
+
+    /// The bytes of the frame that holds a position, checked. `None` outside the segment.
+    pub fn read(&self, position: Position) -> Result<Option<Vec<u8>>, SegmentError> {
+        let index = self.index();
+        let Some(number) = index.find(position) else { return Ok(None) };
+        let (entry, range) = (index.entries[number], index.range(number));
+        drop(index);
+        read_frame(&self.file, &self.path, entry.first, range, position).map(Some)
+    }
+
+    /// Reads all of it back, adds the footer, and gives it the name of its range. There must be a frame; nothing is appended
+    /// afterwards.
+    pub fn finish(&self) -> Result<Segment, SegmentError> {
+        let index = self.index().clone();
+        let mut digest = Sha256::new();
+        digest.update(self.header.encode());
+        for number in 0..index.entries.len() {
+            let first = index.entries[number].first;
+            digest.update(read_frame(&self.file, &self.path, first, index.range(number), first)?);
+        }
+        let footer = index.encode(|entries| digest.chain_update(entries).finalize().into());
+        self.file.set_len(index.end).map_err(failed("shorten", &self.path))?;
+        self.file.write_all_at(&footer, index.end).map_err(failed("write", &self.path))?;
+        self.sync()?;
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        let path = directory.join(SegmentName { first: self.header.first, last: index.last }.to_string());
+        fs::rename(&self.path, &path).map_err(failed("name", &path))?;
+        sync_directory(directory)?;
+        Segment::open(&path, self.header.identity)
+    }
+
+    fn index(&self) -> std::sync::RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn sync_directory(directory: &Path) -> Result<(), SegmentError> {
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("sync", directory))
+}
