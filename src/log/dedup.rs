@@ -21,7 +21,7 @@ use crate::token::Identity;
 pub use index::DedupSize;
 pub(super) use index::{Coverage, KeyIndex, RunView};
 pub(super) use keeper::{Keeper, KeeperOptions};
-pub(super) use lost::collect;
+pub(super) use lost::{Collected, collect};
 pub(super) use recent::RecentKeys;
 pub(super) use runs::{KeyEntry, LoadError, Loaded, RunError, RunSet, Span, UnusableRun, load, prepare, remove};
 

@@ -63,6 +63,9 @@ pub(super) struct FrameStore {
     /// For those who wait until a journal is sealed.
     sealing: Mutex<()>,
     sealed: Condvar,
+    /// How many reads the system refuses.
+    #[cfg(test)]
+    refusals: std::sync::atomic::AtomicU32,
 }
 
 impl Inner {
@@ -77,8 +80,23 @@ impl FrameStore {
         Self { inner, ..Self::default() }
     }
 
+    /// Lets the system refuse the next reads.
+    #[cfg(test)]
+    pub fn refuse_reads(&self, count: u32) {
+        self.refusals.store(count, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    #[cfg(test)]
+    fn take_refusal(&self) -> Result<(), StoreError> {
+        use std::sync::atomic::Ordering::Relaxed;
+        let taken = self.refusals.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+        if taken.is_ok() { Err(StoreError::new("read", "refused")) } else { Ok(()) }
+    }
+
     /// The bytes of the frame that holds a position, which the log must have.
     pub fn read(&self, position: Position) -> Result<Bytes, ReadError> {
+        #[cfg(test)]
+        self.take_refusal()?;
         let missing = || ReadError::Damaged { from: position, reason: "no frame holds it" };
         let sealed = {
             let inner = self.inner();

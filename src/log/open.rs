@@ -4,7 +4,7 @@
 mod examine;
 mod identity;
 mod journals;
-mod keys;
+pub(super) mod keys;
 mod mend;
 mod segments;
 

@@ -215,6 +215,11 @@ impl Reader {
         Ok(None)
     }
 
+    #[cfg(test)]
+    pub(super) fn store(&self) -> &FrameStore {
+        &self.store
+    }
+
     /// Number of closed journals that are not sealed.
     #[cfg(test)]
     pub(super) fn closed_journals(&self) -> usize {

@@ -1,6 +1,9 @@
 //! Keeps the runs, on a thread of its own: saves full tables, makes lost runs again, merges. A step that fails is tried again;
 //! nothing waits for it but memory.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +20,7 @@ use super::lost::{self, Collected};
 use super::recent::KeyTable;
 use super::runs::{self, MergeError, Overlap, Run, RunHeader, Span, WriteRunError};
 use super::{FINGERPRINT_VERSION, RunOrigin};
+use crate::blocklog::StoreError;
 use crate::event::{Clock, Timestamp};
 use crate::storage::{Pace, Pacer};
 use crate::telemetry::with_causes;
@@ -25,6 +29,9 @@ use crate::telemetry::with_causes;
 const WAKE_EVERY: Duration = Duration::from_secs(1);
 /// The longest pause after a step that failed again and again.
 const PAUSE_LONGEST: Duration = Duration::from_secs(60);
+/// Tries to read a lost range, some two minutes. The door may wait for it, and does not wait for ever: what the system refuses to
+/// read for longer is given up as if it were damaged.
+const READ_TRIES_MAX: u32 = 8;
 /// How long the key of a webhook must be known: Fasten sends it again for a day.
 const NEWEST_MICROS: i64 = 72 * 60 * 60 * 1_000_000;
 /// Full tables that wait to be saved, beyond which no lost keys are read into memory; and while none can be saved, so that the
@@ -62,7 +69,7 @@ impl Keeper {
         let (wake, woken) = sync_channel(1);
         let lost = options.lost.iter().flat_map(|span| parts(*span, options.run_events)).collect();
         let waiting = Waiting { woken, is_needed: false, has_ended: false, pacer: Pacer::new() };
-        let work = Work { options, lost, waiting, pause: WAKE_EVERY, has_failed: false };
+        let work = Work { options, lost, read_tries: 0, waiting, pause: WAKE_EVERY, has_failed: false };
         let thread = thread::Builder::new().name("cleat-dedup".into()).spawn(move || work.run())?;
         Ok(Self { wake, thread })
     }
@@ -95,6 +102,8 @@ struct Work {
     options: KeeperOptions,
     /// Ranges of one run each, the newest last.
     lost: VecDeque<Span>,
+    /// How often the newest of them could not be read.
+    read_tries: u32,
     waiting: Waiting,
     pause: Duration,
     /// The last step failed, which was logged.
@@ -119,34 +128,40 @@ impl Work {
     /// Does what is most urgent. Returns whether there may be more.
     fn step(&mut self) -> bool {
         self.drop_damaged();
-        let unsaved = self.options.index.unsaved();
-        let unsaved_max = if self.has_failed { UNSAVED_MAX_FAILING } else { UNSAVED_MAX };
-        if !self.waiting.has_ended && unsaved.len() < unsaved_max && self.make_again() {
-            return true;
-        }
-        let done = if let Some(table) = unsaved.first() {
-            // Memory grows while several wait.
-            self.waiting.is_needed = unsaved.len() > 1;
-            self.save(table)
-        } else if self.waiting.has_ended {
-            return false;
-        } else if let Some(adjacent) = self.due() {
-            self.waiting.is_needed = false;
-            self.merge(&adjacent)
-        } else {
-            return false;
-        };
-        match done {
-            Ok(()) => (self.pause, self.has_failed) = (WAKE_EVERY, false),
-            Err(error) => {
+        match self.work() {
+            Some(Ok(())) => (self.pause, self.has_failed) = (WAKE_EVERY, false),
+            Some(Err(error)) => {
                 if !std::mem::replace(&mut self.has_failed, true) {
-                    tracing::warn!(error = with_causes(&error), "dedup runs cannot be written; it is tried again");
+                    tracing::warn!(error = with_causes(&error), "dedup runs are not kept up; it is tried again");
                 }
                 self.pause = (self.pause * 2).min(PAUSE_LONGEST);
                 return false;
             }
+            None => return false,
         }
         true
+    }
+
+    /// `None` if there is nothing to do.
+    fn work(&mut self) -> Option<Result<(), StepError>> {
+        let unsaved = self.options.index.unsaved();
+        let unsaved_max = if self.has_failed { UNSAVED_MAX_FAILING } else { UNSAVED_MAX };
+        let may_read = !self.waiting.has_ended && unsaved.len() < unsaved_max;
+        // What cannot be read keeps nothing from being saved.
+        let is_read_first = self.read_tries == 0 || unsaved.is_empty();
+        if let Some(span) = self.lost.back().copied().filter(|_| may_read && is_read_first) {
+            Some(self.make_again(span))
+        } else if let Some(table) = unsaved.first() {
+            // Memory grows while several wait.
+            self.waiting.is_needed = unsaved.len() > 1;
+            Some(self.save(table))
+        } else if self.waiting.has_ended {
+            None
+        } else {
+            let adjacent = self.due()?;
+            self.waiting.is_needed = false;
+            Some(self.merge(&adjacent))
+        }
     }
 
     fn save(&mut self, table: &KeyTable) -> Result<(), StepError> {
@@ -162,17 +177,20 @@ impl Work {
         Ok(())
     }
 
-    /// Reads the keys of the newest lost range into memory, from where they are saved. Returns false if nothing is lost. What
-    /// cannot be read stays a gap among the runs, which the next start tries to fill.
-    fn make_again(&mut self) -> bool {
-        let Some(span) = self.lost.back().copied() else { return false };
-        let Collected { entries, head, is_complete } = lost::collect(&self.options.store, &self.options.secret, span);
+    /// Reads the keys of the newest lost range into memory, from where they are saved. What is damaged stays a gap among the runs,
+    /// which the next start tries to fill.
+    fn make_again(&mut self, span: Span) -> Result<(), StepError> {
+        let KeeperOptions { store, secret, .. } = &self.options;
+        self.read_tries += 1;
+        let Collected { entries, head, is_complete } =
+            lost::collect(store, secret, span, self.read_tries == READ_TRIES_MAX)?;
+        self.read_tries = 0;
         let nowhere = Head { position: span.through, chain: [0; 32], recorded_at: Timestamp::default() };
         let is_whole = is_complete && head.is_some();
         self.options.index.recent_mut().add(span.after, head.unwrap_or(nowhere), is_whole, entries);
         self.lost.pop_back();
         self.note_coverage();
-        true
+        Ok(())
     }
 
     /// Says which keys are known.
@@ -209,6 +227,7 @@ impl Work {
             tracing::error!(path = %run.path().display(), "a dedup run is damaged: it is made again from the log");
             self.lost.extend(parts(run.span(), self.options.run_events));
             self.lost.make_contiguous().sort_unstable();
+            self.read_tries = 0;
             self.options.index.publish_with(runs.without(after), self.coverage());
             if let Err(error) = runs::remove(&self.options.directory, [run.path()]) {
                 tracing::warn!(%error, "a damaged dedup run cannot be removed");
@@ -241,6 +260,8 @@ impl Work {
 /// Why a step failed. It is tried again.
 #[derive(Debug, thiserror::Error)]
 enum StepError {
+    #[error("lost keys cannot be read from the log")]
+    Read(#[from] StoreError),
     #[error("a dedup run cannot be written")]
     Write(#[from] WriteRunError),
     #[error(transparent)]

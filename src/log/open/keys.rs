@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::OpenError;
 use super::super::dedup::{
-    self, Claim, Coverage, Digest, Fingerprint, KeyEntry, KeyIndex, LoadError, Loaded, RecentKeys, RunOrigin, RunSet,
+    self, Claim, Collected, Coverage, Digest, Fingerprint, KeyEntry, KeyIndex, LoadError, Loaded, RecentKeys, RunOrigin, RunSet,
     Span, UnusableRun,
 };
 use super::super::files::layout::Fresh;
@@ -147,14 +147,19 @@ impl Collector<'_> {
 
     /// The end of the sealed part, which no run covers.
     fn take_tail(&mut self, examined: &Examined, tail: Span) {
-        if tail.positions() > self.run_events.saturating_mul(TAIL_RUNS) {
-            self.lost.push(tail);
-        } else {
-            let collected = dedup::collect(&examined.store, self.secret, tail);
-            let is_complete = collected.is_complete && collected.head.is_some();
-            let nowhere = Head { position: tail.through, chain: [0; 32], recorded_at: Timestamp::default() };
-            let head = collected.head.unwrap_or(nowhere);
-            self.recent.add(tail.after, head, is_complete, collected.entries);
+        let is_short = tail.positions() <= self.run_events.saturating_mul(TAIL_RUNS);
+        let collected = is_short.then(|| dedup::collect(&examined.store, self.secret, tail, false));
+        match collected {
+            Some(Ok(Collected { entries, head, is_complete })) => {
+                let nowhere = Head { position: tail.through, chain: [0; 32], recorded_at: Timestamp::default() };
+                let is_whole = is_complete && head.is_some();
+                self.recent.add(tail.after, head.unwrap_or(nowhere), is_whole, entries);
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, "the newest keys cannot be read from the log: it is tried again");
+                self.lost.push(tail);
+            }
+            None => self.lost.push(tail),
         }
         self.recent.skip_to(tail.through);
     }

@@ -5,6 +5,9 @@ use std::sync::{Condvar, Mutex};
 
 use super::*;
 use crate::log::NoRoom;
+use crate::log::dedup::Span;
+use crate::log::files::layout::DataFiles;
+use crate::log::open::{gather, keys};
 
 const EVENTS: u64 = 350;
 
@@ -215,6 +218,33 @@ fn webhooks_wait_for_the_keys_of_three_days_and_imports_for_all() {
     wait_until(&log, Coverage::Whole);
     assert_eq!(append_all(&log, vec![imported("7")]).remove(0).unwrap().position, 7);
     close(log);
+}
+
+#[test]
+fn what_the_system_refuses_to_read_for_a_moment_is_no_gap() {
+    let directory = filled(options().fresh, "");
+    fs::remove_dir_all(directory.path().join("dedup")).unwrap();
+    let permits = Arc::new(Permits::default());
+    let log = permits.open_later(directory.path(), 1);
+    log.reader.store().refuse_reads(2);
+    permits.give(100);
+    wait_until(&log, Coverage::Whole);
+    assert!((1..=EVENTS).all(|n| append(&log, &n.to_string(), b"{}").unwrap().position == n));
+    close(log);
+    assert_eq!(runs(directory.path()), [(0, 100), (100, 200), (200, 300), (300, 350)]);
+}
+
+#[test]
+fn the_end_of_the_log_that_the_system_refuses_to_read_at_the_start_is_lost_for_now() {
+    let directory = filled(options().fresh, "");
+    let files = DataFiles::at(directory.path()).unwrap();
+    let mut examined = gather(&files).unwrap();
+    let loaded = keys::load(&examined, &files.dedup()).unwrap();
+    let secret = keys::settle_secret(&mut examined, &loaded.set, &options().fresh);
+    examined.store.refuse_reads(u32::MAX);
+    let keys = keys::collect(&examined, &secret, loaded, &files.dedup(), 100).unwrap();
+    assert_eq!(keys.lost, [Span { after: 300, through: EVENTS }]);
+    assert_eq!(keys.index.view().coverage, Coverage::Partial);
 }
 
 #[test]
