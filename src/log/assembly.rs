@@ -3,6 +3,7 @@
 //! Knows nothing of the disk; what it makes is either committed whole or not at all.
 
 use super::append::{AppendError, Appended, Pending, Prepared, Reply, Taken, Undecided};
+use super::dedup::KeyEntry;
 use super::format::FrameBuilder;
 use super::journal::{JournalFrame, JournalKey, frame_bytes_max};
 use super::journals::NewFrame;
@@ -35,8 +36,8 @@ pub(super) struct Assembly {
     parsed: Vec<ParsedEvent>,
     /// Who waits to hear of an event that was there before.
     repeats: Vec<Repeat>,
-    /// What cannot be decided without a read, with the first position of its key.
-    undecided: Vec<(Pending, Position)>,
+    /// What cannot be decided without a read, with the first of its key.
+    undecided: Vec<(Pending, KeyEntry)>,
     /// Who waits to hear why nothing was appended.
     refusals: Vec<(Reply, AppendError)>,
     /// A frame could not be made: a bug, which fails the commit.
@@ -115,7 +116,7 @@ impl Assembly {
     }
 
     /// Gives back what cannot be decided without a read.
-    pub fn give_back(&mut self, pending: Pending, first: Position) {
+    pub fn give_back(&mut self, pending: Pending, first: KeyEntry) {
         self.undecided.push((pending, first));
     }
 

@@ -22,7 +22,7 @@ pub use index::DedupSize;
 pub(super) use index::{Coverage, KeyIndex, RunView};
 pub(super) use keeper::{Keeper, KeeperOptions};
 pub(super) use lost::{Collected, collect};
-pub(super) use recent::RecentKeys;
+pub(super) use recent::{KeyTable, RecentKeys};
 pub(super) use runs::{KeyEntry, LoadError, Loaded, RunError, RunSet, Span, UnusableRun, load, prepare, remove};
 
 /// How fingerprints are taken. Another number whenever the same content gives another fingerprint.

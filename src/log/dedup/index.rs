@@ -77,14 +77,13 @@ impl KeyIndex {
         self.recent.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks memory, and then the runs. May read a run, which blocks.
+    /// The first with a key, in memory or in the runs. May read a run, which blocks.
     pub fn find(&self, digest: Digest) -> Result<Option<KeyEntry>, RunError> {
-        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner).find(digest);
-        if recent.is_some() {
-            return Ok(recent);
-        }
+        // While they are held, memory keeps what they do not have.
         let runs = self.runs();
-        self.find_in(&runs, digest)
+        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner).find(digest);
+        let found = recent.into_iter().chain(self.find_in(&runs, digest)?);
+        Ok(found.min_by_key(|entry| entry.position))
     }
 
     /// Asks runs. A damaged one is noted, to be made again.

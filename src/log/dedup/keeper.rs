@@ -19,7 +19,7 @@ use super::index::{Coverage, KeyIndex};
 use super::lost::{self, Collected};
 use super::recent::KeyTable;
 use super::runs::{self, MergeError, Overlap, Run, RunHeader, Span, WriteRunError};
-use super::{FINGERPRINT_VERSION, RunOrigin};
+use super::{FINGERPRINT_VERSION, KeyEntry, RunOrigin};
 use crate::blocklog::StoreError;
 use crate::event::{Clock, Timestamp};
 use crate::storage::{Pace, Pacer};
@@ -187,10 +187,26 @@ impl Work {
         self.read_tries = 0;
         let nowhere = Head { position: span.through, chain: [0; 32], recorded_at: Timestamp::default() };
         let is_whole = is_complete && head.is_some();
-        self.options.index.recent_mut().add(span.after, head.unwrap_or(nowhere), is_whole, entries);
+        let table = KeyTable::of(span.after, head.unwrap_or(nowhere), is_whole, &entries);
+        self.report_second_records(&table, &entries);
+        self.options.index.recent_mut().add(table);
         self.lost.pop_back();
         self.note_coverage();
         Ok(())
+    }
+
+    /// Keys may have been taken again before they were known again.
+    fn report_second_records(&self, table: &KeyTable, entries: &[KeyEntry]) {
+        let within = entries.len() - table.count();
+        let others = entries.iter().filter(|entry| {
+            let other = self.options.index.find(entry.digest);
+            other.is_ok_and(|other| other.is_some_and(|other| other.position != entry.position))
+        });
+        let count = within + others.count();
+        if count > 0 {
+            let Span { after, through } = table.span();
+            tracing::warn!(after, through, count, "events have a key that others have, too: the first of a key counts");
+        }
     }
 
     /// Says which keys are known.

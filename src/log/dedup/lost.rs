@@ -22,12 +22,7 @@ pub struct Collected {
 
 /// Reads the keys of a range, as far as its events are not damaged. What the system refuses to read may be whole: that is an
 /// error. `is_last_try`: it counts as damaged.
-pub fn collect(
-    store: &FrameStore,
-    secret: &LogSecret,
-    span: Span,
-    is_last_try: bool,
-) -> Result<Collected, StoreError> {
+pub fn collect(store: &FrameStore, secret: &LogSecret, span: Span, is_last_try: bool) -> Result<Collected, StoreError> {
     let mut collected = Collected { entries: Vec::new(), head: None, is_complete: true };
     let mut next = span.after + 1;
     while next <= span.through {

@@ -50,6 +50,22 @@ pub struct KeyTable {
 }
 
 impl KeyTable {
+    /// The keys after one position and up to another, in any order. The lowest position of a key stays.
+    pub fn of(after: Position, head: Head, is_complete: bool, entries: &[KeyEntry]) -> Self {
+        let mut keys = Keys::with_capacity_and_hasher(entries.len(), BuildHasherDefault::default());
+        for KeyEntry { digest, position, fingerprint } in entries {
+            let first = keys.entry(*digest).or_insert((*position, *fingerprint));
+            if *position < first.0 {
+                *first = (*position, *fingerprint);
+            }
+        }
+        Self { after, head, is_complete, keys }
+    }
+
+    pub fn count(&self) -> usize {
+        self.keys.len()
+    }
+
     pub fn span(&self) -> Span {
         Span { after: self.after, through: self.head.position }
     }
@@ -85,13 +101,19 @@ impl RecentKeys {
         Self { full: Vec::new(), active: new_table(after) }
     }
 
+    /// The first with a key.
     pub fn find(&self, digest: Digest) -> Option<KeyEntry> {
-        self.active.find(digest).or_else(|| self.full.iter().rev().find_map(|table| table.find(digest)))
+        self.find_full(digest).or_else(|| self.active.find(digest))
+    }
+
+    /// Keys that are read again may come after a later record of one of them was taken: the lowest position is the first.
+    fn find_full(&self, digest: Digest) -> Option<KeyEntry> {
+        self.full.iter().filter_map(|table| table.find(digest)).min_by_key(|entry| entry.position)
     }
 
     /// Takes a key for a position. Returns the entry that has it already.
     pub fn claim(&mut self, claim: Claim, position: Position) -> Option<KeyEntry> {
-        if let Some(taken) = self.full.iter().rev().find_map(|table| table.find(claim.digest)) {
+        if let Some(taken) = self.find_full(claim.digest) {
             return Some(taken);
         }
         match self.active.keys.entry(claim.digest) {
@@ -131,12 +153,8 @@ impl RecentKeys {
     }
 
     /// Adds the keys of earlier positions.
-    pub fn add(&mut self, after: Position, head: Head, is_complete: bool, entries: Vec<KeyEntry>) {
-        let mut keys = Keys::with_capacity_and_hasher(entries.len(), BuildHasherDefault::default());
-        for KeyEntry { digest, position, fingerprint } in entries {
-            keys.entry(digest).or_insert((position, fingerprint));
-        }
-        self.full.push(Arc::new(KeyTable { after, head, is_complete, keys }));
+    pub fn add(&mut self, table: KeyTable) {
+        self.full.push(Arc::new(table));
     }
 
     /// Full tables of which runs can be made.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::super::OpenError;
 use super::super::dedup::{
-    self, Claim, Collected, Coverage, Digest, Fingerprint, KeyEntry, KeyIndex, LoadError, Loaded, RecentKeys, RunOrigin, RunSet,
-    Span, UnusableRun,
+    self, Claim, Collected, Coverage, Digest, Fingerprint, KeyEntry, KeyIndex, KeyTable, LoadError, Loaded, RecentKeys,
+    RunOrigin, RunSet, Span, UnusableRun,
 };
 use super::super::files::layout::Fresh;
 use super::super::files::secret::LogSecret;
@@ -134,7 +134,7 @@ struct Collector<'a> {
 impl Collector<'_> {
     fn collect(&mut self, examined: &Examined, runs: &RunSet) {
         let sealed_end = examined.sealed.end.position;
-        let covered = runs.runs().last().map_or(0, |run| run.span().through);
+        let covered = runs.through();
         self.lost = runs.gaps(covered);
         let reached = covered.max(sealed_end);
         if covered < sealed_end {
@@ -153,7 +153,7 @@ impl Collector<'_> {
             Some(Ok(Collected { entries, head, is_complete })) => {
                 let nowhere = Head { position: tail.through, chain: [0; 32], recorded_at: Timestamp::default() };
                 let is_whole = is_complete && head.is_some();
-                self.recent.add(tail.after, head.unwrap_or(nowhere), is_whole, entries);
+                self.recent.add(KeyTable::of(tail.after, head.unwrap_or(nowhere), is_whole, &entries));
             }
             Some(Err(error)) => {
                 tracing::warn!(%error, "the newest keys cannot be read from the log: it is tried again");

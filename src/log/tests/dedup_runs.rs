@@ -264,6 +264,27 @@ fn lost_keys_are_known_from_memory_where_no_run_can_be_written() {
 }
 
 #[test]
+fn a_conflict_is_kept_once_though_the_first_is_in_a_lost_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path(), options()).unwrap();
+    (1..=100).for_each(|n| assert_eq!(append(&log, &n.to_string(), b"{}").unwrap().position, n));
+    let other: &[u8] = br#"{"data":1}"#;
+    assert!(append(&log, "7", other).unwrap().conflict);
+    (102..=EVENTS).for_each(|n| assert_eq!(append(&log, &n.to_string(), b"{}").unwrap().position, n));
+    close(log);
+    fs::remove_file(run(directory.path(), 100)).unwrap();
+    let permits = Arc::new(Permits::default());
+    let log = permits.open_later(directory.path(), 1);
+    // Now its keys stay in memory.
+    fs::remove_dir_all(directory.path().join("dedup")).unwrap();
+    permits.give(100);
+    wait_until(&log, Coverage::Whole);
+    let again = append(&log, "7", other).unwrap();
+    assert_eq!((again.position, again.conflict, again.reached.position), (7, true, EVENTS));
+    close(log);
+}
+
+#[test]
 fn runs_are_saved_again_once_they_can_be() {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path(), options()).unwrap();

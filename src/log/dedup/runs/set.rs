@@ -27,6 +27,11 @@ impl RunSet {
         &self.runs
     }
 
+    /// The last position that a run covers. 0 if there is none.
+    pub fn through(&self) -> Position {
+        self.runs.last().map_or(0, |run| run.span().through)
+    }
+
     /// Looks a digest up. The run with the lower positions is asked first, so the first record of a key is found even
     /// if another one has it, too. An error names the run that cannot be read: what it holds is not known.
     pub fn find(&self, digest: Digest) -> Result<Option<KeyEntry>, RunError> {
