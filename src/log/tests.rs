@@ -4,6 +4,7 @@
 
 mod applier;
 mod clock;
+mod commits;
 mod conflicts;
 mod damage;
 mod dedup_runs;

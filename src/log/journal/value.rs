@@ -77,6 +77,12 @@ pub const fn frame_bytes_max(count: usize) -> usize {
     PART_BYTES_MAX.saturating_sub(joined_bytes(0, count))
 }
 
+/// Bytes of the values of a frame with this number of records.
+pub const fn values_bytes(frame_bytes: usize, count: usize) -> usize {
+    let joined = joined_bytes(frame_bytes, count);
+    joined + joined.div_ceil(PART_BYTES_MAX) * HEADER_BYTES
+}
+
 const fn joined_bytes(frame_bytes: usize, count: usize) -> usize {
     PREFIX_BYTES.saturating_add(frame_bytes).saturating_add(KEY_BYTES.saturating_mul(count))
 }
