@@ -27,6 +27,8 @@ pub(super) use runs::{KeyEntry, LoadError, Loaded, RunError, RunSet, Span, Unusa
 
 /// How fingerprints are taken. Another number whenever the same content gives another fingerprint.
 pub(super) const FINGERPRINT_VERSION: u8 = 1;
+/// What a journal holds is taken as current.
+const _: () = assert!(FINGERPRINT_VERSION == super::journal::FINGERPRINT_VERSION);
 
 /// The log that a run is of, and the secret that its digests are made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

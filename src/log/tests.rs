@@ -9,6 +9,7 @@ mod conflicts;
 mod damage;
 mod dedup_runs;
 mod faults;
+mod keys;
 mod model;
 mod refusals;
 mod sealing;

@@ -64,8 +64,11 @@ fn read_frame(
         if record.position < from {
             continue;
         }
+        let Ok(event) = record.event() else {
+            collected.is_complete = false;
+            continue;
+        };
         // What an erased record claimed is in the record of its erasure; what a sealed one claims nobody can say.
-        let Ok(event) = record.event() else { continue };
         if record.header.kind == Kind::ERASED {
             collected.entries.extend(erased(&event.delivery.body, secret.generation));
         } else if let Some(Claim { digest, fingerprint }) = Claim::of_stored(secret, &event) {

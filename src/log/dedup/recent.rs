@@ -133,18 +133,23 @@ impl RecentKeys {
     pub fn close_if_full(&mut self, head: Head, positions: u64) -> bool {
         let is_full = head.position - self.active.after >= positions;
         if is_full {
-            self.close(head, true);
+            self.close(head);
         }
         is_full
     }
 
     /// Closes the table that grows. An empty span makes none.
-    pub fn close(&mut self, head: Head, is_complete: bool) {
+    pub fn close(&mut self, head: Head) {
         let mut table = std::mem::replace(&mut self.active, new_table(head.position));
         if head.position > table.after {
-            (table.head, table.is_complete) = (head, is_complete);
+            table.head = head;
             self.full.push(Arc::new(table));
         }
+    }
+
+    /// Says that the table that grows misses a key.
+    pub fn mark_incomplete(&mut self) {
+        self.active.is_complete = false;
     }
 
     /// Goes on after a position beyond what is known. The table that grows must be empty.

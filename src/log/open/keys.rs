@@ -11,13 +11,14 @@ use super::super::dedup::{
 };
 use super::super::files::layout::Fresh;
 use super::super::files::secret::LogSecret;
+use super::super::format::StoredRecord;
 use super::super::journal::{JournalFrame, JournalKey};
 use super::super::{Head, format};
 use super::Seen;
 use super::examine::Examined;
 use super::journals::are_foreign;
 use crate::blocklog::StoreError;
-use crate::event::{Position, Timestamp};
+use crate::event::{Event, Position, Timestamp};
 use crate::segment::Frame;
 use crate::telemetry::with_causes;
 
@@ -176,7 +177,7 @@ impl Collector<'_> {
             }
             if header.first > reached + 1 {
                 if let Some(head) = head {
-                    self.recent.close(head, true);
+                    self.recent.close(head);
                 }
                 self.recent.skip_to(header.first - 1);
             }
@@ -189,8 +190,8 @@ impl Collector<'_> {
     }
 
     fn take_frame(&mut self, stored: &JournalFrame, frame: &Frame<'_>, reached: Position) {
-        let is_current = stored.generation == self.secret.generation;
-        let entries = if is_current { stored_keys(frame, &stored.keys) } else { self.read_keys(frame) };
+        let is_current = stored.generation == self.secret.generation && has_fingerprints(&stored.keys);
+        let entries = if is_current { stored_keys(frame, &stored.keys) } else { self.read_keys(stored, frame) };
         for KeyEntry { digest, position, fingerprint } in entries {
             if position <= reached || digest == Digest::NONE {
                 continue;
@@ -202,19 +203,29 @@ impl Collector<'_> {
         }
     }
 
-    /// Where another secret made what is stored.
-    fn read_keys(&self, frame: &Frame<'_>) -> Vec<KeyEntry> {
-        let mut entries = Vec::new();
-        for record in format::records(frame).unwrap_or_default() {
-            let claim = record.event().ok().and_then(|event| Claim::of_stored(self.secret, &event));
-            entries.extend(claim.map(|Claim { digest, fingerprint }| KeyEntry {
-                digest,
-                position: record.position,
-                fingerprint,
-            }));
-        }
-        entries
+    /// Where another secret, or another version, made what is stored. What cannot be read is missing, unless the secret is the same.
+    fn read_keys(&mut self, stored: &JournalFrame, frame: &Frame<'_>) -> Vec<KeyEntry> {
+        let events = format::records(frame).and_then(|records| records.iter().map(StoredRecord::event).collect());
+        let events: Vec<Event> = match events {
+            Ok(events) => events,
+            Err(_) => {
+                self.recent.mark_incomplete();
+                let is_ours = stored.generation == self.secret.generation;
+                return if is_ours { stored_keys(frame, &stored.keys) } else { Vec::new() };
+            }
+        };
+        let claims = events.iter().map(|event| (event.position, Claim::of_stored(self.secret, event)));
+        let entry = |(position, claim): (Position, Option<Claim>)| {
+            claim.map(|Claim { digest, fingerprint }| KeyEntry { digest, position, fingerprint })
+        };
+        claims.filter_map(entry).collect()
     }
+}
+
+/// Format 1 of a journal's values had none, and made the digests of conflicts in another way.
+fn has_fingerprints(keys: &[JournalKey]) -> bool {
+    let is_known = |key: &JournalKey| key.fingerprint != Fingerprint::UNKNOWN.0;
+    keys.iter().all(|key| key.digest == Digest::NONE.to_bytes() || is_known(key))
 }
 
 fn stored_keys(frame: &Frame<'_>, keys: &[JournalKey]) -> Vec<KeyEntry> {

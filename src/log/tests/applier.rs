@@ -136,7 +136,7 @@ impl World {
     }
 
     fn save(&mut self) {
-        self.recent.close(self.head(), true);
+        self.recent.close(self.head());
         let mut runs = self.runs[self.runs.len() - 1].clone();
         for table in self.recent.complete() {
             runs.extend(table.entries().into_iter().map(|entry| (entry.digest.to_bytes(), entry)));
@@ -169,7 +169,7 @@ impl World {
     }
 
     fn forget(&mut self) {
-        self.recent.close(self.head(), true);
+        self.recent.close(self.head());
         let mut entries: Vec<_> = self.recent.complete().flat_map(|table| table.entries()).collect();
         for entry in &mut entries {
             entry.fingerprint = Fingerprint::UNKNOWN;
@@ -216,7 +216,7 @@ fn the_lowest_position_of_a_key_is_its_first() {
     let other = world.claim(1, 2);
     assert!(world.recent.claim(other, 101).is_none());
     world.next = 102;
-    world.recent.close(world.head(), true);
+    world.recent.close(world.head());
     let entry = |position, fingerprint| KeyEntry { digest: claim.digest, position, fingerprint };
     let entries = [entry(7, other.fingerprint), entry(5, claim.fingerprint)];
     let head = Head { position: 100, ..world.head() };
