@@ -115,14 +115,15 @@ impl FrameStore {
         }
     }
 
-    /// The last position of the frame, or of the damaged range, that should hold a position: so far as is known without reading it.
+    /// The last position of the frame, or of the damaged range or hole, that should hold a position: so far as is known without
+    /// reading it.
     pub fn frame_end(&self, position: Position) -> Position {
         let inner = self.inner();
         let index = inner.sealed.partition_point(|sealed| sealed.last() < position);
         match inner.sealed.get(index) {
             Some(Sealed::Segment(segment)) => segment.frame_end(position),
             Some(Sealed::Damaged { range, .. }) if range.contains(&position) => *range.end(),
-            _ => position,
+            _ => next_unsealed(&inner.journals, position).map_or(position, |next| next - 1),
         }
     }
 
@@ -208,6 +209,14 @@ fn unsealed(journals: &VecDeque<JournalFrames>, position: Position) -> Option<By
     let journal = journals.iter().rev().find(|journal| begins_by_then(journal))?;
     let index = journal.frames.partition_point(|(first, _)| *first <= position).checked_sub(1)?;
     journal.frames.get(index).map(|(_, frame)| frame.clone())
+}
+
+/// Where the first frame begins that begins after a position.
+fn next_unsealed(journals: &VecDeque<JournalFrames>, position: Position) -> Option<Position> {
+    journals.iter().find_map(|JournalFrames { frames, .. }| {
+        let index = frames.partition_point(|(first, _)| *first <= position);
+        frames.get(index).map(|(first, _)| *first)
+    })
 }
 
 fn read_error(error: &SegmentError, position: Position) -> ReadError {

@@ -5,6 +5,7 @@ use std::sync::mpsc::sync_channel;
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
+use super::super::super::frame_store::JournalFrames;
 use super::super::recent::RecentKeys;
 use super::super::runs::RunSet;
 use super::*;
@@ -49,4 +50,13 @@ fn what_is_damaged_is_given_up_at_once() {
     assert!(work.step());
     assert_eq!((work.lost.len(), work.coverage()), (0, Coverage::Whole));
     assert!(work.options.index.unsaved().is_empty(), "no run is made of it");
+}
+
+#[test]
+fn a_hole_of_what_is_not_sealed_is_stepped_over_at_once() {
+    let frame = |first| (first, bytes::Bytes::from_static(b"unreadable"));
+    let journal =
+        |sequence, firsts: &[u64]| JournalFrames { sequence, frames: firsts.iter().copied().map(frame).collect() };
+    let store = FrameStore::new(Vec::new(), vec![journal(1, &[1, 5]), journal(2, &[500])]);
+    assert_eq!([1, 5, 499, 500].map(|position| store.frame_end(position)), [4, 499, 499, 500]);
 }
