@@ -57,7 +57,7 @@ impl Sequencer {
             self.head = assembly.head();
             assembly.answer(&result);
             if result.is_ok() && self.index.recent_mut().close_if_full(self.head, self.run_events) {
-                self.keeper.wake();
+                self.index.wake();
             }
         }
         self.keeper.stop();

@@ -1,12 +1,12 @@
 //! All keys that are known: those in memory and those in runs, for the one who claims and all who look up. Reads runs, and writes
 //! no file.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard, Weak};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockWriteGuard, Weak};
 
 use super::recent::{KeyTable, RecentKeys};
-use super::runs::{RunError, RunSet, Span};
+use super::runs::{Run, RunError, RunSet};
 use super::{Digest, KeyEntry};
-use crate::event::Position;
 
 /// Which keys of the log are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,8 +45,10 @@ pub struct KeyIndex {
     view: RwLock<RunView>,
     /// Sets that were replaced, for as long as somebody holds them.
     replaced: Mutex<Vec<Weak<RunSet>>>,
-    /// The positions before the first of runs that were found damaged.
-    damaged: Mutex<Vec<Position>>,
+    /// Runs that were found damaged.
+    damaged: Mutex<Vec<Arc<Run>>>,
+    /// Ends with the thread that keeps runs.
+    waker: OnceLock<Weak<SyncSender<()>>>,
 }
 
 impl KeyIndex {
@@ -56,6 +58,7 @@ impl KeyIndex {
             view: RwLock::new(RunView { runs: Arc::new(runs), coverage }),
             replaced: Mutex::default(),
             damaged: Mutex::default(),
+            waker: OnceLock::new(),
         }
     }
 
@@ -88,14 +91,36 @@ impl KeyIndex {
 
     /// Asks runs. A damaged one is noted, to be made again.
     pub fn find_in(&self, runs: &RunSet, digest: Digest) -> Result<Option<KeyEntry>, RunError> {
-        runs.find(digest).inspect_err(|error| self.note_damage(error))
+        runs.find(digest).inspect_err(|error| self.note_damage(runs.runs(), error))
     }
 
-    pub(super) fn note_damage(&self, error: &RunError) {
-        if let RunError::Damaged { path, .. } = error
-            && let Some(span) = Span::of(path)
-        {
-            self.damaged.lock().unwrap_or_else(PoisonError::into_inner).push(span.after);
+    /// Notes which of the runs that were read must be made again.
+    pub(super) fn note_damage(&self, runs: &[Arc<Run>], error: &RunError) {
+        let Some(run) = runs.iter().find(|run| run.path() == error.path()) else { return };
+        if run.is_lost_by(error) {
+            let mut damaged = self.damaged();
+            if !damaged.iter().any(|noted| Arc::ptr_eq(noted, run)) {
+                damaged.push(run.clone());
+            }
+            drop(damaged);
+            self.wake();
+        }
+    }
+
+    fn damaged(&self) -> MutexGuard<'_, Vec<Arc<Run>>> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `waker`: goes with the thread that keeps runs.
+    pub(super) fn set_waker(&self, waker: Weak<SyncSender<()>>) {
+        self.waker.get_or_init(|| waker);
+    }
+
+    /// Wakes the thread that keeps runs, if it does not wake already.
+    pub fn wake(&self) {
+        let waker = self.waker.get().and_then(Weak::upgrade);
+        if waker.is_some_and(|waker| matches!(waker.try_send(()), Err(TrySendError::Disconnected(())))) {
+            tracing::error!("the thread that keeps dedup runs has ended: the keys of new events stay in memory");
         }
     }
 
@@ -114,9 +139,13 @@ impl KeyIndex {
         self.view.write().unwrap_or_else(PoisonError::into_inner).coverage = coverage;
     }
 
-    /// The positions before the first of runs that were found damaged since the last call.
-    pub(super) fn take_damaged(&self) -> Vec<Position> {
-        std::mem::take(&mut *self.damaged.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Runs that were found damaged since the last call.
+    pub(super) fn take_damaged(&self) -> Vec<Arc<Run>> {
+        std::mem::take(&mut *self.damaged())
+    }
+
+    pub(super) fn has_damaged(&self) -> bool {
+        !self.damaged().is_empty()
     }
 
     /// Full tables that no run holds, the oldest first.

@@ -60,30 +60,26 @@ pub struct KeeperOptions {
 
 /// The writer's end.
 pub struct Keeper {
-    wake: SyncSender<()>,
+    /// While it is there, the index wakes the thread by it.
+    waker: Arc<SyncSender<()>>,
     thread: JoinHandle<()>,
 }
 
 impl Keeper {
     pub fn spawn(options: KeeperOptions) -> std::io::Result<Self> {
-        let (wake, woken) = sync_channel(1);
+        let (waker, woken) = sync_channel(1);
+        let waker = Arc::new(waker);
+        options.index.set_waker(Arc::downgrade(&waker));
         let lost = options.lost.iter().flat_map(|span| parts(*span, options.run_events)).collect();
         let waiting = Waiting { woken, is_needed: false, has_ended: false, pacer: Pacer::new() };
         let work = Work { options, lost, read_tries: 0, waiting, pause: WAKE_EVERY, has_failed: false };
         let thread = thread::Builder::new().name("cleat-dedup".into()).spawn(move || work.run())?;
-        Ok(Self { wake, thread })
-    }
-
-    /// Says that there is a full table.
-    pub fn wake(&self) {
-        if self.wake.try_send(()).is_err() {
-            tracing::debug!("the thread that keeps dedup runs is awake already");
-        }
+        Ok(Self { waker, thread })
     }
 
     /// Waits until full tables are saved.
     pub fn stop(self) {
-        drop(self.wake);
+        drop(self.waker);
         if self.thread.join().is_err() {
             tracing::error!("the thread that keeps dedup runs panicked");
         }
@@ -237,14 +233,16 @@ impl Work {
 
     /// Takes runs that were found damaged out of use, and makes them again.
     fn drop_damaged(&mut self) {
-        for after in self.options.index.take_damaged() {
+        for run in self.options.index.take_damaged() {
             let runs = self.options.index.runs();
-            let Some(run) = runs.runs().iter().find(|run| run.span().after == after) else { continue };
+            if !runs.has(&run) {
+                continue;
+            }
             tracing::error!(path = %run.path().display(), "a dedup run is damaged: it is made again from the log");
             self.lost.extend(parts(run.span(), self.options.run_events));
             self.lost.make_contiguous().sort_unstable();
             self.read_tries = 0;
-            self.options.index.publish_with(runs.without(after), self.coverage());
+            self.options.index.publish_with(runs.without(&run), self.coverage());
             if let Err(error) = runs::remove(&self.options.directory, [run.path()]) {
                 tracing::warn!(%error, "a damaged dedup run cannot be removed");
             }
@@ -265,7 +263,7 @@ impl Work {
         let KeeperOptions { directory, index, .. } = &self.options;
         let merged = runs::merge(directory, adjacent, &mut self.waiting).inspect_err(|error| {
             if let MergeError::Input(error) = error {
-                index.note_damage(error);
+                index.note_damage(adjacent, error);
             }
         })?;
         index.publish(index.runs().with_merged(Arc::new(merged))?);
@@ -301,7 +299,7 @@ struct Waiting {
 impl Waiting {
     fn wait(&mut self, patience: Duration) {
         match self.woken.recv_timeout(patience) {
-            // A full table waits.
+            // A full table waits, or a run is damaged.
             Ok(()) => self.is_needed = true,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => self.has_ended = true,

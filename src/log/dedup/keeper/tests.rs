@@ -7,8 +7,10 @@ use zeroize::Zeroizing;
 
 use super::super::super::frame_store::JournalFrames;
 use super::super::recent::RecentKeys;
-use super::super::runs::RunSet;
+use super::super::runs::{RunError, RunSet};
+use super::super::{Digest, Fingerprint};
 use super::*;
+use crate::storage::{AtOnce, Garbled};
 use crate::token::Identity;
 
 /// A keeper of a log without frames, which has lost these ranges, and its directory.
@@ -59,4 +61,69 @@ fn a_hole_of_what_is_not_sealed_is_stepped_over_at_once() {
         |sequence, firsts: &[u64]| JournalFrames { sequence, frames: firsts.iter().copied().map(frame).collect() };
     let store = FrameStore::new(Vec::new(), vec![journal(1, &[1, 5]), journal(2, &[500])]);
     assert_eq!([1, 5, 499, 500].map(|position| store.frame_end(position)), [4, 499, 499, 500]);
+}
+
+/// Writes a run of one key, which the index then has.
+fn add_run(work: &Work, after: u64, through: u64) -> Arc<Run> {
+    let head = Head { position: through, chain: [0; 32], recorded_at: Timestamp::default() };
+    let KeeperOptions { index, directory, origin, .. } = &work.options;
+    let header = RunHeader { origin: *origin, fingerprint_version: FINGERPRINT_VERSION, after, head };
+    let entry = KeyEntry { digest: digest(through), position: through, fingerprint: Fingerprint([1; 8]) };
+    let run = Arc::new(runs::write(directory, header, vec![entry], &mut AtOnce).unwrap());
+    let before = index.runs();
+    let others = before.runs().iter().filter(|other| other.span() != run.span()).cloned();
+    let others = others.fold(RunSet::default(), |runs, run| runs.with(run).unwrap());
+    index.publish(others.with(run.clone()).unwrap());
+    run
+}
+
+fn digest(n: u64) -> Digest {
+    let bytes = n.to_be_bytes();
+    Digest::from_bytes(std::array::from_fn(|at| bytes[at % 8] ^ 0x55))
+}
+
+fn refused(run: &Run) -> RunError {
+    RunError::Io { path: run.path().to_owned(), source: std::io::Error::other("refused") }
+}
+
+#[test]
+fn a_run_that_cannot_be_read_again_and_again_is_made_again() {
+    let (mut work, _directory) = keeper(&[]);
+    let run = add_run(&work, 0, 100);
+    let index = work.options.index.clone();
+    for _ in 0..2 {
+        index.note_damage(index.runs().runs(), &refused(&run));
+        work.drop_damaged();
+        assert!(index.runs().has(&run), "it may be read the next time");
+    }
+    index.note_damage(index.runs().runs(), &refused(&run));
+    work.drop_damaged();
+    assert!(index.runs().runs().is_empty() && !run.path().exists());
+    assert_eq!(work.lost, [run.span()]);
+}
+
+#[test]
+fn a_run_is_not_blamed_for_the_one_before_it_in_its_place() {
+    let (mut work, _directory) = keeper(&[]);
+    let before = add_run(&work, 0, 100);
+    let asked = work.options.index.runs();
+    let run = add_run(&work, 0, 100);
+    let damaged = RunError::Damaged { path: before.path().to_owned(), source: Garbled("a test") };
+    work.options.index.note_damage(asked.runs(), &damaged);
+    work.drop_damaged();
+    assert!(work.options.index.runs().has(&run) && run.path().exists());
+    assert!(work.lost.is_empty());
+}
+
+#[test]
+fn damage_wakes_the_keeper() {
+    let (mut work, _directory) = keeper(&[]);
+    let run = add_run(&work, 0, 100);
+    let (waker, woken) = sync_channel(1);
+    let waker = Arc::new(waker);
+    work.options.index.set_waker(Arc::downgrade(&waker));
+    work.waiting.woken = woken;
+    let damaged = RunError::Damaged { path: run.path().to_owned(), source: Garbled("a test") };
+    work.options.index.note_damage(work.options.index.runs().runs(), &damaged);
+    assert!(work.waiting.woken.try_recv().is_ok());
 }

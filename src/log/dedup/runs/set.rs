@@ -60,9 +60,14 @@ impl RunSet {
         Self { runs: left.cloned().collect() }.with(run)
     }
 
-    /// The set without the run that begins after a position, if there is one.
-    pub fn without(&self, after: Position) -> Self {
-        let left = self.runs.iter().filter(|run| run.span().after != after);
+    /// Whether it is this very run that is in the set, and not another one in its place.
+    pub fn has(&self, run: &Arc<Run>) -> bool {
+        self.runs.iter().any(|existing| Arc::ptr_eq(existing, run))
+    }
+
+    /// The set without a run.
+    pub fn without(&self, run: &Arc<Run>) -> Self {
+        let left = self.runs.iter().filter(|existing| !Arc::ptr_eq(existing, run));
         Self { runs: left.cloned().collect() }
     }
 
