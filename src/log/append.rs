@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Head;
 use super::applier::Known;
 use super::clock::{ClockError, DatedEvidence, Reading, TimeEvidence, TimeSource};
-use super::dedup::{Claim, Coverage, Digest, Fingerprint, KeyEntry, RunSet, RunView};
+use super::dedup::{Claim, Coverage, Digest, Fingerprint, KeyEntry, RunSet};
 use super::files::secret::LogSecret;
 use super::format::Record;
 use super::journals::NoRoom;
@@ -219,8 +219,7 @@ impl Appender {
     /// all keys.
     fn runs_for(&self, provenance: Provenance) -> Result<Arc<RunSet>, NoRoom> {
         let needed = if provenance == Provenance::Webhook { Coverage::Newest } else { Coverage::Whole };
-        let RunView { runs, coverage } = self.reader.run_view();
-        if coverage >= needed { Ok(runs) } else { Err(NoRoom::KeysUnknown) }
+        self.reader.check_coverage(needed)
     }
 
     fn prepare(&self, delivery: Delivery) -> Result<(Prepared, Claim), AppendError> {

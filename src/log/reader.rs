@@ -145,13 +145,26 @@ impl Reader {
         self.get(entry.position)
     }
 
+    #[cfg(test)]
     pub(super) fn run_view(&self) -> RunView {
         self.index.view()
     }
 
-    /// Why webhooks wait for keys. `None` if they do not.
-    pub fn missing_keys(&self) -> Option<NoRoom> {
-        (self.run_view().coverage == Coverage::Partial).then_some(NoRoom::KeysUnknown)
+    /// Why webhooks wait for the keeper of dedup runs. `None` if they do not.
+    pub fn waits_for_keys(&self) -> Option<NoRoom> {
+        self.check_coverage(Coverage::Newest).err()
+    }
+
+    /// The runs to look up in, if these keys are known and memory takes more.
+    pub(super) fn check_coverage(&self, needed: Coverage) -> Result<Arc<RunSet>, NoRoom> {
+        let RunView { runs, coverage } = self.index.view();
+        if self.index.is_full() {
+            Err(NoRoom::KeysUnsaved)
+        } else if coverage < needed {
+            Err(NoRoom::KeysUnknown)
+        } else {
+            Ok(runs)
+        }
     }
 
     pub fn dedup_size(&self) -> DedupSize {

@@ -56,7 +56,7 @@ impl Sequencer {
             let result = self.committer.commit(&mut assembly);
             self.head = assembly.head();
             assembly.answer(&result);
-            if result.is_ok() && self.index.recent_mut().close_if_full(self.head, self.run_events) {
+            if result.is_ok() && self.index.close_if_full(self.head, self.run_events) {
                 self.index.wake();
             }
         }

@@ -1,12 +1,18 @@
 //! All keys that are known: those in memory and those in runs, for the one who claims and all who look up. Reads runs, and writes
 //! no file.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockWriteGuard, Weak};
 
 use super::recent::{KeyTable, RecentKeys};
 use super::runs::{Run, RunError, RunSet};
 use super::{Digest, KeyEntry};
+use crate::log::Head;
+
+/// Full tables of keys in memory, beyond which nothing is appended: some 700 MB, if 12 million events came since a run could be
+/// saved.
+pub(super) const FULL_TABLES_MAX: usize = 96;
 
 /// Which keys of the log are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +48,8 @@ pub struct DedupSize {
 
 pub struct KeyIndex {
     recent: RwLock<RecentKeys>,
+    /// Full tables of which runs can be made.
+    full_tables: AtomicUsize,
     view: RwLock<RunView>,
     /// Sets that were replaced, for as long as somebody holds them.
     replaced: Mutex<Vec<Weak<RunSet>>>,
@@ -54,6 +62,7 @@ pub struct KeyIndex {
 impl KeyIndex {
     pub fn new(recent: RecentKeys, runs: RunSet, coverage: Coverage) -> Self {
         Self {
+            full_tables: AtomicUsize::new(recent.complete().count()),
             recent: RwLock::new(recent),
             view: RwLock::new(RunView { runs: Arc::new(runs), coverage }),
             replaced: Mutex::default(),
@@ -78,6 +87,30 @@ impl KeyIndex {
     /// Memory, for the one who claims keys.
     pub fn recent_mut(&self) -> RwLockWriteGuard<'_, RecentKeys> {
         self.recent.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// See [`RecentKeys::close_if_full`].
+    pub fn close_if_full(&self, head: Head, positions: u64) -> bool {
+        let mut recent = self.recent_mut();
+        let is_full = recent.close_if_full(head, positions);
+        self.count_full(&recent);
+        is_full
+    }
+
+    /// Adds the keys of earlier positions.
+    pub(super) fn add(&self, table: KeyTable) {
+        let mut recent = self.recent_mut();
+        recent.add(table);
+        self.count_full(&recent);
+    }
+
+    fn count_full(&self, recent: &RecentKeys) {
+        self.full_tables.store(recent.complete().count(), Ordering::Relaxed);
+    }
+
+    /// Whether memory takes no more keys, since runs cannot be saved.
+    pub fn is_full(&self) -> bool {
+        self.full_tables.load(Ordering::Relaxed) >= FULL_TABLES_MAX
     }
 
     /// The first with a key, in memory or in the runs. May read a run, which blocks.
@@ -173,7 +206,12 @@ impl KeyIndex {
         replaced.retain(|runs| runs.strong_count() > 0);
         if replaced.is_empty() {
             let runs = self.runs();
-            self.recent_mut().drop_covered(|span| runs.covers(span));
+            let mut recent = self.recent_mut();
+            let covered = recent.take_covered(|span| runs.covers(span));
+            self.count_full(&recent);
+            drop(recent);
+            // Freed after the lock: they are large.
+            drop(covered);
         }
     }
 }

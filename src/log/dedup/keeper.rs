@@ -72,7 +72,8 @@ impl Keeper {
         options.index.set_waker(Arc::downgrade(&waker));
         let lost = options.lost.iter().flat_map(|span| parts(*span, options.run_events)).collect();
         let waiting = Waiting { woken, is_needed: false, has_ended: false, pacer: Pacer::new() };
-        let work = Work { options, lost, read_tries: 0, waiting, pause: WAKE_EVERY, has_failed: false };
+        let work =
+            Work { options, lost, read_tries: 0, failed_saves: 0, waiting, pause: WAKE_EVERY, has_failed: false };
         let thread = thread::Builder::new().name("cleat-dedup".into()).spawn(move || work.run())?;
         Ok(Self { waker, thread })
     }
@@ -100,6 +101,8 @@ struct Work {
     lost: VecDeque<Span>,
     /// How often the newest of them could not be read.
     read_tries: u32,
+    /// How often a table could not be saved.
+    failed_saves: usize,
     waiting: Waiting,
     pause: Duration,
     /// The last step failed, which was logged.
@@ -147,10 +150,13 @@ impl Work {
         let is_read_first = self.read_tries == 0 || unsaved.is_empty();
         if let Some(span) = self.lost.back().copied().filter(|_| may_read && is_read_first) {
             Some(self.make_again(span))
-        } else if let Some(table) = unsaved.first() {
+        } else if !unsaved.is_empty() {
             // Memory grows while several wait.
             self.waiting.is_needed = unsaved.len() > 1;
-            Some(self.save(table))
+            // One that cannot be saved keeps no other from it.
+            let saved = self.save(&unsaved[self.failed_saves % unsaved.len()]);
+            self.failed_saves += usize::from(saved.is_err());
+            Some(saved)
         } else if self.waiting.has_ended {
             None
         } else {
@@ -185,7 +191,7 @@ impl Work {
         let is_whole = is_complete && head.is_some();
         let table = KeyTable::of(span.after, head.unwrap_or(nowhere), is_whole, &entries);
         self.report_second_records(&table, &entries);
-        self.options.index.recent_mut().add(table);
+        self.options.index.add(table);
         self.lost.pop_back();
         self.note_coverage();
         Ok(())

@@ -167,9 +167,9 @@ impl RecentKeys {
         self.full.iter().filter(|table| table.is_complete)
     }
 
-    /// Drops full tables that runs hold.
-    pub fn drop_covered(&mut self, is_covered: impl Fn(Span) -> bool) {
-        self.full.retain(|table| !(table.is_complete && is_covered(table.span())));
+    /// Takes full tables out that runs hold.
+    pub fn take_covered(&mut self, is_covered: impl Fn(Span) -> bool) -> Vec<Arc<KeyTable>> {
+        self.full.extract_if(.., |table| table.is_complete && is_covered(table.span())).collect()
     }
 
     /// Bytes that the keys take in memory, about.

@@ -150,7 +150,7 @@ impl World {
         if self.waiting.iter().all(|caller| caller.runs == self.runs.len()) {
             let Self { covered, lost, .. } = self;
             let has_lost = |span: Span| lost.iter().any(|lost| lost.overlaps(span));
-            self.recent.drop_covered(|span: Span| span.through <= *covered && !has_lost(span));
+            drop(self.recent.take_covered(|span: Span| span.through <= *covered && !has_lost(span)));
         }
     }
 

@@ -194,10 +194,10 @@ fn while_keys_are_missing_nothing_is_taken_that_could_be_there_already() {
         matches!(refused, Err(AppendError::NoRoom(NoRoom::KeysUnknown)))
     };
     assert!(is_refused(delivery("7", b"{}")) && is_refused(delivery("new", b"{}")) && is_refused(imported("7")));
-    assert_eq!(log.reader.missing_keys(), Some(NoRoom::KeysUnknown));
+    assert_eq!(log.reader.waits_for_keys(), Some(NoRoom::KeysUnknown));
     permits.give(100);
     wait_until(&log, Coverage::Whole);
-    assert_eq!(log.reader.missing_keys(), None);
+    assert_eq!(log.reader.waits_for_keys(), None);
     assert_eq!(append(&log, "7", b"{}").unwrap().position, 7);
     assert_eq!(append_all(&log, vec![imported("8")]).remove(0).unwrap().position, 8);
     close(log);
@@ -306,6 +306,31 @@ fn runs_are_saved_again_once_they_can_be() {
     for n in [1, 100, 101, 250] {
         assert_eq!(append(&log, &n.to_string(), b"{}").unwrap().position, n);
     }
+    close(log);
+}
+
+#[test]
+fn memory_for_keys_that_cannot_be_saved_is_bounded() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = || Options { dedup_run_events: 1, ..super::options() };
+    let log = open(directory.path(), options()).unwrap();
+    fs::remove_dir(directory.path().join("dedup")).unwrap();
+    let mut taken = 0;
+    let refused = loop {
+        match append(&log, &(taken + 1).to_string(), b"{}") {
+            Ok(appended) => taken = appended.position,
+            Err(refused) => break refused,
+        }
+        assert!(taken < 1000);
+    };
+    assert!(matches!(refused, AppendError::NoRoom(NoRoom::KeysUnsaved)), "{refused}");
+    assert_eq!((taken, log.reader.waits_for_keys()), (96, Some(NoRoom::KeysUnsaved)));
+    close(log);
+    let log = open(directory.path(), options()).unwrap();
+    while log.reader.waits_for_keys().is_some() {
+        std::thread::yield_now();
+    }
+    assert_eq!(append(&log, "1", b"{}").unwrap().position, 1);
     close(log);
 }
 

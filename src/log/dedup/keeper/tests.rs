@@ -30,7 +30,7 @@ fn keeper(lost: &[Span]) -> (Work, TempDir) {
     };
     let waiting = Waiting { woken, is_needed: false, has_ended: false, pacer: Pacer::new() };
     let lost = lost.iter().copied().collect();
-    (Work { options, lost, read_tries: 0, waiting, pause: WAKE_EVERY, has_failed: false }, directory)
+    (Work { options, lost, read_tries: 0, failed_saves: 0, waiting, pause: WAKE_EVERY, has_failed: false }, directory)
 }
 
 #[test]
@@ -126,4 +126,22 @@ fn damage_wakes_the_keeper() {
     let damaged = RunError::Damaged { path: run.path().to_owned(), source: Garbled("a test") };
     work.options.index.note_damage(work.options.index.runs().runs(), &damaged);
     assert!(work.waiting.woken.try_recv().is_ok());
+}
+
+#[test]
+fn a_table_that_cannot_be_saved_keeps_no_other_from_it() {
+    let (mut work, directory) = keeper(&[]);
+    for after in [0, 100, 200] {
+        let head = Head { position: after + 100, chain: [0; 32], recorded_at: Timestamp::default() };
+        work.options.index.add(KeyTable::of(after, head, true, &[]));
+    }
+    let in_the_way = Span { after: 0, through: 100 }.temporary_path(directory.path());
+    std::fs::create_dir(&in_the_way).unwrap();
+    let runs = |work: &Work| work.options.index.runs().runs().iter().map(|run| run.span().after).collect::<Vec<_>>();
+    assert!(!work.step());
+    assert!(work.step() && work.step());
+    assert_eq!(runs(&work), [100, 200]);
+    std::fs::remove_dir(in_the_way).unwrap();
+    assert!(work.step());
+    assert_eq!(runs(&work), [0, 100, 200]);
 }
