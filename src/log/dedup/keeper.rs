@@ -11,6 +11,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::super::Head;
 use super::super::disk_space;
 use super::super::files::secret::LogSecret;
@@ -32,7 +34,7 @@ const PAUSE_LONGEST: Duration = Duration::from_secs(60);
 /// Tries to read a lost range, some two minutes. The door may wait for it, and does not wait for ever: what the system refuses to
 /// read for longer is given up as if it were damaged.
 const READ_TRIES_MAX: u32 = 8;
-/// How long the key of a webhook must be known: Fasten sends it again for a day.
+/// How long the key of a webhook must be known, back from the newest event: Fasten sends it again for a day.
 const NEWEST_MICROS: i64 = 72 * 60 * 60 * 1_000_000;
 /// Full tables that wait to be saved, beyond which no lost keys are read into memory; and while none can be saved, so that the
 /// door need not wait for the disk.
@@ -55,6 +57,8 @@ pub struct KeeperOptions {
     pub run_events: u64,
     /// Bytes of the disk that are left free.
     pub disk_reserve: u64,
+    /// The newest event. Nothing else says how late it is: the machine's clock may be wrong.
+    pub head: watch::Receiver<Head>,
     pub now: Clock,
 }
 
@@ -111,7 +115,6 @@ struct Work {
 
 impl Work {
     fn run(mut self) {
-        self.note_coverage();
         loop {
             let has_worked = self.step();
             self.options.index.release();
@@ -127,6 +130,7 @@ impl Work {
     /// Does what is most urgent. Returns whether there may be more.
     fn step(&mut self) -> bool {
         self.drop_damaged();
+        self.note_coverage();
         match self.work() {
             Some(Ok(())) => (self.pause, self.has_failed) = (WAKE_EVERY, false),
             Some(Err(error)) => {
@@ -182,7 +186,8 @@ impl Work {
     /// Reads the keys of the newest lost range into memory, from where they are saved. What is damaged stays a gap among the runs,
     /// which the next start tries to fill.
     fn make_again(&mut self, span: Span) -> Result<(), StepError> {
-        let KeeperOptions { store, secret, .. } = &self.options;
+        let KeeperOptions { store, secret, now, .. } = &self.options;
+        let started = now();
         self.read_tries += 1;
         let Collected { entries, head, is_complete } =
             lost::collect(store, secret, span, self.read_tries == READ_TRIES_MAX)?;
@@ -194,6 +199,9 @@ impl Work {
         self.options.index.add(table);
         self.lost.pop_back();
         self.note_coverage();
+        let Span { after, through } = span;
+        let micros = now().as_micros() - started.as_micros();
+        tracing::debug!(after, through, micros, "the keys of a lost dedup run are read again");
         Ok(())
     }
 
@@ -232,9 +240,9 @@ impl Work {
 
     /// Whether no event of a range is sent again by now.
     fn is_old(&self, span: Span) -> bool {
-        let now = (self.options.now)();
+        let newest = self.options.head.borrow().recorded_at;
         let recorded_at = self.options.store.recorded_at(span.through);
-        recorded_at.is_some_and(|time: Timestamp| time.plus_micros(NEWEST_MICROS) < now)
+        recorded_at.is_some_and(|time: Timestamp| time.plus_micros(NEWEST_MICROS) < newest)
     }
 
     /// Takes runs that were found damaged out of use, and makes them again.
