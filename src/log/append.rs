@@ -290,8 +290,13 @@ impl Enqueued {
                 Taken::Appended(appended) => return Ok(appended),
                 Taken::Undecided(undecided) => undecided,
             };
+            let sequence = origin.sequence.clone();
             // It is decided at the second time, unless a lower position is found for its key meanwhile.
-            enqueued = appender.decide(*undecided, origin).await?;
+            enqueued = appender.decide(*undecided, origin).await.inspect_err(|error| {
+                if let Some(sequence) = sequence {
+                    sequence.break_off(error);
+                }
+            })?;
         }
     }
 }

@@ -240,6 +240,11 @@ impl Reader {
     }
 
     #[cfg(test)]
+    pub(super) fn index(&self) -> &KeyIndex {
+        &self.index
+    }
+
+    #[cfg(test)]
     pub(super) fn store(&self) -> &FrameStore {
         &self.store
     }
