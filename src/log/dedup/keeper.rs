@@ -1,5 +1,5 @@
 //! Keeps the runs, on a thread of its own: saves full tables, makes lost runs again, merges. A step that fails is tried again;
-//! nothing waits for it but memory.
+//! nothing waits for it but memory. A merge is cut short by a stop and by damage.
 
 #[cfg(test)]
 mod tests;
@@ -75,7 +75,7 @@ impl Keeper {
         let waker = Arc::new(waker);
         options.index.set_waker(Arc::downgrade(&waker));
         let lost = options.lost.iter().flat_map(|span| parts(*span, options.run_events)).collect();
-        let waiting = Waiting { woken, is_needed: false, has_ended: false, pacer: Pacer::new() };
+        let waiting = Waiting::new(woken, options.index.clone());
         let work =
             Work { options, lost, read_tries: 0, failed_saves: 0, waiting, pause: WAKE_EVERY, has_failed: false };
         let thread = thread::Builder::new().name("cleat-dedup".into()).spawn(move || work.run())?;
@@ -275,11 +275,18 @@ impl Work {
 
     fn merge(&mut self, adjacent: &[Arc<Run>]) -> Result<(), StepError> {
         let KeeperOptions { directory, index, .. } = &self.options;
-        let merged = runs::merge(directory, adjacent, &mut self.waiting).inspect_err(|error| {
-            if let MergeError::Input(error) = error {
-                index.note_damage(adjacent, error);
-            }
-        })?;
+        self.waiting.is_merging = true;
+        let merged = runs::merge(directory, adjacent, &mut self.waiting);
+        let was_cut_short = self.waiting.is_over();
+        self.waiting.is_merging = false;
+        let merged = match merged {
+            Err(_) if was_cut_short => return Ok(()),
+            merged => merged.inspect_err(|error| {
+                if let MergeError::Input(error) = error {
+                    index.note_damage(adjacent, error);
+                }
+            })?,
+        };
         index.publish(index.runs().with_merged(Arc::new(merged))?);
         Ok(runs::remove(directory, adjacent.iter().map(|run| run.path()))?)
     }
@@ -307,10 +314,17 @@ struct Waiting {
     is_needed: bool,
     /// The writer has gone.
     has_ended: bool,
+    /// What is being written is a merged run, which can wait.
+    is_merging: bool,
+    index: Arc<KeyIndex>,
     pacer: Pacer,
 }
 
 impl Waiting {
+    fn new(woken: Receiver<()>, index: Arc<KeyIndex>) -> Self {
+        Self { woken, is_needed: false, has_ended: false, is_merging: false, index, pacer: Pacer::new() }
+    }
+
     fn wait(&mut self, patience: Duration) {
         match self.woken.recv_timeout(patience) {
             // A full table waits, or a run is damaged.
@@ -332,5 +346,9 @@ impl Pace for Waiting {
             let pause = if self.is_slow() { self.pacer.pause() } else { Duration::ZERO };
             self.wait(pause);
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_merging && (self.has_ended || self.index.has_damaged())
     }
 }

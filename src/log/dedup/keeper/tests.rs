@@ -29,7 +29,7 @@ fn keeper(lost: &[Span]) -> (Work, TempDir) {
         head: watch::channel(Head { position: 0, chain: [0; 32], recorded_at: Timestamp::default() }).1,
         now: Arc::new(|| Timestamp::from_micros(0)),
     };
-    let waiting = Waiting { woken, is_needed: false, has_ended: false, pacer: Pacer::new() };
+    let waiting = Waiting::new(woken, options.index.clone());
     let lost = lost.iter().copied().collect();
     (Work { options, lost, read_tries: 0, failed_saves: 0, waiting, pause: WAKE_EVERY, has_failed: false }, directory)
 }
@@ -146,4 +146,26 @@ fn a_table_that_cannot_be_saved_keeps_no_other_from_it() {
     std::fs::remove_dir(in_the_way).unwrap();
     assert!(work.step());
     assert_eq!(runs(&work), [0, 100, 200]);
+}
+
+#[test]
+fn a_merge_is_cut_short_by_a_stop_and_by_damage() {
+    let (mut work, directory) = keeper(&[]);
+    (0..8).for_each(|n| drop(add_run(&work, n * 10, n * 10 + 10)));
+    let index = work.options.index.clone();
+    let due = work.due().unwrap();
+    let files = || std::fs::read_dir(directory.path()).unwrap().count();
+    work.waiting.has_ended = true;
+    work.merge(&due).unwrap();
+    assert_eq!((index.runs().runs().len(), files()), (8, 8));
+
+    work.waiting.has_ended = false;
+    let damaged = RunError::Damaged { path: due[7].path().to_owned(), source: Garbled("a test") };
+    index.note_damage(&due, &damaged);
+    work.merge(&due).unwrap();
+    assert_eq!((index.runs().runs().len(), files()), (8, 8));
+
+    drop(index.take_damaged());
+    work.merge(&due).unwrap();
+    assert_eq!((index.runs().runs().len(), files()), (1, 1));
 }
