@@ -335,7 +335,9 @@ fn memory_for_keys_that_cannot_be_saved_is_bounded() {
         assert!(taken < 1000);
     };
     assert!(matches!(refused, AppendError::NoRoom(NoRoom::KeysUnsaved)), "{refused}");
-    assert_eq!((taken, log.reader.waits_for_keys()), (96, Some(NoRoom::KeysUnsaved)));
+    // An answer comes before its table is counted.
+    assert!((96..=97).contains(&taken), "{taken}");
+    assert_eq!(log.reader.waits_for_keys(), Some(NoRoom::KeysUnsaved));
     close(log);
     let log = open(directory.path(), options()).unwrap();
     while log.reader.waits_for_keys().is_some() {

@@ -1,7 +1,5 @@
 //! Single steps of the thread that keeps runs, where the system or the disk refuses them.
 
-use std::sync::mpsc::sync_channel;
-
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
@@ -13,10 +11,10 @@ use super::*;
 use crate::storage::{AtOnce, Garbled};
 use crate::token::Identity;
 
-/// A keeper of a log without frames, which has lost these ranges, and its directory.
-fn keeper(lost: &[Span]) -> (Work, TempDir) {
+/// A keeper of a log without frames, which has lost these ranges, its directory, and what keeps it awake.
+fn keeper(lost: &[Span]) -> (Work, TempDir, SyncSender<()>) {
     let directory = tempfile::tempdir().unwrap();
-    let (_, woken) = sync_channel(1);
+    let (waker, woken) = sync_channel(1);
     let options = KeeperOptions {
         index: Arc::new(KeyIndex::new(RecentKeys::after(0), RunSet::default(), Coverage::Partial)),
         directory: directory.path().to_owned(),
@@ -31,12 +29,16 @@ fn keeper(lost: &[Span]) -> (Work, TempDir) {
     };
     let waiting = Waiting::new(woken, options.index.clone());
     let lost = lost.iter().copied().collect();
-    (Work { options, lost, read_tries: 0, failed_saves: 0, waiting, pause: WAKE_EVERY, has_failed: false }, directory)
+    (
+        Work { options, lost, read_tries: 0, failed_saves: 0, waiting, pause: WAKE_EVERY, has_failed: false },
+        directory,
+        waker,
+    )
 }
 
 #[test]
 fn what_the_system_refuses_to_read_for_minutes_is_given_up() {
-    let (mut work, _directory) = keeper(&[Span { after: 0, through: 100 }]);
+    let (mut work, _directory, _waker) = keeper(&[Span { after: 0, through: 100 }]);
     work.options.index.set_coverage(Coverage::Newest);
     work.options.store.refuse_reads(u32::MAX);
     for _ in 1..READ_TRIES_MAX {
@@ -50,7 +52,7 @@ fn what_the_system_refuses_to_read_for_minutes_is_given_up() {
 
 #[test]
 fn what_is_damaged_is_given_up_at_once() {
-    let (mut work, _directory) = keeper(&[Span { after: 0, through: 100 }]);
+    let (mut work, _directory, _waker) = keeper(&[Span { after: 0, through: 100 }]);
     assert!(work.step());
     assert_eq!((work.lost.len(), work.coverage()), (0, Coverage::Whole));
     assert!(work.options.index.unsaved().is_empty(), "no run is made of it");
@@ -90,7 +92,7 @@ fn refused(run: &Run) -> RunError {
 
 #[test]
 fn a_run_that_cannot_be_read_again_and_again_is_made_again() {
-    let (mut work, _directory) = keeper(&[]);
+    let (mut work, _directory, _waker) = keeper(&[]);
     let run = add_run(&work, 0, 100);
     let index = work.options.index.clone();
     for _ in 0..2 {
@@ -106,7 +108,7 @@ fn a_run_that_cannot_be_read_again_and_again_is_made_again() {
 
 #[test]
 fn a_run_is_not_blamed_for_the_one_before_it_in_its_place() {
-    let (mut work, _directory) = keeper(&[]);
+    let (mut work, _directory, _waker) = keeper(&[]);
     let before = add_run(&work, 0, 100);
     let asked = work.options.index.runs();
     let run = add_run(&work, 0, 100);
@@ -119,7 +121,7 @@ fn a_run_is_not_blamed_for_the_one_before_it_in_its_place() {
 
 #[test]
 fn damage_wakes_the_keeper() {
-    let (mut work, _directory) = keeper(&[]);
+    let (mut work, _directory, _waker) = keeper(&[]);
     let run = add_run(&work, 0, 100);
     let (waker, woken) = sync_channel(1);
     let waker = Arc::new(waker);
@@ -132,7 +134,7 @@ fn damage_wakes_the_keeper() {
 
 #[test]
 fn a_table_that_cannot_be_saved_keeps_no_other_from_it() {
-    let (mut work, directory) = keeper(&[]);
+    let (mut work, directory, _waker) = keeper(&[]);
     for after in [0, 100, 200] {
         let head = Head { position: after + 100, chain: [0; 32], recorded_at: Timestamp::default() };
         work.options.index.add(KeyTable::of(after, head, true, &[]));
@@ -150,7 +152,7 @@ fn a_table_that_cannot_be_saved_keeps_no_other_from_it() {
 
 #[test]
 fn a_merge_is_cut_short_by_a_stop_and_by_damage() {
-    let (mut work, directory) = keeper(&[]);
+    let (mut work, directory, _waker) = keeper(&[]);
     (0..8).for_each(|n| drop(add_run(&work, n * 10, n * 10 + 10)));
     let index = work.options.index.clone();
     let due = work.due().unwrap();
