@@ -11,14 +11,13 @@ use super::super::dedup::{
 };
 use super::super::files::layout::Fresh;
 use super::super::files::secret::LogSecret;
-use super::super::format::StoredRecord;
 use super::super::journal::{JournalFrame, JournalKey};
 use super::super::{Head, format};
 use super::Seen;
 use super::examine::Examined;
 use super::journals::are_foreign;
 use crate::blocklog::StoreError;
-use crate::event::{Event, Position, Timestamp};
+use crate::event::{Position, Timestamp};
 use crate::segment::Frame;
 use crate::telemetry::with_causes;
 
@@ -205,20 +204,25 @@ impl Collector<'_> {
 
     /// Where another secret, or another version, made what is stored. What cannot be read is missing, unless the secret is the same.
     fn read_keys(&mut self, stored: &JournalFrame, frame: &Frame<'_>) -> Vec<KeyEntry> {
-        let events = format::records(frame).and_then(|records| records.iter().map(StoredRecord::event).collect());
-        let events: Vec<Event> = match events {
-            Ok(events) => events,
-            Err(_) => {
+        let Ok(records) = format::records(frame) else {
+            self.recent.mark_incomplete();
+            let is_ours = stored.generation == self.secret.generation;
+            return if is_ours { stored_keys(frame, &stored.keys) } else { Vec::new() };
+        };
+        let mut entries = Vec::new();
+        for record in records {
+            let Ok(event) = record.event() else {
                 self.recent.mark_incomplete();
-                let is_ours = stored.generation == self.secret.generation;
-                return if is_ours { stored_keys(frame, &stored.keys) } else { Vec::new() };
-            }
-        };
-        let claims = events.iter().map(|event| (event.position, Claim::of_stored(self.secret, event)));
-        let entry = |(position, claim): (Position, Option<Claim>)| {
-            claim.map(|Claim { digest, fingerprint }| KeyEntry { digest, position, fingerprint })
-        };
-        claims.filter_map(entry).collect()
+                continue;
+            };
+            let claim = Claim::of_stored(self.secret, &event);
+            entries.extend(claim.map(|Claim { digest, fingerprint }| KeyEntry {
+                digest,
+                position: record.position,
+                fingerprint,
+            }));
+        }
+        entries
     }
 }
 

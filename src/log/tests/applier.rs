@@ -28,11 +28,11 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0..12_u8, 0..3_u8).prop_map(|(key, content)| Step::LookUp { key, content }),
+        6 => (0..5_u8, 0..3_u8).prop_map(|(key, content)| Step::LookUp { key, content }),
         8 => (any::<usize>(), prop::bool::weighted(0.9)).prop_map(|(waiting, may_stamp)| Step::Apply { waiting, may_stamp }),
         2 => Just(Step::Save),
         2 => Just(Step::Release),
-        2 => (0..12_u64, 1..12_u64).prop_map(|(after, count)| Step::Lose { after, count }),
+        2 => (0..5_u64, 1..5_u64).prop_map(|(after, count)| Step::Lose { after, count }),
         1 => Just(Step::Forget),
     ]
 }
@@ -185,7 +185,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn each_record_is_new_a_duplicate_or_a_conflict_as_the_model_says(steps in prop::collection::vec(step(), 1..80)) {
+    fn each_record_is_new_a_duplicate_or_a_conflict_as_the_model_says(steps in prop::collection::vec(step(), 1..120)) {
         let mut world = World::new();
         for step in steps {
             match step {
