@@ -50,8 +50,8 @@ impl Seen {
                 Health::Refusing(reason) => Some(format!("no webhook is taken for now: {reason}")),
                 Health::Writable | Health::Failed(_) => None,
             });
-            let missing_keys = self.log.get().and_then(|log| log.reader.missing_keys());
-            let missing_keys = missing_keys.map(|reason| format!("no webhook is taken for now: {reason}"));
+            let waits_for_keys = self.log.get().and_then(|log| log.reader.waits_for_keys());
+            let waits_for_keys = waits_for_keys.map(|reason| format!("no webhook is taken for now: {reason}"));
             let clock_is_behind = behind.map(|error| error.to_string());
             let clock_is_wrong = stale.clock_is_doubtful(now).then(|| {
                 "rightly signed webhooks were refused for their timestamps: this machine's clock may be wrong"
@@ -62,7 +62,7 @@ impl Seen {
                 .chain(state)
                 .chain(draining)
                 .chain(refusing)
-                .chain(missing_keys)
+                .chain(waits_for_keys)
                 .chain(clock_is_behind)
                 .chain(clock_is_wrong)
                 .collect()

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Head;
 use super::applier::Known;
 use super::clock::{ClockError, DatedEvidence, Reading, TimeEvidence, TimeSource};
-use super::dedup::{Claim, Coverage, Digest, Fingerprint, RunSet, RunView};
+use super::dedup::{Claim, Coverage, Digest, Fingerprint, KeyEntry, RunSet};
 use super::files::secret::LogSecret;
 use super::format::Record;
 use super::journals::NoRoom;
@@ -109,12 +109,12 @@ pub(super) enum Taken {
     Undecided(Box<Undecided>),
 }
 
-/// A delivery whose key is taken by an event that must be read to compare the two. Nothing was appended.
+/// A delivery whose key is taken by an event that must be read, or looked up, to compare the two. Nothing was appended.
 pub(super) struct Undecided {
     pub prepared: Prepared,
     pub claim: Claim,
     pub looked_up: LookedUp,
-    pub first: Position,
+    pub first: KeyEntry,
 }
 
 /// Somebody waits for this answer: it is owed exactly once.
@@ -136,6 +136,14 @@ fn size(delivery: &Delivery) -> usize {
     let texts = [tenant, endpoint, webhook_id, webhook_timestamp, webhook_signature, secret_label];
     let key = delivery.key.as_ref().map_or(0, |key| key.as_str().len());
     texts.into_iter().map(String::len).sum::<usize>() + key + delivery.body.len()
+}
+
+fn unconfirmed(error: ReadError) -> AppendError {
+    match error {
+        // The run is made again.
+        ReadError::Store(error) if error.is_damage => NoRoom::KeysUnknown.into(),
+        error => AppendError::Unconfirmed(error),
+    }
 }
 
 /// A cheap handle; the log closes when the last one is dropped.
@@ -211,8 +219,7 @@ impl Appender {
     /// all keys.
     fn runs_for(&self, provenance: Provenance) -> Result<Arc<RunSet>, NoRoom> {
         let needed = if provenance == Provenance::Webhook { Coverage::Newest } else { Coverage::Whole };
-        let RunView { runs, coverage } = self.reader.run_view();
-        if coverage >= needed { Ok(runs) } else { Err(NoRoom::KeysUnknown) }
+        self.reader.check_coverage(needed)
     }
 
     fn prepare(&self, delivery: Delivery) -> Result<(Prepared, Claim), AppendError> {
@@ -229,7 +236,7 @@ impl Appender {
     /// Asks the runs. Reads one only if its filter says that it may have the key.
     async fn look_up(&self, runs: Arc<RunSet>, claim: Claim) -> Result<LookedUp, AppendError> {
         if claim == Claim::NONE || !runs.may_contain(claim.digest) {
-            return Ok(LookedUp { known: Known::default(), runs });
+            return Ok(LookedUp { known: Known { through: runs.through(), ..Known::default() }, runs });
         }
         let reader = self.reader.clone();
         let looked_up = tokio::task::spawn_blocking(move || {
@@ -237,11 +244,7 @@ impl Appender {
             Ok(LookedUp { known, runs })
         });
         // Cut short only by the end of the runtime.
-        looked_up.await.map_err(|_| AppendError::Closed)?.map_err(|error| match error {
-            // The run is made again.
-            ReadError::Store(error) if error.is_damage => NoRoom::KeysUnknown.into(),
-            error => AppendError::Unconfirmed(error),
-        })
+        looked_up.await.map_err(|_| AppendError::Closed)?.map_err(unconfirmed)
     }
 
     /// Compares a delivery with the first of its key, which is read, and queues it again.
@@ -252,7 +255,7 @@ impl Appender {
             looked_up.known = reader.decide(&looked_up.runs, claim, first)?;
             Ok(looked_up)
         });
-        let looked_up = decided.await.map_err(|_| AppendError::Closed)?.map_err(AppendError::Unconfirmed)?;
+        let looked_up = decided.await.map_err(|_| AppendError::Closed)?.map_err(unconfirmed)?;
         self.queue(prepared, claim, looked_up, origin).await
     }
 
@@ -280,16 +283,20 @@ pub struct Enqueued {
 impl Enqueued {
     /// See [`Appender::append`].
     pub async fn durable(self) -> Result<Appended, AppendError> {
-        let Self { appender, origin, answer } = self;
-        let undecided = match answer.await.map_err(|_| AppendError::Closed)?? {
-            Taken::Appended(appended) => return Ok(appended),
-            Taken::Undecided(undecided) => undecided,
-        };
-        let again = appender.decide(*undecided, origin).await?;
-        match again.answer.await.map_err(|_| AppendError::Closed)?? {
-            Taken::Appended(appended) => Ok(appended),
-            // What was decided stays so: the first of a key is final.
-            Taken::Undecided(_) => Err(AppendError::Closed),
+        let mut enqueued = self;
+        loop {
+            let Self { appender, origin, answer } = enqueued;
+            let undecided = match answer.await.map_err(|_| AppendError::Closed)?? {
+                Taken::Appended(appended) => return Ok(appended),
+                Taken::Undecided(undecided) => undecided,
+            };
+            let sequence = origin.sequence.clone();
+            // It is decided at the second time, unless a lower position is found for its key meanwhile.
+            enqueued = appender.decide(*undecided, origin).await.inspect_err(|error| {
+                if let Some(sequence) = sequence {
+                    sequence.break_off(error);
+                }
+            })?;
         }
     }
 }

@@ -17,8 +17,8 @@ pub(super) enum Verdict {
     Conflict { first: Position, digest: Digest },
     /// The same, and a record with its content is there.
     KnownConflict { first: Position },
-    /// The event at `first` has its key, and must be read to say what it tells.
-    Undecided { first: Position },
+    /// `first` has its key. What that one tells must be read, or whether the runs have a conflict with it.
+    Undecided { first: KeyEntry },
 }
 
 /// What the runs have of a record's key.
@@ -26,8 +26,10 @@ pub(super) enum Verdict {
 pub(super) struct Known {
     /// The first with the key. `None` if no run has it. Its fingerprint holds where memory knows none.
     pub first: Option<KeyEntry>,
-    /// A run has a conflict with this content.
+    /// A run has a conflict of this content with that first one.
     pub has_conflict: bool,
+    /// The last position that these runs cover: memory has all that is later.
+    pub through: Position,
 }
 
 /// Applies the record that would be at `next`. `may_stamp`: the error if no new record may have the present time; then nothing is
@@ -43,19 +45,22 @@ pub(super) fn apply<E>(
     if claim.digest == Digest::NONE {
         return may_stamp.map(|()| Verdict::New);
     }
-    let Some(KeyEntry { position: first, fingerprint, .. }) = first_of(recent, claim.digest, known) else {
+    let Some(entry) = first_of(recent, claim.digest, known) else {
         may_stamp?;
         recent.claim(claim, next);
         return Ok(Verdict::New);
     };
+    let KeyEntry { position: first, fingerprint, .. } = entry;
     if fingerprint == claim.fingerprint {
         return Ok(Verdict::Duplicate { first });
     }
-    if fingerprint == Fingerprint::UNKNOWN {
-        return Ok(Verdict::Undecided { first });
+    // What the runs know of conflicts is of what they know as the first. It may be known from memory only, where its run was lost.
+    let is_asked = known.first.is_some_and(|known| known.position == first);
+    if fingerprint == Fingerprint::UNKNOWN || (!is_asked && first < known.through) {
+        return Ok(Verdict::Undecided { first: entry });
     }
     let conflict = Claim { digest: Digest::of_conflict(secret, first, claim.fingerprint), ..claim };
-    if known.has_conflict || recent.find(conflict.digest).is_some() {
+    if (is_asked && known.has_conflict) || recent.find(conflict.digest).is_some() {
         return Ok(Verdict::KnownConflict { first });
     }
     may_stamp?;
@@ -63,14 +68,8 @@ pub(super) fn apply<E>(
     Ok(Verdict::Conflict { first, digest: conflict.digest })
 }
 
-/// The first with a key, in memory or in the runs.
+/// The first with a key, in memory or in the runs: the lowest position, and the fingerprint if either knows it.
 fn first_of(recent: &RecentKeys, digest: Digest, known: Known) -> Option<KeyEntry> {
-    match (recent.find(digest), known.first) {
-        (Some(recent), Some(read))
-            if recent.fingerprint == Fingerprint::UNKNOWN && recent.position == read.position =>
-        {
-            Some(read)
-        }
-        (recent, known) => recent.or(known),
-    }
+    let found = recent.find(digest).into_iter().chain(known.first);
+    found.min_by_key(|entry| (entry.position, entry.fingerprint == Fingerprint::UNKNOWN))
 }

@@ -3,8 +3,9 @@
 //! Knows nothing of the disk; what it makes is either committed whole or not at all.
 
 use super::append::{AppendError, Appended, Pending, Prepared, Reply, Taken, Undecided};
+use super::dedup::KeyEntry;
 use super::format::FrameBuilder;
-use super::journal::{JournalFrame, JournalKey, frame_bytes_max};
+use super::journal::{JournalFrame, JournalKey, frame_bytes_max, values_bytes};
 use super::journals::NewFrame;
 use super::{Commit, Head};
 use crate::event::{ParsedEvent, Position, Timestamp};
@@ -13,7 +14,7 @@ use crate::storage::Garbled;
 /// sled reuses a freed segment by its own notion of stable, about two segments (1 MiB) later: never more than this goes
 /// into it between two fdatasyncs.
 const COMMIT_BYTES_MAX: usize = 512 * 1024;
-/// What the frame headers, columns and digests of the frame in the making can add.
+/// What the header and the columns of the frame in the making can add.
 const OVERHEAD_BYTES_MAX: usize = 8 * 1024;
 /// Records of one frame: its digests leave most of a value to the frame.
 const FRAME_RECORDS_MAX: usize = 32;
@@ -21,6 +22,7 @@ const FRAME_RECORDS_MAX: usize = 32;
 /// One commit in the making.
 pub(super) struct Assembly {
     frames: Vec<NewFrame>,
+    /// Bytes of their values.
     frames_bytes: usize,
     builder: FrameBuilder,
     /// Bytes of the records in `builder`, and the keys that they claim.
@@ -35,8 +37,8 @@ pub(super) struct Assembly {
     parsed: Vec<ParsedEvent>,
     /// Who waits to hear of an event that was there before.
     repeats: Vec<Repeat>,
-    /// What cannot be decided without a read, with the first position of its key.
-    undecided: Vec<(Pending, Position)>,
+    /// What cannot be decided without a read, with the first of its key.
+    undecided: Vec<(Pending, KeyEntry)>,
     /// Who waits to hear why nothing was appended.
     refusals: Vec<(Reply, AppendError)>,
     /// A frame could not be made: a bug, which fails the commit.
@@ -86,7 +88,8 @@ impl Assembly {
 
     /// Whether there is room for a record of this size. An empty commit has room for any.
     pub fn has_room(&self, size: usize) -> bool {
-        self.is_empty() || self.frames_bytes + self.building_bytes + size + OVERHEAD_BYTES_MAX <= COMMIT_BYTES_MAX
+        let building_bytes = values_bytes(self.building_bytes + size + OVERHEAD_BYTES_MAX, self.keys.len() + 1);
+        self.is_empty() || self.frames_bytes + building_bytes <= COMMIT_BYTES_MAX
     }
 
     /// Appends a new event. `conflict_of`: the first with its key. `None` if it does not conflict with that one.
@@ -115,7 +118,7 @@ impl Assembly {
     }
 
     /// Gives back what cannot be decided without a read.
-    pub fn give_back(&mut self, pending: Pending, first: Position) {
+    pub fn give_back(&mut self, pending: Pending, first: KeyEntry) {
         self.undecided.push((pending, first));
     }
 
@@ -145,8 +148,8 @@ impl Assembly {
         let first = self.builder.next() - self.keys.len() as u64;
         match self.builder.finish() {
             Ok(frame) => {
-                self.frames_bytes += frame.len();
                 let keys = std::mem::take(&mut self.keys);
+                self.frames_bytes += values_bytes(frame.len(), keys.len());
                 let events = keys.len() as u64;
                 let journal_frame = JournalFrame { generation: self.generation, frame: frame.into(), keys };
                 self.frames.push(NewFrame { first, events, journal_frame });

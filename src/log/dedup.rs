@@ -21,12 +21,14 @@ use crate::token::Identity;
 pub use index::DedupSize;
 pub(super) use index::{Coverage, KeyIndex, RunView};
 pub(super) use keeper::{Keeper, KeeperOptions};
-pub(super) use lost::collect;
-pub(super) use recent::RecentKeys;
+pub(super) use lost::{Collected, collect};
+pub(super) use recent::{KeyTable, RecentKeys};
 pub(super) use runs::{KeyEntry, LoadError, Loaded, RunError, RunSet, Span, UnusableRun, load, prepare, remove};
 
 /// How fingerprints are taken. Another number whenever the same content gives another fingerprint.
 pub(super) const FINGERPRINT_VERSION: u8 = 1;
+/// What a journal holds is taken as current.
+const _: () = assert!(FINGERPRINT_VERSION == super::journal::FINGERPRINT_VERSION);
 
 /// The log that a run is of, and the secret that its digests are made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

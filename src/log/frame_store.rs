@@ -62,6 +62,9 @@ pub(super) struct FrameStore {
     /// For those who wait until a journal is sealed.
     sealing: Mutex<()>,
     sealed: Condvar,
+    /// How many reads the system refuses.
+    #[cfg(test)]
+    refusals: std::sync::atomic::AtomicU32,
 }
 
 impl Inner {
@@ -76,8 +79,23 @@ impl FrameStore {
         Self { inner, ..Self::default() }
     }
 
+    /// Lets the system refuse the next reads.
+    #[cfg(test)]
+    pub fn refuse_reads(&self, count: u32) {
+        self.refusals.store(count, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    #[cfg(test)]
+    fn take_refusal(&self) -> Result<(), crate::storage::StoreError> {
+        use std::sync::atomic::Ordering::Relaxed;
+        let taken = self.refusals.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+        if taken.is_ok() { Err(crate::storage::StoreError::new("read", "refused")) } else { Ok(()) }
+    }
+
     /// The bytes of the frame that holds a position, which the log must have.
     pub fn read(&self, position: Position) -> Result<Bytes, ReadError> {
+        #[cfg(test)]
+        self.take_refusal()?;
         let missing = || ReadError::Damaged { from: position, reason: "no frame holds it" };
         let sealed = {
             let inner = self.inner();
@@ -96,14 +114,15 @@ impl FrameStore {
         }
     }
 
-    /// The last position of the frame, or of the damaged range, that should hold a position: so far as is known without reading it.
+    /// The last position of the frame, or of the damaged range or hole, that should hold a position: so far as is known without
+    /// reading it.
     pub fn frame_end(&self, position: Position) -> Position {
         let inner = self.inner();
         let index = inner.sealed.partition_point(|sealed| sealed.last() < position);
         match inner.sealed.get(index) {
             Some(Sealed::Segment(segment)) => segment.frame_end(position),
             Some(Sealed::Damaged { range, .. }) if range.contains(&position) => *range.end(),
-            _ => position,
+            _ => next_unsealed(&inner.journals, position).map_or(position, |next| next - 1),
         }
     }
 
@@ -189,4 +208,12 @@ fn unsealed(journals: &VecDeque<JournalFrames>, position: Position) -> Option<By
     let journal = journals.iter().rev().find(|journal| begins_by_then(journal))?;
     let index = journal.frames.partition_point(|(first, _)| *first <= position).checked_sub(1)?;
     journal.frames.get(index).map(|(_, frame)| frame.clone())
+}
+
+/// Where the first frame begins that begins after a position.
+fn next_unsealed(journals: &VecDeque<JournalFrames>, position: Position) -> Option<Position> {
+    journals.iter().find_map(|JournalFrames { frames, .. }| {
+        let index = frames.partition_point(|(first, _)| *first <= position);
+        frames.get(index).map(|(first, _)| *first)
+    })
 }

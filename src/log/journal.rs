@@ -30,7 +30,7 @@ use files::JournalFiles;
 
 pub(super) use files::{highest, list, remove, set_aside, sweep};
 pub(super) use recovery::{Found, RecoverError, Recovered, recover};
-pub(super) use value::{JournalFrame, JournalKey, frame_bytes_max};
+pub(super) use value::{FINGERPRINT_VERSION, JournalFrame, JournalKey, frame_bytes_max, values_bytes};
 
 /// sled's page cache. What is written is never read again: 32 MiB gained nothing over this.
 const CACHE_BYTES: u64 = 64 * 1024;

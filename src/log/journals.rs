@@ -36,6 +36,9 @@ pub enum NoRoom {
     /// Whether an event came before cannot be told.
     #[error("lost dedup runs are being made again from the log")]
     KeysUnknown,
+    /// Their keys would fill memory.
+    #[error("the dedup runs of too many events could not be saved yet")]
+    KeysUnsaved,
 }
 
 /// Bounds from the configuration.

@@ -4,7 +4,7 @@
 mod examine;
 mod identity;
 mod journals;
-mod keys;
+pub(super) mod keys;
 mod mend;
 mod segments;
 
@@ -232,6 +232,7 @@ fn start(
         lost: keys.lost,
         run_events: options.dedup_run_events,
         disk_reserve: options.disk_reserve,
+        head: heads.subscribe(),
         now: time.now.clone(),
     })?;
     let limits = Limits { journal_bytes: options.journal_bytes, disk_reserve: options.disk_reserve };

@@ -146,13 +146,26 @@ impl Reader {
         self.get(entry.position)
     }
 
+    #[cfg(test)]
     pub(super) fn run_view(&self) -> RunView {
         self.index.view()
     }
 
-    /// Why webhooks wait for keys. `None` if they do not.
-    pub fn missing_keys(&self) -> Option<NoRoom> {
-        (self.run_view().coverage == Coverage::Partial).then_some(NoRoom::KeysUnknown)
+    /// Why webhooks wait for the keeper of dedup runs. `None` if they do not.
+    pub fn waits_for_keys(&self) -> Option<NoRoom> {
+        self.check_coverage(Coverage::Newest).err()
+    }
+
+    /// The runs to look up in, if these keys are known and memory takes more.
+    pub(super) fn check_coverage(&self, needed: Coverage) -> Result<Arc<RunSet>, NoRoom> {
+        let RunView { runs, coverage } = self.index.view();
+        if self.index.is_full() {
+            Err(NoRoom::KeysUnsaved)
+        } else if coverage < needed {
+            Err(NoRoom::KeysUnknown)
+        } else {
+            Ok(runs)
+        }
     }
 
     pub fn dedup_size(&self) -> DedupSize {
@@ -162,31 +175,42 @@ impl Reader {
     /// What runs have of a claim.
     pub(super) fn look_up(&self, runs: &RunSet, claim: Claim) -> Result<Known, ReadError> {
         match self.index.find_in(runs, claim.digest).map_err(|error| unreadable(&error))? {
-            None => Ok(Known::default()),
-            Some(first) if first.fingerprint == Fingerprint::UNKNOWN => self.decide(runs, claim, first.position),
-            Some(first) => self.known(runs, claim, first),
+            None => Ok(Known { through: runs.through(), ..Known::default() }),
+            Some(first) => self.decide(runs, claim, first),
         }
     }
 
-    /// The same, where the first event of the key must be read to compare it. What cannot be read, or not any more, cannot be
-    /// compared: it counts as the same.
-    pub(super) fn decide(&self, runs: &RunSet, claim: Claim, first: Position) -> Result<Known, ReadError> {
-        let event = match self.get(first) {
-            Ok(event) => event.filter(|event| event.contents == Contents::Whole),
-            Err(ReadError::Damaged { .. }) => None,
-            Err(error) => return Err(error),
+    /// What runs have of a claim whose first is known. It is read where its fingerprint is not known.
+    pub(super) fn decide(&self, runs: &RunSet, claim: Claim, first: KeyEntry) -> Result<Known, ReadError> {
+        let fingerprint = match first.fingerprint {
+            Fingerprint::UNKNOWN => self.read_fingerprint(first.position)?.unwrap_or(claim.fingerprint),
+            fingerprint => fingerprint,
         };
-        let content = event.map(|event| Fingerprint::of(&self.secret, event.delivery.body.content()));
-        let fingerprint = content.unwrap_or(claim.fingerprint);
-        self.known(runs, claim, KeyEntry { digest: claim.digest, position: first, fingerprint })
-    }
-
-    fn known(&self, runs: &RunSet, claim: Claim, first: KeyEntry) -> Result<Known, ReadError> {
         let conflict = Digest::of_conflict(&self.secret, first.position, claim.fingerprint);
-        let is_conflict = first.fingerprint != claim.fingerprint;
+        let is_conflict = fingerprint != claim.fingerprint;
         let has_conflict =
             is_conflict && self.index.find_in(runs, conflict).map_err(|error| unreadable(&error))?.is_some();
-        Ok(Known { first: Some(first), has_conflict })
+        Ok(Known { first: Some(KeyEntry { fingerprint, ..first }), has_conflict, through: runs.through() })
+    }
+
+    /// `None` if the event cannot be read, or not any more: what cannot be compared counts as the same. It is never kept as a
+    /// conflict: an event that was erased would come back.
+    fn read_fingerprint(&self, position: Position) -> Result<Option<Fingerprint>, ReadError> {
+        match self.get(position) {
+            Ok(event) => {
+                let event = event.filter(|event| event.contents == Contents::Whole);
+                Ok(event.map(|event| Fingerprint::of(&self.secret, event.delivery.body.content())))
+            }
+            Err(ReadError::Damaged { reason, .. }) => {
+                tracing::warn!(
+                    position,
+                    reason,
+                    "a duplicate counts as the same as the first of its key, which cannot be read"
+                );
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Events from `from` on, as many as are stored together; empty for position 0 and past the head.
@@ -214,6 +238,16 @@ impl Reader {
             from = last + 1;
         }
         Ok(None)
+    }
+
+    #[cfg(test)]
+    pub(super) fn index(&self) -> &KeyIndex {
+        &self.index
+    }
+
+    #[cfg(test)]
+    pub(super) fn store(&self) -> &FrameStore {
+        &self.store
     }
 
     /// Number of closed journals that are not sealed.

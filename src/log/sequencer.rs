@@ -56,8 +56,8 @@ impl Sequencer {
             let result = self.committer.commit(&mut assembly);
             self.head = assembly.head();
             assembly.answer(&result);
-            if result.is_ok() && self.index.recent_mut().close_if_full(self.head, self.run_events) {
-                self.keeper.wake();
+            if result.is_ok() && self.index.close_if_full(self.head, self.run_events) {
+                self.index.wake();
             }
         }
         self.keeper.stop();

@@ -4,10 +4,12 @@
 
 mod applier;
 mod clock;
+mod commits;
 mod conflicts;
 mod damage;
 mod dedup_runs;
 mod faults;
+mod keys;
 mod model;
 mod refusals;
 mod sealing;

@@ -17,6 +17,11 @@ pub trait Pace {
 
     /// Called after each piece.
     fn pause(&mut self);
+
+    /// Whether the work is not wanted any more.
+    fn is_over(&self) -> bool {
+        false
+    }
 }
 
 impl<P: Pace> Pace for &mut P {
@@ -26,6 +31,10 @@ impl<P: Pace> Pace for &mut P {
 
     fn pause(&mut self) {
         (**self).pause();
+    }
+
+    fn is_over(&self) -> bool {
+        (**self).is_over()
     }
 }
 

@@ -1,12 +1,18 @@
 //! All keys that are known: those in memory and those in runs, for the one who claims and all who look up. Reads runs, and writes
 //! no file.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard, Weak};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockWriteGuard, Weak};
 
 use super::recent::{KeyTable, RecentKeys};
-use super::runs::{RunError, RunSet, Span};
+use super::runs::{Run, RunError, RunSet};
 use super::{Digest, KeyEntry};
-use crate::event::Position;
+use crate::log::Head;
+
+/// Full tables of keys in memory, beyond which nothing is appended: some 700 MB, if 12 million events came since a run could be
+/// saved.
+pub(super) const FULL_TABLES_MAX: usize = 96;
 
 /// Which keys of the log are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,20 +48,26 @@ pub struct DedupSize {
 
 pub struct KeyIndex {
     recent: RwLock<RecentKeys>,
+    /// Full tables of which runs can be made.
+    full_tables: AtomicUsize,
     view: RwLock<RunView>,
     /// Sets that were replaced, for as long as somebody holds them.
     replaced: Mutex<Vec<Weak<RunSet>>>,
-    /// The positions before the first of runs that were found damaged.
-    damaged: Mutex<Vec<Position>>,
+    /// Runs that were found damaged.
+    damaged: Mutex<Vec<Arc<Run>>>,
+    /// Ends with the thread that keeps runs.
+    waker: OnceLock<Weak<SyncSender<()>>>,
 }
 
 impl KeyIndex {
     pub fn new(recent: RecentKeys, runs: RunSet, coverage: Coverage) -> Self {
         Self {
+            full_tables: AtomicUsize::new(recent.complete().count()),
             recent: RwLock::new(recent),
             view: RwLock::new(RunView { runs: Arc::new(runs), coverage }),
             replaced: Mutex::default(),
             damaged: Mutex::default(),
+            waker: OnceLock::new(),
         }
     }
 
@@ -77,26 +89,71 @@ impl KeyIndex {
         self.recent.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks memory, and then the runs. May read a run, which blocks.
+    /// See [`RecentKeys::close_if_full`].
+    pub fn close_if_full(&self, head: Head, positions: u64) -> bool {
+        let mut recent = self.recent_mut();
+        let is_full = recent.close_if_full(head, positions);
+        self.count_full(&recent);
+        is_full
+    }
+
+    /// Adds the keys of earlier positions.
+    pub(super) fn add(&self, table: KeyTable) {
+        let mut recent = self.recent_mut();
+        recent.add(table);
+        self.count_full(&recent);
+    }
+
+    fn count_full(&self, recent: &RecentKeys) {
+        self.full_tables.store(recent.complete().count(), Ordering::Relaxed);
+    }
+
+    /// Whether memory takes no more keys, since runs cannot be saved.
+    pub fn is_full(&self) -> bool {
+        self.full_tables.load(Ordering::Relaxed) >= FULL_TABLES_MAX
+    }
+
+    /// The first with a key, in memory or in the runs. May read a run, which blocks.
     pub fn find(&self, digest: Digest) -> Result<Option<KeyEntry>, RunError> {
-        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner).find(digest);
-        if recent.is_some() {
-            return Ok(recent);
-        }
+        // While they are held, memory keeps what they do not have.
         let runs = self.runs();
-        self.find_in(&runs, digest)
+        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner).find(digest);
+        let found = recent.into_iter().chain(self.find_in(&runs, digest)?);
+        Ok(found.min_by_key(|entry| entry.position))
     }
 
     /// Asks runs. A damaged one is noted, to be made again.
     pub fn find_in(&self, runs: &RunSet, digest: Digest) -> Result<Option<KeyEntry>, RunError> {
-        runs.find(digest).inspect_err(|error| self.note_damage(error))
+        runs.find(digest).inspect_err(|error| self.note_damage(runs.runs(), error))
     }
 
-    pub(super) fn note_damage(&self, error: &RunError) {
-        if let RunError::Damaged { path, .. } = error
-            && let Some(span) = Span::of(path)
-        {
-            self.damaged.lock().unwrap_or_else(PoisonError::into_inner).push(span.after);
+    /// Notes which of the runs that were read must be made again.
+    pub(super) fn note_damage(&self, runs: &[Arc<Run>], error: &RunError) {
+        let Some(run) = runs.iter().find(|run| run.path() == error.path()) else { return };
+        if run.is_lost_by(error) {
+            let mut damaged = self.damaged();
+            if !damaged.iter().any(|noted| Arc::ptr_eq(noted, run)) {
+                damaged.push(run.clone());
+            }
+            drop(damaged);
+            self.wake();
+        }
+    }
+
+    fn damaged(&self) -> MutexGuard<'_, Vec<Arc<Run>>> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `waker`: goes with the thread that keeps runs.
+    pub(super) fn set_waker(&self, waker: Weak<SyncSender<()>>) {
+        self.waker.get_or_init(|| waker);
+    }
+
+    /// Wakes the thread that keeps runs, if it does not wake already.
+    pub fn wake(&self) {
+        let waker = self.waker.get().and_then(Weak::upgrade);
+        if waker.is_some_and(|waker| matches!(waker.try_send(()), Err(TrySendError::Disconnected(())))) {
+            tracing::error!("the thread that keeps dedup runs has ended: the keys of new events stay in memory");
         }
     }
 
@@ -115,9 +172,13 @@ impl KeyIndex {
         self.view.write().unwrap_or_else(PoisonError::into_inner).coverage = coverage;
     }
 
-    /// The positions before the first of runs that were found damaged since the last call.
-    pub(super) fn take_damaged(&self) -> Vec<Position> {
-        std::mem::take(&mut *self.damaged.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Runs that were found damaged since the last call.
+    pub(super) fn take_damaged(&self) -> Vec<Arc<Run>> {
+        std::mem::take(&mut *self.damaged())
+    }
+
+    pub(super) fn has_damaged(&self) -> bool {
+        !self.damaged().is_empty()
     }
 
     /// Full tables that no run holds, the oldest first.
@@ -145,7 +206,12 @@ impl KeyIndex {
         replaced.retain(|runs| runs.strong_count() > 0);
         if replaced.is_empty() {
             let runs = self.runs();
-            self.recent_mut().drop_covered(|span| runs.covers(span));
+            let mut recent = self.recent_mut();
+            let covered = recent.take_covered(|span| runs.covers(span));
+            self.count_full(&recent);
+            drop(recent);
+            // Freed after the lock: they are large.
+            drop(covered);
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Keeps the runs, on a thread of its own: saves full tables, makes lost runs again, merges. A step that fails is tried again;
-//! nothing waits for it but memory.
+//! nothing waits for it but memory. A merge is cut short by a stop and by damage.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -7,6 +10,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use super::super::Head;
 use super::super::disk_space;
@@ -16,16 +21,19 @@ use super::index::{Coverage, KeyIndex};
 use super::lost::{self, Collected};
 use super::recent::KeyTable;
 use super::runs::{self, MergeError, Overlap, Run, RunHeader, Span, WriteRunError};
-use super::{FINGERPRINT_VERSION, RunOrigin};
+use super::{FINGERPRINT_VERSION, KeyEntry, RunOrigin};
 use crate::event::{Clock, Timestamp};
-use crate::storage::{Pace, Pacer};
+use crate::storage::{Pace, Pacer, StoreError};
 use crate::telemetry::with_causes;
 
 /// Until a failed step is tried again, and memory is looked at.
 const WAKE_EVERY: Duration = Duration::from_secs(1);
 /// The longest pause after a step that failed again and again.
 const PAUSE_LONGEST: Duration = Duration::from_secs(60);
-/// How long the key of a webhook must be known: Fasten sends it again for a day.
+/// Tries to read a lost range, some two minutes. The door may wait for it, and does not wait for ever: what the system refuses to
+/// read for longer is given up as if it were damaged.
+const READ_TRIES_MAX: u32 = 8;
+/// How long the key of a webhook must be known, back from the newest event: Fasten sends it again for a day.
 const NEWEST_MICROS: i64 = 72 * 60 * 60 * 1_000_000;
 /// Full tables that wait to be saved, beyond which no lost keys are read into memory; and while none can be saved, so that the
 /// door need not wait for the disk.
@@ -48,35 +56,34 @@ pub struct KeeperOptions {
     pub run_events: u64,
     /// Bytes of the disk that are left free.
     pub disk_reserve: u64,
+    /// The newest event. Nothing else says how late it is: the machine's clock may be wrong.
+    pub head: watch::Receiver<Head>,
     pub now: Clock,
 }
 
 /// The writer's end.
 pub struct Keeper {
-    wake: SyncSender<()>,
+    /// While it is there, the index wakes the thread by it.
+    waker: Arc<SyncSender<()>>,
     thread: JoinHandle<()>,
 }
 
 impl Keeper {
     pub fn spawn(options: KeeperOptions) -> std::io::Result<Self> {
-        let (wake, woken) = sync_channel(1);
+        let (waker, woken) = sync_channel(1);
+        let waker = Arc::new(waker);
+        options.index.set_waker(Arc::downgrade(&waker));
         let lost = options.lost.iter().flat_map(|span| parts(*span, options.run_events)).collect();
-        let waiting = Waiting { woken, is_needed: false, has_ended: false, pacer: Pacer::new() };
-        let work = Work { options, lost, waiting, pause: WAKE_EVERY, has_failed: false };
+        let waiting = Waiting::new(woken, options.index.clone());
+        let work =
+            Work { options, lost, read_tries: 0, failed_saves: 0, waiting, pause: WAKE_EVERY, has_failed: false };
         let thread = thread::Builder::new().name("cleat-dedup".into()).spawn(move || work.run())?;
-        Ok(Self { wake, thread })
-    }
-
-    /// Says that there is a full table.
-    pub fn wake(&self) {
-        if self.wake.try_send(()).is_err() {
-            tracing::debug!("the thread that keeps dedup runs is awake already");
-        }
+        Ok(Self { waker, thread })
     }
 
     /// Waits until full tables are saved.
     pub fn stop(self) {
-        drop(self.wake);
+        drop(self.waker);
         if self.thread.join().is_err() {
             tracing::error!("the thread that keeps dedup runs panicked");
         }
@@ -95,6 +102,10 @@ struct Work {
     options: KeeperOptions,
     /// Ranges of one run each, the newest last.
     lost: VecDeque<Span>,
+    /// How often the newest of them could not be read.
+    read_tries: u32,
+    /// How often a table could not be saved.
+    failed_saves: usize,
     waiting: Waiting,
     pause: Duration,
     /// The last step failed, which was logged.
@@ -103,7 +114,6 @@ struct Work {
 
 impl Work {
     fn run(mut self) {
-        self.note_coverage();
         loop {
             let has_worked = self.step();
             self.options.index.release();
@@ -119,34 +129,44 @@ impl Work {
     /// Does what is most urgent. Returns whether there may be more.
     fn step(&mut self) -> bool {
         self.drop_damaged();
-        let unsaved = self.options.index.unsaved();
-        let unsaved_max = if self.has_failed { UNSAVED_MAX_FAILING } else { UNSAVED_MAX };
-        if !self.waiting.has_ended && unsaved.len() < unsaved_max && self.make_again() {
-            return true;
-        }
-        let done = if let Some(table) = unsaved.first() {
-            // Memory grows while several wait.
-            self.waiting.is_needed = unsaved.len() > 1;
-            self.save(table)
-        } else if self.waiting.has_ended {
-            return false;
-        } else if let Some(adjacent) = self.due() {
-            self.waiting.is_needed = false;
-            self.merge(&adjacent)
-        } else {
-            return false;
-        };
-        match done {
-            Ok(()) => (self.pause, self.has_failed) = (WAKE_EVERY, false),
-            Err(error) => {
+        self.note_coverage();
+        match self.work() {
+            Some(Ok(())) => (self.pause, self.has_failed) = (WAKE_EVERY, false),
+            Some(Err(error)) => {
                 if !std::mem::replace(&mut self.has_failed, true) {
-                    tracing::warn!(error = with_causes(&error), "dedup runs cannot be written; it is tried again");
+                    tracing::warn!(error = with_causes(&error), "dedup runs are not kept up; it is tried again");
                 }
                 self.pause = (self.pause * 2).min(PAUSE_LONGEST);
                 return false;
             }
+            None => return false,
         }
         true
+    }
+
+    /// `None` if there is nothing to do.
+    fn work(&mut self) -> Option<Result<(), StepError>> {
+        let unsaved = self.options.index.unsaved();
+        let unsaved_max = if self.has_failed { UNSAVED_MAX_FAILING } else { UNSAVED_MAX };
+        let may_read = !self.waiting.has_ended && unsaved.len() < unsaved_max;
+        // What cannot be read keeps nothing from being saved.
+        let is_read_first = self.read_tries == 0 || unsaved.is_empty();
+        if let Some(span) = self.lost.back().copied().filter(|_| may_read && is_read_first) {
+            Some(self.make_again(span))
+        } else if !unsaved.is_empty() {
+            // Memory grows while several wait.
+            self.waiting.is_needed = unsaved.len() > 1;
+            // One that cannot be saved keeps no other from it.
+            let saved = self.save(&unsaved[self.failed_saves % unsaved.len()]);
+            self.failed_saves += usize::from(saved.is_err());
+            Some(saved)
+        } else if self.waiting.has_ended {
+            None
+        } else {
+            let adjacent = self.due()?;
+            self.waiting.is_needed = false;
+            Some(self.merge(&adjacent))
+        }
     }
 
     fn save(&mut self, table: &KeyTable) -> Result<(), StepError> {
@@ -162,17 +182,40 @@ impl Work {
         Ok(())
     }
 
-    /// Reads the keys of the newest lost range into memory, from where they are saved. Returns false if nothing is lost. What
-    /// cannot be read stays a gap among the runs, which the next start tries to fill.
-    fn make_again(&mut self) -> bool {
-        let Some(span) = self.lost.back().copied() else { return false };
-        let Collected { entries, head, is_complete } = lost::collect(&self.options.store, &self.options.secret, span);
+    /// Reads the keys of the newest lost range into memory, from where they are saved. What is damaged stays a gap among the runs,
+    /// which the next start tries to fill.
+    fn make_again(&mut self, span: Span) -> Result<(), StepError> {
+        let KeeperOptions { store, secret, now, .. } = &self.options;
+        let started = now();
+        self.read_tries += 1;
+        let Collected { entries, head, is_complete } =
+            lost::collect(store, secret, span, self.read_tries == READ_TRIES_MAX)?;
+        self.read_tries = 0;
         let nowhere = Head { position: span.through, chain: [0; 32], recorded_at: Timestamp::default() };
         let is_whole = is_complete && head.is_some();
-        self.options.index.recent_mut().add(span.after, head.unwrap_or(nowhere), is_whole, entries);
+        let table = KeyTable::of(span.after, head.unwrap_or(nowhere), is_whole, &entries);
+        self.report_second_records(&table, &entries);
+        self.options.index.add(table);
         self.lost.pop_back();
         self.note_coverage();
-        true
+        let Span { after, through } = span;
+        let micros = now().as_micros() - started.as_micros();
+        tracing::debug!(after, through, micros, "the keys of a lost dedup run are read again");
+        Ok(())
+    }
+
+    /// Keys may have been taken again before they were known again.
+    fn report_second_records(&self, table: &KeyTable, entries: &[KeyEntry]) {
+        let within = entries.len() - table.count();
+        let others = entries.iter().filter(|entry| {
+            let other = self.options.index.find(entry.digest);
+            other.is_ok_and(|other| other.is_some_and(|other| other.position != entry.position))
+        });
+        let count = within + others.count();
+        if count > 0 {
+            let Span { after, through } = table.span();
+            tracing::warn!(after, through, count, "events have a key that others have, too: the first of a key counts");
+        }
     }
 
     /// Says which keys are known.
@@ -196,20 +239,23 @@ impl Work {
 
     /// Whether no event of a range is sent again by now.
     fn is_old(&self, span: Span) -> bool {
-        let now = (self.options.now)();
+        let newest = self.options.head.borrow().recorded_at;
         let recorded_at = self.options.store.recorded_at(span.through);
-        recorded_at.is_some_and(|time: Timestamp| time.plus_micros(NEWEST_MICROS) < now)
+        recorded_at.is_some_and(|time: Timestamp| time.plus_micros(NEWEST_MICROS) < newest)
     }
 
     /// Takes runs that were found damaged out of use, and makes them again.
     fn drop_damaged(&mut self) {
-        for after in self.options.index.take_damaged() {
+        for run in self.options.index.take_damaged() {
             let runs = self.options.index.runs();
-            let Some(run) = runs.runs().iter().find(|run| run.span().after == after) else { continue };
+            if !runs.has(&run) {
+                continue;
+            }
             tracing::error!(path = %run.path().display(), "a dedup run is damaged: it is made again from the log");
             self.lost.extend(parts(run.span(), self.options.run_events));
             self.lost.make_contiguous().sort_unstable();
-            self.options.index.publish_with(runs.without(after), self.coverage());
+            self.read_tries = 0;
+            self.options.index.publish_with(runs.without(&run), self.coverage());
             if let Err(error) = runs::remove(&self.options.directory, [run.path()]) {
                 tracing::warn!(%error, "a damaged dedup run cannot be removed");
             }
@@ -228,11 +274,18 @@ impl Work {
 
     fn merge(&mut self, adjacent: &[Arc<Run>]) -> Result<(), StepError> {
         let KeeperOptions { directory, index, .. } = &self.options;
-        let merged = runs::merge(directory, adjacent, &mut self.waiting).inspect_err(|error| {
-            if let MergeError::Input(error) = error {
-                index.note_damage(error);
-            }
-        })?;
+        self.waiting.is_merging = true;
+        let merged = runs::merge(directory, adjacent, &mut self.waiting);
+        let was_cut_short = self.waiting.is_over();
+        self.waiting.is_merging = false;
+        let merged = match merged {
+            Err(_) if was_cut_short => return Ok(()),
+            merged => merged.inspect_err(|error| {
+                if let MergeError::Input(error) = error {
+                    index.note_damage(adjacent, error);
+                }
+            })?,
+        };
         index.publish(index.runs().with_merged(Arc::new(merged))?);
         Ok(runs::remove(directory, adjacent.iter().map(|run| run.path()))?)
     }
@@ -241,6 +294,8 @@ impl Work {
 /// Why a step failed. It is tried again.
 #[derive(Debug, thiserror::Error)]
 enum StepError {
+    #[error("lost keys cannot be read from the log")]
+    Read(#[from] StoreError),
     #[error("a dedup run cannot be written")]
     Write(#[from] WriteRunError),
     #[error(transparent)]
@@ -258,13 +313,20 @@ struct Waiting {
     is_needed: bool,
     /// The writer has gone.
     has_ended: bool,
+    /// What is being written is a merged run, which can wait.
+    is_merging: bool,
+    index: Arc<KeyIndex>,
     pacer: Pacer,
 }
 
 impl Waiting {
+    fn new(woken: Receiver<()>, index: Arc<KeyIndex>) -> Self {
+        Self { woken, is_needed: false, has_ended: false, is_merging: false, index, pacer: Pacer::new() }
+    }
+
     fn wait(&mut self, patience: Duration) {
         match self.woken.recv_timeout(patience) {
-            // A full table waits.
+            // A full table waits, or a run is damaged.
             Ok(()) => self.is_needed = true,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => self.has_ended = true,
@@ -283,5 +345,9 @@ impl Pace for Waiting {
             let pause = if self.is_slow() { self.pacer.pause() } else { Duration::ZERO };
             self.wait(pause);
         }
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_merging && (self.has_ended || self.index.has_damaged())
     }
 }

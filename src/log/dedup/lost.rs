@@ -7,9 +7,8 @@ use super::super::frame_store::FrameStore;
 use super::runs::Span;
 use super::{Claim, Digest, Fingerprint, KeyEntry};
 use crate::event::{Kind, Position};
-use crate::segment::Frame;
-use crate::segment::ReadError;
-use crate::storage::Garbled;
+use crate::segment::{Frame, ReadError};
+use crate::storage::{Garbled, StoreError};
 
 /// The keys of a range.
 pub struct Collected {
@@ -20,13 +19,15 @@ pub struct Collected {
     pub is_complete: bool,
 }
 
-/// Reads the keys of a range, as far as the disk can read its events.
-pub fn collect(store: &FrameStore, secret: &LogSecret, span: Span) -> Collected {
+/// Reads the keys of a range, as far as its events are not damaged. What the system refuses to read may be whole: that is an
+/// error. `is_last_try`: it counts as damaged.
+pub fn collect(store: &FrameStore, secret: &LogSecret, span: Span, is_last_try: bool) -> Result<Collected, StoreError> {
     let mut collected = Collected { entries: Vec::new(), head: None, is_complete: true };
     let mut next = span.after + 1;
     while next <= span.through {
         match read_frame(store, secret, next, span.through, &mut collected) {
             Ok(last) => next = last + 1,
+            Err(ReadError::Store(error)) if !is_last_try => return Err(error),
             Err(error) => {
                 tracing::error!(position = next, %error, "keys of the log cannot be read");
                 collected.is_complete = false;
@@ -35,7 +36,7 @@ pub fn collect(store: &FrameStore, secret: &LogSecret, span: Span) -> Collected 
             }
         }
     }
-    collected
+    Ok(collected)
 }
 
 /// Returns the last position of the frame.
@@ -62,8 +63,11 @@ fn read_frame(
         if record.position < from {
             continue;
         }
+        let Ok(event) = record.event() else {
+            collected.is_complete = false;
+            continue;
+        };
         // What an erased record claimed is in the record of its erasure; what a sealed one claims nobody can say.
-        let Ok(event) = record.event() else { continue };
         if record.header.kind == Kind::ERASED {
             collected.entries.extend(erased(&event.delivery.body, secret.generation));
         } else if let Some(Claim { digest, fingerprint }) = Claim::of_stored(secret, &event) {

@@ -50,6 +50,22 @@ pub struct KeyTable {
 }
 
 impl KeyTable {
+    /// The keys after one position and up to another, in any order. The lowest position of a key stays.
+    pub fn of(after: Position, head: Head, is_complete: bool, entries: &[KeyEntry]) -> Self {
+        let mut keys = Keys::with_capacity_and_hasher(entries.len(), BuildHasherDefault::default());
+        for KeyEntry { digest, position, fingerprint } in entries {
+            let first = keys.entry(*digest).or_insert((*position, *fingerprint));
+            if *position < first.0 {
+                *first = (*position, *fingerprint);
+            }
+        }
+        Self { after, head, is_complete, keys }
+    }
+
+    pub fn count(&self) -> usize {
+        self.keys.len()
+    }
+
     pub fn span(&self) -> Span {
         Span { after: self.after, through: self.head.position }
     }
@@ -85,13 +101,19 @@ impl RecentKeys {
         Self { full: Vec::new(), active: new_table(after) }
     }
 
+    /// The first with a key.
     pub fn find(&self, digest: Digest) -> Option<KeyEntry> {
-        self.active.find(digest).or_else(|| self.full.iter().rev().find_map(|table| table.find(digest)))
+        self.find_full(digest).or_else(|| self.active.find(digest))
+    }
+
+    /// Keys that are read again may come after a later record of one of them was taken: the lowest position is the first.
+    fn find_full(&self, digest: Digest) -> Option<KeyEntry> {
+        self.full.iter().filter_map(|table| table.find(digest)).min_by_key(|entry| entry.position)
     }
 
     /// Takes a key for a position. Returns the entry that has it already.
     pub fn claim(&mut self, claim: Claim, position: Position) -> Option<KeyEntry> {
-        if let Some(taken) = self.full.iter().rev().find_map(|table| table.find(claim.digest)) {
+        if let Some(taken) = self.find_full(claim.digest) {
             return Some(taken);
         }
         match self.active.keys.entry(claim.digest) {
@@ -111,18 +133,23 @@ impl RecentKeys {
     pub fn close_if_full(&mut self, head: Head, positions: u64) -> bool {
         let is_full = head.position - self.active.after >= positions;
         if is_full {
-            self.close(head, true);
+            self.close(head);
         }
         is_full
     }
 
     /// Closes the table that grows. An empty span makes none.
-    pub fn close(&mut self, head: Head, is_complete: bool) {
+    pub fn close(&mut self, head: Head) {
         let mut table = std::mem::replace(&mut self.active, new_table(head.position));
         if head.position > table.after {
-            (table.head, table.is_complete) = (head, is_complete);
+            table.head = head;
             self.full.push(Arc::new(table));
         }
+    }
+
+    /// Says that the table that grows misses a key.
+    pub fn mark_incomplete(&mut self) {
+        self.active.is_complete = false;
     }
 
     /// Goes on after a position beyond what is known. The table that grows must be empty.
@@ -131,12 +158,8 @@ impl RecentKeys {
     }
 
     /// Adds the keys of earlier positions.
-    pub fn add(&mut self, after: Position, head: Head, is_complete: bool, entries: Vec<KeyEntry>) {
-        let mut keys = Keys::with_capacity_and_hasher(entries.len(), BuildHasherDefault::default());
-        for KeyEntry { digest, position, fingerprint } in entries {
-            keys.entry(digest).or_insert((position, fingerprint));
-        }
-        self.full.push(Arc::new(KeyTable { after, head, is_complete, keys }));
+    pub fn add(&mut self, table: KeyTable) {
+        self.full.push(Arc::new(table));
     }
 
     /// Full tables of which runs can be made.
@@ -144,9 +167,9 @@ impl RecentKeys {
         self.full.iter().filter(|table| table.is_complete)
     }
 
-    /// Drops full tables that runs hold.
-    pub fn drop_covered(&mut self, is_covered: impl Fn(Span) -> bool) {
-        self.full.retain(|table| !(table.is_complete && is_covered(table.span())));
+    /// Takes full tables out that runs hold.
+    pub fn take_covered(&mut self, is_covered: impl Fn(Span) -> bool) -> Vec<Arc<KeyTable>> {
+        self.full.extract_if(.., |table| table.is_complete && is_covered(table.span())).collect()
     }
 
     /// Bytes that the keys take in memory, about.

@@ -7,7 +7,8 @@
 //! the parts, joined:  u32 generation of the log secret ‖ u32 length of the frame ‖ frame ‖ count × (digest, 16 B ‖ fingerprint, 8 B)
 //! ```
 //!
-//! Format 1 had no fingerprints: they are read as zeros, which stand for one that is not known.
+//! Fingerprints of format 2 are of version 1: another version raises the format. Format 1 had none: they are read as zeros, which
+//! stand for one that is not known.
 //!
 //! Every part but the last is as long as a part may be. A value says all that its key says, so that it can be found without
 //! one. A value of another format is none to the search: a version that writes one raises the format of `CLEAT` as well, so
@@ -20,6 +21,8 @@ use crate::segment::{FRAME_BYTES_MAX, Frame};
 use crate::storage::{Garbled, Put, Take};
 
 const FORMAT: u8 = 2;
+/// How the fingerprints of this format are taken.
+pub const FINGERPRINT_VERSION: u8 = 1;
 const FORMAT_WITHOUT_FINGERPRINTS: u8 = 1;
 const HEADER_BYTES: usize = 19;
 const CRC_AT: usize = 15;
@@ -75,6 +78,12 @@ pub fn key(first: Position, chunk: u16) -> Key {
 /// The largest frame that takes one value if it has at most this number of records.
 pub const fn frame_bytes_max(count: usize) -> usize {
     PART_BYTES_MAX.saturating_sub(joined_bytes(0, count))
+}
+
+/// Bytes of the values of a frame with this number of records.
+pub const fn values_bytes(frame_bytes: usize, count: usize) -> usize {
+    let joined = joined_bytes(frame_bytes, count);
+    joined + joined.div_ceil(PART_BYTES_MAX) * HEADER_BYTES
 }
 
 const fn joined_bytes(frame_bytes: usize, count: usize) -> usize {

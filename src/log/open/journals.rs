@@ -110,7 +110,9 @@ pub(super) fn are_foreign(frames: &[JournalFrame], secret: &LogSecret) -> bool {
         let Ok(frame) = Frame::decode(&stored.frame) else { continue };
         let records = format::records(&frame).unwrap_or_default();
         for (record, key) in records.iter().zip(&stored.keys) {
-            let Some(made) = record.event().ok().and_then(|event| Claim::of_stored(secret, &event)) else { continue };
+            // A conflict claims by its fingerprint, which another version takes otherwise.
+            let event = record.event().ok().filter(|event| event.conflict_of.is_none());
+            let Some(made) = event.and_then(|event| Claim::of_stored(secret, &event)) else { continue };
             if made.digest.to_bytes() == key.digest {
                 return false;
             }

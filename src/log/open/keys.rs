@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::super::OpenError;
 use super::super::dedup::{
-    self, Claim, Coverage, Digest, Fingerprint, KeyEntry, KeyIndex, LoadError, Loaded, RecentKeys, RunOrigin, RunSet,
-    Span, UnusableRun,
+    self, Claim, Collected, Coverage, Digest, Fingerprint, KeyEntry, KeyIndex, KeyTable, LoadError, Loaded, RecentKeys,
+    RunOrigin, RunSet, Span, UnusableRun,
 };
 use super::super::files::layout::Fresh;
 use super::super::files::secret::LogSecret;
@@ -134,7 +134,7 @@ struct Collector<'a> {
 impl Collector<'_> {
     fn collect(&mut self, examined: &Examined, runs: &RunSet) {
         let sealed_end = examined.sealed.end.position;
-        let covered = runs.runs().last().map_or(0, |run| run.span().through);
+        let covered = runs.through();
         self.lost = runs.gaps(covered);
         let reached = covered.max(sealed_end);
         if covered < sealed_end {
@@ -147,14 +147,19 @@ impl Collector<'_> {
 
     /// The end of the sealed part, which no run covers.
     fn take_tail(&mut self, examined: &Examined, tail: Span) {
-        if tail.positions() > self.run_events.saturating_mul(TAIL_RUNS) {
-            self.lost.push(tail);
-        } else {
-            let collected = dedup::collect(&examined.store, self.secret, tail);
-            let is_complete = collected.is_complete && collected.head.is_some();
-            let nowhere = Head { position: tail.through, chain: [0; 32], recorded_at: Timestamp::default() };
-            let head = collected.head.unwrap_or(nowhere);
-            self.recent.add(tail.after, head, is_complete, collected.entries);
+        let is_short = tail.positions() <= self.run_events.saturating_mul(TAIL_RUNS);
+        let collected = is_short.then(|| dedup::collect(&examined.store, self.secret, tail, false));
+        match collected {
+            Some(Ok(Collected { entries, head, is_complete })) => {
+                let nowhere = Head { position: tail.through, chain: [0; 32], recorded_at: Timestamp::default() };
+                let is_whole = is_complete && head.is_some();
+                self.recent.add(KeyTable::of(tail.after, head.unwrap_or(nowhere), is_whole, &entries));
+            }
+            Some(Err(error)) => {
+                tracing::warn!(%error, "the newest keys cannot be read from the log: it is tried again");
+                self.lost.push(tail);
+            }
+            None => self.lost.push(tail),
         }
         self.recent.skip_to(tail.through);
     }
@@ -171,7 +176,7 @@ impl Collector<'_> {
             }
             if header.first > reached + 1 {
                 if let Some(head) = head {
-                    self.recent.close(head, true);
+                    self.recent.close(head);
                 }
                 self.recent.skip_to(header.first - 1);
             }
@@ -184,8 +189,8 @@ impl Collector<'_> {
     }
 
     fn take_frame(&mut self, stored: &JournalFrame, frame: &Frame<'_>, reached: Position) {
-        let is_current = stored.generation == self.secret.generation;
-        let entries = if is_current { stored_keys(frame, &stored.keys) } else { self.read_keys(frame) };
+        let is_current = stored.generation == self.secret.generation && has_fingerprints(&stored.keys);
+        let entries = if is_current { stored_keys(frame, &stored.keys) } else { self.read_keys(stored, frame) };
         for KeyEntry { digest, position, fingerprint } in entries {
             if position <= reached || digest == Digest::NONE {
                 continue;
@@ -197,11 +202,20 @@ impl Collector<'_> {
         }
     }
 
-    /// Where another secret made what is stored.
-    fn read_keys(&self, frame: &Frame<'_>) -> Vec<KeyEntry> {
+    /// Where another secret, or another version, made what is stored. What cannot be read is missing, unless the secret is the same.
+    fn read_keys(&mut self, stored: &JournalFrame, frame: &Frame<'_>) -> Vec<KeyEntry> {
+        let Ok(records) = format::records(frame) else {
+            self.recent.mark_incomplete();
+            let is_ours = stored.generation == self.secret.generation;
+            return if is_ours { stored_keys(frame, &stored.keys) } else { Vec::new() };
+        };
         let mut entries = Vec::new();
-        for record in format::records(frame).unwrap_or_default() {
-            let claim = record.event().ok().and_then(|event| Claim::of_stored(self.secret, &event));
+        for record in records {
+            let Ok(event) = record.event() else {
+                self.recent.mark_incomplete();
+                continue;
+            };
+            let claim = Claim::of_stored(self.secret, &event);
             entries.extend(claim.map(|Claim { digest, fingerprint }| KeyEntry {
                 digest,
                 position: record.position,
@@ -210,6 +224,12 @@ impl Collector<'_> {
         }
         entries
     }
+}
+
+/// Format 1 of a journal's values had none, and made the digests of conflicts in another way.
+fn has_fingerprints(keys: &[JournalKey]) -> bool {
+    let is_known = |key: &JournalKey| key.fingerprint != Fingerprint::UNKNOWN.0;
+    keys.iter().all(|key| key.digest == Digest::NONE.to_bytes() || is_known(key))
 }
 
 fn stored_keys(frame: &Frame<'_>, keys: &[JournalKey]) -> Vec<KeyEntry> {

@@ -5,6 +5,9 @@ use std::task::{Context, Poll, Waker};
 
 use super::*;
 use crate::event::ApiMode;
+use crate::log::Sequence;
+use crate::log::dedup::{Claim, Digest, Fingerprint};
+use crate::log::files::secret::LogSecret;
 
 const FIRST: &[u8] = br#"{"id":"a","date":"1","type":"t","data":{"x":1,"y":2}}"#;
 const AGAIN: &[u8] = br#"{"type":"t","id":"a","date":"2","data":{"y":2,"x":1}}"#;
@@ -50,4 +53,29 @@ fn a_body_is_freed_before_its_event_is_durable() {
     let mut append = pin!(appender.append(delivery, TimeEvidence::Signed));
     assert!(matches!(append.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Pending));
     assert!(body.is_unique(), "nobody else holds the body");
+}
+
+#[test]
+fn what_cannot_be_compared_for_now_breaks_its_sequence_off() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path(), options()).unwrap();
+    append(&log, "a", FIRST).unwrap();
+    // As a journal of an older format leaves it.
+    let secret = LogSecret { generation: 1, key: options().fresh.secret };
+    let digest = Digest::of_event(&secret, "default", &EventKey::of(Some("b"), ""));
+    assert!(log.reader.index().recent_mut().claim(Claim { digest, fingerprint: Fingerprint::UNKNOWN }, 1).is_none());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let sequence = Sequence::default();
+        let import = |id| Delivery { provenance: Provenance::Import, ..delivery(id, OTHER) };
+        let undecided = log.appender.enqueue_in(&sequence, import("b")).await.unwrap();
+        log.reader.store().refuse_reads(1);
+        assert!(matches!(undecided.durable().await, Err(AppendError::Unconfirmed(_))));
+        let next = log.appender.enqueue_in(&sequence, import("c")).await.unwrap();
+        assert!(matches!(next.durable().await, Err(AppendError::Unconfirmed(_))));
+        let again = log.appender.enqueue_in(&Sequence::default(), import("b")).await.unwrap();
+        assert!(again.durable().await.unwrap().conflict);
+    });
+    assert_eq!(log.reader.head().position, 2);
+    close(log);
 }

@@ -5,6 +5,9 @@ use std::sync::{Condvar, Mutex};
 
 use super::*;
 use crate::log::NoRoom;
+use crate::log::dedup::Span;
+use crate::log::files::layout::DataFiles;
+use crate::log::open::{gather, keys};
 
 const EVENTS: u64 = 350;
 
@@ -141,7 +144,7 @@ fn a_run_that_is_found_damaged_while_it_is_read_is_made_again() {
     panic!("the run is not made again");
 }
 
-/// Lets the thread that keeps runs look at the clock so often; until then it waits there, before each lost run.
+/// Lets the thread that keeps runs look at the clock so often, before and after each lost run; until then it waits there.
 #[derive(Default)]
 struct Permits(Mutex<u32>, Condvar);
 
@@ -191,10 +194,10 @@ fn while_keys_are_missing_nothing_is_taken_that_could_be_there_already() {
         matches!(refused, Err(AppendError::NoRoom(NoRoom::KeysUnknown)))
     };
     assert!(is_refused(delivery("7", b"{}")) && is_refused(delivery("new", b"{}")) && is_refused(imported("7")));
-    assert_eq!(log.reader.missing_keys(), Some(NoRoom::KeysUnknown));
+    assert_eq!(log.reader.waits_for_keys(), Some(NoRoom::KeysUnknown));
     permits.give(100);
     wait_until(&log, Coverage::Whole);
-    assert_eq!(log.reader.missing_keys(), None);
+    assert_eq!(log.reader.waits_for_keys(), None);
     assert_eq!(append(&log, "7", b"{}").unwrap().position, 7);
     assert_eq!(append_all(&log, vec![imported("8")]).remove(0).unwrap().position, 8);
     close(log);
@@ -203,18 +206,56 @@ fn while_keys_are_missing_nothing_is_taken_that_could_be_there_already() {
 #[test]
 fn webhooks_wait_for_the_keys_of_three_days_and_imports_for_all() {
     let directory = filled(options().fresh, "");
-    fs::remove_dir_all(directory.path().join("dedup")).unwrap();
+    let hours = 73;
     let permits = Arc::new(Permits::default());
-    let log = permits.open_later(directory.path(), 73);
-    permits.give(1);
+    for _ in 0..2 {
+        // The second life seals what the first appends.
+        let log = permits.open_later(directory.path(), hours);
+        (351..=450).for_each(|n| assert_eq!(append(&log, &n.to_string(), b"{}").unwrap().position, n));
+        wait_until_sealed(&log);
+        close(log);
+    }
+    fs::remove_dir_all(directory.path().join("dedup")).unwrap();
+    // However late it is by the machine's clock.
+    let log = permits.open_later(directory.path(), 10 * hours);
+    let refusal = |delivery| append_all(&log, vec![delivery]).remove(0).unwrap_err();
+    assert!(matches!(refusal(delivery("new", b"{}")), AppendError::NoRoom(NoRoom::KeysUnknown)));
+    // The newest two of five runs, the second of which has events of both times.
+    permits.give(4);
     wait_until(&log, Coverage::Newest);
-    assert_eq!(append(&log, "new", b"{}").unwrap().position, EVENTS + 1);
-    let refused = append_all(&log, vec![imported("7")]).remove(0);
-    assert!(matches!(refused, Err(AppendError::NoRoom(NoRoom::KeysUnknown))), "{refused:?}");
+    assert_eq!(append(&log, "new", b"{}").unwrap().position, 451);
+    assert!(matches!(refusal(imported("7")), AppendError::NoRoom(NoRoom::KeysUnknown)));
     permits.give(100);
     wait_until(&log, Coverage::Whole);
     assert_eq!(append_all(&log, vec![imported("7")]).remove(0).unwrap().position, 7);
     close(log);
+}
+
+#[test]
+fn what_the_system_refuses_to_read_for_a_moment_is_no_gap() {
+    let directory = filled(options().fresh, "");
+    fs::remove_dir_all(directory.path().join("dedup")).unwrap();
+    let permits = Arc::new(Permits::default());
+    let log = permits.open_later(directory.path(), 1);
+    log.reader.store().refuse_reads(2);
+    permits.give(100);
+    wait_until(&log, Coverage::Whole);
+    assert!((1..=EVENTS).all(|n| append(&log, &n.to_string(), b"{}").unwrap().position == n));
+    close(log);
+    assert_eq!(runs(directory.path()), [(0, 100), (100, 200), (200, 300), (300, 350)]);
+}
+
+#[test]
+fn the_end_of_the_log_that_the_system_refuses_to_read_at_the_start_is_lost_for_now() {
+    let directory = filled(options().fresh, "");
+    let files = DataFiles::at(directory.path()).unwrap();
+    let mut examined = gather(&files).unwrap();
+    let loaded = keys::load(&examined, &files.dedup()).unwrap();
+    let secret = keys::settle_secret(&mut examined, &loaded.set, &options().fresh);
+    examined.store.refuse_reads(u32::MAX);
+    let keys = keys::collect(&examined, &secret, loaded, &files.dedup(), 100).unwrap();
+    assert_eq!(keys.lost, [Span { after: 300, through: EVENTS }]);
+    assert_eq!(keys.index.view().coverage, Coverage::Partial);
 }
 
 #[test]
@@ -231,6 +272,27 @@ fn lost_keys_are_known_from_memory_where_no_run_can_be_written() {
     }
     close(log);
     assert!(!directory.path().join("dedup").exists());
+}
+
+#[test]
+fn a_conflict_is_kept_once_though_the_first_is_in_a_lost_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = open(directory.path(), options()).unwrap();
+    (1..=100).for_each(|n| assert_eq!(append(&log, &n.to_string(), b"{}").unwrap().position, n));
+    let other: &[u8] = br#"{"data":1}"#;
+    assert!(append(&log, "7", other).unwrap().conflict);
+    (102..=EVENTS).for_each(|n| assert_eq!(append(&log, &n.to_string(), b"{}").unwrap().position, n));
+    close(log);
+    fs::remove_file(run(directory.path(), 100)).unwrap();
+    let permits = Arc::new(Permits::default());
+    let log = permits.open_later(directory.path(), 1);
+    // Now its keys stay in memory.
+    fs::remove_dir_all(directory.path().join("dedup")).unwrap();
+    permits.give(100);
+    wait_until(&log, Coverage::Whole);
+    let again = append(&log, "7", other).unwrap();
+    assert_eq!((again.position, again.conflict, again.reached.position), (7, true, EVENTS));
+    close(log);
 }
 
 #[test]
@@ -255,6 +317,33 @@ fn runs_are_saved_again_once_they_can_be() {
     for n in [1, 100, 101, 250] {
         assert_eq!(append(&log, &n.to_string(), b"{}").unwrap().position, n);
     }
+    close(log);
+}
+
+#[test]
+fn memory_for_keys_that_cannot_be_saved_is_bounded() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = || Options { dedup_run_events: 1, ..super::options() };
+    let log = open(directory.path(), options()).unwrap();
+    fs::remove_dir(directory.path().join("dedup")).unwrap();
+    let mut taken = 0;
+    let refused = loop {
+        match append(&log, &(taken + 1).to_string(), b"{}") {
+            Ok(appended) => taken = appended.position,
+            Err(refused) => break refused,
+        }
+        assert!(taken < 1000);
+    };
+    assert!(matches!(refused, AppendError::NoRoom(NoRoom::KeysUnsaved)), "{refused}");
+    // An answer comes before its table is counted.
+    assert!((96..=97).contains(&taken), "{taken}");
+    assert_eq!(log.reader.waits_for_keys(), Some(NoRoom::KeysUnsaved));
+    close(log);
+    let log = open(directory.path(), options()).unwrap();
+    while log.reader.waits_for_keys().is_some() {
+        std::thread::yield_now();
+    }
+    assert_eq!(append(&log, "1", b"{}").unwrap().position, 1);
     close(log);
 }
 

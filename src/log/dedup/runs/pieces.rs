@@ -29,7 +29,7 @@ pub(super) struct Pieces<'a> {
     file: File,
     /// Less than a piece.
     unwritten: Vec<u8>,
-    pub pace: &'a mut dyn Pace,
+    pace: &'a mut dyn Pace,
 }
 
 impl<'a> Pieces<'a> {
@@ -76,7 +76,12 @@ impl<'a> Pieces<'a> {
         if self.pace.is_slow() {
             self.file.sync_data()?;
         }
+        self.pause()
+    }
+
+    /// An error if the work is not wanted any more.
+    pub fn pause(&mut self) -> io::Result<()> {
         self.pace.pause();
-        Ok(())
+        if self.pace.is_over() { Err(io::Error::other("it is not wanted any more")) } else { Ok(()) }
     }
 }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::vec;
 
 use super::super::{Digest, FINGERPRINT_VERSION, Fingerprint};
@@ -51,6 +52,17 @@ pub(in crate::log) enum RunError {
     Damaged { path: PathBuf, source: Garbled },
 }
 
+/// Reads of a run that the system may refuse. After that it is made again: its disk may never read it.
+const IO_ERRORS_MAX: u32 = 3;
+
+impl RunError {
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Io { path, .. } | Self::Damaged { path, .. } => path,
+        }
+    }
+}
+
 /// An open run. Its file stays readable after it is removed.
 pub(in crate::log) struct Run {
     path: PathBuf,
@@ -60,6 +72,8 @@ pub(in crate::log) struct Run {
     footer: Footer,
     /// One for each partition.
     filters: Vec<Filter>,
+    /// Reads that the system refused.
+    io_errors: AtomicU32,
 }
 
 impl fmt::Debug for Run {
@@ -86,7 +100,7 @@ impl Run {
         let footer = read_footer(&file, file_bytes, page.keys)?;
         let filters = footer.partitions.iter().map(|partition| read_filter(&file, file_bytes, partition));
         let filters = filters.collect::<Result<_, _>>()?;
-        Ok(Self { path: path.to_owned(), file, file_bytes, page, footer, filters })
+        Ok(Self { path: path.to_owned(), file, file_bytes, page, footer, filters, io_errors: AtomicU32::new(0) })
     }
 
     /// Whether it has the header and the footer that were written.
@@ -100,6 +114,14 @@ impl Run {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Counts an error of reading it. Returns whether it must be made again.
+    pub fn is_lost_by(&self, error: &RunError) -> bool {
+        match error {
+            RunError::Damaged { .. } => true,
+            RunError::Io { .. } => self.io_errors.fetch_add(1, Ordering::Relaxed) + 1 >= IO_ERRORS_MAX,
+        }
     }
 
     pub fn header(&self) -> &RunHeader {

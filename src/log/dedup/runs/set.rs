@@ -27,6 +27,11 @@ impl RunSet {
         &self.runs
     }
 
+    /// The last position that a run covers. 0 if there is none.
+    pub fn through(&self) -> Position {
+        self.runs.last().map_or(0, |run| run.span().through)
+    }
+
     /// Looks a digest up. The run with the lower positions is asked first, so the first record of a key is found even
     /// if another one has it, too. An error names the run that cannot be read: what it holds is not known.
     pub fn find(&self, digest: Digest) -> Result<Option<KeyEntry>, RunError> {
@@ -55,9 +60,14 @@ impl RunSet {
         Self { runs: left.cloned().collect() }.with(run)
     }
 
-    /// The set without the run that begins after a position, if there is one.
-    pub fn without(&self, after: Position) -> Self {
-        let left = self.runs.iter().filter(|run| run.span().after != after);
+    /// Whether it is this very run that is in the set, and not another one in its place.
+    pub fn has(&self, run: &Arc<Run>) -> bool {
+        self.runs.iter().any(|existing| Arc::ptr_eq(existing, run))
+    }
+
+    /// The set without a run.
+    pub fn without(&self, run: &Arc<Run>) -> Self {
+        let left = self.runs.iter().filter(|existing| !Arc::ptr_eq(existing, run));
         Self { runs: left.cloned().collect() }
     }
 

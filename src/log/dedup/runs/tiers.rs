@@ -16,7 +16,7 @@ pub(super) const RUNS_MAX: usize = 8;
 const FACTOR: u64 = RUNS_MAX as u64;
 /// The first tier that is not merged any more: 2 M keys.
 pub(super) const FINAL_TIER: u32 = 7;
-/// The most keys that are merged into one run: a stop waits for a merge, which then takes some seconds.
+/// The most keys that are merged into one run: it is written again as a whole if the merge is cut short.
 pub(super) const MERGED_KEYS_MAX: u64 = 16 << 20;
 
 /// A run as it counts here.

@@ -121,7 +121,7 @@ impl<'a> RunWriter<'a> {
         if !run.is_as_written(&page, &self.footer) {
             return Err(not_as_written(Garbled("its header or its footer is another one").into()));
         }
-        verify(&run, self.pieces.pace)?;
+        verify(&run, &mut self.pieces)?;
         let path = self.header.span().path(self.directory);
         self.pieces.rename(&path).map_err(failed("name", &path))?;
         run.set_path(path);
@@ -159,7 +159,7 @@ impl<'a> RunWriter<'a> {
 }
 
 /// Reads all of a run, and asks its filters for each key.
-fn verify(run: &Run, pace: &mut dyn Pace) -> Result<(), WriteRunError> {
+fn verify(run: &Run, pieces: &mut Pieces<'_>) -> Result<(), WriteRunError> {
     for (number, entry) in run.entries().enumerate() {
         let entry = entry.map_err(WriteRunError::BlockNotAsWritten)?;
         if !run.may_contain(entry.digest) {
@@ -167,7 +167,7 @@ fn verify(run: &Run, pace: &mut dyn Pace) -> Result<(), WriteRunError> {
             return Err(WriteRunError::NotAsWritten { path: run.path().to_owned(), source });
         }
         if number % PIECE_ENTRIES == PIECE_ENTRIES - 1 {
-            pace.pause();
+            pieces.pause().map_err(failed("read back", run.path()))?;
         }
     }
     Ok(())

@@ -69,8 +69,11 @@ fn gaps_are_what_no_run_covers() {
     assert_eq!(gaps(&set, 3), [(0, 3)]);
     assert_eq!(gaps(&set, 0), []);
     assert_eq!(gaps(&RunSet::default(), 7), [(0, 7)]);
-    assert_eq!(gaps(&set.without(10), 30), [(0, 5), (10, 20)]);
-    assert_eq!(spans(&set.without(11)), spans(&set));
+    let run = set.runs()[1].clone();
+    assert_eq!(gaps(&set.without(&run), 30), [(0, 5), (10, 20)]);
+    let again = Arc::new(Run::open(run.path()).unwrap());
+    assert_eq!(spans(&set.without(&again)), spans(&set), "it is another one");
+    assert!(set.has(&run) && !set.has(&again));
 }
 
 #[test]
