@@ -5,7 +5,6 @@
 //! connections, exports   number count, of each: id ‖ number base: 0 none, n: the n-th before ‖ what differs from the base
 //! change  0 ‖ previous ‖ current                      a connection; numbers are 1 for the first, 0 for none
 //!         1 ‖ previous ‖ its connection ‖ current ‖ its connection                                      an export
-//!         2 ‖ number positions since the export's last change ‖ previous ‖ current connection          a rejoined export
 //! ```
 
 use std::sync::Arc;
@@ -21,7 +20,6 @@ use crate::storage::{Garbled, Put, Take};
 
 const CONNECTION: u8 = 0;
 const EXPORT: u8 = 1;
-const REJOINED: u8 = 2;
 
 /// Entities in the order of their first mention, each once.
 #[derive(Default)]
@@ -49,7 +47,7 @@ impl<'a> Mentioned<'a> {
     }
 
     /// What is now first, so that what was before needs only what differs.
-    fn change(&mut self, change: &'a Change, origin: &Origin, out: &mut Vec<u8>) {
+    fn change(&mut self, change: &'a Change, out: &mut Vec<u8>) {
         let put_numbers = |out: &mut Vec<u8>, numbers: &[u64]| {
             for number in numbers {
                 out.put_varint(*number);
@@ -67,11 +65,6 @@ impl<'a> Mentioned<'a> {
                 put_numbers(out, &previous.as_ref().map_or([0, 0], |previous| self.joined(previous)));
                 put_numbers(out, &current);
             }
-            Change::Rejoined { changed_at, previous, current } => {
-                let current = self.connection(Some(current));
-                out.put_u8(REJOINED);
-                put_numbers(out, &[origin.position - changed_at, self.connection(Some(previous)), current]);
-            }
         }
     }
 }
@@ -83,7 +76,7 @@ pub(super) fn put(out: &mut Vec<u8>, origin: &Origin, realm: &Realm, changes: &[
     out.put_u8(realm.mode.stored());
     let (mut mentioned, mut list) = (Mentioned::default(), Vec::new());
     for change in changes {
-        mentioned.change(change, origin, &mut list);
+        mentioned.change(change, &mut list);
     }
     put_all(out, origin, realm, &mentioned.connections);
     put_all(out, origin, realm, &mentioned.exports);
@@ -121,17 +114,12 @@ pub(super) fn take(from: &mut Take<'_>, origin: &Origin) -> Result<(Realm, Vec<C
     let mode = ApiMode::from_stored(from.u8()?).ok_or(Garbled("unknown mode"))?;
     let realm = Realm { tenant, mode };
     let (connections, exports) = (take_all(from, origin, &realm)?, take_all(from, origin, &realm)?);
-    let change = |_| change(from, origin, &connections, &exports);
+    let change = |_| change(from, &connections, &exports);
     let changes = (0..count).map(change).collect::<Result<_, _>>()?;
     Ok((realm, changes))
 }
 
-fn change(
-    from: &mut Take<'_>,
-    origin: &Origin,
-    connections: &[Arc<Connection>],
-    exports: &[Arc<Export>],
-) -> Result<Change, Garbled> {
+fn change(from: &mut Take<'_>, connections: &[Arc<Connection>], exports: &[Arc<Export>]) -> Result<Change, Garbled> {
     const MISSING: Garbled = Garbled("a change is of nothing");
     match from.u8()? {
         CONNECTION => {
@@ -147,12 +135,6 @@ fn change(
             };
             let (previous, current) = (joined()?, joined()?.ok_or(MISSING)?);
             Ok(Change::Export { previous, current })
-        }
-        REJOINED => {
-            let changed_at = origin.position.checked_sub(from.varint()?).ok_or(MISSING)?;
-            let mut connection = || referred(connections, from.varint()?)?.ok_or(MISSING);
-            let (previous, current) = (connection()?, connection()?);
-            Ok(Change::Rejoined { changed_at, previous, current })
         }
         _ => Err(Garbled("a change is of an unknown kind")),
     }

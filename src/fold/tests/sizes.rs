@@ -1,17 +1,13 @@
 //! Texts, records and lists that are far larger than Fasten's: each is kept within its bound, or written so that it can be
 //! read.
 
-use std::sync::Arc;
-
 use serde_json::json;
 
+use super::kept::Kept;
 use super::world::{CHECKPOINT_EVENTS, World};
 use super::*;
-use crate::blocklog::{SledFiles, SledStore};
 use crate::event::{TEXT_BYTES_MAX, bounded};
-use crate::fold::Mark;
-use crate::fold::changes::{ChangeLog, Writer};
-use crate::fold::{Change, PositionChanges};
+use crate::fold::{Change, Id, Mark, Status, record};
 
 #[test]
 fn a_long_text_is_its_first_part_a_mark_and_a_digest() {
@@ -79,30 +75,44 @@ fn a_long_id_finds_its_connection_and_its_history() {
     assert_eq!(views.export(&realm, &task).unwrap().unwrap().export.trail.version, 10);
 }
 
-/// The exports of a connection that looks different are one record: here of more than 1 MiB.
+const EXPORTS: u64 = 200_000;
+/// Where the connection of so many exports is revoked.
+const REVOKED_AT: Position = EXPORTS + 2;
+
+/// A connection, its exports and a revocation; after that some of the exports change, and others move.
+fn large_connection() -> Kept {
+    let (mut kept, task) = (Kept::new(1000), |number: u64| format!("{number:032x}"));
+    kept.given([attempt("authorized")]);
+    (0..EXPORTS).for_each(|number| kept.exported("c", &task(number)));
+    kept.given([revocation()]);
+    (0..1000).for_each(|number| kept.exported("c", &task(number * 7)));
+    (0..1000).for_each(|number| kept.exported("d", &task(number * 11)));
+    kept
+}
+
+/// What the revocation made of the exports follows from it: its record does not grow with them.
+#[track_caller]
+fn check_large_connection(views: &Views) {
+    let realm = Story::live();
+    let Some(changes) = views.changes_at(REVOKED_AT).unwrap() else { panic!("it changes the connection") };
+    assert!(matches!(changes.changes[..], [Change::Connection { .. }]));
+    let (mut bytes, origin) = (Vec::new(), Mark { position: REVOKED_AT, recorded_at: Timestamp::default() });
+    record::put(&mut bytes, &origin, &realm, &changes.changes);
+    assert!(bytes.len() < 100, "{} bytes", bytes.len());
+
+    let listed = views.exports_of_at(&realm, Id::find("c"), REVOKED_AT).map(Result::unwrap);
+    let listed = listed.map(|export| (Id::of(&export.task_id), export.trail.version));
+    assert!(listed.eq((0..EXPORTS).map(|number| (Id::Hex([0, number]), 1))));
+    // Before the revocation, and so past its record.
+    let walked = views.connection_at(&realm, "c", EXPORTS - 3000, &|| false).unwrap().unwrap();
+    assert_eq!((walked.trail.version, walked.status), (EXPORTS - 3000, Status::Authorized));
+}
+
 #[test]
-fn a_record_of_half_a_million_rejoined_exports_can_be_read() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = Arc::new(SledStore::open("change log", &SledFiles::of(directory.path().into())).unwrap());
-    let story = Story::new().given(&attempt("authorized")).given(&attempt("revoked"));
-    let stretch = story.views.changes_after(0, 2).unwrap();
-    let Change::Connection { previous: Some(previous), current } = &stretch.changes[1].changes[0] else {
-        panic!("the second attempt changes the connection")
-    };
-    let rejoined = |number: u64| Change::Rejoined {
-        changed_at: 1 + number * 3 % 4_000_000,
-        previous: previous.clone(),
-        current: current.clone(),
-    };
-    let changes: Vec<_> = (0..500_000).map(rejoined).collect();
-    let position = 5_000_000;
-    let expected = PositionChanges { position, chain: [1; 8], realm: Story::live(), changes };
-    let mark = Mark { position, recorded_at: current.trail.last.recorded_at };
-    let mut writer = Writer::new(store.clone(), position - 1, [0; 32]).unwrap();
-    writer.record(mark, &[1; 32], Some(&expected)).unwrap();
-    writer.sync().unwrap();
-    writer.write().unwrap();
-    let read = ChangeLog::new(store).at(position).unwrap().unwrap();
-    assert_eq!(read.changes.len(), expected.changes.len());
-    assert!(read == expected);
+fn a_change_of_a_connection_with_200_000_exports_is_small_and_all_of_them_are_listed() {
+    let mut kept = large_connection();
+    check_large_connection(&kept.fold.publish());
+    check_large_connection(&kept.restarted().fold.publish());
+    let mut rebuilt = large_connection();
+    check_large_connection(&rebuilt.fold.publish());
 }
