@@ -55,5 +55,6 @@ pub use ring::{Change, PositionChanges, Stretch};
 pub use state::Slot;
 pub use views::Views;
 
-/// Grows whenever the same events give another state: what was derived by an older fold is rebuilt.
+/// Grows whenever the same events give another state, or its files have another format: what an older fold derived is made
+/// again.
 pub const FOLD_VERSION: u16 = 5;

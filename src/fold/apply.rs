@@ -31,7 +31,6 @@ pub(super) fn apply(
     let named = report.connection_id.as_ref().map(|id| step.connection(id));
     if let Some((previous, current)) = &named {
         changes.push(Change::Connection { previous: previous.clone(), current: current.clone() });
-        changes.extend(step.rejoined(previous.as_ref(), current)?);
     }
     if let Told::Export { task_id: Some(task_id), org_id, outcome } = &report.told {
         let (heard_at, named) = (event.heard_at(), named.map(|(_, current)| current));
@@ -53,26 +52,6 @@ impl Step<'_> {
         let previous = self.state.connection(&Id::of(id), NEWEST).cloned();
         let current = Connection::after(previous.as_deref(), self.realm, id, self.event);
         (previous, Arc::new(current))
-    }
-
-    /// The exports that a filter on connections may see otherwise now, although they are as they were.
-    fn rejoined(
-        &self,
-        previous: Option<&Arc<Connection>>,
-        current: &Arc<Connection>,
-    ) -> Result<Vec<Change>, ReadError> {
-        let different = previous.filter(|previous| previous.looks_different(current));
-        let Some(previous) = different else { return Ok(Vec::new()) };
-        let owner = Id::of(&current.id);
-        let (exports, _) = self.state.exports_of(&owner, None, NEWEST, usize::MAX);
-        let mut changes = Vec::with_capacity(exports.len());
-        for (task_id, (slot, moved)) in exports {
-            if !moved || self.past.resolve(self.realm, &task_id, &slot)?.owner() == owner {
-                let (previous, current) = (previous.clone(), current.clone());
-                changes.push(Change::Rejoined { changed_at: slot.position(), previous, current });
-            }
-        }
-        Ok(changes)
     }
 
     /// `named`: the connection that the event itself names, as it leaves it.

@@ -8,6 +8,7 @@
 //!         1 ‖ id ‖ what differs from a blank one     a connection: the exports that follow are its; before the first, nobody's
 //!         2 ‖ task id ‖ what differs from a blank one         an open export
 //!         3 ‖ task id ‖ number position of its last change    a settled one
+//!         4 ‖ task id                                         one that has moved on to another connection
 //! ```
 
 mod frames;
@@ -37,6 +38,7 @@ const REALM: u8 = 0;
 const CONNECTION: u8 = 1;
 const OPEN: u8 = 2;
 const SETTLED: u8 = 3;
+const MOVED: u8 = 4;
 
 /// What a checkpoint is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,6 +155,11 @@ fn write_exports(
         let is_owners = || views.join(realm, &task_id, &slot).map(|joined| joined.export.owner() == *owner);
         if !moved || is_owners().map_err(io::Error::other)? {
             frames.entry(|out| put_slot(out, origin, realm, &task_id, &slot))?;
+        } else {
+            frames.entry(|out| {
+                out.put_u8(MOVED);
+                put_text(out, &task_id.text());
+            })?;
         }
     }
     Ok(())
@@ -230,6 +237,7 @@ impl Loading<'_> {
                 state.export(Id::of(&id), Slot::Open(Arc::new(export)));
             }
             SETTLED => state.export(Id::of(&id), Slot::Settled(from.varint()?)),
+            MOVED => state.moved(Id::of(&id)),
             _ => return Err(Garbled("unknown entry")),
         }
         Ok(())

@@ -240,18 +240,6 @@ impl Connection {
         let since = self.status_recorded_at.filter(|_| self.status == Status::Authorized)?;
         self.last_export_at.is_none_or(|at| at < since).then_some(since)
     }
-
-    /// Whether a watch's filter that matches one of the two might not match the other.
-    pub(super) fn looks_different(&self, other: &Connection) -> bool {
-        fn looks(it: &Connection) -> impl PartialEq + '_ {
-            let Connection { status, facts, attempt, needs_reconnect, order_ambiguous, .. } = it;
-            let Facts { external_id, platform_type, .. } = &**facts;
-            let Attempt { request_id, external_state, consent_expires_at, scope: _ } = &**attempt;
-            let told = (external_id, platform_type, request_id, external_state, consent_expires_at);
-            (status, told, needs_reconnect, order_ambiguous)
-        }
-        looks(self) != looks(other)
-    }
 }
 
 // What it holds of the patient stays out of logs, panics and test output.

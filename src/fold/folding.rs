@@ -189,13 +189,12 @@ impl Fold {
 
 /// An event that tells the outcome of an export is history if that outcome is.
 fn disposition(changes: &[Change], occurrence: Occurrence<'_>) -> Disposition {
-    let is_history = changes.iter().rev().find_map(|change| match change {
+    let is_history = changes.last().is_some_and(|change| match change {
         Change::Export { previous, .. } => {
             let previous = previous.as_ref().map(|joined| joined.export.outcome_heard_at());
-            Some(previous.is_some_and(|previous| occurrence.heard_at() < previous))
+            previous.is_some_and(|previous| occurrence.heard_at() < previous)
         }
-        Change::Connection { current, .. } => Some(current.last_was_late),
-        Change::Rejoined { .. } => None,
+        Change::Connection { current, .. } => current.last_was_late,
     });
-    if is_history == Some(true) { Disposition::AppliedAsHistory } else { Disposition::Applied }
+    if is_history { Disposition::AppliedAsHistory } else { Disposition::Applied }
 }

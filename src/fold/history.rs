@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::connection::Connection;
 use super::entity::Realm;
 use super::export::{Export, JoinedExport};
+use super::id::Id;
 use super::ring::{Change, PositionChanges};
 use super::views::Views;
 use crate::event::{Position, bounded};
@@ -75,7 +76,42 @@ impl Views {
         at: Position,
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Option<JoinedExport>, ReadError> {
-        let Some(JoinedExport { mut export, .. }) = self.export(realm, task_id)? else { return Ok(None) };
+        let Some(JoinedExport { export, .. }) = self.export(realm, task_id)? else { return Ok(None) };
+        let Some(export) = self.as_it_was(realm, export, at, is_cancelled)? else { return Ok(None) };
+        let connection_id = export.connection_id.clone();
+        let connection =
+            connection_id.map(|id| self.connection_at(realm, &id, at, is_cancelled)).transpose()?.flatten();
+        Ok(Some(JoinedExport { export, connection }))
+    }
+
+    /// The exports that belonged to a connection after a position, each as it was then, in the order of their ids. The position
+    /// is not after that of these views. Reads the change log, which blocks, where an export has settled or changed since.
+    pub fn exports_of_at(
+        &self,
+        realm: &Realm,
+        owner: Id,
+        at: Position,
+    ) -> impl Iterator<Item = Result<Arc<Export>, ReadError>> {
+        // An export that belongs to another connection by now is still among them.
+        let members = self.exports_of(realm, owner.clone(), None);
+        members.filter_map(move |(task_id, (slot, _))| {
+            let export = self.shared.past().resolve(realm, &task_id, &slot);
+            let then = export.and_then(|export| self.as_it_was(realm, export, at, &|| false));
+            then.map(|export| export.filter(|export| export.owner() == owner)).transpose()
+        })
+    }
+
+    /// An export as it was after a position. `None` if no event had named it, or the walk was cancelled.
+    fn as_it_was(
+        &self,
+        realm: &Realm,
+        mut export: Arc<Export>,
+        at: Position,
+        is_cancelled: &dyn Fn() -> bool,
+    ) -> Result<Option<Arc<Export>>, ReadError> {
+        if export.trail.first.position > at {
+            return Ok(None);
+        }
         while export.trail.last.position > at {
             if is_cancelled() {
                 return Ok(None);
@@ -83,15 +119,7 @@ impl Views {
             let Some(before) = self.export_before(realm, &export)? else { return Ok(None) };
             export = before;
         }
-        let connection_id = export.connection_id.clone();
-        let connection =
-            connection_id.map(|id| self.connection_at(realm, &id, at, is_cancelled)).transpose()?.flatten();
-        Ok(Some(JoinedExport { export, connection }))
-    }
-
-    /// An export that was rejoined, by the position of its own last change; it is the same on either side.
-    pub fn rejoined(&self, realm: &Realm, changed_at: Position) -> Result<Arc<Export>, ReadError> {
-        self.shared.past().export(realm, changed_at)
+        Ok(Some(export))
     }
 
     fn export_before(&self, realm: &Realm, export: &Export) -> Result<Option<Arc<Export>>, ReadError> {

@@ -85,26 +85,22 @@ impl Past<'_> {
     pub fn resolve(&self, realm: &Realm, task_id: &Id, slot: &Slot) -> Result<Arc<Export>, ReadError> {
         match slot {
             Slot::Open(export) => Ok(export.clone()),
-            Slot::Settled(changed_at) => {
-                let export = self.export(realm, *changed_at)?;
-                if Id::of(&export.task_id) == *task_id { Ok(export) } else { Err(no_export(*changed_at)) }
-            }
+            Slot::Settled(changed_at) => self.export(realm, task_id, *changed_at),
         }
     }
 
-    /// The export that the event at a position changed, as the event left it. An event changes at most one.
-    pub fn export(&self, realm: &Realm, changed_at: Position) -> Result<Arc<Export>, ReadError> {
+    /// An export as the event at a position left it.
+    fn export(&self, realm: &Realm, task_id: &Id, changed_at: Position) -> Result<Arc<Export>, ReadError> {
         let changes = self.read(changed_at, &|_| Ok(()))?.filter(|changes| changes.realm == *realm);
         let found = changes.and_then(|changes| {
             changes.changes.iter().find_map(|change| match change {
-                Change::Export { current, .. } => Some(current.export.clone()),
-                Change::Connection { .. } | Change::Rejoined { .. } => None,
+                Change::Export { current, .. } if Id::of(&current.export.task_id) == *task_id => {
+                    Some(current.export.clone())
+                }
+                Change::Connection { .. } | Change::Export { .. } => None,
             })
         });
-        found.ok_or(no_export(changed_at))
+        let reason = "it does not have the export that it should";
+        found.ok_or(ReadError::Damaged { from: changed_at, reason })
     }
-}
-
-fn no_export(from: Position) -> ReadError {
-    ReadError::Damaged { from, reason: "it does not have the export that it should" }
 }

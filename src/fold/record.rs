@@ -7,7 +7,6 @@
 //! connections, exports   number count, of each: id ‖ number base: 0 none, n: the n-th before ‖ what differs from the base
 //! change  0 ‖ previous ‖ current                      a connection; numbers are 1 for the first, 0 for none
 //!         1 ‖ previous ‖ its connection ‖ current ‖ its connection                                      an export
-//!         2 ‖ number positions since the export's last change ‖ previous ‖ current connection          a rejoined export
 //! ```
 
 use std::sync::Arc;
@@ -24,7 +23,6 @@ use crate::storage::{Garbled, Put, Take};
 
 const CONNECTION: u8 = 0;
 const EXPORT: u8 = 1;
-const REJOINED: u8 = 2;
 
 /// Sets what a connection's record only refers to.
 pub(super) type Describe<'a> = dyn Fn(&mut Connection) -> Result<(), ReadError> + 'a;
@@ -55,7 +53,7 @@ impl<'a> Mentioned<'a> {
     }
 
     /// What is now first, so that what was before needs only what differs.
-    fn change(&mut self, change: &'a Change, origin: &Origin, out: &mut Vec<u8>) {
+    fn change(&mut self, change: &'a Change, out: &mut Vec<u8>) {
         let put_numbers = |out: &mut Vec<u8>, numbers: &[u64]| {
             for number in numbers {
                 out.put_varint(*number);
@@ -73,11 +71,6 @@ impl<'a> Mentioned<'a> {
                 put_numbers(out, &previous.as_ref().map_or([0, 0], |previous| self.joined(previous)));
                 put_numbers(out, &current);
             }
-            Change::Rejoined { changed_at, previous, current } => {
-                let current = self.connection(Some(current));
-                out.put_u8(REJOINED);
-                put_numbers(out, &[origin.position - changed_at, self.connection(Some(previous)), current]);
-            }
         }
     }
 }
@@ -89,7 +82,7 @@ pub(super) fn put(out: &mut Vec<u8>, origin: &Origin, realm: &Realm, changes: &[
     out.put_u8(realm.mode.stored());
     let (mut mentioned, mut list) = (Mentioned::default(), Vec::new());
     for change in changes {
-        mentioned.change(change, origin, &mut list);
+        mentioned.change(change, &mut list);
     }
     put_all(out, origin, realm, &mentioned.connections);
     put_all(out, origin, realm, &mentioned.exports);
@@ -166,17 +159,12 @@ pub(super) fn take(
     };
     let connections = take_all(from, origin, &realm, complete)?;
     let exports = take_all(from, origin, &realm, |_| Ok(()))?;
-    let change = |_| change(from, origin, &connections, &exports);
+    let change = |_| change(from, &connections, &exports);
     let changes = (0..count).map(change).collect::<Result<_, Garbled>>()?;
     Ok((realm, changes))
 }
 
-fn change(
-    from: &mut Take<'_>,
-    origin: &Origin,
-    connections: &[Arc<Connection>],
-    exports: &[Arc<Export>],
-) -> Result<Change, Garbled> {
+fn change(from: &mut Take<'_>, connections: &[Arc<Connection>], exports: &[Arc<Export>]) -> Result<Change, Garbled> {
     const MISSING: Garbled = Garbled("a change is of nothing");
     match from.u8()? {
         CONNECTION => {
@@ -192,12 +180,6 @@ fn change(
             };
             let (previous, current) = (joined()?, joined()?.ok_or(MISSING)?);
             Ok(Change::Export { previous, current })
-        }
-        REJOINED => {
-            let changed_at = origin.position.checked_sub(from.varint()?).ok_or(MISSING)?;
-            let mut connection = || referred(connections, from.varint()?)?.ok_or(MISSING);
-            let (previous, current) = (connection()?, connection()?);
-            Ok(Change::Rejoined { changed_at, previous, current })
         }
         _ => Err(Garbled("a change is of an unknown kind")),
     }

@@ -9,28 +9,15 @@ use super::export::JoinedExport;
 use crate::event::Position;
 use crate::token::ChainPrefix;
 
-/// One entity before and after an event.
+/// One entity before and after an event. A connection that changes makes no change of its exports, which are as they were:
+/// [`Views::exports_of_at`](super::Views::exports_of_at) lists them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    Connection {
-        previous: Option<Arc<Connection>>,
-        current: Arc<Connection>,
-    },
-    Export {
-        previous: Option<JoinedExport>,
-        current: JoinedExport,
-    },
-    /// An export that is as it was; only what a filter sees of its connection is another.
-    Rejoined {
-        /// Where the export last changed itself: an event changes at most one, so this names it. A connection may have very
-        /// many exports, and all are in one record.
-        changed_at: Position,
-        previous: Arc<Connection>,
-        current: Arc<Connection>,
-    },
+    Connection { previous: Option<Arc<Connection>>, current: Arc<Connection> },
+    Export { previous: Option<JoinedExport>, current: JoinedExport },
 }
 
-/// All that one position changed; never empty.
+/// All that one position changed: a connection, an export or both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PositionChanges {
     pub position: Position,
@@ -67,7 +54,6 @@ impl PositionChanges {
         let weight = |change: &Change| match change {
             Change::Connection { previous, .. } => previous.as_ref().map_or(0, |previous| previous.weight()),
             Change::Export { previous, .. } => previous.as_ref().map_or(0, |previous| previous.export.weight()),
-            Change::Rejoined { .. } => 0,
         };
         let own = size_of::<Self>() + self.changes.len() * size_of::<Change>();
         own + self.changes.iter().map(weight).sum::<usize>()

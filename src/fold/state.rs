@@ -189,7 +189,6 @@ impl State {
     pub fn put(&mut self, change: &Change, live: &[Position]) {
         match change {
             Change::Connection { current, .. } => self.put_connection(current, live),
-            Change::Rejoined { .. } => {}
             Change::Export { previous, current } => {
                 self.put_export(previous.as_ref().map(|joined| &joined.export), &current.export, live);
             }
@@ -304,9 +303,19 @@ impl StateBuilder {
         if let Slot::Open(export) = &slot {
             self.open.push((export.settles_at(), task_id.clone()));
         }
-        let members = self.connections.last_mut().map_or(&mut self.state.nobodys, |(_, owner)| &mut owner.exports);
-        members.insert(&task_id);
+        self.own(&task_id);
         self.exports.push((task_id, slot));
+    }
+
+    /// An export that has moved on to another connection.
+    pub fn moved(&mut self, task_id: Id) {
+        self.own(&task_id);
+        self.state.moved.insert(task_id);
+    }
+
+    fn own(&mut self, task_id: &Id) {
+        let members = self.connections.last_mut().map_or(&mut self.state.nobodys, |(_, owner)| &mut owner.exports);
+        members.insert(task_id);
     }
 
     pub fn finish(self) -> State {

@@ -99,7 +99,7 @@ impl Walk {
         let event = self.reader.get(position)?.ok_or(Refusal::EventNotFound)?;
         let exports = moment.changes.changes.iter().filter_map(|change| match change {
             Change::Export { current, .. } => Some(convert::export(current, &self.principal)),
-            Change::Connection { .. } | Change::Rejoined { .. } => None,
+            Change::Connection { .. } => None,
         });
         Ok(ConnectionEvent {
             position,

@@ -196,6 +196,25 @@ async fn a_watch_of_one_kind_sees_no_other() {
     assert_eq!((later.connections.len(), later.exports.len()), (1, 0));
 }
 
+/// A connection that leaves a filter takes its exports along, if it has any.
+#[tokio::test]
+async fn a_watch_of_exports_sees_nothing_of_a_connection_without_any() {
+    let api = TestApi::open().await;
+    let kinds = vec![WatchKind::Export.into()];
+    let request = WatchConnectionsRequest { filter: Some(patients(&[])), kinds, ..Default::default() };
+    let mut follower = Follower::start(&api, request).await;
+    assert!(matches!(follower.next().await, Message::CaughtUp(_)));
+    api.append(&connected("e1", "without", "x", "authorized")).await;
+    api.append(&revoked("e2", "without")).await;
+    api.append(&connected("e3", "with", "x", "authorized")).await;
+    api.append(&exported("e4", "t", "with")).await;
+    api.append(&revoked("e5", "with")).await;
+    for (position, shown) in [(4, 1), (5, 0)] {
+        assert!(matches!(follower.next().await, Message::ChangeBatch(_)));
+        assert_eq!((follower.position, follower.exports.len()), (position, shown));
+    }
+}
+
 #[tokio::test]
 async fn a_heartbeat_means_that_all_before_it_was_sent_even_if_nothing_matched() {
     let api = TestApi::open().await;

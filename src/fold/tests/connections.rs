@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::event::Attempt;
-use crate::fold::{Change, Status};
+use crate::fold::Change;
 
 #[test]
 fn the_time_of_a_status_is_that_of_the_event_that_brought_it() {
@@ -82,13 +82,14 @@ fn realms_never_mix_and_events_without_one_only_move_the_position() {
 }
 
 #[test]
-fn a_connection_that_looks_different_takes_its_exports_along() {
-    let story = Story::new().given(&ready()).given(&attempt("authorized")).given(&attempt("authorized"));
-    let changes = |position| story.views.changes_after(position, 1).unwrap().changes[0].changes.clone();
-    let [Change::Connection { .. }, Change::Rejoined { changed_at: 1, previous, current }] = &changes(1)[..] else {
-        panic!("the export sees another status of its connection")
-    };
-    assert_eq!((previous.status, current.status), (Status::Unknown, Status::Authorized));
-    assert_eq!(story.views.rejoined(&Story::live(), 1).unwrap(), story.export("t"));
-    assert_eq!(changes(2).len(), 1, "nothing a filter can see has changed");
+fn an_event_changes_a_connection_and_an_export_at_most_however_many_exports_there_are() {
+    let other = |task: &str| body("patient.ehi_export_success", &json!({"org_connection_id": "c", "task_id": task}));
+    let story = Story::new().given(&other("t1")).given(&other("t2")).given(&attempt("authorized")).given(&ready());
+    let stretch = story.views.changes_after(0, 10).unwrap();
+    let kinds = stretch.changes.iter().map(|changes| match &changes.changes[..] {
+        [Change::Connection { .. }] => "connection",
+        [Change::Connection { .. }, Change::Export { .. }] => "both",
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(kinds.collect::<Vec<_>>(), ["both", "both", "connection", "both"]);
 }

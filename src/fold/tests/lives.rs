@@ -67,6 +67,7 @@ fn live(steps: Vec<Step>) {
             looked_at.remove(0);
         }
     }
+    world.check_past();
 }
 
 proptest! {

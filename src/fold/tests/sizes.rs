@@ -3,9 +3,11 @@
 
 use serde_json::json;
 
+use super::kept::Kept;
 use super::world::{CHECKPOINT_EVENTS, World};
 use super::*;
 use crate::event::{TEXT_BYTES_MAX, bounded};
+use crate::fold::{Change, Id, Mark, Status, record};
 
 #[test]
 fn a_long_text_is_its_first_part_a_mark_and_a_digest() {
@@ -101,4 +103,46 @@ fn the_largest_record_fits_a_frame() {
     world.check();
     let task = world.views().export_at(&Story::live(), "t", 2, &|| false).unwrap().unwrap();
     assert_eq!((task.export.trail.version, task.export.links.len()), (2, 24));
+}
+
+const EXPORTS: u64 = 200_000;
+/// Where the connection of these exports is revoked.
+const REVOKED_AT: Position = EXPORTS + 2;
+
+/// A connection, its exports and a revocation; after that some of the exports change, and others move.
+fn large_connection() -> Kept {
+    let (mut kept, task) = (Kept::new(1000), |number: u64| format!("{number:032x}"));
+    kept.given([attempt("authorized")]);
+    (0..EXPORTS).for_each(|number| kept.exported("c", &task(number)));
+    kept.given([revocation()]);
+    (0..1000).for_each(|number| kept.exported("c", &task(number * 7)));
+    (0..1000).for_each(|number| kept.exported("d", &task(number * 11)));
+    kept
+}
+
+/// What the revocation made of the exports follows from it: its record does not grow with them.
+#[track_caller]
+fn check_large_connection(views: &Views) {
+    let realm = Story::live();
+    let Some(changes) = views.changes_at(REVOKED_AT).unwrap() else { panic!("it changes the connection") };
+    assert!(matches!(changes.changes[..], [Change::Connection { .. }]));
+    let (mut bytes, origin) = (Vec::new(), Mark { position: REVOKED_AT, recorded_at: Timestamp::default() });
+    record::put(&mut bytes, &origin, &realm, &changes.changes);
+    assert!(bytes.len() < 100, "{} bytes", bytes.len());
+
+    let listed = views.exports_of_at(&realm, Id::find("c"), REVOKED_AT).map(Result::unwrap);
+    let listed = listed.map(|export| (Id::of(&export.task_id), export.trail.version));
+    assert!(listed.eq((0..EXPORTS).map(|number| (Id::Hex([0, number]), 1))));
+    // Before the revocation, and so past its record.
+    let walked = views.connection_at(&realm, "c", EXPORTS - 3000, &|| false).unwrap().unwrap();
+    assert_eq!((walked.trail.version, walked.status), (EXPORTS - 3000, Status::Authorized));
+}
+
+#[test]
+fn a_change_of_a_connection_with_200_000_exports_is_small_and_all_of_them_are_listed() {
+    let mut kept = large_connection();
+    check_large_connection(&kept.fold.publish());
+    check_large_connection(&kept.restarted().fold.publish());
+    let mut rebuilt = large_connection();
+    check_large_connection(&rebuilt.fold.publish());
 }

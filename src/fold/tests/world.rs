@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Handle, Runtime};
 
+use super::owners::check_exports_at;
 use super::reference::{Reference, held};
 use super::*;
 use crate::fold::{Options, Phase, Projection, Rebuild, spawn};
@@ -74,11 +75,22 @@ impl World {
         self.runtime.block_on(within)
     }
 
+    fn events(&self) -> Vec<Event> {
+        let reader = &self.log.reader;
+        (1..=reader.head().position).map(|at| reader.get(at).unwrap().unwrap()).collect()
+    }
+
     /// What the whole log comes to, by the written rules.
     pub fn expected(&self) -> Reference {
-        let reader = &self.log.reader;
-        let events: Vec<_> = (1..=reader.head().position).map(|at| reader.get(at).unwrap().unwrap()).collect();
-        Reference::of(&events)
+        Reference::of(&self.events())
+    }
+
+    /// The views tell what belonged to each connection at some earlier positions.
+    pub fn check_past(&mut self) {
+        let (views, events) = (self.views(), self.events());
+        for len in (1..=events.len()).rev().step_by(events.len() / 8 + 1) {
+            check_exports_at(&views, len as u64, &Reference::of(&events[..len]));
+        }
     }
 
     /// The views tell what the log comes to.

@@ -34,15 +34,16 @@ impl Query {
         wanted.is_empty() || wanted.iter().any(|id| external_ids.contains(id.as_str()))
     }
 
-    /// Whether any of a position's changes is for it, as far as its event's type does not matter.
+    /// Whether any of a position's changes may be for it. None is if its event is of another type, or if it only asks for the
+    /// exports of a connection that has none.
     pub fn sees(&self, changes: &PositionChanges) -> bool {
-        changes.realm == self.realm && changes.changes.iter().any(|change| self.effect(change).is_some())
+        let sees = |change| self.effect(change).is_some() || self.effect_on_exports(change).is_some();
+        changes.realm == self.realm && changes.changes.iter().any(sees)
     }
 
     /// Whether the past has to be read to show it, which blocks.
     pub fn reads_the_past(&self, changes: &PositionChanges) -> bool {
-        let reads = |change: &Change| matches!(change, Change::Rejoined { .. }) && self.effect(change).is_some();
-        changes.changes.iter().any(reads)
+        changes.changes.iter().any(|change| self.effect_on_exports(change).is_some())
     }
 
     /// Whether what it is shown depends on more than the changes.
@@ -62,13 +63,19 @@ impl Query {
                 let before = previous.as_ref().is_some_and(|it| shows(&it.export, it.connection.as_deref()));
                 effect(before, shows(&current.export, current.connection.as_deref()))
             }
-            Change::Rejoined { previous, current, .. } if self.kinds.exports => {
-                let same = previous.facts.external_id == current.facts.external_id;
-                // An update only if the export tells something else.
-                effect(matches(previous), matches(current)).filter(|effect| *effect != Effect::Updated || !same)
-            }
-            Change::Connection { .. } | Change::Export { .. } | Change::Rejoined { .. } => None,
+            Change::Connection { .. } | Change::Export { .. } => None,
         }
+    }
+
+    /// What the change of a connection means for each of its exports that is as it was, with the connection before and after.
+    /// `None` if it is not for this query.
+    pub fn effect_on_exports<'a>(&self, change: &'a Change) -> Option<(Effect, [&'a Arc<Connection>; 2])> {
+        let Change::Connection { previous: Some(previous), current } = change else { return None };
+        let matches = |connection: &Connection| self.kinds.exports && self.filter.connection.matches(connection);
+        let same = previous.facts.external_id == current.facts.external_id;
+        // An update only if the export tells something else.
+        let effect = effect(matches(previous), matches(current)).filter(|effect| *effect != Effect::Updated || !same);
+        effect.map(|effect| (effect, [previous, current]))
     }
 }
 
@@ -79,7 +86,6 @@ pub(super) fn external_ids(changes: &[Arc<PositionChanges>]) -> HashSet<&str> {
         Change::Export { previous, current } => {
             [previous.as_ref().and_then(|it| it.connection.as_ref()), current.connection.as_ref()]
         }
-        Change::Rejoined { previous, current, .. } => [Some(previous), Some(current)],
     });
     connections.flatten().filter_map(|connection| connection.facts.external_id.as_deref()).collect()
 }

@@ -9,7 +9,9 @@ use super::super::context::Context;
 use super::super::convert;
 use super::super::status::Refusal;
 use super::query::Query;
-use crate::fold::{Change, JoinedExport, PositionChanges, Views};
+use crate::event::Position;
+use crate::fold::{Change, Connection, Id, JoinedExport, PositionChanges, Views};
+use crate::log::ReadError;
 use crate::proto::change::{Effect, Entity, Previous};
 use crate::proto::{self, Changes};
 
@@ -27,7 +29,8 @@ pub(super) async fn render(
         return Ok(None);
     }
     if !reads_disk(query, changes) {
-        return Ok(Some(Changes { changes: query.changes(changes, &*context.readable()?)?, event: None }));
+        let changes = query.changes(changes, &*context.readable()?)?;
+        return Ok(Some(Changes { changes, event: None }));
     }
     let (read, query, changes) = (context.clone(), query.clone(), changes.clone());
     context.scans.take_turn(caller, move || query.read_and_show(&changes, &read)).await?
@@ -42,6 +45,9 @@ impl Query {
     fn read_and_show(&self, changes: &PositionChanges, context: &Context) -> Result<Option<Changes>, Refusal> {
         let position = changes.position;
         let changes = self.changes(changes, &*context.readable()?)?;
+        if changes.is_empty() {
+            return Ok(None);
+        }
         if !self.asks_for_the_event() {
             return Ok(Some(Changes { changes, event: None }));
         }
@@ -57,13 +63,14 @@ impl Query {
         Ok(Some(changes))
     }
 
-    fn changes(&self, changes: &PositionChanges, views: &Views) -> Result<Vec<proto::Change>, Refusal> {
+    /// What it is shown of a position. Reads no further than to the bound: a connection may have very many exports.
+    pub(super) fn changes(&self, changes: &PositionChanges, views: &Views) -> Result<Vec<proto::Change>, Refusal> {
         let (mut seen, mut bytes) = (Vec::new(), 0);
         for change in &changes.changes {
-            if let Some(effect) = self.effect(change) {
-                let change = self.change(effect, change, views)?;
+            let own = self.change(change).map(Ok).into_iter();
+            for change in own.chain(self.rejoined(change, changes.position, views)) {
+                let change = change?;
                 bytes += change.encoded_len();
-                // Before the rest is read: a connection may have very many exports.
                 if bytes > CHANGE_BYTES_MAX {
                     return Err(Refusal::ChangeTooLarge(changes.position));
                 }
@@ -73,8 +80,31 @@ impl Query {
         Ok(seen)
     }
 
-    fn change(&self, effect: Effect, change: &Change, views: &Views) -> Result<proto::Change, Refusal> {
-        Ok(match change {
+    /// The exports whose connection has changed while they are as they were. One that the same event changed has its own change.
+    fn rejoined<'a>(
+        &'a self,
+        change: &'a Change,
+        position: Position,
+        views: &'a Views,
+    ) -> impl Iterator<Item = Result<proto::Change, ReadError>> + 'a {
+        self.effect_on_exports(change).into_iter().flat_map(move |(effect, [previous, current])| {
+            let exports = views.exports_of_at(&self.realm, Id::of(&current.id), position);
+            exports.filter_map(move |export| match export {
+                Ok(export) if export.trail.last.position == position => None,
+                Ok(export) => {
+                    let joined =
+                        |to: &Arc<Connection>| JoinedExport { export: export.clone(), connection: Some(to.clone()) };
+                    Some(Ok(self.export(effect, Some(&joined(previous)), &joined(current))))
+                }
+                Err(error) => Some(Err(error)),
+            })
+        })
+    }
+
+    /// `None` if it is not for this query.
+    fn change(&self, change: &Change) -> Option<proto::Change> {
+        let effect = self.effect(change)?;
+        Some(match change {
             Change::Connection { previous, current } => {
                 let previous = previous.as_ref().filter(|_| self.include_previous);
                 proto::Change {
@@ -84,11 +114,6 @@ impl Query {
                 }
             }
             Change::Export { previous, current } => self.export(effect, previous.as_ref(), current),
-            Change::Rejoined { changed_at, previous, current } => {
-                let export = views.rejoined(&self.realm, *changed_at)?;
-                let joined = |connection| JoinedExport { export: export.clone(), connection: Some(connection) };
-                self.export(effect, Some(&joined(previous.clone())), &joined(current.clone()))
-            }
         })
     }
 

@@ -1,5 +1,7 @@
 //! What feeds share, keep and let go of. What comes of it is for the tests of the API.
 
+mod rejoined;
+
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -33,31 +35,27 @@ fn views(ring_len: usize, events: Position) -> Arc<Views> {
             {{"org_connection_id":"c{position}","connection_status":"authorized","external_id":"{}"}}}}"#,
             (position - 1) % 2
         );
-        let delivery = Delivery {
-            tenant: "acme".into(),
-            endpoint: "fasten".into(),
-            provenance: Provenance::Webhook,
-            mode: ModeVerdict::Live,
-            key: Some(EventKey::of(Some("e"), "")),
-            webhook_id: String::new(),
-            webhook_timestamp: String::new(),
-            webhook_signature: String::new(),
-            secret_label: String::new(),
-            nonce: [7; 16],
-            body: body.into(),
-        };
-        let recorded_at = Timestamp::from_micros(1_790_000_000_000_000);
-        fold.advance(&Event {
-            position,
-            recorded_at,
-            delivery,
-            chain: [1; 32],
-            conflict_of: None,
-            contents: Contents::Whole,
-        })
-        .unwrap();
+        fold.advance(&event(position, body)).unwrap();
     }
     fold.publish()
+}
+
+fn event(position: Position, body: String) -> Event {
+    let delivery = Delivery {
+        tenant: "acme".into(),
+        endpoint: "fasten".into(),
+        provenance: Provenance::Webhook,
+        mode: ModeVerdict::Live,
+        key: Some(EventKey::of(Some("e"), "")),
+        webhook_id: String::new(),
+        webhook_timestamp: String::new(),
+        webhook_signature: String::new(),
+        secret_label: String::new(),
+        nonce: [7; 16],
+        body: body.into(),
+    };
+    let recorded_at = Timestamp::from_micros(1_790_000_000_000_000);
+    Event { position, recorded_at, delivery, chain: [1; 32], conflict_of: None, contents: Contents::Whole }
 }
 
 fn next<T>(feed: &Feed<T>, after: Position) -> Result<Option<Position>, &'static str> {

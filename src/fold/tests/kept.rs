@@ -1,0 +1,85 @@
+//! A fold with its change log in a directory and checkpoints in memory, and no log: for many events, or many restarts.
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::event::{Hash, Outcome, ParsedEvent, Report, Told};
+use crate::fold::SEGMENT_BYTES;
+use crate::fold::changes::ChangeLog;
+use crate::fold::checkpoint::{self, Header};
+use crate::fold::recorder::Recorder;
+use crate::fold::words::Words;
+use crate::token::Identity;
+
+pub(super) struct Kept {
+    pub fold: Fold,
+    ring_len: usize,
+    now: i64,
+    directory: TempDir,
+}
+
+const IDENTITY: Identity = Identity { log_id: 7, epoch: 8 };
+
+impl Kept {
+    pub fn new(ring_len: usize) -> Self {
+        let directory = TempDir::new().unwrap();
+        let start = (0, Hash::default(), Timestamp::default());
+        let fold = Fold::recorded((Vec::new(), Words::default()), start, recorded(&directory), ring_len);
+        Self { fold, ring_len, now: 0, directory }
+    }
+
+    /// Goes on from a checkpoint of now.
+    pub fn restarted(mut self) -> Self {
+        self.fold.sync().unwrap();
+        let views = self.fold.publish();
+        let (position, chain, recorded_at) = (views.position(), views.chain(), views.recorded_at());
+        let header = Header { identity: IDENTITY, position, chain, recorded_at };
+        let bytes = written(&views, &header);
+        drop((views, self.fold));
+
+        let (mut from, mut words) = (&bytes[..], Words::default());
+        assert!(checkpoint::read_header(&mut from).unwrap() == header);
+        let states = checkpoint::read_states(&header, &mut from, &mut words).unwrap();
+        let recorded = recorded(&self.directory);
+        assert_eq!(recorded.1.end(), (position, chain));
+        let mut fold = Fold::recorded((states, words), (position, chain, recorded_at), recorded, self.ring_len);
+        assert!(written(&fold.publish(), &header) == bytes, "nothing of the state is lost");
+        Self { fold, ..self }
+    }
+
+    pub fn passes(&mut self, micros: i64) {
+        self.now += micros;
+    }
+
+    pub fn given(&mut self, bodies: impl IntoIterator<Item = Value>) {
+        for body in bodies {
+            let next = self.next(&serde_json::to_vec(&body).unwrap());
+            self.fold.take(next).unwrap();
+        }
+    }
+
+    /// An export of a connection is ready. Parses no JSON, which would take most of the time.
+    pub fn exported(&mut self, connection_id: &str, task_id: &str) {
+        let outcome = Outcome::Ready { links: Arc::default(), stats: None };
+        let told = Told::Export { task_id: text(task_id), org_id: None, outcome };
+        let mut next = self.next(b"");
+        next.body.is_readable = true;
+        next.body.report = Some(Report { connection_id: text(connection_id), date: None, told });
+        self.fold.take(next).unwrap();
+    }
+
+    fn next(&self, body: &[u8]) -> ParsedEvent {
+        event(self.fold.position() + 1, self.now, "acme", ModeVerdict::Live, body).into()
+    }
+}
+
+fn recorded(directory: &TempDir) -> (Recorder, Arc<ChangeLog>) {
+    let changes = Arc::new(ChangeLog::open(directory.path(), IDENTITY, Hash::default()).unwrap());
+    (Recorder::new(changes.clone(), SEGMENT_BYTES).unwrap(), changes)
+}
+
+fn written(views: &Views, header: &Header) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    checkpoint::write(views, header, &mut bytes).unwrap();
+    bytes
+}
