@@ -3,6 +3,7 @@
 //! Knows nothing of storage, transport or configuration; everything may import it.
 
 mod body;
+mod canonical;
 mod envelope;
 mod gist;
 mod kind;

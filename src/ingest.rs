@@ -15,6 +15,7 @@ mod local_tool;
 mod outcome;
 mod request;
 mod stale;
+mod unabandoned;
 mod verify;
 mod visit;
 

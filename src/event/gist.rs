@@ -1,10 +1,12 @@
 //! What a body tells, whenever and however it was delivered: a digest by which two deliveries of one event are compared. Knows
 //! no type of event.
 
-use serde_json::Value;
+use std::borrow::Cow;
+
 use sha2::{Digest as _, Sha256};
 
 use super::Hash;
+use super::canonical;
 use super::envelope::Envelope;
 use super::object::{Json, Object};
 
@@ -47,10 +49,10 @@ fn flat(hasher: &mut Sha256, object: &Object<'_>) {
     }
 }
 
-/// Names in order, no space. A value that is beyond what we read (too deep, a huge number) stays as it was written.
-fn canonical(value: Json<'_>) -> String {
-    serde_json::from_str::<Value>(value.as_written())
-        .map_or_else(|_| value.as_written().to_owned(), |it| it.to_string())
+/// A value that is beyond what we read (too deep, a huge number) stays as it was written.
+fn canonical(value: Json<'_>) -> Cow<'_, str> {
+    let json = value.as_written();
+    canonical::canonical(json).map_or(Cow::Borrowed(json), Cow::Owned)
 }
 
 #[cfg(test)]

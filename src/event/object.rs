@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// Names with their values as they were written, in order.
@@ -92,7 +92,9 @@ impl<'a> Json<'a> {
     }
 }
 
-struct Name<'a>(Cow<'a, str>);
+/// A name, borrowed where it is written without escapes.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(super) struct Name<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Name<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::first_request::FirstRequest;
 use super::seats::ConnectionPermit;
@@ -22,13 +22,16 @@ pub(super) struct PeerStream<S> {
     permit: Arc<ConnectionPermit>,
     first: Arc<FirstRequest>,
     write_deadline: WriteDeadline,
-    /// While the peer sends nothing between two requests.
+    /// While the peer sends nothing between two requests: when it has been idle for long enough.
+    idle_until: Option<Instant>,
+    /// Fires by then. It goes on through requests, and is set again once it has fired: a timer for each would cost more.
     idle_check: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> PeerStream<S> {
     pub fn new(stream: S, permit: Arc<ConnectionPermit>, first: Arc<FirstRequest>, write_timeout: Duration) -> Self {
-        Self { stream, permit, first, write_deadline: WriteDeadline::new(write_timeout), idle_check: None }
+        let write_deadline = WriteDeadline::new(write_timeout);
+        Self { stream, permit, first, write_deadline, idle_until: None, idle_check: None }
     }
 
     /// What a write came to, if it came to something or may still.
@@ -44,13 +47,18 @@ impl<S> PeerStream<S> {
 
     /// Ready once the connection has been idle for long enough to end.
     fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut until = *self.idle_until.get_or_insert_with(|| Instant::now() + IDLE_WHEN_CROWDED);
+        let check = self.idle_check.get_or_insert_with(|| Box::pin(sleep_until(until)));
         loop {
-            let check = self.idle_check.get_or_insert_with(|| Box::pin(sleep(IDLE_WHEN_CROWDED)));
             ready!(check.as_mut().poll(context));
-            if self.permit.is_crowded() {
-                return Poll::Ready(());
+            if check.deadline() >= until {
+                if self.permit.is_crowded() {
+                    return Poll::Ready(());
+                }
+                until = Instant::now() + IDLE_WHEN_CROWDED;
+                self.idle_until = Some(until);
             }
-            self.idle_check = None;
+            check.as_mut().reset(until);
         }
     }
 }
@@ -71,7 +79,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for PeerStream<S> {
             self.permit.read_blocked();
         }
         if read.is_ready() || !self.permit.is_idle() {
-            self.idle_check = None;
+            self.idle_until = None;
             return read;
         }
         ready!(self.poll_idle(context));

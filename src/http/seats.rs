@@ -192,13 +192,15 @@ impl ConnectionPermit {
 
     fn change(&self, change: impl FnOnce(&mut Turn)) {
         let mut turn = self.lock();
-        let before = turn.ticket;
+        let (ticket, waited) = (turn.ticket, turn.waits_for_peer());
         change(&mut turn);
-        let mut evictable = self.seats.lock();
-        if turn.ticket != before || !turn.waits_for_peer() {
-            evictable.waiting.remove(&before);
+        let waits = turn.waits_for_peer();
+        if waits == waited && (turn.ticket == ticket || !waits) {
+            return;
         }
-        if turn.waits_for_peer() && evictable.waiting.insert(turn.ticket, self.evicted.clone()).is_none() {
+        let mut evictable = self.seats.lock();
+        evictable.waiting.remove(&ticket);
+        if waits && evictable.waiting.insert(turn.ticket, self.evicted.clone()).is_none() {
             self.seats.changed.notify_one();
         }
     }

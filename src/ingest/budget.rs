@@ -85,26 +85,35 @@ impl InflightBudget {
 impl Share {
     /// Adds bytes to a reservation of this share. Revokes older ones of incomplete bodies if there is no room.
     async fn take(&self, reservation: &mut Reservation, bytes: u64) -> Result<(), Refusal> {
-        loop {
+        // Most find room, and need not listen for it.
+        let mut has_taken = self.try_take(reservation, bytes)?;
+        while !has_taken {
             let mut freed = pin!(self.freed.notified());
             freed.as_mut().enable();
-            {
-                let mut state = self.lock();
-                if reservation.bytes > 0 && !state.incomplete.contains_key(&reservation.ticket) {
-                    return Err(Refusal::Overloaded);
-                }
-                if state.used + bytes <= self.limit {
-                    state.used += bytes;
-                    self.shown.inc_by(bytes);
-                    reservation.bytes += bytes;
-                    let incomplete = Incomplete { bytes: reservation.bytes, revoked: reservation.revoked.clone() };
-                    state.incomplete.insert(reservation.ticket, incomplete);
-                    return Ok(());
-                }
-                state.make_room(self.limit, bytes, reservation.ticket)?;
+            has_taken = self.try_take(reservation, bytes)?;
+            if !has_taken {
+                freed.await;
             }
-            freed.await;
         }
+        Ok(())
+    }
+
+    /// Whether there was room. If not, the older reservations that must go for it are revoked.
+    fn try_take(&self, reservation: &mut Reservation, bytes: u64) -> Result<bool, Refusal> {
+        let mut state = self.lock();
+        if reservation.bytes > 0 && !state.incomplete.contains_key(&reservation.ticket) {
+            return Err(Refusal::Overloaded);
+        }
+        if state.used + bytes > self.limit {
+            state.make_room(self.limit, bytes, reservation.ticket)?;
+            return Ok(false);
+        }
+        state.used += bytes;
+        self.shown.inc_by(bytes);
+        reservation.bytes += bytes;
+        let incomplete = Incomplete { bytes: reservation.bytes, revoked: reservation.revoked.clone() };
+        state.incomplete.insert(reservation.ticket, incomplete);
+        Ok(true)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

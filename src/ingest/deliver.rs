@@ -5,6 +5,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Gate;
 use super::budget::Reservation;
 use super::outcome::{Accepted, Refusal};
+use super::unabandoned::Unabandoned;
 use super::verify::{Parts, Verified};
 use crate::event::{Body, Delivery, EventKey, ModeVerdict, Provenance};
 use crate::log::{AppendError, Appended, Appender, DatedEvidence, NoRoom, Reading};
@@ -47,9 +48,9 @@ impl Arrival {
     pub(super) async fn append(self, appender: &Appender, deadline: Instant) -> Result<Accepted, Refusal> {
         let Self { delivery, evidence, reservation } = self;
         let (log, mode) = (appender.clone(), delivery.mode);
-        // Its own task, since it outlives a client that hangs up or is answered 503: the reservation belongs to bytes that
-        // the log still holds. The log answers every append, so the task ends.
-        let append = tokio::spawn(async move {
+        // Outlives a client that hangs up or is answered 503: the reservation belongs to bytes that the log still holds. The log
+        // answers every append, so it ends.
+        let append = Unabandoned::new(async move {
             let ended = log.append_dated(delivery, evidence).await;
             drop(reservation);
             ended
@@ -57,8 +58,7 @@ impl Arrival {
         let Ok(ended) = timeout_at(deadline, append).await else {
             return Err(Refusal::StorageSlow);
         };
-        let Appended { position, duplicate, conflict, reached } =
-            ended.map_err(|_| Refusal::StorageFailed)?.map_err(|error| refusal(&error))?;
+        let Appended { position, duplicate, conflict, reached } = ended.map_err(|error| refusal(&error))?;
         let token = Token::read(appender.identity(), reached.position, &reached.chain).encode();
         Ok(Accepted { position, duplicate, token, conflict, mode })
     }

@@ -92,7 +92,10 @@ fn version_1(entry: &str) -> Option<[u8; 32]> {
     if version != "v1" {
         return None;
     }
-    STANDARD.decode(encoded).ok()?.try_into().ok()
+    // As long as the text of 32 bytes is thought to hold at most.
+    let mut decoded = [0; 33];
+    let bytes = STANDARD.decode_slice(encoded, &mut decoded).ok()?;
+    decoded[..bytes].try_into().ok()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The way into the log: hands deliveries to the sequencer and waits for their positions. Knows nothing of how it commits.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -148,7 +148,10 @@ fn unconfirmed(error: ReadError) -> AppendError {
 
 /// A cheap handle; the log closes when the last one is dropped.
 #[derive(Clone)]
-pub struct Appender {
+pub struct Appender(Arc<Way>);
+
+/// What the appenders of a log share.
+struct Way {
     queue: mpsc::Sender<Pending>,
     time: TimeSource,
     /// Looks keys up.
@@ -158,7 +161,7 @@ pub struct Appender {
 
 impl Appender {
     pub(super) fn new(queue: mpsc::Sender<Pending>, time: TimeSource, reader: Reader, secret: Arc<LogSecret>) -> Self {
-        Self { queue, time, reader, secret }
+        Self(Arc::new(Way { queue, time, reader, secret }))
     }
 
     /// Returns once the event is on stable storage, or the first of its key has been since before. What tells something else
@@ -176,7 +179,7 @@ impl Appender {
 
     /// For the time of evidence: of the moment at which it is judged.
     pub fn read_clock(&self) -> Reading {
-        self.time.read()
+        self.0.time.read()
     }
 
     /// Puts a delivery in the queue and returns before it is durable. Calls that follow one another, each awaited, append in
@@ -211,7 +214,7 @@ impl Appender {
     ) -> Result<Enqueued, AppendError> {
         let (reply, answer) = oneshot::channel();
         let pending = Pending { prepared, claim, looked_up, origin: origin.clone(), reply: Reply(reply) };
-        self.queue.send(pending).await.map_err(|_| AppendError::Closed)?;
+        self.0.queue.send(pending).await.map_err(|_| AppendError::Closed)?;
         Ok(Enqueued { appender: self.clone(), origin, answer })
     }
 
@@ -219,15 +222,15 @@ impl Appender {
     /// all keys.
     fn runs_for(&self, provenance: Provenance) -> Result<Arc<RunSet>, NoRoom> {
         let needed = if provenance == Provenance::Webhook { Coverage::Newest } else { Coverage::Whole };
-        self.reader.check_coverage(needed)
+        self.0.reader.check_coverage(needed)
     }
 
     fn prepare(&self, delivery: Delivery) -> Result<(Prepared, Claim), AppendError> {
         let record = Record::new(&delivery)?;
         let Delivery { tenant, key, body, .. } = delivery;
         let claim = key.map_or(Claim::NONE, |key| Claim {
-            digest: Digest::of_event(&self.secret, &tenant, &key),
-            fingerprint: Fingerprint::of(&self.secret, body.content()),
+            digest: Digest::of_event(&self.0.secret, &tenant, &key),
+            fingerprint: Fingerprint::of(&self.0.secret, body.content()),
         });
         let prepared = Prepared { record, tenant: tenant.into(), body: body.into_parsed() };
         Ok((prepared, claim))
@@ -238,7 +241,7 @@ impl Appender {
         if claim == Claim::NONE || !runs.may_contain(claim.digest) {
             return Ok(LookedUp { known: Known { through: runs.through(), ..Known::default() }, runs });
         }
-        let reader = self.reader.clone();
+        let reader = self.0.reader.clone();
         let looked_up = tokio::task::spawn_blocking(move || {
             let known = reader.look_up(&runs, claim)?;
             Ok(LookedUp { known, runs })
@@ -250,7 +253,7 @@ impl Appender {
     /// Compares a delivery with the first of its key, which is read, and queues it again.
     async fn decide(&self, undecided: Undecided, origin: Origin) -> Result<Enqueued, AppendError> {
         let Undecided { prepared, claim, mut looked_up, first } = undecided;
-        let reader = self.reader.clone();
+        let reader = self.0.reader.clone();
         let decided = tokio::task::spawn_blocking(move || {
             looked_up.known = reader.decide(&looked_up.runs, claim, first)?;
             Ok(looked_up)
@@ -260,16 +263,11 @@ impl Appender {
     }
 
     pub fn identity(&self) -> Identity {
-        self.reader.identity()
+        self.0.reader.identity()
     }
 
     pub fn downgrade(&self) -> WeakAppender {
-        WeakAppender {
-            queue: self.queue.downgrade(),
-            time: self.time.clone(),
-            reader: self.reader.clone(),
-            secret: self.secret.clone(),
-        }
+        WeakAppender(Arc::downgrade(&self.0))
     }
 }
 
@@ -303,21 +301,11 @@ impl Enqueued {
 
 /// A way to an appender for as long as others keep the log open.
 #[derive(Clone)]
-pub struct WeakAppender {
-    queue: mpsc::WeakSender<Pending>,
-    time: TimeSource,
-    reader: Reader,
-    secret: Arc<LogSecret>,
-}
+pub struct WeakAppender(Weak<Way>);
 
 impl WeakAppender {
     /// `None` if the log is closed, or closing.
     pub fn upgrade(&self) -> Option<Appender> {
-        Some(Appender {
-            queue: self.queue.upgrade()?,
-            time: self.time.clone(),
-            reader: self.reader.clone(),
-            secret: self.secret.clone(),
-        })
+        self.0.upgrade().map(Appender)
     }
 }

@@ -192,8 +192,13 @@ fn put_signature(out: &mut Vec<u8>, text: &str) -> u8 {
 
 /// One `v1` signature of 32 bytes. `None` if it is printed otherwise.
 fn parse_signature(text: &str) -> Option<[u8; 32]> {
-    let signature = STANDARD.decode(text.strip_prefix(V1)?).ok()?.try_into().ok()?;
-    (print_signature(&signature) == text).then_some(signature)
+    let encoded = text.strip_prefix(V1)?;
+    // As long as what encodes to `printed` is thought to be at most.
+    let (mut decoded, mut printed) = ([0; 33], [0; 44]);
+    let bytes = STANDARD.decode_slice(encoded, &mut decoded).ok()?;
+    let signature = decoded[..bytes].try_into().ok()?;
+    STANDARD.encode_slice(signature, &mut printed).ok()?;
+    (printed == *encoded.as_bytes()).then_some(signature)
 }
 
 fn print_signature(signature: &[u8; 32]) -> String {
