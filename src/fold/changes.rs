@@ -58,9 +58,19 @@ impl ChangeLog {
         };
         let growing = GrowingSegment::find(directory)?.map(|path| GrowingSegment::open(&path, identity)).transpose();
         let growing = match growing {
-            Ok(Some(growing)) if *growing.header() == next => growing,
+            Ok(Some(growing)) if *growing.header() == next => {
+                if growing.cut_bytes() > 0 {
+                    let (after, bytes) = (growing.last(), growing.cut_bytes());
+                    tracing::info!(after, bytes, "the end of the change log is torn: what it held is made again");
+                }
+                growing
+            }
+            Ok(None) => GrowingSegment::create(directory, next)?,
             // Its header is as little synced as the rest before the first sync.
-            Ok(_) | Err(SegmentError::Damaged { .. }) => GrowingSegment::create(directory, next)?,
+            Ok(Some(_)) | Err(SegmentError::Damaged { .. }) => {
+                tracing::info!(after = next.first - 1, "the end of the change log is lost: what it held is made again");
+                GrowingSegment::create(directory, next)?
+            }
             Err(error) => return Err(error),
         };
         let segments = RwLock::new(Segments { full, growing: Arc::new(growing) });

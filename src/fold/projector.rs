@@ -96,6 +96,7 @@ pub fn spawn(
         reached: 0,
         generation: None,
         condemned: None,
+        outdated: None,
     };
     let thread = thread::Builder::new().name("cleat-projector".into()).spawn(move || projector.run())?;
     Ok((Projection { views, phase, thread }, rebuild))
@@ -119,6 +120,8 @@ struct Projector<F> {
     generation: Option<Files>,
     /// The position at which the views' files were found damaged and given up.
     condemned: Option<Position>,
+    /// The views that serve until those that are made again have come as far. `None` if there are none.
+    outdated: Option<Arc<Views>>,
 }
 
 impl<F: Fn(&Views)> Projector<F> {
@@ -158,20 +161,28 @@ impl<F: Fn(&Views)> Projector<F> {
         ended.unwrap_or(Err(ProjectionError::Panicked))
     }
 
-    /// Says where the views stand still and why, and frees what they hold. Damaged files are given up once: if the same event
-    /// fails over new ones, it is not they that are wrong.
+    /// Says where the views stand still and why. Damaged files are given up once: if the same event fails over new ones, it is not
+    /// they that are wrong. What was read from them before is right, and serves until new ones have come as far; else the state is
+    /// freed, so that a try never holds two.
     fn stall(&mut self, position: Position, error: &ProjectionError) {
-        tracing::error!(position, %error, "the views cannot go on; webhooks are still taken, and it is tried again");
+        let (reason, is_log_damage): (Arc<str>, _) = (error.to_string().into(), error.is_log_damage());
         if matches!(error, ProjectionError::Damaged(_)) && self.condemned != Some(position) {
+            tracing::error!(position, %error, "the views are made again; until then those that there are serve");
             self.condemned = Some(position);
             let condemned = self.generation.take().map_or(Ok(()), |files| files.remove_checkpoints());
             if let Err(error) = condemned {
                 tracing::error!(%error, "the views' checkpoints cannot be removed");
             }
+            let views = self.sender.borrow().clone();
+            self.outdated = Some(views).filter(|views| views.is_readable());
+        } else {
+            tracing::error!(position, %error, "the views cannot go on; webhooks are still taken, and it is tried again");
+            self.outdated = None;
         }
-        let (reason, is_log_damage) = (error.to_string().into(), error.is_log_damage());
-        self.phases.send_replace(Phase::Stalled { position, reason, is_log_damage });
-        self.sender.send_replace(Fold::new(self.options.ring_len).progress());
+        if self.outdated.is_none() {
+            self.phases.send_replace(Phase::Stalled { position, reason, is_log_damage });
+            self.sender.send_replace(Fold::new(self.options.ring_len).progress());
+        }
     }
 
     fn is_closed_within(&self, pause: Duration) -> bool {
@@ -230,14 +241,19 @@ impl Run {
     }
 
     fn publish<F: Fn(&Views)>(&mut self, projector: &mut Projector<F>) {
+        self.last = Some(Instant::now());
+        let position = self.generation.position();
         // Nobody reads before it has caught up with what was there at the start, and what nobody reads need not be kept.
-        let catching_up = self.generation.position() < self.target;
+        let catching_up = position < self.target;
+        projector.outdated = projector.outdated.take().filter(|_| catching_up);
+        if let Some(outdated) = &projector.outdated {
+            self.generation.progress();
+            return (projector.published)(outdated);
+        }
         let views = if catching_up { self.generation.progress() } else { self.generation.publish() };
         projector.sender.send_replace(views.clone());
         (projector.published)(&views);
-        self.last = Some(Instant::now());
         let next = if catching_up { Phase::CatchingUp { through: self.target } } else { Phase::Following };
-        let position = self.generation.position();
         projector.phases.send_if_modified(|phase| {
             // A failure is over once its event is applied.
             let is_over = !matches!(phase, Phase::Stalled { position: at, .. } if catching_up && position < *at);

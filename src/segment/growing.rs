@@ -27,6 +27,7 @@ pub struct GrowingSegment {
     header: SegmentHeader,
     /// The frames that can be read.
     index: RwLock<Index>,
+    cut_bytes: u64,
 }
 
 impl GrowingSegment {
@@ -39,7 +40,7 @@ impl GrowingSegment {
         file.write_all_at(&header.encode(), 0).map_err(failed("write", &path))?;
         sync_directory(directory)?;
         let index = RwLock::new(Index::empty(header.first, header.before, header::BYTES as u64));
-        Ok(Self { path, file, header, index })
+        Ok(Self { path, file, header, index, cut_bytes: 0 })
     }
 
     /// The path of the one that grows in a directory. `None` if there is none.
@@ -67,8 +68,15 @@ impl GrowingSegment {
             return Err(SegmentError::Damaged { path: path.to_owned(), from: first, reason });
         }
         let index = walk(&file, &header, read_at).map_err(failed("read", path))?;
+        let bytes = file.metadata().map_err(failed("read", path))?.len();
+        let cut_bytes = bytes.saturating_sub(index.end);
         file.set_len(index.end).map_err(failed("shorten", path))?;
-        Ok(Self { path: path.to_owned(), file, header, index: RwLock::new(index) })
+        Ok(Self { path: path.to_owned(), file, header, index: RwLock::new(index), cut_bytes })
+    }
+
+    /// Bytes that were cut off when it was opened.
+    pub fn cut_bytes(&self) -> u64 {
+        self.cut_bytes
     }
 
     pub fn header(&self) -> &SegmentHeader {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
@@ -236,10 +237,42 @@ fn damage_in_the_change_log_is_made_good_from_the_log() {
             fs::write(path, bytes).unwrap();
         }
     });
-    // Its exports settled long ago: the fold has to read them.
-    let revoked = json!({"org_connection_id": "c1", "connection_status": "revoked"});
-    world.happens(&body("patient.authorization_revoked", &revoked));
+    change_settled_export(&world);
     world.check();
+}
+
+/// The fold has to read what it was.
+fn change_settled_export(world: &World) {
+    let failed = json!({"org_connection_id": "c1", "task_id": "t1"});
+    world.happens(&body("patient.ehi_export_failed", &failed));
+}
+
+#[test]
+fn views_serve_until_those_that_are_made_again_have_come_as_far() {
+    let mut world = grown();
+    let old = world.views();
+    let before = old.position();
+    // In each frame, under those who have the files open.
+    for path in segments(&world.directory.path().join("views")) {
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.iter_mut().skip(150).step_by(97).for_each(|byte| *byte ^= 1);
+        fs::write(path, bytes).unwrap();
+    }
+    let (views, is_over) = (world.projection.views.clone(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            while !is_over.load(Ordering::SeqCst) {
+                let views = views.borrow().clone();
+                assert!(views.is_readable() && views.position() >= before, "at {}", views.position());
+            }
+        });
+        change_settled_export(&world);
+        world.check();
+        is_over.store(true, Ordering::SeqCst);
+        watcher.join().unwrap();
+    });
+    assert!(!Arc::ptr_eq(&world.views().shared, &old.shared), "they were made again");
+    world.restarted().check();
 }
 
 #[test]

@@ -13,6 +13,8 @@ use super::*;
 #[derive(Debug, Clone)]
 enum Step {
     Events(Vec<Event>),
+    /// The same at one time.
+    Burst(Vec<Event>),
     Restart,
     Kill,
     Rebuild,
@@ -22,7 +24,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => events().prop_map(Step::Events),
+        4 => events().prop_map(Step::Events),
+        3 => events().prop_map(Step::Burst),
         2 => Just(Step::Restart),
         3 => Just(Step::Kill),
         2 => Just(Step::Rebuild),
@@ -48,6 +51,10 @@ fn live(steps: Vec<Step>) {
                     world.passes(now - std::mem::replace(&mut before, now));
                     world.append(event.delivery);
                 }
+            }
+            Step::Burst(events) => {
+                world.passes(events.last().map_or(0, |last| last.recorded_at.as_micros()));
+                world.append_all(events.into_iter().map(|event| event.delivery).collect());
             }
             Step::Restart => world = world.restarted(),
             Step::Kill => world = world.killed(|_| {}),

@@ -63,6 +63,20 @@ impl World {
         self.runtime.block_on(self.log.appender.append(delivery, log::TimeEvidence::Signed)).unwrap();
     }
 
+    /// All at once: more than the hand-over holds, so that the fold reads what it has missed, and joins again.
+    pub fn append_all(&self, deliveries: Vec<Delivery>) {
+        let mut appends = tokio::task::JoinSet::new();
+        for delivery in deliveries {
+            let appender = self.log.appender.clone();
+            appends.spawn_on(
+                async move { appender.append(delivery, log::TimeEvidence::Signed).await },
+                self.runtime.handle(),
+            );
+        }
+        let appended = self.runtime.block_on(appends.join_all());
+        assert!(appended.iter().all(Result::is_ok));
+    }
+
     pub fn happens(&self, body: &Value) {
         self.append(event(0, 0, "acme", ModeVerdict::Live, &serde_json::to_vec(body).unwrap()).delivery);
     }
