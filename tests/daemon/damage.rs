@@ -58,6 +58,8 @@ fn any_one_fault_in_a_data_directory_is_refused_named_mended_or_harmless() {
     assert!(faults.is_empty(), "{} cases fail:\n{}\n{counts:#?}", faults.len(), faults.join("\n"));
     if only.is_none() {
         assert!(cases.len() >= 400, "{}", cases.len());
+        let is_derived = |kind: &Kind| matches!(kind, Kind::Run | Kind::Changes | Kind::Checkpoint);
+        assert!(cases.iter().filter(|(kind, _)| is_derived(kind)).count() >= 150);
         has_all(&counts);
     }
 }
@@ -85,7 +87,7 @@ fn run(judge: &Judge<'_>, number: usize, (kind, harm): (Kind, Harm)) -> Result<O
             format!("it costs more than its own events: {:?}", judged.damaged)
         }
         Ok(judged) if expected(kind, harm, left).contains(&judged.outcome) => return Ok(Some(judged.outcome)),
-        Ok(judged) => format!("{judged:?} is not expected, {left:?}"),
+        Ok(judged) => format!("{:?} is not expected, {left:?}: {:?}", judged.outcome, judged.complaints),
     };
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("damage-{number}"));
     if kept.exists() {

@@ -50,6 +50,8 @@ pub struct Judged {
     pub refusal: String,
     /// What cannot be read any more.
     pub damaged: BTreeSet<u64>,
+    /// Warnings and errors that a whole directory does not have.
+    pub complaints: BTreeSet<String>,
 }
 
 pub struct Judge<'a> {
@@ -102,13 +104,13 @@ impl<'a> Judge<'a> {
         }
         self.second_start(directory.path(), &damaged, &mut added, seed)?;
         not_panicked(&log)?;
-        let has_said = complaints(&log, directory.path()).difference(&self.usual).next().is_some();
-        let outcome = match (damaged.is_empty(), has_said) {
+        let complaints: BTreeSet<_> = complaints(&log, directory.path()).difference(&self.usual).cloned().collect();
+        let outcome = match (damaged.is_empty(), complaints.is_empty()) {
             (false, _) => Outcome::Damaged,
-            (true, true) => Outcome::Repaired,
-            (true, false) => Outcome::Harmless,
+            (true, false) => Outcome::Repaired,
+            (true, true) => Outcome::Harmless,
         };
-        Ok(Judged { outcome, refusal: String::new(), damaged })
+        Ok(Judged { outcome, refusal: String::new(), damaged, complaints })
     }
 
     /// What cannot be read of the acknowledged; all else is as it was sent.
@@ -242,7 +244,7 @@ fn refused(code: Option<i32>, log: &str, tree: &Tree, data: &Path) -> Result<Jud
     if let Some(path) = without_lock(tree).difference(&without_lock(&Tree::read(data))) {
         return Err(format!("refused ({refusal}), and yet {} was changed", path.display()));
     }
-    Ok(Judged { outcome: Outcome::Refused, refusal, damaged: BTreeSet::new() })
+    Ok(Judged { outcome: Outcome::Refused, refusal, damaged: BTreeSet::new(), complaints: BTreeSet::new() })
 }
 
 /// `cleat log inspect` finds something in any case.

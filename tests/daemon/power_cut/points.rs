@@ -33,6 +33,12 @@ impl Point {
 }
 
 impl Point {
+    /// Whether it is of what is derived from the log: there, a cut comes for each of two things that the disk may have kept.
+    pub fn is_of_derived_files(&self) -> bool {
+        let of_files = ["dedup", "views", "changes", ".checkpoint"].iter().any(|part| self.rule.path.contains(part));
+        of_files && matches!(self.when, Load | Rebuild)
+    }
+
     /// What the start after the cut may warn of, since the cut one need not have mended it.
     pub fn notes(&self) -> &'static [&'static str] {
         match self.when {
@@ -156,14 +162,19 @@ pub const POINTS: &[Point] = &[
     // Runs, checkpoints, views.
     point("a run is written", Load, before("sync", "cleat-dedup:*/dedup/*.new", 1)),
     point("a run has its name", Load, after("rename", "cleat-dedup:*.run", 1)),
+    point("a merged run has its name", Load, before("unlink", "cleat-dedup:*.run", 1)),
+    point("some runs that were merged have gone", Load, after("unlink", "cleat-dedup:*.run", 4)),
+    point("all runs that were merged have gone", Load, after("unlink", "cleat-dedup:*.run", 8)),
     point("changes are written", Load, before("sync", "*/changes/*.open", 2)),
     point("changes are synced", Load, after("sync", "*/changes/*.open", 2)),
     point("a checkpoint is written", Load, before("sync", "*/views/*.new", 1)),
     point("a checkpoint has its name", Load, after("rename", "*.checkpoint", 1)),
     point("an older checkpoint has gone", Load, after("unlink", "*.checkpoint", 1)),
     point("another generation's directory is made", Rebuild, after("mkdir", "cleat-rebuild:*/views/*", 1)),
+    point("another generation's first change segment is made", Rebuild, before("sync", "cleat-rebuild:*/changes", 1)),
     point("another generation's first checkpoint has its name", Rebuild, after("rename", "*.checkpoint", 1)),
     point("an older generation is going", Rebuild, after("unlink", "*/views/*/changes/*.open", 1)),
+    point("an older generation has gone", Rebuild, after("unlink", "cleat-projector:*/views/*", 1)),
     // Recovery itself.
     point("a start writes the witness", HELD, after("write", "*/witness", 1)),
     point("a start syncs the witness", HELD, before("sync", "*/witness", 2)),
