@@ -83,6 +83,18 @@ impl SegmentError {
     }
 }
 
+/// For who writes.
+impl From<SegmentError> for StoreError {
+    fn from(error: SegmentError) -> Self {
+        match &error {
+            SegmentError::Io { operation, path, source } => {
+                Self::new(format!("{operation} {}", path.display()), source)
+            }
+            error => Self::new("write a segment", error),
+        }
+    }
+}
+
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SegmentError {
     move |source| SegmentError::Io { operation, path: path.to_owned(), source }
 }

@@ -11,7 +11,7 @@
 mod frame;
 mod writer;
 
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,7 @@ use self::frame::ChangeFrame;
 pub use self::frame::Disposition;
 pub(super) use self::frame::Recorded;
 pub(super) use self::writer::Writer;
+use super::connection::Connection;
 use super::record::Describe;
 use super::ring::{PositionChanges, Stretch};
 use crate::event::{Hash, Position};
@@ -41,14 +42,15 @@ struct Segments {
 }
 
 impl ChangeLog {
-    /// Opens what is there, as far as it is whole, or begins an empty one. `genesis` is the chain's value before position 1.
-    pub fn open(directory: &Path, identity: Identity, genesis: Hash) -> Result<Self, SegmentError> {
+    /// Opens what is there, as far as it is whole, or begins an empty one. `genesis` is the chain's value before position 1;
+    /// `needed` the last position that somebody needs: what the system refuses to read after it is made again.
+    pub fn open(directory: &Path, identity: Identity, genesis: Hash, needed: Position) -> Result<Self, SegmentError> {
         let failed = |operation| move |source| SegmentError::Io { operation, path: directory.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed("create"))?;
-        let full = open_full(directory, identity, genesis).map_err(|error| match error {
-            OpenError::List(source) => failed("list")(source),
-            OpenError::Segment(error) => error,
-        })?;
+        let paths: io::Result<Vec<_>> =
+            fs::read_dir(directory).and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect());
+        let paths = paths.map_err(failed("list"))?;
+        let full = open_full(&paths, identity, genesis)?;
         let next = SegmentHeader {
             identity,
             first: full.last().map_or(1, |last| last.last() + 1),
@@ -56,24 +58,8 @@ impl ChangeLog {
             source: 0,
             merges: 0,
         };
-        let growing = GrowingSegment::find(directory)?.map(|path| GrowingSegment::open(&path, identity)).transpose();
-        let growing = match growing {
-            Ok(Some(growing)) if *growing.header() == next => {
-                if growing.cut_bytes() > 0 {
-                    let (after, bytes) = (growing.last(), growing.cut_bytes());
-                    tracing::info!(after, bytes, "the end of the change log is torn: what it held is made again");
-                }
-                growing
-            }
-            Ok(None) => GrowingSegment::create(directory, next)?,
-            // Its header is as little synced as the rest before the first sync.
-            Ok(Some(_)) | Err(SegmentError::Damaged { .. }) => {
-                tracing::info!(after = next.first - 1, "the end of the change log is lost: what it held is made again");
-                GrowingSegment::create(directory, next)?
-            }
-            Err(error) => return Err(error),
-        };
-        let segments = RwLock::new(Segments { full, growing: Arc::new(growing) });
+        let growing = Arc::new(open_growing(directory, &paths, next, needed)?);
+        let segments = RwLock::new(Segments { full, growing });
         Ok(Self { directory: directory.to_owned(), segments })
     }
 
@@ -106,8 +92,18 @@ impl ChangeLog {
         let bytes = self.read(after + 1)?;
         let frame = ChangeFrame::decode(&bytes, after + 1)?;
         let mut changes = Vec::new();
+        // What the same frame holds needs no other read.
+        let describe = |connection: &mut Connection| {
+            let position = connection.described_at.0;
+            if !frame.holds(position) {
+                return describe(connection);
+            }
+            let found = frame.changes_at(position, &|_| Ok(()))?;
+            let is_described = found.is_some_and(|changes| changes.describe(connection));
+            if is_described { Ok(()) } else { describe(connection) }
+        };
         for position in after + 1..=to.min(frame.last()) {
-            let found = frame.changes_at(position, describe)?;
+            let found = frame.changes_at(position, &describe)?;
             changes.extend(found.map(Arc::new));
             if changes.len() == count_max {
                 let chain = changes.last().map_or(chain, |last| last.chain);
@@ -165,28 +161,56 @@ impl ChangeLog {
     }
 }
 
-enum OpenError {
-    List(io::Error),
-    Segment(SegmentError),
-}
-
 /// The full segments, which must be whole and adjacent.
-fn open_full(directory: &Path, identity: Identity, genesis: Hash) -> Result<Vec<Arc<Segment>>, OpenError> {
-    let mut paths = Vec::new();
-    for entry in std::fs::read_dir(directory).map_err(OpenError::List)? {
-        let path = entry.map_err(OpenError::List)?.path();
-        paths.extend(SegmentName::of(&path).map(|name| (name.first, path)));
-    }
-    paths.sort_unstable();
-    let mut full: Vec<Arc<Segment>> = Vec::with_capacity(paths.len());
-    for (first, path) in paths {
-        let segment = Segment::open(&path, identity).map_err(OpenError::Segment)?;
+fn open_full(paths: &[PathBuf], identity: Identity, genesis: Hash) -> Result<Vec<Arc<Segment>>, SegmentError> {
+    let mut named: Vec<_> = paths.iter().filter_map(|path| Some((SegmentName::of(path)?.first, path))).collect();
+    named.sort_unstable();
+    let mut full: Vec<Arc<Segment>> = Vec::with_capacity(named.len());
+    for (first, path) in named {
+        let segment = Segment::open(path, identity)?;
         let (last, after) = full.last().map_or((0, Some(genesis)), |segment| (segment.last(), segment.after()));
         if first != last + 1 || Some(segment.header().before) != after || segment.after().is_none() {
             let reason = "it does not go on where the one before it ends, or is not whole";
-            return Err(OpenError::Segment(SegmentError::Damaged { path, from: first, reason }));
+            return Err(SegmentError::Damaged { path: path.clone(), from: first, reason });
         }
         full.push(Arc::new(segment));
     }
     Ok(full)
+}
+
+/// The segment that goes on after the full ones, or a new one in its place. No other may grow: what is left of one goes.
+fn open_growing(
+    directory: &Path,
+    paths: &[PathBuf],
+    next: SegmentHeader,
+    needed: Position,
+) -> Result<GrowingSegment, SegmentError> {
+    let path = GrowingSegment::path(directory, next.first);
+    for stray in paths.iter().filter(|stray| GrowingSegment::is_named(stray) && **stray != path) {
+        tracing::warn!(path = %stray.display(), "a change segment goes on after none: what it held is made again");
+        fs::remove_file(stray).map_err(|source| SegmentError::Io {
+            operation: "remove",
+            path: stray.clone(),
+            source,
+        })?;
+    }
+    let after = next.first - 1;
+    if !paths.contains(&path) {
+        return GrowingSegment::create(directory, next);
+    }
+    match GrowingSegment::open(&path, next.identity, needed) {
+        Ok(growing) if *growing.header() == next => {
+            if growing.cut_bytes() > 0 {
+                let (after, bytes) = (growing.last(), growing.cut_bytes());
+                tracing::info!(after, bytes, "the end of the change log is torn: what it held is made again");
+            }
+            Ok(growing)
+        }
+        // Its header is as little synced as the rest before the first sync.
+        Ok(_) | Err(SegmentError::Damaged { .. }) => {
+            tracing::info!(after, "the end of the change log is lost: what it held is made again");
+            GrowingSegment::create(directory, next)
+        }
+        Err(error) => Err(error),
+    }
 }

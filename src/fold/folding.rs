@@ -15,6 +15,7 @@ use super::views::{Shared, Views, read, write};
 use super::words::Words;
 use crate::event::{ApiMode, Event, Hash, ParsedEvent, Position, Provenance, Timestamp};
 use crate::segment::ReadError;
+use crate::storage::StoreError;
 use crate::token::chain_prefix;
 
 /// With each event, so that a long pause does not end in a long stop.
@@ -94,12 +95,13 @@ impl Fold {
         let chain = event.chain;
         let (disposition, changes) = self.apply(mark, event)?;
         (self.position, self.chain, self.recorded_at) = (mark.position, chain, mark.recorded_at);
+        // First of all: what the state holds must be in the ring, whatever becomes of the change log.
+        if let Some(changes) = &changes {
+            self.show(changes.clone());
+        }
         // After a restart the change log may be ahead of the checkpoint.
         if let Some(recorder) = self.recorder.as_mut().filter(|recorder| recorder.next() == mark.position) {
-            recorder.record(Recorded { mark, chain, disposition, changes: changes.clone() })?;
-        }
-        if let Some(changes) = changes {
-            self.show(changes);
+            recorder.record(Recorded { mark, chain, disposition, changes })?;
         }
         Ok(())
     }
@@ -182,7 +184,7 @@ impl Fold {
     }
 
     /// Makes the change log durable up to here.
-    pub(super) fn sync(&mut self) -> Result<(), ReadError> {
+    pub(super) fn sync(&mut self) -> Result<(), StoreError> {
         self.recorder.as_mut().map_or(Ok(()), Recorder::sync)
     }
 }

@@ -43,9 +43,9 @@ pub enum ProjectionError {
     /// The log cannot be read there.
     #[error(transparent)]
     Log(ReadError),
-    /// A checkpoint saw more of this log than there is.
-    #[error("the log ends at {head}, before its checkpoint at {checkpoint} (directory `views`)")]
-    LogIsShort { head: Position, checkpoint: Position },
+    /// The views saw more of this log than there is.
+    #[error("the log ends at {head}, before position {seen}, which its views have seen (directory `views`)")]
+    LogIsShort { head: Position, seen: Position },
     /// A file of the views cannot be read or written now. What was written before stays as it is.
     #[error("the views' own files: {0}")]
     Files(#[source] StoreError),
@@ -69,6 +69,16 @@ impl ProjectionError {
 
     pub(super) fn files(operation: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |error| Self::Files(StoreError::new(operation, error))
+    }
+}
+
+impl From<io::Error> for ProjectionError {
+    /// A checkpoint that could not be written: the disk failed, or what had to be read for it is damaged.
+    fn from(error: io::Error) -> Self {
+        match error.downcast::<ReadError>() {
+            Ok(error) => error.into(),
+            Err(error) => Self::files("write a checkpoint")(error),
+        }
     }
 }
 
@@ -124,7 +134,7 @@ impl Generation {
     /// A new one, from the log's first event on.
     pub fn begin(home: &Path, reader: &Reader, keeping: Keeping) -> Result<Self, ProjectionError> {
         let files = Files::create(home).map_err(ProjectionError::files("create a generation"))?;
-        let changes = ChangeLog::open(&files.changes(), reader.identity(), reader.genesis());
+        let changes = ChangeLog::open(&files.changes(), reader.identity(), reader.genesis(), 0);
         let changes = changes.map_err(|error| ProjectionError::from(error.at(1)))?;
         let start = (0, Hash::default(), Timestamp::default());
         Self::over(&files, changes, (Vec::new(), Words::default()), start, keeping)
@@ -176,7 +186,7 @@ impl Generation {
         if let Err(reason) = fits(&header, reader)? {
             return Ok(Err(Unusable::History(reason)));
         }
-        let changes = match ChangeLog::open(&files.changes(), reader.identity(), reader.genesis()) {
+        let changes = match ChangeLog::open(&files.changes(), reader.identity(), reader.genesis(), position) {
             Ok(changes) => changes,
             Err(error) => return Ok(Err(Unusable::ChangeLog(error))),
         };
@@ -228,21 +238,22 @@ impl Generation {
     /// Whether what changed since the newest checkpoint takes a [`CHECKPOINT_SHARE`]th of its bytes, about.
     pub fn has_outgrown_checkpoint(&self) -> bool {
         let checkpoint = self.files.checkpoint_bytes(self.saved).unwrap_or_default();
-        let bytes = u128::from(self.changes.bytes()) / u128::from(self.changes.end().0.max(1));
-        u128::from(self.position() - self.saved) * bytes >= u128::from(checkpoint / CHECKPOINT_SHARE)
+        let (all, recorded) = (u128::from(self.changes.bytes()), u128::from(self.changes.end().0.max(1)));
+        let changed = u128::from(self.position() - self.saved) * all / recorded;
+        changed >= u128::from(checkpoint / CHECKPOINT_SHARE)
     }
 
-    /// Makes the change log durable up to here; what is returned then writes the checkpoint, wherever it is called. If it is at
-    /// the log's head, older generations are needed no more.
+    /// Makes the change log durable up to here; what is returned then writes the checkpoint, wherever it is called. Once this
+    /// generation serves, older ones are needed no more.
     pub fn prepare_checkpoint(
         &mut self,
         reader: &Reader,
+        is_serving: bool,
     ) -> Result<impl FnOnce() -> io::Result<()> + Send + 'static, ProjectionError> {
         self.sync()?;
         let (files, views) = (self.files.clone(), self.fold.publish());
         let (position, chain, recorded_at) = (views.position(), views.chain(), views.recorded_at());
         let header = Header { identity: reader.identity(), position, chain, recorded_at };
-        let is_at_head = position >= reader.head().position;
         self.saved = position;
         Ok(move || {
             files.save(position, |file| {
@@ -250,7 +261,7 @@ impl Generation {
                 checkpoint::write(&views, &header, &mut out)?;
                 out.flush()
             })?;
-            if is_at_head { files.remove_older() } else { Ok(()) }
+            if is_serving { files.remove_older() } else { Ok(()) }
         })
     }
 
@@ -292,7 +303,7 @@ fn fits(header: &Header, reader: &Reader) -> Result<Result<(), &'static str>, Pr
     }
     let head = reader.head().position;
     if header.position > head {
-        return Err(ProjectionError::LogIsShort { head, checkpoint: header.position });
+        return Err(ProjectionError::LogIsShort { head, seen: header.position });
     }
     let same = chain_at(reader, header.position)? == Some(header.chain);
     Ok(if same { Ok(()) } else { Err("it is of another history") })

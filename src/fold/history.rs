@@ -124,7 +124,7 @@ impl Views {
 
     fn export_before(&self, realm: &Realm, export: &Export) -> Result<Option<Arc<Export>>, ReadError> {
         let position = export.trail.last.position;
-        let changes = self.changed(realm, position)?;
+        let changes = in_realm(self.shared.past().undescribed(position)?, realm, position)?;
         let found = changes.changes.iter().find_map(|change| match change {
             Change::Export { previous, current } if current.export.task_id == export.task_id => Some(previous),
             _ => None,
@@ -135,7 +135,15 @@ impl Views {
 
     /// What a position changed in this realm: something.
     fn changed(&self, realm: &Realm, position: Position) -> Result<Arc<PositionChanges>, ReadError> {
-        let changes = self.changes_at(position)?.filter(|changes| changes.realm == *realm);
-        changes.ok_or(ReadError::Damaged { from: position, reason: "it does not have the change that it should" })
+        in_realm(self.changes_at(position)?, realm, position)
     }
+}
+
+fn in_realm(
+    changes: Option<Arc<PositionChanges>>,
+    realm: &Realm,
+    from: Position,
+) -> Result<Arc<PositionChanges>, ReadError> {
+    let reason = "it does not have the change that it should";
+    changes.filter(|changes| changes.realm == *realm).ok_or(ReadError::Damaged { from, reason })
 }

@@ -56,17 +56,15 @@ impl Past<'_> {
             connection.describe_as(&newest);
             return Ok(());
         }
-        let changes = self.read(position, &|_| Ok(()))?;
-        let described = changes.as_ref().and_then(|changes| {
-            changes.changes.iter().find_map(|change| match change {
-                Change::Connection { current, .. } if current.id == connection.id => Some(current),
-                _ => None,
-            })
-        });
-        let described = described.filter(|current| current.described_at == connection.described_at);
+        let changes = self.undescribed(position)?;
         let reason = "it does not have the connection that it should";
-        connection.describe_as(described.ok_or(ReadError::Damaged { from: position, reason })?);
-        Ok(())
+        let is_described = changes.is_some_and(|changes| changes.describe(connection));
+        if is_described { Ok(()) } else { Err(ReadError::Damaged { from: position, reason }) }
+    }
+
+    /// What a position changed; a connection may lack what another record holds of it. Reads that record only.
+    pub fn undescribed(&self, position: Position) -> Result<Option<Arc<PositionChanges>>, ReadError> {
+        self.read(position, &|_| Ok(()))
     }
 
     /// The changes after a position and up to another, in order, at most so many; fewer, if they are not in memory.
@@ -91,7 +89,7 @@ impl Past<'_> {
 
     /// An export as the event at a position left it.
     fn export(&self, realm: &Realm, task_id: &Id, changed_at: Position) -> Result<Arc<Export>, ReadError> {
-        let changes = self.read(changed_at, &|_| Ok(()))?.filter(|changes| changes.realm == *realm);
+        let changes = self.undescribed(changed_at)?.filter(|changes| changes.realm == *realm);
         let found = changes.and_then(|changes| {
             changes.changes.iter().find_map(|change| match change {
                 Change::Export { current, .. } if Id::of(&current.export.task_id) == *task_id => {

@@ -138,7 +138,6 @@ impl<F: Fn(&Views)> Projector<F> {
                 break;
             }
             pause = (pause * 2).min(PAUSE_LONGEST);
-            self.rebuilder.cancel(&mut self.rebuilt);
         }
         self.rebuilt.close();
         self.rebuilder.stop();
@@ -147,18 +146,18 @@ impl<F: Fn(&Views)> Projector<F> {
     /// Ends well when the log is closed and all is applied.
     fn attempt(&mut self) -> Result<(), ProjectionError> {
         let target = self.reader.head().position;
-        let opened = catch_unwind(AssertUnwindSafe(|| {
-            Generation::open(&self.options.directory, &self.reader, self.options.keeping())
-        }));
-        self.rebuilder.opened();
+        let (directory, reader, keeping) = (&self.options.directory, &self.reader, self.options.keeping());
+        let opened = self.rebuilder.alone(&mut self.rebuilt, || {
+            catch_unwind(AssertUnwindSafe(|| Generation::open(directory, reader, keeping)))
+        });
         let generation = opened.unwrap_or(Err(ProjectionError::Panicked))?;
         self.generation = Some(generation.files().clone());
         let intake = generation.intake(&self.reader, Some(self.hand_over.clone()), &self.runtime);
         let mut run = Run { generation, intake, target, saving: None, save_after: 0, last: None };
         let ended = catch_unwind(AssertUnwindSafe(|| run.follow(self)));
         self.reached = run.generation.position();
-        run.wait_until_saved();
-        ended.unwrap_or(Err(ProjectionError::Panicked))
+        let saved = run.wait_until_saved();
+        ended.unwrap_or(Err(ProjectionError::Panicked)).and(saved.map(drop))
     }
 
     /// Says where the views stand still and why. Damaged files are given up once: if the same event fails over new ones, it is not
@@ -173,8 +172,10 @@ impl<F: Fn(&Views)> Projector<F> {
             if let Err(error) = condemned {
                 tracing::error!(%error, "the views' checkpoints cannot be removed");
             }
+            // A try that fails before it has come as far shows that it stands still.
+            let is_first = self.outdated.is_none();
             let views = self.sender.borrow().clone();
-            self.outdated = Some(views).filter(|views| views.is_readable());
+            self.outdated = Some(views).filter(|views| is_first && views.is_readable());
         } else {
             tracing::error!(position, %error, "the views cannot go on; webhooks are still taken, and it is tried again");
             self.outdated = None;
@@ -272,7 +273,7 @@ impl Run {
             return Ok(());
         }
         let position = self.generation.position();
-        if !self.wait_until_saved() {
+        if !self.wait_until_saved()? {
             self.save_after = position + projector.options.checkpoint_events / WORTH_IT;
         }
         // What was not written is still to be saved.
@@ -280,7 +281,7 @@ impl Run {
             return Ok(());
         }
         let before = self.generation.saved;
-        let save = self.generation.prepare_checkpoint(&projector.reader)?;
+        let save = self.generation.prepare_checkpoint(&projector.reader, position >= self.target)?;
         let thread = thread::Builder::new().name("cleat-checkpoint".into()).spawn(save);
         let thread = thread.map_err(ProjectionError::files("start a thread"))?;
         self.saving = Some(Saving { thread, before });
@@ -294,15 +295,14 @@ impl Run {
         position - self.generation.saved >= events && self.generation.has_outgrown_checkpoint()
     }
 
-    /// Returns false if a checkpoint was being written and failed.
-    fn wait_until_saved(&mut self) -> bool {
-        let Some(Saving { thread, before }) = self.saving.take() else { return true };
+    /// Returns false if a checkpoint was being written and failed. An error if what had to be read for it is damaged.
+    fn wait_until_saved(&mut self) -> Result<bool, ProjectionError> {
+        let Some(Saving { thread, before }) = self.saving.take() else { return Ok(true) };
         let saved = thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that writes it panicked")));
-        if let Err(error) = &saved {
-            tracing::warn!(%error, position = self.generation.saved, "a checkpoint was not written; it is tried again");
-            self.generation.saved = before;
-        }
-        saved.is_ok()
+        let Err(error) = saved.map_err(ProjectionError::from) else { return Ok(true) };
+        tracing::warn!(%error, position = self.generation.saved, "a checkpoint was not written; it is tried again");
+        self.generation.saved = before;
+        if matches!(error, ProjectionError::Damaged(_)) { Err(error) } else { Ok(false) }
     }
 
     /// Goes on with a generation that was made beside this one. If that one cannot be completed, this one goes on.
@@ -312,7 +312,10 @@ impl Run {
             Ok(()) => {
                 let hand_over = Some(projector.hand_over.clone());
                 self.intake = rebuilt.intake(&projector.reader, hand_over, &projector.runtime);
-                self.wait_until_saved();
+                // What was found wrong beside it is of the files that go.
+                if let Err(error) = self.wait_until_saved() {
+                    tracing::debug!(%error, "a checkpoint of the views that go was not written");
+                }
                 projector.generation = Some(rebuilt.files().clone());
                 let old = std::mem::replace(&mut self.generation, rebuilt);
                 self.publish(projector);
@@ -337,21 +340,23 @@ impl Run {
         if rebuilt.position() < self.generation.position() {
             return Err(ProjectionError::Panicked);
         }
-        let save = rebuilt.prepare_checkpoint(&projector.reader)?;
-        save().map_err(ProjectionError::files("write a checkpoint"))
+        let save = rebuilt.prepare_checkpoint(&projector.reader, false)?;
+        Ok(save()?)
+    }
+
+    fn save<F>(&mut self, projector: &Projector<F>) -> Result<(), ProjectionError> {
+        let folded = self.generation.position() - self.generation.saved;
+        if folded < projector.options.checkpoint_events / WORTH_IT {
+            return self.generation.sync();
+        }
+        let is_serving = self.generation.position() >= self.target;
+        let save = self.generation.prepare_checkpoint(&projector.reader, is_serving)?;
+        Ok(save()?)
     }
 
     /// Saves what is worth it. All of it can be made again: a failure is no reason to end otherwise.
     fn finish<F>(&mut self, projector: &Projector<F>) {
-        self.wait_until_saved();
-        let folded = self.generation.position() - self.generation.saved;
-        let finished = if folded >= projector.options.checkpoint_events / WORTH_IT {
-            let saved = self.generation.prepare_checkpoint(&projector.reader);
-            saved.and_then(|save| save().map_err(ProjectionError::files("write a checkpoint")))
-        } else {
-            self.generation.sync()
-        };
-        if let Err(error) = finished {
+        if let Err(error) = self.wait_until_saved().and_then(|_| self.save(projector)) {
             tracing::error!(%error, "the views were not saved; the next start folds more");
         }
     }

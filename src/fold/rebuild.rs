@@ -83,13 +83,15 @@ impl Rebuild {
 }
 
 impl Rebuilder {
-    /// The projector has opened its generation, or failed to.
-    pub fn opened(&self) {
-        self.0.opened.get_or_init(|| ());
-    }
-
-    /// Ends a rebuild that is going on, and drops what it made. Another may begin afterwards.
-    pub fn cancel(&self, rebuilt: &mut mpsc::Receiver<Box<Generation>>) {
+    /// Lets the projector open its generation while nothing is rebuilt: both would make and remove the same directories. A rebuild
+    /// that is going on ends, and what it made is dropped. One that is asked for meanwhile begins afterwards.
+    pub fn alone<T>(&self, rebuilt: &mut mpsc::Receiver<Box<Generation>>, open: impl FnOnce() -> T) -> T {
+        // Until the first time, rebuilds wait.
+        if self.0.opened.get().is_none() {
+            let opened = open();
+            self.0.opened.get_or_init(|| ());
+            return opened;
+        }
         let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
         self.0.stop.store(true, Ordering::Release);
         // Its thread may wait to hand over while an earlier one was not taken.
@@ -97,6 +99,7 @@ impl Rebuilder {
         join(running.take());
         while rebuilt.try_recv().is_ok() {}
         self.0.stop.store(false, Ordering::Release);
+        open()
     }
 
     /// Waits for its end.

@@ -7,7 +7,6 @@ use std::thread::{self, JoinHandle};
 
 use super::changes::{ChangeLog, Recorded, Writer};
 use crate::event::Position;
-use crate::segment::ReadError;
 use crate::storage::StoreError;
 
 /// Handed over together; a restart folds these again.
@@ -31,7 +30,7 @@ pub(super) struct Recorder {
     orders: Option<SyncSender<Order>>,
     next_unwritten: Arc<AtomicU64>,
     /// `None` once it has ended.
-    thread: Option<JoinHandle<Result<(), ReadError>>>,
+    thread: Option<JoinHandle<Result<(), StoreError>>>,
 }
 
 impl Recorder {
@@ -59,7 +58,7 @@ impl Recorder {
     }
 
     /// What the fold made of the next event.
-    pub fn record(&mut self, recorded: Recorded) -> Result<(), ReadError> {
+    pub fn record(&mut self, recorded: Recorded) -> Result<(), StoreError> {
         self.next += 1;
         self.gathered_bytes += recorded.changes.as_ref().map_or(0, |changes| changes.weight());
         self.gathered.push(recorded);
@@ -68,28 +67,28 @@ impl Recorder {
     }
 
     /// Makes all that was recorded readable and durable.
-    pub fn sync(&mut self) -> Result<(), ReadError> {
+    pub fn sync(&mut self) -> Result<(), StoreError> {
         self.hand_over()?;
         let (done, synced) = mpsc::sync_channel(1);
         self.order(Order::Sync(done))?;
         synced.recv().map_err(|_| self.failure())
     }
 
-    fn hand_over(&mut self) -> Result<(), ReadError> {
+    fn hand_over(&mut self) -> Result<(), StoreError> {
         self.gathered_bytes = 0;
         let gathered = std::mem::replace(&mut self.gathered, Vec::with_capacity(HANDED_AT_ONCE));
         self.order(Order::Record(gathered))
     }
 
-    fn order(&mut self, order: Order) -> Result<(), ReadError> {
+    fn order(&mut self, order: Order) -> Result<(), StoreError> {
         let sent = self.orders.as_ref().is_some_and(|orders| orders.send(order).is_ok());
         if sent { Ok(()) } else { Err(self.failure()) }
     }
 
     /// Why the thread has ended.
-    fn failure(&mut self) -> ReadError {
+    fn failure(&mut self) -> StoreError {
         let ended = self.thread.take().map(JoinHandle::join);
-        let panicked = || StoreError::new("record changes", "the thread that does it has ended").into();
+        let panicked = || StoreError::new("record changes", "the thread that does it has ended");
         ended.and_then(Result::ok).and_then(Result::err).unwrap_or_else(panicked)
     }
 }
@@ -103,7 +102,7 @@ impl Drop for Recorder {
     }
 }
 
-fn run(mut writer: Writer, orders: &Receiver<Order>, next_unwritten: &AtomicU64) -> Result<(), ReadError> {
+fn run(mut writer: Writer, orders: &Receiver<Order>, next_unwritten: &AtomicU64) -> Result<(), StoreError> {
     for order in orders {
         let synced = match order {
             Order::Record(gathered) => {

@@ -49,6 +49,16 @@ impl Stretch {
 }
 
 impl PositionChanges {
+    /// Completes a connection that is described here. Returns false if it is not.
+    pub(super) fn describe(&self, connection: &mut Connection) -> bool {
+        let described = self.changes.iter().find_map(|change| match change {
+            Change::Connection { current, .. } if current.id == connection.id => Some(current),
+            _ => None,
+        });
+        let described = described.filter(|current| current.described_at == connection.described_at);
+        described.inspect(|current| connection.describe_as(current)).is_some()
+    }
+
     /// What it keeps alive beyond the state itself, about: what was before, and the changes.
     pub(super) fn weight(&self) -> usize {
         let weight = |change: &Change| match change {

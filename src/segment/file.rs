@@ -218,7 +218,7 @@ pub(super) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<
 }
 
 /// The same; false, too, if the disk cannot read it.
-fn read_if_whole(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<bool> {
+pub(super) fn read_if_whole(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<bool> {
     match read_at(file, bytes, offset) {
         Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => Ok(false),
         read => read,

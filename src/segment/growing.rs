@@ -2,13 +2,16 @@
 //! what follows the last whole frame is cut off when it is opened again.
 
 use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
+use rustix::fs::{Advice, fadvise};
 use sha2::{Digest as _, Sha256};
 
-use super::file::{read_at, read_frame, walk};
+use super::file::{read_at, read_frame, read_if_whole, walk};
 use super::footer::Index;
 use super::frame::Frame;
 use super::header::{self, SegmentHeader, read_header};
@@ -27,36 +30,37 @@ pub struct GrowingSegment {
     header: SegmentHeader,
     /// The frames that can be read.
     index: RwLock<Index>,
+    /// The length that is known to be durable.
+    synced: AtomicU64,
     cut_bytes: u64,
 }
 
 impl GrowingSegment {
-    /// Creates `<first>.open` in `directory`, without a frame. A file of that name is replaced.
+    /// The path of the one that begins at a position.
+    pub fn path(directory: &Path, first: Position) -> PathBuf {
+        directory.join(format!("{first:020}.{EXTENSION}"))
+    }
+
+    /// Whether a path has the name of one.
+    pub fn is_named(path: &Path) -> bool {
+        path.extension().is_some_and(|extension| extension == EXTENSION)
+    }
+
+    /// Creates one in `directory`, without a frame. A file of its name is replaced.
     pub fn create(directory: &Path, header: SegmentHeader) -> Result<Self, SegmentError> {
-        let path = directory.join(format!("{:020}.{EXTENSION}", header.first));
+        let path = Self::path(directory, header.first);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
         let file = options.open(&path).map_err(failed("create", &path))?;
         file.write_all_at(&header.encode(), 0).map_err(failed("write", &path))?;
         sync_directory(directory)?;
         let index = RwLock::new(Index::empty(header.first, header.before, header::BYTES as u64));
-        Ok(Self { path, file, header, index, cut_bytes: 0 })
+        Ok(Self { path, file, header, index, synced: AtomicU64::new(0), cut_bytes: 0 })
     }
 
-    /// The path of the one that grows in a directory. `None` if there is none.
-    pub fn find(directory: &Path) -> Result<Option<PathBuf>, SegmentError> {
-        let mut found = None;
-        for entry in fs::read_dir(directory).map_err(failed("list", directory))? {
-            let path = entry.map_err(failed("list", directory))?.path();
-            if path.extension().is_some_and(|extension| extension == EXTENSION) {
-                found = found.max(Some(path));
-            }
-        }
-        Ok(found)
-    }
-
-    /// Opens what an earlier life left. What follows the last whole frame is cut off.
-    pub fn open(path: &Path, identity: Identity) -> Result<Self, SegmentError> {
+    /// Opens what an earlier life left. What follows the last whole frame is cut off. `needed`: what the system refuses to read
+    /// is an error up to this position, and after it the end.
+    pub fn open(path: &Path, identity: Identity, needed: Position) -> Result<Self, SegmentError> {
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed("open", path))?;
         let first = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok()).unwrap_or_default();
         let header = read_header(&file, path, first)?;
@@ -67,11 +71,16 @@ impl GrowingSegment {
             let reason = "it does not begin where its name says";
             return Err(SegmentError::Damaged { path: path.to_owned(), from: first, reason });
         }
-        let index = walk(&file, &header, read_at).map_err(failed("read", path))?;
+        let mut index = walk(&file, &header, read_if_whole).map_err(failed("read", path))?;
+        if index.last < needed {
+            index = walk(&file, &header, read_at).map_err(failed("read", path))?;
+        }
         let bytes = file.metadata().map_err(failed("read", path))?.len();
         let cut_bytes = bytes.saturating_sub(index.end);
         file.set_len(index.end).map_err(failed("shorten", path))?;
-        Ok(Self { path: path.to_owned(), file, header, index: RwLock::new(index), cut_bytes })
+        file.sync_data().map_err(failed("sync", path))?;
+        let synced = AtomicU64::new(index.end);
+        Ok(Self { path: path.to_owned(), file, header, index: RwLock::new(index), synced, cut_bytes })
     }
 
     /// Bytes that were cut off when it was opened.
@@ -109,9 +118,22 @@ impl GrowingSegment {
         index.push(&decoded.header, frame.len()).map_err(out_of_order)
     }
 
-    /// All that was appended is on stable storage when this returns.
+    /// All that was appended is on stable storage when this returns. After an error nothing more can be appended: what was not
+    /// synced before is cut off, since the system may show it for a while although the disk does not have it.
     pub fn sync(&self) -> Result<(), SegmentError> {
-        self.file.sync_data().map_err(failed("sync", &self.path))
+        let end = self.bytes();
+        match self.file.sync_data() {
+            Ok(()) => {
+                self.synced.store(end, Ordering::Release);
+                Ok(())
+            }
+            Err(error) => {
+                if let Err(error) = self.file.set_len(self.synced.load(Ordering::Acquire)) {
+                    tracing::warn!(%error, "what was not synced cannot be cut off a segment");
+                }
+                Err(failed("sync", &self.path)(error))
+            }
+        }
     }
 
     /// The bytes of the frame that holds a position, checked. `None` outside the segment.
@@ -126,6 +148,9 @@ impl GrowingSegment {
     /// Reads all of it back, adds the footer, and gives it the name of its range. There must be a frame; nothing is appended
     /// afterwards.
     pub fn finish(&self) -> Result<Segment, SegmentError> {
+        self.sync()?;
+        let dropped = fadvise(&self.file, 0, None, Advice::DontNeed).map_err(io::Error::from);
+        dropped.map_err(failed("read back", &self.path))?;
         let index = self.index().clone();
         let mut digest = Sha256::new();
         digest.update(self.header.encode());

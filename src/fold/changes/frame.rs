@@ -16,14 +16,15 @@ use super::super::record::{self, Describe, TakeError};
 use super::super::ring::PositionChanges;
 use crate::event::{Hash, Position, Timestamp};
 use crate::segment::{Frame, FrameHeader, ReadError};
-use crate::storage::{Garbled, Put, Take, seal, unseal};
+use crate::storage::{Garbled, Put, StoreError, Take, seal, unseal};
 use crate::token::ChainPrefix;
 
 /// Positions in a frame.
 const POSITIONS_MAX: u32 = 256;
-/// Expanded records in a frame, unless it holds one record alone.
+/// Expanded records in a frame, unless it holds one record alone. The largest is an export before and after an event, with links
+/// and stats of three bodies of 384 KiB: it fits a frame of 1 MiB, since text compresses to 82 % at least.
 const RECORDS_BYTES: usize = 128 * 1024;
-/// Expanded records that a reader takes memory for. One export may be before and after of two events, each of the largest body.
+/// Expanded records that a reader takes memory for.
 const RECORDS_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The codec of a frame whose columns are compressed.
 const ZSTD: u8 = 1;
@@ -70,6 +71,8 @@ pub struct FrameBuilder {
     lengths: Vec<u8>,
     chains: Vec<u8>,
     records: Vec<u8>,
+    /// The record of the next position.
+    record: Vec<u8>,
     compressor: Compressor<'static>,
 }
 
@@ -78,8 +81,8 @@ impl FrameBuilder {
     pub fn new(last: Position, chain: Hash) -> std::io::Result<Self> {
         let header = empty(last + 1, chain);
         let compressor = Compressor::new(LEVEL)?;
-        let [dispositions, times, lengths, chains, records] = Default::default();
-        Ok(Self { header, dispositions, times, lengths, chains, records, compressor })
+        let [dispositions, times, lengths, chains, records, record] = Default::default();
+        Ok(Self { header, dispositions, times, lengths, chains, records, record, compressor })
     }
 
     /// The position that comes next.
@@ -96,13 +99,19 @@ impl FrameBuilder {
         self.header.count == 0
     }
 
-    pub fn is_full(&self) -> bool {
-        self.header.count >= POSITIONS_MAX || self.records.len() >= RECORDS_BYTES
+    /// Takes the next position, which [`Self::push`] adds. Returns whether the frame must be finished before: a large record has
+    /// one for itself.
+    pub fn prepare(&mut self, Recorded { mark, changes, .. }: &Recorded) -> bool {
+        self.record.clear();
+        if let Some(changes) = changes {
+            record::put(&mut self.record, mark, &changes.realm, &changes.changes);
+        }
+        let is_full = self.header.count >= POSITIONS_MAX || self.records.len() + self.record.len() > RECORDS_BYTES;
+        is_full && self.header.count > 0
     }
 
-    /// Adds the next position.
-    pub fn push(&mut self, recorded: &Recorded) {
-        let Recorded { mark, chain, disposition, changes } = recorded;
+    /// Adds what was prepared.
+    pub fn push(&mut self, Recorded { mark, chain, disposition, changes }: &Recorded) {
         let header = &mut self.header;
         if header.count == 0 {
             (header.first_recorded_at, header.last_recorded_at) = (mark.recorded_at, mark.recorded_at);
@@ -111,29 +120,29 @@ impl FrameBuilder {
         (header.count, header.last_recorded_at, header.after) = (header.count + 1, mark.recorded_at, *chain);
         self.dispositions.put_u8(*disposition as u8);
         self.times.put_varint(zigzag(elapsed));
-        let begin = self.records.len();
+        self.lengths.put_varint(self.record.len() as u64);
+        self.records.append(&mut self.record);
         if let Some(changes) = changes {
-            record::put(&mut self.records, mark, &changes.realm, &changes.changes);
             self.chains.put(&changes.chain);
         }
-        self.lengths.put_varint((self.records.len() - begin) as u64);
     }
 
     /// The frame's bytes. Goes on, empty, after it.
-    pub fn finish(&mut self) -> Result<Vec<u8>, ReadError> {
+    pub fn finish(&mut self) -> Result<Vec<u8>, StoreError> {
         let columns = [&self.dispositions, &self.times, &self.lengths, &self.chains].map(Vec::as_slice).concat();
         let too_large = |_| Garbled("its columns are too large");
-        let damaged = |garbled: Garbled| ReadError::Damaged { from: self.header.first, reason: garbled.0 };
+        let positions = format!("record the changes of positions {} to {}", self.header.first, self.next() - 1);
+        let refused = |garbled: Garbled| StoreError::new(positions.as_str(), garbled);
         let header = FrameHeader {
             codec: ZSTD,
-            columns_expanded: u32::try_from(columns.len()).map_err(too_large).map_err(damaged)?,
+            columns_expanded: u32::try_from(columns.len()).map_err(too_large).map_err(refused)?,
             ..self.header
         };
-        let failed = |error| crate::storage::StoreError::new("compress changes", error);
+        let failed = |error| StoreError::new("compress changes", error);
         let columns = self.compressor.compress(&columns).map_err(failed)?;
         let mut private = Vec::new();
         seal(&self.compressor.compress(&self.records).map_err(failed)?, &mut private);
-        let bytes = Frame { header, columns: &columns, private: &private }.encode().map_err(damaged)?;
+        let bytes = Frame { header, columns: &columns, private: &private }.encode().map_err(refused)?;
         self.header = empty(self.next(), self.header.after);
         for column in [&mut self.dispositions, &mut self.times, &mut self.lengths, &mut self.chains, &mut self.records]
         {
@@ -190,6 +199,10 @@ impl ChangeFrame {
 
     pub fn last(&self) -> Position {
         self.header.last()
+    }
+
+    pub fn holds(&self, position: Position) -> bool {
+        (self.header.first..=self.header.last()).contains(&position)
     }
 
     /// The chain's value after the last position.

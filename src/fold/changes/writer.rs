@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::ChangeLog;
 use super::frame::{FrameBuilder, Recorded};
 use crate::event::Position;
-use crate::segment::{ReadError, SegmentError};
+use crate::segment::SegmentError;
 use crate::storage::StoreError;
 
 /// Appended between two syncs, so that no sync has much to do, nor holds up one of the log.
@@ -32,24 +32,27 @@ impl Writer {
     }
 
     /// What the fold made of the next event.
-    pub fn record(&mut self, recorded: &Recorded) -> Result<(), ReadError> {
+    pub fn record(&mut self, recorded: &Recorded) -> Result<(), StoreError> {
+        if self.frame.prepare(recorded) {
+            self.write()?;
+        }
         self.frame.push(recorded);
-        if self.frame.is_full() { self.write() } else { Ok(()) }
+        Ok(())
     }
 
     /// Makes all that was recorded durable.
-    pub fn sync(&mut self) -> Result<(), ReadError> {
+    pub fn sync(&mut self) -> Result<(), StoreError> {
         self.write()?;
-        self.sync_written().map_err(|error| self.read_error(&error))
+        Ok(self.sync_written()?)
     }
 
     /// Makes all that was recorded readable.
-    fn write(&mut self) -> Result<(), ReadError> {
+    fn write(&mut self) -> Result<(), StoreError> {
         if self.frame.is_empty() {
             return Ok(());
         }
         let bytes = self.frame.finish()?;
-        self.append(&bytes).map_err(|error| self.read_error(&error))
+        Ok(self.append(&bytes)?)
     }
 
     fn append(&mut self, frame: &[u8]) -> Result<(), SegmentError> {
@@ -66,12 +69,5 @@ impl Writer {
     fn sync_written(&mut self) -> Result<(), SegmentError> {
         self.unsynced = 0;
         self.log.growing().sync()
-    }
-
-    fn read_error(&self, error: &SegmentError) -> ReadError {
-        match error {
-            SegmentError::OutOfOrder(reason) => StoreError::new("append changes", reason).into(),
-            error => error.at(self.frame.first()),
-        }
     }
 }

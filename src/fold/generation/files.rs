@@ -23,7 +23,8 @@ impl Files {
     pub fn create(home: &Path) -> io::Result<Self> {
         let number = generations(home)?.last().map_or(0, |last| last.number) + 1;
         let files = Self { home: home.to_owned(), number };
-        DirBuilder::new().recursive(true).mode(0o700).create(files.directory())?;
+        DirBuilder::new().recursive(true).mode(0o700).create(home)?;
+        DirBuilder::new().mode(0o700).create(files.directory())?;
         sync(home)?;
         home.parent().map_or(Ok(()), sync)?;
         Ok(files)

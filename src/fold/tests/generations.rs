@@ -219,7 +219,7 @@ fn checkpoints_of_another_history_are_not_used_and_one_ahead_of_the_log_is_its_d
         copy_all(&longer.directory.path().join("views"), views).unwrap();
     };
     let (_, reason, is_log_damage) = shorter.killed(replace).stalled();
-    assert!(is_log_damage && reason.starts_with("the log ends at 40, before its checkpoint at 1"), "{reason}");
+    assert!(is_log_damage && reason.starts_with("the log ends at 40, before position 1"), "{reason}");
     let other = World::new();
     grow(&other, 1000, 140);
     let mut other = other.killed(replace);
@@ -252,12 +252,7 @@ fn views_serve_until_those_that_are_made_again_have_come_as_far() {
     let mut world = grown();
     let old = world.views();
     let before = old.position();
-    // In each frame, under those who have the files open.
-    for path in segments(&world.directory.path().join("views")) {
-        let mut bytes = fs::read(&path).unwrap();
-        bytes.iter_mut().skip(150).step_by(97).for_each(|byte| *byte ^= 1);
-        fs::write(path, bytes).unwrap();
-    }
+    damage_changes(&world);
     let (views, is_over) = (world.projection.views.clone(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
@@ -273,6 +268,32 @@ fn views_serve_until_those_that_are_made_again_have_come_as_far() {
     });
     assert!(!Arc::ptr_eq(&world.views().shared, &old.shared), "they were made again");
     world.restarted().check();
+}
+
+/// A checkpoint has to read an export that once moved to know whose it is: the fold itself need not.
+#[test]
+fn damage_that_only_a_checkpoint_meets_is_made_good_from_the_log() {
+    let mut world = World::new();
+    let ready = |fields: Value| body("patient.ehi_export_success", &fields);
+    world.happens(&ready(json!({"task_id": "t", "download_link": "https://x.test/1"})));
+    world.happens(&ready(json!({"task_id": "t", "org_connection_id": "c", "download_link": "https://x.test/1"})));
+    world.passes(48 * HOUR);
+    grow(&world, 0, 2 * CHECKPOINT_EVENTS);
+    let old = world.views();
+    damage_changes(&world);
+    grow(&world, 100, 4 * CHECKPOINT_EVENTS);
+    world.wait_until_replaced(&old);
+    world.check();
+    world.restarted().check();
+}
+
+/// In each frame, under those who have the files open.
+fn damage_changes(world: &World) {
+    for path in segments(&world.directory.path().join("views")) {
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.iter_mut().skip(150).step_by(97).for_each(|byte| *byte ^= 1);
+        fs::write(path, bytes).unwrap();
+    }
 }
 
 #[test]

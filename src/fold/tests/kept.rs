@@ -74,7 +74,7 @@ impl Kept {
 }
 
 fn recorded(directory: &TempDir) -> (Recorder, Arc<ChangeLog>) {
-    let changes = Arc::new(ChangeLog::open(directory.path(), IDENTITY, Hash::default()).unwrap());
+    let changes = Arc::new(ChangeLog::open(directory.path(), IDENTITY, Hash::default(), 0).unwrap());
     (Recorder::new(changes.clone(), SEGMENT_BYTES).unwrap(), changes)
 }
 

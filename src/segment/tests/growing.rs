@@ -22,11 +22,11 @@ fn a_growing_segment_is_read_as_it_grows_and_becomes_a_segment() {
         assert!(growing.read(growing.last() + 1).unwrap().is_none() && growing.read(9).unwrap().is_none());
         assert!(matches!(growing.append(frame), Err(SegmentError::OutOfOrder(_))), "once only");
     }
-    let path = GrowingSegment::find(directory.path()).unwrap().unwrap();
-    assert_eq!(path.file_name().unwrap(), "00000000000000000010.open");
+    let path = only_file(directory.path());
+    assert!(GrowingSegment::is_named(&path) && path == GrowingSegment::path(directory.path(), 10));
     let segment = growing.finish().unwrap();
     segment.verify().unwrap();
-    assert!(GrowingSegment::find(directory.path()).unwrap().is_none() && growing.read(218).unwrap().is_some());
+    assert!(!path.exists() && growing.read(218).unwrap().is_some());
     let other = tempfile::tempdir().unwrap();
     let written = write(other.path(), 10, &frames);
     assert_eq!(fs::read(segment.path()).unwrap(), fs::read(written.path()).unwrap(), "no other bytes than a writer's");
@@ -56,7 +56,7 @@ fn a_growing_segment_that_was_cut_or_changed_goes_on_after_its_last_whole_frame(
             harmed[at] ^= 1;
             harmed.truncate(if is_cut { at } else { bytes.len() });
             fs::write(&path, harmed).unwrap();
-            let growing = GrowingSegment::open(&path, IDENTITY);
+            let growing = GrowingSegment::open(&path, IDENTITY, 0);
             if at < header_bytes {
                 assert!(matches!(growing, Err(SegmentError::Damaged { from: 10, .. })), "at {at}");
                 continue;
@@ -80,7 +80,7 @@ fn a_footer_without_its_name_is_cut_off() {
     append(&growing, &frames[..2]);
     let growing_path = directory.path().join("00000000000000000010.open");
     fs::rename(growing.finish().unwrap().path(), &growing_path).unwrap();
-    let growing = GrowingSegment::open(&growing_path, IDENTITY).unwrap();
+    let growing = GrowingSegment::open(&growing_path, IDENTITY, 0).unwrap();
     growing.append(&frames[2]).unwrap();
     growing.finish().unwrap().verify().unwrap();
 }
@@ -90,9 +90,9 @@ fn a_growing_segment_of_another_log_or_place_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     GrowingSegment::create(directory.path(), header(10)).unwrap();
     let path = only_file(directory.path());
-    let foreign = GrowingSegment::open(&path, Identity { epoch: 9, ..IDENTITY });
+    let foreign = GrowingSegment::open(&path, Identity { epoch: 9, ..IDENTITY }, 0);
     assert!(matches!(foreign, Err(SegmentError::Foreign { .. })));
     let elsewhere = directory.path().join("00000000000000000011.open");
     fs::rename(path, &elsewhere).unwrap();
-    assert!(matches!(GrowingSegment::open(&elsewhere, IDENTITY), Err(SegmentError::Damaged { .. })));
+    assert!(matches!(GrowingSegment::open(&elsewhere, IDENTITY, 0), Err(SegmentError::Damaged { .. })));
 }
