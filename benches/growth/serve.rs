@@ -9,8 +9,9 @@ use super::reads;
 use super::table::{Bound, Table};
 
 pub const DOOR_ASKED: Bound = Bound::AtMost(1.0);
-const SERVING_ASKED: Bound = Bound::AtMost(10.0);
-const RESIDENT_ASKED: Bound = Bound::AtMost(2500.0);
+const SERVING_ASKED: Bound = Bound::AtMost(8.0);
+const RESIDENT_ASKED: Bound = Bound::AtMost(2000.0);
+const CHANGES_ASKED: Bound = Bound::AtMost(120.0);
 const KILLS: usize = 3;
 
 pub fn measure(table: &mut Table, home: &Home, report: &Report) {
@@ -41,6 +42,12 @@ fn data_directory(table: &mut Table, home: &Home, events: u64) {
     table.row("all", each(disk::bytes(&home.data())), "B/event", Bound::AtMost(500.0));
     for (name, bytes) in disk::entries(&home.data()) {
         table.row(&format!("  {name}"), each(bytes), "B/event", Bound::None);
+    }
+    for (generation, _) in disk::entries(&home.data().join("views")) {
+        for (name, bytes) in disk::entries(&home.data().join("views").join(generation)) {
+            let asked = if name == "changes" { CHANGES_ASKED } else { Bound::None };
+            table.row(&format!("    views: {name}"), each(bytes), "B/event", asked);
+        }
     }
 }
 

@@ -95,13 +95,14 @@ impl Fold {
         let chain = event.chain;
         let (disposition, changes) = self.apply(mark, event)?;
         (self.position, self.chain, self.recorded_at) = (mark.position, chain, mark.recorded_at);
+        let weight = changes.as_ref().map_or(0, |changes| changes.weight());
         // First of all: what the state holds must be in the ring, whatever becomes of the change log.
         if let Some(changes) = &changes {
-            self.show(changes.clone());
+            self.show(changes.clone(), weight);
         }
         // After a restart the change log may be ahead of the checkpoint.
         if let Some(recorder) = self.recorder.as_mut().filter(|recorder| recorder.next() == mark.position) {
-            recorder.record(Recorded { mark, chain, disposition, changes })?;
+            recorder.record(Recorded { mark, chain, disposition, changes }, weight)?;
         }
         Ok(())
     }
@@ -143,10 +144,10 @@ impl Fold {
     }
 
     /// To those who follow. The ring lets go only of what can be read by then; it keeps a few more until that is so.
-    fn show(&mut self, changes: Arc<PositionChanges>) {
+    fn show(&mut self, changes: Arc<PositionChanges>, weight: usize) {
         let readable = self.recorder.as_ref().map_or(Position::MAX, Recorder::next_unwritten);
         let mut ring = write(&self.shared.ring);
-        ring.push(changes);
+        ring.push(changes, weight);
         while ring.surplus().is_some_and(|oldest| oldest < readable) {
             ring.drop_oldest();
         }

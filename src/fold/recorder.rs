@@ -57,10 +57,10 @@ impl Recorder {
         self.next_unwritten.load(Ordering::Acquire)
     }
 
-    /// What the fold made of the next event.
-    pub fn record(&mut self, recorded: Recorded) -> Result<(), StoreError> {
+    /// What the fold made of the next event. `weight`: see [`PositionChanges::weight`](super::ring::PositionChanges::weight).
+    pub fn record(&mut self, recorded: Recorded, weight: usize) -> Result<(), StoreError> {
         self.next += 1;
-        self.gathered_bytes += recorded.changes.as_ref().map_or(0, |changes| changes.weight());
+        self.gathered_bytes += weight;
         self.gathered.push(recorded);
         let is_enough = self.gathered.len() >= HANDED_AT_ONCE || self.gathered_bytes >= HANDED_BYTES;
         if is_enough { self.hand_over() } else { Ok(()) }

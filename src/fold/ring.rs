@@ -70,8 +70,13 @@ impl PositionChanges {
     }
 }
 
+struct Held {
+    changes: Arc<PositionChanges>,
+    weight: usize,
+}
+
 pub(super) struct Ring {
-    newest: VecDeque<Arc<PositionChanges>>,
+    newest: VecDeque<Held>,
     len_max: usize,
     bytes: usize,
     floor: Position,
@@ -88,21 +93,22 @@ impl Ring {
         self.floor
     }
 
-    pub fn push(&mut self, changes: Arc<PositionChanges>) {
-        self.bytes += changes.weight();
-        self.newest.push_back(changes);
+    /// `weight`: see [`PositionChanges::weight`].
+    pub fn push(&mut self, changes: Arc<PositionChanges>, weight: usize) {
+        self.bytes += weight;
+        self.newest.push_back(Held { changes, weight });
     }
 
     /// The oldest position, if there is more than there may be.
     pub fn surplus(&self) -> Option<Position> {
         let over = self.newest.len() > self.len_max || self.bytes > BYTES_MAX;
-        self.newest.front().filter(|_| over).map(|oldest| oldest.position)
+        self.newest.front().filter(|_| over).map(|oldest| oldest.changes.position)
     }
 
     pub fn drop_oldest(&mut self) {
         if let Some(oldest) = self.newest.pop_front() {
-            self.bytes -= oldest.weight();
-            self.floor = oldest.position;
+            self.bytes -= oldest.weight;
+            self.floor = oldest.changes.position;
         }
     }
 
@@ -111,9 +117,9 @@ impl Ring {
         if after < self.floor {
             return None;
         }
-        let start = self.newest.partition_point(|changes| changes.position <= after);
-        let found = self.newest.range(start..).take_while(|changes| changes.position <= to).take(count_max);
-        let changes: Vec<_> = found.cloned().collect();
+        let start = self.newest.partition_point(|held| held.changes.position <= after);
+        let found = self.newest.range(start..).map(|held| &held.changes);
+        let changes: Vec<_> = found.take_while(|changes| changes.position <= to).take(count_max).cloned().collect();
         let (through, chain) = match changes.last() {
             Some(last) if changes.len() == count_max => (last.position, last.chain),
             _ => (to, chain),
@@ -122,7 +128,7 @@ impl Ring {
     }
 
     pub fn at(&self, position: Position) -> Option<&Arc<PositionChanges>> {
-        let found = self.newest.binary_search_by(|changes| changes.position.cmp(&position)).ok()?;
-        self.newest.get(found)
+        let found = self.newest.binary_search_by(|held| held.changes.position.cmp(&position)).ok()?;
+        self.newest.get(found).map(|held| &held.changes)
     }
 }

@@ -62,7 +62,7 @@ fn story(last: Position) -> Vec<Recorded> {
 
 fn record(recorder: &mut Recorder, story: &[Recorded]) -> Result<(), StoreError> {
     let next = usize::try_from(recorder.next()).unwrap();
-    story[next - 1..].iter().try_for_each(|recorded| recorder.record(recorded.clone()))
+    story[next - 1..].iter().try_for_each(|recorded| recorder.record(recorded.clone(), 1000))
 }
 
 /// The log holds this much of a story, by position and by stretch.
