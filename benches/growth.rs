@@ -3,7 +3,7 @@
 //! ```text
 //! cargo bench --bench growth                      all of it, at 10 M events of 1 M connections
 //! cargo bench --bench growth -- --events 200000   all of it, smaller; the bounds stay those for 10 M
-//! cargo bench --bench growth -- --http 20         only the workload over HTTP, for so many seconds
+//! cargo bench --bench growth -- --http 20         only the workload over HTTP, for 20 s with 64 connections and with 256
 //! cargo bench --bench growth -- --light 2000000   only light load: so many commits of one event
 //! cargo bench --bench growth -- --starts          only a start over two journals full of such commits
 //! cargo bench --bench growth -- --switches 2000000  only the appends at journal switches, among 2 M

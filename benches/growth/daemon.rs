@@ -1,6 +1,7 @@
 //! The release binary as a process: started, timed until it serves, asked, killed.
 
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -76,6 +77,22 @@ impl Daemon {
 
     pub fn memory(&self) -> Memory {
         Memory::of(self.child.id())
+    }
+
+    /// Seconds of CPU by the names of its threads, without their numbers; those of a thread that has ended are in none.
+    pub fn cpu_by_thread(&self) -> BTreeMap<String, f64> {
+        const TICKS_A_SECOND: f64 = 100.0;
+        let mut seconds = BTreeMap::new();
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap() {
+            let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+            let (name, rest) = stat.split_once('(').unwrap().1.rsplit_once(')').unwrap();
+            let ticks =
+                rest.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap()).sum::<f64>();
+            let name = name.trim_end_matches(|letter: char| letter.is_ascii_digit()).trim_end_matches('-');
+            *seconds.entry(name.to_owned()).or_default() += ticks / TICKS_A_SECOND;
+        }
+        seconds.retain(|_, seconds| *seconds > 0.0);
+        seconds
     }
 
     /// As systemd stops it; how many seconds that takes.

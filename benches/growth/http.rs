@@ -21,16 +21,23 @@ use super::quantiles::Quantiles;
 use super::table::{Bound, Table};
 use crate::workload::Workload;
 
-const CONNECTIONS: u64 = 64;
+const CONNECTIONS: [u64; 2] = [64, 256];
 
 pub fn measure(table: &mut Table, seconds: u64) {
-    table.part(&format!("Over HTTP: {CONNECTIONS} kept connections for {seconds} s, a fresh daemon"));
+    for connections in CONNECTIONS {
+        measure_with(table, connections, seconds);
+    }
+}
+
+fn measure_with(table: &mut Table, connections: u64, seconds: u64) {
+    table.part(&format!("Over HTTP: {connections} kept connections for {seconds} s, a fresh daemon"));
     let home = Home::new();
     let daemon = Daemon::start(&home);
     daemon.started();
-    let Posted { times, seconds, samples } = post_and_watch(&daemon, Duration::from_secs(seconds));
+    let Posted { times, seconds, samples } = post_and_watch(&daemon, connections, Duration::from_secs(seconds));
     assert_eq!(samples.last().unwrap().head, times.len() as u64, "every answer is an event");
     table.row("requests", times.len() as f64 / seconds, "/s", Bound::None);
+    let events = times.len() as f64;
     let times = Quantiles::of(times);
     table.row("answered, p50", times.percent(50), "ms", Bound::None);
     table.row("answered, p99", times.percent(99), "ms", Bound::None);
@@ -39,6 +46,9 @@ pub fn measure(table: &mut Table, seconds: u64) {
     table.row("lag of the views, max", lags.max(), "ms", Bound::AtMost(1000.0));
     let memory = daemon.memory();
     table.row("resident", memory.resident, "MB", Bound::None);
+    for (thread, seconds) in daemon.cpu_by_thread() {
+        table.row(&format!("CPU an event: {thread}"), seconds * 1e6 / events, "µs", Bound::None);
+    }
 }
 
 struct Posted {
@@ -49,7 +59,7 @@ struct Posted {
     samples: Vec<Sample>,
 }
 
-fn post_and_watch(daemon: &Daemon, span: Duration) -> Posted {
+fn post_and_watch(daemon: &Daemon, connections: u64, span: Duration) -> Posted {
     let posted = AtomicBool::new(false);
     thread::scope(|scope| {
         let samples = scope.spawn(|| lag::watch(daemon, &posted));
@@ -57,7 +67,7 @@ fn post_and_watch(daemon: &Daemon, span: Duration) -> Posted {
         let begun = Instant::now();
         let times = runtime.block_on(async {
             let post = |seed| post(daemon.webhooks, seed, begun + span);
-            (0..CONNECTIONS).map(post).collect::<JoinSet<_>>().join_all().await.concat()
+            (0..connections).map(post).collect::<JoinSet<_>>().join_all().await.concat()
         });
         let seconds = begun.elapsed().as_secs_f64();
         posted.store(true, Ordering::Release);
