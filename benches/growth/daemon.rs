@@ -48,7 +48,7 @@ impl Daemon {
             .spawn()
             .unwrap();
         let listening = until(Duration::from_millis(1), || {
-            let told = std::fs::read_to_string(home.told()).unwrap();
+            let told = fs::read_to_string(home.told()).unwrap();
             assert!(child.try_wait().unwrap().is_none(), "it ended: {told}");
             let mut lines = told.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
             lines.find(|line| line["message"] == "listening")
