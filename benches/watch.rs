@@ -3,6 +3,7 @@
 //! ```text
 //! cargo bench --bench watch                    all of it: some minutes
 //! cargo bench --bench watch -- --seconds 2     each load for so long only
+//! cargo bench --bench watch -- --catch-up      only how fast one watcher catches up
 //! ```
 //!
 //! The daemon is the release binary; what posts and what watches has the same cores, and only counts what it is told.

@@ -35,8 +35,13 @@ const MANY: usize = 1000;
 pub fn run(arguments: &[&str]) {
     let seconds = match arguments {
         [] => 10,
+        ["--catch-up"] => {
+            let mut table = Table::default();
+            catch_up::measure(&mut table);
+            return table.end();
+        }
         ["--seconds", seconds] => seconds.parse().expect("a number of seconds"),
-        _ => panic!("no arguments, or --seconds N"),
+        _ => panic!("no arguments, --catch-up, or --seconds N"),
     };
     let span = Duration::from_secs(seconds);
     let mut table = Table::default();
