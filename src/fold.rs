@@ -57,4 +57,4 @@ pub use views::Views;
 
 /// Grows whenever the same events give another state, or its files have another format: what an older fold derived is made
 /// again.
-pub const FOLD_VERSION: u16 = 5;
+pub const FOLD_VERSION: u16 = 6;

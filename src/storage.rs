@@ -1,4 +1,4 @@
-//! What every format on disk is made of: bytes in and out, the seal of what is private, files that appear whole, and the pace of
+//! What every format on disk is made of: bytes in and out, compression, the seal of what is private, files that appear whole, and the pace of
 //! writing them. Knows no format.
 
 use std::fmt::Display;
@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 mod atomic_file;
 mod codec;
+mod compression;
 mod pacing;
 mod sealing;
 
 pub use atomic_file::{sweep, write_private, write_whole};
 pub use codec::{Garbled, Put, Take};
+pub use compression::{Compression, Contexts, Dictionary, PLAIN};
 pub use pacing::{AtOnce, PIECE_BYTES, Pace, Pacer};
 pub use sealing::{seal, unseal};
 

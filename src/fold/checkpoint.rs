@@ -3,7 +3,7 @@
 //! ```text
 //! file    "ccp2" ‖ u16 fold version ‖ log id ‖ epoch ‖ u64 position ‖ chain there, 32 B ‖ i64 recorded_at there, µs
 //!         ‖ u32 CRC32C of all before ‖ frames, the last one empty
-//! frame   u32 length, expanded ‖ u32 length ‖ u32 CRC32C ‖ sealed: zstd: entries
+//! frame   u32 length, expanded ‖ u32 length ‖ u32 CRC32C ‖ sealed: entries, packed (`storage/compression.rs`)
 //! entry   0 ‖ tenant ‖ u8 mode                       a realm: what follows is of it
 //!         1 ‖ id ‖ what differs from a blank one     a connection: the exports that follow are its; before the first, nobody's
 //!         2 ‖ task id ‖ what differs from a blank one         an open export
@@ -119,7 +119,7 @@ impl Unusable {
 /// Writes all state of `views`.
 pub(super) fn write(views: &Views, header: &Header, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(&header.encode())?;
-    let mut frames = FrameWriter::new(out)?;
+    let mut frames = FrameWriter::new(out);
     for realm in &views.realms() {
         frames.entry(|out| {
             out.put_u8(REALM);
@@ -196,7 +196,7 @@ pub(super) fn read_states(
     words: &mut Words,
 ) -> Result<Vec<(Realm, State)>, Unusable> {
     let mut loading = Loading { origin: header.origin(), words, done: Vec::new(), current: None };
-    let mut frames = FrameReader::new(from)?;
+    let mut frames = FrameReader::new(from);
     while let Some(frame) = frames.next()? {
         let mut take = Take(&frame);
         while !take.0.is_empty() {

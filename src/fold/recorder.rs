@@ -36,7 +36,7 @@ pub(super) struct Recorder {
 impl Recorder {
     /// Goes on where the change log ends.
     pub fn new(log: Arc<ChangeLog>, segment_bytes: u64) -> std::io::Result<Self> {
-        let writer = Writer::new(log, segment_bytes)?;
+        let writer = Writer::new(log, segment_bytes);
         let next = writer.next_unwritten();
         let next_unwritten = Arc::new(AtomicU64::new(next));
         let (orders, received) = mpsc::sync_channel(WAITING_MAX);

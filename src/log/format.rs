@@ -11,7 +11,6 @@
 
 mod chain;
 mod columns;
-mod compression;
 mod date;
 mod dictionary;
 mod erased;

@@ -1,14 +1,14 @@
 //! A frame of the change log: adjacent positions with what the fold made of each. Knows no file.
 //!
 //! ```text
-//! columns  zstd, by column:  u8 disposition ‖ number µs since the position before ‖ number bytes of its record, 0 if it
+//! columns  by column:  u8 disposition ‖ number µs since the position before ‖ number bytes of its record, 0 if it
 //!          changed nothing ‖ chain prefix there, 8 B, if it changed something
-//! private  sealed: zstd: the records, `record.rs`
+//! private  sealed: the records, `record.rs`
 //! ```
+//!
+//! Columns and records are packed (`storage/compression.rs`).
 
 use std::sync::Arc;
-
-use zstd::bulk::Compressor;
 
 use super::super::bytes::{unzigzag, zigzag};
 use super::super::entity::Mark;
@@ -16,7 +16,7 @@ use super::super::record::{self, Describe, TakeError};
 use super::super::ring::PositionChanges;
 use crate::event::{Hash, Position, Timestamp};
 use crate::segment::{Frame, FrameHeader, ReadError};
-use crate::storage::{Garbled, Put, StoreError, Take, seal, unseal};
+use crate::storage::{Garbled, PLAIN, Put, StoreError, Take, seal, unseal};
 use crate::token::ChainPrefix;
 
 /// Positions in a frame.
@@ -26,10 +26,9 @@ const POSITIONS_MAX: u32 = 256;
 const RECORDS_BYTES: usize = 128 * 1024;
 /// Expanded records that a reader takes memory for.
 const RECORDS_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// The codec of a frame whose columns are compressed.
+/// The codecs of columns.
+const VERBATIM: u8 = 0;
 const ZSTD: u8 = 1;
-/// Higher levels take twice the time for 1 % less.
-const LEVEL: i32 = 1;
 
 /// What the fold made of an event. The numbers are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,16 +72,14 @@ pub struct FrameBuilder {
     records: Vec<u8>,
     /// The record of the next position.
     record: Vec<u8>,
-    compressor: Compressor<'static>,
 }
 
 impl FrameBuilder {
     /// An empty one for what follows `last`, where the chain's value is `chain`.
-    pub fn new(last: Position, chain: Hash) -> std::io::Result<Self> {
+    pub fn new(last: Position, chain: Hash) -> Self {
         let header = empty(last + 1, chain);
-        let compressor = Compressor::new(LEVEL)?;
         let [dispositions, times, lengths, chains, records, record] = Default::default();
-        Ok(Self { header, dispositions, times, lengths, chains, records, record, compressor })
+        Self { header, dispositions, times, lengths, chains, records, record }
     }
 
     /// The position that comes next.
@@ -133,16 +130,16 @@ impl FrameBuilder {
         let too_large = |_| Garbled("its columns are too large");
         let positions = format!("record the changes of positions {} to {}", self.header.first, self.next() - 1);
         let refused = |garbled: Garbled| StoreError::new(positions.as_str(), garbled);
+        let compressed = PLAIN.compress(&columns);
         let header = FrameHeader {
-            codec: ZSTD,
+            codec: if compressed.is_some() { ZSTD } else { VERBATIM },
             columns_expanded: u32::try_from(columns.len()).map_err(too_large).map_err(refused)?,
             ..self.header
         };
-        let failed = |error| StoreError::new("compress changes", error);
-        let columns = self.compressor.compress(&columns).map_err(failed)?;
+        let columns = compressed.as_deref().unwrap_or(&columns);
         let mut private = Vec::new();
-        seal(&self.compressor.compress(&self.records).map_err(failed)?, &mut private);
-        let bytes = Frame { header, columns: &columns, private: &private }.encode().map_err(refused)?;
+        seal(&PLAIN.pack(&self.records), &mut private);
+        let bytes = Frame { header, columns, private: &private }.encode().map_err(refused)?;
         self.header = empty(self.next(), self.header.after);
         for column in [&mut self.dispositions, &mut self.times, &mut self.lengths, &mut self.chains, &mut self.records]
         {
@@ -154,7 +151,7 @@ impl FrameBuilder {
 
 fn empty(first: Position, before: Hash) -> FrameHeader {
     FrameHeader {
-        codec: ZSTD,
+        codec: VERBATIM,
         count: 0,
         first,
         first_recorded_at: Timestamp::default(),
@@ -247,8 +244,7 @@ pub fn dispositions(bytes: &[u8], from: Position) -> Result<Vec<Disposition>, Re
 
 /// To exactly `bytes`.
 fn expand(stored: &[u8], bytes: usize) -> Result<Vec<u8>, Garbled> {
-    let expanded = zstd::bulk::decompress(stored, bytes).ok().filter(|expanded| expanded.len() == bytes);
-    expanded.ok_or(Garbled("a change frame does not expand to its length"))
+    PLAIN.unpack(stored, bytes).ok_or(Garbled("a change frame does not expand to its length"))
 }
 
 fn take_entries(frame: &Frame<'_>) -> Result<Vec<Entry>, Garbled> {

@@ -21,9 +21,9 @@ pub struct Writer {
 
 impl Writer {
     /// Goes on where the change log ends.
-    pub fn new(log: Arc<ChangeLog>, segment_bytes: u64) -> std::io::Result<Self> {
+    pub fn new(log: Arc<ChangeLog>, segment_bytes: u64) -> Self {
         let (last, chain) = log.end();
-        Ok(Self { frame: FrameBuilder::new(last, chain)?, log, segment_bytes, unsynced: 0 })
+        Self { frame: FrameBuilder::new(last, chain), log, segment_bytes, unsynced: 0 }
     }
 
     /// Every position before this one can be read.

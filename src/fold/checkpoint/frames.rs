@@ -2,27 +2,23 @@
 
 use std::io::{self, Read, Write};
 
-use zstd::bulk::{Compressor, Decompressor};
-
 use super::Unusable;
-use crate::storage::{Garbled, Put, Take, seal, unseal};
+use crate::storage::{Garbled, PLAIN, Put, Take, seal, unseal};
 
 /// A frame is closed once it has this much.
 const FRAME_BYTES: usize = 256 * 1024;
 /// One entry is no larger than what an event can tell; reading refuses more.
 const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 const HEADER_BYTES: usize = 12;
-const ZSTD_LEVEL: i32 = 1;
 
 pub struct FrameWriter<'a> {
     out: &'a mut dyn Write,
-    compressor: Compressor<'static>,
     frame: Vec<u8>,
 }
 
 impl<'a> FrameWriter<'a> {
-    pub fn new(out: &'a mut dyn Write) -> io::Result<Self> {
-        Ok(Self { out, compressor: Compressor::new(ZSTD_LEVEL)?, frame: Vec::new() })
+    pub fn new(out: &'a mut dyn Write) -> Self {
+        Self { out, frame: Vec::new() }
     }
 
     /// Appends what `write` does; never split.
@@ -33,7 +29,7 @@ impl<'a> FrameWriter<'a> {
 
     fn close(&mut self) -> io::Result<()> {
         let mut stored = Vec::new();
-        seal(&self.compressor.compress(&self.frame)?, &mut stored);
+        seal(&PLAIN.pack(&self.frame), &mut stored);
         let mut header = Vec::with_capacity(HEADER_BYTES);
         for len in [self.frame.len(), stored.len()] {
             header.put_u32(u32::try_from(len).map_err(io::Error::other)?);
@@ -56,12 +52,11 @@ impl<'a> FrameWriter<'a> {
 
 pub struct FrameReader<'a> {
     from: &'a mut dyn Read,
-    decompressor: Decompressor<'static>,
 }
 
 impl<'a> FrameReader<'a> {
-    pub fn new(from: &'a mut dyn Read) -> io::Result<Self> {
-        Ok(Self { from, decompressor: Decompressor::new()? })
+    pub fn new(from: &'a mut dyn Read) -> Self {
+        Self { from }
     }
 
     /// The next frame's entries; None after the last.
@@ -78,9 +73,8 @@ impl<'a> FrameReader<'a> {
         if crc32c::crc32c(&bytes) != crc {
             return Err(Garbled("a frame's checksum is wrong").into());
         }
-        let compressed = unseal(&bytes)?;
-        let frame =
-            self.decompressor.decompress(compressed, expanded).map_err(|_| Garbled("a frame does not expand"))?;
+        let packed = unseal(&bytes)?;
+        let frame = PLAIN.unpack(packed, expanded).ok_or(Garbled("a frame does not expand to its length"))?;
         Ok(Some(frame).filter(|frame| !frame.is_empty()))
     }
 }

@@ -5,12 +5,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::chain;
 use super::columns::{self, ColumnsBuilder, ERASED, FRAME_OVERHEAD_BYTES, NewRow, RECORDS_MAX, RESEALED, Row, WHOLE};
-use super::compression::{compress_columns, expand_columns};
 use super::header::{AES_256_GCM, CLEAR, Header};
 use super::record::{self, Record};
 use crate::event::{Contents, Event, Hash, Position, Timestamp};
 use crate::segment::{FRAME_BYTES_MAX, Frame, FrameHeader, Gap};
-use crate::storage::Garbled;
+use crate::storage::{Garbled, PLAIN};
 
 const VERBATIM: u8 = 0;
 const ZSTD: u8 = 1;
@@ -203,7 +202,7 @@ impl FrameBuilder {
             return Err(fault);
         }
         let columns = self.columns.encode().ok_or(Garbled("a frame has too few or too many records"))?;
-        let compressed = compress_columns(&columns);
+        let compressed = PLAIN.compress(&columns);
         let header = FrameHeader {
             codec: if compressed.is_some() { ZSTD } else { VERBATIM },
             count: self.count,
@@ -288,7 +287,8 @@ fn rows(frame: &Frame<'_>) -> Result<Vec<Row>, Garbled> {
     let bytes = bytes.ok_or(Garbled("a frame's columns are too large"))?;
     let expanded;
     let verbatim = if codec == ZSTD {
-        expanded = expand_columns(frame.columns, bytes)?;
+        let found = PLAIN.expand(frame.columns, bytes);
+        expanded = found.ok_or(Garbled("a frame's columns do not expand to their length"))?;
         &expanded
     } else {
         frame.columns

@@ -7,7 +7,7 @@
 //!              · 16 ids packed · 32 zstd · 64 the webhook-timestamp is no number of seconds
 //!    ‖ [4: zigzag varint date − webhook-timestamp, s] ‖ [8: 32 B; else varint length ‖ signature] ‖ [64: varint length ‖ timestamp]
 //!    ‖ [a key, and neither 1 nor 2: varint length ‖ key] ‖ [16: u8 count ‖ count × 16 B ids]
-//!    ‖ varint length of the webhook-id ‖ varint length of the packed text ‖ packed text; 32: a zstd frame, see `compression.rs`
+//!    ‖ varint length of the webhook-id ‖ varint length of the packed text ‖ packed text; 32: a zstd frame, see `storage/compression.rs`
 //! ```
 //!
 //! The text is the webhook-id and then the body; `packing.rs` says how it is packed. The random bytes keep a digest of P from
@@ -17,8 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
-use super::compression::{compress_text, expand_text};
-use super::dictionary;
+use super::dictionary::{self, RECORDS};
 use super::header::Header;
 use super::packing::{Id, Packed, pack, unpack};
 use super::varint::{take_length, unzigzag, zigzag};
@@ -84,7 +83,7 @@ pub(super) fn encode_q(out: &mut Vec<u8>, delivery: &Delivery, header: &Header) 
     }
     out.put_varint(delivery.webhook_id.len() as u64);
     out.put_varint(text.len() as u64);
-    let compressed = compress_text(&text).inspect(|_| flags |= ZSTD);
+    let compressed = RECORDS.compress(&text).inspect(|_| flags |= ZSTD);
     out.put(compressed.as_deref().unwrap_or(&text));
     out[flags_at] = flags;
     Ok(())
@@ -114,7 +113,8 @@ impl PrivateFields {
         let id_bytes = take_length(&mut take, TEXT_BYTES_MAX)?;
         let text_bytes = take_length(&mut take, TEXT_BYTES_MAX)?;
         let text = if has(ZSTD) {
-            expand_text(take.0, text_bytes)?
+            let expanded = RECORDS.expand(take.0, text_bytes);
+            expanded.ok_or(Garbled("a record does not expand to its length"))?
         } else {
             Some(take.0.to_vec()).filter(|text| text.len() == text_bytes).ok_or(Garbled("a text has another length"))?
         };

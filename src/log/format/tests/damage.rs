@@ -4,9 +4,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::log::format::compression::expand_columns;
 use crate::log::format::frames::unchecked;
 use crate::segment::FrameHeader;
+use crate::storage::PLAIN;
 
 /// What `bytes` hold, if they are a frame of records.
 fn read(bytes: &[u8]) -> Option<Vec<Delivery>> {
@@ -30,7 +30,7 @@ fn each_flipped_bit_is_found_by_the_checksum() {
 fn each_flipped_bit_is_found_by_the_chain_too() {
     let good = frame_of(&deliveries(1, 5));
     let frame = Frame::decode(&good).unwrap();
-    let columns = expand_columns(frame.columns, frame.header.columns_expanded as usize).unwrap();
+    let columns = PLAIN.expand(frame.columns, frame.header.columns_expanded as usize).unwrap();
     assert!(read(&reframed(&frame, &columns, frame.private)).is_some());
     for at in 0..columns.len() * 8 {
         let mut columns = columns.clone();
@@ -108,7 +108,7 @@ proptest! {
     ) {
         let good = frame_of(&deliveries(1, 3));
         let frame = Frame::decode(&good).unwrap();
-        let mut columns = expand_columns(frame.columns, frame.header.columns_expanded as usize).unwrap();
+        let mut columns = PLAIN.expand(frame.columns, frame.header.columns_expanded as usize).unwrap();
         let mut private = frame.private.to_vec();
         for (at, byte) in changes {
             let part = if to_private { &mut private } else { &mut columns };
