@@ -72,9 +72,7 @@ impl SegmentError {
     /// The same, for who reads a position.
     pub fn at(&self, position: Position) -> ReadError {
         match self {
-            Self::Io { operation, path, source } => {
-                ReadError::Store(StoreError::new(format!("{operation} {}", path.display()), source))
-            }
+            Self::Io { operation, path, source } => ReadError::Store(refused(operation, path, source)),
             Self::Damaged { reason, .. } => ReadError::Damaged { from: position, reason },
             Self::Foreign { .. } | Self::Newer { .. } | Self::OutOfOrder(_) => {
                 ReadError::Damaged { from: position, reason: "its segment is not the one that was opened" }
@@ -87,12 +85,14 @@ impl SegmentError {
 impl From<SegmentError> for StoreError {
     fn from(error: SegmentError) -> Self {
         match &error {
-            SegmentError::Io { operation, path, source } => {
-                Self::new(format!("{operation} {}", path.display()), source)
-            }
+            SegmentError::Io { operation, path, source } => refused(operation, path, source),
             error => Self::new("write a segment", error),
         }
     }
+}
+
+fn refused(operation: &str, path: &Path, source: &io::Error) -> StoreError {
+    StoreError::new(format!("{operation} {}", path.display()), source)
 }
 
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SegmentError {
