@@ -11,11 +11,12 @@
 mod frame;
 mod writer;
 
+use std::collections::{HashMap, VecDeque};
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use self::frame::ChangeFrame;
 pub use self::frame::Disposition;
@@ -32,6 +33,7 @@ use crate::token::{ChainPrefix, Identity, chain_prefix};
 pub(super) struct ChangeLog {
     directory: PathBuf,
     segments: RwLock<Segments>,
+    descriptions: Mutex<Descriptions>,
 }
 
 struct Segments {
@@ -39,6 +41,20 @@ struct Segments {
     full: Vec<Arc<Segment>>,
     /// Goes on after these.
     growing: Arc<GrowingSegment>,
+}
+
+/// What the descriptions that are kept take in memory, at most.
+const DESCRIPTIONS_BYTES: usize = 8 * 1024 * 1024;
+
+/// Connections as the events that described them left them, which later records refer to: who catches up needs the same ones
+/// again and again.
+#[derive(Default)]
+struct Descriptions {
+    /// By the position of the event.
+    connections: HashMap<Position, Arc<Connection>>,
+    /// In the order in which they were read.
+    order: VecDeque<Position>,
+    bytes: usize,
 }
 
 impl ChangeLog {
@@ -60,7 +76,7 @@ impl ChangeLog {
         };
         let growing = Arc::new(open_growing(directory, &paths, next, needed)?);
         let segments = RwLock::new(Segments { full, growing });
-        Ok(Self { directory: directory.to_owned(), segments })
+        Ok(Self { directory: directory.to_owned(), segments, descriptions: Mutex::default() })
     }
 
     /// Its last position, and the chain's value there.
@@ -81,6 +97,24 @@ impl ChangeLog {
         ChangeFrame::decode(&bytes, position)?.changes_at(position, describe)
     }
 
+    /// Completes a connection that the record of another position describes. Returns false if it does not.
+    pub fn describe(&self, connection: &mut Connection) -> Result<bool, ReadError> {
+        let kept = || self.descriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        let position = connection.described_at.0;
+        let found = kept().connections.get(&position).filter(|found| found.id == connection.id).cloned();
+        if let Some(found) = found {
+            connection.describe_as(&found);
+            return Ok(true);
+        }
+        let changes = self.at(position, &|_| Ok(()))?;
+        let Some(found) = changes.as_ref().and_then(|changes| changes.description_of(connection)) else {
+            return Ok(false);
+        };
+        connection.describe_as(found);
+        kept().keep(found.clone());
+        Ok(true)
+    }
+
     /// The changes after a position and up to another, in order, at most `count_max`, as far as one frame has them.
     pub fn between(
         &self,
@@ -99,8 +133,11 @@ impl ChangeLog {
                 return describe(connection);
             }
             let found = frame.changes_at(position, &|_| Ok(()))?;
-            let is_described = found.is_some_and(|changes| changes.describe(connection));
-            if is_described { Ok(()) } else { describe(connection) }
+            let Some(found) = found.as_ref().and_then(|changes| changes.description_of(connection)) else {
+                return describe(connection);
+            };
+            connection.describe_as(found);
+            Ok(())
         };
         for position in after + 1..=to.min(frame.last()) {
             let found = frame.changes_at(position, &describe)?;
@@ -161,6 +198,23 @@ impl ChangeLog {
     }
 }
 
+impl Descriptions {
+    fn keep(&mut self, connection: Arc<Connection>) {
+        let position = connection.described_at.0;
+        self.bytes += connection.weight();
+        if let Some(replaced) = self.connections.insert(position, connection) {
+            self.bytes -= replaced.weight();
+        } else {
+            self.order.push_back(position);
+        }
+        while self.bytes > DESCRIPTIONS_BYTES
+            && let Some(dropped) = self.order.pop_front().and_then(|first| self.connections.remove(&first))
+        {
+            self.bytes -= dropped.weight();
+        }
+    }
+}
+
 /// The full segments, which must be whole and adjacent.
 fn open_full(paths: &[PathBuf], identity: Identity, genesis: Hash) -> Result<Vec<Arc<Segment>>, SegmentError> {
     let mut named: Vec<_> = paths.iter().filter_map(|path| Some((SegmentName::of(path)?.first, path))).collect();
@@ -212,5 +266,30 @@ fn open_growing(
             GrowingSegment::create(directory, next)
         }
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::ApiMode;
+    use crate::fold::entity::{Mark, Place, Realm, Trail};
+
+    #[test]
+    fn descriptions_stay_within_their_bytes_and_the_newest_are_kept() {
+        let mut kept = Descriptions::default();
+        let realm = Realm { tenant: "t".into(), mode: ApiMode::Live };
+        let id: Arc<str> = "x".repeat(64 * 1024).into();
+        for position in (1..=500).chain(490..=495) {
+            let mark = Mark { position, recorded_at: crate::event::Timestamp::default() };
+            let mut connection = Connection::unheard_of(&realm, &id, Trail { version: 1, first: mark, last: mark });
+            connection.described_at = Place(position);
+            kept.keep(Arc::new(connection));
+            assert!(kept.bytes <= DESCRIPTIONS_BYTES && kept.order.len() == kept.connections.len());
+        }
+        let weights = kept.connections.values().map(|connection| connection.weight());
+        assert_eq!(weights.sum::<usize>(), kept.bytes);
+        assert!((400..=500).all(|position| kept.connections.contains_key(&position)), "{:?}", kept.order);
+        assert!(!kept.connections.contains_key(&300));
     }
 }

@@ -56,9 +56,15 @@ impl Past<'_> {
             connection.describe_as(&newest);
             return Ok(());
         }
-        let changes = self.undescribed(position)?;
+        let in_ring = self.ring.read().unwrap_or_else(PoisonError::into_inner).at(position).cloned();
+        let is_described = match in_ring.as_ref().and_then(|changes| changes.description_of(connection)) {
+            Some(described) => {
+                connection.describe_as(described);
+                true
+            }
+            None => self.changes(position)?.describe(connection)?,
+        };
         let reason = "it does not have the connection that it should";
-        let is_described = changes.is_some_and(|changes| changes.describe(connection));
         if is_described { Ok(()) } else { Err(ReadError::Damaged { from: position, reason }) }
     }
 

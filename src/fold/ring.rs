@@ -49,14 +49,13 @@ impl Stretch {
 }
 
 impl PositionChanges {
-    /// Completes a connection that is described here. Returns false if it is not.
-    pub(super) fn describe(&self, connection: &mut Connection) -> bool {
+    /// The connection as this event described it. `None` if it did not.
+    pub(super) fn description_of(&self, connection: &Connection) -> Option<&Arc<Connection>> {
         let described = self.changes.iter().find_map(|change| match change {
             Change::Connection { current, .. } if current.id == connection.id => Some(current),
             _ => None,
         });
-        let described = described.filter(|current| current.described_at == connection.described_at);
-        described.inspect(|current| connection.describe_as(current)).is_some()
+        described.filter(|current| current.described_at == connection.described_at)
     }
 
     /// What it keeps alive beyond the state itself, about: what was before, and the changes.

@@ -121,6 +121,38 @@ fn what_is_recorded_can_be_read_frame_by_frame_and_all_after_a_sync() {
 }
 
 #[test]
+fn a_connection_is_described_from_the_log_and_then_from_memory() {
+    let directory = TempDir::new().unwrap();
+    let (log, story) = (open(directory.path()), story(300));
+    let mut recorder = recorder(&log);
+    record(&mut recorder, &story).unwrap();
+    recorder.sync().unwrap();
+    let describe = |wanted: &Connection, id: &Arc<str>| {
+        let blank = Connection::unheard_of(&wanted.realm, id, wanted.trail);
+        let mut connection = Connection { described_at: wanted.described_at, ..blank };
+        log.describe(&mut connection).map(|is_described| is_described.then_some(connection))
+    };
+    let connections = || story.iter().filter_map(|recorded| recorded.changes.as_ref()).flat_map(|it| &it.changes);
+    let check = || {
+        for change in connections() {
+            let Change::Connection { current, .. } = change else { panic!() };
+            let described = describe(current, &current.id).unwrap().unwrap();
+            assert!(described.attempt == current.attempt && described.facts == current.facts);
+            assert!(describe(current, &"another".into()).unwrap().is_none());
+        }
+    };
+    check();
+    for file in files(directory.path()) {
+        OpenOptions::new().write(true).open(file).unwrap().write_all_at(&[0xff; 8 * 1024], 0).unwrap();
+    }
+    for change in connections() {
+        let Change::Connection { current, .. } = change else { panic!() };
+        assert!(describe(current, &current.id).unwrap().unwrap().attempt == current.attempt);
+        assert!(describe(current, &"another".into()).is_err(), "no memory has it, and the file is gone");
+    }
+}
+
+#[test]
 fn a_change_log_goes_on_where_it_ended() {
     let directory = TempDir::new().unwrap();
     let story = story(1500);
