@@ -70,6 +70,7 @@ fn refusal(error: &AppendError) -> Refusal {
         AppendError::Failed(_) | AppendError::Unconfirmed(_) | AppendError::Closed => Refusal::StorageFailed,
         AppendError::Clock(_) => Refusal::ClockRefused,
         AppendError::NoRoom(NoRoom::DiskFull) => Refusal::DiskFull,
+        AppendError::NoRoom(NoRoom::KeysUnknown) => Refusal::KeysUnknown,
         AppendError::NoRoom(_) => Refusal::StorageSlow,
         AppendError::TooLarge { .. } | AppendError::Unstorable(_) => Refusal::BodyTooLarge,
     }

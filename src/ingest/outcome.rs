@@ -44,6 +44,8 @@ pub(super) enum Refusal {
     DevelopmentSecretRefused,
     Overloaded,
     StorageSlow,
+    /// Lost keys are being read again from the log: whether the event came before is not known.
+    KeysUnknown,
     StorageFailed,
     /// The clock may not stamp the event.
     ClockRefused,
@@ -62,7 +64,7 @@ pub(super) enum HeaderFault {
 /// The client left before its answer. What it had sent whole may be in the log.
 pub(super) const ABANDONED: &str = "abandoned";
 
-const ALL_REFUSALS: [Refusal; 17] = [
+const ALL_REFUSALS: [Refusal; 18] = [
     Refusal::UnknownEndpoint,
     Refusal::MethodNotAllowed,
     Refusal::Header("webhook-id", HeaderFault::Missing),
@@ -77,6 +79,7 @@ const ALL_REFUSALS: [Refusal; 17] = [
     Refusal::DevelopmentSecretRefused,
     Refusal::Overloaded,
     Refusal::StorageSlow,
+    Refusal::KeysUnknown,
     Refusal::StorageFailed,
     Refusal::ClockRefused,
     Refusal::DiskFull,
@@ -128,6 +131,7 @@ impl Refusal {
             Self::DevelopmentSecretRefused => "development_secret_refused",
             Self::Overloaded => "overloaded",
             Self::StorageSlow => "storage_slow",
+            Self::KeysUnknown => "keys_unknown",
             Self::StorageFailed => "storage_failed",
             Self::ClockRefused => "clock_refused",
             Self::DiskFull => "disk_full",
@@ -164,6 +168,11 @@ impl Refusal {
             }
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "OVERLOADED", "too many requests are in flight"),
             Self::StorageSlow => (S::SERVICE_UNAVAILABLE, "STORAGE_SLOW", "the event is not durable yet"),
+            Self::KeysUnknown => (
+                S::SERVICE_UNAVAILABLE,
+                "KEYS_UNKNOWN",
+                "lost keys of the log are being read again: whether the event came before is not known yet",
+            ),
             Self::StorageFailed => (S::SERVICE_UNAVAILABLE, "STORAGE_READ_ONLY", "events cannot be stored"),
             Self::DiskFull => (S::SERVICE_UNAVAILABLE, "DISK_FULL", "the server's disk is nearly full"),
             Self::ClockRefused => (

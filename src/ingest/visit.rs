@@ -91,9 +91,9 @@ impl<'a> Visit<'a> {
                 "a duplicate tells something else than the first of its key: it is kept and changes nothing",
             ),
             Err(refusal @ Refusal::Overloaded) => (&warnings.overloaded, refusal.label(), "could not take a webhook"),
-            Err(refusal @ (Refusal::StorageSlow | Refusal::StorageFailed | Refusal::DiskFull)) => {
-                (&warnings.storage, refusal.label(), "could not take a webhook")
-            }
+            Err(
+                refusal @ (Refusal::StorageSlow | Refusal::KeysUnknown | Refusal::StorageFailed | Refusal::DiskFull),
+            ) => (&warnings.storage, refusal.label(), "could not take a webhook"),
             Err(refusal @ Refusal::ClockRefused) => (
                 &warnings.clock,
                 refusal.label(),

@@ -50,7 +50,7 @@ impl Delivered {
 impl Answer {
     /// Nothing is wrong: it is to be sent again.
     pub fn is_slow(&self) -> bool {
-        self.status == 503 && self.body["reason"] == "STORAGE_SLOW"
+        self.status == 503 && ["STORAGE_SLOW", "KEYS_UNKNOWN"].into_iter().any(|reason| self.body["reason"] == reason)
     }
 
     /// Position and whether it was a duplicate, of an answer 200.
