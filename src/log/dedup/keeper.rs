@@ -224,7 +224,9 @@ impl Work {
         let before = self.options.index.view().coverage;
         self.options.index.set_coverage(coverage);
         if before != coverage && coverage == Coverage::Whole {
-            tracing::info!("all lost dedup runs are made again");
+            tracing::info!(
+                "the keys of all lost dedup runs are read again, but for those of events that cannot be read"
+            );
         }
     }
 
