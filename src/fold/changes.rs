@@ -18,6 +18,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
+use tokio::sync::Notify;
+
 use self::frame::ChangeFrame;
 pub use self::frame::Disposition;
 pub(super) use self::frame::Recorded;
@@ -34,6 +36,8 @@ pub(super) struct ChangeLog {
     directory: PathBuf,
     segments: RwLock<Segments>,
     descriptions: Mutex<Descriptions>,
+    /// A read has found damage.
+    damage: Notify,
 }
 
 struct Segments {
@@ -76,7 +80,7 @@ impl ChangeLog {
         };
         let growing = Arc::new(open_growing(directory, &paths, next, needed)?);
         let segments = RwLock::new(Segments { full, growing });
-        Ok(Self { directory: directory.to_owned(), segments, descriptions: Mutex::default() })
+        Ok(Self { directory: directory.to_owned(), segments, descriptions: Mutex::default(), damage: Notify::new() })
     }
 
     /// Its last position, and the chain's value there.
@@ -89,6 +93,18 @@ impl ChangeLog {
     pub fn bytes(&self) -> u64 {
         let segments = self.segments();
         segments.full.iter().map(|segment| segment.bytes()).sum::<u64>() + segments.growing.bytes()
+    }
+
+    /// Wakes who waits in [`Self::damaged`] if the error is damage.
+    pub fn note(&self, error: &ReadError) {
+        if matches!(error, ReadError::Damaged { .. }) {
+            self.damage.notify_one();
+        }
+    }
+
+    /// Returns once a read has found damage, also if that was before the call. For one waiter.
+    pub async fn damaged(&self) {
+        self.damage.notified().await;
     }
 
     /// What a position changed. A connection that its record only refers to has what `describe` gives it.
@@ -157,7 +173,8 @@ impl ChangeLog {
         if from > self.end().0 {
             return Ok(Vec::new());
         }
-        frame::dispositions(&self.read(from)?, from)
+        let found = self.read(from).and_then(|bytes| frame::dispositions(&bytes, from));
+        found.inspect_err(|error| self.note(error))
     }
 
     /// The bytes of the frame that holds a position.

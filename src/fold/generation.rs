@@ -128,6 +128,7 @@ impl Generation {
             }
         }
         files::remove_useless(home, None).map_err(failed("remove a generation"))?;
+        tracing::info!(through = reader.head().position, "the views are made from the log's first event on");
         Self::begin(home, reader, keeping)
     }
 
@@ -224,6 +225,11 @@ impl Generation {
     /// Goes on over the next events.
     pub fn take(&mut self, events: Vec<ParsedEvent>) -> Result<(), ProjectionError> {
         events.into_iter().try_for_each(|event| Ok(self.fold.take(event)?))
+    }
+
+    /// See [`ChangeLog::damaged`].
+    pub fn damaged(&self) -> impl Future<Output = ()> + '_ {
+        self.changes.damaged()
     }
 
     pub fn publish(&mut self) -> Arc<Views> {

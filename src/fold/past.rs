@@ -26,7 +26,16 @@ pub(super) struct Past<'a> {
 impl Past<'_> {
     /// What a position changed, if anything.
     pub fn at(&self, position: Position) -> Result<Option<Arc<PositionChanges>>, ReadError> {
-        self.read(position, &|connection| self.describe(connection))
+        self.noted(self.read(position, &|connection| self.describe(connection)))
+    }
+
+    /// Damage that a read finds is noted: the projector has the views made again.
+    fn noted<T>(&self, read: Result<T, ReadError>) -> Result<T, ReadError> {
+        read.inspect_err(|error| {
+            if let Some(changes) = self.changes {
+                changes.note(error);
+            }
+        })
     }
 
     /// The same; from the change log, a connection has what `describe` gives it.
@@ -70,7 +79,7 @@ impl Past<'_> {
 
     /// What a position changed; a connection may lack what another record holds of it. Reads that record only.
     pub fn undescribed(&self, position: Position) -> Result<Option<Arc<PositionChanges>>, ReadError> {
-        self.read(position, &|_| Ok(()))
+        self.noted(self.read(position, &|_| Ok(())))
     }
 
     /// The changes after a position and up to another, in order, at most so many; fewer, if they are not in memory.
@@ -82,7 +91,8 @@ impl Past<'_> {
     ) -> Result<Stretch, ReadError> {
         let in_memory = self.ring.read().unwrap_or_else(PoisonError::into_inner).between(after, to, count_max);
         let describe = |connection: &mut Connection| self.describe(connection);
-        in_memory.map_or_else(|| self.changes(after + 1)?.between(after, to, count_max, &describe), Ok)
+        let read = || self.changes(after + 1)?.between(after, to, count_max, &describe);
+        in_memory.map_or_else(|| self.noted(read()), Ok)
     }
 
     /// The export that a slot stands for.
@@ -105,6 +115,6 @@ impl Past<'_> {
             })
         });
         let reason = "it does not have the export that it should";
-        found.ok_or(ReadError::Damaged { from: changed_at, reason })
+        self.noted(found.ok_or(ReadError::Damaged { from: changed_at, reason }))
     }
 }

@@ -153,7 +153,7 @@ impl<F: Fn(&Views)> Projector<F> {
         let generation = opened.unwrap_or(Err(ProjectionError::Panicked))?;
         self.generation = Some(generation.files().clone());
         let intake = generation.intake(&self.reader, Some(self.hand_over.clone()), &self.runtime);
-        let mut run = Run { generation, intake, target, saving: None, save_after: 0, last: None };
+        let mut run = Run { generation, intake, target, saving: None, save_after: 0, last: None, mended: None };
         let ended = catch_unwind(AssertUnwindSafe(|| run.follow(self)));
         self.reached = run.generation.position();
         let saved = run.wait_until_saved();
@@ -204,6 +204,8 @@ struct Run {
     save_after: Position,
     /// When the last swap was. `None` before the first.
     last: Option<Instant>,
+    /// When the views were last asked to be made again for damage that a read had found. `None` if they never were.
+    mended: Option<Instant>,
 }
 
 /// A checkpoint that is being written.
@@ -216,8 +218,9 @@ struct Saving {
 impl Run {
     fn follow<F: Fn(&Views)>(&mut self, projector: &mut Projector<F>) -> Result<(), ProjectionError> {
         self.publish(projector);
-        while let Some(next) = projector.runtime.block_on(next(&mut self.intake, &mut projector.rebuilt)) {
+        while let Some(next) = projector.runtime.block_on(self.next(&mut projector.rebuilt)) {
             match next {
+                Next::Damaged => self.mend(projector),
                 Next::Rebuilt(generation) => self.replace(*generation, projector),
                 Next::Events(events) => {
                     let taken = self.generation.take(events.map_err(ProjectionError::Log)?);
@@ -241,6 +244,28 @@ impl Run {
         Ok(())
     }
 
+    /// `None` if all was read, and the log is closed.
+    async fn next(&mut self, rebuilt: &mut mpsc::Receiver<Box<Generation>>) -> Option<Next> {
+        tokio::select! {
+            events = self.intake.next() => events.map(Next::Events),
+            Some(generation) = rebuilt.recv() => Some(Next::Rebuilt(generation)),
+            () = self.generation.damaged() => Some(Next::Damaged),
+        }
+    }
+
+    /// Has the views made again beside these, which serve what is whole until then. Who reads what is damaged finds it again
+    /// and again, also while the log cannot be read.
+    fn mend<F>(&mut self, projector: &Projector<F>) {
+        if self.mended.is_some_and(|at| at.elapsed() < PAUSE_LONGEST) {
+            return;
+        }
+        self.mended = Some(Instant::now());
+        tracing::error!("a read has found the views' files damaged: they are made again while these serve");
+        if let Err(error) = projector.rebuilder.start() {
+            tracing::error!(%error, "the views cannot be made again");
+        }
+    }
+
     fn publish<F: Fn(&Views)>(&mut self, projector: &mut Projector<F>) {
         self.last = Some(Instant::now());
         let position = self.generation.position();
@@ -260,6 +285,9 @@ impl Run {
             let is_over = !matches!(phase, Phase::Stalled { position: at, .. } if catching_up && position < *at);
             let is_new = is_over && *phase != next;
             if is_new {
+                if next == Phase::Following {
+                    tracing::info!(position, "the views follow the log");
+                }
                 *phase = next;
             }
             is_new
@@ -320,6 +348,7 @@ impl Run {
                 let old = std::mem::replace(&mut self.generation, rebuilt);
                 self.publish(projector);
                 old.files().remove();
+                tracing::info!(position = self.generation.position(), "the rebuilt views serve");
             }
             Err(error) => {
                 tracing::error!(%error, "the rebuilt views cannot take over; those that serve go on");
@@ -365,12 +394,6 @@ impl Run {
 enum Next {
     Events(Result<Vec<ParsedEvent>, ReadError>),
     Rebuilt(Box<Generation>),
-}
-
-/// None: all was read, and the log is closed.
-async fn next(intake: &mut Intake, rebuilt: &mut mpsc::Receiver<Box<Generation>>) -> Option<Next> {
-    tokio::select! {
-        events = intake.next() => events.map(Next::Events),
-        Some(generation) = rebuilt.recv() => Some(Next::Rebuilt(generation)),
-    }
+    /// A read has found damage in the change log.
+    Damaged,
 }

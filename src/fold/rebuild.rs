@@ -102,6 +102,11 @@ impl Rebuilder {
         open()
     }
 
+    /// See [`Rebuild::start`].
+    pub fn start(&self) -> std::io::Result<()> {
+        Rebuild(self.0.clone()).start()
+    }
+
     /// Waits for its end.
     pub fn stop(&self) {
         self.0.stop.store(true, Ordering::Release);
@@ -120,6 +125,14 @@ impl Shared {
     fn make(&self) -> Result<Generation, ProjectionError> {
         self.opened.wait();
         let mut generation = Generation::begin(&self.directory, &self.reader, self.keeping)?;
+        let made = self.advance(&mut generation);
+        if made.is_err() {
+            generation.files().remove();
+        }
+        made.map(|()| generation)
+    }
+
+    fn advance(&self, generation: &mut Generation) -> Result<(), ProjectionError> {
         let mut intake = generation.intake(&self.reader, None, &self.runtime);
         while generation.position() + NEAR < self.reader.head().position
             && !self.stop.load(Ordering::Acquire)
@@ -128,7 +141,7 @@ impl Shared {
             generation.take(events.map_err(ProjectionError::Log)?)?;
             self.reached.send_replace(Some(generation.position()));
         }
-        Ok(generation)
+        Ok(())
     }
 
     fn hand_over(&self, generation: Generation) {

@@ -1,14 +1,17 @@
 //! What a start makes of the views' files, whatever became of them: it goes on from a good checkpoint, or begins anew.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::reference::held;
 use super::world::{CHECKPOINT_EVENTS, World, copy_all, names};
 use super::*;
+use crate::segment::ReadError;
 
 /// `count` connections with an export each, an hour apart.
 fn grow(world: &World, from: u64, count: u64) {
@@ -112,6 +115,20 @@ fn an_older_generation_is_kept_until_the_new_one_has_a_checkpoint_at_the_head() 
     upgraded.check();
     let upgraded = upgraded.restarted();
     assert_eq!(names(&upgraded.directory.path().join("views")), ["2"]);
+}
+
+#[test]
+fn an_older_generation_goes_while_events_keep_coming() {
+    let world = grown().killed(|views| checkpoints(views).iter().for_each(|path| change(path, 5)));
+    let views = world.directory.path().join("views");
+    let is_gone = (0..500).any(|number| {
+        grow(&world, 1000 + number, 2);
+        names(&views) == ["2"]
+    });
+    assert!(is_gone, "{:?}", names(&views));
+    let mut world = world.restarted();
+    world.check();
+    assert_eq!(world.generation(), 2);
 }
 
 #[test]
@@ -270,6 +287,21 @@ fn views_serve_until_those_that_are_made_again_have_come_as_far() {
     world.restarted().check();
 }
 
+#[test]
+fn damage_that_only_a_reader_meets_is_made_good_from_the_log() {
+    let mut world = grown();
+    let realm = Realm { tenant: "acme".into(), mode: ApiMode::Live };
+    let old = world.views();
+    let settled = |views: &Views| views.export(&realm, "t1").map(|export| export.is_some());
+    assert!(settled(&old).unwrap());
+    damage_changes(&world);
+    assert!(matches!(settled(&old), Err(ReadError::Damaged { .. })));
+    world.wait_until_replaced(&old);
+    assert!(settled(&world.views()).unwrap() && world.phase() == crate::fold::Phase::Following);
+    world.check();
+    world.restarted().check();
+}
+
 /// A checkpoint has to read an export that once moved to know whose it is: the fold itself need not.
 #[test]
 fn damage_that_only_a_checkpoint_meets_is_made_good_from_the_log() {
@@ -287,12 +319,21 @@ fn damage_that_only_a_checkpoint_meets_is_made_good_from_the_log() {
     world.restarted().check();
 }
 
-/// In each frame, under those who have the files open.
 fn damage_changes(world: &World) {
-    for path in segments(&world.directory.path().join("views")) {
-        let mut bytes = fs::read(&path).unwrap();
+    damage_changes_of(world, "1");
+}
+
+/// In each frame, under those who have the files open. Those that go meanwhile are left alone.
+fn damage_changes_of(world: &World, generation: &str) {
+    let changes = world.directory.path().join("views").join(generation).join("changes");
+    for entry in fs::read_dir(changes).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        let Ok(mut bytes) = fs::read(&path) else { continue };
         bytes.iter_mut().skip(150).step_by(97).for_each(|byte| *byte ^= 1);
-        fs::write(path, bytes).unwrap();
+        // It must not come back.
+        if let Ok(mut file) = fs::OpenOptions::new().write(true).open(&path) {
+            file.write_all(&bytes).unwrap();
+        }
     }
 }
 
@@ -310,6 +351,52 @@ fn a_rebuild_takes_the_place_of_what_serves_and_is_what_the_next_start_finds() {
     let mut world = world.restarted();
     world.check();
     assert_eq!(world.generation(), 2);
+}
+
+/// Ends a thread, also if its test fails.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn rebuilds_that_are_asked_for_while_views_are_made_again_harm_nothing() {
+    let mut world = grown();
+    let (rebuild, is_over) = (world.rebuild.clone(), AtomicBool::new(false));
+    let began = std::thread::scope(|scope| {
+        let asker = scope.spawn(|| {
+            let mut began = 0;
+            while !is_over.load(Ordering::SeqCst) {
+                began += u32::from(rebuild.reached().is_none());
+                rebuild.start().unwrap();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            began
+        });
+        let ending = Ending(&is_over);
+        for number in 0..20 {
+            for generation in names(&world.directory.path().join("views")) {
+                damage_changes_of(&world, &generation);
+            }
+            grow(&world, 200 + number, 2);
+            change_settled_export(&world);
+            world.views();
+        }
+        drop(ending);
+        asker.join().unwrap()
+    });
+    assert!(began >= 20, "{began}");
+    let old = world.views();
+    world.begin_rebuild();
+    world.wait_until_replaced(&old);
+    world.check();
+    let mut world = world.restarted();
+    world.check();
+    let left = names(&world.directory.path().join("views"));
+    assert!(left.len() <= 2, "{left:?}");
 }
 
 /// Rebuilds while no file can be created under the name of the new checkpoint. Returns false if it was created before that.

@@ -25,7 +25,7 @@ pub(super) struct World {
     clock: Arc<AtomicI64>,
     log: Log,
     pub projection: Projection,
-    rebuild: Rebuild,
+    pub rebuild: Rebuild,
 }
 
 pub(super) fn open_log(directory: &Path, clock: &Arc<AtomicI64>) -> Log {

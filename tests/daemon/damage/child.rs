@@ -10,8 +10,11 @@ use cleat::proto::connection_service_client::ConnectionServiceClient;
 use cleat::proto::event_service_client::EventServiceClient;
 use cleat::proto::get_event_request::Event as Which;
 use cleat::proto::read_consistency::Requirement;
+use cleat::proto::watch_connections_response::Message;
+use cleat::proto::watch_start::Position as From;
 use cleat::proto::{
-    Connection, Event, GetEventRequest, GetHeadRequest, ListConnectionsRequest, ReadConsistency, ReadEventsRequest,
+    Change, Connection, Event, GetEventRequest, GetHeadRequest, ListConnectionsRequest, ReadConsistency,
+    ReadEventsRequest, WatchConnectionsRequest, WatchStart,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::{Builder, Runtime};
@@ -48,6 +51,13 @@ pub struct Open {
     runtime: Runtime,
     channel: Channel,
     pub head: u64,
+}
+
+/// What a position has changed.
+#[derive(Debug, PartialEq)]
+pub struct Changed {
+    pub position: u64,
+    pub changes: Vec<Change>,
 }
 
 impl Child {
@@ -198,6 +208,40 @@ impl Open {
         }
         events.truncate(usize::try_from(through).unwrap());
         Ok(events)
+    }
+
+    /// The changes of each position from the log's first on, as a watch has them. What it is said to be damaged is asked for again
+    /// until it has been made again. Also returns whether any was.
+    pub fn changes(&self) -> Result<(Vec<Changed>, bool), Fault> {
+        let (deadline, mut was_damaged) = (Instant::now() + LIMIT, false);
+        loop {
+            match self.wait("WatchConnections", self.watch_changes())? {
+                Ok(changes) => return Ok((changes, was_damaged)),
+                Err(status) if is_damage(&status) => was_damaged = true,
+                Err(status) if status.code() == Code::Unavailable => {}
+                Err(status) => return Err(format!("the changes: {status}")),
+            }
+            past(deadline, "the changes are not made again")?;
+            std::thread::sleep(POLL);
+        }
+    }
+
+    async fn watch_changes(&self) -> Result<Vec<Changed>, Status> {
+        let mut client = ConnectionServiceClient::new(self.channel.clone());
+        let start = Some(WatchStart { position: Some(From::AfterPosition(0)) });
+        let request = WatchConnectionsRequest { start, include_previous: true, ..Default::default() };
+        let mut stream = client.watch_connections(request).await?.into_inner();
+        let mut all = Vec::new();
+        loop {
+            let told = stream.message().await?.ok_or_else(|| Status::unavailable("the watch has ended"))?;
+            match told.message {
+                Some(Message::ChangeBatch(batch)) => {
+                    all.push(Changed { position: told.position, changes: batch.changes.clone() });
+                }
+                Some(Message::CaughtUp(_)) => return Ok(all),
+                _ => {}
+            }
+        }
     }
 
     /// All live ones, after everything that is durable now.

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
 
-use super::child::{Child, Fault, Open, Started};
+use super::child::{Changed, Child, Fault, Open, Started};
 use super::harm::Kind;
 use super::prepared::Prepared;
 use super::table::Outcome;
@@ -58,18 +58,21 @@ pub struct Judge<'a> {
     pub prepared: &'a Prepared,
     /// What a daemon says over a whole directory, too.
     usual: BTreeSet<String>,
+    /// What each position changes.
+    changes: Vec<Changed>,
 }
 
 impl<'a> Judge<'a> {
     /// Knows what is usual.
     pub fn of(prepared: &'a Prepared) -> Result<Self, Fault> {
-        let mut judge = Self { prepared, usual: BTreeSet::new() };
+        let mut judge = Self { prepared, usual: BTreeSet::new(), changes: Vec::new() };
         let directory = tempfile::tempdir().unwrap();
         prepared.tree.write(&directory.path().join("data"));
         let mut child = Child::start(directory.path(), "");
-        let Started::Open(_) = child.started()? else {
+        let Started::Open(open) = child.started()? else {
             return Err(format!("a whole directory is refused: {}", child.log()));
         };
+        judge.changes = open.changes()?.0;
         judge.usual = complaints(&child.log(), directory.path());
         judge.usual.extend(OF_A_SLOW_DISK.map(str::to_owned));
         Ok(judge)
@@ -87,8 +90,10 @@ impl<'a> Judge<'a> {
         };
         let mut random = StdRng::seed_from_u64(seed);
         let damaged = self.compare(&open, self.prepared.head())?;
+        let mut views_were_damaged = false;
         if damaged.is_empty() {
             self.views_are_right(&open)?;
+            views_were_damaged = self.changes_are_right(&open)?;
         }
         let mut added = self.redeliver(&open, &damaged, covered(tree), &mut random)?;
         added.extend(self.new_event(&open, &added, seed, "first")?);
@@ -105,6 +110,9 @@ impl<'a> Judge<'a> {
         self.second_start(directory.path(), &damaged, &mut added, seed)?;
         not_panicked(&log)?;
         let complaints: BTreeSet<_> = complaints(&log, directory.path()).difference(&self.usual).cloned().collect();
+        if views_were_damaged && complaints.is_empty() {
+            return Err("SILENT: a watch was told of damage, and the log was not".to_owned());
+        }
         let outcome = match (damaged.is_empty(), complaints.is_empty()) {
             (false, _) => Outcome::Damaged,
             (true, false) => Outcome::Repaired,
@@ -131,6 +139,13 @@ impl<'a> Judge<'a> {
     fn views_are_right(&self, open: &Open) -> Result<(), Fault> {
         let expected = states((1..).zip(&self.prepared.events));
         if told(&open.connections()?) == expected { Ok(()) } else { Err("the views are wrong".to_owned()) }
+    }
+
+    /// All changes are as they are over the whole directory, once any that are damaged have been made again. Returns whether any
+    /// were.
+    pub fn changes_are_right(&self, open: &Open) -> Result<bool, Fault> {
+        let (changes, were_damaged) = open.changes()?;
+        if changes == self.changes { Ok(were_damaged) } else { Err("SILENT: the changes are wrong".to_owned()) }
     }
 
     /// Some readable and some damaged ones, of which those that a dedup run covers are duplicates all the same. Returns the others

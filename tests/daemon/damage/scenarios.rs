@@ -1,5 +1,7 @@
 //! Faults that the first edition of the log did not survive, one by one.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -48,6 +50,34 @@ fn a_flipped_bit_in_garbage_of_a_journal_hides_nothing() {
         let judged = judged(&harmed);
         assert_eq!(judged.outcome, Outcome::Harmless, "byte {at}: {judged:?}");
     }
+}
+
+/// A start reads no full change segment, nor does a running daemon read what it has written.
+#[test]
+fn damage_of_changes_that_only_a_watch_reads_is_logged_and_made_good() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    prepared().tree.write(&data);
+    let mut child = Child::start(directory.path(), "");
+    let Started::Open(open) = child.started().unwrap() else { panic!("{}", child.log()) };
+    open.connections().unwrap();
+    let tree = Tree::read_part(&data, "views");
+    let files = Kind::Changes.paths(&tree);
+    assert!(!files.is_empty());
+    for path in files {
+        let mut bytes = tree.get(&path).unwrap().clone();
+        bytes.iter_mut().skip(500).step_by(997).for_each(|byte| *byte ^= 4);
+        // In place: it is open.
+        OpenOptions::new().write(true).open(data.join(path)).unwrap().write_all(&bytes).unwrap();
+    }
+    assert!(!child.log().contains("damaged"), "{}", child.log());
+    assert!(JUDGE.changes_are_right(&open).unwrap(), "it reads no damage");
+    let log = child.log();
+    assert!(
+        log.contains("a read has found the views' files damaged") && log.contains("the rebuilt views serve"),
+        "{log}"
+    );
+    assert!(!JUDGE.changes_are_right(&open).unwrap());
 }
 
 #[test]
