@@ -38,6 +38,8 @@ pub struct Fold {
     live: Vec<Position>,
     /// Changes since then.
     changed: usize,
+    /// Nobody follows a fold that is only catching up. What the ring drops soon is still in the processor's caches.
+    is_followed: bool,
 }
 
 impl Fold {
@@ -77,6 +79,7 @@ impl Fold {
             recorded_at: Timestamp::default(),
             live: Vec::new(),
             changed: 0,
+            is_followed: true,
         }
     }
 
@@ -148,19 +151,22 @@ impl Fold {
         let readable = self.recorder.as_ref().map_or(Position::MAX, Recorder::next_unwritten);
         let mut ring = write(&self.shared.ring);
         ring.push(changes, weight);
-        while ring.surplus().is_some_and(|oldest| oldest < readable) {
+        let oldest = |ring: &Ring| if self.is_followed { ring.surplus() } else { ring.oldest() };
+        while oldest(&ring).is_some_and(|oldest| oldest < readable) {
             ring.drop_oldest();
         }
     }
 
     /// The state as it is now, for those who read.
     pub fn publish(&mut self) -> Arc<Views> {
+        self.is_followed = true;
         let look = self.shared.live.look(self.position);
         self.views(Some(look))
     }
 
     /// How far it is, for those who wait. It is not readable: its state changes with the next event.
     pub fn progress(&mut self) -> Arc<Views> {
+        self.is_followed = false;
         self.views(None)
     }
 

@@ -100,8 +100,12 @@ impl Ring {
 
     /// The oldest position, if there is more than there may be.
     pub fn surplus(&self) -> Option<Position> {
-        let over = self.newest.len() > self.len_max || self.bytes > BYTES_MAX;
-        self.newest.front().filter(|_| over).map(|oldest| oldest.changes.position)
+        let is_over = self.newest.len() > self.len_max || self.bytes > BYTES_MAX;
+        if is_over { self.oldest() } else { None }
+    }
+
+    pub fn oldest(&self) -> Option<Position> {
+        self.newest.front().map(|oldest| oldest.changes.position)
     }
 
     pub fn drop_oldest(&mut self) {
