@@ -160,7 +160,8 @@ fn refused(error: anyhow::Error, connected: bool) -> Broken {
     }
 }
 
-/// What the caller asked for in vain it would ask for in vain again.
+/// A refusal of what was asked for is final. Damage is not: views are made again while they serve, and a damaged part of the log
+/// can be put back.
 fn broken(status: Status) -> Broken {
     let is_too_large = |info: &ErrorInfo| info.reason == "CHANGE_TOO_LARGE";
     if status.get_error_details().error_info().is_some_and(is_too_large) {
@@ -173,8 +174,7 @@ fn broken(status: Status) -> Broken {
         | Code::PermissionDenied
         | Code::Unauthenticated
         | Code::Unimplemented
-        | Code::OutOfRange
-        | Code::DataLoss => Broken::ForGood(status.into()),
+        | Code::OutOfRange => Broken::ForGood(status.into()),
         code => Broken::ForNow(format!("the watch broke ({code:?}: {})", status.message())),
     }
 }

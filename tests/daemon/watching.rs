@@ -1,5 +1,7 @@
 //! `connections watch` as a service would run it: it comes back by itself, keeps its place, and hands each change to a command.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
 
@@ -125,6 +127,31 @@ fn a_run_goes_on_where_the_last_one_with_its_file_ended() {
     std::fs::write(&place, "no token").unwrap();
     let ended = Cli::of(&daemon).call(&words);
     assert_eq!((ended.code, ended.stderr.contains("INVALID_RESUME_TOKEN")), (1, true), "{}", ended.stderr);
+}
+
+#[test]
+fn a_watch_that_meets_damaged_views_comes_back_and_misses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let launch = || Launch { config: "[views]\ncheckpoint_events = 20\n", ..Launch::new(directory.path()) };
+    let place = directory.path().join("place");
+    let words = ["connections", "watch", "--token-file", place.to_str().unwrap(), "-o", "ndjson"];
+    let daemon = launch().start().ready();
+    let mut before = Cli::of(&daemon).runs(&words);
+    until("it watches", || before.stdout().contains("caughtUp"));
+    before.interrupt();
+    assert_eq!(before.ended(), 0, "{}", before.stderr());
+    connects(&daemon, 1..=100);
+    assert_eq!(daemon.terminate().code(), Some(0));
+
+    let daemon = launch().start().ready();
+    let changes = directory.path().join("data/views/1/changes/00000000000000000001.open");
+    let mut bytes = std::fs::read(&changes).unwrap();
+    bytes.iter_mut().skip(500).step_by(97).for_each(|byte| *byte ^= 4);
+    OpenOptions::new().write(true).open(changes).unwrap().write_all(&bytes).unwrap();
+    let after = Cli::of(&daemon).runs(&words);
+    until("all is told", || positions(&after.stdout()).len() >= 100);
+    assert!(positions(&after.stdout()).into_iter().eq(1..=100), "{}", after.stderr());
+    assert!(after.stderr().contains("damaged"), "{}", after.stderr());
 }
 
 #[test]
