@@ -143,6 +143,7 @@ impl Refusal {
             Self::Clock(ClockError::Behind { .. }) => (Code::FailedPrecondition, "CLOCK_BEHIND"),
             Self::Clock(ClockError::Unconfirmed) => (Code::FailedPrecondition, "CLOCK_UNCONFIRMED"),
             Self::NoRoom(NoRoom::DiskFull) => (Code::Unavailable, "DISK_FULL"),
+            Self::NoRoom(NoRoom::KeysUnknown) => (Code::Unavailable, "KEYS_UNKNOWN"),
             Self::NoRoom(_) => (Code::Unavailable, "STORAGE_SLOW"),
             Self::StorageReadOnly => (Code::Unavailable, "STORAGE_READ_ONLY"),
             Self::UnknownMethod => (Code::Unimplemented, "UNKNOWN_METHOD"),
