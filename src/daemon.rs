@@ -206,6 +206,7 @@ fn project(
         ring_len: config.grpc.watch_ring,
         checkpoint_events: config.views.checkpoint_events,
         segment_bytes: fold::SEGMENT_BYTES,
+        disk_reserve: config.log.disk_reserve.as_u64(),
     };
     fold::spawn(reader.clone(), hand_over, options, tokio::runtime::Handle::current(), published)
 }

@@ -21,7 +21,6 @@ mod assembly;
 mod clock;
 mod commit;
 mod dedup;
-mod disk_space;
 mod files;
 mod format;
 mod frame_store;

@@ -1,5 +1,5 @@
-//! What every format on disk is made of: bytes in and out, compression, the seal of what is private, files that appear whole, and the pace of
-//! writing them. Knows no format.
+//! What every format on disk is made of: bytes in and out, compression, the seal of what is private, files that appear whole, the
+//! pace of writing them, and the space that is left. Knows no format.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -7,12 +7,14 @@ use std::sync::Arc;
 mod atomic_file;
 mod codec;
 mod compression;
+mod disk_space;
 mod pacing;
 mod sealing;
 
 pub use atomic_file::{sweep, write_private, write_whole};
 pub use codec::{Garbled, Put, Take};
 pub use compression::{Compression, Contexts, Dictionary, PLAIN};
+pub use disk_space::free_space;
 pub use pacing::{AtOnce, PIECE_BYTES, Pace, Pacer};
 pub use sealing::{seal, unseal};
 

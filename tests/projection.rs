@@ -70,6 +70,7 @@ async fn the_state_is_the_fold_of_the_log_live_and_after_a_restart() {
         ring_len: 64,
         checkpoint_events: 100,
         segment_bytes: 4096,
+        disk_reserve: 0,
     };
     let (projection, _) =
         fold::spawn(log.reader.clone(), log.hand_over.clone(), options, Handle::current(), |_| {}).unwrap();

@@ -18,7 +18,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use self::frame::ChangeFrame;
 pub use self::frame::Disposition;
@@ -36,8 +36,8 @@ pub(super) struct ChangeLog {
     directory: PathBuf,
     segments: RwLock<Segments>,
     descriptions: Mutex<Descriptions>,
-    /// A read has found damage.
-    damage: Notify,
+    /// A read has failed.
+    has_failed: watch::Sender<bool>,
 }
 
 struct Segments {
@@ -80,7 +80,12 @@ impl ChangeLog {
         };
         let growing = Arc::new(open_growing(directory, &paths, next, needed)?);
         let segments = RwLock::new(Segments { full, growing });
-        Ok(Self { directory: directory.to_owned(), segments, descriptions: Mutex::default(), damage: Notify::new() })
+        Ok(Self {
+            directory: directory.to_owned(),
+            segments,
+            descriptions: Mutex::default(),
+            has_failed: watch::Sender::new(false),
+        })
     }
 
     /// Its last position, and the chain's value there.
@@ -95,16 +100,21 @@ impl ChangeLog {
         segments.full.iter().map(|segment| segment.bytes()).sum::<u64>() + segments.growing.bytes()
     }
 
-    /// Wakes who waits in [`Self::damaged`] if the error is damage.
+    /// Notes that a read has failed. Only the first is logged: clients try the same read again.
     pub fn note(&self, error: &ReadError) {
-        if matches!(error, ReadError::Damaged { .. }) {
-            self.damage.notify_one();
-        }
+        self.has_failed.send_if_modified(|has_failed| {
+            if !*has_failed {
+                tracing::error!(%error, directory = %self.directory.display(), "the views' files cannot be read");
+            }
+            !std::mem::replace(has_failed, true)
+        });
     }
 
-    /// Returns once a read has found damage, also if that was before the call. For one waiter.
-    pub async fn damaged(&self) {
-        self.damage.notified().await;
+    /// Returns once a read has failed.
+    pub async fn failed(&self) {
+        if self.has_failed.subscribe().wait_for(|has_failed| *has_failed).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// What a position changed. A connection that its record only refers to has what `describe` gives it.

@@ -38,7 +38,7 @@ pub struct Fold {
     live: Vec<Position>,
     /// Changes since then.
     changed: usize,
-    /// Nobody follows a fold that is only catching up. What the ring drops soon is still in the processor's caches.
+    /// Whether the ring keeps changes that the change log has, too. What is dropped soon is still in the processor's caches.
     is_followed: bool,
 }
 
@@ -157,16 +157,19 @@ impl Fold {
         }
     }
 
+    /// Whether watches may follow the changes from the ring.
+    pub fn set_followed(&mut self, is_followed: bool) {
+        self.is_followed = is_followed;
+    }
+
     /// The state as it is now, for those who read.
     pub fn publish(&mut self) -> Arc<Views> {
-        self.is_followed = true;
         let look = self.shared.live.look(self.position);
         self.views(Some(look))
     }
 
     /// How far it is, for those who wait. It is not readable: its state changes with the next event.
     pub fn progress(&mut self) -> Arc<Views> {
-        self.is_followed = false;
         self.views(None)
     }
 

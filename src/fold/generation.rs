@@ -136,9 +136,11 @@ impl Generation {
     pub fn begin(home: &Path, reader: &Reader, keeping: Keeping) -> Result<Self, ProjectionError> {
         let files = Files::create(home).map_err(ProjectionError::files("create a generation"))?;
         let changes = ChangeLog::open(&files.changes(), reader.identity(), reader.genesis(), 0);
-        let changes = changes.map_err(|error| ProjectionError::from(error.at(1)))?;
-        let start = (0, Hash::default(), Timestamp::default());
-        Self::over(&files, changes, (Vec::new(), Words::default()), start, keeping)
+        let begun = changes.map_err(|error| ProjectionError::from(error.at(1))).and_then(|changes| {
+            let start = (0, Hash::default(), Timestamp::default());
+            Self::over(&files, changes, (Vec::new(), Words::default()), start, keeping)
+        });
+        begun.inspect_err(|_| files.remove())
     }
 
     fn over(
@@ -213,6 +215,13 @@ impl Generation {
         &self.files
     }
 
+    /// Removes its files, once nothing writes to them any more. Views of it stay readable.
+    pub fn remove(self) {
+        let files = self.files.clone();
+        drop(self);
+        files.remove();
+    }
+
     pub fn position(&self) -> Position {
         self.fold.position()
     }
@@ -227,9 +236,22 @@ impl Generation {
         events.into_iter().try_for_each(|event| Ok(self.fold.take(event)?))
     }
 
-    /// See [`ChangeLog::damaged`].
-    pub fn damaged(&self) -> impl Future<Output = ()> + '_ {
-        self.changes.damaged()
+    /// See [`ChangeLog::failed`].
+    pub fn failed(&self) -> impl Future<Output = ()> + '_ {
+        self.changes.failed()
+    }
+
+    /// Whether the disk has room for another generation of this size, and `reserve` beyond that.
+    pub fn fits_twice(&self, reserve: u64) -> bool {
+        let checkpoint = self.files.checkpoint_bytes(self.saved).unwrap_or_default();
+        let needed = self.changes.bytes().saturating_add(2 * checkpoint).saturating_add(reserve);
+        // A disk that cannot be asked is found out by the rebuild.
+        !self.files.free_space().is_ok_and(|free| free < needed)
+    }
+
+    /// See [`Fold::set_followed`].
+    pub fn set_followed(&mut self, is_followed: bool) {
+        self.fold.set_followed(is_followed);
     }
 
     pub fn publish(&mut self) -> Arc<Views> {

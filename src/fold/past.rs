@@ -29,15 +29,6 @@ impl Past<'_> {
         self.noted(self.read(position, &|connection| self.describe(connection)))
     }
 
-    /// Damage that a read finds is noted: the projector has the views made again.
-    fn noted<T>(&self, read: Result<T, ReadError>) -> Result<T, ReadError> {
-        read.inspect_err(|error| {
-            if let Some(changes) = self.changes {
-                changes.note(error);
-            }
-        })
-    }
-
     /// The same; from the change log, a connection has what `describe` gives it.
     fn read(&self, position: Position, describe: &Describe<'_>) -> Result<Option<Arc<PositionChanges>>, ReadError> {
         let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
@@ -46,6 +37,15 @@ impl Past<'_> {
         }
         drop(ring);
         Ok(self.changes(position)?.at(position, describe)?.map(Arc::new))
+    }
+
+    /// A failed read is noted: the projector has the views made again.
+    fn noted<T>(&self, read: Result<T, ReadError>) -> Result<T, ReadError> {
+        read.inspect_err(|error| {
+            if let Some(changes) = self.changes {
+                changes.note(error);
+            }
+        })
     }
 
     fn changes(&self, position: Position) -> Result<&ChangeLog, ReadError> {

@@ -30,6 +30,9 @@ const WORTH_IT: u64 = 8;
 /// loads a checkpoint and folds what came after it.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_LONGEST: Duration = Duration::from_secs(300);
+/// The pause after the views are made again for a failed read, from its beginning. It doubles as long as that fails.
+const REPAIR_PAUSE: Duration = Duration::from_secs(60);
+const REPAIR_PAUSE_LONGEST: Duration = Duration::from_secs(6 * 3600);
 
 /// The usual length of a full segment of the change log.
 pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
@@ -43,6 +46,8 @@ pub struct Options {
     pub checkpoint_events: u64,
     /// Length of a full segment of the change log.
     pub segment_bytes: u64,
+    /// Free space that a repair leaves on the disk.
+    pub disk_reserve: u64,
 }
 
 impl Options {
@@ -97,6 +102,8 @@ pub fn spawn(
         generation: None,
         condemned: None,
         outdated: None,
+        repair_pause: REPAIR_PAUSE,
+        next_repair: Instant::now(),
     };
     let thread = thread::Builder::new().name("cleat-projector".into()).spawn(move || projector.run())?;
     Ok((Projection { views, phase, thread }, rebuild))
@@ -122,6 +129,9 @@ struct Projector<F> {
     condemned: Option<Position>,
     /// The views that serve until those that are made again have come as far. `None` if there are none.
     outdated: Option<Arc<Views>>,
+    repair_pause: Duration,
+    /// The views are not made again for a failed read before this.
+    next_repair: Instant,
 }
 
 impl<F: Fn(&Views)> Projector<F> {
@@ -153,11 +163,11 @@ impl<F: Fn(&Views)> Projector<F> {
         let generation = opened.unwrap_or(Err(ProjectionError::Panicked))?;
         self.generation = Some(generation.files().clone());
         let intake = generation.intake(&self.reader, Some(self.hand_over.clone()), &self.runtime);
-        let mut run = Run { generation, intake, target, saving: None, save_after: 0, last: None, mended: None };
+        let mut run = Run { generation, intake, target, saving: None, save_after: 0, last: None };
         let ended = catch_unwind(AssertUnwindSafe(|| run.follow(self)));
         self.reached = run.generation.position();
-        let saved = run.wait_until_saved();
-        ended.unwrap_or(Err(ProjectionError::Panicked)).and(saved.map(drop))
+        run.wait_until_saved();
+        ended.unwrap_or(Err(ProjectionError::Panicked))
     }
 
     /// Says where the views stand still and why. Damaged files are given up once: if the same event fails over new ones, it is not
@@ -204,8 +214,6 @@ struct Run {
     save_after: Position,
     /// When the last swap was. `None` before the first.
     last: Option<Instant>,
-    /// When the views were last asked to be made again for damage that a read had found. `None` if they never were.
-    mended: Option<Instant>,
 }
 
 /// A checkpoint that is being written.
@@ -218,9 +226,9 @@ struct Saving {
 impl Run {
     fn follow<F: Fn(&Views)>(&mut self, projector: &mut Projector<F>) -> Result<(), ProjectionError> {
         self.publish(projector);
-        while let Some(next) = projector.runtime.block_on(self.next(&mut projector.rebuilt)) {
+        while let Some(next) = projector.runtime.clone().block_on(self.next(projector)) {
             match next {
-                Next::Damaged => self.mend(projector),
+                Next::ReadFailed => self.repair(projector),
                 Next::Rebuilt(generation) => self.replace(*generation, projector),
                 Next::Events(events) => {
                     let taken = self.generation.take(events.map_err(ProjectionError::Log)?);
@@ -245,22 +253,33 @@ impl Run {
     }
 
     /// `None` if all was read, and the log is closed.
-    async fn next(&mut self, rebuilt: &mut mpsc::Receiver<Box<Generation>>) -> Option<Next> {
+    async fn next<F>(&mut self, projector: &mut Projector<F>) -> Option<Next> {
+        let Projector { rebuilder, rebuilt, next_repair, .. } = projector;
+        let repair_is_due = async {
+            self.generation.failed().await;
+            rebuilder.idle().await;
+            tokio::time::sleep_until((*next_repair).into()).await;
+        };
         tokio::select! {
             events = self.intake.next() => events.map(Next::Events),
             Some(generation) = rebuilt.recv() => Some(Next::Rebuilt(generation)),
-            () = self.generation.damaged() => Some(Next::Damaged),
+            () = repair_is_due => Some(Next::ReadFailed),
         }
     }
 
-    /// Has the views made again beside these, which serve what is whole until then. Who reads what is damaged finds it again
-    /// and again, also while the log cannot be read.
-    fn mend<F>(&mut self, projector: &Projector<F>) {
-        if self.mended.is_some_and(|at| at.elapsed() < PAUSE_LONGEST) {
+    /// Has the views made again; these serve until then, but for the files that cannot be read.
+    fn repair<F: Fn(&Views)>(&mut self, projector: &mut Projector<F>) {
+        // A rebuild that has just ended is as good.
+        if let Ok(generation) = projector.rebuilt.try_recv() {
+            return self.replace(*generation, projector);
+        }
+        projector.next_repair = Instant::now() + projector.repair_pause;
+        projector.repair_pause = (projector.repair_pause * 2).min(REPAIR_PAUSE_LONGEST);
+        if !self.generation.fits_twice(projector.options.disk_reserve) {
+            tracing::error!("the disk has too little free space to make the views again");
             return;
         }
-        self.mended = Some(Instant::now());
-        tracing::error!("a read has found the views' files damaged: they are made again while these serve");
+        tracing::info!("the views are made again, since their files cannot be read; until then they serve");
         if let Err(error) = projector.rebuilder.start() {
             tracing::error!(%error, "the views cannot be made again");
         }
@@ -272,6 +291,7 @@ impl Run {
         // Nobody reads before it has caught up with what was there at the start, and what nobody reads need not be kept.
         let catching_up = position < self.target;
         projector.outdated = projector.outdated.take().filter(|_| catching_up);
+        self.generation.set_followed(!catching_up || projector.outdated.is_some());
         if let Some(outdated) = &projector.outdated {
             self.generation.progress();
             return (projector.published)(outdated);
@@ -301,7 +321,7 @@ impl Run {
             return Ok(());
         }
         let position = self.generation.position();
-        if !self.wait_until_saved()? {
+        if !self.wait_until_saved() {
             self.save_after = position + projector.options.checkpoint_events / WORTH_IT;
         }
         // What was not written is still to be saved.
@@ -323,14 +343,14 @@ impl Run {
         position - self.generation.saved >= events && self.generation.has_outgrown_checkpoint()
     }
 
-    /// Returns false if a checkpoint was being written and failed. An error if what had to be read for it is damaged.
-    fn wait_until_saved(&mut self) -> Result<bool, ProjectionError> {
-        let Some(Saving { thread, before }) = self.saving.take() else { return Ok(true) };
+    /// Returns false if a checkpoint was being written and failed. If that was for a failed read, the views are made again.
+    fn wait_until_saved(&mut self) -> bool {
+        let Some(Saving { thread, before }) = self.saving.take() else { return true };
         let saved = thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that writes it panicked")));
-        let Err(error) = saved.map_err(ProjectionError::from) else { return Ok(true) };
+        let Err(error) = saved else { return true };
         tracing::warn!(%error, position = self.generation.saved, "a checkpoint was not written; it is tried again");
         self.generation.saved = before;
-        if matches!(error, ProjectionError::Damaged(_)) { Err(error) } else { Ok(false) }
+        false
     }
 
     /// Goes on with a generation that was made beside this one. If that one cannot be completed, this one goes on.
@@ -340,19 +360,17 @@ impl Run {
             Ok(()) => {
                 let hand_over = Some(projector.hand_over.clone());
                 self.intake = rebuilt.intake(&projector.reader, hand_over, &projector.runtime);
-                // What was found wrong beside it is of the files that go.
-                if let Err(error) = self.wait_until_saved() {
-                    tracing::debug!(%error, "a checkpoint of the views that go was not written");
-                }
+                self.wait_until_saved();
                 projector.generation = Some(rebuilt.files().clone());
+                projector.repair_pause = REPAIR_PAUSE;
                 let old = std::mem::replace(&mut self.generation, rebuilt);
-                self.publish(projector);
-                old.files().remove();
                 tracing::info!(position = self.generation.position(), "the rebuilt views serve");
+                self.publish(projector);
+                old.remove();
             }
             Err(error) => {
                 tracing::error!(%error, "the rebuilt views cannot take over; those that serve go on");
-                rebuilt.files().remove();
+                rebuilt.remove();
             }
         }
     }
@@ -385,7 +403,8 @@ impl Run {
 
     /// Saves what is worth it. All of it can be made again: a failure is no reason to end otherwise.
     fn finish<F>(&mut self, projector: &Projector<F>) {
-        if let Err(error) = self.wait_until_saved().and_then(|_| self.save(projector)) {
+        self.wait_until_saved();
+        if let Err(error) = self.save(projector) {
             tracing::error!(%error, "the views were not saved; the next start folds more");
         }
     }
@@ -394,6 +413,6 @@ impl Run {
 enum Next {
     Events(Result<Vec<ParsedEvent>, ReadError>),
     Rebuilt(Box<Generation>),
-    /// A read has found damage in the change log.
-    Damaged,
+    /// The change log could not be read, and it is time to make the views again.
+    ReadFailed,
 }

@@ -102,6 +102,13 @@ impl Rebuilder {
         open()
     }
 
+    /// Returns once nothing is being rebuilt.
+    pub async fn idle(&self) {
+        if self.0.reached.subscribe().wait_for(Option::is_none).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// See [`Rebuild::start`].
     pub fn start(&self) -> std::io::Result<()> {
         Rebuild(self.0.clone()).start()
@@ -125,11 +132,13 @@ impl Shared {
     fn make(&self) -> Result<Generation, ProjectionError> {
         self.opened.wait();
         let mut generation = Generation::begin(&self.directory, &self.reader, self.keeping)?;
-        let made = self.advance(&mut generation);
-        if made.is_err() {
-            generation.files().remove();
+        match self.advance(&mut generation) {
+            Ok(()) => Ok(generation),
+            Err(error) => {
+                generation.remove();
+                Err(error)
+            }
         }
-        made.map(|()| generation)
     }
 
     fn advance(&self, generation: &mut Generation) -> Result<(), ProjectionError> {

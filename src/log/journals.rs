@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
-use super::disk_space;
 use super::frame_store::FrameStore;
 use super::journal::{JournalFrame, JournalWriter};
 use crate::event::Position;
-use crate::storage::StoreError;
+use crate::storage::{StoreError, free_space};
 
 /// Bounds of one journal, beside its bytes.
 const EVENTS_MAX: u64 = 256 * 1024;
@@ -120,7 +119,7 @@ impl Journals {
     /// Returns once the active journal takes another commit.
     pub fn make_room(&mut self, uptime: Duration) -> Result<(), NoRoom> {
         // A disk that cannot be asked is found out by the commit.
-        if disk_space::free(&self.directory).is_ok_and(|free| free < self.limits.disk_reserve) {
+        if free_space(&self.directory).is_ok_and(|free| free < self.limits.disk_reserve) {
             return Err(NoRoom::DiskFull);
         }
         match &self.active {

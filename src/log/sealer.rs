@@ -10,14 +10,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::disk_space;
 use super::format::{self, FrameBuilder, StoredRecord};
 use super::frame_store::{FrameStore, JournalFrames, Sealed};
 use super::journal::{self, JournalWriter};
 use super::journals::{self, CreateJournal, Journals, Limits, Message, NoRoom};
 use super::poison::Poison;
 use crate::segment::{Frame, Segment, SegmentError, SegmentHeader, SegmentName, SegmentWriter};
-use crate::storage::{AtOnce, Garbled, Pace, Pacer};
+use crate::storage::{AtOnce, Garbled, Pace, Pacer, free_space};
 use crate::telemetry::with_causes;
 use crate::token::Identity;
 
@@ -126,7 +125,7 @@ impl Sealer {
     /// Whether the disk has the space that the writer asks for: without webhooks the writer does not look. A disk that cannot be
     /// asked is found out by the commit.
     fn has_space(&self) -> bool {
-        !disk_space::free(&self.options.directory).is_ok_and(|free| free < self.options.limits.disk_reserve)
+        !free_space(&self.options.directory).is_ok_and(|free| free < self.options.limits.disk_reserve)
     }
 
     /// Seals all closed journals, and merges what is due.
@@ -208,7 +207,7 @@ impl Sealer {
         let sealed = self.options.store.sealed();
         let small = sealed.iter().filter_map(as_segment).filter(|segment| is_small(segment)).count();
         let reserve = self.options.limits.disk_reserve.saturating_mul(MERGE_RESERVE_FACTOR);
-        if small <= SMALL_MAX || disk_space::free(&self.options.directory).is_ok_and(|free| free < reserve) {
+        if small <= SMALL_MAX || free_space(&self.options.directory).is_ok_and(|free| free < reserve) {
             return;
         }
         let mut runs: Vec<Vec<&Arc<Segment>>> = Vec::new();

@@ -59,7 +59,7 @@ impl Compression {
         self.compress(text).unwrap_or_else(|| text.to_vec())
     }
 
-    /// What [`Self::pack`] made of `bytes` bytes; `None` if it did not.
+    /// The `bytes` bytes that were packed. `None` if they have another length.
     pub fn unpack(&self, packed: &[u8], bytes: usize) -> Option<Vec<u8>> {
         if packed.len() == bytes { Some(packed.to_vec()) } else { self.expand(packed, bytes) }
     }

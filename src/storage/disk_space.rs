@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 /// Bytes that this user may still write.
-pub(super) fn free(path: &Path) -> io::Result<u64> {
+pub fn free_space(path: &Path) -> io::Result<u64> {
     let found = rustix::fs::statvfs(path)?;
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }

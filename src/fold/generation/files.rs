@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::event::Position;
-use crate::storage::{sweep, write_whole};
+use crate::storage::{free_space, sweep, write_whole};
 
 const CHECKPOINTS_KEPT: usize = 2;
 const CHECKPOINT: &str = "checkpoint";
@@ -65,6 +65,11 @@ impl Files {
         Ok(fs::metadata(self.checkpoint(position))?.len())
     }
 
+    /// Free bytes on their disk.
+    pub fn free_space(&self) -> io::Result<u64> {
+        free_space(&self.home)
+    }
+
     /// Writes a checkpoint: it appears whole, durable, or not at all. Older ones go, but for those that the system keeps.
     pub fn save(&self, position: Position, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
         write_whole(&self.checkpoint(position), write)?;
@@ -90,7 +95,7 @@ impl Files {
     /// Removes all of its files. What is open stays readable; what the system keeps is removed by a later start.
     pub fn remove(&self) {
         if let Err(error) = fs::remove_dir_all(self.directory()) {
-            tracing::warn!(number = self.number, %error, "an older generation of the views cannot be removed");
+            tracing::warn!(number = self.number, %error, "a generation of the views cannot be removed");
         }
     }
 

@@ -38,8 +38,13 @@ pub(super) fn open_log(directory: &Path, clock: &Arc<AtomicI64>) -> Log {
 }
 
 fn project(directory: &Path, log: &Log, runtime: &Handle, checkpoint_events: u64) -> (Projection, Rebuild) {
-    let options =
-        Options { directory: directory.join("views"), ring_len: 4, checkpoint_events, segment_bytes: SEGMENT_BYTES };
+    let options = Options {
+        directory: directory.join("views"),
+        ring_len: 4,
+        checkpoint_events,
+        segment_bytes: SEGMENT_BYTES,
+        disk_reserve: 0,
+    };
     spawn(log.reader.clone(), log.hand_over.clone(), options, runtime.clone(), |_| {}).unwrap()
 }
 
@@ -84,9 +89,10 @@ impl World {
     /// The views once they are up with the log.
     pub fn views(&mut self) -> Arc<Views> {
         let head = self.log.reader.head().position;
+        let phase = self.projection.phase.clone();
         let reached = self.projection.views.wait_for(|views| views.position() >= head);
-        let within = async { tokio::time::timeout(PATIENCE, reached).await.expect("they come up").unwrap().clone() };
-        self.runtime.block_on(within)
+        let within = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, reached).await });
+        within.unwrap_or_else(|_| panic!("the views do not come up: {:?}", phase.borrow())).unwrap().clone()
     }
 
     fn events(&self) -> Vec<Event> {

@@ -14,7 +14,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::super::Head;
-use super::super::disk_space;
 use super::super::files::secret::LogSecret;
 use super::super::frame_store::FrameStore;
 use super::index::{Coverage, KeyIndex};
@@ -23,7 +22,7 @@ use super::recent::KeyTable;
 use super::runs::{self, MergeError, Overlap, Run, RunHeader, Span, WriteRunError};
 use super::{FINGERPRINT_VERSION, KeyEntry, RunOrigin};
 use crate::event::{Clock, Timestamp};
-use crate::storage::{Pace, Pacer, StoreError};
+use crate::storage::{Pace, Pacer, StoreError, free_space};
 use crate::telemetry::with_causes;
 
 /// Until a failed step is tried again, and memory is looked at.
@@ -75,8 +74,16 @@ impl Keeper {
         options.index.set_waker(Arc::downgrade(&waker));
         let lost = options.lost.iter().flat_map(|span| parts(*span, options.run_events)).collect();
         let waiting = Waiting::new(woken, options.index.clone());
-        let work =
-            Work { options, lost, read_tries: 0, failed_saves: 0, waiting, pause: WAKE_EVERY, has_failed: false };
+        let work = Work {
+            options,
+            lost,
+            read_tries: 0,
+            has_given_up: false,
+            failed_saves: 0,
+            waiting,
+            pause: WAKE_EVERY,
+            has_failed: false,
+        };
         let thread = thread::Builder::new().name("cleat-dedup".into()).spawn(move || work.run())?;
         Ok(Self { waker, thread })
     }
@@ -104,6 +111,8 @@ struct Work {
     lost: VecDeque<Span>,
     /// How often the newest of them could not be read.
     read_tries: u32,
+    /// Some lost keys are of events that cannot be read.
+    has_given_up: bool,
     /// How often a table could not be saved.
     failed_saves: usize,
     waiting: Waiting,
@@ -193,6 +202,7 @@ impl Work {
         self.read_tries = 0;
         let nowhere = Head { position: span.through, chain: [0; 32], recorded_at: Timestamp::default() };
         let is_whole = is_complete && head.is_some();
+        self.has_given_up |= !is_complete;
         let table = KeyTable::of(span.after, head.unwrap_or(nowhere), is_whole, &entries);
         self.report_second_records(&table, &entries);
         self.options.index.add(table);
@@ -224,9 +234,13 @@ impl Work {
         let before = self.options.index.view().coverage;
         self.options.index.set_coverage(coverage);
         if before != coverage && coverage == Coverage::Whole {
-            tracing::info!(
-                "the keys of all lost dedup runs are read again, but for those of events that cannot be read"
-            );
+            if self.has_given_up {
+                tracing::warn!(
+                    "the keys of lost dedup runs are read again, but for those of events that cannot be read"
+                );
+            } else {
+                tracing::info!("all lost dedup runs are made again");
+            }
         }
     }
 
@@ -267,7 +281,7 @@ impl Work {
     /// Runs that are to be merged.
     fn due(&self) -> Option<Vec<Arc<Run>>> {
         let reserve = self.options.disk_reserve.saturating_mul(MERGE_RESERVE_FACTOR);
-        if disk_space::free(&self.options.directory).is_ok_and(|free| free < reserve) {
+        if free_space(&self.options.directory).is_ok_and(|free| free < reserve) {
             return None;
         }
         let runs = self.options.index.runs();

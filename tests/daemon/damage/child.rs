@@ -210,8 +210,8 @@ impl Open {
         Ok(events)
     }
 
-    /// The changes of each position from the log's first on, as a watch has them. What it is said to be damaged is asked for again
-    /// until it has been made again. Also returns whether any was.
+    /// The changes of each position from the log's first on, as a watch has them. A watch that ends with damage is tried again until
+    /// it passes. Also returns whether any did.
     pub fn changes(&self) -> Result<(Vec<Changed>, bool), Fault> {
         let (deadline, mut was_damaged) = (Instant::now() + LIMIT, false);
         loop {
@@ -233,10 +233,10 @@ impl Open {
         let mut stream = client.watch_connections(request).await?.into_inner();
         let mut all = Vec::new();
         loop {
-            let told = stream.message().await?.ok_or_else(|| Status::unavailable("the watch has ended"))?;
-            match told.message {
+            let message = stream.message().await?.ok_or_else(|| Status::unavailable("the watch has ended"))?;
+            match message.message {
                 Some(Message::ChangeBatch(batch)) => {
-                    all.push(Changed { position: told.position, changes: batch.changes.clone() });
+                    all.push(Changed { position: message.position, changes: batch.changes.clone() });
                 }
                 Some(Message::CaughtUp(_)) => return Ok(all),
                 _ => {}

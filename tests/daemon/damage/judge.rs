@@ -111,7 +111,7 @@ impl<'a> Judge<'a> {
         not_panicked(&log)?;
         let complaints: BTreeSet<_> = complaints(&log, directory.path()).difference(&self.usual).cloned().collect();
         if views_were_damaged && complaints.is_empty() {
-            return Err("SILENT: a watch was told of damage, and the log was not".to_owned());
+            return Err("SILENT: a watch met damage, and the log does not name it".to_owned());
         }
         let outcome = match (damaged.is_empty(), complaints.is_empty()) {
             (false, _) => Outcome::Damaged,
