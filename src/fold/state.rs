@@ -7,9 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
-use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::thread;
 
 use super::connection::Connection;
 use super::export::{Export, JoinedExport};
@@ -321,17 +319,14 @@ impl StateBuilder {
     }
 
     pub fn finish(self) -> State {
-        // Each map sorts its entries and is then filled from one end to the other. The exports take as long as all others.
-        thread::scope(|scope| {
-            let exports = scope.spawn(|| self.exports.into_iter().collect());
-            State {
-                connections: self.connections.into_iter().collect(),
-                by_external_id: self.by_external_id.into_iter().collect(),
-                open: self.open.into_iter().collect(),
-                exports: exports.join().unwrap_or_else(|panic| resume_unwind(panic)),
-                ..self.state
-            }
-        })
+        // Each map sorts what it is made of and is then filled from one end to the other.
+        State {
+            connections: self.connections.into_iter().collect(),
+            by_external_id: self.by_external_id.into_iter().collect(),
+            exports: self.exports.into_iter().collect(),
+            open: self.open.into_iter().collect(),
+            ..self.state
+        }
     }
 }
 
