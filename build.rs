@@ -11,16 +11,16 @@ const FILES: [&str; 4] =
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let mut compiler = protox::Compiler::new(["proto"])?;
-    // Reflection must resolve google.protobuf.Timestamp, and clients that print the API want its comments.
+    // Reflection must resolve `google.protobuf.Timestamp`. Clients that print the API need its comments.
     compiler.include_imports(true).include_source_info(true).open_files(FILES)?;
     let descriptors = compiler.file_descriptor_set();
     let directory = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     std::fs::write(directory.join("descriptor.bin"), descriptors.encode_to_vec())?;
-    // A body goes from the log to the wire without a copy.
+    // As `Bytes`, a body goes from the log to the wire without a copy.
     tonic_prost_build::configure()
         .bytes(".cleat.v1.Event.body")
         .bytes(".cleat.v1.ImportEventsRequest.payloads")
-        // These go to all who watch as they were encoded once.
+        // Encoded once: every watch gets the same bytes.
         .extern_path(".cleat.v1.ChangeBatch", "crate::proto::ChangeBatch")
         .extern_path(".cleat.v1.EventBatch", "crate::proto::EventBatch")
         .compile_fds(descriptors)?;

@@ -1,12 +1,12 @@
-//! Durable appends through the log's own API, against the limit: a plain file with fdatasync.
+//! Benchmarks durable appends through the log's own API, against the limit: a plain file with fdatasync.
 //!
 //! ```text
 //! cargo bench --bench append                         the table: 1, 64, 256, 1024 producers, 5 alternating runs each
-//! cargo bench --bench append -- --growth 3000000     memory and disk after so many events at 256 producers
+//! cargo bench --bench append -- --growth 3000000     memory and disk after 3 M events at 256 producers
 //! ```
 //!
-//! The plain file gets the same records, prepared by the same producers, over the same queue, batched alike. It has no positions, chain,
-//! dedup and frames.
+//! The plain file gets the same records, prepared by the same producers, over the same queue, in the same batches. It
+//! has no positions, chain, dedup or frames.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -39,7 +39,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const RUNS: usize = 5;
 pub(crate) const BATCH_EVENTS: usize = 2048;
-/// (producers, events a run)
+/// Producers and events per run.
 const LOADS: [(usize, usize); 4] = [(1, 6_000), (64, 100_000), (256, 200_000), (1024, 200_000)];
 
 fn main() {
@@ -52,7 +52,7 @@ fn main() {
     }
 }
 
-/// Commits and their stored bytes, since the process began.
+/// Commits and their stored bytes since the process began.
 static COMMITS: AtomicU64 = AtomicU64::new(0);
 static STORED: AtomicU64 = AtomicU64::new(0);
 
@@ -68,12 +68,12 @@ fn open(directory: &Path) -> Log {
     cleat::log::open(directory, options).unwrap()
 }
 
-/// When the nth event is delivered, in seconds since the epoch.
+/// Delivery time of the nth event, in seconds since the epoch.
 fn fifty_a_second(nth: u64) -> u64 {
     1_780_000_000 + nth / 50
 }
 
-/// Events a second, all acknowledged durable.
+/// Returns the events per second, all acknowledged as durable.
 fn rate<S, F>(runtime: &tokio::runtime::Runtime, producers: usize, events: &Arc<Vec<Delivery>>, sink: S) -> f64
 where
     S: Fn(Delivery) -> F + Clone + Send + 'static,

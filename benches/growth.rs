@@ -1,17 +1,19 @@
-//! cleat at size: the standard workload, filled in, served, killed, asked, posted; each figure with its bound beside it.
+//! Benchmarks cleat at full size: the standard workload is filled in, served, killed, read and posted. Each figure is
+//! printed with its bound.
 //!
 //! ```text
 //! cargo bench --bench growth                      all of it, at 10 M events of 1 M connections
 //! cargo bench --bench growth -- --events 200000   all of it, smaller; the bounds stay those for 10 M
-//! cargo bench --bench growth -- --http 20         only the workload over HTTP, for 20 s with 64 connections and with 256
-//! cargo bench --bench growth -- --light 2000000   only light load: so many commits of one event
+//! cargo bench --bench growth -- --http 20         only the workload over HTTP: 20 s each with 64 and 256 connections
+//! cargo bench --bench growth -- --light 2000000  only light load: 2 M commits of one event
 //! cargo bench --bench growth -- --starts          only a start over two journals full of such commits
-//! cargo bench --bench growth -- --switches 2000000  only the appends at journal switches, among 2 M
+//! cargo bench --bench growth -- --switches 2000000  only the appends at journal switches, among 2 M appends
 //! cargo bench --bench growth -- --idle            only the memory of a daemon over an empty log
 //! ```
 //!
-//! It starts the release binary, and itself for whatever fills a log, so that each one's memory is its own. Its data lie
-//! under cargo's target directory and go when it ends. docs/performance.md says what limits each figure.
+//! Starts the release binary, and itself as the process that fills a log, so that the memory of each is measured on its
+//! own. The data is under cargo's target directory and is removed at the end. docs/performance.md gives the limiting
+//! factor of each figure.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -29,7 +31,7 @@
 mod run;
 mod workload;
 
-/// As the daemon's, for what fills a log is measured too.
+/// The daemon's allocator, because the process that fills a log is measured, too.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,5 +1,5 @@
-//! The limit that the log is measured against: an append-only file of the same records, prepared by the same producers, with one
-//! fdatasync a batch and nothing else.
+//! The limit for the log's benchmark: an append-only file of the same records, prepared by the same producers, with one
+//! fdatasync per batch and nothing else.
 
 use std::fs::File;
 use std::io::Write;
@@ -48,7 +48,7 @@ fn run(mut file: File, mut queue: mpsc::Receiver<(Vec<u8>, oneshot::Sender<()>)>
     }
 }
 
-/// As the log's writer does it.
+/// Takes the next record as the log's writer does: yields up to 100 times while a batch is smaller than the one before.
 fn next_waiting<T>(queue: &mut mpsc::Receiver<T>, taken: usize, expected: usize, yields: &mut usize) -> Option<T> {
     if taken == BATCH_EVENTS {
         return None;

@@ -1,12 +1,14 @@
-//! Watches under load: how soon a change is with those who watch, how many changes a second, what a watcher costs.
+//! Benchmarks watches under load: how soon a change reaches the watchers, how many changes per second, the cost of a
+//! watcher.
 //!
 //! ```text
 //! cargo bench --bench watch                    all of it: some minutes
-//! cargo bench --bench watch -- --seconds 2     each load for so long only
+//! cargo bench --bench watch -- --seconds 2     each load for 2 s only
 //! cargo bench --bench watch -- --catch-up      only how fast one watcher catches up
 //! ```
 //!
-//! The daemon is the release binary; what posts and what watches has the same cores, and only counts what it is told.
+//! The daemon is the release binary. The posting and watching clients use the same cores. Watchers only count the
+//! changes they receive.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

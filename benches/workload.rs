@@ -1,8 +1,10 @@
-//! The standard workload: deliveries like a busy organisation's, made from a seed. Knows only the delivery's shape.
+//! The standard workload: deliveries like a busy organisation's, made from a seed. It knows only the shape of a
+//! delivery.
 //!
 //! Per connection one `connection_success`, on average 8 `ehi_export_success` (a third with full stats), 0.7
-//! `ehi_export_failed`, 5 % revoked, 2 % reconnected, the rest other types; interleaved at random over all connections met
-//! so far; fresh UUIDs, task ids, request ids and nonces, a real signature each; external ids shared by three connections.
+//! `ehi_export_failed`, 5 % revoked, 2 % reconnected, the rest other types. They are interleaved at random over all
+//! connections made before. UUIDs, task ids, request ids and nonces are fresh; each signature is real; three
+//! connections share an external id.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,13 +14,13 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sha2::Sha256;
 
-/// What every delivery is signed with.
+/// Secret that signs every delivery.
 pub const SECRET: &[u8] = b"a benchmark's secret, not a real one";
 const PLATFORMS: [&str; 5] = ["epic", "cerner", "athena", "tefca", "nextgen"];
 const FAILURES: [&str; 3] = ["suppressed_please_contact", "token_refresh_failure", "resource_invalid_content"];
 const RESOURCES: [&str; 6] = ["Patient", "Observation", "Condition", "Encounter", "DocumentReference", "Procedure"];
 
-/// An endless stream of deliveries; the same for the same seed.
+/// An endless stream of deliveries, the same for the same seed.
 pub struct Workload {
     rng: StdRng,
     seed: u64,
@@ -28,7 +30,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// `seconds` tells when the nth delivery is made, since the epoch.
+    /// Returns the stream of a seed. `seconds` gives the time of the nth delivery, in seconds since the epoch.
     pub fn new(seed: u64, seconds: impl Fn(u64) -> u64 + Send + 'static) -> Self {
         Self { rng: StdRng::seed_from_u64(seed), seed, connections: 0, made: 0, seconds: Box::new(seconds) }
     }
@@ -39,7 +41,7 @@ impl Workload {
         format!("{time:08x}-{mid:04x}-4{low:03x}-{:04x}-{:012x}", 0x8000 | b >> 50, b & 0xffff_ffff_ffff)
     }
 
-    /// What belongs to a connection for ever, from its number.
+    /// Returns the id of a connection and the generator of its other permanent fields. Both follow from its number.
     fn of_connection(&self, number: u64) -> (StdRng, String) {
         let mut rng = StdRng::seed_from_u64(self.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let id = Self::uuid(&mut rng);
@@ -64,7 +66,7 @@ impl Workload {
     }
 
     fn catalog(rng: &mut StdRng) -> String {
-        // A catalogue of a few thousand entries, not an id each.
+        // The catalogue has 4,000 entries, so connections share its ids.
         let entry = rng.random_range(0..4000u32);
         format!(
             r#""endpoint_id":"e0000000-0000-4000-8000-{entry:012x}","brand_id":"b0000000-0000-4000-8000-{entry:012x}","portal_id":"c0000000-0000-4000-8000-{entry:012x}","platform_type":"{}""#,

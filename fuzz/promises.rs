@@ -1,4 +1,5 @@
-//! What holds for any bytes whatever. The fuzzer looks for some that break it; `cargo test` tries all that it has found worth keeping.
+//! Promises that hold for any bytes. The fuzzer searches for bytes that break one; `cargo test` replays every input
+//! that the fuzzer found and that is kept.
 #![allow(dead_code, reason = "each target takes one")]
 
 use bytes::Bytes;
@@ -8,11 +9,12 @@ use cleat::log::fuzzing;
 use cleat::segment::{AtOnce, Segment, SegmentHeader, SegmentName, SegmentWriter};
 use cleat::token::Identity;
 
-/// Between two bodies.
+/// Separates two bodies.
 const SEPARATOR: u8 = 0;
 const HOUR: i64 = 3_600_000_000;
 
-/// Reading never fails, tells nothing empty, and makes keys that are small; what a body tells does not depend on its id and date.
+/// Checks that reading never fails, returns no empty text and makes only small keys, and that the gist of a body does
+/// not depend on its date.
 pub fn envelope(body: &[u8]) {
     let envelope = Envelope::read(body);
     let Envelope { id, kind, api_mode, date } = &envelope;
@@ -28,7 +30,7 @@ pub fn envelope(body: &[u8]) {
     }
 }
 
-/// The same object with another date, as a retry has it: the last of two equal names counts.
+/// Returns the same object with another date, as a retry has it. The last of two equal names counts.
 fn redelivered(body: &[u8]) -> Option<Vec<u8>> {
     Object::read(body)?;
     let open = body.iter().rposition(|byte| *byte == b'}')?;
@@ -36,7 +38,8 @@ fn redelivered(body: &[u8]) -> Option<Vec<u8>> {
     Some([&body[..open], comma.as_bytes(), br#""date":"2026-01-01T00:00:00Z"}"#].concat())
 }
 
-/// The fold takes each, counts each, and its state can be walked; a second fold over the same ends in the same state.
+/// Checks that the fold takes and counts each body, that its state can be walked, and that a second fold over the same
+/// bodies ends in the same state.
 pub fn fold(bodies: &[u8]) {
     let events: Vec<Event> = (1..).zip(bodies.split(|byte| *byte == SEPARATOR)).map(event).collect();
     let mut folds = [Fold::new(4), Fold::new(1000)];
@@ -44,7 +47,7 @@ pub fn fold(bodies: &[u8]) {
         for fold in &mut folds {
             fold.advance(event).expect("without a change log nothing can fail");
         }
-        // Only one is looked at meanwhile.
+        // Only the first fold is published after each event.
         assert_eq!(folds[0].publish().position(), event.position);
     }
     let [one, other] = folds.map(|mut fold| fold.publish());
@@ -75,12 +78,13 @@ fn event((position, body): (u64, &[u8])) -> Event {
         nonce: [0; 16],
         body: Bytes::copy_from_slice(body).into(),
     };
-    // Long enough for links to die now and then.
+    // Steps of 7 h, so that links expire now and then.
     let recorded_at = Timestamp::from_micros(1_790_000_000_000_000 + position.cast_signed() * 7 * HOUR);
     Event { position, recorded_at, delivery, chain: [1; 32], conflict_of: None, contents: Contents::Whole }
 }
 
-/// What is packed comes back and was no longer meanwhile; what was never packed is refused, or unpacked within its bound.
+/// Checks that packed text comes back and is never longer when packed. Text that was never packed must be refused, or
+/// unpacked within its bound.
 pub fn packing(bytes: &[u8]) {
     let Some((options, text)) = bytes.split_first() else { return };
     let organisation = (options & 1 != 0).then_some(*b"0123456789abcdef");
@@ -94,7 +98,8 @@ pub fn packing(bytes: &[u8]) {
     }
 }
 
-/// A delivery comes back out of its record, byte for byte; private bytes that were never made are refused, or opened.
+/// Checks that a delivery comes back out of its record, byte for byte. Private bytes that were never made must be
+/// refused, or opened.
 pub fn record(bytes: &[u8]) {
     let delivery = delivery(bytes);
     assert!(fuzzing::recorded(&delivery).is_some_and(|recorded| recorded == delivery));
@@ -102,7 +107,7 @@ pub fn record(bytes: &[u8]) {
     assert!(opened.is_none_or(|opened| opened.body.len() <= 1024 * 1024));
 }
 
-/// Four texts and a body, each after a separator.
+/// Makes a delivery of four texts and a body, with separators between them.
 fn delivery(bytes: &[u8]) -> Delivery {
     let mut parts = bytes.splitn(5, |byte| *byte == SEPARATOR);
     let mut text = || String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
@@ -117,7 +122,8 @@ fn delivery(bytes: &[u8]) -> Delivery {
     Delivery { key, webhook_id, webhook_timestamp, webhook_signature, body: body.into(), nonce: [7; 16], ..event }
 }
 
-/// Deliveries come back out of a frame; what was never a frame is refused, or read within its bounds.
+/// Checks that deliveries come back out of a frame. Bytes that were never a frame must be refused, or read within their
+/// bounds.
 pub fn frame(bytes: &[u8]) {
     assert!(fuzzing::events(bytes).is_none_or(|events| events.len() <= 256));
     let deliveries: Vec<Delivery> = bytes.split(|byte| *byte == 0xff).take(256).map(delivery).collect();
@@ -137,7 +143,8 @@ pub fn frame(bytes: &[u8]) {
 
 const IDENTITY: Identity = Identity { log_id: 7, epoch: 8 };
 
-/// A segment that somebody harmed is refused, or what is read of it is what was written; and so is any other file.
+/// Checks that a damaged segment is refused, or that each frame read from it is a frame that was written. The same goes
+/// for any other file.
 pub fn segment(bytes: &[u8]) {
     let directory = tempfile::tempdir().expect("a scratch directory");
     let frames: Vec<Vec<u8>> =
@@ -165,13 +172,14 @@ pub fn segment(bytes: &[u8]) {
     }
 }
 
-/// A frame is found among any bytes; once it is harmed it is found as it was, or not at all. Any file can be searched.
+/// Checks that a frame is found among any bytes. A damaged frame must be found as it was, or not at all. Any file can
+/// be searched.
 pub fn journal(bytes: &[u8]) {
     let [kind, garbage @ ..] = bytes else { return };
     let directory = tempfile::tempdir().expect("a scratch directory");
     let recovered = |db: &[u8]| fuzzing::recovered(directory.path(), db).expect("a scratch file is read");
     recovered(garbage);
-    // One value, or several.
+    // A body for one value, or for several.
     let body = if kind & 1 == 0 { b"{}".to_vec() } else { (0..12_000_u32).map(noise).collect() };
     let body = Bytes::from(body);
     let frame =
@@ -191,7 +199,7 @@ pub fn journal(bytes: &[u8]) {
     assert!(recovered(&db).iter().all(|found| *found == frame));
 }
 
-/// Bytes that no compression shortens.
+/// Returns byte `n` of a sequence that no compression shortens.
 fn noise(n: u32) -> u8 {
     n.wrapping_mul(2_654_435_761).to_be_bytes()[0]
 }

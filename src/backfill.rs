@@ -1,7 +1,8 @@
-//! What enters the log otherwise than through the webhook door: payloads that an operator has, which nobody signed, and events
-//! of the other mode than their endpoint's, once more.
+//! Events that enter the log other than through the webhook door: an operator's payloads without signatures, and events
+//! that applied to no mode, which are appended again.
 //!
-//! Both may be done again: what is in the log already is a duplicate. Knows nothing of who asks, or how.
+//! Both can be repeated: an event that is in the log already is a duplicate. Knows nothing of the callers and their
+//! protocol.
 
 mod import;
 mod readmit;
@@ -15,7 +16,7 @@ use crate::log::{AppendError, ReadError, Reader, WeakAppender};
 pub use import::{Import, Summary, Unfit};
 pub use readmit::{Readmitted, Unreadmitted};
 
-/// Why it ends before its end. What was imported by then stays.
+/// Why a backfill ends early. Events imported until then stay.
 #[derive(Debug, thiserror::Error)]
 pub enum BackfillError {
     #[error("the log takes nothing any more")]
@@ -40,7 +41,7 @@ pub struct Backfill {
     nonces: Nonces,
 }
 
-/// What is configured of a webhook endpoint, but for who may sign.
+/// The configuration of a webhook endpoint, without its secrets.
 #[derive(Clone)]
 struct Entrance {
     endpoint: String,
@@ -59,7 +60,8 @@ impl Backfill {
         Self { entrances: entrances.collect(), body_limit, reader, appender, nonces }
     }
 
-    /// As if by this endpoint of the tenant; an empty name means its only one. None: it has no such endpoint.
+    /// Begins an import as if through this endpoint of the tenant. An empty name means the tenant's only endpoint.
+    /// `None` if the tenant has no such endpoint.
     pub fn import(&self, tenant: &str, endpoint: &str, dry_run: bool) -> Option<Import> {
         let mut of_tenant = self.entrances.iter().filter(|entrance| entrance.tenant == tenant);
         let entrance = if endpoint.is_empty() {
@@ -71,7 +73,7 @@ impl Backfill {
     }
 }
 
-/// Reads of the log block.
+/// Runs a read of the log on a thread that may block.
 async fn off_runtime<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
 ) -> Result<T, BackfillError> {

@@ -1,6 +1,6 @@
-//! The command line: what the commands are, and what their ends mean to the shell.
+//! The command line: the commands, and their exit codes.
 //!
-//! Data goes to stdout, everything else to stderr. The daemon itself is a library; here are only its users.
+//! Data goes to stdout, everything else to stderr. The daemon itself is in the library; the code here only uses it.
 
 mod admin;
 mod client;
@@ -99,7 +99,7 @@ enum Output {
 }
 
 impl Command {
-    /// Others leave the umask to the commands that they run themselves.
+    /// Whether the command restricts its umask. The others leave it to the commands that they run themselves.
     fn reads_secrets(&self) -> bool {
         match self {
             Self::Serve(_) | Self::Init(_) | Self::CheckConfig(_) | Self::Log(_) | Self::Send(_) => true,
@@ -113,7 +113,7 @@ impl Command {
     }
 }
 
-/// Runs what the command line asks for.
+/// Runs the command that the command line names.
 pub fn run() -> ExitCode {
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
@@ -156,13 +156,13 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Here time comes in.
+/// The current time: the only reading of the wall clock.
 #[expect(clippy::disallowed_methods, reason = "this is the edge")]
 fn now() -> jiff::Timestamp {
     jiff::Timestamp::now()
 }
 
-/// The reader of our output has seen enough.
+/// Whether the reader of our output has closed the pipe.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let io = error.downcast_ref::<std::io::Error>();
     io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)

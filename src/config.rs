@@ -1,7 +1,7 @@
-//! The configuration: what the operator wrote, parsed, completed with defaults, checked, secrets gathered.
+//! The configuration: parsed, completed with defaults, checked, with its secrets loaded.
 //!
-//! Plain data: it starts nothing and knows no other module but the words of `event`. The environment is handed in as
-//! a lookup. `config.toml` at the root documents every key and is compiled in; a test holds it to this code.
+//! Plain data: it starts nothing and knows no other module but the types of `event`. The environment comes as a lookup
+//! function. `config.toml` at the root documents every key and is compiled in. A test checks that it matches this code.
 
 mod check;
 mod endpoint;
@@ -28,14 +28,14 @@ pub use sections::{
 };
 pub use value::Listen;
 
-/// The configuration that holds when no file is named: the development set-up.
+/// The configuration used if no file is named: the development setup.
 const BUILT_IN: &str = include_str!("../config.toml");
 const BUILT_IN_NAME: &str = "the built-in config.toml";
 
 /// Looks up an environment variable.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// All of it. One field a section.
+/// The whole configuration, one field for each section.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
@@ -46,12 +46,12 @@ pub struct Config {
     pub log: Log,
     pub views: Views,
     pub shutdown: Shutdown,
-    /// About files, as they were when they were read.
+    /// Warnings about files, from when they were read.
     #[serde(skip)]
     file_warnings: Vec<String>,
 }
 
-/// Why there is no configuration. Never shows the value of a string, which may be a secret.
+/// Why a configuration cannot be used. Never shows the value of a string, which may be a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("cannot read {path}")]
@@ -59,13 +59,13 @@ pub enum ConfigError {
     /// The text is not TOML, a key is unknown, or a value is of the wrong type. Line and column count from 1.
     #[error("{file}:{line}:{column}: {message}")]
     Parse { file: String, line: usize, column: usize, message: String },
-    /// Well-formed, but it cannot be run with. Every problem names its key.
+    /// Well-formed, but unusable. Every problem names its key.
     #[error("{file} cannot be used: {}", problems.join("; "))]
     Invalid { file: String, problems: Vec<String> },
 }
 
 impl Config {
-    /// Reads the file, or what is built in if there is none, and the secret files that it names. Blocking.
+    /// Reads the file, or the built-in configuration if none is named, and the secret files that it names. Blocks.
     pub fn load(path: Option<&Path>, env: Env<'_>) -> Result<Self, ConfigError> {
         let Some(path) = path else {
             return Self::parse(BUILT_IN_NAME, BUILT_IN, env);
@@ -76,12 +76,12 @@ impl Config {
         Self::parse_file(&name, &text, Some(&opened), env)
     }
 
-    /// `file` is what errors call the text.
+    /// Parses `text`, which errors call `file`.
     pub fn parse(file: &str, text: &str, env: Env<'_>) -> Result<Self, ConfigError> {
         Self::parse_file(file, text, None, env)
     }
 
-    /// `opened` is `None` if the text comes from no file.
+    /// Like [`Self::parse`], but also checks the permissions of `opened`. `None` if the text is not from a file.
     fn parse_file(file: &str, text: &str, opened: Option<&Metadata>, env: Env<'_>) -> Result<Self, ConfigError> {
         let mut config: Self = toml::from_str(text).map_err(|error| located(file, text, &error))?;
         config.data.complete(env);
@@ -90,7 +90,7 @@ impl Config {
         if let Some(opened) = opened {
             findings.check_permissions("the file itself", opened, findings.inline_secrets);
         }
-        // A directory that is not there yet is made for nobody else to read.
+        // A directory that does not exist yet is created for its owner only.
         if let Ok(opened) = std::fs::metadata(config.data.directory()) {
             let path = config.data.directory().to_string_lossy();
             findings.check_permissions(&format!("data.directory: {}", secret::shown_path(&path)), &opened, true);
@@ -101,13 +101,14 @@ impl Config {
         if problems.is_empty() { Ok(config) } else { Err(ConfigError::Invalid { file: file.to_owned(), problems }) }
     }
 
-    /// What can be run with, but the operator should know. Each names its key, none a secret.
+    /// Problems that do not prevent a run, but that the operator should know. Each names its key, none a secret.
     pub fn warnings(&self) -> Vec<String> {
         exposure::warnings(self).into_iter().chain(self.file_warnings.iter().cloned()).collect()
     }
 }
 
-/// Without the line itself, which toml would print: it may hold a secret.
+/// Builds the parse error: with line and column, but without the line itself, which toml would print. It may hold a
+/// secret.
 fn located(file: &str, text: &str, error: &toml::de::Error) -> ConfigError {
     let at = error.span().map_or(0, |span| span.start);
     let before = text.get(..at).unwrap_or_default();
@@ -119,8 +120,9 @@ fn located(file: &str, text: &str, error: &toml::de::Error) -> ConfigError {
     }
 }
 
-/// Serde quotes a string of the wrong type (`invalid type: string "...", expected a sequence`) and one that is none of the
-/// words it may be (`unknown variant `...`, expected one of`). A key is quoted too, and shown unless it looks like a secret.
+/// Removes quoted values from a message of serde. serde quotes a string of the wrong type
+/// (`invalid type: string "...", expected a sequence`) and an unknown variant
+/// (`unknown variant `...`, expected one of`). It quotes a key, too, which stays unless it looks like a secret.
 fn without_value(message: &str) -> String {
     let cut = [(" string ", "\"", "\", expected "), (" variant ", "`", "`, expected ")].iter().find_map(
         |(what, open, close)| {

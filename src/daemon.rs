@@ -1,4 +1,5 @@
-//! The composition root: binds, opens, wires and stops everything, in the order of the flow. It holds no logic of its own.
+//! The composition root: binds, opens, wires and stops everything, in the order of the data flow. Contains no logic of
+//! its own.
 //!
 //! ```text
 //!   start:  bind all ports ─▶ operations ─▶ log ─▶ projector, door, gRPC (CATCHING_UP until the views reach the head)
@@ -36,26 +37,26 @@ use stopping::Stopping;
 pub use supervisor::Trouble;
 use supervisor::{Supervisor, Told};
 
-/// Where the views lie in the data directory.
+/// Directory of the views in the data directory.
 const VIEWS: &str = "views";
 
-/// Time and randomness, which come into cleat here and nowhere else.
+/// Sources of time and randomness. The library takes both from here only.
 #[derive(Clone)]
 pub struct World {
     pub time: TimeSource,
     pub nonces: Nonces,
-    /// For a log that does not exist yet.
+    /// Identity and secret for a log that does not exist yet.
     pub fresh: log::Fresh,
 }
 
-/// Bound to its ports, not yet running: connections wait.
+/// A daemon that has bound its ports and does not run yet. Connections wait.
 pub struct Daemon {
     config: Config,
     world: World,
     listeners: Listeners,
 }
 
-/// Why the daemon ended, other than by being told to.
+/// Why the daemon ended other than by a requested, orderly stop.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error("cannot open the log in {directory}")]
@@ -68,7 +69,7 @@ pub enum RunError {
     Trouble(#[from] Trouble),
     #[error("{0} ended by itself")]
     Ended(&'static str),
-    /// Its message may quote what was being worked on.
+    /// Without the message of the panic, which may quote data.
     #[error("{0} panicked")]
     Panicked(&'static str),
     #[error("{0} did not end in time")]
@@ -76,7 +77,7 @@ pub enum RunError {
 }
 
 impl Daemon {
-    /// Takes every port, before any work is done.
+    /// Binds every port before any other work.
     pub async fn bind(config: Config, world: World) -> Result<Self, BindError> {
         let listeners = Listeners::bind(&config).await?;
         Ok(Self { config, world, listeners })
@@ -86,7 +87,7 @@ impl Daemon {
         &self.listeners.addresses
     }
 
-    /// Runs until `stop`, or until something fails for good. Everything acknowledged is durable, however it ends.
+    /// Runs until `stop`, or until a permanent failure. Everything acknowledged is durable, however it ends.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
         let Self { config, world, listeners } = self;
         let mut stop = pin!(stop);
@@ -110,7 +111,7 @@ impl Daemon {
 
         let started_at = (world.time.now)();
         let log = tokio::select! {
-            // What is being opened is left where it is, as by a kill: the process ends now.
+            // Abandons the opening midway, as a kill would: the process ends now.
             () = stop.as_mut() => return Ok(()),
             log = open_log(&config, &world, &metrics) => log?,
         };
@@ -154,7 +155,7 @@ impl Daemon {
         let stopped = Stopping { door, supervisor, state, grpc }.finish(deadline).await;
         stop_operations.send_replace(true);
         let stopped = stopped.and(operations.finish(deadline).await.map(drop));
-        // Why something ended by itself shows when it is waited for.
+        // The reason why a part ended on its own shows when the part is joined.
         if matches!(ended, Err(RunError::Ended(_))) { stopped.and(ended) } else { ended.and(stopped) }
     }
 }
@@ -211,7 +212,7 @@ fn project(
     fold::spawn(reader.clone(), hand_over, options, tokio::runtime::Handle::current(), published)
 }
 
-/// Everybody who reaches the API, which listens where the operator lets it.
+/// The principal of every caller: the API does not authenticate, and the operator decides where it listens.
 fn principal(config: &Config) -> Principal {
     let tenants = config.webhooks.endpoints.iter().map(|endpoint| Arc::from(endpoint.tenant.as_str()));
     match config.grpc.unauthenticated {

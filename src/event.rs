@@ -1,6 +1,6 @@
-//! The words everything else speaks: deliveries, events, positions, modes. Pure data, no I/O, no clock.
+//! The shared vocabulary: deliveries, events, positions, modes. Pure data: no I/O, no clock.
 //!
-//! Knows nothing of storage, transport or configuration; everything may import it.
+//! Knows nothing of storage, transport or configuration. Every module may import it.
 
 mod body;
 mod canonical;
@@ -27,7 +27,7 @@ pub use object::{Json, Object};
 pub use report::{Attempt, Facts, Link, Outcome, Report, Stats, Told};
 pub use text::{TEXT_BYTES_MAX, Text, bounded};
 
-/// A place in the log: 1, 2, 3, ... without gaps within an epoch. 0 stands before the first event.
+/// A place in the log: 1, 2, 3, ... without gaps within an epoch. 0 is before the first event.
 pub type Position = u64;
 
 /// A SHA-256 value.
@@ -46,20 +46,20 @@ impl Timestamp {
         self.0
     }
 
-    /// Later by so many microseconds; saturates at the end of time.
+    /// The time that is later by `micros`. Saturates at the ends of the range.
     #[must_use]
     pub const fn plus_micros(self, micros: i64) -> Self {
         Self(self.0.saturating_add(micros))
     }
 }
 
-/// Where the time comes from. Made once, at the edge; everything else is handed it.
+/// Source of the time. Created once, at the edge, and passed to all other code.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// Makes the random bytes that hide a body behind its digest: unguessable.
+/// Source of the random, unguessable bytes that hide a body behind its digest.
 pub type Nonces = Arc<dyn Fn() -> [u8; 16] + Send + Sync>;
 
-/// Which of Fasten's two worlds a fact belongs to. They never mix.
+/// The mode of Fasten that a fact belongs to. Live and test never mix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ApiMode {
     Live,
@@ -67,7 +67,7 @@ pub enum ApiMode {
 }
 
 impl ApiMode {
-    /// As a byte; never reuse one.
+    /// The stored byte. Never reuse one.
     pub fn stored(self) -> u8 {
         match self {
             Self::Live => 1,
@@ -80,9 +80,9 @@ impl ApiMode {
     }
 }
 
-/// Whether an event may change state, and in which mode: the body's `api_mode` compared with its endpoint's. Without a mode
-/// that it applies to, an event is kept, claims no key and changes nothing; it can be readmitted once its endpoint's mode is
-/// fixed. The numbers are stored; never reuse one.
+/// Whether an event may change state, and in which mode: the body's `api_mode` compared with its endpoint's. An event
+/// without an applicable mode is kept, claims no key and changes nothing. It can be readmitted once its endpoint's mode
+/// is corrected. The numbers are stored; never reuse one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ModeVerdict {
@@ -95,7 +95,7 @@ pub enum ModeVerdict {
 }
 
 impl ModeVerdict {
-    /// `expected` is the endpoint's mode, if it is fixed to one.
+    /// Compares the mode that the body names with `expected`, the endpoint's. `None` if the endpoint takes both modes.
     pub fn judge(named: Option<&str>, expected: Option<ApiMode>) -> Self {
         match (named, expected) {
             (Some("live"), None | Some(ApiMode::Live)) | (None, Some(ApiMode::Live)) => Self::Live,
@@ -125,7 +125,7 @@ impl ModeVerdict {
     }
 }
 
-/// Fasten's ids are UUIDs of 36.
+/// Maximum length of an id in a key. Fasten's ids are UUIDs of 36 bytes.
 const ID_BYTES_MAX: usize = 512;
 
 /// How an event came into the log. The numbers are stored; never reuse one.
@@ -148,9 +148,10 @@ impl Provenance {
     }
 }
 
-/// What all deliveries of one event share, within a tenant: `id:` and the body's id (it stays the same over Fasten's
-/// retries, while date, signature and so the body's bytes change), else `whid:` and the webhook-id. An id that is longer than
-/// any honest one stands in the key by its SHA-256 in base64url, as `idsha:`, so that a key is small whatever was signed.
+/// Identifies an event within a tenant, over all its deliveries: `id:` and the body's id, else `whid:` and the
+/// webhook-id. The body's id stays the same over Fasten's retries, while date and signature change, and so the body's
+/// bytes. An id that is longer than any honest one is replaced by its SHA-256 in base64url, as `idsha:`. So a key is
+/// small, whatever was signed.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct EventKey(String);
 
@@ -159,7 +160,7 @@ impl EventKey {
         Self::of_id(envelope_id).unwrap_or_else(|| Self(format!("whid:{webhook_id}")))
     }
 
-    /// Of a payload that came without headers: `sha:` and the body's digest, if it has no id.
+    /// The key of a payload without headers: `sha:` and the body's digest if it has no id.
     pub fn of_import(envelope_id: Option<&str>, body: &[u8]) -> Self {
         Self::of_id(envelope_id)
             .unwrap_or_else(|| Self(format!("sha:{}", URL_SAFE_NO_PAD.encode(Sha256::digest(body)))))
@@ -175,7 +176,7 @@ impl EventKey {
         }
     }
 
-    /// From a key as it was printed or stored.
+    /// Builds a key from its printed or stored text.
     pub fn from_text(text: impl Into<String>) -> Self {
         Self(text.into())
     }
@@ -185,33 +186,33 @@ impl EventKey {
     }
 }
 
-/// One delivery that may enter the log: everything but what the log itself assigns.
+/// One delivery that may enter the log: all fields but those that the log assigns.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Delivery {
     pub tenant: String,
     pub endpoint: String,
     pub provenance: Provenance,
     pub mode: ModeVerdict,
-    /// None claims no key: such an event is never a duplicate.
+    /// `None` if the event claims no key. Such an event is never a duplicate.
     pub key: Option<EventKey>,
     pub webhook_id: String,
-    /// The header's own bytes: they are what was signed.
+    /// The unchanged text of the header: the signature covers it.
     pub webhook_timestamp: String,
     pub webhook_signature: String,
     /// The label of the secret that matched.
     pub secret_label: String,
-    /// Random: hides the body behind its digest in the chain, so that the body can be erased one day.
+    /// Random bytes that hide the body behind its digest in the chain, so that the body can be erased later.
     pub nonce: [u8; 16],
     pub body: Body,
 }
 
-/// What of an event can be read.
+/// How much of an event can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Contents {
     Whole,
-    /// All that could say whom it is about is gone for good: body, key, webhook-id and signature are empty.
+    /// Everything that could identify a person is permanently gone: body, key, webhook-id and signature are empty.
     Erased,
-    /// The same, without its key.
+    /// Like [`Self::Erased`], but the bytes are still stored: they cannot be read for lack of their encryption key.
     Encrypted,
 }
 
@@ -219,26 +220,26 @@ pub enum Contents {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Event {
     pub position: Position,
-    /// Stamped by the writer; never before the previous event's.
+    /// Time stamped by the writer, never before the previous event's.
     pub recorded_at: Timestamp,
     pub delivery: Delivery,
     /// The hash chain's value after this event.
     pub chain: Hash,
-    /// The first event with its key. `None` if it does not contradict that event.
+    /// Position of the first event with its key. `None` if this event does not contradict that one.
     pub conflict_of: Option<Position>,
     pub contents: Contents,
 }
 
 impl Event {
-    /// The mode whose state it changes, if any: what contradicts another event of its key changes nothing, nor does what cannot
-    /// be read.
+    /// The mode whose state the event changes. `None` if it contradicts another event of its key, cannot be read, or
+    /// has no applicable mode: then it changes nothing.
     pub fn applies_to(&self) -> Option<ApiMode> {
         let applies = self.conflict_of.is_none() && self.contents == Contents::Whole;
         self.delivery.mode.applies_to().filter(|_| applies)
     }
 }
 
-/// An event as a state needs it: parsed, and without its bytes.
+/// An event in the form that a state is built from: parsed, without its bytes.
 pub struct ParsedEvent {
     pub position: Position,
     pub recorded_at: Timestamp,

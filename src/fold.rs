@@ -1,17 +1,17 @@
-//! The fold: what the events up to a position say, as the state of connections and exports, and how that came about.
+//! The fold: the state of connections and exports after the events up to a position, and how that state came about. It
+//! must not know gRPC, HTTP, or how the log is stored.
 //!
 //! ```text
-//!   log ─▶ intake ───────▶ apply(state, event) ─▶ changes ─┬─▶ change log (segments) ─▶ history, what settled
-//!                              ▲                           └─▶ state, ring ─▶ Views: one position each ─▶ queries, watches
-//!                              └── state, past                      └─▶ checkpoints, from which a start goes on
+//!   log ─▶ intake ───────▶ apply(state, event) ─▶ changes ─┬─▶ change log (segments) ─▶ history, settled exports
+//!                              ▲                           └─▶ state, ring ─▶ Views (one position) ─▶ queries, watches
+//!                              └── state, past                      └─▶ checkpoints, from which a start resumes
 //! ```
 //!
-//! - `apply` is pure and total: no clock, no configuration; it never fails and never panics, whatever was signed. What the
-//!   state keeps only by position it reads from the past, which never changes.
-//! - An event changes a connection only if its own body names it, and then its version grows by one.
-//! - Entities are shared, never changed: whoever holds a [`Views`] sees one position.
-//! - All files are derived: what is damaged or gone is made anew from the log.
-//! - Nothing here knows of gRPC, HTTP, or how the log is stored.
+//! - `apply` is pure and total: no clock, no configuration. It never fails and never panics, whatever body was signed.
+//!   Entries that the state keeps only by position come from the past, which never changes.
+//! - An event changes a connection only if its own body names it. Then the connection's version grows by one.
+//! - Entities are shared and never changed: a [`Views`] shows one position as long as it exists.
+//! - All files are derived: a damaged or missing file is rebuilt from the log.
 
 mod apply;
 mod bytes;
@@ -55,6 +55,6 @@ pub use ring::{Change, PositionChanges, Stretch};
 pub use state::Slot;
 pub use views::Views;
 
-/// Grows whenever the same events give another state, or its files have another format: what an older fold derived is made
-/// again.
+/// Version of the fold's results and file formats. It grows whenever the same events give another state, or a file gets
+/// another format. Files of an older fold are derived again.
 pub const FOLD_VERSION: u16 = 6;

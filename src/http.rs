@@ -1,7 +1,8 @@
-//! The one accept loop that every HTTP listener runs on: hyper itself, with bounds on connections and on silence, seats
-//! that go to the next connection when they run out, and an end that waits for the requests in flight.
+//! The accept loop of every HTTP listener. Runs hyper with limits on connections and on silence, gives seats to the
+//! next connection when they run out, and at the end waits for the requests in flight.
 //!
-//! Knows nothing of what is served. The listener comes bound, so that tests and sockets handed in work alike.
+//! Knows nothing of the content that it serves. The listener comes bound, so that tests and inherited sockets work
+//! alike.
 
 mod accept;
 mod connection;
@@ -35,23 +36,25 @@ pub use request_body::RequestBody;
 use seats::Seats;
 pub use write_deadline::WriteDeadline;
 
-/// What a handler answers.
+/// The answer of a handler.
 pub type Reply = Response<Full<Bytes>>;
 
 /// Turns true once, when the daemon stops. A dropped sender means the same.
 pub type Drain = watch::Receiver<bool>;
 
-/// What a listener allows its clients.
+/// Limits of a listener for its clients.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// When so many are open, the one that has kept its seat longest without a success gives way to the next.
+    /// Maximum number of open connections. At this limit, the connection that has kept its seat longest without a
+    /// success gives way to the next.
     pub connections: u32,
-    /// For the headers of a request, and so for silence between two; and for the peer to take more of its answers.
+    /// Time for the headers of a request, and so for silence between two requests. Also the time within which the peer
+    /// must take more of its answers.
     pub header_timeout: Duration,
 }
 
-/// Serves until `drain`, then ends when the requests in flight are answered. The caller bounds that: dropping the
-/// future cuts what is left.
+/// Serves until `drain`, then ends when the requests in flight are answered. The caller bounds that time: dropping the
+/// future cuts the rest.
 pub async fn serve<H, F>(listener: TcpListener, limits: Limits, observer: Observer, mut drain: Drain, handler: H)
 where
     H: Fn(Request<RequestBody>, SocketAddr) -> F + Clone + Send + 'static,
@@ -61,7 +64,7 @@ where
     let stopping = drain.clone();
     let mut connections = JoinSet::new();
     {
-        // Outlives each turn of the loop: a connection that is accepted may have to wait for its seat.
+        // Outlives each turn of the loop: an accepted connection may have to wait for its seat.
         let mut arrival = pin!(arrive(&listener, &seats));
         loop {
             tokio::select! {
@@ -87,17 +90,17 @@ async fn arrive(listener: &TcpListener, seats: &Arc<Seats>) -> Connection {
     Connection { stream, peer, permit }
 }
 
-/// Until the daemon stops.
+/// Resolves when the daemon stops.
 async fn draining(drain: &mut Drain) {
     match drain.wait_for(|stop| *stop).await {
-        // An error says that the sender is gone, and the daemon with it.
+        // An error means that the sender is gone, and the daemon with it.
         Ok(_) | Err(_) => {}
     }
 }
 
 fn report(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
-        // Not its message, which could quote a request.
+        // Without its message, which could quote a request.
         tracing::error!(panicked = error.is_panic(), "the task of a connection died");
     }
 }

@@ -5,8 +5,8 @@
 //!                                     └ reserved from the budget before its buffer grows, until the append has ended
 //! ```
 //!
-//! Knows the log by its [`Appender`] only, and of a body only its envelope. What it logs and counts names the endpoint
-//! and how the request ended: never an id, a header or a body.
+//! Knows the log only by its [`Appender`], and of a body only the envelope. Its logs and metrics name the endpoint and
+//! the outcome of a request, never an id, a header or a body.
 
 mod body;
 mod budget;
@@ -61,7 +61,7 @@ pub struct Door {
     limits: Limits,
 }
 
-/// One endpoint, with its keys made ready.
+/// One endpoint, with its keys prepared.
 struct Gate {
     name: String,
     tenant: String,
@@ -70,7 +70,7 @@ struct Gate {
 }
 
 impl Door {
-    /// `clock` judges timestamps; `nonces` must be unguessable.
+    /// Builds the door. `clock` judges timestamps. `nonces` must be unguessable.
     pub fn new(config: &Webhooks, appender: Appender, clock: Clock, nonces: Nonces, metrics: Metrics) -> Self {
         let mut secrets = config.endpoints.iter().flat_map(|endpoint| &endpoint.secrets);
         let for_development = secrets.all(Secret::is_development);
@@ -93,13 +93,14 @@ impl Door {
         }
     }
 
-    /// Tells `stale` when rightly signed webhooks are refused because of the clock, and `rejections` of all that is refused.
+    /// Reports to `stale` which correctly signed webhooks are refused because of the clock, and to `rejections` all
+    /// refusals.
     #[must_use]
     pub fn telling(self, stale: StaleSignal, rejections: Rejections) -> Self {
         Self { stale, rejections, ..self }
     }
 
-    /// Until `drain`; see [`http::serve`].
+    /// Serves until `drain`; see [`http::serve`].
     pub async fn serve(self, listener: TcpListener, drain: Drain) {
         for gate in self.gates.values() {
             outcome::labels().for_each(|label| drop(self.metrics.webhooks(&gate.name, label)));
@@ -135,7 +136,7 @@ impl Door {
                 reason: refusal.label(),
                 body_bytes: visit.body_bytes(),
             });
-            // Who is too slow has nothing more on its way.
+            // After a slow body, nothing more is on its way.
             if *refusal != Refusal::BodySlow {
                 body::discard(&mut body, deadline).await;
             }
@@ -173,7 +174,7 @@ impl Door {
 }
 
 impl Gate {
-    /// `for_development`: no endpoint has another secret than the development one.
+    /// Builds a gate. `for_development` if no endpoint has a secret other than the development one.
     fn new(endpoint: &Endpoint, for_development: bool) -> Self {
         Self {
             name: endpoint.name.clone(),

@@ -5,7 +5,7 @@
 //!     webhooks   events  state   gRPC        the daemon wires them; docs/architecture.md says why
 //! ```
 
-// What everything speaks of.
+// Shared vocabulary: `event` and `token`.
 #[cfg(test)]
 extern crate self as cleat;
 
@@ -16,12 +16,12 @@ pub mod config;
 pub mod metrics;
 pub mod rejections;
 
-// The one record there is.
+// The record: the log, its segments, and file access.
 pub mod log;
 pub mod segment;
 mod storage;
 
-// In: the webhook door, and what an operator has.
+// Input: the webhook door, imports and readmitted events.
 pub mod backfill;
 pub mod http;
 pub mod ingest;
@@ -29,12 +29,12 @@ pub mod ingest;
 // Derived: state at one position.
 pub mod fold;
 
-// Out: the API.
+// Output: the gRPC API.
 pub mod proto;
 pub mod serve;
 
 pub mod operations;
 
-// All of it together.
+// The composition root, and logging.
 pub mod daemon;
 pub mod telemetry;

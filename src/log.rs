@@ -1,19 +1,19 @@
-//! The log: one gapless, durable, hash-chained sequence of events. The only record there is.
+//! The log: one gapless, durable, hash-chained sequence of events. It is the only record of them.
 //!
 //! ```text
 //!   Appender ═bounded queue═▶ Sequencer: order, time, frames ─▶ Journal: durable ─▶ witness ─▶ HandOver, head ─▶ answer
 //!      │                       └ Applier: new, duplicate, conflict    │ full
 //!      └─▶ KeyIndex: runs ◀── Keeper                                  ▼
-//!   Reader ◀── FrameStore: sealed segments, and what is not     ◀── Sealer: segments, merges
-//!              sealed yet in memory
+//!   Reader ◀── FrameStore: sealed segments on disk, unsealed    ◀── Sealer: segments, merges
+//!              frames in memory
 //! ```
 //!
-//! - An append that returns a position is on stable storage: `fdatasync` has returned.
-//! - One (tenant, event key) has one position for ever; a duplicate is answered with the first. One that conflicts with the
-//!   first, by its fingerprint, is kept beside it, once.
-//! - A journal is written in one process life only. The next start reads its file, without sled.
-//! - After a failed commit nothing is acknowledged any more ([`Log::health`] says why); reads go on.
-//! - Nothing here knows of HTTP, gRPC, or what a body means.
+//! - An append returns a position only when the event is on stable storage: `fdatasync` has returned.
+//! - One (tenant, event key) has one position, permanently. A duplicate is answered with the position of the first
+//!   event. A duplicate that conflicts with the first event, by its fingerprint, is stored as well, once.
+//! - A journal is written in one process lifetime only. The next start reads its file, without sled.
+//! - After a failed commit nothing is acknowledged any more ([`Log::health`] gives the reason). Reads go on.
+//! - The log must not know HTTP, gRPC, or the meaning of a body.
 
 mod append;
 mod applier;
@@ -53,45 +53,46 @@ pub use journals::NoRoom;
 pub use open::{Log, Options, Seen, find, init, open};
 pub use reader::{EventHeader, Reader, Selection, Tail};
 
-/// The last durable position. Position 0: the log is empty.
+/// Last durable position. Position 0 if the log is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
     pub position: Position,
-    /// The hash chain's value there.
+    /// Hash chain value at `position`.
     pub chain: Hash,
-    /// When that event was recorded.
+    /// Time at which that event was recorded.
     pub recorded_at: Timestamp,
 }
 
-/// What one commit was, for those who count.
+/// Counts of one commit, for [`Options::on_commit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Commit {
     pub events: u64,
-    /// Stored, compressed.
+    /// Bytes stored, after compression.
     pub bytes: u64,
-    /// Of making it durable, by the log's clock.
+    /// Time that it took to make the commit durable, in microseconds of the log's clock.
     pub micros: u64,
     pub head: Head,
 }
 
-/// What the writer can do.
+/// State of the writer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
     Writable,
-    /// Nothing is taken for now. It passes by itself.
+    /// Appends are refused for now. The state ends on its own.
     Refusing(NoRoom),
-    /// A commit failed, for this reason. Final: only a restart, which recovers, mends it.
+    /// A commit failed, for this reason. Final: only a restart, which recovers, ends it.
     Failed(std::sync::Arc<str>),
 }
 
-/// What the fuzzer and the benchmarks reach. No interface.
+/// Entry points for the fuzzer and the benchmarks. No interface.
 #[doc(hidden)]
 pub mod fuzzing {
     pub use super::format::fuzzing::{events, framed, opened, prepared, recorded, repacked, unchained, unpacked};
     pub use super::journal::fuzzing::{journal_values, recovered};
 }
 
-/// Why a log cannot be opened. Nothing was changed on disk.
+/// Reason why a log cannot be opened. A refusal changes nothing on disk but the lock file. An I/O error may come after
+/// a part of the repairs.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(transparent)]
@@ -122,7 +123,7 @@ pub enum OpenError {
     Missing(std::path::PathBuf),
     #[error("the file {file} is lost, and no other file says which log this is: restore it from a backup")]
     Nameless { file: &'static str },
-    /// What was acknowledged is not all there.
+    /// Acknowledged events are missing or damaged.
     #[error(
         "events {} to {} are missing or damaged: {reason}. Restore a backup that has them", .range.start(), .range.end()
     )]

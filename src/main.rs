@@ -1,4 +1,5 @@
-//! The `cleat` binary: reads the command line, runs one command, turns its end into an exit code.
+//! The `cleat` binary: parses the command line, runs one command, and turns its result into an exit code. No other
+//! logic.
 
 mod cli;
 

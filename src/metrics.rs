@@ -1,7 +1,7 @@
-//! Every metric there is, by handle. Whoever does the work sets its own; `/metrics` prints all.
+//! All metrics, as handles. The code that does the work updates its own; `/metrics` prints all.
 //!
-//! Names and labels are an interface: dashboards and alerts hold them. No label is ever taken from a request, so the
-//! number of series is bounded by the configuration. Knows no other module.
+//! Names and labels are an interface: dashboards and alerts use them. No label is taken from a request, so the
+//! configuration bounds the number of series. Knows no other module.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -45,7 +45,7 @@ struct BuildLabels {
     version: &'static str,
 }
 
-/// Cheap to clone; all clones count together.
+/// Handles of all metrics. Cheap to clone; all clones count together.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Arc<Registry>,
@@ -53,18 +53,18 @@ pub struct Metrics {
     connections: Family<ListenerLabels, Gauge>,
     http_evicted: Family<ListenerLabels, Counter>,
     http_refused: Family<RefusedLabels, Counter>,
-    /// From the end of a request's headers to its answer.
+    /// Time from the end of a request's headers to its answer.
     pub webhook_seconds: Histogram,
     pub webhook_inflight_bytes: Gauge,
     pub commits: Counter,
     pub commit_seconds: Histogram,
-    /// Events of one commit.
+    /// Number of events in one commit.
     pub batch_events: Histogram,
     pub log_head_position: Gauge,
     pub views_position: Gauge,
-    /// 0 while the views can go on.
+    /// Position that the views cannot pass; 0 while they can go on.
     pub views_stalled_position: Gauge,
-    /// By the times at which events were recorded.
+    /// Lag of the views, by the times at which events were recorded.
     pub views_lag: Seconds,
     pub watches: Gauge,
 }
@@ -101,28 +101,28 @@ impl Metrics {
         }
     }
 
-    /// Deliveries to an endpoint that ended so. `endpoint` is a configured name, or empty.
+    /// Counter of the deliveries to an endpoint with this outcome. `endpoint` is a configured name, or empty.
     pub fn webhooks(&self, endpoint: &str, outcome: &'static str) -> Counter {
         let labels = WebhookLabels { endpoint: endpoint.to_owned(), outcome };
         self.webhooks.get_or_create(&labels).clone()
     }
 
-    /// Open connections of a listener.
+    /// Gauge of a listener's open connections.
     pub fn connections(&self, listener: &'static str) -> Gauge {
         self.connections.get_or_create(&ListenerLabels { listener }).clone()
     }
 
-    /// Connections of a listener that were closed to give their seats to others.
+    /// Counter of a listener's connections that were closed to give their seats to others.
     pub fn http_evicted(&self, listener: &'static str) -> Counter {
         self.http_evicted.get_or_create(&ListenerLabels { listener }).clone()
     }
 
-    /// Connections of a listener that brought no request.
+    /// Counter of a listener's connections that brought no request.
     pub fn http_refused(&self, listener: &'static str, reason: &'static str) -> Counter {
         self.http_refused.get_or_create(&RefusedLabels { listener, reason }).clone()
     }
 
-    /// All of it, in the text format that [`CONTENT_TYPE`] names.
+    /// All metrics, in the text format that [`CONTENT_TYPE`] names.
     pub fn encode(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
@@ -136,7 +136,7 @@ impl Default for Metrics {
     }
 }
 
-/// Names and help texts, in one place.
+/// Registers metrics, with names and help texts in one place.
 struct Register<'a>(&'a mut Registry);
 
 impl Register<'_> {
@@ -197,7 +197,7 @@ impl Register<'_> {
     }
 }
 
-/// An ordinary gauge that is always 1: not every parser knows the info type.
+/// Registers the version as an ordinary gauge that is always 1: not every parser knows the info type.
 fn build_info(registry: &mut Registry) {
     let family = Family::<BuildLabels, Gauge>::default();
     family.get_or_create(&BuildLabels { version: env!("CARGO_PKG_VERSION") }).set(1);

@@ -1,6 +1,6 @@
 //! The operators' port: `/metrics`, `/livez`, `/readyz`.
 //!
-//! Whether cleat is ready it asks through a function; it knows no other part of the daemon.
+//! Asks a function whether cleat is ready. Knows no other part of the daemon.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,13 +14,14 @@ use tokio::net::TcpListener;
 use crate::http::{self, Drain, HostKind, Limits, Observer, Reply, problem};
 use crate::metrics::{self, Metrics};
 
-/// Enough for any monitoring; `config.toml` says so.
+/// Limits that are enough for any monitoring. `config.toml` documents them.
 const LIMITS: Limits = Limits { connections: 64, header_timeout: Duration::from_secs(2) };
 
-/// Tells why the daemon is not ready; nothing to tell means ready. Must not block, nor quote anything confidential.
+/// Returns the reasons why the daemon is not ready, none if it is ready. Must not block, nor quote anything
+/// confidential.
 pub type Readiness = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
-/// What the port shows.
+/// The content of the port.
 #[derive(Clone)]
 pub struct Operations {
     metrics: Metrics,
@@ -32,7 +33,7 @@ impl Operations {
         Self { metrics, readiness }
     }
 
-    /// Until `drain`; see [`http::serve`].
+    /// Serves until `drain`; see [`http::serve`].
     pub async fn serve(self, listener: TcpListener, drain: Drain) {
         let observer = Observer::new(&self.metrics, "operations", |_| {});
         let is_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
@@ -41,7 +42,7 @@ impl Operations {
     }
 
     fn answer<B>(&self, request: &Request<B>, is_loopback: bool) -> Reply {
-        // A web page under a name of its own must not read what a loopback port shows.
+        // A web page under its own host name must not read a loopback port.
         if is_loopback && HostKind::of(request.uri(), request.headers()) == HostKind::Name {
             let detail = "the host must be an address or localhost";
             return problem(StatusCode::MISDIRECTED_REQUEST, "HOST_NOT_LOCAL", detail);

@@ -1,4 +1,5 @@
-//! The generated code of `cleat.v1`: messages, servers, clients. What it means is said in `proto/cleat/v1`.
+//! Generated code of `cleat.v1`: messages, servers and clients. `proto/cleat/v1` documents their meaning. Uses no other
+//! module of cleat.
 #![allow(
     clippy::all,
     clippy::pedantic,
@@ -15,5 +16,5 @@ pub use once::Once;
 
 tonic::include_proto!("cleat.v1");
 
-/// All of `cleat.v1` and what it imports, with comments: for reflection and JSON.
+/// File descriptors of `cleat.v1` and its imports, with comments. For reflection and JSON.
 pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("descriptor");

@@ -1,34 +1,36 @@
-//! The newest deliveries that were refused, for an operator to look at: when, where, why and how large. Never what was in them:
-//! nobody vouches for it. Knows neither who refuses nor who looks.
+//! The newest refused deliveries, for an operator: time, endpoint, reason and size. Never their contents, which are not
+//! verified. Knows neither the code that refuses nor the readers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::event::Timestamp;
 
-/// For each reason; older ones are forgotten, and so are all by a restart: the metrics have counted them.
+/// Number of rejections kept for each reason. Older ones are dropped, and a restart drops all; the metrics count all of
+/// them.
 pub const KEPT_PER_REASON: usize = 100;
 
-/// One delivery of which nothing was taken.
+/// One refused delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
     pub at: Timestamp,
-    /// Its endpoint and that one's tenant, both as configured. `None` if there is no such endpoint.
+    /// Names of its endpoint and tenant, as configured. `None` if there is no such endpoint.
     pub endpoint: Option<(String, String)>,
     /// The same word as in the metrics.
     pub reason: &'static str,
-    /// As far as the body was read.
+    /// Length of the body. 0 if it was not read to its end.
     pub body_bytes: usize,
 }
 
-/// A ring for each reason: a flood of one reason pushes out only its own. Cheap to clone; all clones hold the same.
+/// One ring for each reason, so a flood of one reason displaces only its own. Cheap to clone; all clones share the
+/// rings.
 #[derive(Clone, Default)]
 pub struct Rejections(Arc<Mutex<Kept>>);
 
 #[derive(Default)]
 struct Kept {
     next_number: u64,
-    /// Bounded, since reasons are words of the code.
+    /// Bounded, since the reasons are constants in the code.
     by_reason: BTreeMap<&'static str, VecDeque<(u64, Rejected)>>,
 }
 
@@ -44,7 +46,7 @@ impl Rejections {
         ring.push_back((number, rejected));
     }
 
-    /// Of a tenant's endpoints, and of none, the newest first.
+    /// Rejections at the tenant's endpoints, and those at no endpoint, the newest first.
     pub fn of(&self, tenant: &str) -> Vec<Rejected> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_tenant = |it: &&(u64, Rejected)| it.1.endpoint.as_ref().is_none_or(|(_, its)| its == tenant);

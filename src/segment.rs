@@ -1,5 +1,5 @@
-//! Segments: immutable files that hold one range of positions, as frames of adjacent records. A segment is written once,
-//! read back and verified before it gets its name, and never changed.
+//! Segments: immutable files that hold one range of positions, as frames of adjacent records. A segment is written
+//! once, read back and verified before it gets its name, and never changed.
 //!
 //! ```text
 //! <first>-<last>.seg     header ‖ frames ‖ footer
@@ -12,8 +12,8 @@
 //!                 ‖ SHA-256 of the file up to the tail ‖ u32 CRC32C of the entries and the tail ‖ "cleatend"
 //! ```
 //!
-//! A damaged footer is made again by a walk over the frames. A damaged frame costs its own range and no other. What a record
-//! means is its owner's business: a frame is bytes with positions, times and a chain.
+//! A damaged footer is rebuilt by a walk over the frames. A damaged frame costs only its own range, unless the footer
+//! is damaged, too. Must not know the meaning of a record: a frame is bytes with positions, times and a chain.
 
 mod file;
 mod footer;
@@ -42,24 +42,24 @@ pub use writer::SegmentWriter;
 
 pub use crate::storage::AtOnce;
 
-/// Why a segment, or a part of it, cannot be used.
+/// Reason why a segment, or a part of it, cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SegmentError {
     #[error("cannot {operation} {}", path.display())]
     Io { operation: &'static str, path: PathBuf, source: io::Error },
-    /// What was read is not what was written.
+    /// The bytes read are not the bytes written.
     #[error("{} is damaged from position {from} on: {reason}", path.display())]
     Damaged { path: PathBuf, from: Position, reason: &'static str },
     #[error("{} is of another log, or of another epoch", path.display())]
     Foreign { path: PathBuf },
     #[error("{} has format {format}, which a newer version of cleat wrote", path.display())]
     Newer { path: PathBuf, format: u8 },
-    /// The frames that are given to a writer do not follow each other.
+    /// The frames given to a writer do not follow each other.
     #[error("a frame does not follow the one before it: {0}")]
     OutOfOrder(&'static str),
 }
 
-/// Why a position cannot be read.
+/// Reason why a position cannot be read.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReadError {
     #[error("what is stored from position {from} on is damaged: {reason}")]
@@ -69,7 +69,7 @@ pub enum ReadError {
 }
 
 impl SegmentError {
-    /// The same, for who reads a position.
+    /// Converts the error for readers of a position.
     pub fn at(&self, position: Position) -> ReadError {
         match self {
             Self::Io { operation, path, source } => ReadError::Store(refused(operation, path, source)),
@@ -81,7 +81,7 @@ impl SegmentError {
     }
 }
 
-/// For who writes.
+/// Conversion for writers.
 impl From<SegmentError> for StoreError {
     fn from(error: SegmentError) -> Self {
         match &error {

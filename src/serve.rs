@@ -1,13 +1,16 @@
-//! The gRPC API `cleat.v1`: queries and watches over the views, events from the log, health and reflection.
+//! The gRPC API `cleat.v1`: queries and watches over the views, events from the log, health and reflection. Knows
+//! nothing of the webhook door.
 //!
 //! ```text
 //!   request ─▶ principal ─▶ gate (state) ─▶ consistency ─▶ one Views ─▶ scan ─▶ convert ─▶ answer
 //! ```
 //!
-//! - Every answer comes from one position, and tells it.
-//! - A watch is a stream that is pulled: no task, channel or buffer belongs to a subscriber.
-//! - Every error is a [`Refusal`] and carries its reason; no other file makes a status.
-//! - It reads: it knows nothing of the webhook door, and nothing here can change state.
+//! - Every answer comes from one position, and reports it.
+//! - A watch is a pulled stream: no task, channel or buffer belongs to a subscriber.
+//! - Every error is a [`Refusal`] and carries its reason. `status.rs` turns it into a gRPC status; no other file
+//!   chooses a code.
+//! - The services read, with these exceptions: imports and readmissions append to the log through `backfill`, and
+//!   `RebuildViews` starts a rebuild.
 
 mod admin;
 mod as_of;

@@ -1,5 +1,5 @@
-//! What every format on disk is made of: bytes in and out, compression, the seal of what is private, files that appear whole, the
-//! pace of writing them, and the space that is left. Knows no format.
+//! The building blocks of every format on disk: bytes in and out, compression, the seal of private bytes, files that
+//! appear whole, the pace of writing them, and the space that is left. Must not know any format.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -18,14 +18,15 @@ pub use disk_space::free_space;
 pub use pacing::{AtOnce, PIECE_BYTES, Pace, Pacer};
 pub use sealing::{seal, unseal};
 
-/// What the disk said. Cheap to clone: every waiter gets it.
+/// Error that the disk reported. Cheap to clone: every waiter gets it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("cannot {operation}: {reason}")]
 pub struct StoreError {
-    /// What was tried, as in "cannot ...".
+    /// Operation that was tried, as in "cannot ...".
     pub operation: Arc<str>,
     pub reason: Arc<str>,
-    /// What was read is not what was written. Otherwise the disk or the system refused, and may not do so again.
+    /// Whether the bytes read are not the bytes written. If not, the disk or the system refused, and may not do so
+    /// again.
     pub is_damage: bool,
 }
 

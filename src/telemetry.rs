@@ -1,4 +1,5 @@
-//! Logs: text on a terminal, JSON otherwise, on stderr. How often a stranger may cause a line, and what a panic may say.
+//! Logging on stderr: text on a terminal, otherwise JSON. Limits how often a stranger can cause a line, and the
+//! contents of a panic's line. Knows no other module.
 
 use std::error::Error;
 use std::io::IsTerminal;
@@ -14,7 +15,7 @@ use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Levels by `RUST_LOG`, `info` without it. Call it once.
+/// Sets up logging, with levels from `RUST_LOG`, or `info` without it. Call it once.
 pub fn init() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let layers = tracing_subscriber::registry().with(filter).with(filter_fn(discreet));
@@ -36,14 +37,14 @@ pub fn with_causes(error: &dyn Error) -> String {
     text
 }
 
-/// Our own lines say nothing confidential. Below `info`, others' may: sled's `trace` shows every value that it writes. No
-/// `RUST_LOG` turns these on.
+/// Whether a line may be logged. Our own lines contain nothing confidential. Those of libraries may below `info`:
+/// sled's `trace` shows every value that it writes. No `RUST_LOG` enables these.
 fn discreet(line: &Metadata<'_>) -> bool {
     let ours = line.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
     ours || *line.level() <= Level::INFO
 }
 
-/// Where it panicked, and the message if it is a literal of the code: a formatted one may quote what was being worked on.
+/// Logs the place of a panic, and its message if that is a literal in the code: a formatted one may quote data.
 fn report(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
     let thread = std::thread::current();
@@ -51,15 +52,16 @@ fn report(panic: &PanicHookInfo<'_>) {
     let message = panic.payload().downcast_ref::<&'static str>().copied().unwrap_or("");
     tracing::error!(place, thread, message, "panicked");
     if thread.starts_with("sled") {
-        // Its flushes would wait for this thread for ever. Nothing unacknowledged is promised: recover by a restart.
+        // sled's flushes would wait for this thread indefinitely. Only acknowledged events are promised: a restart
+        // recovers.
         std::process::abort();
     }
 }
 
-/// The least time between two lines of one cause.
+/// Minimum time between two lines of one cause.
 const LINE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Limits the lines of one cause, which strangers can bring about, to one a minute.
+/// Limits log lines of one cause, which strangers can provoke, to one a minute.
 #[derive(Default)]
 pub struct LineLimiter(Mutex<Lines>);
 
@@ -74,7 +76,7 @@ impl LineLimiter {
         Self(Mutex::new(Lines { last: None, suppressed: 0 }))
     }
 
-    /// How many lines were suppressed since the last one, if another may be written now. `None` if this one is suppressed.
+    /// Number of lines suppressed since the last one, if another may be written now. `None` if this one is suppressed.
     pub fn pass(&self, now: Instant) -> Option<u64> {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.last.is_some_and(|last| now.duration_since(last) < LINE_INTERVAL) {

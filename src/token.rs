@@ -1,6 +1,6 @@
 //! Tokens: opaque marks of a position in one epoch of one log. Not secret, and they grant nothing.
 //!
-//! A token says where, never who may: every use is authorised anew.
+//! A token names a position and grants no rights: every use is authorised again.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,16 +10,16 @@ use crate::event::{Hash, Position};
 const VERSION: u8 = 1;
 const LEN: usize = 1 + 16 + 16 + 8 + 8 + 8 + 2 + 4;
 
-/// Which log, and which life of it.
+/// Identity of a log and of its current epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
-    /// Made with the log; the same for ever.
+    /// Created with the log. Never changes.
     pub log_id: u128,
-    /// Made anew when the log is restored from a backup: its positions may then mean other events.
+    /// Replaced when the log is restored from a backup: its positions may then mean other events.
     pub epoch: u128,
 }
 
-/// The first 8 bytes of the hash chain's value at a position: enough to notice another history.
+/// The first 8 bytes of the hash chain's value at a position: enough to detect another history.
 pub type ChainPrefix = [u8; 8];
 
 pub fn chain_prefix(chain: &Hash) -> ChainPrefix {
@@ -28,15 +28,15 @@ pub fn chain_prefix(chain: &Hash) -> ChainPrefix {
     prefix
 }
 
-/// A position, with enough about it to notice that it is not of this log, this history, this filter or this fold.
+/// A position, with enough context to detect that it is of another log, history, filter or fold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Token {
     pub identity: Identity,
     pub position: Position,
     pub chain_prefix: ChainPrefix,
-    /// Of the filter that a stream or list runs with; 0 for a read token.
+    /// Hash of the filter of a stream or list; 0 for a read token.
     pub filter_hash: u64,
-    /// Of the fold whose states were shown; 0 for a token of the log alone.
+    /// Version of the fold whose states were shown; 0 for a token of the log alone.
     pub fold_version: u16,
 }
 
@@ -49,12 +49,12 @@ pub enum TokenError {
 }
 
 impl Token {
-    /// A token that only says "everything up to here".
+    /// A token that only means "everything up to here".
     pub fn read(identity: Identity, position: Position, chain: &Hash) -> Self {
         Self::at(identity, position, chain_prefix(chain))
     }
 
-    /// The same, where only this much of the chain is known.
+    /// Like [`Self::read`], but from the first bytes of the chain's value.
     pub fn at(identity: Identity, position: Position, chain_prefix: ChainPrefix) -> Self {
         Self { identity, position, chain_prefix, filter_hash: 0, fold_version: 0 }
     }

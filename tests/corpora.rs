@@ -1,4 +1,4 @@
-//! What fuzzing has found worth keeping is tried with every run: `fuzz/corpus`.
+//! Replays the inputs that fuzzing found and that are kept in `fuzz/corpus`, with every run of the tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may end so")]
 
 #[path = "../fuzz/promises.rs"]

@@ -1,4 +1,4 @@
-//! The accept loop alone: its bounds, and its end.
+//! Tests of the accept loop alone: its limits and its end.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may end so")]
 
 use std::sync::Arc;
@@ -15,17 +15,17 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
-/// Its handler lets all other tasks run before it reads the body.
+/// A request whose handler lets all other tasks run before it reads the body.
 const LATE_BODY: &[u8] = b"POST /late-body HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n12345";
 
-/// Answers 404, once it may.
+/// A listener that answers 404, once it has a permit.
 struct Listener {
     address: std::net::SocketAddr,
     metrics: Metrics,
     open: Gauge,
-    /// Requests that have reached the handler.
+    /// Number of requests that have reached the handler.
     begun: Arc<AtomicUsize>,
-    /// A request takes one of these to be answered.
+    /// Permits. Each answer takes one.
     answers: Arc<Semaphore>,
     drain: watch::Sender<bool>,
     serving: JoinHandle<()>,
@@ -52,7 +52,7 @@ impl Listener {
                         }
                     }
                     if request.uri().path().ends_with("body") && request.into_body().collect().await.is_err() {
-                        // Its client has left.
+                        // The client has left.
                     }
                     answers.acquire().await.unwrap().forget();
                     problem(StatusCode::NOT_FOUND, "NOTHING", "nothing")
@@ -85,7 +85,7 @@ async fn until(condition: impl Fn() -> bool) {
     .await;
 }
 
-/// One answer of a connection that stays open.
+/// Reads one answer of a connection that stays open.
 async fn answer(stream: &mut TcpStream) -> String {
     let mut text = String::new();
     let mut buffer = [0; 1024];
@@ -123,7 +123,7 @@ async fn silent_slow_and_idle_connections_are_closed() {
     until(|| listener.open.get() == 0).await;
 }
 
-/// It asks again and again, and takes none of the answers.
+/// The client sends requests repeatedly and reads none of the answers.
 #[tokio::test]
 async fn a_client_that_never_reads_gives_up_its_seat() {
     let listener = Listener::open(1, Duration::from_millis(300)).await;
@@ -212,7 +212,7 @@ async fn malformed_requests_are_refused_by_the_engine() {
     assert_eq!(listener.begun.load(Ordering::SeqCst), 0);
 }
 
-/// With one seat, which a connection holds that has sent this much and waits for its peer.
+/// Checks that a connection that has sent `write` and has had its answers gives up the only seat to the next one.
 async fn gives_way(write: &[u8], answers: usize) {
     let listener = Listener::open(1, Duration::from_secs(20)).await;
     listener.answers.add_permits(answers + 1);
@@ -284,7 +284,8 @@ async fn a_complete_request_never_gives_way() {
 async fn a_request_that_came_with_its_connection_never_gives_way() {
     let listener = Listener::open(1, Duration::from_secs(20)).await;
     listener.answers.add_permits(4);
-    // All are there before the listener first runs: this thread does not wait for anything of the runtime.
+    // All requests are there before the listener first runs, because this thread does not wait for anything of the
+    // runtime.
     let mut requests = [REQUEST, REQUEST, LATE_BODY, LATE_BODY].map(|request| {
         let mut stream = std::net::TcpStream::connect(listener.address).unwrap();
         std::io::Write::write_all(&mut stream, request).unwrap();
@@ -296,7 +297,8 @@ async fn a_request_that_came_with_its_connection_never_gives_way() {
     }
 }
 
-/// Whether a connection is answered that is silent when the next one lacks a seat. `None` if the machine stalled meanwhile.
+/// Returns whether a connection is answered that is silent when the next one lacks a seat. `None` if the machine
+/// stalled meanwhile.
 async fn is_answered_late() -> Option<bool> {
     let listener = Listener::open(1, Duration::from_secs(20)).await;
     listener.answers.add_permits(2);
@@ -305,7 +307,7 @@ async fn is_answered_late() -> Option<bool> {
     until(|| listener.open.get() == 1).await;
     let mut next = std::net::TcpStream::connect(listener.address).unwrap();
     std::io::Write::write_all(&mut next, REQUEST).unwrap();
-    // The listener runs, and lacks a seat for the next connection.
+    // The listener runs here, and lacks a seat for the next connection.
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }

@@ -1,4 +1,4 @@
-//! The projection over a real log: it catches up with what it finds, follows what comes, and ends with the log.
+//! The projection over a real log: it catches up with the events it finds, follows new ones, and ends with the log.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may end so")]
 
 use std::path::Path;
@@ -39,7 +39,7 @@ async fn append(log: &Log, number: usize) {
     log.appender.append(delivery, TimeEvidence::Signed).await.unwrap();
 }
 
-/// All that views tell.
+/// Returns all connections of the views.
 fn told(views: &Views) -> Vec<Connection> {
     let connections = |realm| views.connections(&realm, None).map(|(_, connection)| Connection::clone(&connection));
     views.realms().into_iter().flat_map(connections).collect()

@@ -1,4 +1,5 @@
-//! Deliveries made ahead, outside this process's own memory: what it holds is to be the log's.
+//! Deliveries made in advance and kept outside this process's resident memory, so that the memory measured is the
+//! log's.
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -9,9 +10,9 @@ use cleat::event::{Delivery, EventKey};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 pub struct Batch {
-    /// Whatever all have in common.
+    /// Fields that all deliveries have in common.
     like: Delivery,
-    /// In memory, and not on the disk that is measured.
+    /// A memfd: in memory, not on the disk that is measured.
     file: File,
     made: Vec<Made>,
 }
@@ -19,12 +20,12 @@ pub struct Batch {
 struct Made {
     nonce: [u8; 16],
     begin: u64,
-    /// Of id, timestamp, signature and body, from the beginning.
+    /// End offsets of id, timestamp, signature and body, counted from `begin`.
     ends: [usize; 4],
 }
 
 impl Batch {
-    /// Takes `count` of an endless stream.
+    /// Takes `count` deliveries from an endless stream.
     pub fn of(stream: impl Iterator<Item = Delivery>, count: usize) -> Self {
         let file = File::from(memfd_create("deliveries", MemfdFlags::CLOEXEC).unwrap());
         let mut stream = stream.take(count).peekable();
@@ -79,7 +80,7 @@ fn write(out: &mut BufWriter<&File>, begin: u64, delivery: &Delivery) -> Made {
     Made { nonce: delivery.nonce, begin, ends }
 }
 
-/// A delivery of the standard workload without what is its own.
+/// Copy of a delivery of the standard workload without the fields that differ from one delivery to the next.
 fn common(delivery: &Delivery) -> Delivery {
     Delivery {
         key: None,

@@ -1,21 +1,23 @@
-//! External ids with many connections. The standard workload's have three each, and a list of fifty is to be measured.
+//! External ids with many connections each. In the standard workload an external id has three; a list of fifty is
+//! measured.
 
 use cleat::event::Delivery;
 
 use crate::workload::Workload;
 
-/// So many crowds, so that not one of them is always in the processor's cache.
+/// Number of crowds. With this many, no single one is always in the processor's cache.
 const CROWDS: usize = 20;
-/// Of each crowd.
+/// Connections of each crowd.
 pub const CONNECTIONS: usize = 50;
-/// One for each connection.
+/// Events of all crowds: one for each connection.
 pub const EVENTS: u64 = (CROWDS * CONNECTIONS) as u64;
 
 pub fn external_ids() -> impl Iterator<Item = String> + Clone {
     (0..CROWDS).map(|crowd| format!("crowd-{crowd}"))
 }
 
-/// What the workload tells of new connections next, with the crowds' external ids. The log's API looks at no signature.
+/// Returns the workload's next events of new connections, with the crowds' external ids. The log's API checks no
+/// signature.
 pub fn deliveries(workload: &mut Workload) -> impl Iterator<Item = Delivery> {
     let members = external_ids().flat_map(|id| std::iter::repeat_n(id, CONNECTIONS));
     let bodies = workload.filter_map(|delivery| {

@@ -1,4 +1,4 @@
-//! The release binary as a process: started, timed until it serves, asked, killed.
+//! The release binary as a process: starts it, times it until it serves, queries it, ends it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::home::Home;
 use super::memory::Memory;
 
-/// A rebuild of ten million events takes minutes.
+/// Long enough for a rebuild of ten million events, which takes minutes.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
 pub struct Daemon {
@@ -24,16 +24,16 @@ pub struct Daemon {
     operations: SocketAddr,
 }
 
-/// How long a start took, from the process's first moment.
+/// Durations of a start in seconds, counted from the spawn of the process.
 pub struct Started {
-    /// Until a webhook was answered, whatever it was.
+    /// Time until a webhook was answered, with any status.
     pub door: f64,
-    /// Until it was ready: the views have caught up.
+    /// Time until the daemon was ready: the views have caught up.
     pub serving: f64,
 }
 
 impl Daemon {
-    /// Listening, perhaps not yet answering.
+    /// Starts the daemon. It listens when this returns, but may not answer yet.
     pub fn start(home: &Home) -> Self {
         let spawned = Instant::now();
         let mut command = Command::new(home.binary());
@@ -60,7 +60,7 @@ impl Daemon {
 
     pub fn started(&self) -> Started {
         thread::scope(|scope| {
-            // Its connection waits until the door opens.
+            // This connection waits until the door opens.
             let door = scope.spawn(|| {
                 exchange(self.webhooks, "POST", "/webhooks/fasten");
                 self.spawned.elapsed().as_secs_f64()
@@ -79,7 +79,7 @@ impl Daemon {
         Memory::of(self.child.id())
     }
 
-    /// Seconds of CPU by the names of its threads, without their numbers; those of a thread that has ended are in none.
+    /// CPU seconds by thread name, without the thread's number. Threads that have ended are not included.
     pub fn cpu_by_thread(&self) -> BTreeMap<String, f64> {
         const TICKS_A_SECOND: f64 = 100.0;
         let mut seconds = BTreeMap::new();
@@ -95,7 +95,7 @@ impl Daemon {
         seconds
     }
 
-    /// As systemd stops it; how many seconds that takes.
+    /// Stops the daemon with SIGTERM, as systemd does, and returns the seconds this takes.
     pub fn terminate(mut self) -> f64 {
         let begun = Instant::now();
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
@@ -103,7 +103,7 @@ impl Daemon {
         begun.elapsed().as_secs_f64()
     }
 
-    /// As a crash of the process would end it.
+    /// Kills the daemon, as a crash of the process would end it.
     pub fn kill(self) {
         drop(self);
     }
@@ -129,7 +129,7 @@ fn until<T>(pause: Duration, mut found: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Status and body of the answer to a request without a body.
+/// Sends a request without a body. Returns status and body of the answer.
 fn exchange(address: SocketAddr, method: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("the daemon runs");
     stream.set_read_timeout(Some(PATIENCE)).unwrap();

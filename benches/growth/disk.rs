@@ -1,4 +1,4 @@
-//! What lies on disk, in allocated bytes, and whether it still changes.
+//! Measures files on disk in allocated bytes, and waits until they no longer change.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
@@ -17,7 +17,7 @@ pub fn bytes(path: &Path) -> u64 {
     sum
 }
 
-/// Each entry of a directory with its bytes, by name.
+/// Entries of a directory with their bytes, sorted by name.
 pub fn entries(directory: &Path) -> Vec<(String, u64)> {
     let paths = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     let mut entries: Vec<_> =
@@ -26,7 +26,7 @@ pub fn entries(directory: &Path) -> Vec<(String, u64)> {
     entries
 }
 
-/// Waits until nothing is written there any more, and tells how long that took.
+/// Waits until nothing is written to `directory` any more, and adds a row with the time that took.
 pub fn settle(table: &mut Table, directory: &Path) {
     let begun = Instant::now();
     let (mut last, mut since) = (state(directory), Instant::now());
@@ -41,7 +41,7 @@ pub fn settle(table: &mut Table, directory: &Path) {
     table.row(name, (since - begun).as_secs_f64(), "s", Bound::None);
 }
 
-/// Bytes, and the newest change: what is written over keeps its size.
+/// Allocated bytes and newest modification time. Bytes alone miss overwrites, which keep the size.
 fn state(directory: &Path) -> (u64, (i64, i64)) {
     let (mut sum, mut newest) = (0, (0, 0));
     visit(directory, &mut |file| {
@@ -51,7 +51,7 @@ fn state(directory: &Path) -> (u64, (i64, i64)) {
     (sum, newest)
 }
 
-/// A running process may take any of it away meanwhile.
+/// Calls `file` for each file under `path`. Skips entries that a running process removes meanwhile.
 fn visit(path: &Path, file: &mut impl FnMut(&Metadata)) {
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => {

@@ -1,6 +1,6 @@
 //! Fills a log through its own API, in a process of its own: `--fill DIRECTORY EVENTS PRODUCERS`.
 //!
-//! It prints its report as a line of JSON and then holds the log open, idle, until it is killed or its input ends.
+//! Prints its report as a line of JSON. Then holds the log open, idle, until it is killed or its input ends.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -22,17 +22,17 @@ use super::sample::{Known, Sample};
 use super::year::Year;
 use crate::workload::Workload;
 
-/// The rate is taken over the first and over the last of so many parts.
+/// Number of parts of a fill. The rate is taken over the first part and over the last.
 const PARTS: u64 = 20;
-/// Between these, the next round is made while one is appended.
+/// Events per round between the first part and the last. The next round is made while one is appended.
 const ROUND: u64 = 50_000;
 
 #[derive(Serialize, Deserialize)]
 pub struct Report {
-    /// Events a second, over the first and the last part.
+    /// Events per second over the first part; `last`: over the last part.
     pub first: f64,
     pub last: f64,
-    /// The last position.
+    /// Last position of the log.
     pub head: u64,
     pub known: Vec<Known>,
 }
@@ -60,7 +60,7 @@ pub fn fill(directory: &Path, events: u64, producers: u64) {
     writer.join().unwrap();
 }
 
-/// The year begins after what the log has already.
+/// Opens the log with the clock of `year`, which begins after the events that the log already has.
 pub fn open(directory: &Path, year: Year) -> Log {
     let before = cleat::log::open_read_only(directory).map_or(0, |log| log.inspection.head.position);
     let position = Arc::new(AtomicU64::new(0));
@@ -71,7 +71,7 @@ pub fn open(directory: &Path, year: Year) -> Log {
     cleat::log::open(directory, options).unwrap()
 }
 
-/// Those who append, each one delivery after the other.
+/// Producers that each append one delivery after the other.
 struct Crew {
     runtime: Runtime,
     appender: Appender,
@@ -79,7 +79,8 @@ struct Crew {
 }
 
 impl Crew {
-    /// Appends so many, and tells how fast the first and the last part went; nothing is made while these are appended.
+    /// Appends `events` deliveries. Returns the rates of the first part and of the last. No deliveries are made while
+    /// these two are appended.
     fn work(&self, events: u64, mut make: impl FnMut(u64) -> Batch + Send) -> [f64; 2] {
         let part = (events / PARTS).max(1);
         let first = self.append(make(part));
@@ -97,7 +98,7 @@ impl Crew {
         [first, self.append(make(part))]
     }
 
-    /// Events a second, all acknowledged durable.
+    /// Appends a batch. Returns the events per second, all acknowledged as durable.
     fn append(&self, batch: Batch) -> f64 {
         let count = batch.len();
         let (batch, next) = (Arc::new(batch), Arc::new(AtomicUsize::new(0)));

@@ -1,4 +1,4 @@
-//! Has a log filled by a process of its own, and measures that process and what it leaves on disk.
+//! Fills a log in a separate process. Measures that process and its files on disk.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -17,12 +17,12 @@ pub struct Filler {
     pub report: Report,
 }
 
-/// The log stays open, and idle, until this goes; then its process is killed.
+/// The filling process. The log stays open and idle until this is dropped, which kills the process.
 struct Killed(Child);
 
 impl Filler {
     pub fn run(home: &Home, events: u64, producers: u64) -> Self {
-        // Not by its path: a build may replace it meanwhile.
+        // Not started by its path, because a build may replace it meanwhile.
         let mut child = Command::new("/proc/self/exe")
             .arg("--fill")
             .arg(home.data())
@@ -63,14 +63,14 @@ pub fn measure(table: &mut Table, home: &Home, events: u64) -> Report {
     filler.report
 }
 
-/// While the last journal is open.
+/// Adds the log's bytes on disk while the last journal is open.
 pub fn on_disk(table: &mut Table, home: &Home, events: u64) {
     let log = home.data().join("log");
     disk::settle(table, &log);
     table.row("log directory, the last journal open", log_bytes(home, events), "B/event", Bound::None);
 }
 
-/// Once a start has sealed what was left.
+/// Adds the log's bytes on disk once a start has sealed the remaining journals.
 pub fn on_disk_sealed(table: &mut Table, home: &Home, events: u64) {
     disk::settle(table, &home.data().join("log"));
     table.row("log directory, sealed", log_bytes(home, events), "B/event", Bound::AtMost(LOG_BYTES_ASKED));

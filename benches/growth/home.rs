@@ -1,4 +1,4 @@
-//! A directory for one daemon: its binary, its configuration, its data, what it logs. It goes when this is dropped.
+//! A directory for one daemon: its binary, its configuration, its data, its log output. It is removed on drop.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ pub struct Home(TempDir);
 impl Home {
     pub fn new() -> Self {
         let home = Self(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
-        // A copy: a build may replace the binary while this runs.
+        // A copy, because a build may replace the binary while this runs.
         std::fs::copy(env!("CARGO_BIN_EXE_cleat"), home.binary()).unwrap();
         std::fs::create_dir(home.data()).unwrap();
         let text = format!(
@@ -43,7 +43,7 @@ impl Home {
         self.path().join("data")
     }
 
-    /// What the daemon says on stderr.
+    /// File of the daemon's stderr.
     pub fn told(&self) -> PathBuf {
         self.path().join("stderr")
     }

@@ -1,4 +1,4 @@
-//! The standard workload over HTTP, signed, against a fresh daemon. What posts it has the same cores.
+//! Measures the standard workload over HTTP, signed, against a fresh daemon. The posting clients use the same cores.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -52,9 +52,9 @@ fn measure_with(table: &mut Table, connections: u64, seconds: u64) {
 }
 
 struct Posted {
-    /// Of each request, until it was answered.
+    /// Time of each request until it was answered.
     times: Vec<Duration>,
-    /// Of all.
+    /// Duration of the whole run.
     seconds: f64,
     samples: Vec<Sample>,
 }
@@ -75,7 +75,7 @@ fn post_and_watch(daemon: &Daemon, connections: u64, span: Duration) -> Posted {
     })
 }
 
-/// One connection's requests, and how long each took.
+/// Sends one connection's requests until `deadline`. Returns the duration of each.
 async fn post(address: SocketAddr, seed: u64, deadline: Instant) -> Vec<Duration> {
     let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();

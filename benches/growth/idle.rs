@@ -1,4 +1,4 @@
-//! What a daemon over an empty log holds in memory.
+//! Measures the memory of a daemon over an empty log.
 
 use std::thread;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How far the views are behind the log, by what the daemon's own metrics say.
+//! Measures how far the views are behind the log, from the daemon's own metrics.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -16,12 +16,12 @@ pub struct Sample {
     views: u64,
 }
 
-/// Looks again and again, until all was `posted` and the views have it.
+/// Takes samples until everything is `posted` and the views have it.
 pub fn watch(daemon: &Daemon, posted: &AtomicBool) -> Vec<Sample> {
     let mut samples = Vec::new();
     let begun = Instant::now();
     loop {
-        // Before the look: what was posted is in it then.
+        // Loaded before the sample, so that the last sample includes everything posted.
         let is_last = posted.load(Ordering::Acquire);
         let sample = look(daemon);
         let is_behind = sample.views < sample.head;
@@ -45,7 +45,7 @@ fn look(daemon: &Daemon) -> Sample {
     Sample { asked, answered, head: gauge("cleat_log_head_position"), views: gauge("cleat_views_position") }
 }
 
-/// For each head that was seen, how long at most until the views had reached it.
+/// Upper bounds of the time until the views reached the head, one for each sample.
 pub fn lags(samples: &[Sample]) -> Vec<Duration> {
     let reached = |seen: usize| {
         let sample = &samples[seen];

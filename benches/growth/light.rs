@@ -1,4 +1,4 @@
-//! Light load: every commit is one event. What that leaves on disk, and how long a start takes then.
+//! Measures light load, where every commit is one event: the bytes on disk and the duration of a start.
 
 use std::fs;
 use std::path::Path;
@@ -25,11 +25,12 @@ pub fn measure(table: &mut Table, events: u64) {
     filler::on_disk_sealed(table, &home, events);
 }
 
-/// A journal takes 32,768 values, one for each of these events.
+/// Events of one journal. A journal takes 32,768 values, and each of these events is one value.
 const JOURNAL_EVENTS: u64 = 31_000;
 const JOURNAL: &str = "journal-00000000000000000001";
 
-/// As a kill leaves it that comes before the first of two journals is sealed: it is put back, and its segment removed.
+/// Measures a start over two unsealed journals, as a kill leaves them before the first one is sealed. The first journal
+/// is put back, and its segment removed.
 pub fn measure_two_journals(table: &mut Table) {
     table.part(&format!("Two unsealed journals, each of {JOURNAL_EVENTS} commits of one event"));
     let home = Home::new();
@@ -60,7 +61,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Ends with kill -9, once it serves.
+/// Measures a start. Ends the daemon with kill -9 once it serves.
 fn start(table: &mut Table, home: &Home, name: &str, asked: Bound) {
     let Started { door, .. } = Daemon::start(home).started();
     table.row(name, door, "s", asked);

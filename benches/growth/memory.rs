@@ -1,8 +1,8 @@
-//! What a process holds in memory, in MB of 10^6 bytes.
+//! Memory of a process, in MB of 10^6 bytes.
 
 pub struct Memory {
     pub resident: f64,
-    /// The most it ever was.
+    /// Highest resident memory since the process began.
     pub peak: f64,
 }
 

@@ -1,4 +1,4 @@
-//! Quantiles of what took a time, in milliseconds.
+//! Quantiles of durations, in milliseconds.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ impl Quantiles {
         Self(times)
     }
 
-    /// The time within which so many of a hundred were done.
+    /// Returns the shortest time within which `percent` of a hundred were done.
     pub fn percent(&self, percent: usize) -> f64 {
         let index = (self.0.len() * percent).div_ceil(100).saturating_sub(1);
         self.0[index].as_secs_f64() * 1e3

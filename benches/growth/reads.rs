@@ -1,4 +1,4 @@
-//! Reads over gRPC: one connection, one call after the other.
+//! Measures reads over gRPC: one connection, one call after the other.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ pub fn measure(table: &mut Table, address: SocketAddr, known: &[Known]) {
     });
 }
 
-/// What to ask for in each call.
+/// Ids of all calls: `ids`, repeated.
 fn asked(ids: impl Iterator<Item = String> + Clone) -> impl Iterator<Item = String> {
     ids.cycle().take(CALLS)
 }

@@ -1,4 +1,4 @@
-//! What is run, and in which order.
+//! Selects the measurements of a run and their order.
 
 mod batch;
 mod crowds;
@@ -27,9 +27,9 @@ use table::Table;
 
 const EVENTS: u64 = 10_000_000;
 const HTTP_SECONDS: u64 = 20;
-/// One commit of light load for so many events of full load.
+/// Events of full load for each commit of light load.
 const LIGHT_OF: u64 = 5;
-/// Events of full load for each one in front of journal switches.
+/// Events of full load for each event of the journal switches.
 const SWITCHES_OF: u64 = 5;
 
 pub fn run(arguments: &[&str]) {

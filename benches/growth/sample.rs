@@ -1,9 +1,9 @@
-//! Some of the connections that the workload made, to be asked for later.
+//! A sample of the workload's connections, kept for later reads.
 
 use cleat::event::Delivery;
 use serde::{Deserialize, Serialize};
 
-/// How many are kept at most: one for each call.
+/// Maximum of kept connections: one for each call.
 const KNOWN: u64 = 1000;
 
 #[derive(Serialize, Deserialize)]
@@ -14,18 +14,18 @@ pub struct Known {
 
 pub struct Sample {
     pub known: Vec<Known>,
-    /// From one look to the next.
+    /// Deliveries for each connection kept.
     stride: u64,
     seen: u64,
 }
 
 impl Sample {
-    /// Spread over so many deliveries.
+    /// Returns an empty sample, to be spread over `events` deliveries.
     pub fn over(events: u64) -> Self {
         Self { known: Vec::new(), stride: (events / KNOWN).max(1), seen: 0 }
     }
 
-    /// Keeps the first connection that is told of in each stride.
+    /// Keeps the first connection that a delivery names in each stride.
     pub fn look(&mut self, delivery: &Delivery) {
         if self.seen / self.stride >= self.known.len() as u64 {
             self.known.extend(connection(&delivery.body));

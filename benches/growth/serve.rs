@@ -1,4 +1,5 @@
-//! The daemon over a filled log: state from the log alone, memory, disk, starts after kills and after a stop, reads.
+//! Measures the daemon over a filled log: views from the log alone, memory, disk, starts after kills and after a stop,
+//! reads.
 
 use super::daemon::{Daemon, Started};
 use super::disk;
@@ -51,7 +52,7 @@ fn data_directory(table: &mut Table, home: &Home, events: u64) {
     }
 }
 
-/// Each as soon as the last start serves.
+/// Measures starts after `KILLS` kills, each as soon as the last start serves.
 fn kills(table: &mut Table, home: &Home, mut daemon: Daemon) -> Daemon {
     for _ in 0..KILLS {
         daemon.kill();

@@ -1,4 +1,4 @@
-//! How long appends take while one journal follows another, and while the one before is sealed, against all others.
+//! Compares appends during a journal switch, and during the sealing of the journal before, with all other appends.
 
 use std::fs;
 use std::path::Path;
@@ -18,13 +18,13 @@ use super::table::{Bound, Table};
 use super::year::Year;
 use crate::workload::Workload;
 
-/// Enough for two journals, and for the first one to be sealed.
+/// Enough events for two journals, and for the first one to be sealed.
 pub const EVENTS_MIN: u64 = 800_000;
 const PRODUCERS: usize = 64;
 const LOOK_EVERY: Duration = Duration::from_millis(1);
-/// From a switch until it is seen, at most.
+/// Longest time from a switch until it is seen.
 const UNSEEN: Duration = Duration::from_millis(20);
-/// What counts as the switch itself.
+/// Duration that counts as the switch itself.
 const SWITCH: Duration = Duration::from_millis(150);
 const TIMES_ASKED: Bound = Bound::AtMost(2.0);
 
@@ -62,7 +62,7 @@ pub fn measure(table: &mut Table, events: u64) {
     table.row("beside sealing, p99, to that", beside_sealing.percent(99) / others, "", Bound::None);
 }
 
-/// Each append from when it was begun until it was acknowledged.
+/// Appends a batch. Returns each append's span, from its beginning to its acknowledgement.
 fn append_all(appender: &Appender, batch: Batch) -> Vec<Span> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (batch, next) = (Arc::new(batch), Arc::new(AtomicUsize::new(0)));
@@ -84,7 +84,7 @@ fn append_all(appender: &Appender, batch: Batch) -> Vec<Span> {
     })
 }
 
-/// The spans in which a closed journal was there: from its switch until it was sealed and removed.
+/// Returns the spans in which a closed journal existed: from its switch until it was sealed and removed.
 fn watch(log: &Path, is_done: &AtomicBool) -> Vec<Span> {
     let mut spans: Vec<Span> = Vec::new();
     let mut begun: Option<(Instant, Option<String>)> = None;

@@ -1,8 +1,8 @@
-//! The printed table: each figure with what is asked of it, as soon as it is known.
+//! The printed table: each figure with its bound, as soon as it is known.
 
 #[derive(Clone, Copy)]
 pub enum Bound {
-    /// Nothing is asked.
+    /// No bound.
     None,
     AtLeast(f64),
     AtMost(f64),

@@ -1,5 +1,5 @@
-//! The simulated year: a log that is filled in minutes holds events of a year that ends now, so that most of its exports
-//! are past their deadline of a day.
+//! The simulated year. A log that is filled in minutes holds events of a year that ends now, so that most of its
+//! exports are past their deadline of a day.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +21,7 @@ impl Year {
         Self { begin_micros: now - YEAR_MICROS, step_micros: YEAR_MICROS / events as i64 }
     }
 
-    /// When the nth event happens.
+    /// Time of the nth event.
     fn micros(self, nth: u64) -> i64 {
         self.begin_micros + self.step_micros * nth as i64
     }
@@ -30,8 +30,8 @@ impl Year {
         (self.micros(nth) / 1_000_000) as u64
     }
 
-    /// Follows the log's position, which only its owner knows: how often a log asks for the time is its own affair. What
-    /// really passes comes on top, so that a log which is idle sees time go on.
+    /// Returns a clock that follows `position`, not the number of calls: how often a log asks for the time is its own
+    /// affair. Only the log's owner knows the position. Real time is added, so that an idle log sees time go on.
     pub fn clock(self, position: Arc<AtomicU64>) -> Clock {
         let opened = Instant::now();
         Arc::new(move || {

@@ -1,4 +1,4 @@
-//! One watcher that begins before the first of some million changes.
+//! Measures one watcher that begins before the first of about a million changes.
 
 use std::io::{BufWriter, Write as _};
 use std::process::Command;
@@ -12,7 +12,7 @@ use super::table::{Bound, Table};
 use super::watchers::{self, Filter};
 use crate::workload::Workload;
 
-/// About a million changes: most are of an export and of its connection.
+/// Makes about a million changes: most events change an export and its connection.
 const EVENTS: usize = 600_000;
 
 pub fn measure(table: &mut Table) {
@@ -38,7 +38,7 @@ pub fn measure(table: &mut Table) {
     table.row("changes, a second", changes as f64 / seconds, "/s", Bound::AtLeast(100_000.0));
 }
 
-/// By the command line, while no daemon has the log.
+/// Imports the workload with the command line, while no daemon has the log.
 fn import(home: &Home) {
     let lines = home.data().with_extension("lines");
     let mut file = BufWriter::new(std::fs::File::create(&lines).unwrap());

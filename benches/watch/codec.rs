@@ -1,4 +1,4 @@
-//! Counts what a watch is told without making anything of it: whoever measures must cost little.
+//! Counts the changes that a watch receives without decoding them, because the measuring client must cost little.
 
 use std::marker::PhantomData;
 
@@ -9,11 +9,11 @@ use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder};
 use tonic_prost::ProstEncoder;
 
-/// As the protos number them.
+/// Field numbers in the protos.
 const POSITION: u32 = 1;
 const CHANGES: u32 = 1;
 
-/// What of a message is counted.
+/// Counts taken from a message.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Counted {
     pub position: u64,
@@ -21,9 +21,9 @@ pub struct Counted {
     pub caught_up: bool,
 }
 
-/// Of the answers to a kind of request.
+/// Codec that counts the answers to requests of type `R`.
 pub struct Counting<R> {
-    /// As the protos number them.
+    /// Field numbers in the protos.
     pub batch: u32,
     pub caught_up: u32,
     pub request: PhantomData<R>,

@@ -1,4 +1,4 @@
-//! Posts the standard workload over HTTP, signed, at a rate or as fast as it is taken.
+//! Posts the standard workload over HTTP, signed, at a given rate or as fast as possible.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,20 +17,20 @@ use crate::workload::Workload;
 
 #[derive(Clone, Copy)]
 pub enum Rate {
-    /// A second.
+    /// Events per second.
     Events(u64),
     Full,
 }
 
 const CONNECTIONS: u64 = 32;
-/// More positions than any load here makes.
+/// Maximum of positions: more than any load here makes.
 const POSITIONS: usize = 4_000_000;
 
-/// What was answered, and when, since `begun`.
+/// Answered positions, and the times of the answers since `begun`.
 pub struct Posted {
     begun: Instant,
     span: Duration,
-    /// By position, in nanoseconds; 0: not yet.
+    /// Time of the answer by position, in nanoseconds. 0 if there is no answer yet.
     answered: Vec<AtomicU64>,
     count: AtomicU64,
 }
@@ -44,7 +44,7 @@ impl Posted {
         self.span.as_secs_f64()
     }
 
-    /// How long after its answer; nothing, if it was before.
+    /// Time between the answer and `at`. Zero if `at` is before the answer.
     pub fn lag(&self, position: u64, at: Instant) -> Duration {
         let answered = self.answered[position as usize].load(Ordering::SeqCst);
         (at - self.begun).saturating_sub(Duration::from_nanos(answered))
@@ -70,7 +70,7 @@ async fn connection(address: SocketAddr, seed: u64, rate: Rate, posted: Arc<Post
     let workload = Workload::new(seed, |_| jiff::Timestamp::now().as_second().cast_unsigned());
     for (nth, delivery) in workload.enumerate() {
         if let Rate::Events(rate) = rate {
-            // Each connection has its turns, one after the other.
+            // The connections take turns.
             let turn = (nth as u64 * CONNECTIONS + seed) as f64 / rate as f64;
             tokio::time::sleep_until((posted.begun + Duration::from_secs_f64(turn)).into()).await;
         }

@@ -1,4 +1,4 @@
-//! What is measured, in order.
+//! Selects the measurements of a run and their order.
 
 mod catch_up;
 mod codec;
@@ -27,7 +27,8 @@ use self::quantiles::Quantiles;
 use self::table::{Bound, Table};
 use self::watchers::{Filter, Watchers};
 
-/// Events a second that are offered to a thousand watchers, until one of them is a second behind.
+/// Rates offered to a thousand watchers, in events per second. The first rate at which one of them is more than a
+/// second behind is the last one tried.
 const OFFERED: [u64; 7] = [75, 150, 300, 400, 600, 800, 1200];
 const LAG_MAX: Duration = Duration::from_secs(1);
 const MANY: usize = 1000;
@@ -111,7 +112,8 @@ fn idle(table: &mut Table) {
     drop(watchers);
 }
 
-/// 999 who see nothing, and one who does not read, against none.
+/// Measures ingest with 999 watchers that see nothing and one that does not read, and compares it with ingest without
+/// watchers.
 fn beside(table: &mut Table, span: Duration) {
     table.part("Ingest beside 999 watchers of nothing, and one who does not read, against none");
     for (name, rate) in [("5,000 events/s", Rate::Events(5000)), ("full rate", Rate::Full)] {

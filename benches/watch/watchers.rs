@@ -1,4 +1,4 @@
-//! Many who watch, over a few connections, and when each was told of what.
+//! Many watchers over a few connections: when each received which position, and how many changes.
 
 use std::marker::PhantomData;
 use std::net::SocketAddr;
@@ -17,28 +17,28 @@ use tonic::{Request, Streaming};
 use super::codec::{Counted, Counting};
 use super::poster::Posted;
 
-/// Below the daemon's bound of streams.
+/// Watches of one connection, below the daemon's limit of streams.
 const OF_ONE_CONNECTION: usize = 100;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy)]
 pub enum Filter {
     All,
-    /// All who ask this ask alike.
+    /// Matches nothing. All watchers have the same filter.
     Nothing,
-    /// Each asks something else.
+    /// Matches nothing. Each watcher has another filter.
     NothingEach,
-    /// Of the events, all.
+    /// Watches all events instead of connections.
     Events,
 }
 
-/// Each told position, and how many changes, when.
+/// Received positions, each with its number of changes and its time.
 type Told = Vec<(u64, u64, Instant)>;
 
 pub struct Watchers {
     runtime: Runtime,
     tasks: JoinSet<Told>,
-    /// They go on to this position; not told yet: 0.
+    /// Position at which the watchers end. 0 if it is not known yet.
     last: watch::Sender<u64>,
 }
 
@@ -60,7 +60,7 @@ pub async fn connect(address: SocketAddr) -> Channel {
     Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
 }
 
-/// `number`: of those who ask this.
+/// Opens a watch. `number` is its number among those with this filter.
 pub async fn open(channel: Channel, start: Position, filter: Filter, number: usize) -> Streaming<Counted> {
     let request = request(start, filter, number);
     if matches!(filter, Filter::Events) {
@@ -86,7 +86,7 @@ async fn call<R: Message + 'static>(
 }
 
 impl Watchers {
-    /// All have caught up when it returns.
+    /// Opens `count` watches. All have caught up when this returns.
     pub fn open(address: SocketAddr, count: usize, filter: Filter) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let last = watch::Sender::new(0);
@@ -106,7 +106,7 @@ impl Watchers {
         Self { runtime, tasks, last }
     }
 
-    /// One who never reads.
+    /// Opens a watch that is never read.
     pub fn deaf(address: SocketAddr) -> (Runtime, Streaming<Counted>) {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let stream =
@@ -114,7 +114,8 @@ impl Watchers {
         (runtime, stream)
     }
 
-    /// Until each was told all that was posted: how late it was told of each position, and how many changes in all.
+    /// Waits until each watcher has received everything posted. Returns the delay of each received position, and the
+    /// total number of changes.
     pub fn until(self, posted: &Posted) -> (Vec<Duration>, u64) {
         let Self { runtime, tasks, last } = self;
         last.send_replace(posted.count());

@@ -1,4 +1,4 @@
-//! Any body, as the door reads it.
+//! Fuzz target: any body, as the door reads it.
 #![no_main]
 
 #[path = "../promises.rs"]

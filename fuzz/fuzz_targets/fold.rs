@@ -1,4 +1,4 @@
-//! Any bodies, one after the other, as the fold takes them.
+//! Fuzz target: any bodies, one after the other, as the fold takes them.
 #![no_main]
 
 #[path = "../promises.rs"]

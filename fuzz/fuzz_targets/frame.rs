@@ -1,4 +1,4 @@
-//! Any deliveries in a frame, and any bytes as one.
+//! Fuzz target: any deliveries in a frame, and any bytes as a frame.
 #![no_main]
 
 #[path = "../promises.rs"]

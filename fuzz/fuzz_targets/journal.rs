@@ -1,4 +1,4 @@
-//! Any harm to the values of a journal, any bytes between them, and any bytes as its file.
+//! Fuzz target: any damage to the values of a journal, any bytes between them, and any bytes as its file.
 #![no_main]
 
 #[path = "../promises.rs"]

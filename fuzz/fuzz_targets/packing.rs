@@ -1,4 +1,4 @@
-//! Any text, and what to look for in it.
+//! Fuzz target: any text to pack, and any bytes to unpack.
 #![no_main]
 
 #[path = "../promises.rs"]

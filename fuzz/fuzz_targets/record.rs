@@ -1,4 +1,4 @@
-//! Any delivery, and any private bytes.
+//! Fuzz target: any delivery, and any private bytes.
 #![no_main]
 
 #[path = "../promises.rs"]

@@ -1,4 +1,4 @@
-//! Any harm to a segment, and any bytes as one.
+//! Fuzz target: any damage to a segment, and any bytes as a segment.
 #![no_main]
 
 #[path = "../promises.rs"]

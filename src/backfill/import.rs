@@ -1,5 +1,5 @@
-//! Payloads as they stand in Fasten's delivery logs: checked one by one, appended in the order they are given in, marked as
-//! imported, and unsigned.
+//! Imports payloads from Fasten's delivery logs: checks them one by one and appends them in the given order, marked as
+//! imported, without signatures.
 
 use std::collections::HashMap;
 
@@ -10,13 +10,13 @@ use super::{Backfill, BackfillError, Entrance, off_runtime};
 use crate::event::{Body, Delivery, EventKey, Hash, ModeVerdict, Provenance, gist};
 use crate::log::{Appended, ReadError, Reader, Sequence};
 
-/// How many payloads wait for their commits at a time: each takes memory until then.
+/// Maximum number of payloads that wait for their commits at once. Each takes memory until then.
 const APPENDED_AT_ONCE: usize = 1000;
-/// Told of one by one; the others are only counted.
+/// Maximum number of refused payloads that are listed. The others are only counted.
 const REFUSED_TOLD_MAX: usize = 100;
-/// The keys of one dry run.
+/// Maximum number of keys in one dry run.
 const CLAIMED_MAX: usize = 1_000_000;
-/// What a claimed key takes, in a table that has just grown.
+/// Memory for a claimed key, in a table that has just grown.
 const CLAIMED_BYTES: usize = 26;
 
 /// Why a payload is no event.
@@ -34,16 +34,16 @@ pub enum Unfit {
     NoMode,
 }
 
-/// What became of the payloads so far. Of a dry run: what would have.
+/// Results of the payloads processed up to now. For a dry run, the results that a real one would have.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     pub imported: u64,
-    /// In the log already.
+    /// Payloads that are in the log already.
     pub duplicates: u64,
-    /// In the log already, and telling something else there: kept beside it.
+    /// Payloads whose key is in the log already, with different content there: stored in addition.
     pub conflicts: u64,
     pub refused: u64,
-    /// The first of these: which payload, from 0, and why.
+    /// The first refused payloads: the index, from 0, and the reason.
     pub told: Vec<(u64, Unfit)>,
 }
 
@@ -53,9 +53,9 @@ pub struct Import {
     entrance: Entrance,
     sequence: Sequence,
     summary: Summary,
-    /// How many payloads there were so far.
+    /// Number of payloads processed up to now.
     given: u64,
-    /// Of a dry run.
+    /// The keys claimed in a dry run. `None` if this is no dry run.
     claimed: Option<Claimed>,
 }
 
@@ -84,12 +84,12 @@ impl Import {
         self.claimed.is_some()
     }
 
-    /// What a dry run keeps in memory.
+    /// Memory that a dry run uses for its keys.
     pub fn claimed_bytes(&self) -> usize {
         self.claimed.as_ref().map_or(0, |claimed| claimed.0.len() * CLAIMED_BYTES)
     }
 
-    /// After all that was given before.
+    /// Processes payloads, in order after all earlier ones.
     pub async fn take(&mut self, payloads: Vec<Bytes>) -> Result<(), BackfillError> {
         let mut payloads = payloads.into_iter();
         while payloads.len() > 0 {
@@ -118,7 +118,8 @@ impl Import {
         *refused += 1;
     }
 
-    /// Enqueues one after the other, which fixes their order, and then waits for all, so that they share commits.
+    /// Enqueues the deliveries one by one, which fixes their order. Then waits for all of them, so that they share
+    /// commits.
     async fn append(&mut self, deliveries: Vec<Delivery>) -> Result<(), BackfillError> {
         let appender = self.backfill.appender.upgrade().ok_or(BackfillError::Closed)?;
         let mut enqueued = Vec::with_capacity(deliveries.len());
@@ -192,8 +193,8 @@ impl Import {
     }
 }
 
-/// The keys that a dry run would have claimed, with what their events tell: the beginnings of digests, so that each takes the
-/// same and little. Two that begin alike make a count wrong, no event.
+/// The keys that a dry run would have claimed, with the content of their events: prefixes of digests, so that entries
+/// are small and of equal size. Equal prefixes of different digests make a count wrong, but no event.
 #[derive(Default)]
 struct Claimed(HashMap<[u8; 8], [u8; 4]>);
 
@@ -202,7 +203,7 @@ impl Claimed {
         self.0.insert(digest(key), prefix(told));
     }
 
-    /// Whether the key's first event in this dry run tells the same. `None` if the key is not claimed.
+    /// Whether the key's first event in this dry run has the same content. `None` if the key is not claimed.
     fn tells(&self, key: &EventKey, told: &Hash) -> Option<bool> {
         self.0.get(&digest(key)).map(|first| *first == prefix(told))
     }
@@ -216,7 +217,7 @@ fn prefix<const N: usize>(hash: &Hash) -> [u8; N] {
     std::array::from_fn(|at| hash[at])
 }
 
-/// Whether there is an event of its key already, and whether that one tells something else.
+/// Returns whether its key has an event already, and whether the content of that event differs. Claims a new key.
 fn first_of(reader: &Reader, claimed: &mut Claimed, delivery: &Delivery) -> Result<(bool, bool), ReadError> {
     let Delivery { tenant, key: Some(key), body, .. } = delivery else { return Ok((false, false)) };
     let told = gist(body);

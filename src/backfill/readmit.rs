@@ -1,4 +1,4 @@
-//! Events that applied to no mode: once the configuration is mended, a local event applies each.
+//! Readmits events that applied to no mode: once the configuration is corrected, a local event applies each of them.
 
 use super::{Backfill, BackfillError, off_runtime};
 use crate::event::{Delivery, Event, EventKey, ModeVerdict, Position, Provenance};
@@ -19,11 +19,11 @@ pub enum Unreadmitted {
     StillUnknown,
 }
 
-/// Where the event is that applies it; a duplicate if it had come, or been readmitted, before.
+/// The place of the event that applies it. A duplicate if the event had come, or been readmitted, before.
 pub type Readmitted = Result<Appended, Unreadmitted>;
 
 impl Backfill {
-    /// The event of a tenant at a position.
+    /// Readmits the event of a tenant at a position.
     pub async fn readmit(&self, tenant: &str, position: Position) -> Result<Readmitted, BackfillError> {
         let reader = self.reader.clone();
         let event = off_runtime(move || reader.get(position)).await?;
@@ -37,7 +37,8 @@ impl Backfill {
         }
     }
 
-    /// Under the key that it would have claimed: so it is applied once, however often it came or is readmitted.
+    /// The local delivery for an event, under the key that the event would have claimed. So the event is applied once,
+    /// however often it came or is readmitted.
     fn again(&self, event: Event) -> Result<Delivery, Unreadmitted> {
         let delivery = event.delivery;
         if delivery.mode.applies_to().is_some() {

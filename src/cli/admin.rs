@@ -1,4 +1,4 @@
-//! `status` and `rejected`: how the daemon is, and what it refused.
+//! `status` and `rejected`: the state of the daemon, and the deliveries that it refused.
 
 use clap::Args;
 use cleat::proto::admin_service_client::AdminServiceClient;

@@ -1,11 +1,11 @@
-//! How commands reach a running daemon.
+//! Connects commands to a running daemon.
 
 use anyhow::Context as _;
 use clap::Args;
 use cleat::proto;
 use tonic::transport::{Channel, Endpoint};
 
-/// Streams may be large; tonic's own limit is 4 MiB.
+/// Maximum size of a message. Streams may be large; tonic's own limit is 4 MiB.
 pub(super) const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Where the daemon's API is, and for whom to ask.
@@ -65,7 +65,8 @@ impl Target {
     }
 }
 
-/// The rows of a list, all or so many. `page` is given the token of a page, empty for the first; it returns the rows, and the token of the next.
+/// Returns the rows of a list, at most `limit`. `page` gets the token of a page, empty for the first. It returns the
+/// rows, and the token of the next page.
 pub(super) async fn rows<T>(
     limit: Option<usize>,
     mut page: impl AsyncFnMut(String) -> anyhow::Result<(Vec<T>, String)>,
@@ -93,17 +94,17 @@ pub(super) struct Top {
     pub limit: Option<usize>,
 }
 
-/// The most that the API gives.
+/// Maximum size of a page of the API.
 pub(super) const PAGE_ROWS: i32 = 1000;
 
 impl Top {
-    /// No larger than what is wanted.
+    /// The size of a page: the limit, up to the maximum.
     pub fn page_size(&self) -> i32 {
         self.limit.and_then(|limit| i32::try_from(limit).ok()).map_or(PAGE_ROWS, |limit| limit.clamp(1, PAGE_ROWS))
     }
 }
 
-/// One thread is enough for a client.
+/// Runs a command on one thread, which is enough for a client.
 pub(super) fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?.block_on(command)
 }

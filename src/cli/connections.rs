@@ -1,4 +1,4 @@
-//! `connections get`, `list`, `summary` and `history`; `watch` has a file of its own.
+//! `connections get`, `list`, `summary` and `history`. `watch` has its own file.
 
 mod filter;
 mod show;

@@ -1,4 +1,4 @@
-//! `events get`, `read` and `readmit`; `watch` has a file of its own.
+//! `events get`, `read` and `readmit`. `watch` has its own file.
 
 mod watch;
 
@@ -181,7 +181,7 @@ fn print_row(event: &Event) -> anyhow::Result<()> {
     print::row(&[&position, &recorded, &mode, &event.endpoint, kind(event), &event.event_key])
 }
 
-/// All that is known of one event, a line a fact.
+/// Everything known about one event, one fact a line.
 fn facts(event: &Event) -> Vec<Vec<String>> {
     let mut facts = words::facts([
         ("position", event.position.to_string()),
@@ -197,7 +197,7 @@ fn facts(event: &Event) -> Vec<Vec<String>> {
         ("webhook timestamp", event.webhook_timestamp.clone()),
         ("secret", event.secret_label.clone()),
     ]);
-    // Every line of the body stands under the first, so that none looks like a fact.
+    // Puts every line of the body under the first, so that none looks like a fact.
     let body = String::from_utf8_lossy(&event.body);
     let names = std::iter::once("body").chain(std::iter::repeat(""));
     facts.extend(names.zip(body.lines()).map(|(name, line)| vec![name.to_owned(), line.to_owned()]));

@@ -152,7 +152,7 @@ fn link(link: &ExportLink) -> Vec<String> {
     vec![link.url.clone(), link.export_type.clone(), link.content_type.clone()]
 }
 
-/// All that is known of one export but its links, a line a fact.
+/// Everything known about one export except its links, one fact a line.
 fn facts(export: &Export) -> Vec<Vec<String>> {
     let resources = export.stats.as_ref().and_then(|stats| stats.total_resources);
     words::facts([

@@ -1,5 +1,6 @@
-//! Keeps a watch going: when it breaks it comes back by itself, with the token of the last message that was handled, for as long
-//! as that may help. So nothing is missed; after an end of this process, at most what was being handled comes again.
+//! Keeps a watch going: when it breaks, connects again automatically, with the token of the last handled message, while
+//! that may help. So nothing is missed. After an end of this process, only messages that were being handled, or were
+//! handled after the place was last kept, come again.
 
 mod exec;
 mod pause;
@@ -23,7 +24,7 @@ use super::{Span, print};
 
 pub(super) use exec::until_done;
 
-/// So many heartbeats may be missing.
+/// Number of heartbeats that may be missing.
 const HEARTBEATS_MISSED: u32 = 3;
 
 #[derive(Args)]
@@ -46,16 +47,16 @@ pub(super) trait Watched {
     fn pulse(&self) -> Pulse;
 }
 
-/// What a message says of the watch itself.
+/// The state of the watch, according to a message.
 pub(super) enum Pulse {
-    /// There may be more to come at once.
+    /// More messages may come at once.
     Busy,
     Quiet,
-    /// The daemon is, and told when to come back.
+    /// The daemon is going away, and may say when to come back.
     GoingAway(Option<prost_types::Duration>),
 }
 
-/// After the last message that was handled; without one, where it was asked to begin.
+/// The start of a watch: after the last handled message; without one, at the requested position.
 pub(super) fn start(token: Option<String>, asked: &Position) -> WatchStart {
     let position = token.map_or_else(|| asked.clone(), Position::ResumeToken);
     WatchStart { position: Some(position) }
@@ -63,7 +64,7 @@ pub(super) fn start(token: Option<String>, asked: &Position) -> WatchStart {
 
 /// How one stream ended.
 enum Broken {
-    /// It may be better soon.
+    /// Trying again may help.
     ForNow(String),
     ForGood(anyhow::Error),
 }
@@ -77,7 +78,8 @@ impl Keep {
         Duration::try_from(self.heartbeat()).unwrap_or(Duration::from_secs(15)) * HEARTBEATS_MISSED
     }
 
-    /// Until interrupted, or until it cannot go on. `open` is given the token to resume from, if there is one.
+    /// Follows a watch until interrupted, or until it cannot go on. `open` gets the token to resume from, if there is
+    /// one.
     pub async fn follow<M: Watched>(
         &self,
         open: impl AsyncFn(Option<String>) -> anyhow::Result<Streaming<M>>,
@@ -114,7 +116,7 @@ impl Keep {
         }
     }
 
-    /// One stream, to its end.
+    /// Handles one stream to its end.
     async fn once<M: Watched>(
         &self,
         place: &mut Place,
@@ -149,7 +151,7 @@ impl Keep {
     }
 }
 
-/// What has never been reached may not be there at all.
+/// Judges why a stream could not be opened. A daemon that was never reached may not exist: that ends the watch.
 fn refused(error: anyhow::Error, connected: bool) -> Broken {
     if error.is::<Unreachable>() && connected {
         return Broken::ForNow(format!("{error:#}"));
@@ -160,8 +162,8 @@ fn refused(error: anyhow::Error, connected: bool) -> Broken {
     }
 }
 
-/// A refusal of what was asked for is final. Damage is not: views are made again while they serve, and a damaged part of the log
-/// can be put back.
+/// Judges why a stream broke. A request that is refused as such would be refused again: that ends the watch. Damage does not:
+/// views are made again while they serve, and a damaged part of the log can be put back.
 fn broken(status: Status) -> Broken {
     let is_too_large = |info: &ErrorInfo| info.reason == "CHANGE_TOO_LARGE";
     if status.get_error_details().error_info().is_some_and(is_too_large) {

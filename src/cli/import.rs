@@ -1,4 +1,4 @@
-//! `import`: payloads from Fasten's delivery logs into the log, through the daemon or beside it.
+//! `import`: appends payloads from Fasten's delivery logs, through the daemon or without it.
 
 mod offline;
 mod payloads;
@@ -89,7 +89,7 @@ fn facts(response: &ImportEventsResponse, dry_run: bool) -> Vec<Vec<String>> {
     ])
 }
 
-/// Notes each refused payload that the response names; an error if there is any.
+/// Prints a note for each refused payload that the response names. An error if any was refused.
 fn report_refused(response: &ImportEventsResponse, payloads: &[Payload], oversized: &[Payload]) -> anyhow::Result<()> {
     for refused in &response.refused_payloads {
         let payload = usize::try_from(refused.index).ok().and_then(|index| payloads.get(index));

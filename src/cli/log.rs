@@ -1,4 +1,4 @@
-//! `cleat log`: looks into a data directory without a daemon.
+//! `cleat log`: inspects a data directory without a daemon.
 
 use std::path::PathBuf;
 

@@ -1,14 +1,14 @@
-//! Times and spans as the command line takes them, and as the API does.
+//! Times and spans, read from the command line and converted for the API.
 
 use std::str::FromStr;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// RFC 3339.
+/// A time in RFC 3339.
 #[derive(Clone, Copy)]
 pub(super) struct Time(Timestamp);
 
-/// Like `30m` or `2h 15m`.
+/// A duration like `30m` or `2h 15m`.
 #[derive(Clone, Copy)]
 pub(super) struct Span(SignedDuration);
 

@@ -1,11 +1,11 @@
-//! How many files the process may have open: every connection is one.
+//! The limit of open files of the process: every connection is one.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The operations port's connections, and as many for the log, its threads and the listeners.
+/// Files for the operations port's connections, and as many for the log, its threads and the listeners.
 const OTHERS: u64 = 128;
 
-/// Takes all that the system gives, and says so if that is too little for this many connections.
+/// Raises the limit as far as the system allows. Warns if that is too little for this many connections.
 pub(super) fn allow(connections: u64) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let allowed = match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
@@ -13,7 +13,7 @@ pub(super) fn allow(connections: u64) {
         Err(_) => current,
     };
     let needed = connections + OTHERS;
-    // None is no limit.
+    // `None` if there is no limit.
     if let Some(allowed) = allowed.filter(|allowed| *allowed < needed) {
         tracing::warn!(allowed, needed, "fewer open files are allowed than the connections that are may need");
     }

@@ -1,7 +1,7 @@
-//! What a command prints: lines, tables, canonical proto3 JSON, notes and errors.
+//! The output of commands: lines, tables, canonical proto3 JSON, notes and errors.
 //!
-//! The only place that writes to stdout and stderr. A patient chooses much of what is printed, so every text is escaped
-//! here: no character reaches a terminal that it acts on, hides, or reorders others by.
+//! The only place that writes to stdout and stderr. A patient chooses much of the output, so every text is escaped
+//! here: a terminal gets no character that it acts on or hides, or that reorders others.
 
 use std::io::Write as _;
 use std::sync::OnceLock;
@@ -17,27 +17,27 @@ use unicode_width::UnicodeWidthChar as _;
 
 use super::Output;
 
-/// The widest cell of a table, and the most that any cell is padded to.
+/// Maximum width of a table's cell, and of the padding of any cell.
 const CELL_COLUMNS_MAX: usize = 60;
 
-/// Where a cell is cut.
+/// Marks where a cell is cut.
 const ELLIPSIS: char = '…';
 
 pub(super) fn line(text: &str) -> anyhow::Result<()> {
     raw_line(&escaped(text))
 }
 
-/// One line of cells, each cut at the width of a table's.
+/// Prints one line of cells, each cut to the maximum width of a table's cell.
 pub(super) fn row(cells: &[impl AsRef<str>]) -> anyhow::Result<()> {
     raw_line(&cells.iter().map(|cell| cut(&escaped(cell.as_ref()))).collect::<Vec<_>>().join("  "))
 }
 
-/// Columns as wide as their widest cell. Long cells are cut.
+/// Prints a table with columns as wide as their widest cell. Long cells are cut.
 fn table(rows: &[Vec<String>]) -> anyhow::Result<()> {
     print_aligned(rows, |cell| cut(&escaped(cell)))
 }
 
-/// Lines of cells, each as long as it is.
+/// Prints lines of cells at their full length.
 fn facts(rows: &[Vec<String>]) -> anyhow::Result<()> {
     print_aligned(rows, escaped)
 }
@@ -47,7 +47,7 @@ fn print_aligned(rows: &[Vec<String>], cell: impl Fn(&str) -> String) -> anyhow:
     aligned(&rows).iter().try_for_each(|line| raw_line(line))
 }
 
-/// The rows of escaped cells as lines. A cell wider than [`CELL_COLUMNS_MAX`] pushes the rest of its own row only.
+/// The rows of escaped cells as lines. A cell wider than [`CELL_COLUMNS_MAX`] shifts only the rest of its own row.
 fn aligned(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| width(cell)).max().unwrap_or(0);
@@ -74,8 +74,8 @@ fn escaped(text: &str) -> String {
     escaped
 }
 
-/// Controls, formats (those that set a direction among them), separators of lines and paragraphs, private and unassigned
-/// characters.
+/// Whether a character is a control, a format (such as those that set a direction), a separator of lines or paragraphs,
+/// private or unassigned.
 fn is_dangerous(c: char) -> bool {
     c.general_category_group() == GeneralCategoryGroup::Other
         || matches!(c.general_category(), GeneralCategory::LineSeparator | GeneralCategory::ParagraphSeparator)
@@ -104,12 +104,12 @@ fn width(text: &str) -> usize {
     text.chars().map(columns).sum()
 }
 
-/// The columns that a character takes. A combining mark counts as one, so that no cell holds marks without a bound.
+/// Number of columns of a character. A combining mark counts as one, so that the marks in a cell are bounded.
 fn columns(c: char) -> usize {
     c.width().unwrap_or(1).max(1)
 }
 
-/// `name` is the message's full name, like `cleat.v1.Connection`.
+/// A message as JSON. `name` is the message's full name, like `cleat.v1.Connection`.
 pub(super) fn json(name: &str, message: &impl Message, pretty: bool) -> anyhow::Result<String> {
     let descriptor = api()?.get_message_by_name(name).with_context(|| format!("{name} is not in the API"))?;
     let message = DynamicMessage::decode(descriptor, &message.encode_to_vec()[..])?;
@@ -117,8 +117,8 @@ pub(super) fn json(name: &str, message: &impl Message, pretty: bool) -> anyhow::
     Ok(escaped_json(&text))
 }
 
-/// JSON with each dangerous character as `\uXXXX`. Beyond ASCII they stand in strings only; those in ASCII are escaped
-/// already, but for DEL.
+/// JSON with each dangerous character as `\uXXXX`. Beyond ASCII these are in strings only. Those in ASCII are escaped
+/// already, except DEL.
 fn escaped_json(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -131,14 +131,14 @@ fn escaped_json(text: &str) -> String {
     escaped
 }
 
-/// Read once: there may be millions of messages.
+/// The descriptors of the API. Decoded once: there may be millions of messages.
 fn api() -> anyhow::Result<&'static DescriptorPool> {
     static API: OnceLock<Option<DescriptorPool>> = OnceLock::new();
     let read = || DescriptorPool::decode(FILE_DESCRIPTOR_SET).ok();
     API.get_or_init(read).as_ref().context("the API's descriptors cannot be read")
 }
 
-/// One message: its lines for a person, or itself.
+/// Prints one message: as lines for a person, or as JSON.
 pub(super) fn one<M: Message>(
     name: &str,
     message: &M,
@@ -152,7 +152,7 @@ pub(super) fn one<M: Message>(
     }
 }
 
-/// Several messages: a table for a person, or themselves.
+/// Prints several messages: as a table for a person, or as JSON.
 pub(super) fn many<M: Message>(
     name: &str,
     messages: &[M],
@@ -173,12 +173,12 @@ pub(super) fn many<M: Message>(
     }
 }
 
-/// Beside the data, on stderr.
+/// Prints a note on stderr, separate from the data.
 pub(super) fn note(text: &str) {
     raw_note(&format!("cleat: {}\n", escaped(text)));
 }
 
-/// The whole chain of causes, on stderr; of a refused call its reason as well.
+/// Prints an error with all its causes on stderr; for a refused call, its reason and message.
 pub(super) fn error(error: &anyhow::Error) {
     if let Some(ConfigError::Invalid { file, problems }) = error.downcast_ref() {
         note(&format!("{file} cannot be used:"));
@@ -197,8 +197,7 @@ pub(super) fn error(error: &anyhow::Error) {
     note(&text);
 }
 
-/// What is wrong with the command line, on stderr. It quotes arguments, which may come from data. A line break in an
-/// argument stays one.
+/// Prints a usage error on stderr. It quotes arguments, which may come from data. A line break in an argument is kept.
 pub(super) fn usage(error: &clap::Error) {
     let text = error.render().to_string();
     let lines = text.lines().map(|line| escaped(line) + "\n");
@@ -210,7 +209,7 @@ fn raw_line(text: &str) -> anyhow::Result<()> {
 }
 
 fn raw_note(text: &str) {
-    drop(std::io::stderr().lock().write_all(text.as_bytes())); // if stderr is gone there is nobody to tell
+    drop(std::io::stderr().lock().write_all(text.as_bytes())); // if stderr is gone, nothing can be reported
 }
 
 #[cfg(test)]
@@ -221,7 +220,7 @@ mod tests {
 
     use super::*;
 
-    /// Any text, rich in what a terminal acts on.
+    /// Any text, with many characters that a terminal acts on.
     fn texts() -> impl Strategy<Value = String> {
         let dangerous = "\u{0}\u{7}\t\n\r\u{1b}\u{7f}\u{85}\u{9b}\u{ad}\u{61c}\u{200b}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\
                          \u{202e}\u{2066}\u{2069}\u{feff}\u{e0001}\u{f0000}";
@@ -230,7 +229,7 @@ mod tests {
         vec(prop_oneof![any::<char>(), dangerous, harmless], 0..200).prop_map(String::from_iter)
     }
 
-    /// By its own list: what the issue names, whatever the library says of it.
+    /// An independent list: the characters that the issue names, whatever the library says of them.
     fn is_forbidden(c: char) -> bool {
         c.is_control()
             || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')

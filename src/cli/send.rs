@@ -1,4 +1,4 @@
-//! `send`: what a new user needs first, a webhook like Fasten's, signed and posted.
+//! `send`: signs and posts a webhook like Fasten's, as a new user needs first.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use super::client::Unreachable;
 use super::print;
 
-/// For the whole exchange: the daemon answers or refuses within its `request_timeout`, which is less by default.
+/// Timeout of the whole exchange: the daemon answers or refuses within its `request_timeout`, which is less by default.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Args)]
@@ -69,7 +69,7 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    /// The same webhook may be taken later.
+    /// Whether the same webhook may be taken later.
     pub fn for_now(&self) -> bool {
         self.status == StatusCode::SERVICE_UNAVAILABLE
     }
@@ -82,7 +82,7 @@ impl Send {
             Some(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
             None => self.sample(&id).to_string().into_bytes(),
         };
-        // The mark without which the door does not take the development secret.
+        // The door takes the development secret only with this mark.
         let (status, answer) = self.post(&format!("{LOCAL_TOOL_MARK}{id}"), body).await?;
         if status.is_success() {
             return print::line(&answer);
@@ -150,7 +150,7 @@ impl Send {
     }
 }
 
-/// One request and its answer. That it fails says that no answer came, not that the webhook was not taken.
+/// Sends one request and returns its answer. An error means that no answer came, not that the webhook was not taken.
 async fn exchange(
     address: &str,
     request: Request<Full<Bytes>>,
@@ -166,7 +166,7 @@ async fn exchange(
     tokio::pin!(answered);
     tokio::select! {
         answered = &mut answered => answered,
-        // It ends with its error, if it has one, before the answer does.
+        // The connection ends with its error, if it has one, before the answer does.
         closed = connection => {
             closed?;
             answered.await

@@ -1,4 +1,4 @@
-//! `serve` and `check-config`: the edge where time, randomness, signals and the environment come in.
+//! `serve`, `init` and `check-config`: the edge where time, randomness, signals and the environment come in.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -17,8 +17,8 @@ use tokio::sync::Notify;
 
 use super::{open_files, print};
 
-/// Threads for reads that block: more than the scans that run at once, which are three per core. Each keeps memory of its own,
-/// so there are not as many as there may be requests; a read that finds none waits.
+/// Number of threads for blocking reads: more than the scans that run at once, which are three per core. Each thread
+/// keeps memory of its own, so there are fewer than possible requests. A read without a free thread waits.
 const BLOCKING_THREADS_MIN: usize = 32;
 const BLOCKING_THREADS_PER_CORE: usize = 8;
 
@@ -26,7 +26,7 @@ pub(super) fn load(path: Option<&Path>) -> anyhow::Result<Config> {
     Ok(Config::load(path, &|name| std::env::var_os(name))?)
 }
 
-/// What does not hinder `serve`, but the operator should know.
+/// Problems that do not prevent `serve`, but that the operator should know.
 fn warnings(config: &Config, trust_clock: bool) -> Vec<String> {
     let mut warnings = config.warnings();
     if rustix::process::geteuid().is_root() {
@@ -59,7 +59,7 @@ pub(super) fn init(path: Option<&Path>) -> anyhow::Result<()> {
     print::line(&format!("made an empty log in {}", directory.display()))
 }
 
-/// A failure is told once: on stderr for a person until the logs are set up, and then as a line of these.
+/// Runs the daemon. A failure is reported once: to a person on stderr until logging is set up, and then as a log line.
 pub(super) fn serve(path: Option<&Path>, trust_clock: bool) -> ExitCode {
     let config = match load(path) {
         Ok(config) => config,
@@ -90,7 +90,7 @@ fn start(config: Config, trust_clock: bool) -> anyhow::Result<()> {
         .build()
         .context("cannot start")?;
     let result = runtime.block_on(run(config, trust_clock));
-    // What is left after a bounded stop are peers that do not close.
+    // After a bounded stop, only peers that do not close are left.
     runtime.shutdown_background();
     result
 }
@@ -106,7 +106,7 @@ async fn run(config: Config, trust_clock: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `trust_clock` if the operator says that the clock is right.
+/// Time and randomness of this machine. `trust_clock` if the operator says that the clock is right.
 pub(super) fn world(config: &Config, trust_clock: bool) -> World {
     World {
         time: TimeSource {
@@ -121,7 +121,7 @@ pub(super) fn world(config: &Config, trust_clock: bool) -> World {
     }
 }
 
-/// What a new log begins with.
+/// Identity and secret of a new log.
 pub(super) fn fresh() -> Fresh {
     Fresh::new(Identity { log_id: rand::random(), epoch: rand::random() }, rand::random())
 }
@@ -131,7 +131,8 @@ fn uptime() -> Duration {
     Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
 }
 
-/// SIGTERM and SIGINT, from now on: the first stops in order, the second at once, whatever is being done.
+/// Handles SIGTERM and SIGINT from now on. The first signal notifies, for an orderly stop. The second ends the process
+/// at once, even in the middle of work.
 fn told_to_stop() -> std::io::Result<Arc<Notify>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut next = async move || {
@@ -142,7 +143,7 @@ fn told_to_stop() -> std::io::Result<Arc<Notify>> {
     };
     let stop = Arc::new(Notify::new());
     let told = stop.clone();
-    // Detached: it lives as long as the process, and ends it.
+    // Detached: it lives as long as the process, and may end it.
     tokio::spawn(async move {
         next().await;
         told.notify_one();

@@ -1,26 +1,26 @@
-//! How the values of an answer are told to a person.
+//! Formats the values of an answer for a person.
 
-/// Empty if it is not told.
+/// A time. Empty if there is none.
 pub(super) fn time(at: Option<prost_types::Timestamp>) -> String {
     at.map(|at| at.to_string()).unwrap_or_default()
 }
 
-/// Nothing is told of what is not so.
+/// `yes`, or empty.
 pub(super) fn yes(it: bool) -> String {
     if it { "yes".to_owned() } else { String::new() }
 }
 
-/// For a cell of a table, which may not be empty.
+/// The text, or `-` if it is empty: a cell of a table may not be empty.
 pub(super) fn or_dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }
 
-/// One value of an enum, from its name in the API and what all names of that enum begin with.
+/// The word for a value of an enum, from its name in the API and the common prefix of the enum's names.
 pub(super) fn word(name: &str, prefix: &str) -> String {
     name.trim_start_matches(prefix).to_lowercase()
 }
 
-/// What is told, a line a fact.
+/// The facts that are not empty, one a line.
 pub(super) fn facts<const N: usize>(facts: [(&str, String); N]) -> Vec<Vec<String>> {
     let told = facts.into_iter().filter(|(_, fact)| !fact.is_empty());
     told.map(|(name, fact)| vec![name.to_owned(), fact]).collect()

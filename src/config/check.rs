@@ -1,4 +1,4 @@
-//! What a well-formed configuration must also be. Every problem names its key; all are told at once.
+//! Checks of a well-formed configuration. Every problem names its key, and all are reported at once.
 
 use std::collections::HashSet;
 
@@ -30,7 +30,7 @@ fn addresses(config: &Config, problems: &mut Vec<String>) {
     }
 }
 
-/// Logs and errors show these.
+/// Checks that no path looks like a secret: logs and errors show paths.
 fn paths(config: &Config, problems: &mut Vec<String>) {
     let mut paths = vec![("data.directory", config.data.directory())];
     paths.extend(config.data.anchor.as_deref().map(|path| ("data.anchor", path)));

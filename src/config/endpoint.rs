@@ -1,4 +1,4 @@
-//! One webhook endpoint: as it is written, and as it is used, with its secrets read from wherever they are kept.
+//! One webhook endpoint: as written in the file, and as used, with its secrets read from their sources.
 //!
 //! Problems name the endpoint and the secret's label, never a value.
 
@@ -15,18 +15,18 @@ use super::permissions::{self, Findings};
 use super::secret::{Secret, shown, shown_path};
 use crate::event::ApiMode;
 
-/// One path under `/webhooks/`, whose it is, and who may sign for it.
+/// One path under `/webhooks/`, with its tenant and the secrets that may sign for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     pub name: String,
     pub tenant: String,
-    /// None takes either.
+    /// `None` if the endpoint takes both modes.
     pub api_mode: Option<ApiMode>,
-    /// 1 to 16 of them, labels unique.
+    /// 1 to 16 secrets with unique labels.
     pub secrets: Vec<Secret>,
 }
 
-/// As it stands in the file.
+/// An endpoint as written in the file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Written {
@@ -52,7 +52,7 @@ enum WrittenMode {
     Test,
 }
 
-/// A secret as it stands in the file. It is read without a copy that nothing would wipe, as an untagged enum makes.
+/// A secret as written in the file. Has its own `Deserialize`: an untagged enum would make a copy that is never wiped.
 enum InlineSecret {
     Plain(Zeroizing<String>),
     Labelled(Labelled),
@@ -119,7 +119,7 @@ impl Written {
     }
 }
 
-/// The secrets of one endpoint so far.
+/// Collects the secrets of one endpoint.
 struct Gathered<'a> {
     endpoint: &'a str,
     secrets: Vec<Secret>,
@@ -138,7 +138,7 @@ impl Gathered<'_> {
         self.findings.inline_secrets |= self.secrets[before..].iter().any(|secret| !secret.is_development());
     }
 
-    /// The label is the file's name.
+    /// Adds the secret in a file. The label is the file's name.
     fn file(&mut self, path: &Path) {
         let label = path.file_name().unwrap_or_default().to_string_lossy();
         let shown_file = path.to_string_lossy();
@@ -150,14 +150,14 @@ impl Gathered<'_> {
                 self.findings.check_permissions(&format!("{name} in {shown_file}"), &opened, true);
             }
             Err(error) => {
-                // A secret may hold a slash: then its last part is all that the label is.
+                // A misplaced secret may contain a slash. Then the label is only its last part.
                 let label = if path.as_os_str() == shown_file { &*label } else { shown_file };
                 self.problem(label, format_args!("cannot be read from {shown_file}: {error}"));
             }
         }
     }
 
-    /// The label is the credential's name.
+    /// Adds the secret in a credential. The label is the credential's name.
     fn credential(&mut self, name: &str, env: Env<'_>) {
         let Some(directory) = env("CREDENTIALS_DIRECTORY") else {
             return self.problem(name, format_args!("is a credential, but $CREDENTIALS_DIRECTORY is not set"));
@@ -180,7 +180,7 @@ impl Gathered<'_> {
         self.findings.problems.push(format!("{name} {what}"));
     }
 
-    /// How messages call a secret.
+    /// The name of a secret in messages.
     fn name(&self, label: &str) -> String {
         format!("webhooks.endpoints: \"{}\": secret \"{}\"", shown(self.endpoint), shown(label))
     }

@@ -1,4 +1,4 @@
-//! Who could reach the daemon that should not: the published development secret, and the API without authentication.
+//! Checks for access by strangers: by the published development secret, or to the API without authentication.
 
 use std::net::SocketAddr;
 
@@ -15,10 +15,11 @@ pub(super) fn problems(config: &Config, env: Env<'_>, problems: &mut Vec<String>
     }
 }
 
-/// To connect to a socket.
+/// Permission bit that lets other users connect to a socket.
 const OTHERS_WRITE: u32 = 0o002;
 
-/// Anyone can sign with the development secret, and whoever holds it must be on this machine to use it or read of it.
+/// Refuses the development secret if a listener is not on loopback, or under systemd. Anyone can sign with it, so only
+/// this machine may use it or read the results.
 fn development_secret(config: &Config, env: Env<'_>, problems: &mut Vec<String>) {
     let mut reasons: Vec<String> = listeners(config)
         .filter(|(_, address)| !address.ip().is_loopback())
@@ -52,7 +53,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     warnings
 }
 
-/// The API's address, if others than this machine may reach it.
+/// The API's address. `None` if only this machine can reach it.
 fn exposed_api(config: &Config) -> Option<SocketAddr> {
     match config.grpc.listen {
         Listen::Tcp(address) if !address.ip().is_loopback() => Some(address),
@@ -69,9 +70,10 @@ fn listeners(config: &Config) -> impl Iterator<Item = (&'static str, SocketAddr)
     others.into_iter().chain(grpc)
 }
 
-/// What shows that we are a unit's own process. `INVOCATION_ID` and `JOURNAL_STREAM` do not: every shell in a terminal
-/// that the user's systemd started inherits both. The first three are set for units that ask for them; `SYSTEMD_EXEC_PID`
-/// for every unit (since systemd 248), and what inherits it can tell by the number that it is meant for another.
+/// The sign that this process is a systemd unit's own. `None` if there is no sign. `INVOCATION_ID` and `JOURNAL_STREAM`
+/// are none: every shell in a terminal that the user's systemd started inherits both. The first three variables below
+/// are set for units that ask for them, `SYSTEMD_EXEC_PID` for every unit (since systemd 248). In a process that
+/// inherits it, its number is that of another process.
 fn systemd(env: Env<'_>) -> Option<String> {
     let asked =
         ["NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"].into_iter().find(|name| env(name).is_some());

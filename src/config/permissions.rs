@@ -1,4 +1,5 @@
-//! Who else may read or write the files that the daemon trusts. Knows their modes, and nothing of what is in them.
+//! Reads the files that the daemon trusts, and checks which other users may read or write them. Knows nothing of their
+//! contents.
 
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read as _};
@@ -8,26 +9,27 @@ use std::path::Path;
 use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
-/// The longest file that is read: far beyond any configuration.
+/// Maximum size of a file in MiB: far beyond any configuration.
 const MIB_MAX: u64 = 16;
 const BYTES_MAX: u64 = MIB_MAX * 1024 * 1024;
-/// Room for what has no length, as a pipe.
+/// Minimum buffer, for files without a length, such as pipes.
 const ROOM_MIN: u64 = 64 * 1024;
 
 const GROUP_OR_OTHERS_WRITE: u32 = 0o022;
-/// To read a file, or to list or enter a directory.
+/// Permission bits that let other users read a file, or list or enter a directory.
 const OTHERS_READ: u32 = 0o005;
 
-/// What was found while the configuration was read: what it cannot be used for, and what the operator should know.
+/// Findings about the configuration: problems that make it unusable, and warnings for the operator.
 #[derive(Default)]
 pub(super) struct Findings {
     pub problems: Vec<String>,
     pub warnings: Vec<String>,
-    /// Whether the configuration itself holds a secret that is not the published one.
+    /// Whether the configuration itself holds a secret other than the published one.
     pub inline_secrets: bool,
 }
 
-/// Reads a file that may hold secrets, and what was opened as it. The text is wiped when it is dropped.
+/// Reads a file that may hold secrets. Returns the metadata of the opened file, and its text, which is wiped when
+/// dropped.
 pub(super) fn read(path: &Path) -> io::Result<(Metadata, Zeroizing<String>)> {
     let file = File::open(path)?;
     let opened = file.metadata()?;
@@ -35,7 +37,7 @@ pub(super) fn read(path: &Path) -> io::Result<(Metadata, Zeroizing<String>)> {
     if opened.len() > BYTES_MAX {
         return Err(too_long());
     }
-    // If the text moved while it grows, a copy would stay.
+    // Allocated in full: a text that moves as it grows leaves an unwiped copy.
     let room = usize::try_from(opened.len().max(ROOM_MIN) + 1).map_err(|_| too_long())?;
     let mut text = Zeroizing::new(String::with_capacity(room));
     // A device has no length, and a file may have grown.
@@ -47,8 +49,8 @@ pub(super) fn read(path: &Path) -> io::Result<(Metadata, Zeroizing<String>)> {
 }
 
 impl Findings {
-    /// Checks who may write what was opened at a path and, if it is `confidential`, who may read it. `name` is what
-    /// messages call it.
+    /// Checks which users may write an opened file or directory and, if it is `confidential`, which may read it. `name`
+    /// is its name in messages.
     pub fn check_permissions(&mut self, name: &str, opened: &Metadata, confidential: bool) {
         let (mode, owner) = (opened.mode() & 0o7777, opened.uid());
         if mode & GROUP_OR_OTHERS_WRITE != 0 {

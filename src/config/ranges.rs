@@ -1,4 +1,4 @@
-//! How large and how small numbers, sizes and durations may be: outside, the daemon would be of no use, or end in a panic.
+//! Allowed ranges of numbers, sizes and durations. Outside of them the daemon would be useless, or panic.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use super::{BODY_LIMIT_MAX, Config, Log, REQUEST_BYTES, Webhooks};
 
 const INFLIGHT_MAX: ByteSize = ByteSize::gib(64);
-/// A journal holds a commit of 512 KiB at least.
+/// A journal must have room for a commit, of up to 512 KiB.
 const JOURNAL_MIN: ByteSize = ByteSize::mib(1);
 const JOURNAL_MAX: ByteSize = ByteSize::gib(1);
 const EVENTS_MAX: u64 = 100_000_000;
@@ -44,7 +44,7 @@ fn sizes(webhooks: &Webhooks, problems: &mut Vec<String>) {
         problems.push(format!("webhooks.body_limit: must be 1 B to {BODY_LIMIT_MAX}, is {body}"));
     }
     let request = body.min(BODY_LIMIT_MAX) + REQUEST_BYTES;
-    // Small bodies have one half, large ones the other.
+    // One half is for small bodies, the other for large ones.
     let least = request + request;
     if inflight < least {
         let sum = format!("twice webhooks.body_limit and {REQUEST_BYTES}");

@@ -1,5 +1,4 @@
-//! A webhook secret: what it must be, that nothing ever prints it, wherever in the file it was written, and that it is
-//! wiped from memory after use.
+//! A webhook secret: validated, never printed, wherever in the file it was written, and wiped from memory after use.
 
 use std::fmt;
 use std::path::Path;
@@ -8,24 +7,24 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-/// The published secret of the development set-up. Anyone can sign with it, so it is refused wherever a stranger could
+/// The published secret of the development setup. Anyone can sign with it, so it is refused wherever a stranger could
 /// reach the door.
 pub const DEVELOPMENT_SECRET: &str = "whsec_Y2xlYXQtZGV2ZWxvcG1lbnQtb25seS1zZWNyZXQtMDA=";
 const DEVELOPMENT_KEY: &[u8] = b"cleat-development-only-secret-00";
 
-/// How Fasten's portal begins every secret.
+/// Prefix of every secret from Fasten's portal.
 const PREFIX: &str = "whsec_";
 const REDACTED: &str = "[redacted]";
 
-/// Standard Webhooks asks for 24 bytes at least.
+/// Minimum length of a key in bytes, as Standard Webhooks requires.
 const KEY_BYTES_MIN: usize = 24;
-/// The base64 of so many bytes.
+/// Length of [`KEY_BYTES_MIN`] bytes in base64.
 const KEY_BASE64_MIN: usize = KEY_BYTES_MIN / 3 * 4;
 
-/// The longest name of an endpoint, a tenant or a secret.
+/// Maximum length of the name of an endpoint, a tenant or a secret.
 pub(super) const NAME_BYTES_MAX: usize = 64;
 
-/// One secret of an endpoint, decoded. The label is what logs and events call it.
+/// One secret of an endpoint, decoded. The label is its name in logs and events.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret {
     label: String,
@@ -43,7 +42,7 @@ pub(super) enum SecretError {
 }
 
 impl Secret {
-    /// From the text that Fasten's portal shows: base64, after an optional `whsec_`.
+    /// Decodes the text that Fasten's portal shows: base64, after an optional `whsec_`.
     pub(super) fn decode(label: &str, text: &str) -> Result<Self, SecretError> {
         let encoded = text.strip_prefix(PREFIX).unwrap_or(text);
         let key = Zeroizing::new(STANDARD.decode(encoded).map_err(|_| SecretError::NotBase64)?);
@@ -58,7 +57,7 @@ impl Secret {
         &self.label
     }
 
-    /// The bytes to sign with.
+    /// The signing key.
     pub fn key(&self) -> &[u8] {
         &self.key
     }
@@ -68,19 +67,20 @@ impl Secret {
     }
 }
 
-/// A name that somebody wrote, as errors may show it: only if it could be one, because it may be a misplaced secret.
+/// A name from the configuration, as errors may show it. Redacted unless it could be a name: it may be a misplaced
+/// secret.
 pub(super) fn shown(name: &str) -> &str {
     let could_be_name = name.len() <= NAME_BYTES_MAX && name.bytes().all(|byte| byte.is_ascii_graphic());
     if could_be_name { shown_path(name) } else { REDACTED }
 }
 
-/// As [`shown`], of a path.
+/// Like [`shown`], but for a path, which may have any length and any characters.
 pub(super) fn shown_path(path: &str) -> &str {
     if looks_secret(path) { REDACTED } else { path }
 }
 
-/// Whether a text holds the prefix, or what may be the base64 of a key. Long names without capitals, such as digests in
-/// hexadecimal, are none.
+/// Whether a text contains the prefix, or a run that may be a key in base64. Long names without capitals, such as
+/// hexadecimal digests, do not count.
 pub(super) fn looks_secret(text: &str) -> bool {
     let in_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
     let in_path = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'/';
@@ -88,13 +88,13 @@ pub(super) fn looks_secret(text: &str) -> bool {
     text.contains(PREFIX) || runs.filter(|run| run.len() >= KEY_BASE64_MIN).any(|run| !run.bytes().all(in_path))
 }
 
-/// As [`looks_secret`], of a path: one of several names may be long and have capitals.
+/// Like [`looks_secret`], but for a path: several names in a row may be long and have capitals without being a secret.
 pub(super) fn path_looks_secret(path: &Path) -> bool {
     let text = path.to_string_lossy();
     text.split('/').any(looks_secret) || (looks_secret(&text) && text.contains(['+', '=']))
 }
 
-/// A message that quotes what was written: each word is shown or not by itself.
+/// A message that quotes the configuration, with each word redacted unless [`shown`] shows it.
 pub(super) fn shown_words(message: &str) -> String {
     let ends_word = |c: char| c.is_whitespace() || matches!(c, '`' | '"' | '\'');
     let mut told = String::with_capacity(message.len());

@@ -1,5 +1,5 @@
-//! The sections of the file, with their defaults. What the keys mean is said in `config.toml`, for operators;
-//! here stand only units and what the code must know.
+//! The sections of the file, with their defaults. `config.toml` explains the keys to operators; the comments here give
+//! only units and facts for the code.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -13,30 +13,31 @@ use super::endpoint::{Endpoint, Written};
 use super::permissions::Findings;
 use super::value::{Listen, duration, mode, size};
 
-/// Larger bodies would not fit the log's largest event.
+/// Maximum of `body_limit`. Larger bodies would not fit the log's largest event.
 pub const BODY_LIMIT_MAX: ByteSize = ByteSize::kib(384);
-/// What a request counts for beyond its body: its headers, its task, its record.
+/// Bytes that a request counts for in addition to its body: its headers, its task, its record.
 pub const REQUEST_BYTES: ByteSize = ByteSize::kib(4);
-/// A clock that is less wrong than this does no harm.
+/// Minimum of the clock bound. A smaller error does no harm.
 const CLOCK_BOUND_MIN: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Data {
     directory: Option<PathBuf>,
-    /// Whether to make a log where there is none.
+    /// Whether to create a log if there is none.
     pub create: bool,
-    /// A witness on another volume.
+    /// Path of a witness on another volume.
     pub anchor: Option<PathBuf>,
 }
 
 impl Data {
-    /// Where the log and everything derived from it lie.
+    /// Directory of the log and everything derived from it.
     pub fn directory(&self) -> &Path {
         self.directory.as_deref().unwrap_or(Path::new("data"))
     }
 
-    /// systemd names its state directories in one variable, separated by colons; the first is ours.
+    /// Takes the directory from systemd if the file names none. systemd lists its state directories in one variable,
+    /// separated by colons; the first is ours.
     pub(super) fn complete(&mut self, env: Env<'_>) {
         if self.directory.is_none() {
             let named = env("STATE_DIRECTORY").unwrap_or_default();
@@ -51,32 +52,33 @@ pub struct Webhooks {
     pub listen: SocketAddr,
     #[serde(deserialize_with = "size")]
     pub body_limit: ByteSize,
-    /// How far a webhook's timestamp may lie from our clock, either way.
+    /// Maximum difference between a webhook's timestamp and our clock, in either direction.
     #[serde(deserialize_with = "duration")]
     pub timestamp_tolerance: Duration,
     #[serde(deserialize_with = "duration")]
     pub header_timeout: Duration,
-    /// From the end of the headers to the answer.
+    /// Time from the end of the headers to the answer.
     #[serde(deserialize_with = "duration")]
     pub request_timeout: Duration,
     pub max_connections: u32,
-    /// What all requests may hold together that are not in the log yet; half of it is for small bodies.
+    /// Memory for all requests that are not in the log yet. One half is for small bodies.
     #[serde(deserialize_with = "size")]
     pub inflight_bytes: ByteSize,
     #[serde(rename = "endpoints")]
     written: Vec<Written>,
-    /// With all their secrets, wherever these are kept.
+    /// The endpoints with all their secrets, from all sources.
     #[serde(skip)]
     pub endpoints: Vec<Endpoint>,
 }
 
 impl Webhooks {
-    /// How far the clock may be from what the log knows of the time: no webhook that the door takes is out of it.
+    /// Maximum difference between the clock and the time that the log knows. Every webhook that the door takes is
+    /// within it.
     pub fn clock_bound(&self) -> Duration {
         CLOCK_BOUND_MIN.max(2 * self.timestamp_tolerance)
     }
 
-    /// Turns what was written into endpoints with secrets.
+    /// Turns the written endpoints into endpoints with secrets.
     pub(super) fn gather_endpoints(&mut self, env: Env<'_>, findings: &mut Findings) {
         for written in std::mem::take(&mut self.written) {
             self.endpoints.push(written.gather(env, findings));
@@ -88,20 +90,20 @@ impl Webhooks {
 #[serde(deny_unknown_fields, default)]
 pub struct Grpc {
     pub listen: Listen,
-    /// `None` if every caller may do everything, which holds on loopback and a socket only.
+    /// `None` if every caller may do everything, which is allowed on loopback and a Unix socket only.
     pub unauthenticated: Option<Unauthenticated>,
     /// The permission bits of a Unix socket.
     #[serde(deserialize_with = "mode")]
     pub socket_mode: u32,
     pub max_watches: usize,
     pub max_watches_per_caller: usize,
-    /// Counted in positions.
+    /// Number of positions.
     pub watch_ring: usize,
     #[serde(deserialize_with = "duration")]
     pub watch_max_age: Duration,
 }
 
-/// What callers may do that nobody has authenticated.
+/// Rights of unauthenticated callers.
 #[derive(Debug, Clone, Copy, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unauthenticated {
@@ -117,20 +119,20 @@ pub struct Operations {
 #[derive(Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
-    /// Of one commit, at most.
+    /// Maximum number of events in one commit.
     pub batch_events: usize,
-    /// Of one dedup run.
+    /// Number of events in one dedup run.
     pub dedup_run_events: u64,
-    /// What is stored in one journal, at most.
+    /// Maximum size of the data stored in one journal.
     #[serde(deserialize_with = "size")]
     pub journal_bytes: ByteSize,
-    /// What is left free of the disk.
+    /// Disk space that is left free.
     #[serde(deserialize_with = "size")]
     pub disk_reserve: ByteSize,
 }
 
 impl Log {
-    /// Two journals, whose files are twice what is stored in them, and one segment.
+    /// Minimum of `disk_reserve`: two journals, whose files are twice the size of their data, and one segment.
     pub fn disk_reserve_min(&self) -> ByteSize {
         ByteSize::b(self.journal_bytes.as_u64().saturating_mul(5))
     }
@@ -139,7 +141,7 @@ impl Log {
 #[derive(Debug, Deserialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Views {
-    /// Between two checkpoints.
+    /// Number of events between two checkpoints.
     pub checkpoint_events: u64,
 }
 
@@ -148,7 +150,7 @@ pub struct Views {
 pub struct Shutdown {
     #[serde(deserialize_with = "duration")]
     pub grace: Duration,
-    /// How long reads go on after a failed commit.
+    /// Time for which reads go on after a failed commit.
     #[serde(deserialize_with = "duration")]
     pub after_storage_failure: Duration,
 }

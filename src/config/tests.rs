@@ -1,4 +1,4 @@
-//! Holds `config.toml` to the code, and shows what is refused.
+//! Tests that `config.toml` matches the code, and that bad configurations are refused.
 
 use std::ffi::OsString;
 
@@ -56,7 +56,7 @@ fn the_built_in_file_documents_every_key() {
     }
 }
 
-/// The keys that the code takes in a table: what the error about an unknown key lists.
+/// The keys that the code takes in a table, as listed by the error about an unknown key.
 fn keys_of(table: &str) -> Vec<String> {
     let error = parse(&format!("{table}\nno_such_key = 1")).unwrap_err().to_string();
     let (_, listed) = error.split_once("unknown field `no_such_key`, expected ").expect(&error);
@@ -74,7 +74,7 @@ fn an_unknown_key_is_told_with_its_line_and_column() {
     assert!(error.starts_with("cleat.toml:3:3: unknown field `lisden`, expected one of `listen`"), "{error}");
 }
 
-/// Each place of the file that takes a string, and some that do not, with `SECRET` in it.
+/// Each place in the file that takes a string, and some that do not, with `SECRET` in it.
 const MISPLACED: [&str; 40] = [
     "secrets = \"SECRET\"",
     "secrets = [\"SECRET\", 7]",
@@ -120,7 +120,7 @@ const MISPLACED: [&str; 40] = [
 
 #[test]
 fn no_misplaced_secret_is_quoted() {
-    // As from the portal, bare, and with every sign that base64 knows.
+    // The secret as the portal shows it, without the prefix, and one with every special character of base64.
     let bare = SECRET.trim_start_matches("whsec_");
     for secret in [SECRET, bare, "Zm9v+QUFB/QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE="] {
         for place in MISPLACED {

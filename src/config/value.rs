@@ -1,4 +1,5 @@
-//! Values that TOML has no type for: durations ("5m") and addresses that may be Unix sockets.
+//! Values that TOML has no type for: durations ("5m"), sizes, permission bits, and addresses that may be Unix sockets.
+//! Knows no key.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use bytesize::ByteSize;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-/// Where a server listens.
+/// Address on which a server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
     Tcp(SocketAddr),
@@ -28,19 +29,20 @@ impl<'de> Deserialize<'de> for Listen {
     }
 }
 
-/// For `#[serde(deserialize_with)]`. `ByteSize`'s own errors quote a part of the text, which may be a secret.
+/// Reads a size, for `#[serde(deserialize_with)]`. The errors of `ByteSize` itself quote a part of the text, which may
+/// be a secret.
 pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ByteSize, D::Error> {
     let text = String::deserialize(deserializer)?;
     text.parse().map_err(|_| D::Error::custom("expected a size: a number and B, KiB, MiB or GiB, like 256KiB"))
 }
 
-/// For `#[serde(deserialize_with)]`.
+/// Reads a duration, for `#[serde(deserialize_with)]`.
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_duration(&text).ok_or_else(|| D::Error::custom("expected a duration: digits and ms, s, m or h, like 300s"))
 }
 
-/// Permission bits, for `#[serde(deserialize_with)]`.
+/// Reads permission bits, for `#[serde(deserialize_with)]`.
 pub(super) fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_mode(&text).ok_or_else(|| D::Error::custom("expected permission bits: three or four octal digits, like 0660"))

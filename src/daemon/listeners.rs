@@ -1,4 +1,4 @@
-//! Takes the ports and sockets that the configuration names. Knows nothing of what will speak on them.
+//! Binds the ports and sockets that the configuration names. Knows nothing of the protocols on them.
 
 use std::fs::Permissions;
 use std::io;
@@ -11,10 +11,11 @@ use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
 use crate::config::{Config, Listen};
 use crate::serve::Listener;
 
-/// Connections that may wait to be accepted. The system cuts it to its own limit, 4096 by default on Linux.
+/// Maximum number of connections that wait to be accepted. The system caps it at its own limit, 4096 by default on
+/// Linux.
 const BACKLOG: u32 = 4096;
 
-/// Where the daemon listens, as bound: port 0 has become a real one.
+/// Addresses of the listeners, as bound: port 0 is replaced by the real port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addresses {
     pub webhooks: SocketAddr,
@@ -56,7 +57,7 @@ impl Listeners {
     }
 }
 
-/// As [`TcpListener::bind`], with a longer queue: while it overflows, new connections wait a second or more.
+/// Like [`TcpListener::bind`], but with a longer queue. While a queue overflows, new connections wait a second or more.
 fn listening(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
@@ -71,7 +72,8 @@ fn tcp(purpose: &'static str, address: SocketAddr) -> Result<(TcpListener, Socke
     Ok((listener, bound))
 }
 
-/// Until the mode is set, the umask decides who may connect: that of `serve` lets nobody else.
+/// Binds a Unix socket and sets its mode. Until the mode is set, the umask decides which users may connect: that of
+/// `serve` excludes all other users.
 async fn unix(path: &Path, mode: u32) -> Result<UnixListener, BindError> {
     let failed = |source| BindError { purpose: "grpc.listen", address: format!("unix:{}", path.display()), source };
     if is_left_over(path).await {
@@ -82,7 +84,8 @@ async fn unix(path: &Path, mode: u32) -> Result<UnixListener, BindError> {
     Ok(listener)
 }
 
-/// A socket that nobody listens on is what a daemon leaves behind. All else at the path is somebody's.
+/// Whether the path is a socket without a listener, as a daemon leaves it behind. Anything else at the path belongs to
+/// others.
 async fn is_left_over(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket())
         && UnixStream::connect(path).await.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)

@@ -1,5 +1,4 @@
-//! One task of the daemon, by name: told when it ends before its time, waited for when it should. Knows nothing of what it
-//! does.
+//! One named task of the daemon: reports an early end, and is awaited at a stop. Knows nothing of the task's work.
 
 use std::time::Duration;
 
@@ -9,14 +8,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::RunError;
 
-/// What each stage of a stop has at least, also when an earlier one took all of the grace: the log's end is quick, but
-/// not instant.
+/// Minimum time for each stage of a stop, even if earlier stages used up the grace period: closing the log is quick,
+/// but not instant.
 const STAGE_MIN: Duration = Duration::from_secs(2);
 
 pub(super) struct Part<T> {
     name: &'static str,
     task: JoinHandle<T>,
-    /// Closed when the task has ended, however it did.
+    /// Closes when the task ends, however it ends.
     alive: oneshot::Receiver<()>,
 }
 
@@ -30,14 +29,14 @@ impl<T: Send + 'static> Part<T> {
         Self { name, task, alive }
     }
 
-    /// Until it has ended, which it should not while nobody told it to. Call it once.
+    /// Resolves if the task exits before shutdown was requested. Call it once.
     pub async fn ends_early(&mut self) -> RunError {
-        // Nothing is ever sent: this waits for the sender's end.
+        // Nothing is ever sent: this waits until the sender is dropped.
         drop((&mut self.alive).await);
         RunError::Ended(self.name)
     }
 
-    /// Waits for its end until the deadline, and at least for [`STAGE_MIN`]; then cuts it: None.
+    /// Waits for the end of the task until the deadline, but at least [`STAGE_MIN`]. Then aborts it and returns `None`.
     pub async fn finish(mut self, deadline: Instant) -> Result<Option<T>, RunError> {
         match timeout_at(deadline.max(Instant::now() + STAGE_MIN), &mut self.task).await {
             Ok(Ok(ended)) => Ok(Some(ended)),

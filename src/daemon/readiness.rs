@@ -1,4 +1,4 @@
-//! What keeps the daemon from being ready, in words for an operator.
+//! The reasons why the daemon is not ready, in words for an operator. Knows nothing of how they are served.
 
 use std::sync::{Arc, OnceLock};
 
@@ -16,13 +16,13 @@ fn stalled(position: Position, reason: &str) -> String {
     format!("the views cannot go past position {position}, and it is tried again: {reason}")
 }
 
-/// What of the log can keep the daemon from being ready.
+/// The parts of the open log that readiness depends on.
 pub(super) struct OpenLog {
     pub reader: Reader,
     pub health: watch::Receiver<Health>,
 }
 
-/// Where the reasons show.
+/// The sources of the reasons.
 pub(super) struct Seen {
     pub state: watch::Receiver<ServingState>,
     pub told: Told,
@@ -35,7 +35,7 @@ impl Seen {
     pub fn reasons(self, stale: StaleSignal, time: TimeSource) -> Readiness {
         Arc::new(move || {
             let state = match &*self.state.borrow() {
-                // What it cannot do any more is told as trouble.
+                // `ReadOnly` is reported as trouble, below.
                 ServingState::Serving | ServingState::ReadOnly { .. } => None,
                 ServingState::CatchingUp { of } => Some(format!("the views are catching up with position {of}")),
                 ServingState::Stalled { position, reason } => Some(stalled(*position, reason)),

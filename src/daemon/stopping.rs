@@ -1,4 +1,5 @@
-//! The order in which the daemon ends, and how long each part may take. What fails on the way is not forgotten.
+//! The order in which the parts of the daemon stop, and the time for each. A failure on the way is reported at the end.
+//! Knows nothing of the work of the parts.
 
 use std::time::Duration;
 
@@ -10,11 +11,11 @@ use super::part::Part;
 use super::supervisor::Supervisor;
 use crate::serve::{ServeError, ServingState};
 
-/// How long gRPC connections may take to close once every stream has ended: a peer that never says anything would hold
-/// the server for ever.
+/// Time for gRPC connections to close once every stream has ended: a peer that never answers would hold the server
+/// indefinitely.
 const GRPC_LINGER: Duration = Duration::from_secs(3);
 
-/// What runs, on its way down.
+/// The running parts of a daemon that stops.
 pub(super) struct Stopping {
     pub door: Part<()>,
     pub supervisor: Supervisor,
@@ -23,15 +24,16 @@ pub(super) struct Stopping {
 }
 
 impl Stopping {
-    /// In the order of the flow, so that whoever waits still gets an answer, and a watch its last changes.
+    /// Stops the parts in the order of the data flow: waiting requests still get an answer, and watches their last
+    /// changes.
     pub async fn finish(self, deadline: Instant) -> Result<(), RunError> {
-        // The door's end drops the last appender, and that is what closes the log.
+        // The door's end drops the last appender, which closes the log.
         let door = self.door.finish(deadline).await;
         let name = "the log and the views";
         let log = Part::spawn(name, self.supervisor.joined()).finish(deadline).await;
         self.state.send_replace(ServingState::ShuttingDown);
         let grpc = self.grpc.finish(deadline.min(Instant::now() + GRPC_LINGER)).await;
-        // Connections that were cut are their peers' doing. A log that was cut may have failed unheard.
+        // Cut connections are the fault of their peers. A log that was cut may have failed without a report.
         log?.unwrap_or(Err(RunError::Cut(name)))?;
         door?;
         grpc?.unwrap_or(Ok(()))?;

@@ -1,5 +1,5 @@
-//! Watches over the threads of the log and the fold, says what they allow the daemon to do, and joins them at the end. Only a
-//! failed commit of the log ends the daemon; whatever happens to the views, webhooks are still taken.
+//! Supervises the threads of the log and the fold, derives the serving state from them, and joins them at the end. Only
+//! a failed commit of the log ends the daemon. Webhooks are still taken, whatever happens to the views.
 
 #[cfg(test)]
 mod tests;
@@ -21,13 +21,14 @@ pub use trouble::{Told, Trouble};
 pub(super) struct Supervisor {
     health: watch::Receiver<Health>,
     told: Told,
-    /// The projector's end, then the writer's.
+    /// Resolves when the projector, and then the writer, has ended.
     threads: JoinHandle<Result<(), RunError>>,
     states: JoinHandle<()>,
 }
 
 impl Supervisor {
-    /// `stalled` shows the position that the views cannot pass, 0 while there is none.
+    /// Starts the supervision. `stalled` is set to the position that the views cannot pass, and to 0 while there is
+    /// none.
     pub fn start(
         state: watch::Sender<ServingState>,
         told: Told,
@@ -52,7 +53,7 @@ impl Supervisor {
         Self { health, told, threads, states }
     }
 
-    /// Until told to stop, or until something has failed for good and reads went on for as long as they may.
+    /// Resolves at `stop`, or `reads_go_on` after a permanent failure.
     pub async fn until(&self, stop: impl Future<Output = ()>, reads_go_on: Duration) -> Result<(), RunError> {
         let failed = async {
             let trouble = self.told.wait().await;
@@ -65,7 +66,8 @@ impl Supervisor {
         }
     }
 
-    /// Until both threads have ended, which they do once the last appender is gone. An error if anything failed up to now.
+    /// Resolves when both threads have ended, as they do once the last appender is dropped. An error if anything has
+    /// failed until then.
     pub async fn joined(self) -> Result<(), RunError> {
         let ended = self.threads.await.unwrap_or(Err(RunError::Panicked("the supervisor")));
         self.states.abort();
@@ -76,8 +78,8 @@ impl Supervisor {
     }
 }
 
-/// Follows the phases of the views, and a failed commit. While the views are behind or stand still, a failed commit does not
-/// make them fit to be read.
+/// Derives the serving state from the phases of the views and a failed commit. Views that are behind or stalled stay
+/// unreadable after a failed commit.
 async fn serving(state: watch::Sender<ServingState>, mut phase: watch::Receiver<Phase>, told: Told, stalled: Gauge) {
     let mut failed = None;
     loop {
@@ -87,7 +89,7 @@ async fn serving(state: watch::Sender<ServingState>, mut phase: watch::Receiver<
         tokio::select! {
             trouble = told.wait(), if failed.is_none() => failed = Some(trouble),
             changed = phase.changed() => {
-                // The projector has ended, as it does at a stop: the last phase stays.
+                // The projector has ended, as it does at a stop. The last phase stays.
                 if changed.is_err() {
                     return;
                 }
@@ -106,7 +108,7 @@ fn state_of(phase: Phase, failed: Option<&Trouble>) -> ServingState {
     }
 }
 
-/// Says when a commit has failed. If the threads end well, never.
+/// Reports a failed commit. Reports nothing if the threads end without one.
 async fn failing(mut health: watch::Receiver<Health>, told: Told) {
     let failed = health.wait_for(|health| matches!(health, Health::Failed(_))).await;
     if let Ok(Health::Failed(reason)) = failed.as_deref() {
@@ -114,7 +116,7 @@ async fn failing(mut health: watch::Receiver<Health>, told: Told) {
     }
 }
 
-/// The shutdown stays.
+/// Sets the serving state. `ShuttingDown` is final.
 fn become_unless_final(state: &watch::Sender<ServingState>, next: ServingState) {
     state.send_if_modified(|state| {
         let changes = *state != ServingState::ShuttingDown && *state != next;

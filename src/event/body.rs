@@ -1,6 +1,6 @@
-//! A body, and what it says: parsed once, by whoever asks first, and kept beside the bytes on their way through the process.
+//! A body with its parsed content: parsed once, on first use, and carried with the bytes through the process.
 //!
-//! Knows no transport, no storage, and not what a report means for a state.
+//! Knows no transport and no storage, and not the meaning of a report for a state.
 
 use std::fmt;
 use std::ops::Deref;
@@ -16,7 +16,7 @@ use super::object::Object;
 use super::payload;
 use super::report::Report;
 
-/// The bytes of a body, whatever they are.
+/// The bytes of a body, valid or not.
 #[derive(Default)]
 pub struct Body {
     bytes: Bytes,
@@ -24,22 +24,23 @@ pub struct Body {
     content: OnceLock<Hash>,
 }
 
-/// What a body says.
+/// The parsed content of a body.
 pub struct ParsedBody {
-    /// Absent fields if it is no JSON object.
+    /// All fields are absent if the body is no JSON object.
     pub envelope: Envelope<'static>,
     pub is_readable: bool,
     pub kind: Kind,
-    /// The organisation at Fasten, as it is written. `None` if it names none.
+    /// The organisation at Fasten, as written. `None` if the body names none.
     pub organisation: Option<String>,
-    /// `None` if it reports nothing of connections and exports.
+    /// `None` if the body reports nothing about connections and exports.
     pub report: Option<Report>,
-    /// Bytes that this takes in memory, about.
+    /// Approximate size of this value in memory, in bytes.
     pub weight: usize,
 }
 
 impl Body {
-    /// A body that has come in: what it says and its [`content`](Self::content) are read in one go.
+    /// Builds the body of a new delivery. Computes its parsed content and its [`content`](Self::content) digest in one
+    /// pass.
     pub fn received(bytes: Bytes) -> Self {
         let object = Object::read(&bytes);
         let content = gist::of(&bytes, object.as_ref()).into();
@@ -47,17 +48,17 @@ impl Body {
         Self { bytes, parsed, content }
     }
 
-    /// See [`gist`](gist::gist).
+    /// Digest of the content; see [`gist`](gist::gist).
     pub fn content(&self) -> &Hash {
         self.content.get_or_init(|| gist(&self.bytes))
     }
 
-    /// Parses the body, unless that was done before.
+    /// The parsed content. Parses the body on first use.
     pub fn parsed(&self) -> &ParsedBody {
         self.parsed.get_or_init(|| Box::new(ParsedBody::of(Object::read(&self.bytes), self.bytes.len())))
     }
 
-    /// Lets the bytes go.
+    /// Drops the bytes and returns the parsed content.
     pub fn into_parsed(self) -> Box<ParsedBody> {
         self.parsed
             .into_inner()
@@ -70,7 +71,7 @@ impl Body {
 }
 
 impl ParsedBody {
-    /// `object`: the body. `None` if it is no JSON object.
+    /// Reads the content of `object`, the body. `None` if the body is no JSON object.
     fn of(object: Option<Object<'_>>, body_bytes: usize) -> Self {
         let Some(object) = object else {
             return Self {
@@ -106,7 +107,7 @@ impl Deref for Body {
     }
 }
 
-/// Without what was parsed.
+/// Clones the bytes only, not the parsed content.
 impl Clone for Body {
     fn clone(&self) -> Self {
         self.bytes.clone().into()
@@ -121,7 +122,7 @@ impl PartialEq for Body {
 
 impl Eq for Body {}
 
-// What it holds of patients stays out of logs, panics and test output.
+// Keeps patients' data out of logs, panics and test output.
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Body").field("bytes", &self.len()).finish_non_exhaustive()

@@ -1,5 +1,5 @@
-//! JSON in one form, however it was written: names in order, of those that come twice the last, no space. Borrows what it reads.
-//! Knows no field by name.
+//! Canonical JSON: names in order, the last value of a repeated name, no space. Borrows from its input. Knows no field
+//! by name.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use serde_json::Number;
 
 use super::object::Name;
 
-/// `None` if it is beyond what we read: too deep, or a huge number.
+/// The canonical form of a JSON text. `None` if it cannot be read: too deep, or with a huge number.
 pub(super) fn canonical(json: &str) -> Option<String> {
     let value: Value<'_> = serde_json::from_str(json).ok()?;
     let mut text = Vec::with_capacity(json.len());
@@ -95,7 +95,7 @@ mod tests {
 
     use super::*;
 
-    /// What fingerprints in logs are made of for ever.
+    /// The form from which the fingerprints in logs are made. It must never change.
     fn expected(json: &str) -> Option<String> {
         serde_json::from_str::<serde_json::Value>(json).ok().map(|value| value.to_string())
     }

@@ -1,12 +1,12 @@
-//! Reads the few fields that every body shares, and nothing else, from bytes that may be anything.
+//! Reads the few fields that all bodies share, and nothing else. The bytes may be anything.
 //!
-//! Never fails: what cannot be read is absent. What `data` holds is the fold's business.
+//! Never fails: an unreadable field is absent. Knows nothing of the contents of `data`.
 
 use std::borrow::Cow;
 
 use super::object::Object;
 
-/// The envelope of a body, as far as it can be read. Source: Fasten's "webhooks/introduction".
+/// The envelope of a body, as far as it is readable. Source: Fasten's "webhooks/introduction".
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Envelope<'a> {
     /// Identifies the event over all its deliveries.
@@ -14,19 +14,18 @@ pub struct Envelope<'a> {
     /// `type`, or `event_type` as Fasten's own front end spells it.
     pub kind: Option<Cow<'a, str>>,
     pub api_mode: Option<Cow<'a, str>>,
-    /// When this delivery was attempted; not when the event happened.
+    /// Time of this delivery attempt, not of the event.
     pub date: Option<Cow<'a, str>>,
 }
 
 impl<'a> Envelope<'a> {
-    /// Absent fields for a body that is not a JSON object, fields of other types than string, and empty strings; but the id may be
-    /// a number.
-    /// Of a key that comes twice, the last one counts.
+    /// Reads a body. All fields are absent if the body is no JSON object. A field is absent if it is no string, or
+    /// empty; but the id may be a number. The last value of a repeated key counts.
     pub fn read(body: &'a [u8]) -> Self {
         Object::read(body).as_ref().map(Self::of).unwrap_or_default()
     }
 
-    /// The same, of a body that is read already.
+    /// Like [`Self::read`], but for a body that is parsed already.
     pub fn of(body: &Object<'a>) -> Self {
         Self {
             id: body.id("id"),
@@ -36,7 +35,7 @@ impl<'a> Envelope<'a> {
         }
     }
 
-    /// The same, of a body that may go.
+    /// Copies the borrowed fields, so that the body can be dropped.
     pub fn into_owned(self) -> Envelope<'static> {
         let owned = |text: Option<Cow<'a, str>>| text.map(|text| Cow::Owned(text.into_owned()));
         Envelope { id: owned(self.id), kind: owned(self.kind), api_mode: owned(self.api_mode), date: owned(self.date) }

@@ -1,5 +1,5 @@
-//! What a body tells, whenever and however it was delivered: a digest by which two deliveries of one event are compared. Knows
-//! no type of event.
+//! A digest of a body's content, by which two deliveries of one event are compared. Independent of time and form of a
+//! delivery. Knows no type of event.
 
 use std::borrow::Cow;
 
@@ -10,13 +10,13 @@ use super::canonical;
 use super::envelope::Envelope;
 use super::object::{Json, Object};
 
-/// Equal for bodies of the same type, mode and data, in whatever order and with whatever space these are written. Of a flat body
-/// all fields but the envelope's are its data; of one that is no JSON object, every byte.
+/// A digest that is equal for bodies of the same type, mode and data, in any order and with any white space. The data
+/// of a flat body are all fields except the envelope's. For a body that is no JSON object, every byte counts.
 pub fn gist(body: &[u8]) -> Hash {
     of(body, Object::read(body).as_ref())
 }
 
-/// The same, of a body that is read already. `object`: `None` if it is no JSON object.
+/// Like [`gist`], but for a body that is parsed already. `object` is `None` if the body is no JSON object.
 pub(super) fn of(body: &[u8], object: Option<&Object<'_>>) -> Hash {
     let mut hasher = Sha256::new();
     let Some(object) = object else {
@@ -49,7 +49,7 @@ fn flat(hasher: &mut Sha256, object: &Object<'_>) {
     }
 }
 
-/// A value that is beyond what we read (too deep, a huge number) stays as it was written.
+/// The canonical form of a value. One that cannot be read (too deep, a huge number) stays as written.
 fn canonical(value: Json<'_>) -> Cow<'_, str> {
     let json = value.as_written();
     canonical::canonical(json).map_or(Cow::Borrowed(json), Cow::Owned)

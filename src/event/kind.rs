@@ -1,12 +1,12 @@
-//! What an event is about, as a number: the header of a record has it, so that a reader need not open what is private.
-//! Knows the types that Fasten documents by their words, and nothing of what they mean.
+//! The type of an event as a number. The header of a record has it, so that readers need not open the private bytes.
+//! Knows the words for the types that Fasten documents, and nothing of their meaning.
 
-/// The type of an event. The numbers are stored; never reuse one. A number that a newer version gave stays as it is.
+/// The type of an event. The numbers are stored; never reuse one. A number from a newer version is kept as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Kind(u16);
 
 impl Kind {
-    /// No word, or one that is not listed here: it is in the body.
+    /// No type, or one that is not listed here. Its word is in the body.
     pub const UNKNOWN: Self = Self(0);
     pub const CONNECTION_SUCCESS: Self = Self(1);
     pub const EHI_EXPORT_SUCCESS: Self = Self(2);
@@ -15,10 +15,10 @@ impl Kind {
     pub const REQUEST_HEALTH_SYSTEM: Self = Self(5);
     pub const REQUEST_SUPPORT: Self = Self(6);
     pub const WEBHOOK_TEST: Self = Self(7);
-    /// The log's own record of what was erased. No word names it.
+    /// The log's own record of an erasure. No word names it.
     pub const ERASED: Self = Self(0xffff);
 
-    /// Of a body's `type`.
+    /// The kind for a body's `type`.
     pub fn of_word(word: Option<&str>) -> Self {
         match word {
             Some("patient.connection_success") => Self::CONNECTION_SUCCESS,

@@ -1,5 +1,5 @@
-//! A JSON object whose values are only looked into when they are asked for: so an odd one harms no other, and costs nothing.
-//! Knows no field by name.
+//! A JSON object whose values are parsed on request only, so an odd value harms no other and costs nothing. Knows no
+//! field by name.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,42 +8,43 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// Names with their values as they were written, in order.
+/// Names with their values as written, in order.
 pub struct Object<'a>(Vec<(Name<'a>, &'a RawValue)>);
 
 impl<'a> Object<'a> {
-    /// None for anything else than an object, for what is no JSON, and for what is not UTF-8. A byte-order mark is no part of it.
+    /// Parses an object. `None` if the bytes are not UTF-8, not JSON, or no object. Skips a byte-order mark.
     pub fn read(bytes: &'a [u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?;
         serde_json::from_str(text.strip_prefix('\u{feff}').unwrap_or(text)).ok()
     }
 
-    /// Of a name that comes twice, the last counts.
+    /// The value of a name. The last value of a repeated name counts.
     pub(super) fn last(&self, name: &str) -> Option<Json<'a>> {
         self.0.iter().rev().find(|(Name(it), _)| it == name).map(|(_, value)| Json(value.get()))
     }
 
-    /// None for other values than objects.
+    /// The value as an object. `None` if it is no object.
     pub fn object(&self, name: &str) -> Option<Object<'a>> {
         self.last(name)?.object()
     }
 
-    /// None for other values than strings, and for an empty one.
+    /// The value as text. `None` if it is no string, or empty.
     pub fn text(&self, name: &str) -> Option<Cow<'a, str>> {
         self.last(name)?.text()
     }
 
-    /// A text; or a number of nothing but digits, as it is written. None for other values, and for an empty string.
+    /// The value as an id: a text, or a number of digits only, as written. `None` if it is another value, or an empty
+    /// string.
     pub fn id(&self, name: &str) -> Option<Cow<'a, str>> {
         self.last(name)?.id()
     }
 
-    /// None for other values than integers from 0 to 2^64-1.
+    /// The value as a number. `None` if it is no integer from 0 to 2^64-1.
     pub fn number(&self, name: &str) -> Option<u64> {
         self.last(name)?.number()
     }
 
-    /// A list's elements, or else the value itself; nothing if there is none.
+    /// The elements of a list, or else the value itself. Empty if the name does not occur.
     pub fn several(&self, name: &str) -> Vec<Json<'a>> {
         let Some(value) = self.last(name) else { return Vec::new() };
         serde_json::from_str::<Vec<&RawValue>>(value.0)
@@ -56,17 +57,17 @@ impl<'a> Object<'a> {
     }
 }
 
-/// One value as it was written.
+/// One value, as written.
 #[derive(Clone, Copy)]
 pub struct Json<'a>(&'a str);
 
 impl<'a> Json<'a> {
-    /// None for other values than objects.
+    /// The value as an object. `None` if it is no object.
     pub fn object(self) -> Option<Object<'a>> {
         serde_json::from_str(self.0).ok()
     }
 
-    /// None for other values than strings, and for an empty one.
+    /// The value as text. `None` if it is no string, or empty.
     pub fn text(self) -> Option<Cow<'a, str>> {
         let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
         let text = if inner.contains('\\') {
@@ -82,7 +83,7 @@ impl<'a> Json<'a> {
         if digits { Some(Cow::Borrowed(self.0)) } else { self.text() }
     }
 
-    /// None for other values than integers from 0 to 2^64-1.
+    /// The value as a number. `None` if it is no integer from 0 to 2^64-1.
     pub fn number(self) -> Option<u64> {
         self.0.parse().ok()
     }
@@ -92,7 +93,7 @@ impl<'a> Json<'a> {
     }
 }
 
-/// A name, borrowed where it is written without escapes.
+/// A name, borrowed if it is written without escapes.
 #[derive(PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(super) struct Name<'a>(Cow<'a, str>);
 

@@ -1,7 +1,7 @@
-//! Reads what a signed body reports, from bytes that may be anything. Source: Fasten's "webhooks/events", all its versions.
+//! Reads the report in a body. The bytes may be anything. Source: Fasten's "webhooks/events", all its versions.
 //!
-//! Never fails: what cannot be read is absent, and so is an empty string. Fields are nested under `data`, or flat beside
-//! the envelope's. What a report means for a state is not known here.
+//! Never fails: an unreadable field or an empty string is absent. Fields are nested under `data`, or flat next to the
+//! envelope's. Knows nothing of the meaning of a report for a state.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use super::object::{Json, Object};
 use super::report::{Attempt, Facts, Link, Outcome, Report, Stats, Told};
 use super::text::{Text, URL_BYTES_MAX, bounded, bounded_to};
 
-/// 0001-01-01T00:00:00Z: the first instant that `google.protobuf.Timestamp` can tell.
+/// 0001-01-01T00:00:00Z: the first instant that `google.protobuf.Timestamp` can represent.
 const FIRST: Timestamp = Timestamp::from_micros(-62_135_596_800_000_000);
 
-/// `None` for what changes no state: events of other concerns. `date`: the envelope's.
+/// Reads the report. `None` if the event has another subject and changes no state. `date` is the envelope's.
 pub(super) fn report(fields: &Object<'_>, kind: Kind, date: Option<&str>) -> Option<Report> {
     if matches!(kind, Kind::WEBHOOK_TEST | Kind::REQUEST_HEALTH_SYSTEM | Kind::REQUEST_SUPPORT) {
         return None;
@@ -65,7 +65,7 @@ impl Fields<'_> {
 
     fn attempt(&self) -> Attempt {
         Attempt {
-            // Fasten's table of fields has the one spelling, its samples the other.
+            // Fasten's table of fields has one spelling, its samples the other.
             request_id: self.id("request_id").or_else(|| self.id("request-id")),
             external_state: self.id("external_state"),
             scope: self.text("scope"),
@@ -77,7 +77,8 @@ impl Fields<'_> {
         Told::Export { task_id: self.id("task_id"), org_id: self.id("org_id"), outcome }
     }
 
-    /// The old field and the new one, each with one link or several, each link an object or a bare URL; none twice.
+    /// Links of the old field and the new one. Each field has one link or several, each link is an object or a bare
+    /// URL. No URL comes twice.
     fn links(&self) -> Arc<[Link]> {
         let mut seen = BTreeSet::new();
         let links = ["download_links", "download_link"].into_iter().flat_map(|name| self.0.several(name));

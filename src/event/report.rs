@@ -1,4 +1,4 @@
-//! What one body reports, in our words. Pure data; how it is read is in `payload.rs`, what it does is the fold's.
+//! The report of one body, in our terms. Pure data: `payload.rs` reads it, the fold applies it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,17 +6,17 @@ use std::sync::Arc;
 use super::Timestamp;
 use super::text::Text;
 
-/// What one event reports.
+/// The report of one event.
 pub struct Report {
     /// The connection that the body itself names.
     pub connection_id: Text,
-    /// When the delivery was attempted, as the body tells it: it happened before.
+    /// Time of the delivery attempt, according to the body. The event happened before.
     pub date: Option<Timestamp>,
     pub told: Told,
 }
 
 impl Report {
-    /// Bytes that the lists take in memory beside their texts, about: a list in few bytes of JSON may be long.
+    /// Approximate size of the lists in memory without their texts, in bytes. A list of few bytes of JSON may be long.
     pub(super) fn list_bytes(&self) -> usize {
         const COUNT_BYTES: usize = 64;
         let Told::Export { outcome: Outcome::Ready { links, stats }, .. } = &self.told else { return 0 };
@@ -25,9 +25,9 @@ impl Report {
     }
 }
 
-/// What an event is about.
+/// The content of a report, by type of event.
 pub enum Told {
-    /// An attempt to connect ended.
+    /// The end of an attempt to connect.
     Attempt {
         status: Text,
         facts: Facts,
@@ -42,24 +42,24 @@ pub enum Told {
         org_id: Text,
         outcome: Outcome,
     },
-    /// Its type is not known, or it has none.
+    /// An event of unknown type, or without a type.
     Unknown,
 }
 
-/// How an export ended.
+/// The result of an export.
 pub enum Outcome {
     Ready { links: Arc<[Link]>, stats: Option<Arc<Stats>> },
     Failed { reason: Text },
 }
 
 impl Outcome {
-    /// Fasten could not refresh its token: the patient has to connect anew.
+    /// Whether Fasten could not refresh its token. Then the patient must connect again.
     pub fn token_failed(&self) -> bool {
         matches!(self, Self::Failed { reason: Some(reason) } if &**reason == "token_refresh_failure")
     }
 }
 
-/// What is told of one attempt to connect. Replaced as a whole by the next one.
+/// Details of one attempt to connect. The next attempt replaces all of them.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Attempt {
     pub request_id: Text,
@@ -69,7 +69,7 @@ pub struct Attempt {
     pub consent_expires_at: Option<Timestamp>,
 }
 
-/// What is told of a connection for good: each survives its absence from later events.
+/// Lasting facts about a connection: each survives its absence from later events.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// The integrator's own id of the patient.
@@ -83,7 +83,7 @@ pub struct Facts {
     pub org_id: Text,
 }
 
-/// Where a part of an export lies, for those with the API's credentials.
+/// Location of a part of an export, for clients with the API's credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Link {
     pub url: Arc<str>,
@@ -91,10 +91,10 @@ pub struct Link {
     pub content_type: Text,
 }
 
-/// What Fasten says is inside an export. The figures need not add up.
+/// The contents of an export, according to Fasten. The figures need not add up.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Stats {
     pub total_resources: Option<u64>,
-    /// By FHIR resource type.
+    /// Counts by FHIR resource type.
     pub total_by_resource_type: BTreeMap<String, u64>,
 }

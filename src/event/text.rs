@@ -1,4 +1,4 @@
-//! Texts of bodies as the state keeps them: bounded, and different where the bodies differ.
+//! Texts of bodies in the form that the state keeps: bounded, and different where the bodies differ. Knows no field.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -7,19 +7,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 
-/// A text as Fasten told it; opaque, never empty. None: never told.
+/// A text from Fasten, opaque and never empty. `None` if Fasten never sent one.
 pub type Text = Option<Arc<str>>;
 
-/// The longest text of an entity. A body may hold longer ones; the event keeps them whole.
+/// Maximum length of a text of an entity. A body may hold longer ones; the event keeps them whole.
 pub const TEXT_BYTES_MAX: usize = 2048;
-/// The longest URL of a link: one that is cut opens nothing.
+/// Maximum length of the URL of a link: a URL that is cut opens nothing.
 pub const URL_BYTES_MAX: usize = 16 * 1024;
-/// Stands between the first part of a text that was cut and the SHA-256 of all of it, in base64url.
+/// Separates the first part of a cut text from the SHA-256 of the whole text, in base64url.
 const CUT_MARK: &str = "\u{2026}cut sha256:";
 const DIGEST_CHARS: usize = 43;
 
-/// A text of at most [`TEXT_BYTES_MAX`]: a longer one by its first part, a mark and its digest, so that different texts stay
-/// different. A text that is bounded already stays as it is.
+/// Bounds a text to [`TEXT_BYTES_MAX`]: a longer one becomes its first part, a mark and its digest, so that different
+/// texts stay different. A text that is bounded already stays as it is.
 pub fn bounded(text: &str) -> Cow<'_, str> {
     bounded_to(text, TEXT_BYTES_MAX)
 }

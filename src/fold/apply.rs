@@ -1,5 +1,6 @@
-//! One event's changes. Pure and total: the same state and event give the same changes, and no event is beyond it. What the
-//! state keeps only by position, the past tells.
+//! Owns the changes that one event makes. Pure and total: the same state and event give the same changes, and no event
+//! is rejected. Entries that the state keeps only by position are read from the past. Knows no file, no clock and no
+//! configuration.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::segment::ReadError;
 
 const NEWEST: Position = Position::MAX;
 
-/// What an event changes in the state of its realm. An error is the past's.
+/// Returns the changes of an event in the state of its realm. An error comes from reading the past.
 pub(super) fn apply(
     state: &State,
     past: Past<'_>,
@@ -39,7 +40,7 @@ pub(super) fn apply(
     Ok(changes)
 }
 
-/// One event at its place.
+/// One event, with the state and the past that it applies to.
 struct Step<'a> {
     state: &'a State,
     past: Past<'a>,
@@ -54,7 +55,8 @@ impl Step<'_> {
         (previous, Arc::new(current))
     }
 
-    /// `named`: the connection that the event itself names, as it leaves it.
+    /// Returns the change of an export. `named` is the connection that the event itself names, as it is after the
+    /// event.
     fn export(
         &self,
         task_id: &Arc<str>,

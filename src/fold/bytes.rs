@@ -1,4 +1,4 @@
-//! Numbers and texts in few bytes. Knows no entity and no file.
+//! Owns the compact encoding of numbers and texts. Knows no entity and no file.
 //!
 //! ```text
 //! number  LEB128
@@ -12,16 +12,16 @@ use crate::storage::{Garbled, Put, Take};
 
 const HEX: u8 = 0;
 const UUID: u8 = 1;
-/// What is added to the length of a text that is not packed.
+/// Offset added to the length of a text that is not packed.
 const PLAIN: u64 = 2;
 
-/// A count of things that take a byte each at least: more than there is left cannot be.
+/// Takes a count of items that take at least one byte each. A count larger than the number of bytes left is an error.
 pub(super) fn take_count(from: &mut Take<'_>) -> Result<usize, Garbled> {
     let count = usize::try_from(from.varint()?).map_err(|_| Garbled("a count is too large"))?;
     if count <= from.0.len() { Ok(count) } else { Err(Garbled("a count is too large")) }
 }
 
-/// Packed if it can be; else plain.
+/// Appends a text: packed if possible, else plain.
 pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
     let (kind, digits) = match Id::packed(text) {
         Some(Id::Hex(digits)) => (HEX, digits),
@@ -34,7 +34,8 @@ pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
     }
 }
 
-/// For a text that comes again as part of another one: packed, a compressor would not see that.
+/// Appends a text without packing. For a text that also occurs inside another text: a compressor sees the repetition
+/// only if both are plain.
 pub(super) fn put_plain(out: &mut Vec<u8>, text: &str) {
     out.put_varint(text.len() as u64 + PLAIN);
     out.put(text.as_bytes());
@@ -51,12 +52,12 @@ pub(super) fn take_text(from: &mut Take<'_>) -> Result<Arc<str>, Garbled> {
     }
 }
 
-/// Small for numbers near zero, whichever side.
+/// Maps numbers near zero, positive or negative, to small numbers.
 pub(super) fn zigzag(number: i64) -> u64 {
     (number << 1 ^ number >> 63).cast_unsigned()
 }
 
-/// Back again.
+/// Inverse of [`zigzag`].
 pub(super) fn unzigzag(number: u64) -> i64 {
     (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
 }

@@ -1,12 +1,13 @@
-//! The change log: what each position changed, in segment files of its own. Derived from the log.
+//! Owns the change log: the changes of each position, in segment files of its own, derived from the log. Knows no state
+//! and no byte layout: `changes/frame.rs` has that of a frame, `record.rs` that of a record.
 //!
 //! ```text
 //! <data>/views/<n>/changes/<first>-<last>.seg     full segments
-//!                          <first>.open           the one that grows
+//!                          <first>.open           the growing segment
 //! ```
 //!
-//! A frame can be read as soon as it is appended. What its newest frame still lacks is in the ring of newest changes; what a
-//! crash takes is made again from the log. What a frame holds is in `changes/frame.rs`, what a record holds in `record.rs`.
+//! A frame can be read as soon as it is appended. Changes after the newest frame are in the ring of newest changes.
+//! Changes lost in a crash are derived again from the log.
 
 mod frame;
 mod writer;
@@ -31,39 +32,41 @@ use crate::event::{Hash, Position};
 use crate::segment::{GrowingSegment, ReadError, Segment, SegmentError, SegmentHeader, SegmentName};
 use crate::token::{ChainPrefix, Identity, chain_prefix};
 
-/// One thread appends to it by a [`Writer`], any thread reads it. Its files stay readable after they are removed.
+/// The change log. One thread appends to it through a [`Writer`]; any thread reads it. Its files stay readable after
+/// they are removed.
 pub(super) struct ChangeLog {
     directory: PathBuf,
     segments: RwLock<Segments>,
     descriptions: Mutex<Descriptions>,
-    /// A read has failed.
+    /// Whether a read has failed.
     has_failed: watch::Sender<bool>,
 }
 
 struct Segments {
-    /// Adjacent, from position 1 on.
+    /// Full segments, adjacent, from position 1 on.
     full: Vec<Arc<Segment>>,
-    /// Goes on after these.
+    /// Segment that continues after the full ones.
     growing: Arc<GrowingSegment>,
 }
 
-/// What the descriptions that are kept take in memory, at most.
+/// Maximum memory that the cached descriptions take.
 const DESCRIPTIONS_BYTES: usize = 8 * 1024 * 1024;
 
-/// Connections as the events that described them left them, which later records refer to: who catches up needs the same ones
-/// again and again.
+/// Cache of connections as their describing events left them. Later records refer to these, and a reader that catches
+/// up needs the same ones repeatedly.
 #[derive(Default)]
 struct Descriptions {
-    /// By the position of the event.
+    /// Keyed by the position of the describing event.
     connections: HashMap<Position, Arc<Connection>>,
-    /// In the order in which they were read.
+    /// Positions in the order in which they were read.
     order: VecDeque<Position>,
     bytes: usize,
 }
 
 impl ChangeLog {
-    /// Opens what is there, as far as it is whole, or begins an empty one. `genesis` is the chain's value before position 1;
-    /// `needed` the last position that somebody needs: what the system refuses to read after it is made again.
+    /// Opens the existing change log, or begins an empty one. Full segments must be whole; the growing one is cut after
+    /// its last whole frame. `genesis` is the chain's value before position 1. Data that the system refuses to read is
+    /// an error up to position `needed`; after it, it is cut off and derived again.
     pub fn open(directory: &Path, identity: Identity, genesis: Hash, needed: Position) -> Result<Self, SegmentError> {
         let failed = |operation| move |source| SegmentError::Io { operation, path: directory.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed("create"))?;
@@ -88,13 +91,13 @@ impl ChangeLog {
         })
     }
 
-    /// Its last position, and the chain's value there.
+    /// Returns the last position and the chain's value there.
     pub fn end(&self) -> (Position, Hash) {
         let growing = &self.segments().growing;
         (growing.last(), growing.after())
     }
 
-    /// Length of its files, but for the footers.
+    /// Returns the total length of the files, without the footers.
     pub fn bytes(&self) -> u64 {
         let segments = self.segments();
         segments.full.iter().map(|segment| segment.bytes()).sum::<u64>() + segments.growing.bytes()
@@ -117,13 +120,15 @@ impl ChangeLog {
         }
     }
 
-    /// What a position changed. A connection that its record only refers to has what `describe` gives it.
+    /// Returns the changes of a position. `None` if there are none. `describe` completes a connection that the record
+    /// only refers to.
     pub fn at(&self, position: Position, describe: &Describe<'_>) -> Result<Option<PositionChanges>, ReadError> {
         let bytes = self.read(position)?;
         ChangeFrame::decode(&bytes, position)?.changes_at(position, describe)
     }
 
-    /// Completes a connection that the record of another position describes. Returns false if it does not.
+    /// Completes a connection from the record of another position that describes it. Returns false if that record does
+    /// not describe it.
     pub fn describe(&self, connection: &mut Connection) -> Result<bool, ReadError> {
         let kept = || self.descriptions.lock().unwrap_or_else(PoisonError::into_inner);
         let position = connection.described_at.0;
@@ -141,7 +146,8 @@ impl ChangeLog {
         Ok(true)
     }
 
-    /// The changes after a position and up to another, in order, at most `count_max`, as far as one frame has them.
+    /// Returns the changes after a position and up to another, in order: at most `count_max`, and only as far as one
+    /// frame has them.
     pub fn between(
         &self,
         after: Position,
@@ -152,7 +158,7 @@ impl ChangeLog {
         let bytes = self.read(after + 1)?;
         let frame = ChangeFrame::decode(&bytes, after + 1)?;
         let mut changes = Vec::new();
-        // What the same frame holds needs no other read.
+        // A description in the same frame needs no other read.
         let describe = |connection: &mut Connection| {
             let position = connection.described_at.0;
             if !frame.holds(position) {
@@ -178,7 +184,8 @@ impl ChangeLog {
         Ok(Stretch { changes, through, chain })
     }
 
-    /// What the fold made of the positions from one on, as far as one frame has them. Empty if none is written yet.
+    /// Returns how the fold treated the positions from `from` on, as far as one frame has them. Empty if none is
+    /// written yet.
     pub fn dispositions(&self, from: Position) -> Result<Vec<Disposition>, ReadError> {
         if from > self.end().0 {
             return Ok(Vec::new());
@@ -187,7 +194,7 @@ impl ChangeLog {
         found.inspect_err(|error| self.note(error))
     }
 
-    /// The bytes of the frame that holds a position.
+    /// Returns the bytes of the frame that holds a position.
     fn read(&self, position: Position) -> Result<Vec<u8>, ReadError> {
         let segments = self.segments();
         let read = if position >= segments.growing.header().first {
@@ -208,7 +215,7 @@ impl ChangeLog {
         self.segments().growing.clone()
     }
 
-    /// Makes a full segment of the one that grows, and begins the next.
+    /// Turns the growing segment into a full one, and begins the next.
     fn begin_next(&self) -> Result<(), SegmentError> {
         let growing = self.growing();
         let full = growing.finish()?;
@@ -242,7 +249,7 @@ impl Descriptions {
     }
 }
 
-/// The full segments, which must be whole and adjacent.
+/// Opens the full segments, which must be whole and adjacent.
 fn open_full(paths: &[PathBuf], identity: Identity, genesis: Hash) -> Result<Vec<Arc<Segment>>, SegmentError> {
     let mut named: Vec<_> = paths.iter().filter_map(|path| Some((SegmentName::of(path)?.first, path))).collect();
     named.sort_unstable();
@@ -259,7 +266,8 @@ fn open_full(paths: &[PathBuf], identity: Identity, genesis: Hash) -> Result<Vec
     Ok(full)
 }
 
-/// The segment that goes on after the full ones, or a new one in its place. No other may grow: what is left of one goes.
+/// Opens the segment that continues after the full ones, or creates a new one in its place. Removes every other growing
+/// segment.
 fn open_growing(
     directory: &Path,
     paths: &[PathBuf],
@@ -287,7 +295,7 @@ fn open_growing(
             }
             Ok(growing)
         }
-        // Its header is as little synced as the rest before the first sync.
+        // The header can be lost like the rest until the first sync.
         Ok(_) | Err(SegmentError::Damaged { .. }) => {
             tracing::info!(after, "the end of the change log is lost: what it held is made again");
             GrowingSegment::create(directory, next)

@@ -1,14 +1,16 @@
-//! The state at one position as bytes, so that a start need not fold the log from its beginning. Derived, like all state.
+//! Owns the checkpoint format: the state at one position as bytes, so that a start need not fold the log from its
+//! beginning. Derived from the log, like all state. Knows no path, and not which checkpoints are kept.
 //!
 //! ```text
 //! file    "ccp2" ‖ u16 fold version ‖ log id ‖ epoch ‖ u64 position ‖ chain there, 32 B ‖ i64 recorded_at there, µs
 //!         ‖ u32 CRC32C of all before ‖ frames, the last one empty
 //! frame   u32 length, expanded ‖ u32 length ‖ u32 CRC32C ‖ sealed: entries, packed (`storage/compression.rs`)
-//! entry   0 ‖ tenant ‖ u8 mode                       a realm: what follows is of it
-//!         1 ‖ id ‖ what differs from a blank one     a connection: the exports that follow are its; before the first, nobody's
-//!         2 ‖ task id ‖ what differs from a blank one         an open export
-//!         3 ‖ task id ‖ number position of its last change    a settled one
-//!         4 ‖ task id                                         one that has moved on to another connection
+//! entry   0 ‖ tenant ‖ u8 mode                       a realm, which owns the entries that follow
+//!         1 ‖ id ‖ fields that differ from a blank   a connection, which owns the exports that follow; exports before
+//!                                                    the first connection belong to none
+//!         2 ‖ task id ‖ fields that differ from a blank       an open export
+//!         3 ‖ task id ‖ number position of its last change    a settled export
+//!         4 ‖ task id                                         an export that has moved on to another connection
 //! ```
 
 mod frames;
@@ -40,7 +42,7 @@ const OPEN: u8 = 2;
 const SETTLED: u8 = 3;
 const MOVED: u8 = 4;
 
-/// What a checkpoint is of.
+/// Log, position, chain value and time that a checkpoint belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub identity: Identity,
@@ -73,7 +75,7 @@ impl Header {
         if fold_version == FOLD_VERSION { Ok(header) } else { Err(Garbled("it is of another version of the fold")) }
     }
 
-    /// With the version of the fold that wrote it, whichever it is.
+    /// Decodes a header written by any version of the fold. Also returns that version.
     pub fn decode_any(bytes: &[u8]) -> Result<(u16, Self), Garbled> {
         let mut take = Take(bytes);
         if take.array()? != *MAGIC {
@@ -91,7 +93,7 @@ impl Header {
     }
 }
 
-/// Why a checkpoint cannot be used.
+/// Reason why a checkpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unusable {
     #[error(transparent)]
@@ -105,8 +107,8 @@ pub(super) enum Unusable {
 }
 
 impl Unusable {
-    /// Whether the file is not what was written. An error of the system says nothing of what the file holds: the checkpoint is as
-    /// good as it was.
+    /// Returns whether the content makes the checkpoint useless. An error of the system says nothing about the content:
+    /// the checkpoint is as good as before.
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Io(error) => error.raw_os_error().is_none(),
@@ -116,7 +118,7 @@ impl Unusable {
     }
 }
 
-/// Writes all state of `views`.
+/// Writes the whole state of `views`.
 pub(super) fn write(views: &Views, header: &Header, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(&header.encode())?;
     let mut frames = FrameWriter::new(out);
@@ -175,21 +177,21 @@ fn put_slot(out: &mut Vec<u8>, origin: &Origin, realm: &Realm, task_id: &Id, slo
     }
 }
 
-/// What a checkpoint is of, and nothing more read.
+/// Reads only the header of a checkpoint.
 pub(super) fn read_header(from: &mut dyn Read) -> Result<Header, Unusable> {
     let mut bytes = [0; HEADER_BYTES + 4];
     from.read_exact(&mut bytes)?;
     Ok(Header::decode(&bytes)?)
 }
 
-/// The header of a checkpoint of any version of the fold.
+/// Reads only the header of a checkpoint, written by any version of the fold.
 pub(super) fn read_any_header(from: &mut dyn Read) -> Result<Header, Unusable> {
     let mut bytes = [0; HEADER_BYTES + 4];
     from.read_exact(&mut bytes)?;
     Ok(Header::decode_any(&bytes)?.1)
 }
 
-/// The states that follow a header.
+/// Reads the states that follow a header.
 pub(super) fn read_states(
     header: &Header,
     from: &mut dyn Read,

@@ -1,11 +1,13 @@
-//! Entities as bytes: only the fields that differ from a base which both sides know, each preceded by nothing but its bit.
+//! Owns the encoding of entities: only the fields that differ from a base which both sides know, with one bit a field
+//! that says whether it follows. Knows no record, no checkpoint and no file.
 //!
 //! ```text
 //! entity  u32 bits, one a field in the order below ‖ the fields whose bits are set
 //! time, position  zigzag, against the origin                  numbers and texts: `bytes.rs`
 //! ```
 //!
-//! A list of fields stands here once, for both directions. Changing one is another format: `FORMAT` of whoever stores it.
+//! A list of fields serves both directions. A change of it is a new format of the change log and of checkpoints, so
+//! `FOLD_VERSION` must grow.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,35 +19,36 @@ use super::export::{Export, ExportStatus};
 use crate::event::{Attempt, Facts, Link, Stats, Text, Timestamp};
 use crate::storage::{Garbled, Put, Take};
 
-/// What times and positions are told against: those that are near take few bytes.
+/// Reference of times and positions: those near it take few bytes.
 pub(super) type Origin = Mark;
 
-/// One field.
+/// Value of one field.
 trait Value: PartialEq + Sized {
     fn put(&self, out: &mut Vec<u8>, origin: &Origin);
     fn take(from: &mut Take<'_>, origin: &Origin) -> Result<Self, Garbled>;
 }
 
-/// What is stored as its difference from another of its kind.
+/// An entity that is stored as its difference from another one of its kind.
 pub(super) trait Entity: Sized {
     fn id(&self) -> &Arc<str>;
 
-    /// What each is stored against at first.
+    /// Returns a blank entity, the base if there is no better one.
     fn blank(realm: &Realm, id: &Arc<str>) -> Self;
 
-    /// What a change record at `origin` stores it against: a blank one, with what the record only refers to.
+    /// Returns the base in a change record at `origin`: a blank entity, plus the fields that the record only refers to.
     fn base(&self, realm: &Realm, origin: &Origin) -> Self;
 
     fn put_id(&self, out: &mut Vec<u8>);
 
-    /// Appends what differs from `base`.
+    /// Appends the fields that differ from `base`.
     fn put_difference(&self, base: &Self, out: &mut Vec<u8>, origin: &Origin);
 
-    /// Takes what was put against the same base, which this is.
+    /// Takes the fields that were put. `self` must equal the base that they were put against.
     fn take_difference(self, from: &mut Take<'_>, origin: &Origin) -> Result<Self, Garbled>;
 }
 
-/// `@`: told against another time than the origin, as this one of the entity's own, which stands before it in the list.
+/// Implements [`Entity`]. `@` after a field: its time is stored relative to the given time of the same entity, not to
+/// the origin. That time must come before it in the list.
 macro_rules! entity {
     (@ $origin:ident, $it:expr) => { *$origin };
     (@ $origin:ident, $it:expr, $other:expr) => { $other(&$it) };
@@ -125,7 +128,7 @@ entity!(
     last_export_at @ |it: &Connection| it.trail.last,
 );
 
-// The task comes again in the links.
+// The task id occurs again in the links, so it is stored plain.
 entity!(
     Export,
     task_id,
@@ -146,7 +149,7 @@ entity!(
     trail.last,
 );
 
-/// Several values of one kind that make one: a bit each, and those that are there.
+/// Several texts as one value: a bit for each, then those that are present.
 impl Value for Arc<Facts> {
     fn put(&self, out: &mut Vec<u8>, origin: &Origin) {
         let Facts { external_id, platform_type, endpoint_id, brand_id, portal_id, tefca_directory_id, org_id } =
@@ -177,7 +180,7 @@ impl Value for Arc<Attempt> {
     }
 }
 
-/// A byte with a bit for each text that is there, then these.
+/// Appends a byte with a bit for each text that is present, then these texts.
 fn put_texts(out: &mut Vec<u8>, texts: &[&Text], origin: &Origin) {
     let bits = texts.iter().enumerate().fold(0, |bits, (at, text)| bits | u8::from(text.is_some()) << at);
     out.put_u8(bits);
@@ -290,7 +293,8 @@ impl Value for Arc<str> {
     }
 }
 
-/// Absent only where the base has something: its bit alone mostly says that it is there.
+/// A byte that says whether the value is present, then the value. An entity stores `None` only where the base has a
+/// value, so the byte mostly repeats the field's own bit.
 impl<T: Value> Value for Option<T> {
     fn put(&self, out: &mut Vec<u8>, origin: &Origin) {
         out.put_u8(u8::from(self.is_some()));

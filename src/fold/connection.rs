@@ -1,4 +1,5 @@
-//! One connection, and how what is reported of it changes it. The rules: docs/architecture.md, "Connection state".
+//! Owns one connection, and how reports about it change it. The rules are in docs/architecture.md, "Connection state".
+//! Knows no export and no file.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,15 +9,15 @@ use super::occurrence::Occurrence;
 use super::words::Words;
 use crate::event::{Attempt, Facts, Text, Timestamp, Told};
 
-/// Whether Fasten may fetch the patient's records. The numbers are stored, and part of tokens; never reuse one.
+/// Permission of Fasten to fetch the patient's records. The numbers are stored, and part of tokens; never reuse one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Status {
-    /// No event has told it: the connection is known from exports, or from events that we do not know.
+    /// No event has reported a status: the connection is known only from exports, or from events of unknown types.
     Unknown = 1,
     Authorized = 2,
     Rejected = 3,
     Revoked = 4,
-    /// A word that we do not know; it stands in `reported_status`.
+    /// A word that we do not know; `reported_status` has it.
     Unrecognized = 5,
 }
 
@@ -37,7 +38,8 @@ impl Status {
     }
 }
 
-/// Fasten tells when it attempted a delivery, not when the event happened: that is so long before at most, as it retries no longer.
+/// Longest time between an event and the delivery's date. Fasten reports when it attempted a delivery, not when the
+/// event happened, and retries for 24 h at most.
 const RETRIED_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
 
 /// One patient's link to one health system.
@@ -48,34 +50,37 @@ pub struct Connection {
     /// Fasten's id; opaque.
     pub id: Arc<str>,
     pub status: Status,
-    /// As it was written.
+    /// Status word as Fasten wrote it.
     pub reported_status: Text,
-    /// Of the event that brought the current status; later ones that repeat it do not count.
+    /// Recording time of the event that set the current status. Later events that repeat the status do not count.
     pub status_recorded_at: Option<Timestamp>,
-    /// The latest that what told a status can have happened; a day before it, the earliest.
+    /// Upper bound of when the event that set `status` happened; the lower bound is 24 h earlier.
     pub(super) status_date: Option<Timestamp>,
-    /// Events that contradict each other may have happened in another order than they arrived in, the current status's among them.
+    /// Contradicting events, among them the one that set the current status, may have happened in another order than
+    /// they arrived in.
     pub order_ambiguous: bool,
-    /// The last event that named it had happened before what told its status, and so was history already.
+    /// The last event that named the connection had happened before the event that set its status, so it was history
+    /// already.
     pub last_was_late: bool,
     pub facts: Arc<Facts>,
     pub attempt: Arc<Attempt>,
-    /// The event that changed last what [`Self::describe_as`] copies: its change record has it, the later ones refer to that.
+    /// Position of the event that last changed the fields which [`Self::describe_as`] copies. Its change record has
+    /// these fields, and later records refer to it.
     pub(super) described_at: Place,
-    /// Since it was last authorized, or ever.
+    /// True if it was revoked since the last authorisation, or ever if there was none.
     pub(super) was_revoked: bool,
-    /// From revoked back to authorized, whatever was in between.
+    /// Number of returns from revoked to authorized, whatever the statuses in between.
     pub reconnect_count: u32,
     pub last_reconnected_at: Option<Timestamp>,
-    /// Of the last event that named it and told how an export ended.
+    /// Recording time of the last event that named the connection and reported how an export ended.
     pub last_export_at: Option<Timestamp>,
-    /// An export failed for want of a token since the last authorisation.
+    /// Since the last authorisation, an export has failed for lack of a token.
     pub needs_reconnect: bool,
     pub trail: Trail,
 }
 
 impl Connection {
-    /// As an event that names it leaves it.
+    /// Returns the connection after an event that names it.
     pub(super) fn after(previous: Option<&Self>, realm: &Realm, id: &Arc<str>, event: Occurrence<'_>) -> Self {
         let trail = Trail::extend(previous.map(|connection| &connection.trail), event.mark);
         let mut connection = match previous {
@@ -123,17 +128,17 @@ impl Connection {
         }
     }
 
-    /// Whether its status had been told by then.
+    /// Returns whether the current status was reported by `time`. True if no status is known.
     pub(super) fn was_so_at(&self, time: Timestamp) -> bool {
         self.status_date.is_none_or(|told| told <= time)
     }
 
-    /// Whether what happened by then had happened before what told the current status.
+    /// Returns whether an event that happened by `date` had happened before the event that set the current status.
     fn is_history(&self, date: Timestamp) -> bool {
         self.status_date.is_some_and(|current| date < current.plus_micros(-RETRIED_MICROS))
     }
 
-    /// Of history, only facts that were never told are news.
+    /// Takes from history only facts that were never reported before.
     fn learned_late(&mut self, facts: &Facts) {
         self.last_was_late = true;
         let mut combined = facts.clone();
@@ -141,7 +146,7 @@ impl Connection {
         self.learn(&combined);
     }
 
-    /// Without a status, an attempt tells nothing of the authorisation.
+    /// Applies an attempt to connect. Without a status, it says nothing about the authorisation.
     fn attempted(&mut self, reported: &Text, facts: &Facts, attempt: &Attempt, date: Timestamp) {
         self.learn(facts);
         self.attempt = Arc::new(attempt.clone());
@@ -150,13 +155,13 @@ impl Connection {
         }
     }
 
-    /// The type of the event says it, whatever status its body bears.
+    /// Applies a revocation. The type of the event decides, whatever status its body has.
     fn revoked(&mut self, reported: &Text, facts: &Facts, date: Timestamp) {
         self.learn(facts);
         self.set_status(Status::Revoked, reported, date);
     }
 
-    /// An export never changes the authorisation.
+    /// Applies the end of an export, which never changes the authorisation.
     fn exported(&mut self, org_id: &Text, token_failed: bool) {
         if org_id.is_some() && *org_id != self.facts.org_id {
             self.learn(&Facts { org_id: org_id.clone(), ..Facts::default() });
@@ -165,7 +170,7 @@ impl Connection {
         self.needs_reconnect |= token_failed;
     }
 
-    /// Adds facts to those that are known. What stays equal keeps its place in memory: most events repeat what is known.
+    /// Adds facts to the known ones. Facts that stay equal keep their place in memory: most events repeat known facts.
     fn learn(&mut self, facts: &Facts) {
         let mut known = (*self.facts).clone();
         absorb_facts(&mut known, facts);
@@ -174,7 +179,8 @@ impl Connection {
         }
     }
 
-    /// Whether what [`Self::describe_as`] copies is the same. Compares most of it by place in memory.
+    /// Returns whether the fields that [`Self::describe_as`] copies are equal. Compares most of them by their place in
+    /// memory.
     fn is_described_as(&self, other: &Self) -> bool {
         fn described(it: &Connection) -> impl PartialEq + '_ {
             let Connection {
@@ -202,7 +208,8 @@ impl Connection {
         described(self) == described(other)
     }
 
-    /// Copies all of another state of the same connection that an event of an export leaves as it is.
+    /// Copies the description from another state of the same connection: all fields that an event of an export leaves
+    /// unchanged.
     pub(super) fn describe_as(&mut self, other: &Self) {
         let Self { last_was_late, described_at, last_export_at, needs_reconnect, trail, .. } = *self;
         let trail = Trail { first: other.trail.first, ..trail };
@@ -227,7 +234,7 @@ impl Connection {
         self.reported_status.clone_from(reported);
     }
 
-    /// A status that was told by then: after all that was told before, or perhaps not.
+    /// Records that a status was reported by `date`: certainly after all earlier statuses, or in an uncertain order.
     fn place(&mut self, date: Timestamp, another: bool) {
         let Some(current) = self.status_date else {
             self.status_date = Some(date);
@@ -238,14 +245,14 @@ impl Connection {
         self.status_date = Some(current.max(date));
     }
 
-    /// Texts that others have too, once in memory.
+    /// Replaces texts that other entities have too by the shared copy in memory.
     pub(super) fn share(&mut self, words: &mut Words) {
         words.share(&mut self.reported_status);
         words.share_facts(Arc::make_mut(&mut self.facts));
         words.share_attempt(Arc::make_mut(&mut self.attempt));
     }
 
-    /// Bytes in memory, about.
+    /// Returns the approximate size in memory, in bytes.
     pub(super) fn weight(&self) -> usize {
         let Facts { external_id, platform_type, endpoint_id, brand_id, portal_id, tefca_directory_id, org_id } =
             &*self.facts;
@@ -256,14 +263,14 @@ impl Connection {
         size_of::<Self>() + size_of::<Facts>() + size_of::<Attempt>() + self.id.len() + texts.sum::<usize>()
     }
 
-    /// When it was authorized, if no export has ended since.
+    /// Returns the time of its authorisation, if no export has ended since.
     pub fn awaits_export_since(&self) -> Option<Timestamp> {
         let since = self.status_recorded_at.filter(|_| self.status == Status::Authorized)?;
         self.last_export_at.is_none_or(|at| at < since).then_some(since)
     }
 }
 
-// What it holds of the patient stays out of logs, panics and test output.
+// Patient data stays out of logs, panics and test output.
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection")

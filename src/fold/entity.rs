@@ -1,17 +1,18 @@
-//! What connections and exports have in common: the realm they live in, and the trail that events leave on them.
+//! Owns the common parts of connections and exports: the realm that they belong to, and the trail that events leave on
+//! them. Knows neither of the two.
 
 use std::sync::Arc;
 
 use crate::event::{ApiMode, Facts, Position, Text, Timestamp};
 
-/// One tenant's one mode: the state of one realm never touches another's.
+/// One mode of one tenant. The states of two realms never affect each other.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Realm {
     pub tenant: Arc<str>,
     pub mode: ApiMode,
 }
 
-/// Where, and when, an event was recorded.
+/// Position and recording time of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     pub position: Position,
@@ -22,23 +23,23 @@ pub struct Mark {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place(pub Position);
 
-/// The events that made an entity what it is.
+/// Events of an entity: their number, the first and the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trail {
-    /// How many: 1, 2, 3, ... without gaps.
+    /// Number of events: 1, 2, 3, ... without gaps.
     pub version: u64,
     pub first: Mark,
     pub last: Mark,
 }
 
 impl Trail {
-    /// Of what no event has touched.
+    /// Trail of an entity that no event has touched.
     pub(super) const NONE: Trail = {
         let nowhere = Mark { position: 0, recorded_at: Timestamp::from_micros(0) };
         Trail { version: 0, first: nowhere, last: nowhere }
     };
 
-    /// One event further, or the first.
+    /// Returns the trail after one more event, or the trail of a first event.
     pub(super) fn extend(trail: Option<&Trail>, mark: Mark) -> Trail {
         match trail {
             Some(trail) => Trail { version: trail.version + 1, first: trail.first, last: mark },
@@ -47,15 +48,15 @@ impl Trail {
     }
 }
 
-/// What is told replaces what was known; what is left out survives.
+/// Replaces a known text by a reported one. If none is reported, the known one stays.
 pub(super) fn absorb(known: &mut Text, told: &Text) {
-    // An equal text keeps its place in memory: most events repeat what is known.
+    // An equal text keeps its place in memory: most events repeat known texts.
     if told.is_some() && told != known {
         known.clone_from(told);
     }
 }
 
-/// The same for each fact: it survives its absence from later events.
+/// Applies [`absorb`] to each fact: a fact survives its absence from later events.
 pub(super) fn absorb_facts(known: &mut Facts, told: &Facts) {
     absorb(&mut known.external_id, &told.external_id);
     absorb(&mut known.platform_type, &told.platform_type);

@@ -1,4 +1,5 @@
-//! One export, and how its outcomes change it. The rules: docs/architecture.md, "Connection state".
+//! Owns one export, and how its outcomes change it. The rules are in docs/architecture.md, "Connection state". Knows no
+//! file.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,10 +10,11 @@ use super::id::Id;
 use super::words::Words;
 use crate::event::{Link, Outcome, Stats, Text, Timestamp};
 
-/// Fasten deletes an export 24 h after it first retrieved it, which cannot be later than we first heard that it is ready.
+/// Lifetime of an export. Fasten deletes an export 24 h after it first retrieved it. That cannot be later than the
+/// first report that the export is ready.
 const LIFETIME_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
 
-/// How an export ended. The numbers are stored, and part of tokens; never reuse one.
+/// Outcome of an export. The numbers are stored, and part of tokens; never reuse one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ExportStatus {
     Ready = 1,
@@ -32,25 +34,26 @@ pub struct Export {
     /// Fasten's id; opaque.
     pub task_id: Arc<str>,
     pub status: ExportStatus,
-    /// As it was written; an open list. None unless FAILED.
+    /// Reason as Fasten wrote it; an open list. `None` unless FAILED.
     pub failure_reason: Text,
-    /// None until an event tells it.
+    /// `None` until an event names it.
     pub connection_id: Text,
     pub org_id: Text,
-    /// These, `stats` and `deadline` outlive a failure that comes after them: it may be the late news of an earlier try.
+    /// Like `stats` and `deadline`, kept after a later failure: the failure may be late news of an earlier try.
     pub links: Arc<[Link]>,
     pub stats: Option<Arc<Stats>>,
-    /// The links are dead after this, at the latest.
+    /// Latest time at which the links can still work.
     pub deadline: Option<Timestamp>,
-    /// It is READY although its connection was revoked then.
+    /// The export is READY, although its connection was revoked at that time.
     pub after_revocation: bool,
-    /// When the outcome was heard of that counts, the latest. None: when it was recorded, with the last event.
+    /// Time of the report of the outcome that counts, which is the latest one. `None` if it is the recording time of
+    /// the last event.
     pub(super) heard_at: Option<Timestamp>,
     pub trail: Trail,
 }
 
 impl Export {
-    /// Before any event told of it.
+    /// Returns an export before its first event.
     pub(super) fn unheard_of(realm: &Realm, task_id: &Arc<str>, mark: Mark) -> Self {
         Self {
             realm: realm.clone(),
@@ -68,7 +71,7 @@ impl Export {
         }
     }
 
-    /// As the event at `mark` leaves it, but for the outcome.
+    /// Returns the export after the event at `mark`, except for the outcome.
     #[must_use]
     pub(super) fn touched(&self, mark: Mark, connection_id: &Text, org_id: &Text) -> Self {
         let heard_at = Some(self.outcome_heard_at()).filter(|_| self.trail.version > 0);
@@ -78,13 +81,13 @@ impl Export {
         export
     }
 
-    /// When the outcome was heard of that counts.
+    /// Returns the time of the report of the outcome that counts.
     pub(super) fn outcome_heard_at(&self) -> Timestamp {
         self.heard_at.unwrap_or(self.trail.last.recorded_at)
     }
 
-    /// `heard_at` is before its last event only if it came otherwise than by a webhook. `connection`: the one it belongs to, as
-    /// it is now.
+    /// Applies an outcome. `heard_at` is before the recording time of its event only if the event did not come by a
+    /// webhook. `connection` is the one that the export belongs to, as it is now.
     pub(super) fn ended(&mut self, outcome: &Outcome, heard_at: Timestamp, connection: Option<&Connection>) {
         let before = self.heard_at;
         let latest = before.map_or(heard_at, |before| before.max(heard_at));
@@ -102,7 +105,7 @@ impl Export {
         }
     }
 
-    /// Of history, only what was never told is news.
+    /// Takes from history only values that were never reported before.
     fn learned_late(&mut self, outcome: &Outcome, heard_at: Timestamp) {
         let Outcome::Ready { links, stats } = outcome else { return };
         if self.deadline.is_none() {
@@ -117,7 +120,8 @@ impl Export {
     fn ready(&mut self, links: &Arc<[Link]>, stats: Option<&Arc<Stats>>, heard_at: Timestamp) {
         self.status = ExportStatus::Ready;
         self.failure_reason = None;
-        // Before the deadline it is the same export told again; after it, Fasten has made it anew, and the old links are dead.
+        // Before the deadline, this is another report of the same export. After it, Fasten has made the export again,
+        // and the old links are dead.
         let anew = self.deadline.is_none_or(|deadline| deadline < heard_at);
         if anew {
             self.deadline = Some(heard_at.plus_micros(LIFETIME_MICROS));
@@ -136,23 +140,23 @@ impl Export {
         self.after_revocation = false;
     }
 
-    /// The connection it belongs to; [`Id::Empty`] if none is known.
+    /// Returns the id of the connection that it belongs to, or [`Id::Empty`] if none is known.
     pub(super) fn owner(&self) -> Id {
         self.connection_id.as_ref().map_or(Id::Empty, Id::of)
     }
 
-    /// When its state need not be at hand any more: after the deadline, or a day after its last news.
+    /// Returns the time from which the state can leave memory: the deadline, or else a day after the last event.
     pub(super) fn settles_at(&self) -> Timestamp {
         self.deadline.unwrap_or_else(|| self.trail.last.recorded_at.plus_micros(LIFETIME_MICROS))
     }
 
-    /// Texts that others have too, once in memory.
+    /// Replaces texts that other entities have too by the shared copy in memory.
     pub(super) fn share(&mut self, words: &mut Words) {
         words.share(&mut self.failure_reason);
         words.share(&mut self.org_id);
     }
 
-    /// Bytes in memory, about.
+    /// Returns the approximate size in memory, in bytes.
     pub(super) fn weight(&self) -> usize {
         let links: usize = self.links.iter().map(|link| size_of::<Link>() + link.url.len()).sum();
         let stats = self
@@ -165,7 +169,7 @@ impl Export {
     }
 }
 
-/// An export with its connection as it was at the same position.
+/// An export, with its connection at the same position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinedExport {
     pub export: Arc<Export>,
@@ -173,13 +177,13 @@ pub struct JoinedExport {
 }
 
 impl JoinedExport {
-    /// The integrator's id of the patient, as its connection tells it.
+    /// Returns the integrator's id of the patient, which the connection has.
     pub fn external_id(&self) -> Option<&str> {
         self.connection.as_ref()?.facts.external_id.as_deref()
     }
 }
 
-// Links open patient records: they stay out of logs, panics and test output.
+// Links open patient records, so they stay out of logs, panics and test output.
 impl fmt::Debug for Export {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Export")

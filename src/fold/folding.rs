@@ -1,4 +1,5 @@
-//! The fold as it goes: one event after the other into the state that all views share. One thread has it.
+//! Owns the running fold: applies one event after the other to the state that all views share. One thread owns it.
+//! Knows no source of events and no file.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
@@ -18,12 +19,13 @@ use crate::segment::ReadError;
 use crate::storage::StoreError;
 use crate::token::chain_prefix;
 
-/// With each event, so that a long pause does not end in a long stop.
+/// Maximum number of exports settled with each event. Keeps the first event after a long pause short.
 const SETTLED_AT_ONCE: usize = 16;
-/// What a publication looks at again, beside twice what has changed: under a millisecond.
+/// Number of ids with superseded versions that a publication checks, in addition to twice the number of changes. Takes
+/// under a millisecond.
 const RELEASED_AT_ONCE: usize = 4096;
 
-/// What an event changed, if anything, and what that makes of it.
+/// Disposition of an event, and its changes if there are any.
 type Applied = (Disposition, Option<Arc<PositionChanges>>);
 
 pub struct Fold {
@@ -34,22 +36,23 @@ pub struct Fold {
     position: Position,
     chain: Hash,
     recorded_at: Timestamp,
-    /// What was looked from when it was last published; later ones can only be among these.
+    /// Positions that were pinned at the last publication. Until the next one, no others can be pinned.
     live: Vec<Position>,
-    /// Changes since then.
+    /// Number of changes since the last publication.
     changed: usize,
-    /// Whether the ring keeps changes that the change log has, too. What is dropped soon is still in the processor's caches.
+    /// Whether the ring keeps changes that the change log has, too. If not, it drops changes as early as possible, while they
+    /// are still in the processor's caches.
     is_followed: bool,
 }
 
 impl Fold {
-    /// Before the first event, and without a change log. The newest `ring_len` positions that change something are kept for
-    /// those who follow.
+    /// Creates a fold before the first event, without a change log. Keeps the newest `ring_len` positions that change
+    /// something for readers that follow.
     pub fn new(ring_len: usize) -> Self {
         Self::over(BTreeMap::new(), 0, Hash::default(), None, ring_len)
     }
 
-    /// As it was at a position; what follows is recorded.
+    /// Creates a fold with the state at a position. Later events are recorded.
     pub(super) fn recorded(
         (states, words): (Vec<(Realm, State)>, Words),
         (position, chain, recorded_at): (Position, Hash, Timestamp),
@@ -87,19 +90,20 @@ impl Fold {
         self.position
     }
 
-    /// Goes on to `event`, which must be the next one. After an error, which is the change log's, this fold is done.
+    /// Advances to `event`, which must be the next one. An error comes from the change log; after one, this fold cannot
+    /// go on.
     pub fn advance(&mut self, event: &Event) -> Result<(), ReadError> {
         self.take(event.clone().into())
     }
 
-    /// The same, for one that is parsed already.
+    /// Like [`Self::advance`], but for an event that is parsed already.
     pub(super) fn take(&mut self, event: ParsedEvent) -> Result<(), ReadError> {
         let mark = Mark { position: event.position, recorded_at: event.recorded_at };
         let chain = event.chain;
         let (disposition, changes) = self.apply(mark, event)?;
         (self.position, self.chain, self.recorded_at) = (mark.position, chain, mark.recorded_at);
         let weight = changes.as_ref().map_or(0, |changes| changes.weight());
-        // First of all: what the state holds must be in the ring, whatever becomes of the change log.
+        // Comes first: the ring must have all changes of the state, even if the change log fails.
         if let Some(changes) = &changes {
             self.show(changes.clone(), weight);
         }
@@ -126,7 +130,7 @@ impl Fold {
         for change in &changes {
             state.put(change, &self.live);
         }
-        // Only what can be read again is let go of.
+        // Exports settle only if the change log has their state.
         if self.recorder.is_some() {
             state.settle(mark.recorded_at, SETTLED_AT_ONCE);
         }
@@ -135,7 +139,7 @@ impl Fold {
         Ok((disposition, Some(Arc::new(PositionChanges { position: mark.position, chain, realm, changes }))))
     }
 
-    /// A realm by its parts; known ones share their name in memory.
+    /// Returns a realm by its parts, with its state. Known realms share their name in memory.
     fn realm(&self, tenant: Arc<str>, mode: ApiMode) -> (Realm, Arc<RwLock<State>>) {
         let named = Realm { tenant, mode };
         if let Some((realm, state)) = read(&self.shared.realms).get_key_value(&named) {
@@ -146,7 +150,8 @@ impl Fold {
         (named, state)
     }
 
-    /// To those who follow. The ring lets go only of what can be read by then; it keeps a few more until that is so.
+    /// Adds changes to the ring, for readers that follow. The ring drops only changes that can be read from the change
+    /// log; until then it keeps a few more.
     fn show(&mut self, changes: Arc<PositionChanges>, weight: usize) {
         let readable = self.recorder.as_ref().map_or(Position::MAX, Recorder::next_unwritten);
         let mut ring = write(&self.shared.ring);
@@ -157,18 +162,19 @@ impl Fold {
         }
     }
 
-    /// Whether watches may follow the changes from the ring.
+    /// Sets whether watches may follow the changes from the ring.
     pub fn set_followed(&mut self, is_followed: bool) {
         self.is_followed = is_followed;
     }
 
-    /// The state as it is now, for those who read.
+    /// Publishes the current state for readers.
     pub fn publish(&mut self) -> Arc<Views> {
         let look = self.shared.live.look(self.position);
         self.views(Some(look))
     }
 
-    /// How far it is, for those who wait. It is not readable: its state changes with the next event.
+    /// Publishes only the progress, for callers that wait. The result is not readable: its state changes with the next
+    /// event.
     pub fn progress(&mut self) -> Arc<Views> {
         self.views(None)
     }
@@ -187,19 +193,20 @@ impl Fold {
         Arc::new(Views { shared, position, chain, recorded_at, connections, exports, look })
     }
 
-    /// Older versions that are kept for those who look from older positions.
+    /// Returns the number of superseded versions that are kept for older pinned positions.
     #[cfg(test)]
     pub(super) fn kept_versions(&self) -> usize {
         read(&self.shared.realms).values().map(|state| read(state).older_count()).sum()
     }
 
-    /// Makes the change log durable up to here.
+    /// Makes the change log durable up to the current position.
     pub(super) fn sync(&mut self) -> Result<(), StoreError> {
         self.recorder.as_mut().map_or(Ok(()), Recorder::sync)
     }
 }
 
-/// An event that tells the outcome of an export is history if that outcome is.
+/// Returns the disposition of an event with changes. For an event with the outcome of an export, the outcome decides
+/// whether it is history.
 fn disposition(changes: &[Change], occurrence: Occurrence<'_>) -> Disposition {
     let is_history = changes.last().is_some_and(|change| match change {
         Change::Export { previous, .. } => {

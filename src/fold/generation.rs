@@ -1,13 +1,14 @@
-//! One derivation of the state on disk: its change log and its checkpoints. Derived from the log: any of it may be gone.
+//! Owns one derivation of the state on disk: its change log and its checkpoints. It is derived from the log, so any of
+//! its files may be missing. Must not know the projector, or how entities are encoded.
 //!
 //! ```text
 //! <data>/views/<n>/changes/                  the change log
 //!                 /<position>.checkpoint     two are kept
 //! ```
 //!
-//! A start goes on from the newest checkpoint that fits the log, and folds what comes after it. Without one it begins a
-//! generation of its own: nothing of an older one is ever mended, and the older one is kept until the new one has a checkpoint
-//! at the log's head.
+//! A start resumes from the newest checkpoint that fits the log, and folds the events after it. Without such a
+//! checkpoint it begins a new generation. It never repairs an older one, and keeps it until the new one has a
+//! checkpoint at the log's head.
 
 mod files;
 
@@ -33,32 +34,33 @@ use crate::log::{HandOver, Head, Reader, Seen};
 use crate::segment::ReadError;
 use crate::storage::StoreError;
 
-/// A checkpoint is due once the change log has grown by this part of the last one: so what checkpoints write stays in proportion
-/// to what changes, however large the state is, and so does what a start folds.
+/// Divisor of the last checkpoint's bytes: a checkpoint is due once the change log has grown by that share of them. So
+/// the bytes that checkpoints write stay in proportion to the changes, however large the state is, and so does the work
+/// of a start.
 const CHECKPOINT_SHARE: u64 = 4;
 
-/// Why the state cannot go on.
+/// Reason why the state cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ProjectionError {
-    /// The log cannot be read there.
+    /// The log cannot be read at the next position.
     #[error(transparent)]
     Log(ReadError),
-    /// The views saw more of this log than there is.
+    /// The views have seen more of this log than it has.
     #[error("the log ends at {head}, before position {seen}, which its views have seen (directory `views`)")]
     LogIsShort { head: Position, seen: Position },
-    /// A file of the views cannot be read or written now. What was written before stays as it is.
+    /// A file of the views cannot be read or written now. Data that was written before stays as it is.
     #[error("the views' own files: {0}")]
     Files(#[source] StoreError),
-    /// The views' own files were read and found wrong. The state is made again from the log.
+    /// The views' own files were read and found damaged. The state is derived again from the log.
     #[error("the views' own files: {0}")]
     Damaged(#[source] ReadError),
-    /// A bug. Where it happened is logged.
+    /// A bug. Its place is logged.
     #[error("the fold panicked")]
     Panicked,
 }
 
 impl ProjectionError {
-    /// Whether it is the log that is damaged, and not what is derived from it.
+    /// Returns whether the log itself is damaged, and not a file derived from it.
     pub(super) fn is_log_damage(&self) -> bool {
         match self {
             Self::Log(ReadError::Damaged { .. }) | Self::LogIsShort { .. } => true,
@@ -73,7 +75,7 @@ impl ProjectionError {
 }
 
 impl From<io::Error> for ProjectionError {
-    /// A checkpoint that could not be written: the disk failed, or what had to be read for it is damaged.
+    /// Converts the error of a failed checkpoint: the disk failed, or data that had to be read for it is damaged.
     fn from(error: io::Error) -> Self {
         match error.downcast::<ReadError>() {
             Ok(error) => error.into(),
@@ -88,7 +90,7 @@ impl From<StoreError> for ProjectionError {
     }
 }
 
-/// What the fold reads is its own past; the log comes to it parsed.
+/// Converts an error of the fold, which reads only its own past: events of the log come to it parsed.
 impl From<ReadError> for ProjectionError {
     fn from(error: ReadError) -> Self {
         match error {
@@ -98,7 +100,7 @@ impl From<ReadError> for ProjectionError {
     }
 }
 
-/// How a generation is kept.
+/// Settings of a generation.
 #[derive(Clone, Copy)]
 pub(super) struct Keeping {
     /// See [`Fold::new`].
@@ -107,17 +109,17 @@ pub(super) struct Keeping {
     pub segment_bytes: u64,
 }
 
-/// The state in the making, and where it is kept.
+/// State that advances, and the files that keep it.
 pub(super) struct Generation {
     files: Files,
     changes: Arc<ChangeLog>,
     fold: Fold,
-    /// Of the newest checkpoint.
+    /// Position of the newest checkpoint, which may still be being written.
     pub saved: Position,
 }
 
 impl Generation {
-    /// The newest that fits the log; else a new one.
+    /// Opens the newest generation that fits the log, or begins a new one.
     pub fn open(home: &Path, reader: &Reader, keeping: Keeping) -> Result<Self, ProjectionError> {
         let failed = ProjectionError::files;
         files::sweep_all(home).map_err(failed("remove half-written checkpoints"))?;
@@ -132,7 +134,7 @@ impl Generation {
         Self::begin(home, reader, keeping)
     }
 
-    /// A new one, from the log's first event on.
+    /// Begins a new generation, from the log's first event on.
     pub fn begin(home: &Path, reader: &Reader, keeping: Keeping) -> Result<Self, ProjectionError> {
         let files = Files::create(home).map_err(ProjectionError::files("create a generation"))?;
         let changes = ChangeLog::open(&files.changes(), reader.identity(), reader.genesis(), 0);
@@ -157,8 +159,9 @@ impl Generation {
         Ok(Self { files: files.clone(), changes, fold, saved: start.0 })
     }
 
-    /// From its newest checkpoint that can be used. `None` if it is of no use: what was read of it is damaged, or of another
-    /// history. A checkpoint that the system refuses to read is the error, unless an older one can be used.
+    /// Resumes from the newest usable checkpoint of a generation. `None` if it has none: all checkpoints are damaged or
+    /// belong to another history. A checkpoint that the system refuses to read is an error, unless an older one can be
+    /// used.
     fn resume(files: &Files, reader: &Reader, keeping: Keeping) -> Result<Option<Self>, ProjectionError> {
         let checkpoints = files.checkpoints().map_err(ProjectionError::files("list the checkpoints"))?;
         let mut refused = None;
@@ -226,12 +229,12 @@ impl Generation {
         self.fold.position()
     }
 
-    /// What comes after it.
+    /// Returns the intake of the events after the current position.
     pub fn intake(&self, reader: &Reader, hand_over: Option<HandOver>, runtime: &Handle) -> Intake {
         Intake::new(reader, hand_over, self.position(), runtime)
     }
 
-    /// Goes on over the next events.
+    /// Applies the next events.
     pub fn take(&mut self, events: Vec<ParsedEvent>) -> Result<(), ProjectionError> {
         events.into_iter().try_for_each(|event| Ok(self.fold.take(event)?))
     }
@@ -263,7 +266,8 @@ impl Generation {
         self.fold.progress()
     }
 
-    /// Whether what changed since the newest checkpoint takes a [`CHECKPOINT_SHARE`]th of its bytes, about.
+    /// Returns whether the changes since the newest checkpoint take about a [`CHECKPOINT_SHARE`]th of its bytes or
+    /// more.
     pub fn has_outgrown_checkpoint(&self) -> bool {
         let checkpoint = self.files.checkpoint_bytes(self.saved).unwrap_or_default();
         let (all, recorded) = (u128::from(self.changes.bytes()), u128::from(self.changes.end().0.max(1)));
@@ -271,8 +275,8 @@ impl Generation {
         changed >= u128::from(checkpoint / CHECKPOINT_SHARE)
     }
 
-    /// Makes the change log durable up to here; what is returned then writes the checkpoint, wherever it is called. Once this
-    /// generation serves, older ones are needed no more.
+    /// Makes the change log durable up to the current position, and returns a closure that writes the checkpoint on any
+    /// thread. If this generation is serving, the closure then removes the older ones, which are no longer needed.
     pub fn prepare_checkpoint(
         &mut self,
         reader: &Reader,
@@ -293,14 +297,14 @@ impl Generation {
         })
     }
 
-    /// Makes the change log durable up to here.
+    /// Makes the change log durable up to the current position.
     pub fn sync(&mut self) -> Result<(), ProjectionError> {
         Ok(self.fold.sync()?)
     }
 }
 
-/// What the checkpoints under `home` have seen of the log: a log that ends before is not whole. Those that cannot be read say
-/// nothing.
+/// Returns how far each checkpoint under `home` has seen the log. A log that ends before that is not whole. Checkpoints
+/// that cannot be read are left out.
 pub fn seen(home: &Path) -> Vec<Seen> {
     let generations = files::generations(home).unwrap_or_default();
     let mut seen = Vec::new();
@@ -324,7 +328,7 @@ fn read_header(path: &Path) -> Result<(Header, BufReader<File>), Unusable> {
     Ok((checkpoint::read_header(&mut file)?, file))
 }
 
-/// Whether a checkpoint is of this log's history; else why not.
+/// Checks that a checkpoint belongs to this log's history. Returns the reason if it does not.
 fn fits(header: &Header, reader: &Reader) -> Result<Result<(), &'static str>, ProjectionError> {
     if header.identity != reader.identity() {
         return Ok(Err("it is of another log, or of another epoch"));

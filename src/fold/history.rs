@@ -1,7 +1,8 @@
-//! What was: an entity at an earlier position, and the events that made it what it is. Reads the change log, which blocks.
+//! Owns history: an entity at an earlier position, and the events that changed it. Reads the change log, which blocks.
+//! Knows no file and no encoding.
 //!
-//! Each state tells where the event stands that made it, and the record of that event what was before: so history is a walk
-//! from the newest state back, and its length is that of the connection's own.
+//! Each state has the position of the event that made it, and the record of that event has the state before. So history
+//! is a walk from the newest state back, and only the entity's own events lengthen it.
 
 use std::sync::Arc;
 
@@ -14,18 +15,18 @@ use super::views::Views;
 use crate::event::{Position, bounded};
 use crate::segment::ReadError;
 
-/// One event of a connection's.
+/// One event of a connection.
 pub struct Moment {
-    /// All that it changed.
+    /// All changes of the event.
     pub changes: Arc<PositionChanges>,
-    /// After it.
+    /// Connection after the event.
     pub connection: Arc<Connection>,
-    /// Before it; None: this was the first.
+    /// Connection before the event. `None` if this was its first event.
     pub previous: Option<Arc<Connection>>,
 }
 
 impl Views {
-    /// The event at a position, which must be one of this connection's.
+    /// Returns the event at a position, which must have changed this connection.
     pub fn moment(&self, realm: &Realm, id: &str, position: Position) -> Result<Moment, ReadError> {
         let (changes, id) = (self.changed(realm, position)?, bounded(id));
         let found = changes.changes.iter().find_map(|change| match change {
@@ -37,7 +38,7 @@ impl Views {
         Ok(Moment { changes, connection, previous })
     }
 
-    /// Whether the event at a position is one of this connection's.
+    /// Returns whether the event at a position changed this connection.
     pub fn is_changed_at(&self, realm: &Realm, id: &str, position: Position) -> Result<bool, ReadError> {
         let changes = self.changes_at(position)?.filter(|changes| changes.realm == *realm);
         Ok(changes.is_some_and(|changes| {
@@ -46,7 +47,7 @@ impl Views {
         }))
     }
 
-    /// A connection as it was after a position. `None` if no event had named it, or the walk was cancelled.
+    /// Returns a connection as it was after a position. `None` if no event had named it, or the walk was cancelled.
     pub fn connection_at(
         &self,
         realm: &Realm,
@@ -67,8 +68,8 @@ impl Views {
         Ok(Some(connection))
     }
 
-    /// An export as it was after a position, with its connection as that was. `None` if no event had named it, or the walk
-    /// was cancelled.
+    /// Returns an export as it was after a position, with its connection at that position. `None` if no event had named
+    /// it, or the walk was cancelled.
     pub fn export_at(
         &self,
         realm: &Realm,
@@ -84,15 +85,16 @@ impl Views {
         Ok(Some(JoinedExport { export, connection }))
     }
 
-    /// The exports that belonged to a connection after a position, each as it was then, in the order of their ids. The position
-    /// is not after that of these views. Reads the change log, which blocks, where an export has settled or changed since.
+    /// Returns the exports that belonged to a connection after a position, each as it was then, in the order of their
+    /// ids. The position must not be after that of these views. Reads the change log, which blocks, for exports that
+    /// have settled or changed since.
     pub fn exports_of_at(
         &self,
         realm: &Realm,
         owner: Id,
         at: Position,
     ) -> impl Iterator<Item = Result<Arc<Export>, ReadError>> {
-        // An export that belongs to another connection by now is still among them.
+        // Exports that belong to another connection now are still among the members.
         let members = self.exports_of(realm, owner.clone(), None);
         members.filter_map(move |(task_id, (slot, _))| {
             let export = self.shared.past().resolve(realm, &task_id, &slot);
@@ -101,7 +103,7 @@ impl Views {
         })
     }
 
-    /// An export as it was after a position. `None` if no event had named it, or the walk was cancelled.
+    /// Returns an export as it was after a position. `None` if no event had named it, or the walk was cancelled.
     fn as_it_was(
         &self,
         realm: &Realm,
@@ -133,7 +135,7 @@ impl Views {
         Ok(found.ok_or(missing)?.as_ref().map(|previous| previous.export.clone()))
     }
 
-    /// What a position changed in this realm: something.
+    /// Returns the changes of a position, which must have some in this realm.
     fn changed(&self, realm: &Realm, position: Position) -> Result<Arc<PositionChanges>, ReadError> {
         in_realm(self.changes_at(position)?, realm, position)
     }

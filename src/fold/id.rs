@@ -1,4 +1,5 @@
-//! Ids as keys: most are UUIDs or 32 hex digits, and then take 16 bytes where they stand, in the order of their texts.
+//! Owns ids as keys, in the order of their texts. Most ids are UUIDs or 32 hex digits, which take 16 bytes inline.
+//! Knows no entity.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -6,34 +7,34 @@ use std::sync::Arc;
 
 use crate::event::bounded;
 
-/// An opaque id. Equal, and in order, as its text is.
+/// An opaque id. Equality and order are those of its text.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Id {
-    /// No entity's, and before all others.
+    /// Id of no entity, before all others.
     Empty,
     /// 32 lower-case hex digits.
     Hex(Digits),
-    /// The same with dashes as in a UUID.
+    /// Like [`Self::Hex`], but with dashes as in a UUID.
     Uuid(Digits),
     Text(Arc<str>),
 }
 
-/// 32 of them, the first half first: two comparisons of numbers tell their order.
+/// 32 hex digits, the first half first. Two comparisons of numbers give their order.
 pub type Digits = [u64; 2];
 
-/// Where each pair of digits begins.
+/// Offset of each pair of digits.
 const HEX: [usize; 16] = [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30];
 const UUID: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
-/// Where the dashes of a UUID stand.
+/// Offsets of the dashes in a UUID.
 const DASHES: [usize; 4] = [8, 13, 18, 23];
 
 impl Id {
-    /// Keeps `text` itself only if it can't be packed.
+    /// Returns the key of a text. Keeps `text` itself only if it cannot be packed.
     pub fn of(text: &Arc<str>) -> Self {
         Self::packed(text).unwrap_or_else(|| Self::Text(text.clone()))
     }
 
-    /// For a lookup: a text that is too long is found by what entities keep of it.
+    /// Returns the key for a lookup. A text that is too long is shortened as entities shorten it.
     pub fn find(text: &str) -> Self {
         Self::packed(text).unwrap_or_else(|| Self::Text(Arc::from(bounded(text))))
     }
@@ -63,12 +64,12 @@ impl Id {
             Self::Hex(digits) => write(&mut text, *digits, &HEX),
             Self::Uuid(digits) => write(&mut text, *digits, &UUID),
         };
-        // Nothing but digits and dashes.
+        // The text has only digits and dashes.
         look(std::str::from_utf8(&text[..len]).unwrap_or_default())
     }
 }
 
-/// What is no digit has a bit that no digit has.
+/// Value of each hex digit. All other bytes have a bit that no digit has.
 const VALUES: [u8; 256] = {
     let mut values = [0x10; 256];
     let mut value = 0;
@@ -91,7 +92,7 @@ fn digits(text: &[u8], pairs: &[usize; 16]) -> Option<Digits> {
     (all < 0x10).then_some(digits)
 }
 
-/// Returns how long the text is.
+/// Writes the text of the digits. Returns its length.
 fn write(out: &mut [u8; 36], digits: Digits, pairs: &[usize; 16]) -> usize {
     let bytes = digits.into_iter().flat_map(u64::to_be_bytes);
     for (byte, at) in bytes.zip(pairs) {

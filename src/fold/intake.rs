@@ -1,5 +1,5 @@
-//! What the fold takes next: what the writer hands over, or what the log holds while the fold is behind that. The log is read
-//! and parsed on a thread of its own, ahead of the fold. Applies nothing.
+//! Owns the next events of the fold: those that the writer hands over, or those in the log while the fold is behind.
+//! The log is read and parsed on a separate thread, ahead of the fold. Must not apply events.
 
 use std::thread::{self, JoinHandle};
 
@@ -11,30 +11,30 @@ use crate::log::{HandOver, Reader, Tail, Taken};
 use crate::segment::ReadError;
 use crate::storage::StoreError;
 
-/// Runs of events that are read ahead at most.
+/// Maximum number of batches that are read ahead.
 const WAITING_MAX: usize = 8;
-/// Events that are taken at a time.
+/// Maximum number of events that are taken at once from the hand-over.
 const TAKEN_MAX: u64 = 1024;
 
 pub(super) struct Intake {
     reader: Reader,
-    /// `None` if another fold takes what is handed over.
+    /// `None` if another fold takes the handed-over events.
     hand_over: Option<HandOver>,
     runtime: Handle,
-    /// The last position that was taken.
+    /// Last position that was taken.
     after: Position,
-    /// `None` while nothing is read from the log.
+    /// `None` while the log is not read.
     ahead: Option<Ahead>,
 }
 
 impl Intake {
-    /// Everything after a position, for ever.
+    /// Creates an intake of all events after a position, until the log is closed.
     pub fn new(reader: &Reader, hand_over: Option<HandOver>, after: Position, runtime: &Handle) -> Self {
         Self { reader: reader.clone(), hand_over, runtime: runtime.clone(), after, ahead: None }
     }
 
-    /// The next events. `None` if all was taken and the log is closed, or if the thread that reads it has panicked. Dropping
-    /// the future loses nothing.
+    /// Returns the next events. `None` if all were taken and the log is closed, or if the thread that reads it has
+    /// panicked. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Result<Vec<ParsedEvent>, ReadError>> {
         if !self.reader.tail(self.after).wait().await {
             return None;
@@ -50,12 +50,12 @@ impl Intake {
         Some(Ok(events))
     }
 
-    /// The same, for a thread that may block.
+    /// Like [`Self::next`], but blocks the thread.
     pub fn wait(&mut self) -> Option<Result<Vec<ParsedEvent>, ReadError>> {
         self.runtime.clone().block_on(self.next())
     }
 
-    /// Whether a panic ended what is read from the log.
+    /// Returns whether a panic ended the thread that reads the log.
     pub fn has_panicked(&mut self) -> bool {
         self.ahead.as_mut().is_some_and(Ahead::has_panicked)
     }
@@ -88,7 +88,7 @@ impl Intake {
     }
 }
 
-/// The thread that reads and parses.
+/// Thread that reads and parses the log.
 struct Ahead {
     parsed: mpsc::Receiver<Result<Vec<ParsedEvent>, ReadError>>,
     thread: Option<JoinHandle<()>>,
@@ -115,7 +115,7 @@ impl Ahead {
     }
 }
 
-/// Whether there is more to read, and somebody to read it for.
+/// Returns whether there is more to read, and a receiver for it.
 async fn more(tail: &mut Tail, sender: &mpsc::Sender<Result<Vec<ParsedEvent>, ReadError>>) -> bool {
     tokio::select! {
         biased;

@@ -1,4 +1,4 @@
-//! Which positions somebody looks from.
+//! Owns the set of pinned snapshot positions. Knows no state.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,7 @@ use crate::event::Position;
 #[derive(Clone, Default)]
 pub(super) struct Live(Arc<Mutex<BTreeMap<Position, usize>>>);
 
-/// While it is there, its position is looked from.
+/// Pin of one position, which lasts until it is dropped.
 pub(super) struct Look {
     live: Live,
     position: Position,
@@ -20,7 +20,7 @@ impl Live {
         Look { live: self.clone(), position }
     }
 
-    /// In order.
+    /// Returns the pinned positions, in order.
     pub fn positions(&self) -> Vec<Position> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
     }

@@ -1,4 +1,4 @@
-//! One event as the state hears of it: what it reports, where it stands, and how it came.
+//! Owns one event as the state sees it: its report, its position and time, and how it came. Knows no state.
 
 use super::entity::Mark;
 use crate::event::{Report, Timestamp};
@@ -7,17 +7,17 @@ use crate::event::{Report, Timestamp};
 pub(super) struct Occurrence<'a> {
     pub report: &'a Report,
     pub mark: Mark,
-    /// It came otherwise than by a webhook, and so perhaps long after it was reported.
+    /// The event did not come by a webhook, so perhaps it came long after it was reported.
     pub is_second_hand: bool,
 }
 
 impl Occurrence<'_> {
-    /// The time by which it had happened.
+    /// Returns the time by which the event had happened.
     pub fn happened_by(&self) -> Timestamp {
         self.report.date.map_or(self.mark.recorded_at, |date| date.min(self.mark.recorded_at))
     }
 
-    /// When a webhook reported it, or would have.
+    /// Returns the time at which a webhook reported the event, or would have reported it.
     pub fn heard_at(&self) -> Timestamp {
         if self.is_second_hand { self.happened_by() } else { self.mark.recorded_at }
     }

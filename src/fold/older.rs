@@ -1,4 +1,4 @@
-//! Versions that were replaced, for as long as somebody looks from a position at which they were the newest.
+//! Owns superseded versions, kept while a pinned snapshot can see them (MVCC). Does not hold the newest versions.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::export::Export;
 use super::id::Id;
 use crate::event::Position;
 
-/// Knows at which position it became what it is.
+/// A version of an entity, with the position at which it came about.
 pub(super) trait Version {
     fn position(&self) -> Position;
 }
@@ -26,9 +26,9 @@ impl Version for Arc<Export> {
 }
 
 pub(super) struct Older<T> {
-    /// Of each, in order.
+    /// Superseded versions of each entity, in order.
     versions: HashMap<Id, Vec<T>>,
-    /// Those that have some, in the order in which they are looked at again.
+    /// Ids that have superseded versions, in the order of their next check.
     waiting: VecDeque<Id>,
 }
 
@@ -39,12 +39,12 @@ impl<T> Default for Older<T> {
 }
 
 impl<T: Version> Older<T> {
-    /// The newest that is not newer than a position.
+    /// Returns the newest superseded version that is not newer than position `at`.
     pub fn at(&self, id: &Id, at: Position) -> Option<&T> {
         self.versions.get(id)?.iter().rev().find(|version| version.position() <= at)
     }
 
-    /// `previous` was the newest until the one of position `next` came.
+    /// Keeps `previous`, which the version at position `next` supersedes, if one of the positions in `live` can see it.
     pub fn replaced(&mut self, id: Id, previous: T, next: Position, live: &[Position]) {
         if !is_seen(previous.position(), next, live) {
             return;
@@ -61,7 +61,8 @@ impl<T: Version> Older<T> {
         self.versions.values().map(Vec::len).sum()
     }
 
-    /// Drops what nobody sees, among so many of those that wait longest. `newest`: the position of an id's newest version.
+    /// Drops versions that no position in `live` can see. Checks up to `count` ids, those first that have waited
+    /// longest. `newest` returns the position of an id's newest version.
     pub fn release(&mut self, newest: impl Fn(&Id) -> Option<Position>, live: &[Position], count: usize) {
         for _ in 0..count.min(self.waiting.len()) {
             let Some(id) = self.waiting.pop_front() else { return };
@@ -82,7 +83,7 @@ impl<T: Version> Older<T> {
     }
 }
 
-/// Whether a version that stood from `from` until `next` is the newest at one of these positions.
+/// Returns whether a version that is current from `from` until `next` is the newest at one of the positions in `live`.
 fn is_seen(from: Position, next: Position, live: &[Position]) -> bool {
     let first = live.partition_point(|position| *position < from);
     live.get(first).is_some_and(|position| *position < next)

@@ -1,4 +1,5 @@
-//! What was, by position: the ring has the newest changes, the change log all before them.
+//! Owns reads of past changes by position: the ring has the newest changes, the change log has all before them. Knows
+//! no file and no encoding.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,7 +16,7 @@ use crate::event::Position;
 use crate::segment::ReadError;
 use crate::token::ChainPrefix;
 
-/// Cheap to make. Reads block.
+/// Access to past changes. Cheap to make. Reads block.
 #[derive(Clone, Copy)]
 pub(super) struct Past<'a> {
     pub realms: &'a RwLock<BTreeMap<Realm, Arc<RwLock<State>>>>,
@@ -24,12 +25,12 @@ pub(super) struct Past<'a> {
 }
 
 impl Past<'_> {
-    /// What a position changed, if anything.
+    /// Returns the changes of a position. `None` if there are none.
     pub fn at(&self, position: Position) -> Result<Option<Arc<PositionChanges>>, ReadError> {
         self.noted(self.read(position, &|connection| self.describe(connection)))
     }
 
-    /// The same; from the change log, a connection has what `describe` gives it.
+    /// Like [`Self::at`], but does not note a failure. `describe` completes the connections of a record in the change log.
     fn read(&self, position: Position, describe: &Describe<'_>) -> Result<Option<Arc<PositionChanges>>, ReadError> {
         let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
         if position > ring.floor() {
@@ -52,7 +53,8 @@ impl Past<'_> {
         self.changes.ok_or(ReadError::Damaged { from: position, reason: "no change log holds it" })
     }
 
-    /// Sets what the record of another position holds of a connection. Most connections are still described so.
+    /// Completes a connection with the fields that the record of another position holds. The newest state has them for
+    /// most connections.
     fn describe(&self, connection: &mut Connection) -> Result<(), ReadError> {
         let position = connection.described_at.0;
         let realm = self.realms.read().unwrap_or_else(PoisonError::into_inner).get(&connection.realm).cloned();
@@ -77,12 +79,14 @@ impl Past<'_> {
         if is_described { Ok(()) } else { Err(ReadError::Damaged { from: position, reason }) }
     }
 
-    /// What a position changed; a connection may lack what another record holds of it. Reads that record only.
+    /// Returns the changes of a position, and reads only its own record. A connection may lack the fields that another
+    /// record holds.
     pub fn undescribed(&self, position: Position) -> Result<Option<Arc<PositionChanges>>, ReadError> {
         self.noted(self.read(position, &|_| Ok(())))
     }
 
-    /// The changes after a position and up to another, in order, at most so many; fewer, if they are not in memory.
+    /// Returns the changes after a position and up to another, in order, at most `count_max`. May return fewer if they
+    /// are not in memory.
     pub fn between(
         &self,
         after: Position,
@@ -95,7 +99,7 @@ impl Past<'_> {
         in_memory.map_or_else(|| self.noted(read()), Ok)
     }
 
-    /// The export that a slot stands for.
+    /// Returns the export of a slot.
     pub fn resolve(&self, realm: &Realm, task_id: &Id, slot: &Slot) -> Result<Arc<Export>, ReadError> {
         match slot {
             Slot::Open(export) => Ok(export.clone()),
@@ -103,7 +107,7 @@ impl Past<'_> {
         }
     }
 
-    /// An export as the event at a position left it.
+    /// Returns an export as the event at a position left it.
     fn export(&self, realm: &Realm, task_id: &Id, changed_at: Position) -> Result<Arc<Export>, ReadError> {
         let changes = self.undescribed(changed_at)?.filter(|changes| changes.realm == *realm);
         let found = changes.and_then(|changes| {

@@ -1,6 +1,6 @@
-//! Keeps the views up with the log: one thread that reads, applies, records and publishes. Whatever goes wrong there, it starts
-//! again from the last checkpoint until the log is closed: the log never waits for what is derived from it. It knows nobody
-//! who looks at the views.
+//! Owns the views' progress along the log: one thread reads, applies, records and publishes. After any failure it
+//! starts again from the last checkpoint, until the log is closed: the log never waits for data derived from it. Must
+//! not know the readers of the views.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,20 +21,20 @@ use crate::event::{ParsedEvent, Position};
 use crate::log::{HandOver, Reader};
 use crate::segment::ReadError;
 
-/// Behind, whoever waits can wait this long.
+/// Publish at most this often while catching up.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(20);
-/// At a stop a checkpoint is worth its while if folding again what it saves takes longer: a part of what is between two. One
-/// that could not be written is tried again after as many events.
+/// Divisor of `checkpoint_events`: a stop writes a checkpoint if at least this share of them would have to be folded
+/// again. A checkpoint that could not be written is tried again after as many events.
 const WORTH_IT: u64 = 8;
-/// The pause after a failure doubles from the first to the longest, and starts over once an event further on fails. Each try
-/// loads a checkpoint and folds what came after it.
+/// The pause after a failure doubles from the first to the longest. It starts over once an event further on fails. Each
+/// try loads a checkpoint and folds the events after it.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_LONGEST: Duration = Duration::from_secs(300);
 /// The pause after the views are made again for a failed read, from its beginning. It doubles as long as that fails.
 const REPAIR_PAUSE: Duration = Duration::from_secs(60);
 const REPAIR_PAUSE_LONGEST: Duration = Duration::from_secs(6 * 3600);
 
-/// The usual length of a full segment of the change log.
+/// Usual length of a full segment of the change log.
 pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 
 pub struct Options {
@@ -42,7 +42,7 @@ pub struct Options {
     pub directory: PathBuf,
     /// See [`Fold::new`].
     pub ring_len: usize,
-    /// A checkpoint is made after this number of events, or later if the state is large.
+    /// Number of events after which a checkpoint is made. A large state delays it.
     pub checkpoint_events: u64,
     /// Length of a full segment of the change log.
     pub segment_bytes: u64,
@@ -58,25 +58,26 @@ impl Options {
 
 /// A running projection.
 pub struct Projection {
-    /// Closed when the thread has ended; its last value stays. See [`Views::is_readable`].
+    /// Closed once the thread has ended; the last value stays. See [`Views::is_readable`].
     pub views: watch::Receiver<Arc<Views>>,
     pub phase: watch::Receiver<Phase>,
-    /// Ends when the log is closed and all is applied that can be.
+    /// Ends once the log is closed and every event that can be applied is applied.
     pub thread: JoinHandle<()>,
 }
 
-/// How far the views are.
+/// Progress of the views.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Phase {
-    /// They do not yet cover what was in the log at the start of the projection, or when it started again.
+    /// They do not yet cover the events that were in the log when the projection started, or started again.
     CatchingUp { through: Position },
-    /// They cover that, and each event soon after it is durable.
+    /// They cover those events, and each new event soon after it is durable.
     Following,
-    /// They cannot go past the event before `position`. It is tried again, ever more seldom.
+    /// They cannot go past the event before `position`. Tries go on, with pauses that grow up to 5 minutes.
     Stalled { position: Position, reason: Arc<str>, is_log_damage: bool },
 }
 
-/// Goes on where the last one was, as far as that can be known. `published` is called after each swap, on the thread.
+/// Starts the projection where the last one was, as far as that can be known. `published` is called after each
+/// publication, on the projector's thread.
 pub fn spawn(
     reader: Reader,
     hand_over: HandOver,
@@ -109,25 +110,25 @@ pub fn spawn(
     Ok((Projection { views, phase, thread }, rebuild))
 }
 
-/// What outlives a failure.
+/// State that outlives a failure.
 struct Projector<F> {
     reader: Reader,
     hand_over: HandOver,
     options: Options,
     runtime: Handle,
     rebuilder: Rebuilder,
-    /// Brings the generation that is to take the current one's place.
+    /// Delivers the generation that replaces the current one.
     rebuilt: mpsc::Receiver<Box<Generation>>,
     sender: watch::Sender<Arc<Views>>,
     phases: watch::Sender<Phase>,
     published: F,
-    /// The last position that was applied.
+    /// Last position that was applied.
     reached: Position,
-    /// The generation of the last try. `None` if none could be opened.
+    /// Generation of the last try. `None` if none could be opened.
     generation: Option<Files>,
-    /// The position at which the views' files were found damaged and given up.
+    /// Position at which the views' files were found damaged and were given up. `None` if that has not happened.
     condemned: Option<Position>,
-    /// The views that serve until those that are made again have come as far. `None` if there are none.
+    /// Views that serve until the views derived again have come as far. `None` if there are none.
     outdated: Option<Arc<Views>>,
     repair_pause: Duration,
     /// The views are not made again for a failed read before this.
@@ -153,7 +154,7 @@ impl<F: Fn(&Views)> Projector<F> {
         self.rebuilder.stop();
     }
 
-    /// Ends well when the log is closed and all is applied.
+    /// Runs one try. Returns `Ok` once the log is closed and all events are applied.
     fn attempt(&mut self) -> Result<(), ProjectionError> {
         let target = self.reader.head().position;
         let (directory, reader, keeping) = (&self.options.directory, &self.reader, self.options.keeping());
@@ -170,9 +171,9 @@ impl<F: Fn(&Views)> Projector<F> {
         ended.unwrap_or(Err(ProjectionError::Panicked))
     }
 
-    /// Says where the views stand still and why. Damaged files are given up once: if the same event fails over new ones, it is not
-    /// they that are wrong. What was read from them before is right, and serves until new ones have come as far; else the state is
-    /// freed, so that a try never holds two.
+    /// Reports where the views have stopped, and why. Gives damaged files up once at a position: if the same event
+    /// fails with new files, the files are not the cause. Data read from them before is right, and serves until new
+    /// ones have come as far. Otherwise the state is freed, so that a try never holds two states.
     fn stall(&mut self, position: Position, error: &ProjectionError) {
         let (reason, is_log_damage): (Arc<str>, _) = (error.to_string().into(), error.is_log_damage());
         if matches!(error, ProjectionError::Damaged(_)) && self.condemned != Some(position) {
@@ -182,7 +183,7 @@ impl<F: Fn(&Views)> Projector<F> {
             if let Err(error) = condemned {
                 tracing::error!(%error, "the views' checkpoints cannot be removed");
             }
-            // A try that fails before it has come as far shows that it stands still.
+            // A second failure before the new views have come as far shows that the views do not advance.
             let is_first = self.outdated.is_none();
             let views = self.sender.borrow().clone();
             self.outdated = Some(views).filter(|views| is_first && views.is_readable());
@@ -202,24 +203,24 @@ impl<F: Fn(&Views)> Projector<F> {
     }
 }
 
-/// One try: from a checkpoint on, to the end of the log or to a failure.
+/// One try: from a checkpoint to the end of the log, or to a failure.
 struct Run {
-    /// Ahead of what is published.
+    /// Ahead of the published views.
     generation: Generation,
     intake: Intake,
-    /// The head at the start of the try.
+    /// Head at the start of the try.
     target: Position,
     saving: Option<Saving>,
-    /// No checkpoint is tried before this position: the last one could not be written.
+    /// Position before which no checkpoint is tried, because the last one could not be written.
     save_after: Position,
-    /// When the last swap was. `None` before the first.
+    /// Time of the last publication. `None` if there was none.
     last: Option<Instant>,
 }
 
-/// A checkpoint that is being written.
+/// Checkpoint that is being written.
 struct Saving {
     thread: JoinHandle<io::Result<()>>,
-    /// The position of the one before it.
+    /// Position of the checkpoint before it.
     before: Position,
 }
 
@@ -252,7 +253,8 @@ impl Run {
         Ok(())
     }
 
-    /// `None` if all was read, and the log is closed.
+    /// Returns the next input. `None` if all events were read and the log is closed, or if the reading thread has
+    /// panicked.
     async fn next<F>(&mut self, projector: &mut Projector<F>) -> Option<Next> {
         let Projector { rebuilder, rebuilt, next_repair, .. } = projector;
         let repair_is_due = async {
@@ -267,7 +269,7 @@ impl Run {
         }
     }
 
-    /// Has the views made again; these serve until then, but for the files that cannot be read.
+    /// Starts a rebuild next to the current views, whose readable part serves meanwhile.
     fn repair<F: Fn(&Views)>(&mut self, projector: &mut Projector<F>) {
         // A rebuild that has just ended is as good.
         if let Ok(generation) = projector.rebuilt.try_recv() {
@@ -288,7 +290,8 @@ impl Run {
     fn publish<F: Fn(&Views)>(&mut self, projector: &mut Projector<F>) {
         self.last = Some(Instant::now());
         let position = self.generation.position();
-        // Nobody reads before it has caught up with what was there at the start, and what nobody reads need not be kept.
+        // The views have no readers until they cover the events that were there at the start, so no state is kept for
+        // any until then.
         let catching_up = position < self.target;
         projector.outdated = projector.outdated.take().filter(|_| catching_up);
         self.generation.set_followed(!catching_up || projector.outdated.is_some());
@@ -314,7 +317,7 @@ impl Run {
         });
     }
 
-    /// Begins one if it is due.
+    /// Begins a checkpoint if one is due.
     fn checkpoint<F>(&mut self, caught_up: bool, projector: &Projector<F>) -> Result<(), ProjectionError> {
         let is_saving = self.saving.as_ref().is_some_and(|saving| !saving.thread.is_finished());
         if is_saving || !self.is_due(caught_up, projector) {
@@ -324,7 +327,7 @@ impl Run {
         if !self.wait_until_saved() {
             self.save_after = position + projector.options.checkpoint_events / WORTH_IT;
         }
-        // What was not written is still to be saved.
+        // If the last checkpoint failed, its changes are still to be saved.
         if position < self.save_after || !self.is_due(caught_up, projector) {
             return Ok(());
         }
@@ -336,14 +339,16 @@ impl Run {
         Ok(())
     }
 
-    /// Far behind, each would be old before it is whole: then only as the state doubles.
+    /// Returns whether a checkpoint is due. Far behind the log, it would be old before it is whole, so it is due only
+    /// once the position has doubled.
     fn is_due<F>(&self, caught_up: bool, projector: &Projector<F>) -> bool {
         let (position, every) = (self.generation.position(), projector.options.checkpoint_events);
         let events = if caught_up { every } else { every.max(position / 2) };
         position - self.generation.saved >= events && self.generation.has_outgrown_checkpoint()
     }
 
-    /// Returns false if a checkpoint was being written and failed. If that was for a failed read, the views are made again.
+    /// Waits for the checkpoint that is being written. Returns false if it failed; if that was for a failed read, the views
+    /// are rebuilt.
     fn wait_until_saved(&mut self) -> bool {
         let Some(Saving { thread, before }) = self.saving.take() else { return true };
         let saved = thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that writes it panicked")));
@@ -353,7 +358,7 @@ impl Run {
         false
     }
 
-    /// Goes on with a generation that was made beside this one. If that one cannot be completed, this one goes on.
+    /// Replaces the generation by one that was made next to it. If that one cannot be completed, this one goes on.
     fn replace<F: Fn(&Views)>(&mut self, mut rebuilt: Generation, projector: &mut Projector<F>) {
         let completed = catch_unwind(AssertUnwindSafe(|| self.complete(&mut rebuilt, projector)));
         match completed.unwrap_or(Err(ProjectionError::Panicked)) {
@@ -375,7 +380,8 @@ impl Run {
         }
     }
 
-    /// Brings a rebuilt generation as far as this one, and saves it: the next start takes the newest that has a checkpoint.
+    /// Advances a rebuilt generation as far as this one, and saves it: the next start takes the newest generation that
+    /// has a checkpoint.
     fn complete<F>(&self, rebuilt: &mut Generation, projector: &Projector<F>) -> Result<(), ProjectionError> {
         let mut intake = rebuilt.intake(&projector.reader, None, &projector.runtime);
         while rebuilt.position() < self.generation.position()
@@ -383,7 +389,7 @@ impl Run {
         {
             rebuilt.take(events.map_err(ProjectionError::Log)?)?;
         }
-        // Only a panic ends what is read ahead before that.
+        // Only a panic ends reading ahead before that.
         if rebuilt.position() < self.generation.position() {
             return Err(ProjectionError::Panicked);
         }
@@ -401,7 +407,7 @@ impl Run {
         Ok(save()?)
     }
 
-    /// Saves what is worth it. All of it can be made again: a failure is no reason to end otherwise.
+    /// Saves the views if that is worth it. A failure is only logged, since everything can be derived again.
     fn finish<F>(&mut self, projector: &Projector<F>) {
         self.wait_until_saved();
         if let Err(error) = self.save(projector) {

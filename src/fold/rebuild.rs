@@ -1,4 +1,5 @@
-//! Makes the views anew beside those that serve, from the log alone, on a thread of its own.
+//! Owns rebuilds: makes new views from the log alone, on a separate thread, while the current ones serve. Knows nothing
+//! of the views that serve.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -13,14 +14,14 @@ use super::generation::{Generation, Keeping, ProjectionError};
 use crate::event::Position;
 use crate::log::Reader;
 
-/// Near enough for the projector to go the rest of the way between two swaps.
+/// Distance to the head, in events, that the projector can fold itself between two publications.
 const NEAR: u64 = 1000;
 
-/// Asks for it, and tells how far it is. Cheap to clone.
+/// Handle that starts a rebuild and returns its progress. Cheap to clone.
 #[derive(Clone)]
 pub struct Rebuild(Arc<Shared>);
 
-/// The projector's end: nothing is rebuilt once it is gone.
+/// The projector's end. No rebuild starts after [`Self::stop`].
 pub(super) struct Rebuilder(Arc<Shared>);
 
 struct Shared {
@@ -28,11 +29,11 @@ struct Shared {
     directory: PathBuf,
     keeping: Keeping,
     runtime: Handle,
-    /// The directory is the projector's until then.
+    /// Set once the projector has opened its generation. Until then the directory belongs to the projector.
     opened: OnceLock<()>,
     running: Mutex<Option<JoinHandle<()>>>,
     stop: AtomicBool,
-    /// None: nothing is being rebuilt.
+    /// Position that the rebuild has reached. `None` if nothing is being rebuilt.
     reached: watch::Sender<Option<Position>>,
     done: mpsc::Sender<Box<Generation>>,
 }
@@ -51,13 +52,14 @@ impl Rebuild {
         (Self(shared.clone()), Rebuilder(shared), rebuilt)
     }
 
-    /// Begins, unless it is going on already, or the last one waits to be taken over.
+    /// Starts a rebuild, unless one is running or the last one waits to be taken over.
     pub fn start(&self) -> std::io::Result<()> {
         let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
         if self.reached().is_some() || self.0.stop.load(Ordering::Acquire) {
             return Ok(());
         }
-        // It has handed over: whoever takes that may wait for this lock.
+        // The last thread has handed over already, so this does not wait for the projector, which may itself wait for
+        // the lock.
         join(running.take());
         self.0.reached.send_replace(Some(0));
         let shared = self.0.clone();
@@ -76,17 +78,18 @@ impl Rebuild {
         Ok(())
     }
 
-    /// How far it is; None when nothing is being rebuilt.
+    /// Returns the position that the rebuild has reached. `None` if nothing is being rebuilt.
     pub fn reached(&self) -> Option<Position> {
         *self.0.reached.borrow()
     }
 }
 
 impl Rebuilder {
-    /// Lets the projector open its generation while nothing is rebuilt: both would make and remove the same directories. A rebuild
-    /// that is going on ends, and what it made is dropped. One that is asked for meanwhile begins afterwards.
+    /// Lets the projector open its generation while nothing is rebuilt, since both would create and remove the same
+    /// directories. Ends a running rebuild and drops its result. A rebuild that is requested meanwhile starts
+    /// afterwards.
     pub fn alone<T>(&self, rebuilt: &mut mpsc::Receiver<Box<Generation>>, open: impl FnOnce() -> T) -> T {
-        // Until the first time, rebuilds wait.
+        // Rebuilds wait until the first call has opened.
         if self.0.opened.get().is_none() {
             let opened = open();
             self.0.opened.get_or_init(|| ());
@@ -94,7 +97,7 @@ impl Rebuilder {
         }
         let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
         self.0.stop.store(true, Ordering::Release);
-        // Its thread may wait to hand over while an earlier one was not taken.
+        // The thread may wait to hand over, because an earlier result was not taken.
         while rebuilt.try_recv().is_ok() {}
         join(running.take());
         while rebuilt.try_recv().is_ok() {}
@@ -114,7 +117,7 @@ impl Rebuilder {
         Rebuild(self.0.clone()).start()
     }
 
-    /// Waits for its end.
+    /// Ends a running rebuild and waits for its thread. No other rebuild starts after that.
     pub fn stop(&self) {
         self.0.stop.store(true, Ordering::Release);
         join(self.0.running.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -128,7 +131,7 @@ fn join(running: Option<JoinHandle<()>>) {
 }
 
 impl Shared {
-    /// Nearly up to the head; less far if it is told to stop.
+    /// Makes a generation that is nearly up to the head, or less far if a stop is requested.
     fn make(&self) -> Result<Generation, ProjectionError> {
         self.opened.wait();
         let mut generation = Generation::begin(&self.directory, &self.reader, self.keeping)?;

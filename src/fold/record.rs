@@ -1,10 +1,11 @@
-//! One position's changes as bytes: the state after it of all that it changed, and of what was before only what differs. What
-//! an event of an export leaves as it is of a connection stands only in the record of the event that changed it last, whose
-//! position is stored instead. So a record needs at most one other for each of its connections.
+//! Owns the encoding of one position's changes: of each entity the state after the position, and of the state before
+//! only the fields that differ. Fields of a connection that an event of an export leaves unchanged are only in the
+//! record of the event that changed them last; later records store its position instead. So a record needs at most one
+//! other for each of its connections. Knows no frame and no file.
 //!
 //! ```text
 //! record  number changes ‖ tenant ‖ u8 mode ‖ connections ‖ exports ‖ changes
-//! connections, exports   number count, of each: id ‖ number base: 0 none, n: the n-th before ‖ what differs from the base
+//! connections, exports   number count, of each: id ‖ number base: 0 none, n: n-th before ‖ differences from the base
 //! change  0 ‖ previous ‖ current                      a connection; numbers are 1 for the first, 0 for none
 //!         1 ‖ previous ‖ its connection ‖ current ‖ its connection                                      an export
 //! ```
@@ -24,7 +25,7 @@ use crate::storage::{Garbled, Put, Take};
 const CONNECTION: u8 = 0;
 const EXPORT: u8 = 1;
 
-/// Sets what a connection's record only refers to.
+/// Completes a connection whose record only refers to another one.
 pub(super) type Describe<'a> = dyn Fn(&mut Connection) -> Result<(), ReadError> + 'a;
 
 /// Entities in the order of their first mention, each once.
@@ -34,7 +35,7 @@ struct Mentioned<'a> {
     exports: Vec<&'a Arc<Export>>,
 }
 
-/// Its number, from 1.
+/// Returns the number of an entity, from 1. Adds an entity that is new.
 fn number<'a, T>(known: &mut Vec<&'a Arc<T>>, entity: &'a Arc<T>) -> u64 {
     let at = known.iter().position(|it| Arc::ptr_eq(it, entity)).unwrap_or_else(|| {
         known.push(entity);
@@ -52,7 +53,7 @@ impl<'a> Mentioned<'a> {
         [number(&mut self.exports, &joined.export), self.connection(joined.connection.as_ref())]
     }
 
-    /// What is now first, so that what was before needs only what differs.
+    /// Appends a change. Mentions the current state first, so that the previous one needs only the fields that differ.
     fn change(&mut self, change: &'a Change, out: &mut Vec<u8>) {
         let put_numbers = |out: &mut Vec<u8>, numbers: &[u64]| {
             for number in numbers {
@@ -124,11 +125,11 @@ fn take_all<T: Entity + Clone>(
     Ok(all)
 }
 
-/// Why a record cannot be taken.
+/// Reason why a record cannot be taken.
 #[derive(Debug)]
 pub(super) enum TakeError {
     Garbled(Garbled),
-    /// What it refers to cannot be read.
+    /// Another record, to which this one refers, cannot be read.
     Referred(ReadError),
 }
 
@@ -144,7 +145,7 @@ impl From<ReadError> for TakeError {
     }
 }
 
-/// The changes that were put, with their realm. `describe` sets what another record holds of a connection.
+/// Takes the changes and their realm. `describe` sets the fields of a connection that another record holds.
 pub(super) fn take(
     from: &mut Take<'_>,
     origin: &Origin,
@@ -185,7 +186,7 @@ fn change(from: &mut Take<'_>, connections: &[Arc<Connection>], exports: &[Arc<E
     }
 }
 
-/// None for 0.
+/// Returns the entity of a number. `None` if the number is 0.
 fn referred<T>(known: &[Arc<T>], number: u64) -> Result<Option<Arc<T>>, Garbled> {
     let Some(at) = number.checked_sub(1) else { return Ok(None) };
     let found = usize::try_from(at).ok().and_then(|at| known.get(at));

@@ -1,4 +1,5 @@
-//! Appends to the change log on a thread of its own: the fold waits only if it is much faster. Knows no state.
+//! Owns the thread that appends to the change log. The fold waits for it only if the fold is much faster. Knows no
+//! state.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,16 +10,16 @@ use super::changes::{ChangeLog, Recorded, Writer};
 use crate::event::Position;
 use crate::storage::StoreError;
 
-/// Handed over together; a restart folds these again.
+/// Number of events that are handed over together. A restart folds these again.
 const HANDED_AT_ONCE: usize = 256;
-/// What changes that are handed over together may keep in memory, about, unless one of them is larger.
+/// Approximate maximum memory of the changes that are handed over together, unless a single one is larger.
 const HANDED_BYTES: usize = 1024 * 1024;
-/// Hand-overs that may wait.
+/// Maximum number of hand-overs that wait.
 const WAITING_MAX: usize = 16;
 
 enum Order {
     Record(Vec<Recorded>),
-    /// Makes all that was recorded durable, and then lets the sender know.
+    /// Makes everything recorded durable, then notifies the sender.
     Sync(SyncSender<()>),
 }
 
@@ -26,15 +27,15 @@ pub(super) struct Recorder {
     next: Position,
     gathered: Vec<Recorded>,
     gathered_bytes: usize,
-    /// `None` once it is being dropped.
+    /// `None` if the recorder is being dropped.
     orders: Option<SyncSender<Order>>,
     next_unwritten: Arc<AtomicU64>,
-    /// `None` once it has ended.
+    /// `None` if the thread has ended.
     thread: Option<JoinHandle<Result<(), StoreError>>>,
 }
 
 impl Recorder {
-    /// Goes on where the change log ends.
+    /// Starts a recorder that continues where the change log ends.
     pub fn new(log: Arc<ChangeLog>, segment_bytes: u64) -> std::io::Result<Self> {
         let writer = Writer::new(log, segment_bytes);
         let next = writer.next_unwritten();
@@ -47,17 +48,17 @@ impl Recorder {
         Ok(Self { next, gathered, gathered_bytes, orders: Some(orders), next_unwritten, thread: Some(thread) })
     }
 
-    /// The position that is recorded next.
+    /// Returns the position that is recorded next.
     pub fn next(&self) -> Position {
         self.next
     }
 
-    /// Every position before this one can be read.
+    /// Returns the first position that cannot be read yet: every position before it can.
     pub fn next_unwritten(&self) -> Position {
         self.next_unwritten.load(Ordering::Acquire)
     }
 
-    /// What the fold made of the next event. `weight`: see [`PositionChanges::weight`](super::ring::PositionChanges::weight).
+    /// Records the next folded event. `weight`: see [`PositionChanges::weight`](super::ring::PositionChanges::weight).
     pub fn record(&mut self, recorded: Recorded, weight: usize) -> Result<(), StoreError> {
         self.next += 1;
         self.gathered_bytes += weight;
@@ -66,7 +67,7 @@ impl Recorder {
         if is_enough { self.hand_over() } else { Ok(()) }
     }
 
-    /// Makes all that was recorded readable and durable.
+    /// Makes everything recorded readable and durable.
     pub fn sync(&mut self) -> Result<(), StoreError> {
         self.hand_over()?;
         let (done, synced) = mpsc::sync_channel(1);
@@ -85,7 +86,7 @@ impl Recorder {
         if sent { Ok(()) } else { Err(self.failure()) }
     }
 
-    /// Why the thread has ended.
+    /// Returns the reason why the thread has ended.
     fn failure(&mut self) -> StoreError {
         let ended = self.thread.take().map(JoinHandle::join);
         let panicked = || StoreError::new("record changes", "the thread that does it has ended");

@@ -1,4 +1,4 @@
-//! The newest changes, for those who follow: a bounded ring.
+//! Owns the newest changes in a bounded ring, for readers that follow. Knows no state and no file.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use super::export::JoinedExport;
 use crate::event::Position;
 use crate::token::ChainPrefix;
 
-/// One entity before and after an event. A connection that changes makes no change of its exports, which are as they were:
+/// One entity before and after an event. A change of a connection is no change of its exports, which stay as they are:
 /// [`Views::exports_of_at`](super::Views::exports_of_at) lists them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -17,39 +17,39 @@ pub enum Change {
     Export { previous: Option<JoinedExport>, current: JoinedExport },
 }
 
-/// All that one position changed: a connection, an export or both.
+/// All changes of one position: a connection, an export or both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PositionChanges {
     pub position: Position,
-    /// Of the hash chain's value there.
+    /// Prefix of the hash chain's value there.
     pub chain: ChainPrefix,
-    /// An event changes one realm only.
+    /// Realm of all changes: an event changes one realm only.
     pub realm: Realm,
     pub changes: Vec<Change>,
 }
 
-/// A run of changes, for those who follow: all after one position, up to another.
+/// A run of changes, for readers that follow: all after one position, up to another.
 #[derive(Debug)]
 pub struct Stretch {
     pub changes: Vec<Arc<PositionChanges>>,
-    /// Every change up to here is among these.
+    /// Position up to which every change is included.
     pub through: Position,
-    /// Of the hash chain's value there.
+    /// Prefix of the hash chain's value there.
     pub chain: ChainPrefix,
 }
 
-/// What the changes of a ring may keep alive, about: an odd one can be much larger than others.
+/// Approximate memory that the changes of a ring may keep alive. A single change can be much larger than others.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
 
 impl Stretch {
-    /// What its changes take in memory if no state shares it, about.
+    /// Returns the approximate memory of its changes if they share none with a state.
     pub fn bytes(&self) -> usize {
         self.changes.iter().map(|changes| 2 * changes.weight()).sum()
     }
 }
 
 impl PositionChanges {
-    /// The connection as this event described it. `None` if it did not.
+    /// Returns the connection as this event described it. `None` if it did not.
     pub(super) fn description_of(&self, connection: &Connection) -> Option<&Arc<Connection>> {
         let described = self.changes.iter().find_map(|change| match change {
             Change::Connection { current, .. } if current.id == connection.id => Some(current),
@@ -58,7 +58,8 @@ impl PositionChanges {
         described.filter(|current| current.described_at == connection.described_at)
     }
 
-    /// What it keeps alive beyond the state itself, about: what was before, and the changes.
+    /// Returns the approximate memory that it keeps alive in addition to the state: the previous entities and the
+    /// changes.
     pub(super) fn weight(&self) -> usize {
         let weight = |change: &Change| match change {
             Change::Connection { previous, .. } => previous.as_ref().map_or(0, |previous| previous.weight()),
@@ -82,23 +83,23 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// An empty one, for changes after `floor`.
+    /// Creates an empty ring, for changes after `floor`.
     pub fn after_position(floor: Position, len_max: usize) -> Self {
         Self { newest: VecDeque::new(), len_max, bytes: 0, floor }
     }
 
-    /// Every change after this position is here.
+    /// Returns the position after which every change is in the ring.
     pub fn floor(&self) -> Position {
         self.floor
     }
 
-    /// `weight`: see [`PositionChanges::weight`].
+    /// Adds the changes of the newest position. `weight`: see [`PositionChanges::weight`].
     pub fn push(&mut self, changes: Arc<PositionChanges>, weight: usize) {
         self.bytes += weight;
         self.newest.push_back(Held { changes, weight });
     }
 
-    /// The oldest position, if there is more than there may be.
+    /// Returns the oldest position if the ring is over its bounds.
     pub fn surplus(&self) -> Option<Position> {
         let is_over = self.newest.len() > self.len_max || self.bytes > BYTES_MAX;
         if is_over { self.oldest() } else { None }
@@ -115,7 +116,8 @@ impl Ring {
         }
     }
 
-    /// The changes after a position and up to another, in order, at most so many. None: they are no longer all here.
+    /// Returns the changes after a position and up to another, in order, at most `count_max`. `None` if the ring no
+    /// longer holds all of them.
     pub fn between(&self, after: Position, (to, chain): (Position, ChainPrefix), count_max: usize) -> Option<Stretch> {
         if after < self.floor {
             return None;

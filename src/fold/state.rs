@@ -1,9 +1,10 @@
-//! The state of one realm, as it is and as it was wherever somebody still looks from: its connections and exports in the order
-//! of their ids, and the ways from one to the other.
+//! Owns the state of one realm, as it is now and as it was at each pinned position: its connections and exports in the
+//! order of their ids, and the indexes from one to the other. Knows no file and no rule by which events change
+//! entities.
 //!
-//! An entity is never changed, only replaced, and it bears the position of its last change. A version that is replaced is kept
-//! while a position is looked from at which it is the newest: so whoever asks for a position sees what was then. Copying the
-//! paths of persistent maps instead cost ten times as much an event (docs/performance.md).
+//! An entity is never changed, only replaced, and has the position of its last change. A superseded version is kept
+//! while it is the newest at a pinned position. So a reader of that position sees the state of then. Copying the paths
+//! of persistent maps instead cost three times as much an event (docs/architecture.md).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -16,17 +17,17 @@ use super::older::Older;
 use super::ring::Change;
 use crate::event::{Position, Timestamp};
 
-/// What is at hand of an export.
+/// State of an export in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Slot {
-    /// The links may still be alive, or it changed not long ago.
+    /// The whole export. Its links may still work, or it changed not long ago.
     Open(Arc<Export>),
-    /// Only where the event stands that changed it last: the change log has the rest.
+    /// Position of the event that changed it last. The change log has the rest.
     Settled(Position),
 }
 
 impl Slot {
-    /// Of its last change.
+    /// Returns the position of the last change.
     pub fn position(&self) -> Position {
         match self {
             Self::Open(export) => export.trail.last.position,
@@ -37,19 +38,21 @@ impl Slot {
 
 struct Connected {
     connection: Arc<Connection>,
-    /// An export that moved on to another connection stays, and is in `moved`.
+    /// Exports that belong, or once belonged, to the connection. Those that moved on to another one are in `moved`,
+    /// too.
     exports: Members,
 }
 
-/// The exports of one owner, in the order of their ids. Most owners have few, and there are millions of owners: a short list
-/// is an array without spare capacity. A long one is a tree, so that an insertion takes O(log n) at any length.
+/// Exports of one owner, in the order of their ids. Most owners have few exports, and there are millions of owners, so
+/// a short list is an array without spare capacity. A long one is a tree, so that an insertion takes O(log n) at any
+/// length.
 #[expect(clippy::box_collection, reason = "boxed, the tree is no larger than the array: there are millions of owners")]
 enum Members {
     Few(Vec<Id>),
     Many(Box<BTreeSet<Id>>),
 }
 
-/// The length at which an array becomes a tree.
+/// Length above which an array becomes a tree.
 const FEW_MAX: usize = 64;
 
 impl Default for Members {
@@ -76,7 +79,7 @@ impl Members {
         }
     }
 
-    /// Those after an id; all if it is `None`.
+    /// Returns the exports after an id, or all if it is `None`.
     fn after(&self, after: Option<&Id>) -> impl Iterator<Item = &Id> {
         let (few, many) = match self {
             Self::Few(ids) => (&ids[after.map_or(0, |after| ids.partition_point(|id| id <= after))..], None),
@@ -89,20 +92,21 @@ impl Members {
 #[derive(Default)]
 pub(super) struct State {
     connections: BTreeMap<Id, Connected>,
-    /// From an `external_id` to its connections; those that have another one by now stay.
+    /// Pairs of an `external_id` and a connection. Those of connections that have another `external_id` now stay.
     by_external_id: BTreeSet<(Id, Id)>,
     exports: BTreeMap<Id, Slot>,
-    /// Those that belong, or once belonged, to no connection.
+    /// Exports that belong, or once belonged, to no connection.
     nobodys: Members,
-    /// The exports that have belonged to another connection, or to none, before.
+    /// Exports that belonged to another connection, or to none, before.
     moved: BTreeSet<Id>,
-    /// The open exports, by when they settle.
+    /// Open exports, in the order in which they settle.
     open: BTreeSet<(Timestamp, Id)>,
     older_connections: Older<Arc<Connection>>,
     older_exports: Older<Arc<Export>>,
 }
 
-/// A part of a walk: what is there at a position, and after which id it goes on. None: nothing is left.
+/// A part of a walk: the entries found at a position, and the id after which the walk goes on. `None` if nothing is
+/// left.
 pub(super) type Part<T> = (Vec<(Id, T)>, Option<Id>);
 
 impl State {
@@ -126,32 +130,32 @@ impl State {
         self.older_exports.at(task_id, at).cloned().map(Slot::Open)
     }
 
-    /// With its connection, if that is known.
+    /// Returns an export with its connection, if that is known.
     pub fn join(&self, export: Arc<Export>, at: Position) -> JoinedExport {
         let connection = export.connection_id.as_ref().and_then(|id| self.connection(&Id::of(id), at)).cloned();
         JoinedExport { export, connection }
     }
 
-    /// Connections after an id, in order; so many are looked at.
+    /// Returns connections after an id, in order. Visits at most `visits` entries.
     pub fn connections(&self, after: Option<&Id>, at: Position, visits: usize) -> Part<Arc<Connection>> {
         let all = self.connections.range::<Id, _>(beyond(after));
         part(all, visits, |id, connected| self.version(id, connected, at).cloned())
     }
 
-    /// Exports after a task, in order; so many are looked at.
+    /// Returns exports after a task, in order. Visits at most `visits` entries.
     pub fn exports(&self, after: Option<&Id>, at: Position, visits: usize) -> Part<Slot> {
         let all = self.exports.range::<Id, _>(beyond(after));
         part(all, visits, |task_id, slot| self.slot(task_id, slot, at))
     }
 
-    /// The open exports that settle from a time to another, in that order; so many are looked at. Those of now: what settled
-    /// since an older position had had its time then.
+    /// Returns the open exports that settle after one time and up to another, in that order, at most `visits`. Reads
+    /// the current index: an export that has settled since an older position was past its time by then.
     pub fn settling(&self, after: &(Timestamp, Id), to: Timestamp, visits: usize) -> Vec<(Timestamp, Id)> {
         let all = self.open.range((Bound::Excluded(after), Bound::Unbounded));
         all.take_while(|(at, _)| *at <= to).take(visits).cloned().collect()
     }
 
-    /// The connections of one external id after an id, in order; so many are looked at.
+    /// Returns the connections of one external id after an id, in order. Visits at most `visits` entries.
     pub fn connections_of(
         &self,
         external_id: &Id,
@@ -166,8 +170,9 @@ impl State {
         part(ids, visits, |id, ()| self.connection(id, at).filter(has_it).cloned())
     }
 
-    /// The exports of one connection after a task, in order, and whether each may be another's by now, or not yet its own: then
-    /// only its own state can tell. [`Id::Empty`]: of no connection.
+    /// Returns the exports of one connection after a task, in order. The flag says that an export may belong to another
+    /// connection by now, or not yet to this one: only its own state shows that. [`Id::Empty`] stands for no
+    /// connection.
     pub fn exports_of(&self, owner: &Id, after: Option<&Id>, at: Position, visits: usize) -> Part<(Slot, bool)> {
         let members = match owner {
             Id::Empty => Some(&self.nobodys),
@@ -185,7 +190,7 @@ impl State {
         self.exports.len()
     }
 
-    /// `live`: the positions that are looked from, in order.
+    /// Applies a change. `live` has the pinned positions, in order.
     pub fn put(&mut self, change: &Change, live: &[Position]) {
         match change {
             Change::Connection { current, .. } => self.put_connection(current, live),
@@ -235,7 +240,7 @@ impl State {
         connected.map_or(&mut self.nobodys, |connected| &mut connected.exports).insert(task_id);
     }
 
-    /// Keeps of the exports whose time is up only where they are told of, at most so many at once.
+    /// Settles up to `count_max` expired exports: keeps only the position of their last change.
     pub fn settle(&mut self, now: Timestamp, count_max: usize) {
         for _ in 0..count_max {
             let Some((_, task_id)) = self.open.first().filter(|(at, _)| *at < now) else { return };
@@ -251,7 +256,8 @@ impl State {
         self.older_connections.count() + self.older_exports.count()
     }
 
-    /// Lets go of older versions that nobody looks at any more, among so many of those that were replaced first.
+    /// Drops superseded versions that no pinned position can see. Checks up to `count` ids, those first that have
+    /// waited longest.
     pub fn release(&mut self, live: &[Position], count: usize) {
         let connections = &self.connections;
         let newest = |id: &Id| connections.get(id).map(|connected| connected.connection.trail.last.position);
@@ -281,7 +287,8 @@ fn beyond(after: Option<&Id>) -> (Bound<&Id>, Bound<&Id>) {
     (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
 }
 
-/// Makes a state of what a checkpoint holds, in its order: each connection, then its exports; before the first, nobody's.
+/// Builds a state from the entries of a checkpoint, in its order: each connection, then its exports. Exports before the
+/// first connection belong to none.
 #[derive(Default)]
 pub(super) struct StateBuilder {
     state: State,
@@ -307,7 +314,7 @@ impl StateBuilder {
         self.exports.push((task_id, slot));
     }
 
-    /// An export that has moved on to another connection.
+    /// Adds an export that has moved on to another connection.
     pub fn moved(&mut self, task_id: Id) {
         self.own(&task_id);
         self.state.moved.insert(task_id);
@@ -319,7 +326,7 @@ impl StateBuilder {
     }
 
     pub fn finish(self) -> State {
-        // Each map sorts what it is made of and is then filled from one end to the other.
+        // Each map sorts its entries, and is then filled from one end to the other.
         State {
             connections: self.connections.into_iter().collect(),
             by_external_id: self.by_external_id.into_iter().collect(),
@@ -353,7 +360,7 @@ mod tests {
         }
     }
 
-    /// A bound on liveness: an array of all takes minutes, the tree takes less than a second.
+    /// Bounds the run time: an array of all ids takes minutes, the tree takes less than a second.
     #[test]
     fn half_a_million_exports_of_one_owner_are_inserted_soon() {
         let started = Instant::now();

@@ -1,4 +1,5 @@
-//! Given events, then state. No log, no threads: the fold alone.
+//! Owns the tests of the fold, and `Story`: given events, then state. A story is the fold alone and knows no log and no
+//! thread; `world.rs` adds these.
 
 mod connections;
 mod exports;
@@ -30,10 +31,10 @@ use crate::event::{ApiMode, Contents, Delivery, Event, ModeVerdict, Position, Pr
 
 const HOUR: i64 = 3_600_000_000;
 
-/// Events one second apart, from `tenant` "acme" and in live mode unless said otherwise.
+/// Events one second apart, from `tenant` "acme" and in live mode unless stated otherwise.
 struct Story {
     fold: Fold,
-    /// After the last event.
+    /// Views after the last event.
     views: Arc<Views>,
     now: i64,
 }
@@ -59,7 +60,7 @@ impl Story {
         self
     }
 
-    /// What comes next is recorded at this hour.
+    /// Moves the clock, so that the next event is recorded at this hour.
     fn at(mut self, hour: i64) -> Self {
         self.now = hour * HOUR - 1_000_000;
         self
@@ -92,7 +93,7 @@ impl Story {
         self.views.export(&Self::live(), task_id).unwrap().unwrap().export
     }
 
-    /// Connections and exports, of all realms.
+    /// Returns the numbers of connections and exports in all realms.
     fn counts(&self) -> (usize, usize) {
         (self.views.connection_count(), self.views.export_count())
     }
@@ -132,7 +133,7 @@ fn body(kind: &str, data: &Value) -> Value {
     json!({"api_mode": "live", "date": "2026-05-04T14:03:11Z", "id": "e", "type": kind, "data": data})
 }
 
-/// A `connection_success` of connection "c".
+/// Returns a `connection_success` of connection "c".
 fn attempt(status: &str) -> Value {
     body("patient.connection_success", &json!({"org_connection_id": "c", "connection_status": status}))
 }
@@ -141,19 +142,19 @@ fn revocation() -> Value {
     body("patient.authorization_revoked", &json!({"org_connection_id": "c", "connection_status": "revoked"}))
 }
 
-/// Of task "t", for connection "c".
+/// Returns a success of task "t", for connection "c".
 fn ready() -> Value {
     let data = json!({"org_connection_id": "c", "task_id": "t", "download_link": "https://x.test/1"});
     body("patient.ehi_export_success", &data)
 }
 
-/// Of task "t", for connection "c".
+/// Returns a failure of task "t", for connection "c".
 fn failed(reason: &str) -> Value {
     let data = json!({"org_connection_id": "c", "task_id": "t", "failure_reason": reason});
     body("patient.ehi_export_failed", &data)
 }
 
-/// As the state tells a text that it knows.
+/// Returns a known text in the form of the state.
 #[expect(clippy::unnecessary_wraps, reason = "what it is compared with may be absent")]
 fn text(text: &str) -> Option<Arc<str>> {
     Some(text.into())

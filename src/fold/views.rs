@@ -1,4 +1,5 @@
-//! All state at one position, for those who read. Whoever holds it sees that position, for as long as they like.
+//! Owns the snapshot of all state at one position, for readers. A snapshot stays at its position as long as it exists.
+//! Must not change the state; knows no rule of the fold.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -19,19 +20,20 @@ use crate::log::Head;
 use crate::segment::ReadError;
 use crate::token::{ChainPrefix, chain_prefix};
 
-/// Looked at under one hold of a lock: some 50 µs.
+/// Number of entries that are visited under one lock: some 50 µs.
 const VISITS: usize = 256;
 
-/// What all views of one fold share; one thread writes to it.
+/// Shared data of all views of one fold. One thread writes to it.
 pub(super) struct Shared {
     pub realms: RwLock<BTreeMap<Realm, Arc<RwLock<State>>>>,
     pub ring: RwLock<Ring>,
-    /// Has all that the ring has let go of. None: it has let go of nothing that is still needed.
+    /// Has all changes that the ring has dropped. `None` if nothing that the ring has dropped is still needed.
     pub changes: Option<Arc<ChangeLog>>,
     pub live: Live,
 }
 
-/// What a panic elsewhere leaves is read as it is: the process ends soon.
+/// Locks for reading, even after a panic of the writer: the projector then drops the state and starts again from a
+/// checkpoint.
 pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(PoisonError::into_inner)
 }
@@ -50,7 +52,7 @@ impl Shared {
     }
 }
 
-/// One position. Reads take a lock for a moment each, and never see anything newer.
+/// A snapshot at one position. Reads take a lock for a moment each, and never see anything newer.
 pub struct Views {
     pub(super) shared: Arc<Shared>,
     pub(super) position: Position,
@@ -58,49 +60,49 @@ pub struct Views {
     pub(super) recorded_at: Timestamp,
     pub(super) connections: usize,
     pub(super) exports: usize,
-    /// Keeps this position's state. `None` if the views are not readable.
+    /// Pin that keeps this position's state. `None` if the views are not readable.
     pub(super) look: Option<Look>,
 }
 
 impl Views {
-    /// Whether the state may be read. If not, these only say how far the fold is.
+    /// Returns whether the state may be read. If not, these views only give the fold's progress.
     pub fn is_readable(&self) -> bool {
         self.look.is_some()
     }
 
-    /// Every event up to here is applied. 0: none.
+    /// Returns the position up to which every event is applied. 0 if none is.
     pub fn position(&self) -> Position {
         self.position
     }
 
-    /// When its event was recorded.
+    /// Returns the recording time of the event at the position.
     pub fn recorded_at(&self) -> Timestamp {
         self.recorded_at
     }
 
-    /// How much later the event at the head was recorded than the last one that these tell.
+    /// Returns how much later the event at the head was recorded than the last one that these views cover.
     pub fn lag(&self, head: &Head) -> Duration {
         let micros = head.recorded_at.as_micros() - self.recorded_at.as_micros();
         let behind = self.position > 0 && head.position > self.position;
         Duration::from_micros(u64::try_from(micros).ok().filter(|_| behind).unwrap_or_default())
     }
 
-    /// The hash chain's value at the position; zeros at 0.
+    /// Returns the hash chain's value at the position. Zeros at position 0.
     pub fn chain(&self) -> Hash {
         self.chain
     }
 
-    /// Of all realms.
+    /// Returns the number of connections in all realms.
     pub fn connection_count(&self) -> usize {
         self.connections
     }
 
-    /// Of all realms.
+    /// Returns the number of exports in all realms.
     pub fn export_count(&self) -> usize {
         self.exports
     }
 
-    /// Those that an event has touched.
+    /// Returns the realms that an event has touched.
     pub fn realms(&self) -> Vec<Realm> {
         read(&self.shared.realms).keys().cloned().collect()
     }
@@ -110,7 +112,7 @@ impl Views {
         read(&state).connection(&Id::find(id), self.position).cloned()
     }
 
-    /// An export with its connection. May read the change log, which blocks.
+    /// Returns an export with its connection. May read the change log, which blocks.
     pub fn export(&self, realm: &Realm, task_id: &str) -> Result<Option<JoinedExport>, ReadError> {
         let key = Id::find(task_id);
         let Some(state) = self.shared.state(realm) else { return Ok(None) };
@@ -118,7 +120,7 @@ impl Views {
         slot.map(|slot| self.join(realm, &key, &slot)).transpose()
     }
 
-    /// The export of a slot, with its connection. May read the change log, which blocks.
+    /// Returns the export of a slot, with its connection. May read the change log, which blocks.
     pub fn join(&self, realm: &Realm, task_id: &Id, slot: &Slot) -> Result<JoinedExport, ReadError> {
         let export = self.shared.past().resolve(realm, task_id, slot)?;
         Ok(match self.shared.state(realm) {
@@ -127,12 +129,12 @@ impl Views {
         })
     }
 
-    /// All connections after an id, in order.
+    /// Returns all connections after an id, in order.
     pub fn connections(&self, realm: &Realm, after: Option<Id>) -> impl Iterator<Item = (Id, Arc<Connection>)> + use<> {
         self.walk(realm, after, |state, after, at| state.connections(after, at, VISITS))
     }
 
-    /// The connections of one external id after an id, in order.
+    /// Returns the connections of one external id after an id, in order.
     pub fn connections_of(
         &self,
         realm: &Realm,
@@ -143,12 +145,13 @@ impl Views {
         self.walk(realm, after, move |state, after, at| state.connections_of(&external_id, after, at, VISITS))
     }
 
-    /// All exports after a task, in order.
+    /// Returns all exports after a task, in order.
     pub fn exports(&self, realm: &Realm, after: Option<Id>) -> impl Iterator<Item = (Id, Slot)> + use<> {
         self.walk(realm, after, |state, after, at| state.exports(after, at, VISITS))
     }
 
-    /// Exports that may settle from a time to another, after a task, in order: all whose deadline is then are among them.
+    /// Returns exports after a task, in order, that may settle after one time and up to another. All with a deadline in
+    /// that range are among them.
     pub fn exports_settling(
         &self,
         realm: &Realm,
@@ -164,14 +167,14 @@ impl Views {
             last = end.clone();
             ids.extend(part.into_iter().map(|(_, id)| id).filter(|id| after.is_none_or(|after| id > after)));
         }
-        // One that changed meanwhile may have come twice.
+        // An export that changed meanwhile may have come twice.
         ids.sort_unstable();
         ids.dedup();
         ids.into_iter().filter_map(move |id| Some((id.clone(), read(state.as_ref()?).export(&id, at)?)))
     }
 
-    /// The exports of one connection after a task, in order; [`Id::Empty`]: those of none. With the flag, one may be another's
-    /// at this position: only its state can tell.
+    /// Returns the exports of one connection after a task, in order; for [`Id::Empty`], those of none. The flag says
+    /// that an export may belong to another connection at this position: only its state shows that.
     pub fn exports_of(
         &self,
         realm: &Realm,
@@ -201,28 +204,29 @@ impl Views {
         })
     }
 
-    /// The changes after a position, in order, at most so many. Reads the change log, which blocks, unless they are in memory: see [`Self::floor`].
+    /// Returns the changes after a position, in order, at most `count_max`. Reads the change log, which blocks, unless
+    /// they are in memory: see [`Self::floor`].
     pub fn changes_after(&self, position: Position, count_max: usize) -> Result<Stretch, ReadError> {
         self.shared.past().between(position, (self.position, chain_prefix(&self.chain)), count_max)
     }
 
-    /// What the fold made of the positions from one on, as far as one frame of the change log has them. Empty for those that are
-    /// not written to it yet: a few hundred at most. Reads from disk.
+    /// Returns how the fold treated the positions from `from` on, as far as one frame of the change log has them. Empty
+    /// if they are not written yet, which is so for a few hundred at most. Reads from disk.
     pub fn dispositions(&self, from: Position) -> Result<Vec<Disposition>, ReadError> {
         self.shared.changes.as_ref().map_or(Ok(Vec::new()), |changes| changes.dispositions(from))
     }
 
-    /// All changes after this position are in memory.
+    /// Returns the position after which all changes are in memory.
     pub fn floor(&self) -> Position {
         read(&self.shared.ring).floor()
     }
 
-    /// What an event changed, if anything. May read the change log, which blocks.
+    /// Returns the changes of an event. `None` if there are none. May read the change log, which blocks.
     pub(super) fn changes_at(&self, position: Position) -> Result<Option<Arc<PositionChanges>>, ReadError> {
         self.shared.past().at(position)
     }
 
-    /// Of the hash chain's value at a position, if it is still known here.
+    /// Returns the prefix of the hash chain's value at a position. `None` if it is no longer known here.
     pub fn chain_at(&self, position: Position) -> Option<ChainPrefix> {
         if position == self.position {
             return Some(chain_prefix(&self.chain));

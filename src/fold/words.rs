@@ -1,20 +1,21 @@
-//! Texts that many entities have in common, once in memory: the catalogue's ids, platforms, scopes, reasons.
+//! Owns the shared copies of texts that many entities have: ids of the catalogue, platforms, scopes, reasons. Knows no
+//! entity.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::event::{Attempt, Facts, Outcome, Report, Text, Told};
 
-/// Longer ones are hardly shared.
+/// Length above which texts are not shared: longer ones hardly repeat.
 const WORD_BYTES_MAX: usize = 256;
-/// Then it begins anew: what is no catalogue does not pile up.
+/// Number of texts at which the set is cleared. So texts that are not of the catalogue do not accumulate.
 const WORDS_MAX: usize = 64 * 1024;
 
 #[derive(Default)]
 pub(super) struct Words(HashSet<Arc<str>>);
 
 impl Words {
-    /// The same text, in memory where an equal one is already.
+    /// Replaces a text by the equal one that is already in memory, or keeps it for later ones.
     pub(super) fn share(&mut self, text: &mut Text) {
         let Some(known) = text else { return };
         if known.len() > WORD_BYTES_MAX {
@@ -30,7 +31,7 @@ impl Words {
         self.0.insert(known.clone());
     }
 
-    /// All texts of a report but those that say whom it is of.
+    /// Shares the texts of a report, except links and those that belong to one patient, attempt or entity.
     pub(super) fn share_report(&mut self, report: &mut Report) {
         match &mut report.told {
             Told::Attempt { status, facts, attempt } => {

@@ -1,4 +1,4 @@
-//! The next connection of a listener. Knows neither the kind of socket nor what is spoken on it.
+//! Accepts the next connection of a listener. Knows neither the kind of socket nor the protocol on it.
 
 use std::future::poll_fn;
 use std::io;
@@ -9,13 +9,13 @@ use tokio::time::Instant;
 
 use crate::telemetry::LineLimiter;
 
-/// How long to leave new connections waiting when the process can open no more files.
+/// Pause before the next accept when the process cannot open more files. New connections wait.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Strangers can use up the process's files. One limit for all listeners.
+/// Limits the warning, because strangers can use up the process's files. One limit for all listeners.
 static CANNOT_ACCEPT: LineLimiter = LineLimiter::new();
 
-/// The next connection. Safe to cancel.
+/// Returns the next connection. Safe to cancel.
 pub async fn next<S>(mut poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>) -> S {
     loop {
         match poll_fn(&mut poll_accept).await {
@@ -31,7 +31,7 @@ pub async fn next<S>(mut poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::R
     }
 }
 
-/// Its client went away while it waited; the next accept may succeed at once.
+/// Whether the client went away while it waited. The next accept may succeed at once.
 fn concerns_one_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
@@ -41,7 +41,7 @@ fn concerns_one_client(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
-    /// Accepts after these errors. How long that took.
+    /// Accepts after these errors. Returns the time that it took.
     async fn accepted_after(errors: Vec<io::Error>) -> Duration {
         let mut errors = errors.into_iter();
         let started = Instant::now();

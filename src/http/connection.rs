@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its end.
+//! One connection, from its first byte to its end. Knows nothing of the content that it serves.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -21,13 +21,13 @@ use super::request_body::RequestBody;
 use super::seats::ConnectionPermit;
 use super::{Drain, Reply, draining};
 
-/// The limit of unread input; a request's headers must fit.
+/// Limit of unread input. The headers of a request must fit in it.
 const BUFFER_BYTES: usize = 64 * 1024;
 /// Time for the first byte of a new connection before it may be evicted. A client on a busy machine may connect some
 /// milliseconds before it sends. Silent connections cannot follow one another on a seat faster than this.
 const FIRST_BYTE_GRACE: Duration = Duration::from_millis(50);
 
-/// One connection and its place among the others.
+/// One connection and its seat.
 pub(super) struct Connection {
     pub stream: TcpStream,
     pub peer: SocketAddr,
@@ -35,7 +35,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Until the peer leaves, a limit ends it, the daemon drains, or another connection needs the seat.
+    /// Serves the connection until the peer leaves, a limit ends it, the daemon drains, or another connection needs the
+    /// seat.
     pub async fn run<H, F>(self, header_timeout: Duration, drain: Drain, handler: H)
     where
         H: Fn(Request<RequestBody>, SocketAddr) -> F,
@@ -117,7 +118,8 @@ fn reason(error: &hyper::Error) -> Refused {
     }
 }
 
-/// Waits for the first byte. hyper takes a connection that never sent one for busy and would not close it at drain.
+/// Waits for the first byte. False if none arrives. A connection that never sent one counts as busy for hyper, which
+/// would not close it at drain.
 async fn speaks(stream: &TcpStream, permit: &ConnectionPermit, header_timeout: Duration, drain: &mut Drain) -> bool {
     let mut first_byte = [0];
     let silence = async {
@@ -127,7 +129,7 @@ async fn speaks(stream: &TcpStream, permit: &ConnectionPermit, header_timeout: D
     };
     tokio::select! {
         biased;
-        // Not `readable`, which may be ready although nothing came.
+        // Not `readable`, which may be ready although no byte has arrived.
         arrived = stream.peek(&mut first_byte) => arrived.is_ok_and(|bytes| bytes > 0),
         () = draining(drain) => false,
         () = silence => {

@@ -1,11 +1,11 @@
-//! How much of a connection's first request has arrived. hyper says when it has read a head, but not whether the body came with
-//! it. Knows nothing of seats.
+//! How much of a connection's first request has arrived. hyper reports when it has read a head, but not whether the
+//! body came with it. Knows nothing of seats.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const HEAD_END: &[u8; 4] = b"\r\n\r\n";
 
-/// The first bytes of a connection.
+/// Progress of a connection's first request.
 #[derive(Default)]
 pub(super) struct FirstRequest(Mutex<Arrived>);
 
@@ -13,9 +13,9 @@ pub(super) struct FirstRequest(Mutex<Arrived>);
 struct Arrived {
     /// Whether the head has begun. hyper skips empty lines before it.
     has_begun: bool,
-    /// The part of [`HEAD_END`] that has arrived last.
+    /// Length of the beginning of [`HEAD_END`] that has just arrived.
     matched: usize,
-    /// What came after the head.
+    /// Number of bytes that came after the head.
     body_bytes: u64,
     is_taken: bool,
 }
@@ -28,8 +28,8 @@ impl FirstRequest {
         }
     }
 
-    /// Whether a body of this length has arrived whole; false if its length is unknown, and for every request but the first.
-    /// Called once for each request.
+    /// Whether a body of this length has arrived whole. False if its length is unknown, and for every request but the
+    /// first. Call it once for each request.
     pub fn take_whole(&self, body_bytes: Option<u64>) -> bool {
         let mut arrived = self.lock();
         let is_first = !std::mem::replace(&mut arrived.is_taken, true);

@@ -1,4 +1,5 @@
-//! The kind of host that a request asks for: what keeps a web page from reaching a loopback port under its own name.
+//! The kind of host that a request names. By it, loopback ports refuse a web page that reaches them under its own name.
+//! Knows no port.
 
 use std::net::IpAddr;
 
@@ -6,7 +7,7 @@ use hyper::header::HOST;
 use hyper::http::uri::Authority;
 use hyper::{HeaderMap, Uri};
 
-/// By the request's target, or else by its `Host`.
+/// The kind of host, by the request's target, or else by its `Host`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostKind {
     Missing,
@@ -14,7 +15,7 @@ pub enum HostKind {
     Loopback,
     /// Any other address.
     Address,
-    /// Any other name, and whatever cannot be read as one host.
+    /// Any other name, and anything that cannot be read as one host.
     Name,
 }
 
@@ -36,7 +37,7 @@ impl HostKind {
     }
 
     fn of_host(host: &str) -> Self {
-        // An address of IPv6 stands in brackets.
+        // An IPv6 address is in brackets.
         let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
         match bare.parse::<IpAddr>() {
             Ok(address) if address.to_canonical().is_loopback() => Self::Loopback,

@@ -1,11 +1,11 @@
-//! What a listener reports of its connections: how many are open, which were evicted, and which were closed before they
-//! brought a request. Knows neither sockets nor what is served.
+//! Reports on the connections of a listener: how many are open, evicted, and closed before they brought a request.
+//! Knows neither sockets nor content.
 
 use std::sync::Arc;
 
 use crate::metrics::{Counter, Gauge, Metrics};
 
-/// Why the HTTP engine closed a connection that had brought no complete head of a request.
+/// Why the HTTP engine closed a connection without a complete head of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
     /// Not HTTP/1: garbage, a TLS hello, a head that breaks the rules.
@@ -22,7 +22,7 @@ impl Refused {
     const ALL: [Self; 5] =
         [Self::Malformed, Self::HeadersTooLarge, Self::HeaderTimeout, Self::EndedEarly, Self::Silent];
 
-    /// For metrics and lists.
+    /// The label in metrics and lists.
     pub fn label(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
@@ -45,14 +45,15 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// `listener` is the metrics' label. `on_refused` hears of each connection that brought no request.
+    /// Creates an observer. `listener` is the label in metrics. `on_refused` is called for each connection that brought
+    /// no request.
     pub fn new(
         metrics: &Metrics,
         listener: &'static str,
         on_refused: impl Fn(Refused) + Send + Sync + 'static,
     ) -> Self {
         for refused in Refused::ALL {
-            // Counted from zero, so that the first of each is seen as a rise.
+            // Starts at zero, so that the first of each shows as a rise.
             drop(metrics.http_refused(listener, refused.label()));
         }
         Self {

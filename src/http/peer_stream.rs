@@ -1,5 +1,6 @@
-//! A stream whose peer must go on: a write that makes no progress for a time fails, and an idle connection ends soon when
-//! seats are short. Tells the connection's permit what it waits for. Knows nothing of what is read and written.
+//! A stream whose peer must make progress: a write without progress fails after a time, and an idle connection ends
+//! soon when seats are short. Reports to the connection's permit when it waits for the peer. Knows nothing of the bytes
+//! on it.
 
 use std::io;
 use std::pin::Pin;
@@ -14,7 +15,7 @@ use super::first_request::FirstRequest;
 use super::seats::ConnectionPermit;
 use super::write_deadline::WriteDeadline;
 
-/// How long a connection may be idle while more than half of the seats are taken; `config.toml` says so.
+/// Maximum idle time of a connection while more than half of the seats are taken. `config.toml` documents it.
 const IDLE_WHEN_CROWDED: Duration = Duration::from_secs(2);
 
 pub(super) struct PeerStream<S> {
@@ -22,9 +23,10 @@ pub(super) struct PeerStream<S> {
     permit: Arc<ConnectionPermit>,
     first: Arc<FirstRequest>,
     write_deadline: WriteDeadline,
-    /// While the peer sends nothing between two requests: when it has been idle for long enough.
+    /// End of the idle time of a connection. `None` unless the peer sends nothing between two requests.
     idle_until: Option<Instant>,
-    /// Fires by then. It goes on through requests, and is set again once it has fired: a timer for each would cost more.
+    /// Timer that fires no later than `idle_until`. It runs on through requests and is reset once it has fired: a timer
+    /// for each request would cost more.
     idle_check: Option<Pin<Box<Sleep>>>,
 }
 
@@ -34,7 +36,8 @@ impl<S> PeerStream<S> {
         Self { stream, permit, first, write_deadline, idle_until: None, idle_check: None }
     }
 
-    /// What a write came to, if it came to something or may still.
+    /// Returns the result of a write, or an error if it has waited for the peer for too long. Reports to the permit
+    /// when a write starts or stops waiting.
     fn judge<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         let was_blocked = self.write_deadline.is_running();
         let bounded = self.write_deadline.bound(context, written);
@@ -84,7 +87,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for PeerStream<S> {
         }
         ready!(self.poll_idle(context));
         self.permit.observer().evicted();
-        // To the reader, the peer has closed between two requests.
+        // The reader sees a peer that closed between two requests.
         Poll::Ready(Ok(()))
     }
 }

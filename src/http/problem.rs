@@ -1,4 +1,4 @@
-//! Errors as RFC 9457 problem documents.
+//! Errors as RFC 9457 problem documents. Knows none of the errors.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -17,11 +17,11 @@ struct Problem<'a> {
     detail: &'a str,
 }
 
-/// `reason` is for programs, `detail` for a person; neither says anything of the request's content.
+/// Builds a problem document. `reason` is for programs, `detail` for a person. Neither may quote the request.
 pub fn problem(status: StatusCode, reason: &str, detail: &str) -> Reply {
     let title = status.canonical_reason().unwrap_or_default();
     let document = Problem { title, status: status.as_u16(), reason, detail };
-    // Strings and a number always make JSON.
+    // Strings and a number can always be encoded as JSON.
     let body = serde_json::to_vec(&document).unwrap_or_default();
     let mut reply = Response::new(Full::new(Bytes::from(body)));
     *reply.status_mut() = status;

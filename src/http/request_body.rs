@@ -1,5 +1,5 @@
-//! The body of a request. Its end makes the request complete, which protects the connection from eviction. Knows nothing
-//! of what is in it.
+//! The body of a request. Its end makes the request complete, which protects the connection from eviction. Knows
+//! nothing of its contents.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ impl Body for RequestBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = Pin::new(&mut self.incoming).poll_frame(context);
-        // A broken body is none that is complete.
+        // A broken body does not complete the request.
         let ended = matches!(frame, Poll::Ready(None));
         if ended || (matches!(frame, Poll::Ready(Some(Ok(_)))) && self.incoming.is_end_stream()) {
             self.permit.request_complete();

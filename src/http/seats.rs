@@ -1,10 +1,10 @@
-//! The seats of a listener: each open connection holds one, and when all are taken, the connection that has kept its
-//! seat longest without a success gives way to the next one. Knows neither sockets nor HTTP.
+//! The seats of a listener: each open connection holds one. When all are taken, the connection that has kept its seat
+//! longest without a success gives way to the next one. Knows neither sockets nor HTTP.
 //!
 //! A connection may be evicted while cleat waits for its peer: for the rest of a request, for the next request, or for
-//! the peer to take an answer. One whose request is complete and not yet answered is never evicted, nor is a new one before
-//! cleat has read what came first. Only a successful answer renews a connection's place in that order, so cheap refused
-//! requests do not.
+//! the peer to take an answer. It is never evicted while its request is complete and not yet answered, nor while it is
+//! new and cleat has not read its first bytes. Only a successful answer renews a connection's place in the order of
+//! eviction, so cheap refused requests do not.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,7 +29,7 @@ struct Evictable {
     waiting: BTreeMap<u64, Arc<Notify>>,
 }
 
-/// What an open connection does.
+/// The state of an open connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// No byte of a request has arrived since the last answer.
@@ -42,7 +42,7 @@ enum Phase {
     Answer,
 }
 
-/// A connection's seat, free again when it is dropped. Its phase decides whether the connection may be evicted.
+/// A connection's seat, free again when this is dropped. Its phase decides whether the connection may be evicted.
 pub(super) struct ConnectionPermit {
     seats: Arc<Seats>,
     turn: Mutex<Turn>,
@@ -53,7 +53,7 @@ pub(super) struct ConnectionPermit {
 struct Turn {
     ticket: u64,
     phase: Phase,
-    /// What came first has not all been read.
+    /// The first bytes have not all been read.
     is_new: bool,
     /// The handler has answered, and the answer is not written yet.
     answered: bool,
@@ -73,7 +73,7 @@ impl Seats {
         })
     }
 
-    /// A seat for a connection that has been accepted. Evicts one connection if there is none; waits if none may be
+    /// Takes a seat for an accepted connection. Evicts one connection if none is free, and waits if none may be
     /// evicted. At most one task calls this at a time.
     pub async fn take(self: &Arc<Self>) -> ConnectionPermit {
         let seat = loop {
@@ -103,7 +103,7 @@ impl Seats {
         true
     }
 
-    /// More than half of the seats are taken.
+    /// Whether fewer than half of the seats (rounded down) are free.
     fn is_crowded(&self) -> bool {
         self.free.available_permits() < self.capacity / 2
     }
@@ -121,12 +121,12 @@ impl Evictable {
 }
 
 impl ConnectionPermit {
-    /// Until another connection needs this one's seat.
+    /// Resolves when another connection needs this one's seat.
     pub async fn evicted(&self) {
         self.evicted.notified().await;
     }
 
-    /// Bytes of a request have arrived.
+    /// Records that bytes of a request have arrived.
     pub fn bytes_arrived(&self) {
         self.change(|turn| {
             if turn.phase == Phase::Idle {
@@ -135,7 +135,7 @@ impl ConnectionPermit {
         });
     }
 
-    /// All that has arrived is read, and the request is not complete.
+    /// Records that all bytes that have arrived are read, and the request is not complete.
     pub fn read_blocked(&self) {
         if self.lock().is_new {
             self.change(|turn| turn.is_new = false);
@@ -150,7 +150,7 @@ impl ConnectionPermit {
         self.change(|turn| (turn.phase, turn.is_new) = (Phase::Answer, false));
     }
 
-    /// The handler has answered. Only a success moves the connection to the end of the order of eviction.
+    /// Records that the handler has answered. Only a success moves the connection to the end of the order of eviction.
     pub fn answered(&self, success: bool) {
         self.change(|turn| {
             turn.answered = true;
@@ -160,7 +160,7 @@ impl ConnectionPermit {
         });
     }
 
-    /// All that was to be written is written.
+    /// Records that all output is written.
     pub fn flushed(&self) {
         self.change(|turn| {
             if std::mem::take(&mut turn.answered) {
@@ -177,7 +177,7 @@ impl ConnectionPermit {
         self.lock().phase == Phase::Idle
     }
 
-    /// A request has begun to arrive, and its head is not complete.
+    /// Whether a request has begun to arrive, and its head is not complete.
     pub fn reads_head(&self) -> bool {
         self.lock().phase == Phase::Head
     }

@@ -1,4 +1,4 @@
-//! How long a peer may take nothing of what is written to it. Knows nothing of what is written, or of the stream.
+//! The time for which a peer may take no output. Knows neither the output nor the stream.
 
 use std::io;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use tokio::time::{Sleep, sleep};
 /// Fails a write, flush or shutdown that makes no progress for a time.
 pub struct WriteDeadline {
     patience: Duration,
-    /// `None` while the peer takes what is written.
+    /// `None` while the peer takes output.
     expires: Option<Pin<Box<Sleep>>>,
 }
 
@@ -19,12 +19,12 @@ impl WriteDeadline {
         Self { patience, expires: None }
     }
 
-    /// Whether the peer takes nothing now.
+    /// Whether a write waits for the peer now.
     pub fn is_running(&self) -> bool {
         self.expires.is_some()
     }
 
-    /// The result of a write, or an error if it has been pending for too long.
+    /// Returns the result of a write, or an error if it has been pending for too long.
     pub fn bound<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.expires = None;

@@ -1,7 +1,7 @@
-//! Reads a body: bounded in size and in time, into a buffer that is reserved from the budget before it grows.
+//! Reads a body, bounded in size and in time, into a buffer that is reserved from the budget before it grows.
 //!
-//! So memory is bounded by what was reserved, not by what clients announce, and a full budget refuses instead of growing.
-//! A request counts for more than its body: many empty ones fill the budget too.
+//! So memory is bounded by the reservations, not by the announcements of clients, and a full budget refuses instead of
+//! growing. A request counts for more than its body: many empty ones fill the budget, too.
 
 use std::time::Duration;
 
@@ -13,21 +13,21 @@ use tokio::time::{Instant, timeout_at};
 use super::budget::{InflightBudget, Reservation, SMALL_BODY_BYTES};
 use super::outcome::Refusal;
 
-/// The limit of what is read of a refused body: more than any honest sender has left to send.
+/// Maximum number of bytes read from a refused body: more than any honest sender has left to send.
 const DISCARDED_BYTES_MAX: u64 = 1024 * 1024;
 
-/// How long any body may take; `config.toml` says so, and the rate.
+/// Time that any body may take. `config.toml` documents it, and the rate.
 const BODY_GRACE: Duration = Duration::from_secs(5);
-/// The rate in bytes per second at which a longer body must arrive.
+/// Minimum rate of a longer body, in bytes per second.
 const BODY_RATE: u64 = 64 * 1024;
 
-/// A whole body, and its reservation.
+/// A whole body with its reservation.
 pub(super) struct Held {
     pub(super) bytes: Bytes,
     pub(super) reservation: Reservation,
 }
 
-/// Reads the frames of a body no slower than the least rate.
+/// Reads the frames of a body, and refuses a body slower than the minimum rate.
 struct Paced<'a, B> {
     body: &'a mut B,
     started: Instant,
@@ -53,7 +53,7 @@ where
     }
 }
 
-/// The whole body, of at most `limit` bytes. A body that announces more is refused unread.
+/// Reads the whole body, of at most `limit` bytes. Refuses a body that announces more, without reading it.
 pub(super) async fn read<B>(body: &mut B, budget: &InflightBudget, limit: usize) -> Result<Held, Refusal>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -92,7 +92,7 @@ where
         }
         let needed = bytes.len() + data.len();
         if needed > bytes.capacity() {
-            // Never all that was announced at once: who announces much may send nothing of it.
+            // Never the announced size at once: a sender may announce much and send nothing.
             let doubled = (2 * bytes.capacity()).max(announced.min(SMALL_BODY_BYTES)).min(longest);
             let capacity = doubled.max(needed);
             reservation.grow(bytes.capacity(), capacity).await?;
@@ -103,8 +103,8 @@ where
     Ok(bytes)
 }
 
-/// Reads what is left of a refused body to nowhere, if it is not much: closing on unread bytes resets the connection,
-/// and the client would not see its answer.
+/// Reads and drops the rest of a refused body, if it is not much. Closing a connection with unread bytes resets it, and
+/// the client would not see its answer.
 pub(super) async fn discard<B>(body: &mut B, deadline: Instant)
 where
     B: Body<Data = Bytes> + Unpin,
@@ -152,7 +152,7 @@ mod tests {
         StreamBody::new(iter(sizes.into_iter().map(|size| Ok(Frame::data(Bytes::from(vec![b'x'; size]))))))
     }
 
-    /// With a content-length.
+    /// A body with a content-length.
     struct Announced<B>(B, u64);
 
     impl<B: Body + Unpin> Body for Announced<B> {
@@ -177,7 +177,7 @@ mod tests {
         StreamBody::new(tokio_stream::StreamExt::chain(arrived, tokio_stream::pending()))
     }
 
-    /// What a read comes to that waits for the rest of its body.
+    /// Whether a read still waits for the rest of its body.
     async fn stays<T>(read: impl Future<Output = T> + Unpin) -> bool {
         tokio::time::timeout(Duration::from_millis(20), read).await.is_err()
     }

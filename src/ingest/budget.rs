@@ -1,7 +1,8 @@
-//! The memory that requests may hold together until they are in the log or refused. It is reserved before it is taken.
+//! The memory for all requests until they are in the log or refused. It is reserved before it is allocated.
 //!
-//! Small bodies have a share of their own, so that large ones never displace them. When a share is full, the reservation
-//! that has waited longest for the rest of its body is revoked: nobody has vouched for it. A complete body keeps its own.
+//! Small bodies have a share of their own, so large ones never displace them. When a share is full, the reservation
+//! that has waited longest for the rest of its body is revoked: such a body is not verified yet. A complete body keeps
+//! its reservation.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -13,7 +14,7 @@ use super::outcome::Refusal;
 use crate::config::REQUEST_BYTES;
 use crate::metrics::Gauge;
 
-/// The capacity up to which a body belongs to the small share; `config.toml` says so.
+/// Maximum capacity of a body in the small share. `config.toml` documents it.
 pub(super) const SMALL_BODY_BYTES: usize = 16 * 1024;
 
 pub(super) struct InflightBudget {
@@ -43,7 +44,7 @@ struct Incomplete {
     revoked: Arc<Notify>,
 }
 
-/// What one request has reserved. Given back when dropped.
+/// The reservation of one request. Released when dropped.
 pub(super) struct Reservation {
     share: Arc<Share>,
     large: Arc<Share>,
@@ -60,7 +61,7 @@ impl InflightBudget {
         Self { small: share(limit / 2), large: share(limit - limit / 2), next_ticket: Mutex::new(0) }
     }
 
-    /// For a request before its body, which announces `announced` bytes or none.
+    /// Reserves memory for a request before its body, which announces `announced` bytes, or 0.
     pub(super) async fn reserve(&self, announced: usize) -> Result<Reservation, Refusal> {
         let share = if announced > SMALL_BODY_BYTES { &self.large } else { &self.small };
         let mut reservation = Reservation {
@@ -85,7 +86,7 @@ impl InflightBudget {
 impl Share {
     /// Adds bytes to a reservation of this share. Revokes older ones of incomplete bodies if there is no room.
     async fn take(&self, reservation: &mut Reservation, bytes: u64) -> Result<(), Refusal> {
-        // Most find room, and need not listen for it.
+        // Most find room at once, and need no notification.
         let mut has_taken = self.try_take(reservation, bytes)?;
         while !has_taken {
             let mut freed = pin!(self.freed.notified());
@@ -98,7 +99,7 @@ impl Share {
         Ok(())
     }
 
-    /// Whether there was room. If not, the older reservations that must go for it are revoked.
+    /// Returns whether there was room. If not, revokes the older reservations that must make room.
     fn try_take(&self, reservation: &mut Reservation, bytes: u64) -> Result<bool, Refusal> {
         let mut state = self.lock();
         if reservation.bytes > 0 && !state.incomplete.contains_key(&reservation.ticket) {
@@ -135,8 +136,8 @@ impl State {
 }
 
 impl Reservation {
-    /// Reserves a buffer of `capacity` bytes in place of one of `held`. The larger one moves to the share of large bodies
-    /// if it is none of a small body any more.
+    /// Reserves a buffer of `capacity` bytes in place of one of `held`. Moves the reservation to the share of large
+    /// bodies once the buffer is too large for the small one.
     pub(super) async fn grow(&mut self, held: usize, capacity: usize) -> Result<(), Refusal> {
         let share = self.share.clone();
         if capacity <= SMALL_BODY_BYTES || Arc::ptr_eq(&share, &self.large) {
@@ -151,17 +152,17 @@ impl Reservation {
             complete: false,
         };
         self.large.take(&mut moved, REQUEST_BYTES.as_u64() + capacity as u64).await?;
-        // What was reserved in the small share is given back here.
+        // Releases the reservation in the small share.
         *self = moved;
         Ok(())
     }
 
-    /// What tells that a newer request needs the room.
+    /// Notified when a newer request needs the room.
     pub(super) fn revoked(&self) -> Arc<Notify> {
         self.revoked.clone()
     }
 
-    /// The body is whole: it is not revoked any more.
+    /// Marks the body as whole: it cannot be revoked any more. An error if it has been revoked.
     pub(super) fn complete(&mut self) -> Result<(), Refusal> {
         self.complete = self.share.lock().incomplete.remove(&self.ticket).is_some();
         if self.complete { Ok(()) } else { Err(Refusal::Overloaded) }

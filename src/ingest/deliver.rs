@@ -1,4 +1,4 @@
-//! From a verified webhook to an event in the log.
+//! Turns a verified webhook into an event in the log. Knows no HTTP.
 
 use tokio::time::{Instant, timeout_at};
 
@@ -19,14 +19,16 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
-    /// Parses the body, once for all. An unreadable one is kept all the same: to send it again would mend nothing. `verified_at`: the log's clock, when the webhook was verified.
+    /// Parses the body, the only time. Keeps an unreadable one, too: sending it again would repair nothing.
+    /// `verified_at` is the reading of the log's clock when the webhook was verified.
     pub(super) fn new(gate: &Gate, verified: Verified, verified_at: Reading, nonce: [u8; 16]) -> Self {
         let Parts { webhook_id, webhook_timestamp, webhook_signature, secret_label, evidence, body, reservation } =
             verified.into_parts();
         let body = Body::received(body);
         let envelope = &body.parsed().envelope;
         let mode = ModeVerdict::judge(envelope.api_mode.as_deref(), gate.api_mode);
-        // An event that applies to no mode claims no key: once the configuration is mended, it may come again and be applied.
+        // An event that applies to no mode claims no key: once the configuration is corrected, it may come again and be
+        // applied.
         let key = mode.applies_to().map(|_| EventKey::of(envelope.id.as_deref(), &webhook_id));
         let delivery = Delivery {
             tenant: gate.tenant.clone(),
@@ -44,12 +46,12 @@ impl Arrival {
         Self { delivery, evidence: verified_at.with(evidence), reservation }
     }
 
-    /// Waits until the event is durable, or for as long as the sender may be kept waiting.
+    /// Appends the event. Waits until it is durable, or until the deadline for the sender's answer.
     pub(super) async fn append(self, appender: &Appender, deadline: Instant) -> Result<Accepted, Refusal> {
         let Self { delivery, evidence, reservation } = self;
         let (log, mode) = (appender.clone(), delivery.mode);
-        // Outlives a client that hangs up or is answered 503: the reservation belongs to bytes that the log still holds. The log
-        // answers every append, so it ends.
+        // Outlives a client that hangs up or is answered 503: the log still holds the reserved bytes. The log answers
+        // every append, so this ends.
         let append = Unabandoned::new(async move {
             let ended = log.append_dated(delivery, evidence).await;
             drop(reservation);
@@ -66,7 +68,7 @@ impl Arrival {
 
 fn refusal(error: &AppendError) -> Refusal {
     match error {
-        // Closed, while there is an appender, by a panic of its writer only: a stop waits for the door.
+        // With an appender alive, only a panic of its writer closes the log: a stop waits for the door.
         AppendError::Failed(_) | AppendError::Unconfirmed(_) | AppendError::Closed => Refusal::StorageFailed,
         AppendError::Clock(_) => Refusal::ClockRefused,
         AppendError::NoRoom(NoRoom::DiskFull) => Refusal::DiskFull,

@@ -1,5 +1,5 @@
-//! Whether a request can come from one of cleat's own tools on this machine: only then does the published development
-//! secret count. Anyone can sign with it, so every sign of a way from elsewhere refuses it.
+//! Judges whether a request can come from one of cleat's own tools on this machine. Only then the published development
+//! secret counts: anyone can sign with it, so any sign of a remote origin excludes it.
 
 use std::net::SocketAddr;
 
@@ -8,10 +8,10 @@ use hyper::{HeaderMap, Version};
 
 use crate::http::HostKind;
 
-/// How the webhook-ids of cleat's own tools begin. Fasten's begin otherwise; README and `config.toml` say so.
+/// Prefix of the webhook-ids of cleat's own tools. Fasten's begin differently. README and `config.toml` document it.
 pub const LOCAL_TOOL_MARK: &str = "dev_";
 
-/// What proxies, tunnels and load balancers add: names, beginnings and ends of names. docs/architecture.md lists them.
+/// Headers that proxies, tunnels and load balancers add: names, prefixes and suffixes. docs/architecture.md lists them.
 const FORWARDING_NAMES: [&str; 9] = [
     "forwarded",
     "via",
@@ -40,7 +40,7 @@ const FORWARDING_PREFIXES: [&str; 13] = [
 ];
 const FORWARDING_SUFFIXES: [&str; 2] = ["-client-ip", "-clientip"];
 
-/// A loopback peer asks for a loopback host in HTTP/1.1, directly, with a marked webhook-id.
+/// Whether a loopback peer asks for a loopback host in HTTP/1.1, directly, with a marked webhook-id.
 pub(super) fn is_local_tool(webhook_id: &str, parts: &Parts, peer: SocketAddr) -> bool {
     webhook_id.starts_with(LOCAL_TOOL_MARK)
         && peer.ip().to_canonical().is_loopback()

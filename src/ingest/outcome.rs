@@ -1,7 +1,7 @@
-//! How a request at the door can end, and what is answered. Every code and every label stands here.
+//! The outcomes of a request at the door, and their answers. All codes and all labels are here.
 //!
-//! Never 3xx, 410, 415 or 422: senders do not follow, or take them for the wish to be left alone. Never 4xx for our own
-//! trouble. A 401 does not say whether signature or timestamp was wrong.
+//! Never 3xx, 410, 415 or 422: senders do not follow, or take them for a wish to receive no more. Never 4xx for our own
+//! trouble. A 401 does not show whether signature or timestamp was wrong.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -12,10 +12,10 @@ use serde::Serialize;
 use crate::event::{ModeVerdict, Position};
 use crate::http::{Reply, problem};
 
-/// Seconds. Fasten's own schedule is slower; it serves others that heed it.
+/// `Retry-After` in seconds. Fasten's own schedule is slower; this is for other senders.
 const RETRY_AFTER_OUR_TROUBLE: HeaderValue = HeaderValue::from_static("5");
 
-/// The event is durable.
+/// The answer about a durable event.
 #[derive(Debug, Serialize)]
 pub(super) struct Accepted {
     pub(super) position: Position,
@@ -27,20 +27,20 @@ pub(super) struct Accepted {
     pub(super) mode: ModeVerdict,
 }
 
-/// Nothing was taken; or, for `StorageSlow`, it is not known yet whether it was.
+/// Reason for a refusal. The event is not in the log, except that for `StorageSlow` and `StorageFailed` it may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     UnknownEndpoint,
     MethodNotAllowed,
-    /// Which header, and what is wrong with it.
+    /// The header and its fault.
     Header(&'static str, HeaderFault),
     BodyTooLarge,
     BodySlow,
     BodyBroken,
     SignatureMismatch,
-    /// Rightly signed. Either a replay, or the clock of one side is wrong.
+    /// Correctly signed. Either a replay, or the clock of one side is wrong.
     StaleTimestamp,
-    /// Only the published secret matches, and the request is not one of this machine's own tools.
+    /// Only the published secret matches, and the request is not from one of this machine's own tools.
     DevelopmentSecretRefused,
     Overloaded,
     StorageSlow,
@@ -49,7 +49,7 @@ pub(super) enum Refusal {
     StorageFailed,
     /// The clock may not stamp the event.
     ClockRefused,
-    /// The disk has less free space than it must have.
+    /// The disk has less free space than required.
     DiskFull,
 }
 
@@ -61,7 +61,7 @@ pub(super) enum HeaderFault {
     Malformed,
 }
 
-/// The client left before its answer. What it had sent whole may be in the log.
+/// The client left before its answer. If its request was complete, the event may be in the log.
 pub(super) const ABANDONED: &str = "abandoned";
 
 const ALL_REFUSALS: [Refusal; 18] = [
@@ -85,7 +85,7 @@ const ALL_REFUSALS: [Refusal; 18] = [
     Refusal::DiskFull,
 ];
 
-/// All labels that a known endpoint can have: counted from zero, so that the first of each is seen as a rise.
+/// All labels of a known endpoint. They start at zero, so that the first of each shows as a rise.
 pub(super) fn labels() -> impl Iterator<Item = &'static str> {
     let refused = ALL_REFUSALS.into_iter().filter(|refusal| *refusal != Refusal::UnknownEndpoint);
     ["accepted", "accepted_mode_mismatch", "accepted_mode_unknown", "duplicate", "duplicate_conflict", ABANDONED]
@@ -105,7 +105,7 @@ impl Accepted {
     }
 
     pub(super) fn reply(&self) -> Reply {
-        // A number, a truth and a string always make JSON.
+        // A number, a boolean and a string can always be encoded as JSON.
         let body = serde_json::to_vec(self).unwrap_or_default();
         let mut reply = Response::new(Full::new(Bytes::from(body)));
         reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -114,7 +114,7 @@ impl Accepted {
 }
 
 impl Refusal {
-    /// For metrics and logs.
+    /// The label in metrics and logs.
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::UnknownEndpoint => "unknown_endpoint",

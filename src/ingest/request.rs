@@ -1,6 +1,7 @@
-//! What a request must say before its body is read: the endpoint in its path, and the three Standard Webhooks headers.
+//! Reads the parts of a request that precede its body: the endpoint in its path, and the three Standard Webhooks
+//! headers.
 //!
-//! Strict, since all of this comes from strangers: each header once, bounded, of the characters it may have.
+//! Strict, since all of this comes from strangers: each header comes once, is bounded, and has only allowed characters.
 
 use std::net::SocketAddr;
 
@@ -17,28 +18,28 @@ const TIMESTAMP: &str = "webhook-timestamp";
 const SIGNATURE: &str = "webhook-signature";
 
 const ID_BYTES_MAX: usize = 256;
-/// The digits of the largest i64.
+/// Number of digits of the largest i64.
 const TIMESTAMP_BYTES_MAX: usize = 19;
-/// 16 signatures of any version known today.
+/// Room for 16 signatures of any version known today.
 const SIGNATURE_BYTES_MAX: usize = 2048;
-/// Together with at most 16 secrets, this bounds the comparisons.
+/// Maximum number of signatures. With at most 16 secrets, this bounds the comparisons.
 const SIGNATURES_MAX: usize = 16;
 
-/// The headers of one webhook, well-formed and not yet believed.
+/// The headers of one webhook, well-formed and not yet verified.
 pub(super) struct SignedHeaders {
     pub(super) id: String,
-    /// As it came: its own bytes are what was signed.
+    /// The unchanged text: the signature covers it.
     pub(super) timestamp: String,
-    /// The same, in seconds since the Unix epoch.
+    /// The timestamp in seconds since the Unix epoch.
     pub(super) seconds: i64,
     pub(super) signature: String,
-    /// Those of version 1 that could be decoded.
+    /// The signatures of version 1 that can be decoded.
     pub(super) signatures: Vec<[u8; 32]>,
     /// Whether the development secret may count.
     pub(super) from_local_tool: bool,
 }
 
-/// The endpoint that a path names: `/webhooks/{endpoint}`, and nothing around it.
+/// The endpoint that a path names: everything after `/webhooks/`.
 pub(super) fn endpoint(uri: &Uri) -> Option<&str> {
     uri.path().strip_prefix("/webhooks/")
 }
@@ -47,7 +48,7 @@ impl SignedHeaders {
     pub(super) fn read(parts: &request::Parts, peer: SocketAddr) -> Result<Self, Refusal> {
         let headers = &parts.headers;
         let id = only(headers, ID, ID_BYTES_MAX)?;
-        // With dots in it, `id.timestamp.body` could be split in another place.
+        // With dots in the id, `id.timestamp.body` could be split in another place.
         demand(ID, id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'.'))?;
         let timestamp = only(headers, TIMESTAMP, TIMESTAMP_BYTES_MAX)?;
         demand(TIMESTAMP, timestamp.bytes().all(|byte| byte.is_ascii_digit()))?;
@@ -68,7 +69,7 @@ impl SignedHeaders {
     }
 }
 
-/// The header's value, if it comes once, is not empty, not too long, and is text.
+/// The value of a header that comes once, is not empty, not too long, and is text.
 fn only<'a>(headers: &'a HeaderMap, name: &'static str, bytes_max: usize) -> Result<&'a str, Refusal> {
     let mut values = headers.get_all(name).iter();
     let value = match (values.next(), values.next()) {
@@ -86,13 +87,14 @@ fn demand(name: &'static str, well_formed: bool) -> Result<(), Refusal> {
     if well_formed { Ok(()) } else { Err(Refusal::Header(name, HeaderFault::Malformed)) }
 }
 
-/// Other versions, and what cannot be decoded, are passed over: a sender may add what we do not know yet.
+/// Decodes a signature of version 1. `None` if it is of another version or cannot be decoded: a sender may use versions
+/// that we do not know yet.
 fn version_1(entry: &str) -> Option<[u8; 32]> {
     let (version, encoded) = entry.split_once(',')?;
     if version != "v1" {
         return None;
     }
-    // As long as the text of 32 bytes is thought to hold at most.
+    // The decoder requires room for its own estimate, which is a byte more than the 32 of a signature.
     let mut decoded = [0; 33];
     let bytes = STANDARD.decode_slice(encoded, &mut decoded).ok()?;
     decoded[..bytes].try_into().ok()

@@ -1,41 +1,42 @@
-//! Judges whether this machine's clock is wrong, by rightly signed webhooks whose timestamps are too far from it, for
-//! readiness to tell: Fasten disables an endpoint that refuses for long. One old delivery that is replayed proves nothing.
+//! Judges whether this machine's clock is wrong, by correctly signed webhooks whose timestamps are too far from it.
+//! Readiness reports it, because Fasten disables an endpoint that refuses for long. One replay of an old delivery
+//! proves nothing.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::event::Timestamp;
 
-/// How long a webhook counts.
+/// Time for which a webhook counts.
 const WINDOW_MICROS: u64 = 10 * 60 * 1_000_000;
-/// How many distinct stale webhooks make the clock doubtful.
+/// Minimum number of distinct stale webhooks that make the clock doubtful.
 const DISTINCT_MIN: usize = 3;
-/// How far these may differ in how far they are off.
+/// Maximum difference between their offsets from our clock.
 const SPREAD_MICROS: i64 = 60 * 1_000_000;
-/// The newest stale webhooks that are kept.
+/// Maximum number of stale webhooks that are kept, the newest.
 const KEPT_MAX: usize = 16;
 
-/// Cheap to clone; all clones observe together.
+/// Recent stale and fresh webhooks. Cheap to clone; all clones observe together.
 #[derive(Clone, Default)]
 pub struct StaleSignal(Arc<Mutex<Observed>>);
 
 #[derive(Default)]
 struct Observed {
-    /// The newest fresh webhook, by our clock.
+    /// Time of the newest fresh webhook, by our clock.
     fresh: Option<Timestamp>,
-    /// The newest stale ones, one for each webhook-id.
+    /// The newest stale webhooks, one for each webhook-id.
     stale: VecDeque<Stale>,
 }
 
 struct Stale {
     webhook_id: String,
     at: Timestamp,
-    /// By how much its timestamp is ahead of our clock.
+    /// Time by which its timestamp is ahead of our clock.
     ahead_micros: i64,
 }
 
 impl StaleSignal {
-    /// At least three distinct webhooks of the last ten minutes were off by about the same, and none was fresh.
+    /// Whether at least three distinct webhooks of the last ten minutes were off by about the same, and none was fresh.
     pub fn clock_is_doubtful(&self, now: Timestamp) -> bool {
         let recent = |at: Timestamp| at.as_micros().abs_diff(now.as_micros()) <= WINDOW_MICROS;
         let observed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,12 +52,12 @@ impl StaleSignal {
         })
     }
 
-    /// A rightly signed webhook had a timestamp near our clock.
+    /// Records a correctly signed webhook whose timestamp is near our clock.
     pub(super) fn observe_fresh(&self, now: Timestamp) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).fresh = Some(now);
     }
 
-    /// A rightly signed webhook had the timestamp `seconds`, too far from our clock.
+    /// Records a correctly signed webhook whose timestamp `seconds` is too far from our clock.
     pub(super) fn observe_stale(&self, webhook_id: String, seconds: i64, now: Timestamp) {
         let ahead_micros = seconds.saturating_mul(1_000_000).saturating_sub(now.as_micros());
         let mut observed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,7 +80,7 @@ mod tests {
         Timestamp::from_micros(seconds * 1_000_000)
     }
 
-    /// Webhooks with these ids, each that far ahead of our clock. Whether the clock is doubtful then.
+    /// Whether the clock is doubtful after webhooks with these ids, each this many seconds ahead of our clock.
     fn doubtful(stale: &[(&str, i64)]) -> bool {
         let signal = StaleSignal::default();
         for (id, ahead) in stale {

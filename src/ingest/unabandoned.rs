@@ -1,12 +1,12 @@
-//! Work that goes on when nobody waits for it any more. Knows nothing of what it is.
+//! Work that goes on when its caller stops waiting. Knows nothing of the work.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::runtime::Handle;
 
-/// A future that runs to its end: what is left of it when this is dropped gets a task of its own, for as long as the runtime
-/// takes any.
+/// A future that runs to its end. When it is dropped early, the rest of it becomes a task of its own, if the runtime
+/// still takes tasks.
 pub(super) struct Unabandoned<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
 
 impl<T: Send + 'static> Unabandoned<T> {

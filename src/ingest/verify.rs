@@ -1,6 +1,7 @@
-//! Standard Webhooks, version 1: HMAC-SHA256 over `id.timestamp.body`, the raw bytes.
+//! Verifies Standard Webhooks, version 1: HMAC-SHA256 over `id.timestamp.body`, the raw bytes.
 //!
-//! Only what passed here is [`Verified`], and only a `Verified` can become a delivery. Pure: now comes as a value.
+//! Only webhooks that pass here are [`Verified`], and only a `Verified` can become a delivery. Pure: the current time
+//! is a parameter.
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::log::TimeEvidence;
 
 /// The keys of one endpoint.
 pub(super) struct Keyring {
-    /// The development key comes last, so that it counts only where no other matches.
+    /// The development key comes last, so that it counts only if no other matches.
     keys: Vec<Key>,
     for_development: bool,
 }
@@ -32,13 +33,13 @@ struct Key {
     development: bool,
 }
 
-/// How far a timestamp may lie from now, either way.
+/// Maximum difference between a timestamp and now, in either direction.
 #[derive(Clone, Copy)]
 pub(super) struct Tolerance {
     micros: u64,
 }
 
-/// A webhook that somebody with the secret sent, lately.
+/// A webhook that was signed with a configured secret, and is recent.
 pub(super) struct Verified {
     id: String,
     timestamp: String,
@@ -48,7 +49,7 @@ pub(super) struct Verified {
     body: Held,
 }
 
-/// What a [`Verified`] webhook was made of.
+/// The parts of a [`Verified`] webhook.
 pub(super) struct Parts {
     pub(super) webhook_id: String,
     pub(super) webhook_timestamp: String,
@@ -70,8 +71,9 @@ impl Tolerance {
 }
 
 impl Keyring {
-    /// `for_development`: no endpoint has another secret than the development one. Otherwise what this machine's tools sign is no
-    /// evidence of the time: a wrong clock would stamp it, and then be behind the log for the webhooks of others.
+    /// Builds a keyring. `for_development` if no endpoint has a secret other than the development one. Otherwise
+    /// webhooks from this machine's tools are no evidence of the time: a wrong clock would stamp them, and then be
+    /// behind the log for the webhooks of others.
     pub(super) fn new(secrets: &[Secret], for_development: bool) -> Self {
         // HMAC takes a key of any length: no secret is lost here.
         let key = |secret: &Secret| {
@@ -83,7 +85,8 @@ impl Keyring {
         Self { keys, for_development }
     }
 
-    /// The signature is judged before the timestamp: that a stale one was rightly signed, we want to know.
+    /// Verifies a webhook. Checks the signature before the timestamp, to know whether a stale webhook was correctly
+    /// signed.
     pub(super) fn verify(
         &self,
         headers: SignedHeaders,
@@ -103,7 +106,8 @@ impl Keyring {
         Ok(Verified { id, timestamp, signature, label: key.label.clone(), evidence, body })
     }
 
-    /// What a webhook with this id says about the time. Local tools take it from the same clock that judges them.
+    /// The evidence of the time from a webhook with this id. Local tools take the time from the same clock that judges
+    /// them.
     fn time_evidence(&self, key: &Key, webhook_id: &str) -> TimeEvidence {
         if key.development && self.for_development {
             TimeEvidence::Development
@@ -116,7 +120,8 @@ impl Keyring {
 }
 
 impl Key {
-    /// Whether one of the signatures is of this key. Takes as long whichever it is, and however much of it is right.
+    /// Whether one of the signatures is of this key. The time does not depend on which one it is, or on how much of it
+    /// is right.
     fn signed(&self, headers: &SignedHeaders, body: &[u8]) -> bool {
         let mut mac = self.mac.clone();
         for part in [headers.id.as_bytes(), b".", headers.timestamp.as_bytes(), b".", body] {

@@ -1,4 +1,5 @@
-//! The account of one request: one count, one duration, one log line, however it ends.
+//! The account of one request: one count, one duration and one log line, however it ends. Knows nothing of headers and
+//! bodies.
 
 use hyper::StatusCode;
 use tokio::time::Instant;
@@ -9,7 +10,7 @@ use crate::http::Reply;
 use crate::metrics::Metrics;
 use crate::telemetry::LineLimiter;
 
-/// One limit for each cause of a warning: a stranger, or a sender gone wrong, could fill the disk with lines.
+/// One limit for each cause of a warning: a stranger or a faulty sender could fill the disk with log lines.
 #[derive(Default)]
 pub(super) struct WarningLimits {
     stale: LineLimiter,
@@ -22,11 +23,11 @@ pub(super) struct WarningLimits {
     clock: LineLimiter,
 }
 
-/// A request that has begun. Dropped without an end, it was abandoned by its client.
+/// A request in progress. Dropped without an end, it was abandoned by its client.
 pub(super) struct Visit<'a> {
     metrics: &'a Metrics,
     warnings: &'a WarningLimits,
-    /// A configured name, or empty: never the path that was asked for.
+    /// A configured name, or empty: never the requested path.
     endpoint: &'a str,
     started: Instant,
     body_bytes: usize,
@@ -61,7 +62,8 @@ impl<'a> Visit<'a> {
         reply
     }
 
-    /// What an operator must know of, although the sender was answered. At most one line a minute for each cause.
+    /// Logs the outcomes that an operator must know, although the sender was answered. At most one line a minute for
+    /// each cause.
     fn warn(&self, answer: &Result<Accepted, Refusal>) {
         let (endpoint, warnings) = (self.endpoint, self.warnings);
         let (limit, outcome, message) = match answer {

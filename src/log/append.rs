@@ -1,4 +1,5 @@
-//! The way into the log: hands deliveries to the sequencer and waits for their positions. Knows nothing of how it commits.
+//! The way into the log: passes deliveries to the sequencer and waits for their positions. Must not know how it
+//! commits.
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -17,25 +18,25 @@ use crate::segment::ReadError;
 use crate::storage::Garbled;
 use crate::token::Identity;
 
-/// Largest delivery, headers and body: it must fit one commit even if nothing of it can be compressed.
+/// Maximum bytes of a delivery, headers and body. It must fit one commit even if none of it can be compressed.
 pub(super) const RECORD_BYTES_MAX: usize = 480 * 1024;
 
-/// Where the event is, durably.
+/// Durable place of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
-    /// The position of the first event with its key.
+    /// Position of the first event with the key.
     pub position: Position,
-    /// The log had its key already.
+    /// Whether the log had the key already.
     pub duplicate: bool,
-    /// The first tells something else, and this one is kept beside it.
+    /// Whether the first event has other content. This one is stored as well.
     pub conflict: bool,
-    /// A durable point of the log, not before the event. Where the event is new, the event itself.
+    /// Durable point of the log, at or after the event. If the event is new, the event itself.
     pub reached: Head,
 }
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
-    /// Final until a restart. Whether the event is in the log is unknown; sending it again is safe.
+    /// The log failed, until a restart. Whether it has the event is unknown; sending the event again is safe.
     #[error("the log takes nothing any more: {0}")]
     Failed(Arc<str>),
     /// The log may have this event already, but cannot be read there.
@@ -46,7 +47,7 @@ pub enum AppendError {
     /// Nothing was appended, and the event's key is free.
     #[error(transparent)]
     Clock(#[from] ClockError),
-    /// Nothing was appended. It passes by itself.
+    /// Nothing was appended. The condition ends on its own.
     #[error("nothing is taken now")]
     NoRoom(#[from] NoRoom),
     #[error("a record of {size} bytes is more than the log takes ({RECORD_BYTES_MAX})")]
@@ -65,35 +66,36 @@ pub(super) struct Pending {
     pub reply: Reply,
 }
 
-/// What the runs have of a delivery's key.
+/// Entries that the runs have for a delivery's key.
 pub(super) struct LookedUp {
     pub known: Known,
-    /// The runs that were asked. Memory keeps what they do not have while this is held.
+    /// Runs that were searched. While this is held, memory keeps the keys that they do not have.
     pub runs: Arc<RunSet>,
 }
 
-/// A delivery as it is stored, and as the fold needs it. Its bytes must not lie in memory beside its record for as long as the
-/// disk takes.
+/// A delivery as it is stored, and as the fold needs it. The delivered bytes must not stay in memory next to the record
+/// while the disk works.
 pub(super) struct Prepared {
     pub record: Record,
     pub tenant: Arc<str>,
     pub body: Box<ParsedBody>,
 }
 
-/// How a delivery came: what decides whether it may be stamped.
+/// Origin of a delivery. It decides whether the delivery may be stamped.
 #[derive(Clone)]
 pub(super) struct Origin {
     pub evidence: DatedEvidence,
     pub sequence: Option<Sequence>,
 }
 
-/// Deliveries of which none may be appended without those before it: once one is refused, all later ones are, for the same
-/// reason. Otherwise a webhook that confirms the clock in between would let the later ones into the log first.
+/// Deliveries none of which may be appended without those before it. Once one is refused, all later ones are refused,
+/// for the same reason. Otherwise a webhook that confirms the clock in between would let the later ones into the log
+/// first.
 #[derive(Clone, Default)]
 pub struct Sequence(Arc<OnceLock<AppendError>>);
 
 impl Sequence {
-    /// The first error stays.
+    /// Breaks the sequence off. The first error stays.
     pub(super) fn break_off(&self, error: &AppendError) {
         self.0.get_or_init(|| error.clone());
     }
@@ -103,7 +105,7 @@ impl Sequence {
     }
 }
 
-/// What became of a delivery.
+/// Outcome of a delivery in the queue.
 pub(super) enum Taken {
     Appended(Appended),
     Undecided(Box<Undecided>),
@@ -117,20 +119,20 @@ pub(super) struct Undecided {
     pub first: KeyEntry,
 }
 
-/// Somebody waits for this answer: it is owed exactly once.
+/// Answer that a caller waits for. It is owed exactly once.
 #[must_use]
 pub(super) struct Reply(oneshot::Sender<Result<Taken, AppendError>>);
 
 impl Reply {
     pub fn send(self, result: Result<Taken, AppendError>) {
-        // The caller may have gone (its connection broke): the answer then has no reader, and the event stays.
+        // The caller may be gone (its connection broke). Then the answer has no reader, and the event stays.
         if self.0.send(result).is_err() {
             tracing::debug!("nobody waits for an answer any more");
         }
     }
 }
 
-/// Bytes of all that a delivery holds.
+/// Returns the bytes of all texts of a delivery and of its body.
 fn size(delivery: &Delivery) -> usize {
     let Delivery { tenant, endpoint, webhook_id, webhook_timestamp, webhook_signature, secret_label, .. } = delivery;
     let texts = [tenant, endpoint, webhook_id, webhook_timestamp, webhook_signature, secret_label];
@@ -140,7 +142,7 @@ fn size(delivery: &Delivery) -> usize {
 
 fn unconfirmed(error: ReadError) -> AppendError {
     match error {
-        // The run is made again.
+        // The damaged run is rebuilt.
         ReadError::Store(error) if error.is_damage => NoRoom::KeysUnknown.into(),
         error => AppendError::Unconfirmed(error),
     }
@@ -150,11 +152,11 @@ fn unconfirmed(error: ReadError) -> AppendError {
 #[derive(Clone)]
 pub struct Appender(Arc<Way>);
 
-/// What the appenders of a log share.
+/// State shared by the appenders of a log.
 struct Way {
     queue: mpsc::Sender<Pending>,
     time: TimeSource,
-    /// Looks keys up.
+    /// Reader for key look-ups.
     reader: Reader,
     secret: Arc<LogSecret>,
 }
@@ -164,31 +166,31 @@ impl Appender {
         Self(Arc::new(Way { queue, time, reader, secret }))
     }
 
-    /// Returns once the event is on stable storage, or the first of its key has been since before. What tells something else
-    /// than that first one is kept, too, once.
+    /// Appends a delivery. Returns once the event, or the first event with its key, is on stable storage. A delivery
+    /// whose content differs from that first event is stored as well, once.
     ///
     /// Waits for room in the queue. Dropping the future does not take the event back.
     pub async fn append(&self, delivery: Delivery, evidence: TimeEvidence) -> Result<Appended, AppendError> {
         self.append_dated(delivery, self.read_clock().with(evidence)).await
     }
 
-    /// As [`Self::append`], with evidence of an earlier time.
+    /// Like [`Self::append`], but with evidence of an earlier time.
     pub async fn append_dated(&self, delivery: Delivery, evidence: DatedEvidence) -> Result<Appended, AppendError> {
         self.put(delivery, Origin { evidence, sequence: None }).await?.durable().await
     }
 
-    /// For the time of evidence: of the moment at which it is judged.
+    /// Reads the clock, to date evidence. Call it at the moment at which the evidence is judged.
     pub fn read_clock(&self) -> Reading {
         self.0.time.read()
     }
 
-    /// Puts a delivery in the queue and returns before it is durable. Calls that follow one another, each awaited, append in
-    /// this order. Futures that are polled side by side do not: the runtime may wake them in any order.
+    /// Puts a delivery in the queue and returns before it is durable. Calls that follow one another, each awaited,
+    /// append in this order. Futures that are polled concurrently do not: the runtime may wake them in any order.
     pub async fn enqueue(&self, delivery: Delivery, evidence: TimeEvidence) -> Result<Enqueued, AppendError> {
         self.put(delivery, Origin { evidence: self.read_clock().with(evidence), sequence: None }).await
     }
 
-    /// As [`Self::enqueue`], without evidence, and not without the deliveries that were enqueued in the sequence before.
+    /// Like [`Self::enqueue`], but without evidence, and never without the earlier deliveries of the sequence.
     pub async fn enqueue_in(&self, sequence: &Sequence, delivery: Delivery) -> Result<Enqueued, AppendError> {
         let evidence = self.read_clock().with(TimeEvidence::None);
         self.put(delivery, Origin { evidence, sequence: Some(sequence.clone()) }).await
@@ -218,8 +220,8 @@ impl Appender {
         Ok(Enqueued { appender: self.clone(), origin, answer })
     }
 
-    /// The runs to look up in. What is not known cannot be found again: webhooks wait for the keys of the last days, all others for
-    /// all keys.
+    /// Returns the runs to search. A key that is not known cannot be found again. So webhooks wait until the keys of
+    /// the last days are known, all other deliveries until all keys are.
     fn runs_for(&self, provenance: Provenance) -> Result<Arc<RunSet>, NoRoom> {
         let needed = if provenance == Provenance::Webhook { Coverage::Newest } else { Coverage::Whole };
         self.0.reader.check_coverage(needed)
@@ -236,7 +238,7 @@ impl Appender {
         Ok((prepared, claim))
     }
 
-    /// Asks the runs. Reads one only if its filter says that it may have the key.
+    /// Searches the runs for a claim. Reads a run only if its filter says that it may have the key.
     async fn look_up(&self, runs: Arc<RunSet>, claim: Claim) -> Result<LookedUp, AppendError> {
         if claim == Claim::NONE || !runs.may_contain(claim.digest) {
             return Ok(LookedUp { known: Known { through: runs.through(), ..Known::default() }, runs });
@@ -246,11 +248,11 @@ impl Appender {
             let known = reader.look_up(&runs, claim)?;
             Ok(LookedUp { known, runs })
         });
-        // Cut short only by the end of the runtime.
+        // Only the end of the runtime cuts this short.
         looked_up.await.map_err(|_| AppendError::Closed)?.map_err(unconfirmed)
     }
 
-    /// Compares a delivery with the first of its key, which is read, and queues it again.
+    /// Reads the first event with the delivery's key, compares the two, and queues the delivery again.
     async fn decide(&self, undecided: Undecided, origin: Origin) -> Result<Enqueued, AppendError> {
         let Undecided { prepared, claim, mut looked_up, first } = undecided;
         let reader = self.0.reader.clone();
@@ -271,7 +273,8 @@ impl Appender {
     }
 }
 
-/// A delivery in the queue. It is appended whether or not this is awaited, unless its key is taken by an event that must be read.
+/// A delivery in the queue. It is appended whether or not this is awaited, unless its key is taken by an event that
+/// must be read.
 pub struct Enqueued {
     appender: Appender,
     origin: Origin,
@@ -279,7 +282,7 @@ pub struct Enqueued {
 }
 
 impl Enqueued {
-    /// See [`Appender::append`].
+    /// Waits until the event is durable. See [`Appender::append`].
     pub async fn durable(self) -> Result<Appended, AppendError> {
         let mut enqueued = self;
         loop {
@@ -289,7 +292,7 @@ impl Enqueued {
                 Taken::Undecided(undecided) => undecided,
             };
             let sequence = origin.sequence.clone();
-            // It is decided at the second time, unless a lower position is found for its key meanwhile.
+            // The second time decides, unless a lower position is found for the key meanwhile.
             enqueued = appender.decide(*undecided, origin).await.inspect_err(|error| {
                 if let Some(sequence) = sequence {
                     sequence.break_off(error);
@@ -299,12 +302,12 @@ impl Enqueued {
     }
 }
 
-/// A way to an appender for as long as others keep the log open.
+/// Reference to an appender that does not keep the log open.
 #[derive(Clone)]
 pub struct WeakAppender(Weak<Way>);
 
 impl WeakAppender {
-    /// `None` if the log is closed, or closing.
+    /// Returns an appender. `None` if the log is closed, or closing.
     pub fn upgrade(&self) -> Option<Appender> {
         self.0.upgrade().map(Appender)
     }

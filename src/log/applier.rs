@@ -1,39 +1,40 @@
-//! Decides what becomes of a record: whether it is new, or its key is taken, and then whether it tells what the first with its key
-//! tells. Pure: the keys in memory, what was found in the runs, and the record decide; no clock, no disk, no queue.
+//! Decides about a record: whether it is new, or its key is taken, and then whether its content is that of the first
+//! record with the key. Pure: only the keys in memory, the keys found in the runs, and the record decide. Must not use
+//! a clock, a disk or a queue.
 
 use super::dedup::{Claim, Digest, Fingerprint, KeyEntry, RecentKeys};
 use super::files::secret::LogSecret;
 use crate::event::Position;
 
-/// What becomes of a record.
+/// Decision about a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is appended, and has claimed its key.
+    /// The record is appended, and has claimed its key.
     New,
-    /// The event at `first` has its key, and tells the same.
+    /// The event at `first` has the key, and the same content.
     Duplicate { first: Position },
-    /// The event at `first` has its key, and tells something else. It is appended beside that one, and has claimed this digest of
-    /// its content.
+    /// The event at `first` has the key, and other content. The record is appended as well, and has claimed `digest`,
+    /// the digest of its content.
     Conflict { first: Position, digest: Digest },
-    /// The same, and a record with its content is there.
+    /// Like [`Self::Conflict`], but a record with the same content is stored already.
     KnownConflict { first: Position },
-    /// `first` has its key. What that one tells must be read, or whether the runs have a conflict with it.
+    /// `first` has the key. Undecided until its content is read, or until the runs are asked for a conflict with it.
     Undecided { first: KeyEntry },
 }
 
-/// What the runs have of a record's key.
+/// Entries that the runs have for a record's key.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Known {
-    /// The first with the key. `None` if no run has it. Its fingerprint holds where memory knows none.
+    /// First entry with the key. `None` if no run has it. Its fingerprint counts if memory knows none.
     pub first: Option<KeyEntry>,
-    /// A run has a conflict of this content with that first one.
+    /// Whether a run has a conflict of this content with `first`.
     pub has_conflict: bool,
-    /// The last position that these runs cover: memory has all that is later.
+    /// Last position that these runs cover. Memory has all later keys.
     pub through: Position,
 }
 
-/// Applies the record that would be at `next`. `may_stamp`: the error if no new record may have the present time; then nothing is
-/// claimed, and duplicates are found all the same.
+/// Applies the record that would be at `next`. `may_stamp` is the error if no new record may have the present time.
+/// Then no key is claimed, but duplicates are still found.
 pub(super) fn apply<E>(
     recent: &mut RecentKeys,
     secret: &LogSecret,
@@ -54,7 +55,8 @@ pub(super) fn apply<E>(
     if fingerprint == claim.fingerprint {
         return Ok(Verdict::Duplicate { first });
     }
-    // What the runs know of conflicts is of what they know as the first. It may be known from memory only, where its run was lost.
+    // The runs know only the conflicts with the entry that is the first for them. If a run was lost, only memory may
+    // know the first.
     let is_asked = known.first.is_some_and(|known| known.position == first);
     if fingerprint == Fingerprint::UNKNOWN || (!is_asked && first < known.through) {
         return Ok(Verdict::Undecided { first: entry });
@@ -68,7 +70,8 @@ pub(super) fn apply<E>(
     Ok(Verdict::Conflict { first, digest: conflict.digest })
 }
 
-/// The first with a key, in memory or in the runs: the lowest position, and the fingerprint if either knows it.
+/// Returns the first entry with a key, in memory or in the runs: the lowest position, with the fingerprint if either
+/// knows it.
 fn first_of(recent: &RecentKeys, digest: Digest, known: Known) -> Option<KeyEntry> {
     let found = recent.find(digest).into_iter().chain(known.first);
     found.min_by_key(|entry| (entry.position, entry.fingerprint == Fingerprint::UNKNOWN))

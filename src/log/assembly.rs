@@ -1,6 +1,7 @@
-//! Makes one commit of deliveries: assigns positions, gathers them into frames, keeps the commit within its bounds.
+//! Assembles one commit from deliveries: assigns positions, gathers records into frames, and keeps the commit within
+//! its bounds.
 //!
-//! Knows nothing of the disk; what it makes is either committed whole or not at all.
+//! Must not know the disk. The assembly is committed whole or not at all.
 
 use super::append::{AppendError, Appended, Pending, Prepared, Reply, Taken, Undecided};
 use super::dedup::KeyEntry;
@@ -11,43 +12,43 @@ use super::{Commit, Head};
 use crate::event::{ParsedEvent, Position, Timestamp};
 use crate::storage::Garbled;
 
-/// sled reuses a freed segment by its own notion of stable, about two segments (1 MiB) later: never more than this goes
-/// into it between two fdatasyncs.
+/// Maximum bytes of values in one commit. sled reuses a freed segment by its own notion of stable, about two segments
+/// (1 MiB) later. So never more than this goes into it between two fdatasyncs.
 const COMMIT_BYTES_MAX: usize = 512 * 1024;
-/// What the header and the columns of the frame in the making can add.
+/// Maximum bytes that the header and the columns of the unfinished frame can add.
 const OVERHEAD_BYTES_MAX: usize = 8 * 1024;
-/// Records of one frame: its digests leave most of a value to the frame.
+/// Maximum number of records in one frame. Their digests then leave most of a value to the frame.
 const FRAME_RECORDS_MAX: usize = 32;
 
-/// One commit in the making.
+/// One commit that is being assembled.
 pub(super) struct Assembly {
     frames: Vec<NewFrame>,
-    /// Bytes of their values.
+    /// Bytes of the values of `frames`.
     frames_bytes: usize,
     builder: FrameBuilder,
-    /// Bytes of the records in `builder`, and the keys that they claim.
+    /// Bytes of the records in `builder`. `keys` has the keys that they claim.
     building_bytes: usize,
     keys: Vec<JournalKey>,
     generation: u32,
     before: Head,
     recorded_at: Timestamp,
-    /// Who waits for each new event.
+    /// Replies owed for the new events.
     news: Vec<(Reply, Appended)>,
-    /// The same events for the fold.
+    /// The new events, parsed, for the fold.
     parsed: Vec<ParsedEvent>,
-    /// Who waits to hear of an event that was there before.
+    /// Replies owed for events that the log had before.
     repeats: Vec<Repeat>,
-    /// What cannot be decided without a read, with the first of its key.
+    /// Deliveries that cannot be decided without a read, each with the first entry of its key.
     undecided: Vec<(Pending, KeyEntry)>,
-    /// Who waits to hear why nothing was appended.
+    /// Replies owed for refused deliveries, each with the reason.
     refusals: Vec<(Reply, AppendError)>,
-    /// A frame could not be made: a bug, which fails the commit.
+    /// Error of a frame that could not be made: a bug, which fails the commit.
     fault: Option<Garbled>,
 }
 
 impl Assembly {
-    /// An empty one, for the positions after `head`. Time never runs backwards, whatever the clock does.
-    /// `generation`: of the log secret that the claims are made with.
+    /// Creates an empty assembly for the positions after `head`. Time never goes back, whatever the clock does.
+    /// `generation` is that of the log secret that made the claims.
     pub fn after(head: &Head, now: Timestamp, generation: u32) -> Self {
         let first = head.position + 1;
         Self {
@@ -68,12 +69,12 @@ impl Assembly {
         }
     }
 
-    /// Whether it holds no event.
+    /// Returns whether it holds no event.
     pub fn is_empty(&self) -> bool {
         self.news.is_empty()
     }
 
-    /// The head once this is committed.
+    /// Returns the head after this is committed.
     pub fn head(&self) -> Head {
         if self.is_empty() {
             return self.before;
@@ -81,18 +82,18 @@ impl Assembly {
         Head { position: self.builder.next() - 1, chain: self.builder.chain(), recorded_at: self.recorded_at }
     }
 
-    /// The position that the next new event gets.
+    /// Returns the position that the next new event gets.
     pub fn next(&self) -> Position {
         self.builder.next()
     }
 
-    /// Whether there is room for a record of this size. An empty commit has room for any.
+    /// Returns whether there is room for a record of this size. An empty commit has room for any.
     pub fn has_room(&self, size: usize) -> bool {
         let building_bytes = values_bytes(self.building_bytes + size + OVERHEAD_BYTES_MAX, self.keys.len() + 1);
         self.is_empty() || self.frames_bytes + building_bytes <= COMMIT_BYTES_MAX
     }
 
-    /// Appends a new event. `conflict_of`: the first with its key. `None` if it does not conflict with that one.
+    /// Appends a new event. `conflict_of` is the first event with its key. `None` if the two do not conflict.
     pub fn add(&mut self, pending: Pending, conflict_of: Option<Position>) {
         let Pending { prepared: Prepared { record, tenant, body }, claim, reply, .. } = pending;
         if !self.builder.fits(record.size()) {
@@ -112,17 +113,18 @@ impl Assembly {
         self.parsed.push(ParsedEvent { position, recorded_at, chain, tenant, provenance, applies_to, body });
     }
 
-    /// Owes an answer about the first event of its key.
+    /// Adds an answer about the first event of a key.
     pub fn repeat(&mut self, reply: Reply, first: Position, is_conflict: bool) {
         self.repeats.push(Repeat { reply, first, is_conflict });
     }
 
-    /// Gives back what cannot be decided without a read.
+    /// Gives back a delivery that cannot be decided without a read.
     pub fn give_back(&mut self, pending: Pending, first: KeyEntry) {
         self.undecided.push((pending, first));
     }
 
-    /// Appends nothing. It is answered with the others: what comes after it is judged by a later reading of the clock.
+    /// Refuses a delivery: nothing is appended. The answer goes out with the others, so a later delivery is judged by a
+    /// later reading of the clock.
     pub fn refuse(&mut self, pending: Pending, error: AppendError) {
         if let Some(sequence) = &pending.origin.sequence {
             sequence.break_off(&error);
@@ -130,13 +132,13 @@ impl Assembly {
         self.refusals.push((pending.reply, error));
     }
 
-    /// The frames of the commit, once.
+    /// Takes the frames of the commit, once.
     pub fn take_frames(&mut self) -> Result<Vec<NewFrame>, Garbled> {
         self.close_frame();
         self.fault.map_or_else(|| Ok(std::mem::take(&mut self.frames)), Err)
     }
 
-    /// The new events, once.
+    /// Takes the new events, once.
     pub fn take_parsed(&mut self) -> Vec<ParsedEvent> {
         std::mem::take(&mut self.parsed)
     }
@@ -159,7 +161,7 @@ impl Assembly {
         self.building_bytes = 0;
     }
 
-    /// Counts of this commit.
+    /// Returns the counts of this commit.
     pub fn summarize(&self, micros: i64) -> Commit {
         let head = self.head();
         let events = head.position - self.before.position;
@@ -185,7 +187,7 @@ impl Assembly {
     }
 }
 
-/// Somebody waits to hear of the first event of a key.
+/// Answer owed about the first event of a key.
 struct Repeat {
     reply: Reply,
     first: Position,

@@ -1,43 +1,44 @@
-//! Whether the clock may stamp an event. A wrong time stays in the log for ever: deadlines, orders by time and `as_of` follow
-//! from it.
+//! Decides whether the clock may stamp an event. A wrong time stays in the log permanently: deadlines, orders by time
+//! and `as_of` depend on it. Must not know the disk.
 //!
-//! A webhook is its own evidence: the door has compared the clock with a timestamp that another machine signed. Any other
-//! event needs evidence of this life, or a kernel that says that the clock is synchronised. It is no evidence itself, or small
-//! steps of the clock would add up. Nothing is stamped while the clock is behind the log. Knows nothing of the disk.
+//! A webhook is its own evidence: ingest has compared the clock with a timestamp that another machine signed. Any other
+//! event needs earlier evidence from this process, or a kernel that reports a synchronised clock. Such an event never
+//! renews the evidence, or small steps of the clock would add up. Nothing is stamped while the clock is behind the log
+//! by more than the bound.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{Clock, Timestamp};
 
-/// Where the log's time comes from, and what confirms it.
+/// Source of the log's time, and of the evidence that confirms it.
 #[derive(Clone)]
 pub struct TimeSource {
-    /// May be wrong, and may be set while it runs.
+    /// Current time. It may be wrong, and may be set while the log is open.
     pub now: Clock,
-    /// Since the machine started, suspended or not (`CLOCK_BOOTTIME`): setting the clock leaves it as it is.
+    /// Time since the machine started, suspended or not (`CLOCK_BOOTTIME`). Setting the clock does not change it.
     pub uptime: Arc<dyn Fn() -> Duration + Send + Sync>,
-    /// Whether the kernel says that the clock is synchronised.
+    /// Whether the kernel reports that the clock is synchronised.
     pub synchronised: Arc<dyn Fn() -> bool + Send + Sync>,
-    /// The operator says that the clock is right. Nothing is refused.
+    /// Whether the operator says that the clock is right. If so, nothing is refused.
     pub trusted: bool,
-    /// How far the clock may be from what is known of the time.
+    /// Maximum distance between the clock and the known time.
     pub bound: Duration,
 }
 
-/// What a delivery says about the time at which it is appended.
+/// Evidence that a delivery brings about the time at which it is appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimeEvidence {
-    /// Another machine signed it, and its timestamp is near this clock.
+    /// Signed by another machine, with a timestamp near this clock.
     Signed,
-    /// This machine's tools signed it with the published development secret, by the same clock, where no other secret is
-    /// configured. It is stamped unless something speaks against the clock, and confirms nothing.
+    /// Signed by this machine's tools with the published development secret, by the same clock, where no other secret
+    /// is configured. The delivery is stamped unless evidence contradicts the clock, and confirms nothing.
     Development,
-    /// Nothing: nobody signed it, or this machine did, by the same clock.
+    /// No evidence: unsigned, or signed by this machine, by the same clock.
     None,
 }
 
-/// Why nothing, or nothing unsigned, is stamped by this clock.
+/// Reason why this clock stamps nothing, or nothing unsigned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ClockError {
     #[error(
@@ -53,7 +54,7 @@ pub enum ClockError {
 }
 
 impl TimeSource {
-    /// A clock that needs no evidence.
+    /// Returns a clock that needs no evidence.
     pub fn trusted(now: Clock) -> Self {
         Self {
             now,
@@ -68,7 +69,7 @@ impl TimeSource {
         Reading { now: (self.now)(), uptime: (self.uptime)() }
     }
 
-    /// Refuses a time before `last`, the newest in the log, by more than the bound: it would stamp with `last`.
+    /// Refuses a time that is before `last`, the newest in the log, by more than the bound: the stamp would be `last`.
     pub fn check_not_behind(&self, now: Timestamp, last: Timestamp) -> Result<(), ClockError> {
         let micros = last.as_micros().saturating_sub(now.as_micros());
         if self.trusted || micros <= self.bound_micros() {
@@ -82,7 +83,7 @@ impl TimeSource {
     }
 }
 
-/// What the clock says, and when that is in this life of the machine.
+/// Reading of the clock, with the machine's uptime at that moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
     pub(super) now: Timestamp,
@@ -90,12 +91,13 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// What was known when the clock was read.
+    /// Dates evidence with this reading.
     pub fn with(self, evidence: TimeEvidence) -> DatedEvidence {
         DatedEvidence { evidence, reading: self }
     }
 
-    /// Whether the clock has gone as the time has since an earlier reading, within `bound` microseconds.
+    /// Returns whether the clock has advanced as much as the uptime since an earlier reading, within `bound`
+    /// microseconds.
     fn agrees_with(self, earlier: Self, bound: i64) -> bool {
         let elapsed = micros(self.uptime.saturating_sub(earlier.uptime));
         let expected = earlier.now.plus_micros(elapsed);
@@ -103,7 +105,7 @@ impl Reading {
     }
 }
 
-/// Evidence, and the reading of the clock that it is about.
+/// Evidence, with the clock reading that it is about.
 #[derive(Debug, Clone, Copy)]
 pub struct DatedEvidence {
     evidence: TimeEvidence,
@@ -113,7 +115,7 @@ pub struct DatedEvidence {
 /// Judges each event before it is stamped.
 pub(super) struct ClockGuard {
     source: TimeSource,
-    /// The newest reading of this life that something confirmed. `None` if nothing has.
+    /// Newest reading that was confirmed since the start. `None` if there is none.
     confirmed: Option<Reading>,
 }
 
@@ -126,7 +128,8 @@ impl ClockGuard {
         &self.source
     }
 
-    /// Whether a new event may be stamped with a reading. `last` is the newest time in the log, 0 if it is empty.
+    /// Checks whether a new event may be stamped with a reading. `last` is the newest time in the log, 0 if it is
+    /// empty.
     pub fn judge(&self, reading: Reading, last: Timestamp, given: DatedEvidence) -> Result<(), ClockError> {
         self.source.check_not_behind(reading.now, last)?;
         let agrees = |with: Reading| reading.agrees_with(with, self.source.bound_micros());
@@ -142,11 +145,12 @@ impl ClockGuard {
         }
     }
 
-    /// Keeps what the stamp of a new event confirms. Called once for each event that was judged well and is no duplicate.
+    /// Keeps the reading that the stamp of a new event confirms. Called once for each event that [`Self::judge`]
+    /// accepted and that is no duplicate.
     pub fn observe_stamp(&mut self, reading: Reading, given: DatedEvidence) {
         match given.evidence {
             TimeEvidence::Signed => self.confirmed = Some(given.reading),
-            // Without evidence of this life, the kernel or the operator confirmed it.
+            // Without earlier evidence, the kernel or the operator confirmed it.
             TimeEvidence::None if self.confirmed.is_none() => self.confirmed = Some(reading),
             TimeEvidence::Development | TimeEvidence::None => {}
         }

@@ -1,4 +1,5 @@
-//! The commit protocol: first durable, then witnessed, then visible. After the first failure, never again.
+//! The commit protocol: first durable, then witnessed, then visible. After the first failure nothing is committed any
+//! more. Must not know the content of an event.
 
 use tokio::sync::watch;
 
@@ -26,14 +27,14 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    /// See [`Journals::make_room`].
+    /// Makes room for a commit. See [`Journals::make_room`].
     pub fn make_room(&mut self, uptime: std::time::Duration) -> Result<(), NoRoom> {
         let room = self.journals.make_room(uptime);
         self.poison.set_refusal(room.err());
         room
     }
 
-    /// Returns Ok once what was assembled may be answered.
+    /// Commits an assembly. Returns `Ok` once its deliveries may be answered.
     pub fn commit(&mut self, assembly: &mut Assembly) -> Result<(), AppendError> {
         self.poison.check()?;
         if assembly.is_empty() {
@@ -44,22 +45,23 @@ impl Committer {
             self.poison.fail(&error);
             AppendError::Failed(error.to_string().into())
         })?;
-        // The witness's own sync, beside this one, may have failed meanwhile.
+        // The witness's own sync runs next to this one, and may have failed meanwhile.
         self.poison.check()?;
-        // Whoever sees the head finds its event handed over.
+        // Readers that see the head find its event handed over.
         self.hand_over.offer(assembly.take_parsed());
         self.head.send_replace(assembly.head());
         (self.on_commit)(assembly.summarize((self.clock)().as_micros() - started.as_micros()));
         Ok(())
     }
 
-    /// Syncs what a commit leaves for later.
+    /// Syncs the last write of the witness, which commits leave for later.
     pub fn stop(self) {
         self.witness.stop();
     }
 
-    /// The witness is never ahead of what is durable. The first commit to a journal is answered only once the synced witness
-    /// names that journal: so a journal that no witness names holds nothing that was acknowledged.
+    /// Makes the frames durable, then writes the witness: it is never ahead of durable data. The first commit to a
+    /// journal is answered only once the synced witness names that journal. So a journal that no witness names holds
+    /// nothing acknowledged.
     fn make_durable(&mut self, assembly: &mut Assembly) -> Result<(), StoreError> {
         let frames: Vec<NewFrame> =
             assembly.take_frames().map_err(|garbled| StoreError::new("make a frame", garbled))?;

@@ -1,12 +1,14 @@
-//! Which event keys the log holds, and where. The newest are in memory, all others in sorted runs on disk, each with a filter
-//! in memory; so a new key costs no read.
+//! Dedup index: the event keys of the log, and the position of each. The newest keys are in memory, all others in
+//! sorted runs on disk, each with a filter in memory, so a new key costs no read. Knows nothing of the meaning of a
+//! body.
 //!
 //! ```text
 //! caller: look up in runs ─▶ queue ─▶ Sequencer: RecentKeys ─▶ full tables ─▶ Keeper: runs, merges, lost runs again
 //! ```
 //!
-//! Keys leave memory only once a run has them and nobody holds an older set of runs: so a caller that looks up in a set, and
-//! then asks memory, misses none. Everything here is derived from the log, and made from it again where it is lost.
+//! Keys leave memory only once a run has them and no caller holds an older set of runs. So a caller that looks a key up
+//! in a set, and then in memory, misses none. Everything here is derived from the log, and rebuilt from it if it is
+//! lost.
 
 mod index;
 mod keeper;
@@ -25,19 +27,19 @@ pub(super) use lost::{Collected, collect};
 pub(super) use recent::{KeyTable, RecentKeys};
 pub(super) use runs::{KeyEntry, LoadError, Loaded, RunError, RunSet, Span, UnusableRun, load, prepare, remove};
 
-/// How fingerprints are taken. Another number whenever the same content gives another fingerprint.
+/// Version of the fingerprint algorithm. Changes whenever the same content gives another fingerprint.
 pub(super) const FINGERPRINT_VERSION: u8 = 1;
-/// What a journal holds is taken as current.
+/// Fingerprints in journals are taken as current ones, so the two versions must be equal.
 const _: () = assert!(FINGERPRINT_VERSION == super::journal::FINGERPRINT_VERSION);
 
-/// The log that a run is of, and the secret that its digests are made with.
+/// Log that a run belongs to, and generation of the secret that keys its digests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RunOrigin {
     pub identity: Identity,
     pub generation: u32,
 }
 
-/// 128 bits of what a record claims, under the log's secret: nothing that is stored confirms a guessed id or body.
+/// 128-bit digest of a record's claim, keyed by the log secret: nothing that is stored confirms a guessed id or body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Digest([u64; 2]);
 
@@ -49,7 +51,7 @@ impl Digest {
         Self::from_bytes(secret.keyed(b"event", &[tenant.as_bytes(), key.as_str().as_bytes()]))
     }
 
-    /// The claim of a delivery that conflicts with the event at `first`.
+    /// Returns the claim of a delivery that conflicts with the event at `first`.
     pub fn of_conflict(secret: &LogSecret, first: Position, fingerprint: Fingerprint) -> Self {
         Self::from_bytes(secret.keyed(b"conflict", &[&first.to_be_bytes(), &fingerprint.0]))
     }
@@ -64,13 +66,13 @@ impl Digest {
         (u128::from(self.0[0]) << 64 | u128::from(self.0[1])).to_be_bytes()
     }
 
-    /// Returns the first 8 bytes, as a number. They order digests as all of their bytes do.
+    /// Returns the first 8 bytes as a number. Digests in order have prefixes in order.
     fn prefix(self) -> u64 {
         self.0[0]
     }
 }
 
-/// What a record tells, in short, under the log's secret: the same key with another fingerprint is a conflict.
+/// Short digest of a record's content, keyed by the log secret. The same key with another fingerprint is a conflict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fingerprint(pub [u8; 8]);
 
@@ -78,14 +80,14 @@ impl Fingerprint {
     /// Stands for a record whose fingerprint is not known: its body decides.
     pub const UNKNOWN: Self = Self([0; 8]);
 
-    /// `content`: see [`gist`].
+    /// Returns the fingerprint of `content`, which is a [`gist`].
     pub fn of(secret: &LogSecret, content: &Hash) -> Self {
         let keyed = secret.keyed(b"fingerprint 1", &[content]);
         Self(std::array::from_fn(|at| keyed[at]))
     }
 }
 
-/// What must have one position only, and what is told under it.
+/// Digest that may have only one position, and the fingerprint of the content at that position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Claim {
     pub digest: Digest,
@@ -96,7 +98,7 @@ impl Claim {
     /// Stands for a record that claims no key.
     pub const NONE: Self = Self { digest: Digest::NONE, fingerprint: Fingerprint::UNKNOWN };
 
-    /// The claim of an event in the log. `None` if it claims nothing, or if what it claims cannot be read any more.
+    /// Returns the claim of an event in the log. `None` if it claims nothing, or if its claim can no longer be read.
     pub fn of_stored(secret: &LogSecret, event: &Event) -> Option<Self> {
         let key = event.delivery.key.as_ref()?;
         let fingerprint = Fingerprint::of(secret, &gist(&event.delivery.body));

@@ -1,15 +1,16 @@
-//! The small files of a data directory, each with its own format and checksum, and the names of everything in it.
+//! Small files of a data directory, each with its own format and checksum, and the names of everything in the
+//! directory. Knows nothing of records, and never reads the log.
 //!
 //! ```text
 //! <data>/CLEAT     which log this is, and the format of the directory; written last by init
 //! <data>/EPOCHS    the epochs of the log, and where each begins
 //! <data>/SECRET    the log secret, twice
 //! <data>/witness   how far the log was acknowledged, in two slots
-//! data.anchor      the same as one slot, on another volume
+//! data.anchor      a copy of one slot, on another volume
 //! ```
 //!
-//! Each is read whole, checked, and never taken for something else: bytes that are damaged are an error that says so, and
-//! only a whole file says that a newer version of cleat wrote it. Nothing here knows what a record is, or reads the log.
+//! Each file is read whole and checked, and is never taken for another one. Damaged bytes are an error that says so,
+//! and only an intact file says that a newer version of cleat wrote it.
 
 pub mod anchor;
 pub mod cleat_file;
@@ -29,12 +30,12 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-/// Why one of the small files cannot be used.
+/// Reason why one of the small files cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     #[error("{} is missing", path.display())]
     Missing { path: PathBuf },
-    /// What was read is not what was written.
+    /// The bytes read are not those that were written.
     #[error("{} is damaged: {reason}", path.display())]
     Damaged { path: PathBuf, reason: &'static str },
     #[error("{} has format {format}, which a newer version of cleat wrote{}", path.display(), by(made_by.as_ref()))]
@@ -43,16 +44,16 @@ pub enum FileError {
     Io { operation: &'static str, path: PathBuf, source: io::Error },
 }
 
-/// Why bytes are not a file of this format.
+/// Reason why bytes are not a file of this format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Undecodable {
     #[error("{0}")]
     Damaged(&'static str),
-    /// Only whole bytes, checksum and all, say so.
+    /// Only bytes that are intact, with their checksum, give this error.
     #[error("format {format} is newer than this version of cleat{}", by(made_by.as_ref()))]
     Newer {
         format: u32,
-        /// The version that wrote it. `None` if the file does not say.
+        /// Version that wrote the file. `None` if the file does not say.
         made_by: Option<String>,
     },
 }
@@ -75,14 +76,14 @@ fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Fil
     move |source| FileError::Io { operation, path: path.to_owned(), source }
 }
 
-/// Reads a file, and one byte more than `limit` at most: whatever grew beyond it is no file of ours. `None` if there is none.
-/// The bytes are wiped after use, since some are secret.
+/// Reads at most `limit` + 1 bytes of a file: a longer file is not one of ours. `None` if there is no file. The bytes
+/// are wiped after use, since some are secret.
 fn read_file(path: &Path, limit: usize) -> Result<Option<Zeroizing<Vec<u8>>>, FileError> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(failed("open", path))?,
     };
-    // All of it from the start: a vector that grows leaves unwiped copies behind.
+    // Allocated in full at the start: a vector that grows leaves unwiped copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(limit + 1));
     let at_most = u64::try_from(limit + 1).unwrap_or(u64::MAX);
     file.take(at_most).read_to_end(&mut bytes).map_err(failed("read", path))?;

@@ -1,13 +1,13 @@
-//! The bytes of a record: what the door makes of a delivery, and what a frame holds of it. Knows nothing of files, journals and
-//! dedup.
+//! Bytes of a record: the record that the door makes of a delivery, and the part of it that a frame holds. Knows
+//! nothing of files, journals and dedup.
 //!
 //! ```text
 //! delivery ─▶ header + private bytes = Record ─▶ FrameBuilder ─▶ frame ─▶ records ─▶ StoredRecord ─▶ event
 //! ```
 //!
-//! All that could say whom a record is about is in its private bytes, which are made once, at the door, and from then on
-//! copied. The chain holds only their digest: so it can be checked without a key and without expanding anything, and they can
-//! be erased.
+//! Everything that could reveal whom a record is about is in its private bytes. The door makes them once, and from then
+//! on they are only copied. The chain holds only their digest: so it can be checked without a key and without expanding
+//! anything, and the private bytes can be erased.
 
 mod chain;
 mod columns;

@@ -1,5 +1,5 @@
-//! All frames of the log by position: those of sealed segments on disk, and those that are not sealed yet in memory, as they
-//! were stored. Knows nothing of what a frame holds, nor of who appends, seals or reads.
+//! All frames of the log by position: those of sealed segments on disk, and unsealed ones in memory, as they were
+//! stored. Must not know the content of a frame, nor how events are appended, sealed or read.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -38,31 +38,31 @@ impl Sealed {
     }
 }
 
-/// The frames of one journal.
+/// Frames of one journal.
 #[derive(Clone)]
 pub(super) struct JournalFrames {
     pub sequence: u64,
-    /// In order, each with its first position.
+    /// Frames in order, each with its first position.
     pub frames: Vec<(Position, Bytes)>,
 }
 
 #[derive(Default)]
 struct Inner {
-    /// Ascending and adjacent, from position 1 on.
+    /// Sealed ranges, ascending and adjacent, from position 1 on.
     sealed: Vec<Sealed>,
-    /// Ascending.
+    /// Journals, ascending by sequence.
     journals: VecDeque<JournalFrames>,
-    /// The last one is open, and grows.
+    /// Whether the last journal is open, and grows.
     has_active: bool,
 }
 
 #[derive(Default)]
 pub(super) struct FrameStore {
     inner: RwLock<Inner>,
-    /// For those who wait until a journal is sealed.
+    /// Lock for threads that wait until a journal is sealed.
     sealing: Mutex<()>,
     sealed: Condvar,
-    /// How many reads the system refuses.
+    /// Number of further reads that the system refuses.
     #[cfg(test)]
     refusals: std::sync::atomic::AtomicU32,
 }
@@ -79,7 +79,7 @@ impl FrameStore {
         Self { inner, ..Self::default() }
     }
 
-    /// Lets the system refuse the next reads.
+    /// Makes the system refuse the next `count` reads.
     #[cfg(test)]
     pub fn refuse_reads(&self, count: u32) {
         self.refusals.store(count, std::sync::atomic::Ordering::Relaxed);
@@ -92,7 +92,7 @@ impl FrameStore {
         if taken.is_ok() { Err(crate::storage::StoreError::new("read", "refused")) } else { Ok(()) }
     }
 
-    /// The bytes of the frame that holds a position, which the log must have.
+    /// Returns the bytes of the frame that holds a position. The log must have the position.
     pub fn read(&self, position: Position) -> Result<Bytes, ReadError> {
         #[cfg(test)]
         self.take_refusal()?;
@@ -114,7 +114,7 @@ impl FrameStore {
         }
     }
 
-    /// The last position of the frame, or of the damaged range or hole, that should hold a position: so far as is known without
+    /// Returns the last position of the frame, damaged range or hole that should hold a position, as known without
     /// reading it.
     pub fn frame_end(&self, position: Position) -> Position {
         let inner = self.inner();
@@ -126,13 +126,14 @@ impl FrameStore {
         }
     }
 
-    /// When the event at a position was recorded; in a gap, when the gap was. `None` if it cannot be read.
+    /// Returns the time of the last record in the frame that holds a position; in a gap, the time of the gap. `None` if
+    /// the frame cannot be read.
     pub fn recorded_at(&self, position: Position) -> Option<Timestamp> {
         let bytes = self.read(position).ok()?;
         Frame::decode(&bytes).ok().map(|frame| frame.header.last_recorded_at)
     }
 
-    /// Begins a journal, to which the frames of later commits belong.
+    /// Begins a journal. The frames of later commits belong to it.
     pub fn begin_journal(&self, sequence: u64) {
         let mut inner = self.inner_mut();
         inner.journals.push_back(JournalFrames { sequence, frames: Vec::new() });
@@ -146,23 +147,23 @@ impl FrameStore {
         }
     }
 
-    /// Number of closed journals that are not sealed.
+    /// Returns the number of closed journals that are not sealed.
     pub fn closed_journals(&self) -> usize {
         self.inner().closed_journals()
     }
 
-    /// The frames of the oldest closed journal.
+    /// Returns the frames of the oldest closed journal.
     pub fn oldest_closed(&self) -> Option<JournalFrames> {
         let inner = self.inner();
         if inner.closed_journals() == 0 { None } else { inner.journals.front().cloned() }
     }
 
-    /// Whether a journal is not sealed, or not all of it.
+    /// Returns whether a journal, or a part of it, is not sealed.
     pub fn has_journal(&self, sequence: u64) -> bool {
         self.inner().journals.iter().any(|journal| journal.sequence == sequence)
     }
 
-    /// Puts a segment, `None` if it had no frame, in the place of the oldest closed journal.
+    /// Replaces the oldest closed journal by its segment. `None` if the journal had no frame.
     pub fn seal_oldest(&self, segment: Option<Segment>) {
         let waiting = self.sealing.lock();
         let mut inner = self.inner_mut();
@@ -172,7 +173,7 @@ impl FrameStore {
         self.sealed.notify_all();
     }
 
-    /// Waits until fewer closed journals than this are there. Returns false if the time is over before.
+    /// Waits until there are fewer closed journals than `closed_max`. Returns false if the time is over before.
     pub fn wait_for_sealing(&self, closed_max: usize, patience: Duration) -> bool {
         let waiting = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
         let is_behind = |(): &mut ()| self.closed_journals() >= closed_max;
@@ -184,7 +185,7 @@ impl FrameStore {
         self.inner().sealed.clone()
     }
 
-    /// Puts one segment in the place of those that it covers.
+    /// Replaces the segments that `merged` covers.
     pub fn merge(&self, merged: Segment) {
         let (first, last) = (merged.header().first, merged.last());
         let mut inner = self.inner_mut();
@@ -202,7 +203,7 @@ impl FrameStore {
     }
 }
 
-/// The last frame that begins at or before a position, which the log must have.
+/// Returns the last frame that begins at or before a position. The log must have the position.
 fn unsealed(journals: &VecDeque<JournalFrames>, position: Position) -> Option<Bytes> {
     let begins_by_then = |journal: &JournalFrames| journal.frames.first().is_some_and(|(first, _)| *first <= position);
     let journal = journals.iter().rev().find(|journal| begins_by_then(journal))?;
@@ -210,7 +211,7 @@ fn unsealed(journals: &VecDeque<JournalFrames>, position: Position) -> Option<By
     journal.frames.get(index).map(|(_, frame)| frame.clone())
 }
 
-/// Where the first frame begins that begins after a position.
+/// Returns the first position of the first frame that begins after a position.
 fn next_unsealed(journals: &VecDeque<JournalFrames>, position: Position) -> Option<Position> {
     journals.iter().find_map(|JournalFrames { frames, .. }| {
         let index = frames.partition_point(|(first, _)| *first <= position);

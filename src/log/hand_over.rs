@@ -1,47 +1,47 @@
-//! What was committed last, parsed already, for the one fold that follows the log: it reads the log only while it is behind.
-//! Bounded; what does not fit is read from the log. Knows nothing of what a fold does.
+//! The newest committed events, already parsed, for the one fold that follows the log. The fold reads the log only
+//! while it is behind. Bounded: events that do not fit are read from the log. Must not know the work of a fold.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::event::{ParsedEvent, Position};
 
-/// What the bodies of the events that wait take in memory, at most.
+/// Maximum bytes that the bodies of waiting events take in memory.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// The two ends. The writer offers, one fold takes.
+/// Both ends of the hand-over. The writer offers events, one fold takes them.
 #[derive(Clone)]
 pub struct HandOver(Arc<Mutex<Waiting>>);
 
-/// Adjacent events.
+/// Adjacent waiting events.
 struct Waiting {
     events: VecDeque<ParsedEvent>,
     events_max: usize,
     bytes: usize,
 }
 
-/// What is there after a position.
+/// Waiting events after a position.
 pub enum Taken {
-    /// Not empty, and adjacent.
+    /// Adjacent events, at least one.
     Events(Vec<ParsedEvent>),
-    /// Later events at most: the next one is in the log.
+    /// No event waits, or only later ones: the next one must be read from the log.
     Behind,
 }
 
 impl HandOver {
-    /// Empty. At most this number of events waits in it.
+    /// Creates an empty hand-over. At most `events_max` events wait in it.
     pub(super) fn new(events_max: usize) -> Self {
         Self(Arc::new(Mutex::new(Waiting { events: VecDeque::new(), events_max, bytes: 0 })))
     }
 
-    /// Adds the events of a commit, which is durable. If they do not fit, the oldest go.
+    /// Adds the events of a commit, which is durable. If they do not fit, drops the oldest.
     pub(super) fn offer(&self, events: Vec<ParsedEvent>) {
         let surplus = self.waiting().push(events);
-        // Freed after the lock: there may be thousands.
+        // Freed after the lock is released: there may be thousands.
         drop(surplus);
     }
 
-    /// Takes the events after a position up to another, and lets go of those before.
+    /// Takes the events after one position up to another, and drops those before.
     pub fn take(&self, after: Position, through: Position) -> Taken {
         let mut waiting = self.waiting();
         let known = waiting.events.partition_point(|event| event.position <= after);
@@ -60,7 +60,7 @@ impl HandOver {
 }
 
 impl Waiting {
-    /// Returns what had to go.
+    /// Adds events. Returns the oldest ones that do not fit any more.
     fn push(&mut self, events: Vec<ParsedEvent>) -> Vec<ParsedEvent> {
         self.bytes += events.iter().map(|event| event.body.weight).sum::<usize>();
         self.events.extend(events);

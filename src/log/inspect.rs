@@ -1,5 +1,5 @@
-//! Opens the log of a stopped daemon, or a copy of it, for reading: nothing is written, so it works on a read-only or a full
-//! file system. Says what the data directory holds and what is not well with it.
+//! Opens the log of a stopped daemon, or a copy of it, for reading, and reports the content and the problems of the
+//! data directory. Must not write, so it works on a read-only or a full file system.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,17 +18,17 @@ use crate::event::Position;
 use crate::telemetry::with_causes;
 use crate::token::Identity;
 
-/// What a data directory holds of a log.
+/// Content of a data directory that has a log.
 pub struct Inspection {
     pub identity: Identity,
-    /// Each epoch with its first position.
+    /// Epochs, each with its first position.
     pub epochs: Vec<(u128, Position)>,
     pub segments: Vec<InspectedSegment>,
     pub journals: Vec<InspectedJournal>,
     pub head: Head,
-    /// The position that the witness names. `None` if the witness is lost.
+    /// Position that the witness names. `None` if the witness is lost.
     pub witnessed: Option<Position>,
-    /// What is not well, in words. Empty if all is.
+    /// Problems, in words. Empty if there are none.
     pub problems: Vec<String>,
 }
 
@@ -36,20 +36,20 @@ pub struct Inspection {
 pub struct InspectedSegment {
     pub first: Position,
     pub last: Position,
-    /// Bytes of its frames; 0 if it cannot be opened.
+    /// Bytes of its header and its frames. 0 if it cannot be opened.
     pub bytes: u64,
-    /// How often its records were merged.
+    /// Number of times that its records were merged.
     pub merges: u8,
-    /// `None` if it is whole.
+    /// Description of the damage. `None` if the segment is whole.
     pub damage: Option<String>,
 }
 
 /// One journal that is not sealed.
 pub struct InspectedJournal {
     pub sequence: u64,
-    /// 0 if it holds nothing.
+    /// First position. 0 if the journal holds nothing.
     pub first: Position,
-    /// 0 if it holds nothing.
+    /// Last position. 0 if the journal holds nothing.
     pub last: Position,
     /// Bytes of its frames.
     pub bytes: u64,
@@ -57,13 +57,13 @@ pub struct InspectedJournal {
 
 /// A log that is open for reading.
 pub struct ReadOnlyLog {
-    /// Finds no event by its key.
+    /// Reader that finds no event by its key.
     pub reader: Reader,
     pub inspection: Inspection,
 }
 
-/// Opens the log in `directory`. Fails only where nothing can be read as a log; what the files disagree on is a problem of the
-/// inspection.
+/// Opens the log in `directory`. Fails only if nothing can be read as a log. A disagreement between files is a problem
+/// of the inspection.
 pub fn open_read_only(directory: &Path) -> Result<ReadOnlyLog, OpenError> {
     let files = DataFiles::at(directory).map_err(|error| StoreError::new("find the data directory", error))?;
     match layout::look(directory)? {
@@ -75,7 +75,7 @@ pub fn open_read_only(directory: &Path) -> Result<ReadOnlyLog, OpenError> {
     let refusal = examined.check(None, &[]).err();
     let inspection = inspect(&examined, refusal.as_ref());
     let (_, head) = watch::channel(examined.head());
-    // Only keys need the secret, and none is known here.
+    // Only keys need the secret, and no key is known here.
     let secret = examined.secret.take().unwrap_or(LogSecret { generation: 0, key: Zeroizing::default() });
     let index = Arc::new(KeyIndex::empty());
     let reader = Reader::new(examined.store.clone(), index, Arc::new(secret), head, examined.identity());
@@ -88,7 +88,7 @@ fn inspect(examined: &Examined, refusal: Option<&OpenError>) -> Inspection {
     problems.extend_from_slice(mended);
     problems.extend(refusal.map(|refusal| with_causes(refusal)));
     let segments: Vec<InspectedSegment> = examined.sealed.sealed.iter().map(segment).collect();
-    // What has no segment is among the losses.
+    // A range without a segment is among the losses.
     problems.extend(segments.iter().filter(|segment| segment.bytes > 0).filter_map(|segment| segment.damage.clone()));
     Inspection {
         identity: examined.identity(),
@@ -101,7 +101,7 @@ fn inspect(examined: &Examined, refusal: Option<&OpenError>) -> Inspection {
     }
 }
 
-/// Reads all of it.
+/// Reads the whole segment.
 fn segment(sealed: &Sealed) -> InspectedSegment {
     let (first, last) = (sealed.first(), sealed.last());
     match sealed {

@@ -1,15 +1,15 @@
-//! A journal: a sled database of bounded size that takes the log's newest frames. The only file of the log that names sled;
-//! knows nothing of what a record means, nor of segments.
+//! Journal: a sled database of bounded size that takes the log's newest frames. The only file of the log that uses
+//! sled. Knows nothing of the meaning of a record, nor of segments.
 //!
 //! ```text
 //! <data>/log/journal-<sequence, 20 digits>/     db, conf, snap.*, blobs/ (always empty): sled's own files
 //! ```
 //!
-//! - One process life writes it, and nothing reads it until that has ended. Then its file is searched ([`recover`]) and never
-//!   opened by sled again: its recovery writes, and shortens a damaged database in silence.
-//! - sled's own flush does not sync (it writes and waits with `sync_file_range`), so after each flush our own handle of its
-//!   `db` file is fdatasynced; that is what makes a commit durable.
-//! - sled panics on some damage and on some failures of the disk; here that is an error like any other.
+//! - One process life writes a journal, and nothing reads it until that life has ended. Then its file is searched
+//!   ([`recover`]), and sled never opens it again: sled's recovery writes, and silently shortens a damaged database.
+//! - sled's own flush does not sync (it writes and waits with `sync_file_range`). So after each flush our own handle of
+//!   its `db` file is fdatasynced, which makes a commit durable.
+//! - sled panics on some damage and on some failures of the disk. Here a panic is an error like any other.
 
 mod files;
 pub(super) mod fuzzing;
@@ -32,34 +32,36 @@ pub(super) use files::{highest, list, remove, set_aside, sweep};
 pub(super) use recovery::{Found, RecoverError, Recovered, recover};
 pub(super) use value::{FINGERPRINT_VERSION, JournalFrame, JournalKey, frame_bytes_max, values_bytes};
 
-/// sled's page cache. What is written is never read again: 32 MiB gained nothing over this.
+/// Size of sled's page cache. Written values are never read again: 32 MiB gained nothing over this.
 const CACHE_BYTES: u64 = 64 * 1024;
-/// sled uses the room of a page again soon after it replaced that page, whether or not the replacement is durable. It writes some
-/// four times what it is given; up to 512 KiB between two syncs nothing was seen to be lost, so half of that is given.
+/// Limit of the bytes that sled is given between two syncs. sled uses the room of a page again soon after it replaced
+/// that page, whether or not the replacement is durable. It writes some four times the bytes that it is given. With up
+/// to 512 KiB between two syncs no loss was seen, so the limit is half of that.
 const UNSYNCED_BYTES_MAX: usize = 256 * 1024;
-/// A journal that is open for writing: the seam at which tests put a double.
+/// Journal that is open for writing: the seam at which tests put a double.
 pub(super) trait JournalWriter: Send {
     fn sequence(&self) -> u64;
 
-    /// Puts a frame behind those before it. Only a sync makes it durable. After any error the journal is done for writing.
+    /// Adds a frame after those before it. Only a sync makes it durable. After any error the journal cannot be written
+    /// any more.
     fn put(&self, frame: &JournalFrame) -> Result<(), StoreError>;
 
-    /// Everything that was put before is on stable storage when this returns.
+    /// Makes all frames durable that were put before: they are on stable storage when this returns.
     fn sync(&self) -> Result<(), StoreError>;
 
-    /// Number of values that were put.
+    /// Returns the number of values that were put.
     fn values(&self) -> usize;
 
-    /// Bytes of the values that were put.
+    /// Returns the bytes of the values that were put.
     fn bytes(&self) -> u64;
 }
 
-/// A journal that is open for writing.
+/// Journal that is open for writing.
 pub(super) struct Journal {
     sequence: u64,
-    /// `None` once it is closed.
+    /// Database. `None` once it is closed.
     db: Option<sled::Db>,
-    /// sled's `db` file, opened by us, for fdatasync alone.
+    /// Our own handle of sled's `db` file, for fdatasync alone.
     file: File,
     values: AtomicUsize,
     bytes: AtomicU64,
@@ -67,8 +69,8 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Creates an empty one. Everything that is there, and everything that names it, is synced when this returns. A crash or an
-    /// error before that leaves a journal without frames, or none.
+    /// Creates an empty journal. All its files, and the directory that names it, are synced when this returns. A crash
+    /// or an error before that leaves a journal without frames, or none.
     pub fn create(log_directory: &Path, sequence: u64) -> Result<Self, StoreError> {
         let fail = |error: std::io::Error| StoreError::new("create a journal", error);
         let files = JournalFiles::of(log_directory, sequence);
@@ -143,7 +145,7 @@ fn close(db: Option<sled::Db>) -> Result<(), StoreError> {
     })
 }
 
-/// sled panics on some damage, and on some failures of the disk.
+/// Runs a call of sled, and turns a panic into an error. sled panics on some damage, and on some failures of the disk.
 fn guard<T>(operation: &'static str, run: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(result) => result.map_err(|error| StoreError::new(operation, error)),

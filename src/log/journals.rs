@@ -1,5 +1,5 @@
-//! The journals that the writer commits to: the active one, and the next one, which the sealer opens beforehand. Knows
-//! nothing of what a frame holds, nor of how a closed journal is sealed.
+//! Journals that the writer commits to: the active one, and the next one, which the sealer opens beforehand. Knows
+//! nothing of the content of a frame, nor of how a closed journal is sealed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,19 +11,19 @@ use super::journal::{JournalFrame, JournalWriter};
 use crate::event::Position;
 use crate::storage::{StoreError, free_space};
 
-/// Bounds of one journal, beside its bytes.
+/// Limits of one journal, in addition to its bytes.
 const EVENTS_MAX: u64 = 256 * 1024;
 const VALUES_MAX: usize = 32 * 1024;
 const AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-/// Closed journals that may wait to be sealed.
+/// Number of closed journals that may wait to be sealed.
 pub(super) const CLOSED_MAX: usize = 2;
-/// The wait for a journal to be sealed or opened.
+/// Longest wait for a journal to be sealed or opened.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Creates an empty journal of a sequence in a directory.
+/// Creates an empty journal with a sequence in a directory.
 pub(super) type CreateJournal = fn(&Path, u64) -> Result<Box<dyn JournalWriter>, StoreError>;
 
-/// Why nothing is taken now. It passes by itself.
+/// Reason why nothing is taken now. It passes on its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoom {
     #[error("the disk has less free space than log.disk_reserve")]
@@ -32,43 +32,43 @@ pub enum NoRoom {
     SealingBehind,
     #[error("no journal can be opened")]
     NoJournal,
-    /// Whether an event came before cannot be told.
+    /// The log cannot decide whether an event came before.
     #[error("lost dedup runs are being made again from the log")]
     KeysUnknown,
-    /// Their keys would fill memory.
+    /// The keys of these events would fill memory.
     #[error("the dedup runs of too many events could not be saved yet")]
     KeysUnsaved,
 }
 
-/// Bounds from the configuration.
+/// Limits from the configuration.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     /// Bytes of values in one journal.
     pub journal_bytes: u64,
-    /// Bytes of the disk that are left free.
+    /// Bytes of the disk that stay free.
     pub disk_reserve: u64,
 }
 
-/// What the writer says to the sealer.
+/// Message from the writer to the sealer.
 pub(super) enum Message {
     /// The next journal is needed soon.
     Open,
-    /// The journal that was opened is active now.
+    /// The journal that was opened is now active.
     Switched {
-        /// The one that was active before. `None` if this is the first of this life.
+        /// Journal that was active before. `None` if this is the first journal of this life.
         closed: Option<Box<dyn JournalWriter>>,
     },
 }
 
-/// The writer's end.
+/// Handle of the journals, which the writer holds.
 pub(super) struct Journals {
     store: Arc<FrameStore>,
     directory: PathBuf,
     limits: Limits,
     active: Option<Active>,
-    /// The next journal was asked for. The sealer opens the first unasked.
+    /// True if the next journal was asked for. The sealer opens the first one unasked.
     has_asked: bool,
-    /// The last wait was in vain.
+    /// True if the last wait was in vain.
     has_waited: bool,
     spares: Receiver<Box<dyn JournalWriter>>,
     sealer: SyncSender<Message>,
@@ -77,7 +77,7 @@ pub(super) struct Journals {
 struct Active {
     journal: Box<dyn JournalWriter>,
     events: u64,
-    /// The machine's uptime at its beginning.
+    /// Uptime of the machine when the journal became active.
     since: Duration,
 }
 
@@ -89,7 +89,8 @@ impl Active {
             || (self.events > 0 && uptime.saturating_sub(self.since) >= AGE_MAX)
     }
 
-    /// Whether the next journal is due to be opened. That takes several syncs, so it is kept apart from a switch.
+    /// Returns whether the next journal is due to be opened. Opening takes several syncs, so it does not happen during
+    /// a switch.
     fn is_half_full(&self, limits: Limits, uptime: Duration) -> bool {
         self.journal.bytes() >= limits.journal_bytes / 2
             || self.journal.values() >= VALUES_MAX / 2
@@ -116,9 +117,9 @@ impl Journals {
         Self { store, directory, limits, active: None, has_asked: true, has_waited: false, spares, sealer }
     }
 
-    /// Returns once the active journal takes another commit.
+    /// Makes room. Returns once the active journal takes another commit.
     pub fn make_room(&mut self, uptime: Duration) -> Result<(), NoRoom> {
-        // A disk that cannot be asked is found out by the commit.
+        // If the free space is not known, the commit finds out.
         if free_space(&self.directory).is_ok_and(|free| free < self.limits.disk_reserve) {
             return Err(NoRoom::DiskFull);
         }
@@ -132,7 +133,7 @@ impl Journals {
             Some(_) => {
                 self.wait(|it, patience| it.store.wait_for_sealing(CLOSED_MAX, patience), NoRoom::SealingBehind)?;
             }
-            // What earlier lives left is bounded, too.
+            // The closed journals of earlier lives are bounded, too.
             None => {
                 self.wait(|it, patience| it.store.wait_for_sealing(2 * CLOSED_MAX, patience), NoRoom::SealingBehind)?;
             }
@@ -168,7 +169,8 @@ impl Journals {
         }
     }
 
-    /// Waits for what usually takes milliseconds; once it took too long, no more until it is there.
+    /// Waits for `is_there`, which usually takes milliseconds. After a wait in vain, later calls only check, until the
+    /// next switch.
     fn wait(&mut self, is_there: impl FnOnce(&Self, Duration) -> bool, reason: NoRoom) -> Result<(), NoRoom> {
         let patience = if self.has_waited { Duration::ZERO } else { PATIENCE };
         let is_there = is_there(self, patience);
@@ -176,12 +178,12 @@ impl Journals {
         if is_there { Ok(()) } else { Err(reason) }
     }
 
-    /// The sequence of the active journal, and whether nothing was committed to it yet.
+    /// Returns the sequence of the active journal, and whether nothing was committed to it yet.
     pub fn active(&self) -> Option<(u64, bool)> {
         self.active.as_ref().map(|active| (active.journal.sequence(), active.events == 0))
     }
 
-    /// Returns once the frames are on stable storage.
+    /// Commits frames. Returns once they are on stable storage.
     pub fn commit(&mut self, frames: &[NewFrame]) -> Result<(), StoreError> {
         let closed = || StoreError::new("write the journal", "none is open");
         let active = self.active.as_mut().ok_or_else(closed)?;
@@ -193,7 +195,7 @@ impl Journals {
         Ok(())
     }
 
-    /// Lets readers see frames that were committed.
+    /// Makes committed frames visible to readers.
     pub fn publish(&self, frames: Vec<NewFrame>) {
         self.store.append(frames.into_iter().map(|frame| (frame.first, frame.journal_frame.frame)));
     }

@@ -1,5 +1,5 @@
-//! Opens the log: examines what is there, mends what may be mended, and starts the threads of the writer, the witness and the
-//! sealer.
+//! Opens the log: examines the data directory, repairs what may be repaired, and starts the threads of the writer, the
+//! witness, the sealer and the keeper of dedup runs. Must not know the layout of any file.
 
 mod examine;
 mod identity;
@@ -39,35 +39,35 @@ use crate::event::Position;
 use crate::storage::StoreError;
 use crate::token::Identity;
 
-/// How much of the witness a power cut may take.
+/// Period of the witness's syncs. It bounds how much of the witness a power cut may take.
 const WITNESS_SYNC_EVERY: Duration = Duration::from_secs(1);
 
 pub struct Options {
     pub time: TimeSource,
-    /// For a log that does not exist yet.
+    /// Identity and secret of a log that does not exist yet. The secret also replaces a lost one.
     pub fresh: Fresh,
-    /// Whether to make a log where there is none.
+    /// Whether to create a log where there is none.
     pub create: bool,
-    /// A witness on another volume.
+    /// Path of a witness on another volume.
     pub anchor: Option<PathBuf>,
-    /// What other files have seen of the log.
+    /// Points of the log that other files have seen.
     pub seen: Vec<Seen>,
-    /// How many events one commit takes at most.
+    /// Maximum number of deliveries that one commit takes.
     pub batch_events: usize,
-    /// How many committed events wait for the fold at most.
+    /// Maximum number of committed events that wait for the fold.
     pub hand_over_events: usize,
-    /// Bytes of values in one journal.
+    /// Bytes of values after which a journal is full.
     pub journal_bytes: u64,
     /// Bytes of the disk that are left free.
     pub disk_reserve: u64,
-    /// How many positions one dedup run covers before it is merged; some more under load.
+    /// Number of positions that one dedup run covers before it is merged. Somewhat more under load.
     pub dedup_run_events: u64,
-    /// Called after each commit, on the writer's thread: must be quick.
+    /// Callback after each commit, on the writer's thread. Must be quick.
     pub on_commit: Box<dyn Fn(Commit) + Send>,
 }
 
 impl Options {
-    /// The usual bounds, for a log that is made where there is none and that may fill its disk.
+    /// Returns the usual bounds. The log is created where there is none, and may fill its disk.
     pub fn new(time: TimeSource, fresh: Fresh) -> Self {
         Self {
             time,
@@ -85,19 +85,19 @@ impl Options {
     }
 }
 
-/// A point of the log that a file outside it names.
+/// Point of the log that a file outside it names.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// The file, as in "a checkpoint (views/1/...)".
+    /// Name of the file, as in "a checkpoint (views/1/...)".
     pub by: String,
     pub identity: Identity,
     pub head: Head,
 }
 
-/// What is not well, and is no reason to refuse the log.
+/// Problems that are no reason to refuse the log.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    /// What costs nothing that other files do not have.
+    /// Problems that cost nothing: other files have the same content.
     pub mended: Vec<String>,
     pub losses: Vec<Loss>,
 }
@@ -124,19 +124,21 @@ impl Notes {
 pub struct Log {
     pub appender: Appender,
     pub reader: Reader,
-    /// For the one fold that follows the log.
+    /// Parsed events, for the one fold that follows the log.
     pub hand_over: HandOver,
     pub health: watch::Receiver<Health>,
-    /// Ends when the last appender was dropped, all was answered and the witness is synced; before that only by a bug.
+    /// Thread of the writer. Ends when the last appender is dropped, every delivery is answered and the witness is
+    /// synced. Ends earlier only through a bug.
     pub writer: JoinHandle<()>,
 }
 
-/// Opens the log in `directory`, or makes it. Blocks: it reads what is not sealed, and what no dedup run covers.
+/// Opens the log in `directory`, or creates it. Blocks: it reads the unsealed part, and the end of the log that no
+/// dedup run covers.
 pub fn open(directory: &Path, options: Options) -> Result<Log, OpenError> {
     open_with(directory, options, |directory, sequence| Ok(Box::new(Journal::create(directory, sequence)?)))
 }
 
-/// As [`open`], with journals of a given making.
+/// Like [`open`], but with the given constructor of journals.
 pub(super) fn open_with(directory: &Path, options: Options, create_journal: CreateJournal) -> Result<Log, OpenError> {
     let files = DataFiles::at(directory).map_err(|error| StoreError::new("find the data directory", error))?;
     let lock = match layout::look(directory)? {
@@ -155,15 +157,15 @@ pub(super) fn open_with(directory: &Path, options: Options, create_journal: Crea
     let loaded = keys::load(&examined, &files.dedup())?;
     let secret = keys::settle_secret(&mut examined, &loaded.set, &options.fresh);
     let keys = keys::collect(&examined, &secret, loaded, &files.dedup(), options.dedup_run_events)?;
-    // What was found is durable before anything that rests on it goes.
+    // Everything found is durable before anything that depends on it is removed.
     files.sync_directories()?;
     examined.mend(&files, &secret)?;
     start(&files, lock, examined, Arc::new(secret), keys, options, create_journal)
 }
 
-/// Makes an empty log, or finishes one whose making was cut. Refused if the anchor has seen a log.
+/// Creates an empty log, or finishes one whose creation was cut short. Refuses if the anchor has seen a log.
 pub fn init(directory: &Path, fresh: &Fresh, anchor: Option<&Path>) -> Result<(), OpenError> {
-    // A directory that holds something is refused by init itself, whatever the anchor says.
+    // A directory that holds something is refused by `layout::init`, whatever the anchor says.
     if matches!(layout::look(directory)?, Found::Missing | Found::Empty | Found::Unfinished) {
         refuse_if_anchored(anchor)?;
     }
@@ -171,7 +173,7 @@ pub fn init(directory: &Path, fresh: &Fresh, anchor: Option<&Path>) -> Result<()
     Ok(())
 }
 
-/// Whether `directory` has a log: an error says what it has instead. Changes nothing.
+/// Checks that `directory` has a log. The error describes the actual content. Changes nothing.
 pub fn find(directory: &Path) -> Result<(), OpenError> {
     match layout::look(directory)? {
         Found::Initialised(_) | Found::CleatLost => Ok(()),
@@ -181,13 +183,13 @@ pub fn find(directory: &Path) -> Result<(), OpenError> {
 
 fn missing(found: &Found) -> OpenError {
     match found {
-        // Neither an init nor data.create would make a log there.
+        // Neither `cleat init` nor data.create would create a log there.
         Found::NotOurs(_) => OpenError::NoLog { found: found.to_string() },
         _ => OpenError::NotCreated { found: found.to_string() },
     }
 }
 
-/// A log that an anchor has seen is somewhere else: no other may be begun in its place.
+/// Refuses if the anchor has seen a log. That log is somewhere else, and no other may be started in its place.
 fn refuse_if_anchored(anchor: Option<&Path>) -> Result<(), OpenError> {
     let Some(path) = anchor else { return Ok(()) };
     let says = match examine::read_in_time(path) {
@@ -274,20 +276,20 @@ fn start(
     let writer = thread::Builder::new().name("cleat-writer".into()).spawn(move || {
         let _watchman = watchman;
         sequencer.run(waiting);
-        // The directory is ours until nothing is written any more.
+        // The directory stays locked until the last write is done.
         drop(lock);
     })?;
     Ok(Log { appender: Appender::new(queue, time, reader.clone(), secret), reader, hand_over, health, writer })
 }
 
-/// The sequence of the newest journal that was used.
+/// Returns the sequence of the newest journal that was used.
 fn last_journal(examined: &Examined) -> u64 {
     let named = examined.witness.map(|witness| witness.journal);
     let unsealed = examined.unsealed.journals.iter().map(|(sequence, _)| *sequence);
     unsealed.chain(named).max().unwrap_or(0)
 }
 
-/// Starts the thread of the witness, and writes what was found.
+/// Starts the thread of the witness, and writes the state that was found.
 fn start_witness(
     files: &DataFiles,
     anchor: Option<PathBuf>,
@@ -301,10 +303,10 @@ fn start_witness(
     let on_failure = move |error: &StoreError| failing.fail(error);
     let witness = WitnessKeeper::spawn(Arc::new(file), found.next, anchor, on_failure, WITNESS_SYNC_EVERY)?;
     if is_damaged {
-        // The other slot.
+        // Writes the other slot as well.
         witness.mark_synced(whole)?;
     }
-    // What a journal holds that no slot has named is the log's from now on.
+    // From now on the log includes the events of a journal that no slot has named.
     witness.mark_synced(whole)?;
     Ok(witness)
 }

@@ -1,4 +1,5 @@
-//! The end of writing: once a write has failed, everybody is told why, and nothing is written any more.
+//! Write poisoning: after one failed write, every later append fails with the same reason. Must not know the data that
+//! is written.
 
 use tokio::sync::watch;
 
@@ -7,7 +8,7 @@ use super::append::AppendError;
 use super::journals::NoRoom;
 use crate::storage::StoreError;
 
-/// Fails the log if its thread panics while holding this.
+/// Guard that fails the log if its thread panics while holding it.
 pub(super) struct Watchman(pub Poison);
 
 impl Drop for Watchman {
@@ -26,7 +27,7 @@ impl Poison {
         Self(health)
     }
 
-    /// The first failure stays.
+    /// Fails the log. The first failure stays.
     pub fn fail(&self, error: &StoreError) {
         self.0.send_if_modified(|health| {
             let first = !matches!(health, Health::Failed(_));
@@ -44,7 +45,7 @@ impl Poison {
         }
     }
 
-    /// Says why nothing is taken for now; `None` if it is taken.
+    /// Sets the reason why appends are refused for now. `None` if they are accepted.
     pub fn set_refusal(&self, refusal: Option<NoRoom>) {
         let next = refusal.map_or(Health::Writable, Health::Refusing);
         self.0.send_if_modified(|health| {

@@ -1,6 +1,7 @@
-//! The way out of the log: single events, runs of them, and a tail that follows the head. Never past the head.
+//! The way out of the log: single events, ranges of events, and a tail that follows the head. Never reads past the
+//! head. Must not know how events are appended.
 //!
-//! All reads block (some 10 µs from the cache, a disk read otherwise); keep them off async threads.
+//! All reads block (about 10 µs from the cache, otherwise a disk read). Keep them off async threads.
 
 use std::sync::Arc;
 
@@ -21,10 +22,10 @@ use crate::storage::StoreError;
 use crate::telemetry::with_causes;
 use crate::token::Identity;
 
-/// Bodies that one read expands: a sealed frame may hold 256 records of highly compressible bodies.
+/// Bytes of bodies after which one read stops. A sealed frame may hold 256 records with highly compressible bodies.
 const RUN_BODY_BYTES_MAX: usize = 1024 * 1024;
 
-/// What an event says in clear: it is known without its private bytes.
+/// Fields of an event that are stored in clear. They are known without its private bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct EventHeader<'a> {
     pub position: Position,
@@ -33,9 +34,9 @@ pub struct EventHeader<'a> {
     pub endpoint: &'a str,
     pub provenance: Provenance,
     pub mode: ModeVerdict,
-    /// [`Kind::UNKNOWN`] if the body has the type.
+    /// [`Kind::UNKNOWN`] if only the body has the type.
     pub kind: Kind,
-    /// The body is no JSON object.
+    /// Whether the body is no JSON object.
     pub is_unreadable: bool,
     pub is_conflict: bool,
     pub contents: Contents,
@@ -59,20 +60,20 @@ impl<'a> EventHeader<'a> {
     }
 }
 
-/// Chosen events of adjacent ones that are stored together.
+/// Chosen events among adjacent ones that are stored together.
 pub struct Selection {
-    /// The first position that was looked at.
+    /// First position that was examined.
     first: Position,
-    /// The chain's value before it. `None` if it was not computed.
+    /// Chain value before `first`. `None` if it was not computed.
     before: Option<Hash>,
     pub events: Vec<Event>,
-    /// The last position that was looked at.
+    /// Last position that was examined.
     pub through: Position,
-    /// The chain's value there.
+    /// Chain value at `through`.
     pub chain: Hash,
 }
 
-/// A cheap handle on everything that is durable.
+/// A cheap handle on the durable part of the log.
 #[derive(Clone)]
 pub struct Reader {
     store: Arc<FrameStore>,
@@ -97,7 +98,7 @@ impl Reader {
         self.identity
     }
 
-    /// The hash chain's value before the first event.
+    /// Returns the hash chain value before the first event.
     pub fn genesis(&self) -> Hash {
         format::genesis(self.identity.log_id)
     }
@@ -106,7 +107,7 @@ impl Reader {
         *self.head.borrow()
     }
 
-    /// `None` for position 0, past the head, and in a gap.
+    /// Returns the event at a position. `None` for position 0, past the head, and in a gap.
     pub fn get(&self, position: Position) -> Result<Option<Event>, ReadError> {
         if position == 0 || position > self.head().position {
             return Ok(None);
@@ -117,7 +118,8 @@ impl Reader {
         record.map(|record| record.event().map_err(|garbled| damaged(position, garbled))).transpose()
     }
 
-    /// The last position that was recorded by then. 0: none was. A search by halves: some 25 reads of 10 million.
+    /// Returns the last position that was recorded by `time`; 0 if there is none. Binary search: about 25 reads for 10
+    /// million positions.
     pub fn position_at(&self, time: Timestamp) -> Result<Position, ReadError> {
         let (mut by_then, mut after) = (0, self.head().position + 1);
         while after - by_then > 1 {
@@ -131,7 +133,7 @@ impl Reader {
         Ok(by_then)
     }
 
-    /// When the event at a position of the log was recorded; in a gap, when the gap was.
+    /// Returns the time at which the event at a position of the log was recorded; in a gap, the time of the gap.
     fn recorded_at(&self, position: Position) -> Result<Timestamp, ReadError> {
         let bytes = self.store.read(position)?;
         let FrameListing { header, listing } = list(&bytes, position)?;
@@ -139,7 +141,7 @@ impl Reader {
         Ok(row.map_or(header.last_recorded_at, |(_, row)| row.recorded_at))
     }
 
-    /// The event that claimed this key.
+    /// Returns the event that claimed this key.
     pub fn find(&self, tenant: &str, key: &EventKey) -> Result<Option<Event>, ReadError> {
         let digest = Digest::of_event(&self.secret, tenant, key);
         let Some(entry) = self.index.find(digest).map_err(|error| unreadable(&error))? else { return Ok(None) };
@@ -151,12 +153,12 @@ impl Reader {
         self.index.view()
     }
 
-    /// Why webhooks wait for the keeper of dedup runs. `None` if they do not.
+    /// Returns the reason why webhooks wait for the keeper of dedup runs. `None` if they do not.
     pub fn waits_for_keys(&self) -> Option<NoRoom> {
         self.check_coverage(Coverage::Newest).err()
     }
 
-    /// The runs to look up in, if these keys are known and memory takes more.
+    /// Returns the runs to search, if the needed keys are known and memory takes more.
     pub(super) fn check_coverage(&self, needed: Coverage) -> Result<Arc<RunSet>, NoRoom> {
         let RunView { runs, coverage } = self.index.view();
         if self.index.is_full() {
@@ -172,7 +174,7 @@ impl Reader {
         self.index.size()
     }
 
-    /// What runs have of a claim.
+    /// Returns the entries that runs have for a claim.
     pub(super) fn look_up(&self, runs: &RunSet, claim: Claim) -> Result<Known, ReadError> {
         match self.index.find_in(runs, claim.digest).map_err(|error| unreadable(&error))? {
             None => Ok(Known { through: runs.through(), ..Known::default() }),
@@ -180,7 +182,8 @@ impl Reader {
         }
     }
 
-    /// What runs have of a claim whose first is known. It is read where its fingerprint is not known.
+    /// Returns the entries that runs have for a claim whose first entry is known. Reads the first event if its
+    /// fingerprint is unknown.
     pub(super) fn decide(&self, runs: &RunSet, claim: Claim, first: KeyEntry) -> Result<Known, ReadError> {
         let fingerprint = match first.fingerprint {
             Fingerprint::UNKNOWN => self.read_fingerprint(first.position)?.unwrap_or(claim.fingerprint),
@@ -193,8 +196,8 @@ impl Reader {
         Ok(Known { first: Some(KeyEntry { fingerprint, ..first }), has_conflict, through: runs.through() })
     }
 
-    /// `None` if the event cannot be read, or not any more: what cannot be compared counts as the same. It is never kept as a
-    /// conflict: an event that was erased would come back.
+    /// Returns an event's fingerprint. `None` if the event cannot be read, or not any more: then the delivery counts as
+    /// the same. It is never stored as a conflict, because an erased event would come back.
     fn read_fingerprint(&self, position: Position) -> Result<Option<Fingerprint>, ReadError> {
         match self.get(position) {
             Ok(event) => {
@@ -213,13 +216,13 @@ impl Reader {
         }
     }
 
-    /// Events from `from` on, as many as are stored together; empty for position 0 and past the head.
+    /// Returns the events from `from` on that are stored together. Empty for position 0 and past the head.
     pub fn read(&self, from: Position) -> Result<Vec<Event>, ReadError> {
         Ok(self.select(from, Position::MAX, |_| true)?.map_or_else(Vec::new, |selection| selection.events))
     }
 
-    /// The wanted events from `from` to `to` among those that are stored together. The others are neither unpacked nor parsed. `None`
-    /// if the log has no event there. Steps over gaps.
+    /// Returns the wanted events from `from` to `to` among those that are stored together. The others are neither
+    /// unpacked nor parsed. `None` if the log has no event there. Skips gaps.
     pub fn select(
         &self,
         from: Position,
@@ -250,19 +253,19 @@ impl Reader {
         &self.store
     }
 
-    /// Number of closed journals that are not sealed.
+    /// Returns the number of closed journals that are not sealed.
     #[cfg(test)]
     pub(super) fn closed_journals(&self) -> usize {
         self.store.closed_journals()
     }
 
-    /// Returns once the log is closed: its head grows no more.
+    /// Returns once the log is closed: its head does not grow any more.
     pub async fn closed(&self) {
         let mut head = self.head.clone();
         while head.changed().await.is_ok() {}
     }
 
-    /// Everything after a position, for ever.
+    /// Returns a tail that follows all events after a position, indefinitely.
     pub fn tail(&self, after: Position) -> Tail {
         Tail { reader: self.clone(), last: after, chain: None }
     }
@@ -280,7 +283,7 @@ fn damaged(from: Position, garbled: Garbled) -> ReadError {
     ReadError::Damaged { from, reason: garbled.0 }
 }
 
-/// The listing of the frame that should hold a position.
+/// Returns the listing of the frame that should hold a position.
 fn list(bytes: &[u8], position: Position) -> Result<FrameListing<'_>, ReadError> {
     let list = || {
         let frame = Frame::decode(bytes)?;
@@ -303,7 +306,7 @@ impl<'a> FrameListing<'a> {
         self.header.last()
     }
 
-    /// `None` if it has no event from `from` to `to`.
+    /// Selects the wanted events from `from` to `to`. `None` if the frame has no event there.
     fn select(
         self,
         from: Position,
@@ -332,13 +335,13 @@ impl<'a> FrameListing<'a> {
         unpack(header.before, &records, from, to, |position| wanted.binary_search(&position).is_ok()).map(Some)
     }
 
-    /// `from`: the position that an error names.
+    /// Unpacks the records. `from` is the position that an error names.
     fn into_records(self, from: Position) -> Result<Vec<StoredRecord<'a>>, ReadError> {
         self.listing.into_records().map_err(|garbled| damaged(from, garbled))
     }
 }
 
-/// The wanted events of a frame; not all if their bodies are large.
+/// Unpacks the wanted events of a frame. Not all of them if their bodies are large.
 fn unpack(
     before: Hash,
     records: &[StoredRecord<'_>],
@@ -370,12 +373,13 @@ fn unpack(
 pub struct Tail {
     reader: Reader,
     last: Position,
-    /// The chain's value at `last`, once it has been read: the next run must start from it.
+    /// Chain value at `last`, once it has been read. The next events must continue from it.
     chain: Option<Hash>,
 }
 
 impl Tail {
-    /// Returns true when there is something to read, false when all was read and the log is closed.
+    /// Waits for events. Returns true if there is something to read, false if everything was read and the log is
+    /// closed.
     pub async fn wait(&mut self) -> bool {
         let last = self.last;
         let ready = self.reader.head.wait_for(|head| head.position > last).await.is_ok();
@@ -383,17 +387,17 @@ impl Tail {
         ready || self.reader.head().position > last
     }
 
-    /// The next events; empty if there are none yet. Blocks.
+    /// Returns the next events. Empty if there are none yet. Blocks.
     pub fn read(&mut self) -> Result<Vec<Event>, ReadError> {
         Ok(self.select(|_| true)?.map_or_else(Vec::new, |selection| selection.events))
     }
 
-    /// The wanted ones among the next events. `None` if there are none yet. Blocks.
+    /// Returns the wanted events among the next ones. `None` if there are no next events yet. Blocks.
     pub fn select(&mut self, is_wanted: impl Fn(&EventHeader<'_>) -> bool) -> Result<Option<Selection>, ReadError> {
         let selected = self.reader.select(self.last + 1, Position::MAX, is_wanted)?;
         if let Some(Selection { first, before, through, chain, .. }) = &selected {
             let is_broken = self.chain.zip(*before).is_some_and(|(chain, before)| chain != before);
-            // A gap has a chain of its own.
+            // A gap has a chain value of its own.
             if is_broken && *first == self.last + 1 {
                 return Err(ReadError::Damaged {
                     from: self.last + 1,

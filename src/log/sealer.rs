@@ -1,7 +1,8 @@
-//! Seals closed journals into segments, merges small segments, and opens the next journal beforehand, on a thread of its own.
+//! Seals closed journals into segments, merges small segments, and opens the next journal in advance, on a thread of
+//! its own. Must not know the meaning of a record.
 //!
-//! A journal goes only when its segment is durable, was read back and found right. A failed step is logged and tried again; it
-//! never ends the process. Records are copied as they were stored, never compressed again.
+//! A journal is removed only when its segment is durable, was read back and found right. A failed step is logged and
+//! tried again; it never ends the process. Records are copied as they were stored, never compressed again.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -23,17 +24,17 @@ use crate::token::Identity;
 /// Bounds of a sealed frame.
 const FRAME_RECORDS_MAX: usize = 256;
 const FRAME_BYTES_MAX: usize = 64 * 1024;
-/// Segments below this are small.
+/// Size below which a segment is small.
 const SMALL_BYTES: u64 = 8 * 1024 * 1024;
-/// Small segments that may be there before any are merged.
+/// Maximum number of small segments before any are merged.
 const SMALL_MAX: usize = 64;
-/// The largest segment that a merge makes, but for the last one that it adds.
+/// Maximum size of a merged segment, not counting the last segment that a merge adds.
 const MERGED_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Merges in a record's life.
+/// Maximum number of merges of a record.
 const MERGES_MAX: u8 = 2;
-/// Merging leaves more of the disk free than the door does, by this factor.
+/// Factor by which merging leaves more of the disk free than appends do.
 const MERGE_RESERVE_FACTOR: u64 = 2;
-/// Until a failed step is tried again, and free space is looked at.
+/// Time until a failed step is tried again, and until free space is checked again.
 const WAKE_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +49,7 @@ enum SealError {
     Occupied(PathBuf),
 }
 
-/// What the sealer works on.
+/// Inputs of the sealer.
 pub(super) struct SealerOptions {
     pub store: Arc<FrameStore>,
     /// `<data>/log`.
@@ -57,20 +58,20 @@ pub(super) struct SealerOptions {
     pub limits: Limits,
     pub poison: Poison,
     pub create_journal: CreateJournal,
-    /// The sequence of the next journal.
+    /// Sequence of the next journal.
     pub next_sequence: u64,
-    /// Journals that have more than could be read.
+    /// Journals that hold more than could be read.
     pub damaged: Vec<u64>,
 }
 
 struct Sealer {
     options: SealerOptions,
     link: WriterLink,
-    /// The first sequence of this life.
+    /// First sequence of this process.
     first_sequence: u64,
-    /// Whether the step that failed last was logged.
+    /// Whether the failure of the last step was logged.
     is_failing: bool,
-    /// A journal was sealed since segments were last merged.
+    /// Whether a journal was sealed since the last merge.
     is_merge_due: bool,
 }
 
@@ -112,8 +113,8 @@ impl Sealer {
         self.link.remove_spare();
     }
 
-    /// Says whether the writer can go on. It asks for itself only when a webhook comes, and none may, while this says that it
-    /// cannot.
+    /// Reports whether the writer can go on. The writer itself looks only when a webhook comes, and none may come while
+    /// this reports that it cannot.
     fn report(&self) {
         if !self.has_space() {
             self.options.poison.set_refusal(Some(NoRoom::DiskFull));
@@ -122,13 +123,13 @@ impl Sealer {
         }
     }
 
-    /// Whether the disk has the space that the writer asks for: without webhooks the writer does not look. A disk that cannot be
-    /// asked is found out by the commit.
+    /// Returns whether the disk has the space that the writer asks for: without webhooks the writer does not look. If
+    /// the disk cannot be asked, the commit finds out.
     fn has_space(&self) -> bool {
         !free_space(&self.options.directory).is_ok_and(|free| free < self.options.limits.disk_reserve)
     }
 
-    /// Seals all closed journals, and merges what is due.
+    /// Seals all closed journals, then merges if that is due.
     fn seal(&mut self) {
         while let Some(journal) = self.options.store.oldest_closed().filter(|it| self.has_handle(it.sequence)) {
             if let Err(error) = self.seal_one(journal) {
@@ -146,14 +147,14 @@ impl Sealer {
     fn seal_one(&mut self, journal: JournalFrames) -> Result<(), SealError> {
         let sequence = journal.sequence;
         let segment = if journal.frames.is_empty() { None } else { Some(self.write_segment(&journal)?) };
-        // Its removal takes a while, and needs no frames.
+        // The removal takes a while, and needs no frames.
         drop(journal);
         self.options.store.seal_oldest(segment);
-        // A journal with a hole is several pieces.
+        // A journal with a hole has several entries.
         if self.options.store.has_journal(sequence) {
             return Ok(());
         }
-        // Its files cannot be removed before sled's handle is gone.
+        // Its files cannot be removed before sled's handle is dropped.
         self.link.closed.retain(|closed| closed.sequence() != sequence);
         if self.options.damaged.contains(&sequence) {
             self.set_aside(sequence);
@@ -163,12 +164,13 @@ impl Sealer {
         Ok(())
     }
 
-    /// Whether the handle of a closed journal has arrived. A journal of an earlier life has none.
+    /// Returns whether the handle of a closed journal has arrived. A journal of an earlier process has none, and needs
+    /// none.
     fn has_handle(&self, sequence: u64) -> bool {
         sequence < self.first_sequence || self.link.closed.iter().any(|closed| closed.sequence() == sequence)
     }
 
-    /// Keeps a journal that has more than could be read.
+    /// Keeps a journal that holds more than could be read.
     fn set_aside(&self, sequence: u64) {
         match journal::set_aside(&self.options.directory, sequence) {
             Ok(()) => tracing::warn!(
@@ -191,7 +193,7 @@ impl Sealer {
         };
         let path = self.options.directory.join(SegmentName { first: first.first, last: last.last() }.to_string());
         if path.exists() {
-            // An earlier try ended between the name and the sync of the directory.
+            // An earlier try ended after the file was named and before the directory was synced.
             let segment = Segment::open(&path, self.options.identity)?;
             segment.verify()?;
             File::open(&self.options.directory).and_then(|directory| directory.sync_all()).map_err(SealError::Sync)?;
@@ -202,7 +204,7 @@ impl Sealer {
         Ok(writer.finish()?)
     }
 
-    /// Merges adjacent small segments once there are many. The next journal that is sealed brings the next try.
+    /// Merges adjacent small segments once there are many. The next sealed journal triggers the next try.
     fn merge(&mut self) {
         let sealed = self.options.store.sealed();
         let small = sealed.iter().filter_map(as_segment).filter(|segment| is_small(segment)).count();
@@ -239,30 +241,30 @@ impl Sealer {
     }
 }
 
-/// The sealer's end of what it shares with the writer. Serves the writer between two pieces of other work, too.
+/// The sealer's end of its link to the writer. Also serves the writer between two pieces of other work.
 struct WriterLink {
     messages: Receiver<Message>,
     spares: SyncSender<Box<dyn JournalWriter>>,
     store: Arc<FrameStore>,
     directory: PathBuf,
     create_journal: CreateJournal,
-    /// The sequence of the next journal.
+    /// Sequence of the next journal.
     next_sequence: u64,
-    /// The writer needs a journal that is not opened yet.
+    /// Whether the writer needs a journal that is not opened yet.
     is_asked: bool,
-    /// The sequence of a spare that the writer has not taken yet.
+    /// Sequence of a spare that the writer has not taken yet.
     offered: Option<u64>,
     /// Open handles of closed journals, in order.
     closed: Vec<Box<dyn JournalWriter>>,
-    /// Whether the last try to open a journal failed, which was logged.
+    /// Whether the last try to open a journal failed. The failure was logged.
     is_failing: bool,
-    /// The writer has gone.
+    /// Whether the writer is gone.
     has_ended: bool,
     pacer: Pacer,
 }
 
 impl WriterLink {
-    /// Waits for a message, and does what it asks.
+    /// Waits for a message, and acts on it.
     fn serve(&mut self, patience: Duration) {
         match self.messages.recv_timeout(patience) {
             Ok(Message::Open) => self.offer_spare(),
@@ -276,7 +278,7 @@ impl WriterLink {
         self.pacer.resume();
     }
 
-    /// Opens the next journal. If it fails, it is tried again in the next round.
+    /// Opens the next journal. A failure is tried again in the next round.
     fn offer_spare(&mut self) {
         self.is_asked = true;
         let sequence = self.next_sequence;
@@ -285,14 +287,14 @@ impl WriterLink {
                 self.next_sequence += 1;
                 (self.is_asked, self.is_failing) = (false, false);
                 self.offered = Some(sequence);
-                // The channel is empty, for the spare before was taken.
+                // The channel is empty: the spare before was taken.
                 if self.spares.try_send(journal).is_err() {
                     self.has_ended = true;
                 }
             }
             Err(error) => {
                 log_failure(&mut self.is_failing, "the next journal cannot be opened", &error);
-                // What the failed try left is in the way of the next one.
+                // The leftovers of the failed try would block the next one.
                 if !remove(&self.directory, sequence, &mut AtOnce) {
                     self.next_sequence += 1;
                 }
@@ -300,7 +302,7 @@ impl WriterLink {
         }
     }
 
-    /// Removes the journal that was opened in vain.
+    /// Removes the spare journal that the writer did not take.
     fn remove_spare(&self) {
         if let Some(sequence) = self.offered {
             remove(&self.directory, sequence, &mut AtOnce);
@@ -308,8 +310,8 @@ impl WriterLink {
     }
 }
 
-/// Pauses leave the disk and the cores to the writer. There are none once a second closed journal waits, for then the writer soon
-/// waits too, and none once the writer has gone.
+/// Pauses leave the disk and the cores to the writer. There are none once a second closed journal waits, because the
+/// writer would soon wait, too. There are none once the writer is gone.
 impl Pace for WriterLink {
     fn is_slow(&self) -> bool {
         !self.has_ended && self.store.closed_journals() < journals::CLOSED_MAX
@@ -322,7 +324,7 @@ impl Pace for WriterLink {
     }
 }
 
-/// Returns whether the journal is gone.
+/// Removes a journal. Returns whether it is gone.
 fn remove(directory: &Path, sequence: u64, pace: &mut dyn Pace) -> bool {
     let removed = journal::remove(directory, sequence, pace);
     if let Err(error) = &removed {
@@ -348,7 +350,7 @@ fn is_small(segment: &Segment) -> bool {
     segment.bytes() < SMALL_BYTES && segment.header().merges < MERGES_MAX && segment.after().is_some()
 }
 
-/// Whether a segment may be merged with those of a run.
+/// Returns whether a segment may be merged with the segments of a run.
 fn continues(run: &[&Arc<Segment>], segment: &Segment) -> bool {
     let bytes: u64 = run.iter().map(|segment| segment.bytes()).sum();
     bytes < MERGED_BYTES_MAX
@@ -359,7 +361,7 @@ fn continues(run: &[&Arc<Segment>], segment: &Segment) -> bool {
         && run.last().is_none_or(|last| last.last() + 1 == segment.header().first)
 }
 
-/// Copies the records of frames into larger frames. A gap, and a frame whose records cannot be read, is copied as it is.
+/// Copies the records of frames into larger frames. A gap, or a frame whose records cannot be read, is copied as it is.
 fn repack(
     frames: impl Iterator<Item = Result<Vec<u8>, SegmentError>>,
     writer: &mut SegmentWriter<impl Pace>,
@@ -393,7 +395,7 @@ fn finish(builder: Option<FrameBuilder>, writer: &mut SegmentWriter<impl Pace>) 
     }
 }
 
-/// `None` if the frame is a gap, or right outside and wrong inside: its own checksum holds, and its records do not.
+/// Returns the records of a frame. `None` if the frame is a gap, or if its checksum is right but its records are not.
 fn records_of<'a>(frame: &Frame<'a>) -> Option<Vec<StoredRecord<'a>>> {
     let (first, last) = (frame.header.first, frame.header.last());
     if frame.header.is_gap() {

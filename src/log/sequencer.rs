@@ -1,9 +1,10 @@
-//! The sequencer: decides order and time. It takes what waits, in the order of the queue, by the local clock, has the applier say
-//! what is new, makes frames, commits, answers. Runs on a thread of its own, for sled blocks.
+//! The sequencer: decides order and time. It takes waiting deliveries in the order of the queue, reads the local clock,
+//! asks the applier which are new, makes frames, commits, and answers. It runs on a thread of its own, because sled
+//! blocks. Must not know how a commit becomes durable.
 //!
-//! Group commit without a timer: what already waits is taken, and a commit smaller than the last one gives those who were
-//! just answered a moment to come back. Load makes batches bigger by itself. A second thread that packs while the disk syncs
-//! was slower at 64 producers and no faster at 1024: it halves the batches.
+//! Group commit without a timer: the sequencer takes the deliveries that already wait. A commit smaller than the last
+//! one gives the callers that were just answered a moment to come back. Batches grow with the load. A second thread
+//! that packs while the disk syncs was slower at 64 producers and no faster at 1024: it halves the batches.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -19,29 +20,29 @@ use super::commit::Committer;
 use super::dedup::{Claim, Keeper, KeyIndex};
 use super::files::secret::LogSecret;
 
-/// What a commit waits for more at most, some 50 µs of an idle core: half of a batch in a commit of its own would cost a
-/// sync more.
+/// Maximum number of yields in which a commit waits for more deliveries: about 50 µs of an idle core. Half of a batch
+/// in a commit of its own would cost one more sync.
 const YIELDS_MAX: usize = 100;
 
 pub(super) struct Sequencer {
     pub index: Arc<KeyIndex>,
     pub keeper: Keeper,
-    /// Positions whose keys make one run.
+    /// Number of positions whose keys make one run.
     pub run_events: u64,
     pub secret: Arc<LogSecret>,
     pub clock: ClockGuard,
     pub batch_events: usize,
-    /// After the last commit.
+    /// Head after the last commit.
     pub head: Head,
-    /// How many deliveries the last commit answered.
+    /// Number of deliveries that the last commit answered.
     pub answered: usize,
     pub committer: Committer,
-    /// Ends once the committer's journals are gone.
+    /// Thread of the sealer. Ends once the committer's journals are dropped.
     pub sealer: JoinHandle<()>,
 }
 
 impl Sequencer {
-    /// Ends when the last appender is gone and everything is answered.
+    /// Runs until the last appender is dropped and every delivery is answered.
     pub fn run(mut self, mut queue: mpsc::Receiver<Pending>) {
         let mut left = None;
         while let Some(first) = left.take().or_else(|| queue.blocking_recv()) {
@@ -67,7 +68,7 @@ impl Sequencer {
         }
     }
 
-    /// Takes `first` and what waits after it, as much as fits; gives back what did not.
+    /// Takes `first` and the deliveries that wait after it, as many as fit. Returns the first one that does not fit.
     fn fill(
         &mut self,
         assembly: &mut Assembly,
@@ -89,7 +90,8 @@ impl Sequencer {
         None
     }
 
-    /// What waits already, or comes while some of those who are `expected` are still missing and others have the core.
+    /// Returns a delivery that already waits. While fewer than `expected` deliveries were taken, yields the core to
+    /// other threads and looks again, up to [`YIELDS_MAX`] times.
     fn next_waiting(
         &self,
         queue: &mut mpsc::Receiver<Pending>,

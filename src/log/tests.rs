@@ -1,6 +1,8 @@
-//! The log compared with its contract: against a model, with failing operations, with damage, with crashes between steps.
+//! Tests of the log against its contract: with a model, with failing operations, with damage, with crashes between
+//! steps.
 //!
-//! Here, not in `tests/`, because these reach under the log: they damage its files and put doubles at the seam of journals.
+//! They are here, not in `tests/`, because they reach under the log: they damage its files and replace journals by
+//! doubles.
 
 mod applier;
 mod clock;
@@ -28,7 +30,7 @@ use crate::token::Identity;
 
 const IDENTITY: Identity = Identity { log_id: 0xc1ea7, epoch: 1 };
 
-/// A clock that moves on by a millisecond a look.
+/// Returns options with a clock that advances by a millisecond for each reading.
 fn options() -> Options {
     let now = AtomicI64::new(1_700_000_000_000_000);
     Options {
@@ -46,7 +48,7 @@ fn options() -> Options {
     }
 }
 
-/// A log whose journals hold a few commits.
+/// Returns options for a log whose journals hold a few commits.
 fn small_journals() -> Options {
     Options { journal_bytes: 8 * 1024, ..options() }
 }
@@ -67,7 +69,7 @@ fn delivery(id: &str, body: &[u8]) -> Delivery {
     }
 }
 
-/// Appends all at once, so that they share commits as far as these go.
+/// Appends all deliveries at once, so that they share commits if possible.
 fn append_all(log: &Log, deliveries: Vec<Delivery>) -> Vec<Result<Appended, AppendError>> {
     append_with(log, deliveries, TimeEvidence::Signed)
 }
@@ -90,7 +92,7 @@ fn append(log: &Log, id: &str, body: &[u8]) -> Result<Appended, AppendError> {
     append_all(log, vec![delivery(id, body)]).remove(0)
 }
 
-/// Everything in the log, by single steps of a tail.
+/// Reads everything in the log, by single steps of a tail.
 fn read_all(reader: &Reader) -> Vec<Event> {
     let mut tail = reader.tail(0);
     let mut events = Vec::new();
@@ -120,7 +122,7 @@ fn wait_until_sealed(log: &Log) {
     panic!("{} journals are not sealed", log.reader.closed_journals());
 }
 
-/// Waits until every lost run is made again.
+/// Waits until every lost run is rebuilt.
 fn wait_until_known(log: &Log) {
     for _ in 0..4000 {
         if log.reader.run_view().coverage == Coverage::Whole {
@@ -131,7 +133,7 @@ fn wait_until_known(log: &Log) {
     panic!("the keys are not known");
 }
 
-/// What is in a directory, in order.
+/// Lists the names in a directory, in order.
 fn names(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).unwrap();
     let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -139,12 +141,12 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// Exactly as the log writes its names.
+/// Compares the ending exactly as the log writes its names.
 fn ends_with(name: &str, ending: &str) -> bool {
     name.ends_with(ending)
 }
 
-/// A copy of a data directory as a kill leaves it, without its lock.
+/// Copies a data directory as a kill leaves it, without its lock.
 fn copy_tree(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -158,7 +160,8 @@ fn copy_tree(from: &Path, to: &Path) {
     }
 }
 
-/// Taken again if the sealer moved files meanwhile: a kill leaves them as they are at one moment.
+/// Copies a data directory. Repeats the copy if the sealer moved files meanwhile: a kill leaves the files of one
+/// moment.
 fn copy_of(directory: &Path) -> tempfile::TempDir {
     loop {
         let before = names(&directory.join("log"));

@@ -1,19 +1,20 @@
-//! The messages `cleat.v1.ChangeBatch` and `cleat.v1.EventBatch` of the protos, which go to many.
+//! Messages `cleat.v1.ChangeBatch` and `cleat.v1.EventBatch` of the protos, each sent to many watches. Knows nothing of
+//! how a batch is made.
 
 use super::once::Once;
 use super::{Change, Event};
 
-/// All changes of one position that match; never split.
+/// All matching changes of one position. Never split over two messages.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Changes {
     #[prost(message, repeated, tag = "1")]
     pub changes: Vec<Change>,
-    /// Only with include_event.
+    /// Set only with `include_event`.
     #[prost(message, optional, tag = "2")]
     pub event: Option<Event>,
 }
 
-/// In order.
+/// Events in order.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Events {
     #[prost(message, repeated, tag = "1")]
@@ -31,7 +32,8 @@ mod tests {
     use super::*;
     use crate::proto::{FILE_DESCRIPTOR_SET, change::Effect};
 
-    /// The protos know it, with all these fields and no other, and encoded once it is the same.
+    /// Asserts that the protos declare this message with exactly these fields, and that [`Once`] encodes it
+    /// identically.
     fn is_on_the_wire_as<M: prost::Message + Default + Clone + PartialEq>(name: &str, message: &M, fields: &[&str]) {
         let bytes = message.encode_to_vec();
         let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();

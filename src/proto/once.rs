@@ -1,4 +1,4 @@
-//! A message that can be encoded once and sent many times.
+//! A message that can be encoded once and sent many times. Knows nothing of the message's content.
 
 use std::ops::Deref;
 
@@ -6,7 +6,7 @@ use bytes::{Buf, BufMut, Bytes};
 use prost::encoding::{DecodeContext, WireType};
 use prost::{DecodeError, Message};
 
-/// A message, or, in place of it, what it is on the wire.
+/// A message, or its encoding in place of it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Once<M> {
     message: M,
@@ -14,12 +14,13 @@ pub struct Once<M> {
 }
 
 impl<M: Message + Default> Once<M> {
-    /// Cheap to clone and to send; what is in it is no longer told here.
+    /// Encodes the message. The result is cheap to clone and to send, but its fields can no longer be read: they have
+    /// their default values.
     pub fn encoded(message: &M) -> Self {
         Self { message: M::default(), encoded: message.encode_to_vec().into() }
     }
 
-    /// Of a message that was received.
+    /// Returns the message. Only for a message that was received: one made by [`Self::encoded`] has default values.
     pub fn into_inner(self) -> M {
         self.message
     }

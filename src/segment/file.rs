@@ -1,4 +1,5 @@
-//! Reads a segment: single frames by position, or all of it to verify it. Never writes.
+//! Reads a segment: single frames by position, or the whole file to verify it. Must not write, and must not know the
+//! meaning of a record.
 
 use std::fs::{self, File};
 use std::io;
@@ -24,20 +25,21 @@ pub struct Segment {
     name: SegmentName,
     file: File,
     header: SegmentHeader,
-    /// As far as the frames were found.
+    /// Index of the frames, as far as they were found.
     index: Index,
     is_footer_damaged: bool,
 }
 
 impl Segment {
-    /// Reads the header and the footer of a segment of this log and epoch, which must be of the range that its name says. If the
-    /// footer is damaged, the frames are walked over; what follows a damaged frame is damaged then, too.
+    /// Opens a segment of this log and epoch: reads its header and its footer. The segment must have the range that its
+    /// name says. If the footer is damaged, walks over the frames. In that case everything after a damaged frame is
+    /// damaged, too.
     pub fn open(path: &Path, identity: Identity) -> Result<Self, SegmentError> {
         let name = SegmentName::of(path).ok_or_else(|| damaged(path, 0, "its name is none of a segment"))?;
         Self::open_as(path, name, identity)
     }
 
-    /// As [`Self::open`], under a name that the file does not have yet.
+    /// Like [`Self::open`], but under a name that the file does not have yet.
     pub(super) fn open_as(path: &Path, name: SegmentName, identity: Identity) -> Result<Self, SegmentError> {
         let file = File::open(path).map_err(failed("open", path))?;
         let header = read_header(&file, path, name.first)?;
@@ -68,12 +70,12 @@ impl Segment {
         &self.header
     }
 
-    /// The last position, by its name.
+    /// Returns the last position, by the name.
     pub fn last(&self) -> Position {
         self.name.last
     }
 
-    /// The frames from the one that holds a position on, in order, each checked.
+    /// Returns the frames in order, from the one that holds a position on, each checked.
     pub fn frames_from(&self, position: Position) -> impl Iterator<Item = Result<Vec<u8>, SegmentError>> {
         let skipped = self.index.find(position).unwrap_or(0);
         self.index.entries[skipped..].iter().map(|entry| {
@@ -82,7 +84,8 @@ impl Segment {
         })
     }
 
-    /// The last position of the frame that should hold a position, by the index; that of the segment if no frame is found there.
+    /// Returns the last position of the frame that should hold a position, by the index. If no frame is found there,
+    /// the last position of the segment.
     pub fn frame_end(&self, position: Position) -> Position {
         let next = self.index.find(position).and_then(|number| self.index.entries.get(number + 1));
         match next {
@@ -92,37 +95,37 @@ impl Segment {
         }
     }
 
-    /// The chain's value after the last record. `None` if damage hides it.
+    /// Returns the chain value after the last record. `None` if damage hides it.
     pub fn after(&self) -> Option<Hash> {
         (self.index.last == self.name.last).then_some(self.index.after)
     }
 
-    /// The last position, as far as the frames were found.
+    /// Returns the last position, as far as frames were found.
     pub fn readable_through(&self) -> Position {
         self.index.last
     }
 
-    /// When the last record was recorded, as far as the frames were found.
+    /// Returns the time at which the last record was recorded, as far as frames were found.
     pub fn last_recorded_at(&self) -> Timestamp {
         self.index.last_recorded_at
     }
 
-    /// Length of the frames.
+    /// Returns the length of the header and the frames.
     pub fn bytes(&self) -> u64 {
         self.index.end
     }
 
-    /// Removes the file. What is open stays readable.
+    /// Removes the file. Open handles can still read it.
     pub fn remove(&self) -> Result<(), SegmentError> {
         fs::remove_file(&self.path).map_err(failed("remove", &self.path))
     }
 
-    /// Whether its index was made by a walk over the frames.
+    /// Returns whether the footer is damaged. If so, a walk over the frames made the index.
     pub fn is_footer_damaged(&self) -> bool {
         self.is_footer_damaged
     }
 
-    /// The bytes of the frame that holds a position, checked. `None` outside the segment.
+    /// Returns the bytes of the frame that holds a position, checked. `None` outside the segment.
     pub fn read(&self, position: Position) -> Result<Option<Vec<u8>>, SegmentError> {
         if !(self.name.first..=self.name.last).contains(&position) {
             return Ok(None);
@@ -135,13 +138,13 @@ impl Segment {
         read_frame(&self.file, &self.path, first, Some(range), position).map(Some)
     }
 
-    /// Reads the whole file and checks all of it: header, each frame, that they follow one another, footer and digest. Its pages
-    /// are dropped from the system's cache before, as far as the file system does so.
+    /// Verifies the whole file: header, each frame, the order of the frames, footer and digest. First drops its pages
+    /// from the system's cache, as far as the file system does that.
     pub fn verify(&self) -> Result<(), SegmentError> {
         self.verify_in_pieces(&mut AtOnce)
     }
 
-    /// Does the same in pieces.
+    /// Like [`Self::verify`], but in pieces.
     pub(super) fn verify_in_pieces(&self, pace: &mut impl Pace) -> Result<(), SegmentError> {
         let dropped = fadvise(&self.file, 0, None, Advice::DontNeed).map_err(io::Error::from);
         dropped.map_err(failed("read back", &self.path))?;
@@ -180,8 +183,8 @@ impl Segment {
     }
 }
 
-/// The bytes of the frame whose first position is `first` and which must hold `position`, checked. `range`: where it begins and
-/// ends in the file.
+/// Returns the bytes of the frame whose first position is `first` and which must hold `position`, checked. `range` is
+/// where the frame begins and ends in the file.
 pub(super) fn read_frame(
     file: &File,
     path: &Path,
@@ -209,7 +212,7 @@ fn damaged(path: &Path, from: Position, reason: &'static str) -> SegmentError {
     SegmentError::Damaged { path: path.to_owned(), from, reason }
 }
 
-/// Fills the bytes from an offset. Returns false if the file ends too soon.
+/// Fills `bytes` from an offset. Returns false if the file ends too soon.
 pub(super) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<bool> {
     match file.read_exact_at(bytes, offset) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
@@ -217,7 +220,7 @@ pub(super) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<
     }
 }
 
-/// The same; false, too, if the disk cannot read it.
+/// Like [`read_at`], but also returns false if the disk cannot read the bytes.
 pub(super) fn read_if_whole(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<bool> {
     match read_at(file, bytes, offset) {
         Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => Ok(false),
@@ -225,7 +228,7 @@ pub(super) fn read_if_whole(file: &File, bytes: &mut [u8], offset: u64) -> io::R
     }
 }
 
-/// `Err` inside if it is damaged.
+/// Reads the footer. The inner `Err` is the reason if it is damaged.
 fn read_footer(file: &File, bytes: u64) -> io::Result<Result<Index, Garbled>> {
     let unreadable = Garbled("the footer cannot be read");
     let Some(tail_at) = bytes.checked_sub(TAIL_BYTES as u64) else { return Ok(Err(unreadable)) };
@@ -247,10 +250,10 @@ fn read_footer(file: &File, bytes: u64) -> io::Result<Result<Index, Garbled>> {
     Ok(Index::decode(&footer, end))
 }
 
-/// [`read_at`], or another way to do so.
+/// Signature of [`read_at`] and [`read_if_whole`].
 type ReadAt = fn(&File, &mut [u8], u64) -> io::Result<bool>;
 
-/// The frames as far as they are whole and follow one another.
+/// Walks over the frames, as far as they are whole and follow one another.
 pub(super) fn walk(file: &File, header: &SegmentHeader, read: ReadAt) -> io::Result<Index> {
     let mut index = Index::empty(header.first, header.before, header::BYTES as u64);
     while let Some(bytes) = frame_at(file, index.end, read)? {
@@ -262,7 +265,7 @@ pub(super) fn walk(file: &File, header: &SegmentHeader, read: ReadAt) -> io::Res
     Ok(index)
 }
 
-/// The bytes that a frame at an offset claims; `None` if none begins there.
+/// Returns the bytes that a frame at an offset claims. `None` if no frame begins there.
 fn frame_at(file: &File, offset: u64, read: ReadAt) -> io::Result<Option<Vec<u8>>> {
     let mut start = [0; FRAME_HEADER_BYTES];
     if !read(file, &mut start, offset)? {

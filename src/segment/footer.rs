@@ -1,4 +1,5 @@
-//! The footer of a segment file: where its frames are. Derived from them, so it can be made again. See `segment.rs` for its bytes.
+//! The footer of a segment file: where its frames are. Derived from the frames, so it can be rebuilt. Must not know
+//! their content. See `segment.rs` for its bytes.
 
 use super::frame::FrameHeader;
 use crate::event::{Hash, Position, Timestamp};
@@ -16,21 +17,22 @@ pub(super) struct Entry {
     pub offset: u64,
 }
 
-/// All frames, and where they end.
+/// All frames, and the end of the last one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Index {
-    /// At least one, in order.
+    /// Entries in order. A whole segment has at least one.
     pub entries: Vec<Entry>,
     pub last: Position,
     pub last_recorded_at: Timestamp,
-    /// The chain's value after the last record.
+    /// Chain value after the last record.
     pub after: Hash,
-    /// The offset after the last frame.
+    /// Offset after the last frame.
     pub end: u64,
 }
 
 impl Index {
-    /// Before the first frame: `before` is the chain's value there, `offset` where the frame goes.
+    /// Creates an index without frames. `before` is the chain value before `first`, `offset` is where the first frame
+    /// goes.
     pub fn empty(first: Position, before: Hash, offset: u64) -> Self {
         let entries = Vec::new();
         Self {
@@ -42,7 +44,7 @@ impl Index {
         }
     }
 
-    /// Whether a frame follows the last one.
+    /// Checks that a frame follows the last one.
     pub fn check_next(&self, frame: &FrameHeader) -> Result<(), Garbled> {
         if frame.first != self.last + 1 {
             return Err(Garbled("its positions do not go on"));
@@ -56,7 +58,7 @@ impl Index {
         Ok(())
     }
 
-    /// Adds a frame of `bytes`, which must follow the last one.
+    /// Adds a frame of `bytes` bytes, which must follow the last one.
     pub fn push(&mut self, frame: &FrameHeader, bytes: usize) -> Result<(), Garbled> {
         self.check_next(frame)?;
         self.entries.push(Entry { first: frame.first, last_recorded_at: frame.last_recorded_at, offset: self.end });
@@ -67,7 +69,7 @@ impl Index {
         Ok(())
     }
 
-    /// The frame that holds a position, by its number. `None` outside the segment.
+    /// Returns the number of the frame that holds a position. `None` outside the segment.
     pub fn find(&self, position: Position) -> Option<usize> {
         if position > self.last {
             return None;
@@ -75,13 +77,14 @@ impl Index {
         self.entries.partition_point(|entry| entry.first <= position).checked_sub(1)
     }
 
-    /// Where a frame begins and ends in the file.
+    /// Returns where a frame begins and ends in the file.
     pub fn range(&self, frame: usize) -> Option<(u64, u64)> {
         let start = self.entries.get(frame)?.offset;
         Some((start, self.entries.get(frame + 1).map_or(self.end, |next| next.offset)))
     }
 
-    /// `digest`: SHA-256 of the file up to the entries, and of these.
+    /// Encodes the footer. `digest` returns the SHA-256 of the file up to the entries, and of the entries, which it is
+    /// given.
     pub fn encode(&self, digest: impl FnOnce(&[u8]) -> [u8; 32]) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.entries.len() * ENTRY_BYTES + TAIL_BYTES);
         for entry in &self.entries {
@@ -101,7 +104,7 @@ impl Index {
         out
     }
 
-    /// How many bytes of entries come before a tail, by the tail.
+    /// Returns the number of bytes of entries before a tail, as the tail says.
     pub fn entries_bytes(tail: &[u8]) -> Result<usize, Garbled> {
         let mut take = Take(tail);
         if !tail.ends_with(MAGIC) {
@@ -110,7 +113,7 @@ impl Index {
         (take.u32()? as usize).checked_mul(ENTRY_BYTES).ok_or(Garbled("the footer is too large"))
     }
 
-    /// From the bytes of a footer. `end` is where it begins in the file.
+    /// Decodes a footer. `end` is where it begins in the file.
     pub fn decode(bytes: &[u8], end: u64) -> Result<Self, Garbled> {
         let (entries, tail) = bytes
             .len()

@@ -1,4 +1,5 @@
-//! One frame: adjacent records and what they share. Knows how a frame is framed, not what its columns and private bytes mean.
+//! One frame: adjacent records and their common data. Knows the layout of a frame. Must not know the meaning of its
+//! columns and private bytes.
 //!
 //! ```text
 //! 0 u8 format 2 ‖ 1 u8 frame codec: 0 columns verbatim, 1 zstd, 2 sealed (reserved), 3 a gap, see `gap.rs` ‖ 2 u32 count
@@ -15,31 +16,31 @@ use crate::storage::{Garbled, Put, Take};
 const FORMAT: u8 = 2;
 const VERBATIM: u8 = 0;
 const ZSTD: u8 = 1;
-/// No records, only that they are missing.
+/// Codec of a gap: no records, only the fact that they are missing.
 pub(super) const GAP: u8 = 3;
-/// What a frame begins with.
+/// Length of a frame's header.
 pub const FRAME_HEADER_BYTES: usize = 122;
 const CRC_AT: usize = 118;
-/// The largest frame. The largest record that the log takes fits one by itself.
+/// Maximum length of a frame. The largest record that the log takes fits one frame on its own.
 pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
-/// The largest columns, expanded: bounds what a damaged frame can make a reader allocate.
+/// Maximum length of the expanded columns. It bounds the memory that a damaged frame can make a reader allocate.
 const COLUMNS_BYTES_MAX: u32 = 16 * 1024 * 1024;
 
-/// What a frame says of its records.
+/// Header of a frame, about all of its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHeader {
-    /// How the columns are stored: 0 verbatim, 1 zstd; 3 if the frame is a gap.
+    /// Storage of the columns: 0 verbatim, 1 zstd; 3 if the frame is a gap.
     pub codec: u8,
-    /// Number of records, or of positions that are missing; at least 1.
+    /// Number of records, or of missing positions. At least 1.
     pub count: u32,
     pub first: Position,
     pub first_recorded_at: Timestamp,
     pub last_recorded_at: Timestamp,
-    /// The chain's value before the first record.
+    /// Chain value before the first record.
     pub before: Hash,
-    /// The chain's value after the last record.
+    /// Chain value after the last record.
     pub after: Hash,
-    /// Bytes of the columns once they are expanded.
+    /// Bytes of the columns after expansion.
     pub columns_expanded: u32,
 }
 
@@ -47,13 +48,13 @@ pub struct FrameHeader {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Frame<'a> {
     pub header: FrameHeader,
-    /// As they are stored.
+    /// Columns as they are stored.
     pub columns: &'a [u8],
-    /// The private bytes of all records, one after the other.
+    /// Private bytes of all records, one after the other.
     pub private: &'a [u8],
 }
 
-/// The beginning of a frame, whose checksum has not been checked.
+/// Beginning of a frame whose checksum has not been checked.
 pub(super) struct FrameStart {
     pub header: FrameHeader,
     columns_stored: usize,
@@ -66,7 +67,7 @@ impl FrameHeader {
         self.first + u64::from(self.count) - 1
     }
 
-    /// Whether it stands for positions of which nothing is left.
+    /// Returns whether the frame is a gap: positions of which nothing is left.
     pub fn is_gap(&self) -> bool {
         self.codec == GAP
     }
@@ -100,7 +101,7 @@ impl FrameHeader {
 }
 
 impl FrameStart {
-    /// From the first [`FRAME_HEADER_BYTES`] of a frame.
+    /// Reads the first [`FRAME_HEADER_BYTES`] of a frame.
     pub fn read(bytes: &[u8]) -> Result<Self, Garbled> {
         let mut take = Take(bytes);
         if take.u8()? != FORMAT {
@@ -129,7 +130,7 @@ impl FrameStart {
         Ok(start)
     }
 
-    /// Length of the whole frame.
+    /// Returns the length of the whole frame.
     pub fn bytes(&self) -> usize {
         FRAME_HEADER_BYTES.saturating_add(self.columns_stored).saturating_add(self.private_bytes)
     }
@@ -164,7 +165,7 @@ impl<'a> Frame<'a> {
         Ok(out)
     }
 
-    /// From exactly the bytes of one frame.
+    /// Decodes exactly the bytes of one frame.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Garbled> {
         let start = FrameStart::read(bytes)?;
         let mut rest = Take(&bytes[FRAME_HEADER_BYTES..]);

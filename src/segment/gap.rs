@@ -1,5 +1,5 @@
-//! A gap: positions of which nothing is left, and the record that somebody accepted their loss. It is stored as a frame without
-//! records, whose columns are this payload, verbatim:
+//! A gap: positions of which nothing is left, with a note of who accepted the loss. Knows only this frame, no file. It
+//! is stored as a frame without records, whose columns are this payload, verbatim:
 //!
 //! ```text
 //! u32 length ‖ who accepted it ‖ i64 when, µs
@@ -9,7 +9,7 @@ use super::frame::{Frame, FrameHeader, GAP};
 use crate::event::{Hash, Position, Timestamp};
 use crate::storage::{Garbled, Put, Take};
 
-/// Who accepted that positions are missing, and when.
+/// Acceptance that positions are missing: by whom, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
     pub accepted_by: String,
@@ -17,8 +17,8 @@ pub struct Gap {
 }
 
 impl Gap {
-    /// The bytes of the frame that stands for `count` positions from `first` on, after a record of time `recorded_at`. The next
-    /// frame goes on from the chain's value `after`.
+    /// Encodes the frame for `count` missing positions from `first` on, after a record of time `recorded_at`. The next
+    /// frame continues from the chain value `after`.
     pub fn encode(
         &self,
         first: Position,
@@ -43,7 +43,7 @@ impl Gap {
         Frame { header, columns: &payload, private: &[] }.encode()
     }
 
-    /// `None` if the frame holds records.
+    /// Decodes the gap in a frame. `None` if the frame holds records.
     pub fn of(frame: &Frame<'_>) -> Result<Option<Self>, Garbled> {
         if !frame.header.is_gap() {
             return Ok(None);

@@ -1,5 +1,6 @@
-//! A segment that grows: frames are appended to a file that has no footer yet, and can be read at once. For what is derived:
-//! what follows the last whole frame is cut off when it is opened again.
+//! A segment that grows: frames are appended to a file that has no footer yet, and can be read immediately. Only for
+//! derived data: bytes after the last whole frame are cut off when the file is opened again. Must not know the meaning
+//! of a record.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -23,30 +24,30 @@ use crate::token::Identity;
 
 const EXTENSION: &str = "open";
 
-/// One thread appends, any thread reads.
+/// A growing segment. One thread appends, any thread reads.
 pub struct GrowingSegment {
     path: PathBuf,
     file: File,
     header: SegmentHeader,
-    /// The frames that can be read.
+    /// Index of the frames that can be read.
     index: RwLock<Index>,
-    /// The length that is known to be durable.
+    /// Length that is known to be durable.
     synced: AtomicU64,
     cut_bytes: u64,
 }
 
 impl GrowingSegment {
-    /// The path of the one that begins at a position.
+    /// Returns the path of the growing segment that begins at a position.
     pub fn path(directory: &Path, first: Position) -> PathBuf {
         directory.join(format!("{first:020}.{EXTENSION}"))
     }
 
-    /// Whether a path has the name of one.
+    /// Returns whether a path has the name of a growing segment.
     pub fn is_named(path: &Path) -> bool {
         path.extension().is_some_and(|extension| extension == EXTENSION)
     }
 
-    /// Creates one in `directory`, without a frame. A file of its name is replaced.
+    /// Creates a growing segment in `directory`, without a frame. Replaces a file of its name.
     pub fn create(directory: &Path, header: SegmentHeader) -> Result<Self, SegmentError> {
         let path = Self::path(directory, header.first);
         let mut options = OpenOptions::new();
@@ -58,8 +59,8 @@ impl GrowingSegment {
         Ok(Self { path, file, header, index, synced: AtomicU64::new(0), cut_bytes: 0 })
     }
 
-    /// Opens what an earlier life left. What follows the last whole frame is cut off. `needed`: what the system refuses to read
-    /// is an error up to this position, and after it the end.
+    /// Opens the file that an earlier process left. Cuts off the bytes after the last whole frame. Bytes that the
+    /// system refuses to read are an error up to position `needed`; after it they are the end.
     pub fn open(path: &Path, identity: Identity, needed: Position) -> Result<Self, SegmentError> {
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed("open", path))?;
         let first = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok()).unwrap_or_default();
@@ -83,7 +84,7 @@ impl GrowingSegment {
         Ok(Self { path: path.to_owned(), file, header, index: RwLock::new(index), synced, cut_bytes })
     }
 
-    /// Bytes that were cut off when it was opened.
+    /// Returns the number of bytes that were cut off when it was opened.
     pub fn cut_bytes(&self) -> u64 {
         self.cut_bytes
     }
@@ -92,23 +93,23 @@ impl GrowingSegment {
         &self.header
     }
 
-    /// The last position; the one before the first if there is none.
+    /// Returns the last position. Without a frame, the position before the first.
     pub fn last(&self) -> Position {
         self.index().last
     }
 
-    /// The chain's value after the last record.
+    /// Returns the chain value after the last record.
     pub fn after(&self) -> Hash {
         self.index().after
     }
 
-    /// Length of the file.
+    /// Returns the length of the file.
     pub fn bytes(&self) -> u64 {
         self.index().end
     }
 
-    /// Appends the bytes of one frame, which must follow the last one. It can be read when this returns, and is durable after
-    /// [`Self::sync`]. After an error of the system the file may have a torn end, which the next append replaces.
+    /// Appends the bytes of one frame, which must follow the last one. The frame can be read when this returns, and is
+    /// durable after [`Self::sync`]. After a system error the file may have a torn end, which the next append replaces.
     pub fn append(&self, frame: &[u8]) -> Result<(), SegmentError> {
         let out_of_order = |garbled: Garbled| SegmentError::OutOfOrder(garbled.0);
         let decoded = Frame::decode(frame).map_err(out_of_order)?;
@@ -118,8 +119,8 @@ impl GrowingSegment {
         index.push(&decoded.header, frame.len()).map_err(out_of_order)
     }
 
-    /// All that was appended is on stable storage when this returns. After an error nothing more can be appended: what was not
-    /// synced before is cut off, since the system may show it for a while although the disk does not have it.
+    /// Makes all appended frames durable. After an error nothing more may be appended: bytes that were not synced
+    /// before are cut off, because the system may show them for a while although the disk does not have them.
     pub fn sync(&self) -> Result<(), SegmentError> {
         let end = self.bytes();
         match self.file.sync_data() {
@@ -136,7 +137,7 @@ impl GrowingSegment {
         }
     }
 
-    /// The bytes of the frame that holds a position, checked. `None` outside the segment.
+    /// Returns the bytes of the frame that holds a position, checked. `None` outside the segment.
     pub fn read(&self, position: Position) -> Result<Option<Vec<u8>>, SegmentError> {
         let index = self.index();
         let Some(number) = index.find(position) else { return Ok(None) };
@@ -145,8 +146,8 @@ impl GrowingSegment {
         read_frame(&self.file, &self.path, entry.first, range, position).map(Some)
     }
 
-    /// Reads all of it back, adds the footer, and gives it the name of its range. There must be a frame; nothing is appended
-    /// afterwards.
+    /// Reads the whole file back, adds the footer, and renames the file to its range. There must be a frame. Nothing
+    /// may be appended afterwards.
     pub fn finish(&self) -> Result<Segment, SegmentError> {
         self.sync()?;
         let dropped = fadvise(&self.file, 0, None, Advice::DontNeed).map_err(io::Error::from);

@@ -1,4 +1,5 @@
-//! The header of a segment file: which log, which range, and from where. See `segment.rs` for its bytes.
+//! The header of a segment file: which log, which range, and which source. Must not know the frames. See `segment.rs`
+//! for its bytes.
 
 use std::fs::File;
 use std::io;
@@ -15,21 +16,21 @@ const MAGIC: &[u8; 8] = b"cleatseg";
 const FORMAT: u8 = 1;
 pub(super) const BYTES: usize = 8 + 1 + 32 + 8 + 32 + 8 + 1 + 4;
 
-/// What a segment is of.
+/// Header of a segment: its log, its range and its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentHeader {
     pub identity: Identity,
-    /// The first position, at least 1.
+    /// First position, at least 1.
     pub first: Position,
-    /// The chain's value before it.
+    /// Chain value before the first position.
     pub before: Hash,
-    /// The sequence of the journal that it was sealed from; 0 if it was merged from other segments.
+    /// Sequence of the journal that it was sealed from. 0 if it was merged from other segments.
     pub source: u64,
-    /// How often its records were merged.
+    /// Number of times that its records were merged.
     pub merges: u8,
 }
 
-/// Why a header cannot be used.
+/// Reason why a header cannot be used.
 pub(super) enum Unreadable {
     Garbled(Garbled),
     Newer(u8),
@@ -42,7 +43,7 @@ impl From<Garbled> for Unreadable {
 }
 
 impl Unreadable {
-    /// `from`: the first position of the file.
+    /// Converts to the error of a file. `from` is its first position.
     pub fn of(self, path: &Path, from: Position) -> SegmentError {
         match self {
             Self::Garbled(garbled) => SegmentError::Damaged { path: path.to_owned(), from, reason: garbled.0 },
@@ -51,7 +52,7 @@ impl Unreadable {
     }
 }
 
-/// The header of a segment file whose first position is `first`.
+/// Reads the header of a segment file whose first position is `first`.
 pub(super) fn read_header(file: &File, path: &Path, first: Position) -> Result<SegmentHeader, SegmentError> {
     let mut bytes = [0; BYTES];
     match file.read_exact_at(&mut bytes, 0) {
@@ -65,7 +66,7 @@ pub(super) fn read_header(file: &File, path: &Path, first: Position) -> Result<S
 }
 
 impl SegmentHeader {
-    /// Reads the header of the file at `path`, whose name says which range it holds.
+    /// Reads the header of the file at `path`, whose `name` says which range it holds.
     pub fn read(path: &Path, name: SegmentName) -> Result<Self, SegmentError> {
         let file = File::open(path).map_err(failed("open", path))?;
         read_header(&file, path, name.first)
@@ -86,7 +87,7 @@ impl SegmentHeader {
         out
     }
 
-    /// From the first [`BYTES`] of a file.
+    /// Decodes the first [`BYTES`] of a file.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
         let mut take = Take(bytes);
         if take.array()? != *MAGIC {
@@ -106,7 +107,7 @@ impl SegmentHeader {
         if take.u32()? != crc32c::crc32c(&bytes[..BYTES - 4]) {
             return Err(Garbled("the checksum of the header is wrong").into());
         }
-        // Only a whole header says by whom it was written.
+        // Only a whole header says which format wrote it.
         if format != FORMAT {
             return Err(Unreadable::Newer(format));
         }

@@ -1,11 +1,11 @@
-//! The file name of a segment: its first and its last position.
+//! The file name of a segment: its first and its last position. Must not know the content of the file.
 
 use std::fmt;
 use std::path::Path;
 
 use crate::event::Position;
 
-/// `<first>-<last>.seg`, twenty digits each.
+/// Name of a segment: `<first>-<last>.seg`, twenty digits each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentName {
     pub first: Position,
@@ -13,7 +13,7 @@ pub struct SegmentName {
 }
 
 impl SegmentName {
-    /// The name of the file at `path`. `None` if that is no segment's.
+    /// Returns the name of the file at `path`. `None` if it is not a segment's.
     pub fn of(path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_str()?;
         let (first, last) = name.strip_suffix(".seg")?.split_once('-')?;

@@ -1,4 +1,4 @@
-//! Segments as they are written, read, and damaged: one fault at a time, each flipped bit and each length.
+//! Tests of segments: written, read, and damaged. One fault at a time, each flipped bit and each length.
 
 mod growing;
 
@@ -21,7 +21,7 @@ fn header(first: Position) -> SegmentHeader {
     SegmentHeader { identity: IDENTITY, first, before: [3; 32], source: 5, merges: 0 }
 }
 
-/// Frames of some records each, from `first` on, as a writer takes them.
+/// Returns frames of `counts` records each, from `first` on, as a writer takes them.
 fn frames(first: Position, counts: &[u32], random: &mut StdRng) -> Vec<Vec<u8>> {
     let (mut first, mut before, mut micros) = (first, header(first).before, 1_000_000);
     let mut frames = Vec::new();
@@ -53,7 +53,7 @@ fn write(directory: &Path, first: Position, frames: &[Vec<u8>]) -> Segment {
     writer.finish().unwrap()
 }
 
-/// The bytes of each position's frame.
+/// Returns each position with the bytes of its frame.
 fn by_position(frames: &[Vec<u8>]) -> Vec<(Position, &Vec<u8>)> {
     let each = frames.iter().flat_map(|bytes| {
         let header = Frame::decode(bytes).unwrap().header;
@@ -72,7 +72,7 @@ fn only_file(directory: &Path) -> PathBuf {
     files[0].clone()
 }
 
-/// A segment of three frames, in a directory of its own.
+/// Creates a segment of three frames, in a directory of its own.
 fn small() -> (tempfile::TempDir, PathBuf, Vec<Vec<u8>>) {
     let directory = tempfile::tempdir().unwrap();
     let frames = frames(10, &[3, 1, 5], &mut StdRng::seed_from_u64(1));
@@ -114,7 +114,7 @@ fn a_segment_has_its_name_only_when_it_is_whole() {
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
 }
 
-/// Notes the length of the only file of a directory at each pause.
+/// Records the length of the only file of a directory at each pause.
 struct Lengths<'a>(&'a Path, &'a RefCell<Vec<u64>>);
 
 impl Pace for Lengths<'_> {
@@ -194,8 +194,7 @@ fn frames_that_do_not_follow_one_another_are_refused() {
     assert!(matches!(SegmentWriter::create(directory.path(), header(0), AtOnce), Err(SegmentError::OutOfOrder(_))));
 }
 
-/// Opens and reads what somebody harmed. Nothing of it may be wrong and pass for right. Returns whether every position was
-/// read.
+/// Opens and reads a damaged segment. No wrong frame may pass for right. Returns whether every position was read.
 fn reads_only_what_was_written(path: &Path, frames: &[Vec<u8>]) -> bool {
     let Ok(segment) = open(path) else { return false };
     assert!(segment.verify().is_err(), "the harm is not found");
@@ -224,7 +223,7 @@ fn each_flipped_bit_is_found_and_costs_no_other_frame() {
             bytes[at] ^= 1 << bit;
             fs::write(&path, &bytes).unwrap();
             let all = reads_only_what_was_written(&path, &frames);
-            // The footer is made again from the frames.
+            // The footer is rebuilt from the frames.
             assert_eq!(all, at >= frames_end, "bit {bit} of byte {at}");
             if (frames_begin..frames_end).contains(&at) {
                 let segment = open(&path).unwrap();
@@ -294,7 +293,7 @@ fn gap() -> Gap {
     Gap { accepted_by: "the operator".into(), accepted_at: Timestamp::from_micros(2_000_000_000) }
 }
 
-/// A gap of some positions after a frame, and a frame after the gap.
+/// Returns a frame, a gap of `count` positions after it, and a frame after the gap.
 fn frames_around_a_gap(count: u32) -> Vec<Vec<u8>> {
     let before = frames(10, &[3], &mut StdRng::seed_from_u64(6)).remove(0);
     let last = Frame::decode(&before).unwrap().header;

@@ -1,5 +1,5 @@
-//! Writes a segment: into a temporary file, synced, read back and verified, and only then under its name. Knows nothing of
-//! where its frames come from.
+//! Writes a segment into a temporary file, syncs it, reads it back, verifies it, and only then gives it its name. Must
+//! not know where its frames come from.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Write as _};
@@ -16,10 +16,10 @@ use crate::event::Position;
 use crate::storage::{PIECE_BYTES, Pace};
 
 const BUFFER_BYTES: usize = 256 * 1024;
-/// Segments from one position on that may be written at a time, or left over.
+/// Maximum number of temporary files with one first position, in use or left over.
 const TEMPORARY_MAX: usize = 1000;
 
-/// A segment that is being written. Its temporary file goes with it, unless it is finished.
+/// A segment that is being written. Its temporary file is removed when this is dropped or finished.
 pub struct SegmentWriter<P> {
     directory: PathBuf,
     header: SegmentHeader,
@@ -36,7 +36,7 @@ struct Temporary(PathBuf);
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // Once it has its name it is no longer here.
+        // A finished segment keeps its own name, a hard link. A file that is already gone is no error.
         if let Err(error) = fs::remove_file(&self.0)
             && error.kind() != ErrorKind::NotFound
         {
@@ -46,7 +46,7 @@ impl Drop for Temporary {
 }
 
 impl<P: Pace> SegmentWriter<P> {
-    /// Creates a temporary file in `directory`. All of the work is done at this pace.
+    /// Creates a temporary file in `directory`. All of the work is done at `pace`.
     pub fn create(directory: &Path, header: SegmentHeader, pace: P) -> Result<Self, SegmentError> {
         if header.first == 0 {
             return Err(SegmentError::OutOfOrder("a segment begins at position 1 at the earliest"));
@@ -67,13 +67,13 @@ impl<P: Pace> SegmentWriter<P> {
         self.write(frame)
     }
 
-    /// The last position so far; the one before the segment's first if there is none.
+    /// Returns the last position written. Without a frame, the position before the segment's first.
     pub fn last(&self) -> Position {
         self.index.last
     }
 
-    /// Returns once the segment is durable under its name, and has been read back and found right. A file that has the name
-    /// already is not replaced.
+    /// Finishes the segment. Returns once it is durable under its name, and was read back and found right. Does not
+    /// replace a file that has the name already.
     pub fn finish(mut self) -> Result<Segment, SegmentError> {
         if self.index.entries.is_empty() {
             return Err(SegmentError::OutOfOrder("a segment has at least one frame"));
@@ -113,7 +113,7 @@ impl<P: Pace> SegmentWriter<P> {
     }
 }
 
-/// A file that nobody else writes.
+/// Creates a file that no other writer has.
 fn create_new(directory: &Path, first: Position) -> Result<(File, Temporary), SegmentError> {
     for number in 0..TEMPORARY_MAX {
         let path = directory.join(format!("{first:020}.{number}.new"));

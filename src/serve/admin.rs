@@ -1,4 +1,8 @@
-//! `AdminService`: how the daemon is. It answers in every state.
+//! `AdminService`: the daemon's status, rejected deliveries, imports, readmissions and rebuilds of the views. Knows
+//! nothing of how an import or a rebuild is done.
+//!
+//! `GetStatus` and `ListRejectedDeliveries` answer in every state. Imports and readmissions are refused at a shutdown, and
+//! `RebuildViews` whenever queries of the state are.
 
 use std::sync::Arc;
 
@@ -45,7 +49,7 @@ impl Admin {
     }
 }
 
-/// The caller, if it may administer, and the request.
+/// Returns the principal, if it may administer, and the request.
 fn administrator<T>(request: Request<T>) -> Result<(Principal, T), Refusal> {
     let (caller, request) = Principal::of(request)?;
     if caller.administers() { Ok((caller, request)) } else { Err(Refusal::ScopeRequired("admin")) }

@@ -1,4 +1,5 @@
-//! Time travel: which position a request asks for, and views that have reached it.
+//! Time travel (`as_of`): finds the position that a request asks for, and views that have reached it. Knows nothing of
+//! the data read there.
 
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use crate::event::Position;
 use crate::fold::Views;
 use crate::proto::{AsOf, ReadConsistency, as_of::Moment};
 
-/// Views as fresh as required, and the position to look at: theirs, unless another was asked for.
+/// Returns views as fresh as required, and the position to read at: that of the views, unless the request names
+/// another.
 pub(super) async fn views(
     context: &Context,
     consistency: Option<&ReadConsistency>,

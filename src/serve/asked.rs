@@ -1,11 +1,11 @@
-//! The words that a request may use, in the domain's terms.
+//! Enum values of requests, converted to the domain's types. Knows nothing of state and access rights.
 
 use super::status::Refusal;
 use crate::event::ApiMode;
 use crate::fold::{ExportStatus, Status};
 use crate::proto;
 
-/// A request that names no mode asks for live.
+/// Returns the mode that a request asks for. An unspecified mode means live.
 pub(super) fn mode(mode: i32) -> Result<ApiMode, Refusal> {
     match proto::ApiMode::try_from(mode) {
         Ok(proto::ApiMode::Unspecified | proto::ApiMode::Live) => Ok(ApiMode::Live),
@@ -14,7 +14,7 @@ pub(super) fn mode(mode: i32) -> Result<ApiMode, Refusal> {
     }
 }
 
-/// None: unspecified, or a number we do not know.
+/// Returns the status. `None` if it is unspecified or an unknown number.
 pub(super) fn status(status: i32) -> Option<Status> {
     match proto::ConnectionStatus::try_from(status).ok()? {
         proto::ConnectionStatus::Unspecified => None,
@@ -26,7 +26,7 @@ pub(super) fn status(status: i32) -> Option<Status> {
     }
 }
 
-/// None: unspecified, or a number we do not know.
+/// Returns the status of an export. `None` if it is unspecified or an unknown number.
 pub(super) fn export_status(status: i32) -> Option<ExportStatus> {
     match proto::ExportStatus::try_from(status).ok()? {
         proto::ExportStatus::Unspecified => None,

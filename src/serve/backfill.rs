@@ -1,4 +1,5 @@
-//! `ImportEvents` and `ReadmitEvents`: a walk from the request to the log, and back with what became of it.
+//! `ImportEvents` and `ReadmitEvents`: pass events from the request to the log, and report the results. Knows nothing
+//! of how an event is checked or appended.
 
 use bytes::Bytes;
 use tonic::{Status, Streaming};
@@ -17,9 +18,9 @@ use crate::proto::{
 };
 
 const READMITTED_MAX: usize = 1000;
-/// The payloads of one message.
+/// Maximum number of payloads in one message.
 const PAYLOADS_MAX: usize = 5000;
-/// What a payload takes beside its bytes while it waits.
+/// Memory that a waiting payload takes in addition to its bytes.
 const PAYLOAD_BYTES: usize = 2 * size_of::<Bytes>();
 
 fn allowed(context: &Context, caller: &Principal) -> Result<(), Refusal> {
@@ -43,7 +44,7 @@ pub(super) async fn import(
     intake.push(first.payloads).await?;
     while let Some(request) = next(context, &mut requests).await? {
         check_target(&tenant, &intake.import, &request)?;
-        // An empty one would only keep the place of the stream.
+        // A message without payloads would only keep the stream's place.
         if request.payloads.is_empty() {
             return Err(Refusal::InvalidField { field: "payloads", problem: "a later message has none" }.into());
         }
@@ -54,8 +55,8 @@ pub(super) async fn import(
     Ok(ImportEventsResponse { position, read_token, ..import.summary().into() })
 }
 
-/// The payloads of one stream on their way into the log. Those of a message wait for the message after it: they may be meant
-/// for what that one names.
+/// Payloads of one stream on their way into the log. The payloads of a message wait until the next message has been
+/// checked: they may be meant for the target that the next message names.
 struct Intake<'a> {
     context: &'a Context,
     caller: Caller,
@@ -69,11 +70,11 @@ impl<'a> Intake<'a> {
         Self { context, caller, import, waiting: Vec::new(), charge: Reservation::empty(&context.inflight, caller) }
     }
 
-    /// Takes what waited; `payloads` wait then.
+    /// Imports the payloads that waited. `payloads` wait in their place.
     async fn push(&mut self, payloads: Vec<Bytes>) -> Result<(), Refusal> {
         let taken = std::mem::replace(&mut self.waiting, payloads);
         self.charge(taken.len())?;
-        // A dry run's look-ups are a scan.
+        // The look-ups of a dry run count as a scan.
         let _place = if self.import.is_dry_run() { Some(self.context.scans.place(self.caller).await?) } else { None };
         self.import.take(taken).await?;
         self.charge(0)
@@ -84,7 +85,7 @@ impl<'a> Intake<'a> {
         Ok(self.import)
     }
 
-    /// Charges what is kept while some payloads are taken.
+    /// Charges the memory held while `taken` payloads are imported.
     fn charge(&mut self, taken: usize) -> Result<(), Refusal> {
         let bytes = self.import.claimed_bytes() + PAYLOAD_BYTES * (taken + self.waiting.len());
         self.charge.resize(bytes).map_err(|_| Refusal::InflightBytesFull)
@@ -107,7 +108,8 @@ fn check_target(tenant: &str, import: &Import, later: &ImportEventsRequest) -> R
     Ok(())
 }
 
-/// An error is tonic's own, of a message that it cannot read; or it is time to go, however long the caller would take.
+/// Returns the next message. Fails with tonic's own error if the message cannot be read, and with `ShuttingDown` at a
+/// shutdown, even if the caller still sends.
 async fn next(
     context: &Context,
     requests: &mut Streaming<ImportEventsRequest>,
@@ -154,7 +156,7 @@ fn readmitted(position: Position, readmitted: Readmitted) -> ReadmittedEvent {
     }
 }
 
-/// All but where the log is then.
+/// Converts all fields except the position and token of the log's head.
 impl From<Summary> for ImportEventsResponse {
     fn from(Summary { imported, duplicates, conflicts, refused, told }: Summary) -> Self {
         let told = told.into_iter().map(|(index, unfit)| RefusedPayload { index, problem: unfit.to_string() });

@@ -1,5 +1,5 @@
-//! Who has opened a connection, as far as the system knows. Bounds are shared out by caller; rights are the
-//! [`Principal`](super::principal::Principal)'s.
+//! The peer that opened a connection, as far as the system knows it. Bounds are shared out by caller. Knows nothing of
+//! rights: these belong to the [`Principal`](super::principal::Principal).
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -7,14 +7,14 @@ use tonic::Request;
 
 use super::status::Refusal;
 
-/// The bits of an IPv6 address that name a network: one host has as many addresses of it as it likes.
+/// Network bits of an IPv6 address. One host may use any number of addresses within its network.
 const NETWORK_BITS: u32 = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Caller {
-    /// The user of the process on the other side of the unix socket.
+    /// User of the process at the other end of the unix socket.
     User(u32),
-    /// An IPv6 address stands for its network.
+    /// Remote address. An IPv6 address is reduced to its network.
     Address(IpAddr),
 }
 
@@ -26,7 +26,7 @@ impl Caller {
         })
     }
 
-    /// The caller of a request: every connection sets it.
+    /// Returns the caller of a request. Every connection sets it.
     pub fn of<T>(request: &Request<T>) -> Result<Self, Refusal> {
         request.extensions().get().copied().ok_or(Refusal::Internal)
     }

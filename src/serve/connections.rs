@@ -1,4 +1,5 @@
-//! `ConnectionService`: each method is a walk from the request to one state and back.
+//! `ConnectionService`: each method goes from the request to one state and back. Knows nothing of how the state is
+//! made.
 
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ use crate::proto::{
     SummarizeConnectionsRequest, SummarizeConnectionsResponse, WatchConnectionsRequest,
 };
 
-/// Asked for at once.
+/// Maximum number of ids in one request.
 const BATCH_MAX: usize = 100;
 
 pub(super) struct Connections {

@@ -1,4 +1,5 @@
-//! How fresh an answer must be: waits until the views are, and finds out whether a token is of this log's history at all.
+//! Freshness of answers: waits until the views are fresh enough, and checks that a token belongs to this log's history.
+//! Knows nothing of the data read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::token::{Token, TokenError, chain_prefix};
 const WAIT_DEFAULT: Duration = Duration::from_secs(5);
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// Views that are as fresh as required.
+/// Returns views that are as fresh as required.
 pub(super) async fn views(context: &Context, consistency: Option<&ReadConsistency>) -> Result<Arc<Views>, Refusal> {
     let wait = wait(consistency)?;
     match consistency.and_then(|consistency| consistency.requirement.as_ref()) {
@@ -35,7 +36,7 @@ pub(super) async fn views(context: &Context, consistency: Option<&ReadConsistenc
     }
 }
 
-/// Views that tell this position, after as long a wait as is allowed.
+/// Returns views that have reached this position. Waits as long as the request allows.
 pub(super) async fn reached(
     context: &Context,
     wanted: Position,
@@ -44,7 +45,7 @@ pub(super) async fn reached(
     reach(context, wanted, wait(consistency)?).await
 }
 
-/// The views that a page is read from: those of the page before while they are kept, else as fresh as required.
+/// Returns the views for a page: those of the previous page while they are kept, else views as fresh as required.
 pub(super) async fn page_views(
     context: &Context,
     cursor: Option<&Cursor>,
@@ -56,7 +57,7 @@ pub(super) async fn page_views(
     }
 }
 
-/// What is wrong with a token, whatever it is for.
+/// Describes the fault of a token of any kind.
 pub(super) fn fault(error: TokenError) -> &'static str {
     match error {
         TokenError::Malformed => "it was cut or changed on its way",
@@ -80,7 +81,7 @@ async fn reach(context: &Context, wanted: Position, wait: Duration) -> Result<Ar
     Err(Refusal::StaleRead { at: context.views()?.position(), wanted })
 }
 
-/// A log that was restored from a copy may have other events at the same positions.
+/// Refuses a token of another history. A log restored from a copy may have other events at the same positions.
 pub(super) async fn check_history(context: &Context, views: &Views, token: Token) -> Result<(), Refusal> {
     let chain = match views.chain_at(token.position) {
         // Before the first event, all logs of one identity are the same.

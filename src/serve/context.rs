@@ -1,4 +1,5 @@
-//! What all services share: handles of what lies below, and the gate that every request passes.
+//! State shared by all services: handles of the modules below, quotas, and the gate that every request passes. Knows
+//! nothing of single methods.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +34,8 @@ pub(super) struct Context {
     pub scans: Arc<Scans>,
     /// Bytes of requests and answers.
     pub inflight: Arc<Quota>,
-    /// Bytes that watches have read from disk and not sent yet. They wait for these, so answers must not wait for them.
+    /// Bytes that watches have read from disk and not sent yet. Separate from `inflight`: watches wait for this quota,
+    /// and answers must not wait for watches.
     pub catch_up: Arc<Quota>,
     pub watches: Arc<Quota>,
     pub watches_gauge: Gauge,
@@ -42,11 +44,11 @@ pub(super) struct Context {
     pub clock: Clock,
 }
 
-/// One open watch; it ends the count of it when dropped.
+/// One open watch. Counted until it is dropped.
 pub(super) struct WatchSlot {
     _permit: Reservation,
     gauge: Gauge,
-    /// How many were open then.
+    /// Number of open watches when this one began, itself included.
     pub ordinal: usize,
     pub expires: Instant,
 }
@@ -58,18 +60,19 @@ impl Drop for WatchSlot {
 }
 
 impl Context {
-    /// What is published now, readable or not.
+    /// Returns the published views, readable or not.
     pub fn published(&self) -> Arc<Views> {
         self.views.borrow().clone()
     }
 
-    /// The state that is published now, for a request.
+    /// Returns the published views for a request.
     pub fn views(&self) -> Result<Arc<Views>, Refusal> {
         self.gate()?;
         self.readable()
     }
 
-    /// The state that is published now. Refuses if it is not readable, whatever the serving state: that follows a moment later.
+    /// Returns the published views, whatever the serving state. Refuses if they are not readable: the serving state
+    /// follows a moment later.
     pub fn readable(&self) -> Result<Arc<Views>, Refusal> {
         let views = self.published();
         if views.is_readable() { Ok(views) } else { Err(self.catching_up(self.reader.head().position)) }
@@ -79,7 +82,7 @@ impl Context {
         Refusal::CatchingUp { at: self.published().position(), of }
     }
 
-    /// Refuses while there is no state to tell.
+    /// Refuses while there is no state to answer from.
     pub fn gate(&self) -> Result<(), Refusal> {
         match &*self.state.borrow() {
             ServingState::Serving | ServingState::ReadOnly { .. } => Ok(()),
@@ -92,12 +95,13 @@ impl Context {
         }
     }
 
-    /// Refuses only at the end: the log can be read while there is no state, and around its damage.
+    /// Refuses only at a shutdown: the log can be read while there is no state, and around its damage.
     pub fn gate_of_the_log(&self) -> Result<(), Refusal> {
         if *self.state.borrow() == ServingState::ShuttingDown { Err(Refusal::ShuttingDown) } else { Ok(()) }
     }
 
-    /// Room for what a watch reads from disk. A watch waits for its turn, but no stop waits for that.
+    /// Reserves room for bytes that a watch reads from disk. Waits for the watch's turn, but no shutdown waits for
+    /// that.
     pub async fn room_to_catch_up(&self, caller: Caller, bytes: usize) -> Result<Reservation, Refusal> {
         tokio::select! {
             biased;
@@ -106,36 +110,37 @@ impl Context {
         }
     }
 
-    /// Until it is told to stop.
+    /// Resolves when the daemon is told to stop.
     pub async fn shut_down(&self) {
-        // A closed channel is as final.
+        // A closed channel is just as final.
         drop(self.state.clone().wait_for(|state| *state == ServingState::ShuttingDown).await);
     }
 
-    /// The token of the page after the one that ended at `last`, whose views are kept for it; empty if there is none.
+    /// Returns the token of the page after the one that ended at `last`, and keeps the views for that page. Empty if
+    /// there is no next page.
     pub fn next_page(&self, filter_hash: u64, views: &Arc<Views>, last: Option<Place>) -> String {
         let Some(Place { rank, id }) = last else { return String::new() };
         self.snapshots.keep(views);
         Cursor { filter_hash, position: views.position(), rank, last: id.text().as_ref().to_owned() }.encode()
     }
 
-    /// No answer has told a later position.
+    /// Returns the latest position that any answer can have reported.
     pub fn last_position(&self) -> Position {
         self.reader.head().position.max(self.published().position())
     }
 
-    /// Everything that is durable now, as a position and a token.
+    /// Returns the position of everything that is durable now, and a token for it.
     pub fn head(&self) -> (Position, String) {
         let head = self.reader.head();
         (head.position, Token::read(self.reader.identity(), head.position, &head.chain).encode())
     }
 
-    /// Everything up to the position of these views, as a token.
+    /// Returns a token for everything up to the position of these views.
     pub fn read_token(&self, views: &Views) -> String {
         Token::read(self.reader.identity(), views.position(), &views.chain()).encode()
     }
 
-    /// Everything up to a position that these views tell, as a token.
+    /// Returns a token for everything up to a position that these views have reached.
     pub async fn token_at(&self, views: &Views, position: Position) -> Result<String, Refusal> {
         let identity = self.reader.identity();
         if let Some(chain) = views.chain_at(position) {
@@ -146,7 +151,7 @@ impl Context {
         Ok(Token::read(identity, position, &chain).encode())
     }
 
-    /// Reads from the log, which blocks, on a thread that may.
+    /// Reads from the log, which blocks, on a thread that may block.
     pub async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Reader) -> Result<T, ReadError> + Send + 'static,
@@ -155,7 +160,7 @@ impl Context {
         off_runtime(move || read(&reader)).await?.map_err(Self::unreadable)
     }
 
-    /// Logs why the log cannot be read.
+    /// Logs why the log cannot be read, and returns the refusal.
     pub fn unreadable(error: ReadError) -> Refusal {
         tracing::error!(%error, "an event cannot be read");
         error.into()
@@ -174,7 +179,7 @@ impl Context {
     }
 }
 
-/// Nine tenths of the maximum to all of it, so that watches that began together do not end together.
+/// Returns between nine tenths and all of `max`, so that watches that began together do not end together.
 fn age(max: Duration, ordinal: usize) -> Duration {
     let turn = u32::try_from(ordinal * 37 % 100).unwrap_or_default();
     max / 1000 * (1000 - turn)

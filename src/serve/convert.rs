@@ -1,4 +1,4 @@
-//! From the domain to the wire. No decision is made here but what a caller may not see.
+//! Conversion from the domain to the wire. Decides nothing except which fields a caller may not see.
 
 use crate::event::{ApiMode, Envelope, Event, Link, ModeVerdict, Object, Provenance, Stats, Text, Timestamp};
 use crate::fold::{Connection, ExportStatus, JoinedExport, Status};
@@ -13,13 +13,13 @@ pub(super) fn timestamp(time: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: micros.div_euclid(1_000_000), nanos }
 }
 
-/// None if it is out of range.
+/// Converts a timestamp of the wire. `None` if it is out of range.
 pub(super) fn micros(time: &prost_types::Timestamp) -> Option<Timestamp> {
     let micros = time.seconds.checked_mul(1_000_000)?.checked_add(i64::from(time.nanos / 1000))?;
     (0..1_000_000_000).contains(&time.nanos).then(|| Timestamp::from_micros(micros))
 }
 
-/// 32 hex digits each.
+/// Returns log id and epoch, 32 hex digits each.
 pub(super) fn identity(identity: Identity) -> (String, String) {
     (format!("{:032x}", identity.log_id), format!("{:032x}", identity.epoch))
 }

@@ -1,6 +1,7 @@
-//! The caller's own deadline (`grpc-timeout`), kept here so that its end has a reason like every refusal.
+//! The caller's own deadline (`grpc-timeout`), enforced here so that its end has a reason like every refusal. Knows
+//! nothing of the services.
 //!
-//! It bounds the way to an answer; a stream that has begun is not cut.
+//! It bounds the time until an answer begins. A stream that has begun is not cut.
 
 use std::pin::Pin;
 use std::task::{self, Poll};
@@ -14,7 +15,7 @@ use tonic::codegen::http::{HeaderMap, Request, Response};
 
 use super::status::Refusal;
 
-/// A service that ends with its callers' deadlines.
+/// A service that stops waiting for an answer at the caller's deadline.
 #[derive(Clone)]
 pub(super) struct Deadline<S>(pub S);
 
@@ -42,7 +43,8 @@ where
     }
 }
 
-/// `1500m`: at most eight digits and a unit. What is none is no deadline, as tonic has it.
+/// Parses a timeout such as `1500m`: at most eight digits and a unit. A malformed value counts as no deadline, as in
+/// tonic.
 fn timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;

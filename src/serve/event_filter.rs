@@ -1,4 +1,5 @@
-//! Which events of a tenant: one typed form for reads and watches, checked once; and each event as its caller may see it.
+//! Filter over the events of a tenant: one typed form for reads and watches, checked once. Also converts each match to
+//! the form that its caller may see. Knows nothing of how events are read.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,9 +18,9 @@ const TYPES_MAX: usize = 20;
 pub(super) struct EventFilter {
     caller: Principal,
     tenant: Arc<str>,
-    /// Empty: any.
+    /// Empty allows any.
     types: BTreeSet<String>,
-    /// Those of `types`.
+    /// Kinds of `types`.
     kinds: BTreeSet<Kind>,
     unreadable: bool,
     mismatched: bool,
@@ -46,7 +47,7 @@ impl EventFilter {
         hasher.finish()
     }
 
-    /// Whether an event may match, by what is known without unpacking it.
+    /// Whether an event may match, judged by its header, without unpacking it.
     pub fn may_match(&self, header: &EventHeader<'_>) -> bool {
         header.tenant == &*self.tenant
             && (self.kinds.is_empty() || self.kinds.contains(&header.kind))
@@ -55,7 +56,7 @@ impl EventFilter {
             && (header.is_conflict || !self.conflicting)
     }
 
-    /// `None` if it does not match.
+    /// Returns the event as its caller may see it. `None` if it does not match.
     pub fn matching(&self, event: Event) -> Option<proto::Event> {
         if event.delivery.tenant != *self.tenant {
             return None;

@@ -1,4 +1,4 @@
-//! `EventService`: events, and the head. It reads the log itself, never the views.
+//! `EventService`: events, and the head. Reads the log itself; knows nothing of the views.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::proto::{
 };
 use crate::token::Token;
 
-/// What one event may hold until it becomes an answer, which is charged by its size.
+/// Memory that one event may hold until it becomes an answer, which is charged by its own size.
 const EVENT_BYTES: usize = 512 * 1024;
 
 pub(super) struct Events {
@@ -44,7 +44,7 @@ impl Events {
             Asked::Position(position) => reader.get(position),
             Asked::EventKey(key) => reader.find(&owner, &EventKey::from_text(key)),
         });
-        // Another tenant's event is none at all.
+        // Another tenant's event counts as missing.
         let event = event.await?.filter(|event| event.delivery.tenant == *tenant).ok_or(Refusal::EventNotFound)?;
         let (position, read_token) = self.context.head();
         Ok(GetEventResponse { event: Some(convert::event(event, &principal)), position, read_token })

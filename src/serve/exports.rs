@@ -1,4 +1,4 @@
-//! `ExportService`: each method is a walk from the request to one state and back.
+//! `ExportService`: each method goes from the request to one state and back. Knows nothing of how the state is made.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Filters: one typed form for lists and watches, checked once.
+//! Filters over connections and exports: one typed form for lists and watches, checked once. Knows nothing of how rows
+//! are found.
 
 mod hash;
 mod read;
@@ -13,14 +14,14 @@ use crate::event::{Position, Timestamp};
 use crate::fold::{Connection, Export, ExportStatus, Slot, Status};
 use crate::proto;
 
-/// What a filter is for.
+/// Kind of request that a filter is used in.
 #[derive(Clone, Copy)]
 pub(super) enum Use {
     List { now: Timestamp },
     Watch,
 }
 
-/// Which connections. An empty set allows all, and so does what is None.
+/// Filter over connections. An empty set allows all, and so does `None`.
 #[derive(Default, PartialEq, Eq, Hash)]
 pub(super) struct ConnectionFilter {
     pub external_ids: BTreeSet<String>,
@@ -35,7 +36,7 @@ pub(super) struct ConnectionFilter {
     awaiting_export: Option<Ago>,
 }
 
-/// A time that was told as so long ago.
+/// A cutoff given as a duration before now.
 #[derive(PartialEq, Eq, Hash)]
 struct Ago {
     micros: i64,
@@ -96,7 +97,8 @@ impl ConnectionFilter {
                 .is_none_or(|ago| connection.awaits_export_since().is_some_and(|since| since <= ago.time))
     }
 
-    /// An export matches when its connection does; without one, only if nothing is asked of it.
+    /// Whether an export matches: when its connection does. Without a connection it matches only if the filter is
+    /// empty.
     pub fn matches_joined(&self, connection: Option<&Connection>) -> bool {
         connection.map_or_else(|| *self == Self::default(), |connection| self.matches(connection))
     }
@@ -115,15 +117,15 @@ impl ConnectionFilter {
     }
 }
 
-/// Which exports. An empty set allows all, and so does what is None.
+/// Filter over exports. An empty set allows all, and so does `None`.
 #[derive(Default, PartialEq, Eq, Hash)]
 pub(super) struct ExportFilter {
     pub connection_ids: BTreeSet<String>,
     statuses: BTreeSet<ExportStatus>,
-    /// Of the connection.
+    /// Filter on the export's connection.
     pub connection: ConnectionFilter,
     pub changed_after: Option<Timestamp>,
-    /// The last position that was recorded by `changed_after`, for those who looked it up.
+    /// Last position recorded by `changed_after`. 0 unless the caller has looked it up.
     pub after_position: Position,
     deadline_within: Option<Within>,
 }
@@ -150,17 +152,18 @@ impl ExportFilter {
         })
     }
 
-    /// All exports of the connections that match.
+    /// Returns a filter for all exports of the matching connections.
     pub fn of(connection: ConnectionFilter) -> Self {
         Self { connection, ..Self::default() }
     }
 
-    /// Whether what is at hand of an export does not rule it out: a settled one's links are dead.
+    /// Whether the slot alone leaves a match possible. The links of a settled export are dead, so `deadline_within`
+    /// excludes it.
     pub fn may_match(&self, slot: &Slot) -> bool {
         slot.position() > self.after_position && (self.deadline_within.is_none() || matches!(slot, Slot::Open(_)))
     }
 
-    /// When the deadlines of those that match are, if that is asked.
+    /// Returns the range of the deadlines asked for. `None` if any deadline matches.
     pub fn deadlines(&self) -> Option<(Timestamp, Timestamp)> {
         self.deadline_within.as_ref().map(|within| (within.from, within.to))
     }

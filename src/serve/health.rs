@@ -1,4 +1,5 @@
-//! `grpc.health.v1`, for the daemon and for each service, as the serving state has it.
+//! `grpc.health.v1`, for the daemon and for each service, derived from the serving state. Knows nothing else of the
+//! services.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -21,13 +22,13 @@ use super::status::Refusal;
 use crate::proto::{admin_service_server, connection_service_server, event_service_server, export_service_server};
 
 const DAEMON: &str = "";
-/// It answers in every state.
+/// Service that is healthy in every state until the shutdown.
 const ADMIN: &str = admin_service_server::SERVICE_NAME;
-/// These need the state, or the log.
+/// Services that need the state or the log.
 const READING: [&str; 3] =
     [connection_service_server::SERVICE_NAME, export_service_server::SERVICE_NAME, event_service_server::SERVICE_NAME];
 
-/// tonic's service, whose watches count among all watches and end at their age.
+/// tonic's service. Its watches count among all watches and end at their maximum age.
 pub(super) struct BoundedHealth {
     context: Arc<Context>,
     statuses: HealthService,
@@ -51,7 +52,7 @@ impl Health for BoundedHealth {
         let slot = self.context.take_watch_slot(Caller::of(&request)?)?;
         let mut statuses = self.statuses.watch(request).await?.into_inner();
         let bounded = try_stream! {
-            // It ends the count of this watch with the stream.
+            // Dropped with the stream, which ends the count of this watch.
             let slot: WatchSlot = slot;
             while let Some(status) = tokio::select! {
                 status = statuses.next() => status,
@@ -64,7 +65,7 @@ impl Health for BoundedHealth {
     }
 }
 
-/// Keeps the reporter up with the state, for ever.
+/// Keeps the reporter in step with the serving state. Never returns.
 pub(super) async fn follow(mut reporter: HealthReporter, mut state: watch::Receiver<ServingState>) -> Infallible {
     loop {
         let now = state.borrow_and_update().clone();
@@ -73,14 +74,14 @@ pub(super) async fn follow(mut reporter: HealthReporter, mut state: watch::Recei
             break;
         }
     }
-    // Watches of the health end too: tonic's shutdown waits for every stream.
+    // Ends the watches of the health, too: a shutdown waits for every stream.
     for service in READING.into_iter().chain([ADMIN, DAEMON]) {
         reporter.clear_service_status(service).await;
     }
     std::future::pending().await
 }
 
-/// Reads go on after a failed commit, but the daemon as a whole is not well.
+/// Reports the state. Reads go on after a failed commit, but the daemon as a whole is not healthy.
 async fn apply(reporter: &HealthReporter, state: &ServingState) {
     let status = |healthy| if healthy { ServingStatus::Serving } else { ServingStatus::NotServing };
     reporter.set_service_status(DAEMON, status(*state == ServingState::Serving)).await;

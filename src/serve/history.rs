@@ -1,4 +1,5 @@
-//! `ListConnectionEvents`: a walk from a connection's newest event back to its first.
+//! `ListConnectionEvents`: walks from a connection's newest event back to its first. Knows nothing of how history is
+//! stored.
 
 use std::sync::Arc;
 
@@ -39,7 +40,7 @@ pub(super) async fn list(
         Some(cursor) => place(cursor)?,
         None => views.connection(&realm, &id).ok_or(Refusal::ConnectionNotFound)?.trail.last.position,
     };
-    // A token of a position that these views do not tell is of other views than these.
+    // The page token may come from newer views than these. The walk needs views that have reached its position.
     let walked = consistency::reached(context, start, request.consistency.as_ref()).await?;
     let resumed = cursor.is_some();
     let walk = Walk { views: walked, reader: context.reader.clone(), realm, id, principal };
@@ -59,7 +60,7 @@ pub(super) async fn list(
     })
 }
 
-/// The first event of the page. The views that the page before showed had told it.
+/// Returns the position of the page's first event. The views of the previous page had reached it.
 fn place(cursor: &Cursor) -> Result<Position, Refusal> {
     let place = cursor.last.parse().ok().filter(|place| (1..=cursor.position).contains(place));
     place.ok_or(Refusal::InvalidPageToken("it tells no place"))
@@ -74,7 +75,7 @@ struct Walk {
 }
 
 impl Walk {
-    /// The events from one on, and where the next page begins. It ends early when it is cancelled.
+    /// Returns the events from `start` backwards, and where the next page begins. Ends early when cancelled.
     fn back_from(
         &self,
         start: Position,

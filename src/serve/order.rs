@@ -1,4 +1,5 @@
-//! The order of a list: that of ids, or of a rank that each row has. A row's place in it is what page tokens tell.
+//! Order of a list: by id, or by a rank of each row. Page tokens carry a row's place in this order. Knows nothing of
+//! filters.
 
 use std::collections::BTreeMap;
 
@@ -6,19 +7,19 @@ use super::status::Refusal;
 use crate::event::Timestamp;
 use crate::fold::{Connection, Export, Id, Slot};
 
-/// By its rank first; where rows are in the order of their ids, all have the same.
+/// Place of a row: rank first, then id. In the order of ids all rows have the same rank.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub rank: i64,
     pub id: Id,
 }
 
-/// Of rows without the field: they come last, either way.
+/// Rank of rows without the field. They come last, ascending and descending.
 const LAST: i64 = i64::MAX;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Order {
-    /// None: the id, ascending.
+    /// `None` if by id, ascending.
     by: Option<Field>,
     descending: bool,
 }
@@ -43,7 +44,7 @@ impl Order {
         Self::read(order_by, [Field::LastRecordedAt, Field::Deadline], problem)
     }
 
-    /// As AIP-132 has it, but for one field only.
+    /// Parses `order_by` as in AIP-132, but with one field only.
     fn read(order_by: &str, fields: [Field; 2], problem: &'static str) -> Result<Self, Refusal> {
         let mut words = order_by.split_ascii_whitespace();
         let Some(name) = words.next() else { return Ok(Self::BY_ID) };
@@ -65,7 +66,7 @@ impl Order {
         self.by.is_none()
     }
 
-    /// Tells orders apart, in tokens.
+    /// Returns a number that distinguishes orders in tokens.
     pub fn number(self) -> u64 {
         self.by.map_or(0, |field| field as u64 * 2 + u64::from(self.descending))
     }
@@ -78,7 +79,7 @@ impl Order {
         })
     }
 
-    /// By what is at hand of it.
+    /// Returns the rank of an export, from its slot alone.
     pub fn rank_of_export(self, slot: &Slot) -> i64 {
         let deadline = |export: &Export| export.deadline.map(Timestamp::as_micros);
         self.rank(|field| match (field, slot) {
@@ -105,7 +106,7 @@ impl Field {
     }
 }
 
-/// Of all, the first so many after a place. Looks at each, and keeps no more than these.
+/// Returns the first `count` rows after a place, in order. Visits every row, and keeps at most `count`.
 pub(super) fn first<T>(
     all: impl Iterator<Item = (Place, T)>,
     after: Option<&Place>,

@@ -1,4 +1,5 @@
-//! Page sizes and page tokens: where a list goes on, for which filter, and from which position.
+//! Page sizes and page tokens: where a list continues, for which filter, and from which position. Knows nothing of the
+//! rows.
 //!
 //! ```text
 //! token = base64url( version u8 ‖ filter hash u64 ‖ position u64 ‖ rank i64 ‖ last id ‖ CRC32C of all before )
@@ -19,12 +20,12 @@ const CRC: usize = 4;
 
 const ROWS_DEFAULT: usize = 50;
 const ROWS_MAX: usize = 1000;
-/// A page well below the 4 MiB that gRPC clients take by default.
+/// Maximum size of a page: well below the 4 MiB that gRPC clients take by default.
 pub(super) const BYTES_MAX: usize = 1024 * 1024;
-/// So that a filter which matches nothing costs a bounded time a call.
+/// Maximum number of rows visited by one call. A filter that matches nothing then costs a bounded time per call.
 pub(super) const VISITS_MAX: usize = 10_000;
 
-/// How far one page goes. 0 rows: the default.
+/// Returns the limits of one page. 0 rows mean the default.
 pub(super) fn limits(page_size: i32) -> Result<Limits, Refusal> {
     let refused = Refusal::InvalidField { field: "page_size", problem: "not between 0 and 1000" };
     let rows = match usize::try_from(page_size) {
@@ -35,20 +36,21 @@ pub(super) fn limits(page_size: i32) -> Result<Limits, Refusal> {
     Ok(Limits { rows, bytes: BYTES_MAX, visits: VISITS_MAX })
 }
 
-/// Where a list goes on.
+/// Point where a list continues.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Cursor {
     pub filter_hash: u64,
-    /// Of the views that the page before showed.
+    /// Position of the views that the previous page showed.
     pub position: Position,
-    /// Of the last row that was looked at, in the order of the list.
+    /// Rank of the last row looked at, in the order of the list.
     pub rank: i64,
-    /// Its id.
+    /// Id of that row.
     pub last: String,
 }
 
 impl Cursor {
-    /// `None` if the token is empty: the first page. `last` is the last position that an answer can have told.
+    /// Reads a page token. `None` if it is empty, which means the first page. `last` is the latest position that an
+    /// answer can have reported.
     pub fn read(token: &str, filter_hash: u64, last: Position) -> Result<Option<Self>, Refusal> {
         if token.is_empty() {
             return Ok(None);

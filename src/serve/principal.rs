@@ -1,4 +1,5 @@
-//! Who asks, and what they may see. Every handler takes a [`Principal`] and knows no other way to a tenant or a scope.
+//! The tenants and scopes of a caller. Every handler takes a [`Principal`] and knows no other way to a tenant or a
+//! scope. Knows nothing of how a caller is authenticated.
 
 use std::sync::Arc;
 
@@ -9,20 +10,20 @@ use super::asked;
 use super::status::Refusal;
 use crate::fold::Realm;
 
-/// A right beyond that of seeing a tenant's state. Without it a field is left out, or a call is refused.
+/// A right beyond seeing a tenant's state. Without it a field is left out, or a call is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// `exports.links`: where exports can be downloaded.
+    /// `exports.links`: download links of exports.
     ExportsLinks,
-    /// `events.raw`: bodies as they were received, and so all that is in them.
+    /// `events.raw`: bodies as they were received, with everything in them.
     EventsRaw,
-    /// `events.write`: to import events, and to readmit them.
+    /// `events.write`: importing and readmitting events.
     EventsWrite,
-    /// `admin`: how the daemon is, what it refused, and to rebuild the views.
+    /// `admin`: the daemon's status, the deliveries it rejected, and rebuilds of the views.
     Admin,
 }
 
-/// A caller.
+/// Tenants and scopes of a caller.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Principal {
     tenants: Arc<[Arc<str>]>,
@@ -37,23 +38,24 @@ impl Principal {
         Self { tenants: tenants.into(), scopes: scopes.into() }
     }
 
-    /// Whoever reaches a loopback address or the socket: all configured tenants, all scopes.
+    /// Returns the principal of every caller at a loopback address or the socket: all configured tenants, all scopes.
     pub fn loopback(tenants: impl IntoIterator<Item = Arc<str>>) -> Self {
         Self::new(tenants, &[Scope::ExportsLinks, Scope::EventsRaw, Scope::EventsWrite, Scope::Admin])
     }
 
-    /// Whoever reaches an address where nobody is authenticated: the state of all configured tenants, and links.
+    /// Returns the principal of every caller at an address without authentication: the state of all configured tenants,
+    /// and links.
     pub fn read_only(tenants: impl IntoIterator<Item = Arc<str>>) -> Self {
         Self::new(tenants, &[Scope::ExportsLinks])
     }
 
-    /// The caller of a request, and the request.
+    /// Returns the principal of a request, and the request.
     pub(super) fn of<T>(mut request: Request<T>) -> Result<(Self, T), Refusal> {
         let principal = request.extensions_mut().remove().ok_or(Refusal::Unauthenticated)?;
         Ok((principal, request.into_inner()))
     }
 
-    /// The tenant that is named, or, if none is, the only one there is.
+    /// Returns the named tenant or, if none is named, the only one.
     pub(super) fn tenant(&self, named: &str) -> Result<Arc<str>, Refusal> {
         match (named, &*self.tenants) {
             ("", [only]) => Ok(only.clone()),
@@ -64,7 +66,7 @@ impl Principal {
         }
     }
 
-    /// As [`Self::tenant`], with the request's `api_mode`.
+    /// Like [`Self::tenant`], but with the request's `api_mode`.
     pub(super) fn realm(&self, tenant: &str, mode: i32) -> Result<Realm, Refusal> {
         Ok(Realm { tenant: self.tenant(tenant)?, mode: asked::mode(mode)? })
     }
@@ -86,7 +88,7 @@ impl Principal {
     }
 }
 
-/// Makes every request one of this caller.
+/// Returns a layer that gives every request this principal.
 pub(super) fn everyone_is(
     principal: Principal,
 ) -> InterceptorLayer<impl FnMut(Request<()>) -> Result<Request<()>, Status> + Clone> {

@@ -1,5 +1,5 @@
-//! An amount of something (bytes, streams, watches) that all callers share, with a bound for each of them. It is
-//! reserved before it is used. Knows nothing of what is counted.
+//! A quota of something (bytes, streams, watches) that all callers share, with a bound for each of them. It is reserved
+//! before use. Knows nothing of the things counted.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,24 +8,24 @@ use tokio::sync::oneshot;
 
 use super::caller::Caller;
 
-/// The quota, or the caller's share of it, is used up.
+/// Error: the quota, or the caller's share of it, is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct QuotaFull;
 
 pub(super) struct Quota {
-    /// Of all callers together.
+    /// Limit of all callers together.
     total: usize,
-    /// Of one caller.
+    /// Limit of one caller.
     share: usize,
     used: Mutex<Used>,
 }
 
-/// A caller without a reservation has no entry.
+/// Reserved amounts. A caller without a reservation has no entry.
 #[derive(Default)]
 struct Used {
     total: usize,
     by_caller: HashMap<Caller, usize>,
-    /// In the order in which they came.
+    /// Waiting reservations, in order of arrival.
     waiting: VecDeque<Waiting>,
 }
 
@@ -35,7 +35,7 @@ struct Waiting {
     grant: oneshot::Sender<Reservation>,
 }
 
-/// A part of the quota. It is given back when dropped.
+/// A reserved part of the quota. Given back when dropped.
 pub(super) struct Reservation {
     quota: Arc<Quota>,
     caller: Caller,
@@ -47,15 +47,15 @@ impl Quota {
         Arc::new(Self { total, share, used: Mutex::default() })
     }
 
-    /// Of one caller.
+    /// Returns the limit of one caller.
     pub fn share(&self) -> usize {
         self.share
     }
 
-    /// As [`Self::reserve`], once there is room for it; at most the share. First come, first served, but a caller whose share is full
-    /// stands in nobody else's way.
+    /// Like [`Self::reserve`], but waits until there is room. Reserves at most the share. First come, first served, but
+    /// a caller whose share is full does not block other callers.
     pub async fn wait_for(self: &Arc<Self>, caller: Caller, amount: usize) -> Reservation {
-        // Before the receiver, which is closed by then.
+        // Declared before the receiver, so it is dropped after the receiver has been closed.
         let _leaving = ServeOnDrop(self);
         let (grant, granted) = oneshot::channel();
         self.lock().waiting.push_back(Waiting { caller, amount: amount.min(self.share), grant });
@@ -65,7 +65,7 @@ impl Quota {
     }
 
     fn serve_waiting(self: &Arc<Self>) {
-        // What nobody takes is given back without the lock.
+        // Grants that were not taken. Declared before the lock, so they are given back without it.
         let mut untaken = Vec::new();
         let mut used = self.lock();
         let (mut waiting, mut full) = (std::mem::take(&mut used.waiting), HashSet::new());
@@ -94,7 +94,7 @@ impl Quota {
         Ok(reservation)
     }
 
-    /// What all callers have reserved.
+    /// Returns the amount that all callers have reserved.
     pub fn used(&self) -> usize {
         self.lock().total
     }
@@ -109,7 +109,7 @@ impl Reservation {
         Self { quota: quota.clone(), caller, amount: 0 }
     }
 
-    /// Keeps the old amount if the new one does not fit. A smaller amount always fits.
+    /// Changes the amount. Keeps the old one if the new one does not fit. A smaller amount always fits.
     pub fn resize(&mut self, amount: usize) -> Result<(), QuotaFull> {
         let mut used = self.quota.lock();
         let (others, own) = (used.total - self.amount, used.of(self.caller) - self.amount);
@@ -125,7 +125,7 @@ impl Reservation {
         Ok(())
     }
 
-    /// Gives all of it back. It can grow again.
+    /// Gives the whole amount back. The reservation can grow again.
     pub fn release(&mut self) {
         let amount = std::mem::take(&mut self.amount);
         if amount == 0 {
@@ -151,7 +151,7 @@ impl Used {
     }
 }
 
-/// Those who waited behind one who has gone may be next.
+/// Serves the queue when a waiting reservation is dropped: those behind it may be next.
 struct ServeOnDrop<'a>(&'a Arc<Quota>);
 
 impl Drop for ServeOnDrop<'_> {
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(quota.used(), 6);
     }
 
-    /// What it has been granted, if it has.
+    /// Returns the reservation, if it has been granted.
     fn granted(waiting: &mut (impl Future<Output = Reservation> + Unpin), woken: &Arc<Woken>) -> Option<Reservation> {
         let waker = Waker::from(woken.clone());
         match Pin::new(waiting).poll(&mut Context::from_waker(&waker)) {

@@ -1,4 +1,5 @@
-//! `ReadEvents`: a walk along the log from one position to another, pulled part by part by whoever reads it.
+//! `ReadEvents`: a walk along the log from one position to another, pulled part by part by its reader. Knows nothing of
+//! the views.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -63,7 +64,7 @@ struct Walk {
 }
 
 impl Walk {
-    /// As much as a page of a list, so that a walk which finds nothing still tells how far it is.
+    /// Reads one part, bounded like a page of a list. A walk that finds nothing still reports its progress.
     fn part(&mut self, reader: &Reader, cancellation: &Cancellation) -> Result<ReadEventsResponse, ReadError> {
         let (mut events, mut bytes) = (Vec::new(), 0);
         let begun = self.next;
@@ -71,12 +72,12 @@ impl Walk {
         while self.next <= self.to && self.next < visited_max && bytes < BYTES_MAX && !cancellation.is_cancelled() {
             let selected = reader.select(self.next, self.to, |header| self.filter.may_match(header));
             let selection = match selected {
-                // What comes before the damage is sent; the next part says what is damaged.
+                // Events before the damage are sent; the next part reports the damage.
                 Err(_) if self.next > begun => break,
                 selected => selected?,
             };
             let Some(Selection { events: selected, through, .. }) = selection else {
-                // A gap is all that is left.
+                // Only a gap is left.
                 self.next = self.to + 1;
                 break;
             };

@@ -1,6 +1,7 @@
-//! One bounded step through a state: a page of a list, or a part of a watch's snapshot.
+//! One bounded step through a state: a page of a list, or a part of a watch's snapshot. Knows nothing of requests and
+//! tokens.
 //!
-//! In the order of ids it is a walk that goes on where the last one ended. In another order each step looks at all that may
+//! In the order of ids a step continues where the last one ended. In another order each step looks at all rows that may
 //! match, and keeps the first of them.
 
 mod merge;
@@ -19,10 +20,11 @@ use crate::fold::{Connection, Id, Realm, Slot, Views};
 use crate::proto;
 use merge::Merge;
 
-/// With more owners than this, looking at every export in turn is no dearer than gathering theirs.
+/// Maximum number of owners whose exports are gathered. With more owners, looking at every export in turn costs no
+/// more.
 const OWNERS_MAX: usize = 1000;
 
-/// What a step looks at, until it is cancelled. What a cancelled step found is not the whole, and of no use.
+/// Input of a step, which runs until it is cancelled. The result of a cancelled step is incomplete and of no use.
 #[derive(Clone, Copy)]
 pub(super) struct Scanned<'a> {
     pub views: &'a Views,
@@ -30,20 +32,20 @@ pub(super) struct Scanned<'a> {
     pub cancellation: &'a Cancellation,
 }
 
-/// A step ends when it has reached one of these.
+/// Limits of a step. It ends when it has reached one of them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub rows: usize,
-    /// Of the rows on the wire.
+    /// Encoded size of the rows.
     pub bytes: usize,
     /// Entities looked at, whether they match or not.
     pub visits: usize,
 }
 
-/// What a step found.
+/// Result of a step.
 pub(super) struct Step<T> {
     pub rows: Vec<T>,
-    /// Where the next step goes on: after this place. None: there is nothing more.
+    /// Place after which the next step continues. `None` if there are no more rows.
     pub next: Option<Place>,
 }
 
@@ -72,7 +74,7 @@ fn by_id<T>(candidates: impl Iterator<Item = (Id, T)>) -> impl Iterator<Item = (
     candidates.map(|(id, it)| (Place { rank: 0, id }, it))
 }
 
-/// All that match.
+/// Returns all matching connections.
 pub(super) fn matching<'a>(
     scanned: Scanned<'a>,
     filter: &'a ConnectionFilter,
@@ -101,7 +103,7 @@ fn until_cancelled<'a, T>(
     Box::new(candidates.take_while(|_| !cancellation.is_cancelled()))
 }
 
-/// May read the change log, which blocks.
+/// Scans exports. May read the change log, which blocks.
 pub(super) fn exports(
     scanned: Scanned<'_>,
     filter: &ExportFilter,
@@ -127,7 +129,7 @@ pub(super) fn exports(
     step(order::first(ranked, after.as_ref(), limits.visits + 1), limits, look)
 }
 
-/// All exports that may match, after a task.
+/// Returns all exports that may match, after a task.
 fn slots<'a>(scanned: Scanned<'a>, filter: &ExportFilter, after: Option<Id>) -> Candidates<'a, Slot> {
     let Scanned { views, realm, cancellation } = scanned;
     match (owners(views, realm, filter), filter.deadlines()) {
@@ -145,7 +147,8 @@ fn slots<'a>(scanned: Scanned<'a>, filter: &ExportFilter, after: Option<Id>) -> 
     }
 }
 
-/// The connections that a matching export must belong to; None if there are too many, or any will do.
+/// Returns the connections that a matching export must belong to. `None` if there are too many, or if any connection
+/// will do.
 fn owners(views: &Views, realm: &Realm, filter: &ExportFilter) -> Option<Vec<Id>> {
     if !filter.connection_ids.is_empty() {
         return Some(filter.connection_ids.iter().map(|id| Id::find(id)).collect());

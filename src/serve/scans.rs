@@ -1,5 +1,5 @@
-//! Work that looks at much or reads the disk for long: how much of it runs at once, in all and for one caller, and that it
-//! stops when its caller has gone. Knows nothing of what is looked at.
+//! Scans: work that looks at many entities or reads the disk for long. Bounds how many run at once, in all and for one
+//! caller, and stops a scan when its caller has gone. Knows nothing of the data scanned.
 
 use std::collections::HashMap;
 use std::num::NonZero;
@@ -15,28 +15,28 @@ use super::caller::Caller;
 use super::quota::Quota;
 use super::status::Refusal;
 
-/// For a scan to begin.
+/// Maximum time that a scan waits before it begins.
 const WAIT_MAX: Duration = Duration::from_secs(5);
-/// What one scan may hold while it runs: a page and its last row.
+/// Memory that one scan may hold while it runs: a page and its last row.
 const SCAN_BYTES: usize = 1536 * 1024;
 
 pub(super) struct Scans {
-    /// Thrice as many as there are cores: some of them wait for the disk, and two callers never hold all.
+    /// Three places per core: some scans wait for the disk, and two callers never hold all.
     all: Arc<Semaphore>,
-    /// As many as there are cores.
+    /// Places of one caller: one per core.
     share: usize,
     by_caller: Mutex<HashMap<Caller, Weak<Semaphore>>>,
     inflight: Arc<Quota>,
     wait_max: Duration,
 }
 
-/// The place of a scan. It is free again when dropped.
+/// Place of a scan. Free again when dropped.
 pub(super) struct ScanPlace {
     _own: OwnedSemaphorePermit,
     _all: OwnedSemaphorePermit,
 }
 
-/// Whether a scan's caller has gone.
+/// Flag: whether a scan's caller has gone.
 #[derive(Clone, Default)]
 pub(super) struct Cancellation(Arc<AtomicBool>);
 
@@ -66,8 +66,8 @@ impl Scans {
         Self { all, share: cores, by_caller: Mutex::default(), inflight, wait_max }
     }
 
-    /// Runs a scan on a thread that may block, once there is a place for it. The scan is to end early when it is cancelled:
-    /// nobody waits for its result.
+    /// Runs a scan on a thread that may block, once there is a place for it. The scan must end early when it is
+    /// cancelled: no caller waits for its result any more.
     pub async fn run<T: Send + 'static>(
         self: &Arc<Self>,
         caller: Caller,
@@ -76,7 +76,7 @@ impl Scans {
         let scans = self.clone();
         let run = independently(async move {
             let place = scans.place(caller).await?;
-            // Until the result becomes an answer, which is charged by its size.
+            // Held until the result becomes an answer, which is charged by its own size.
             let bytes = scans.inflight.reserve(caller, SCAN_BYTES).map_err(|_| Refusal::InflightBytesFull)?;
             let cancel = CancelOnDrop(Cancellation::default());
             let cancellation = cancel.0.clone();
@@ -86,7 +86,7 @@ impl Scans {
         Ok(result)
     }
 
-    /// Runs a part of a watch on a thread that may block. It waits for its turn for as long as that takes: a watch that is slow
+    /// Runs a part of a watch on a thread that may block. Waits for its turn without a time limit: a watch that is slow
     /// under load is better than one that ends.
     pub async fn take_turn<T: Send + 'static>(
         self: &Arc<Self>,
@@ -101,13 +101,13 @@ impl Scans {
         .await
     }
 
-    /// A place for a scan that the caller runs by itself.
+    /// Returns a place for a scan that the calling code runs itself.
     pub async fn place(&self, caller: Caller) -> Result<ScanPlace, Refusal> {
         let place = timeout(self.wait_max, self.acquire(caller)).await.map_err(|_| Refusal::TooManyScans)?;
         place.map_err(|_| Refusal::Internal)
     }
 
-    /// The caller's place comes first: those who wait for it do not stand in the way of other callers.
+    /// Takes the caller's place first, so that scans waiting for it do not block other callers.
     async fn acquire(&self, caller: Caller) -> Result<ScanPlace, AcquireError> {
         let own = self.of_caller(caller).acquire_owned().await?;
         Ok(ScanPlace { _all: self.all.clone().acquire_owned().await?, _own: own })
@@ -125,7 +125,7 @@ impl Scans {
     }
 }
 
-/// Runs work on a thread that may block. The place is free when the work has ended, not when its caller has gone.
+/// Runs work on a thread that may block. The place becomes free when the work has ended, not when its caller has gone.
 async fn at_place<T: Send + 'static>(
     place: ScanPlace,
     work: impl FnOnce() -> T + Send + 'static,
@@ -138,21 +138,22 @@ async fn at_place<T: Send + 'static>(
     .await
 }
 
-/// Goes on though this is not polled, as the stream of a watch is not while its reader takes nothing: others wait for what the
-/// work holds. Ends when this is dropped.
+/// Runs work in a task of its own, which goes on while the returned future is not polled. The stream of a watch is not
+/// polled while its reader takes nothing, and others wait for the resources that the work holds. Dropping the future
+/// aborts the work.
 pub(super) async fn independently<T: Send + 'static>(
     work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
 ) -> Result<T, Refusal> {
     AbortOnDropHandle::new(tokio::spawn(work)).await.map_err(|_| Refusal::Internal)?
 }
 
-/// Lets out what a stream has encoded. Only a reader that takes it makes the stream go on: nothing is read from disk for one
-/// that takes nothing.
+/// Yields, so that the messages a stream has encoded are sent first. The stream continues only when its reader takes
+/// them: nothing is read from disk for a reader that takes nothing.
 pub(super) async fn send_first() {
     tokio::task::yield_now().await;
 }
 
-/// For work that blocks, or takes longer than others should wait.
+/// Runs work that blocks, or that takes longer than other tasks should wait.
 pub(super) async fn off_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
     tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Internal)
 }
@@ -174,7 +175,7 @@ mod tests {
         Arc::new(Scans::with(Quota::new(usize::MAX, usize::MAX), cores, wait_max))
     }
 
-    /// A scan that has begun, and runs until the sender is dropped.
+    /// Starts a scan that runs until the sender is dropped.
     async fn begun(scans: &Arc<Scans>, caller: Caller) -> SyncSender<()> {
         let (hold, held): (SyncSender<()>, Receiver<()>) = sync_channel(0);
         let (tell, told) = tokio::sync::oneshot::channel();
@@ -202,7 +203,7 @@ mod tests {
         waited.run(ONE, |_| ()).await.unwrap();
     }
 
-    /// Once no task uses it any more.
+    /// Waits until no task uses the scans any more.
     async fn scans_when_idle(scans: Arc<Scans>) -> Arc<Scans> {
         while Arc::strong_count(&scans) > 1 {
             tokio::task::yield_now().await;

@@ -1,4 +1,5 @@
-//! Puts the services on a listener, and takes them off again when the serving state says so.
+//! The services on a listener: builds them, serves them, and takes them off again when the serving state says so. Knows
+//! nothing of how the sources are made.
 
 use std::sync::Arc;
 use std::task;
@@ -44,14 +45,15 @@ use crate::proto::event_service_server::EventServiceServer;
 use crate::proto::export_service_server::ExportServiceServer;
 use crate::rejections::Rejections;
 
-/// Of requests that arrive and answers that are not taken yet, in all and of one caller. Two callers never hold all.
+/// Limit on the bytes of requests that arrive and answers that are not taken yet, in all and of one caller. Two callers
+/// never hold all.
 const INFLIGHT_BYTES: usize = 64 * 1024 * 1024;
 const INFLIGHT_BYTES_SHARE: usize = 28 * 1024 * 1024;
-/// Of what watches have read from disk and not sent yet.
+/// Limit on the bytes that watches have read from disk and not sent yet.
 const CATCH_UP_BYTES: usize = 16 * 1024 * 1024;
 const CATCH_UP_BYTES_SHARE: usize = 6 * 1024 * 1024;
 
-/// Where answers come from.
+/// Sources of the answers.
 pub struct Sources {
     pub views: watch::Receiver<Arc<Views>>,
     pub reader: Reader,
@@ -62,18 +64,18 @@ pub struct Sources {
 }
 
 pub struct Options {
-    /// Who every caller is.
+    /// Principal of every caller.
     pub principal: Principal,
-    /// Open at the same time.
+    /// Maximum number of watches open at the same time.
     pub watches_max: usize,
-    /// The part of them that one caller may have.
+    /// Maximum number of open watches of one caller.
     pub watches_share: usize,
-    /// Told how many are.
+    /// Number of open watches.
     pub watches_gauge: Gauge,
-    /// Each ends then, at the latest, and is begun anew.
+    /// Maximum age of a watch. Its client then opens it again.
     pub watch_max_age: Duration,
     pub started_at: Timestamp,
-    /// What a filter's "so long ago" counts from.
+    /// Clock for relative times in filters, and for the expiry of export links.
     pub clock: Clock,
 }
 
@@ -125,9 +127,9 @@ impl Api {
 
     /// Serves until the state is `ShuttingDown`, and then until every connection has ended.
     ///
-    /// Watches end by themselves then, but a peer that says nothing, or reads nothing, holds its connection open for as
-    /// long as it likes: bound the wait. Dropping this future is safe: nothing is promised that it would take back; it
-    /// stops accepting, and what is still open ends with the runtime.
+    /// Watches end automatically then, but a peer that says nothing, or reads nothing, may hold its connection open:
+    /// bound the wait. Dropping this future is safe and breaks no promise: it stops accepting, and aborts the
+    /// connections that are still open.
     pub async fn serve(self, listener: Listener) -> Result<(), ServeError> {
         let reporter = HealthReporter::new();
         let health = HealthServer::new(BoundedHealth::new(self.context.clone(), &reporter));
@@ -187,14 +189,15 @@ impl Api {
     }
 }
 
-/// Makes every request one of the principal, keeps its deadline, and gives a reason to every error.
+/// Makes one service of the routes: gives every request the principal, enforces its deadline, and gives every error a
+/// reason.
 fn as_one_service(routes: Routes, principal: Principal) -> impl Routed {
     let routes = Deadline(MapResponseLayer::new(engine::explained).layer(routes.prepare()));
     let boxed = MapResponseLayer::new(|response: Response<_>| response.map(Body::new));
     boxed.layer(everyone_is(principal).layer(routes))
 }
 
-/// What is written goes out, however little it is.
+/// Sends every write at once, however small (`TCP_NODELAY`).
 fn at_once(stream: TcpStream) -> TcpStream {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "the connection is already gone");
@@ -202,7 +205,7 @@ fn at_once(stream: TcpStream) -> TcpStream {
     stream
 }
 
-/// With the descriptors of error details, clients can print these.
+/// Configures the reflection services. With the descriptors of error details, clients can print these.
 fn reflection() -> Builder<'static> {
     Builder::configure()
         .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
@@ -210,7 +213,7 @@ fn reflection() -> Builder<'static> {
         .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
 }
 
-/// Until the daemon shuts down, or is gone.
+/// Resolves when the daemon shuts down, or is gone.
 async fn drained(mut state: watch::Receiver<ServingState>) {
     if state.wait_for(|state| *state == ServingState::ShuttingDown).await.is_err() {
         tracing::debug!("nobody is left who could say that it shuts down");

@@ -1,7 +1,8 @@
 //! Old views that are still needed: for the next pages of lists, and for watches that have not read their snapshot yet.
+//! Knows nothing of their readers.
 //!
-//! An old view keeps all that has been replaced since. So nobody else holds one for longer than it takes to read a part:
-//! a slow reader loses its snapshot, and costs nobody else anything.
+//! An old view keeps every version that was replaced since. So no other code holds one for longer than it takes to read
+//! a part: a slow reader loses its snapshot, and costs others nothing.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -21,12 +22,12 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub(super) struct Snapshots(Mutex<Kept>);
 
-/// Emptied when the time is up, whoever still holds it.
+/// Views on loan. Emptied when the time is up, even if a [`Loan`] still refers to them.
 type Lent = Mutex<Option<Arc<Views>>>;
 
 #[derive(Default)]
 struct Kept {
-    /// In the order of their ends.
+    /// Views of list pages, in order of expiry.
     pages: VecDeque<(Instant, Arc<Views>)>,
     loans: Vec<(Instant, Weak<Lent>)>,
 }
@@ -36,14 +37,14 @@ struct Kept {
 pub(super) struct Loan(Arc<Lent>);
 
 impl Loan {
-    /// None when the time is up.
+    /// Returns the views. `None` if the time is up.
     pub fn views(&self) -> Option<Arc<Views>> {
         lock(&self.0).clone()
     }
 }
 
 impl Snapshots {
-    /// The next page will want these.
+    /// Keeps the views for the next page.
     pub fn keep(&self, views: &Arc<Views>) {
         let mut kept = lock(&self.0);
         kept.pages.retain(|(_, page)| page.position() != views.position());
@@ -53,7 +54,7 @@ impl Snapshots {
         }
     }
 
-    /// Views that were kept, if they still are.
+    /// Returns the views of this position. `None` if they are no longer kept.
     pub fn kept(&self, position: Position) -> Option<Arc<Views>> {
         let kept = lock(&self.0);
         kept.pages.iter().find(|(_, views)| views.position() == position).map(|(_, views)| views.clone())
@@ -65,7 +66,7 @@ impl Snapshots {
         Loan(loan)
     }
 
-    /// Lets go of what is due, for ever.
+    /// Releases expired views and loans once per [`SWEEP_INTERVAL`]. Never returns.
     pub async fn sweep(&self) -> Infallible {
         let mut interval = tokio::time::interval(SWEEP_INTERVAL);
         loop {
@@ -85,7 +86,7 @@ impl Snapshots {
     }
 }
 
-/// What is held is whole at every moment, so a panic elsewhere leaves nothing to mend.
+/// Locks the mutex. Its data is consistent at every moment, so a panic elsewhere leaves nothing to repair.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

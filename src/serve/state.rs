@@ -1,4 +1,5 @@
-//! What the daemon can do now. The composition root sets it; requests, watches and health follow.
+//! Serving state: the requests that the daemon can answer now. The composition root sets it; requests, watches and
+//! health follow. Knows nothing of the log and the views.
 
 use std::sync::Arc;
 
@@ -6,26 +7,26 @@ use crate::event::Position;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServingState {
-    /// The views do not yet cover what was durable at the start, or when they started again.
+    /// The views do not yet cover everything that was durable at the start, or when they started again.
     CatchingUp {
         of: Position,
     },
     Serving,
-    /// A commit failed: nothing is accepted, reads go on for a while. Then: shutting down.
+    /// A commit failed: nothing is accepted, and reads go on for a while. `ShuttingDown` follows.
     ReadOnly {
         reason: Arc<str>,
     },
-    /// The views cannot pass the event at `position`: queries of the state are refused, events are taken and read. It is tried
-    /// again.
+    /// The views cannot pass the event at `position`: queries of the state are refused, and events are accepted and
+    /// read. The views are retried.
     Stalled {
         position: Position,
         reason: Arc<str>,
     },
-    /// The log can't be read to its end, so that the state is not known. It is tried again.
+    /// The log cannot be read to its end, so the state is not known. Reading is retried.
     Damaged {
         reason: Arc<str>,
     },
-    /// Watches end, nothing new begins. Final.
+    /// Watches end, and nothing new begins. Final.
     ShuttingDown,
 }
 

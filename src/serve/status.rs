@@ -1,5 +1,6 @@
-//! Why a request is refused, and the only way from there to a gRPC status. Every status carries `google.rpc.ErrorInfo`
-//! with domain `cleat` and a reason that never changes its meaning; what may pass by waiting carries `RetryInfo` too.
+//! Reasons for a refusal, and the only way from there to a gRPC status. Every status carries `google.rpc.ErrorInfo`
+//! with domain `cleat` and a reason that never changes its meaning. A refusal that may pass by waiting carries
+//! `RetryInfo`, too. Knows nothing of the services.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -102,7 +103,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The stable name.
+    /// Returns the stable name of the reason.
     pub fn reason(&self) -> &'static str {
         self.kind().1
     }
@@ -155,7 +156,7 @@ impl Refusal {
         }
     }
 
-    /// How long to wait, where waiting may help.
+    /// Returns the delay before a retry. `None` if waiting does not help.
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::StaleRead { .. }

@@ -1,4 +1,4 @@
-//! `SummarizeConnections`: one walk over all that match, counted.
+//! `SummarizeConnections`: counts all matching connections in one walk. Knows nothing of how they are found.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -14,7 +14,8 @@ use super::{consistency, convert, scan};
 use crate::fold::{Connection, Status};
 use crate::proto::{PlatformCount, StatusCount, SummarizeConnectionsRequest, SummarizeConnectionsResponse};
 
-/// Anybody's words become platforms: the list of them stays short.
+/// Maximum number of platforms in the answer, which are the most frequent. Platform types are arbitrary words from
+/// events, so their list is bounded.
 const PLATFORMS_MAX: usize = 100;
 
 pub(super) async fn of(

@@ -1,7 +1,7 @@
-//! Connections of HTTP/2 and their streams, with bounds on all that a peer can make cleat hold: seats, streams, bytes that
-//! arrive and bytes that are not taken. Knows nothing of what is served.
+//! HTTP/2 connections and their streams, with bounds on everything that a peer can make cleat hold: seats, streams,
+//! bytes that arrive and bytes that are not taken. Knows nothing of the services.
 //!
-//! hyper runs the connections: tonic's own server has no hold on a single stream or on an idle connection.
+//! hyper runs the connections: tonic's own server has no control over a single stream or an idle connection.
 
 mod answer_body;
 mod bounds;
@@ -33,13 +33,13 @@ use super::caller::Caller;
 use crate::http::next;
 
 const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
-/// Of one connection, watches among them.
+/// Maximum number of streams of one connection, watches included.
 const STREAMS_MAX: u32 = 128;
-/// Each stream may hold so many bytes of its request, and as many of its answer, without a charge: what is small is answered
-/// however much others hold.
+/// Bytes of its request, and again of its answer, that each stream may hold without a charge. Small requests are
+/// answered however much others hold.
 const FREE_BYTES: usize = 16 * 1024;
 
-/// What serves the requests.
+/// Service that answers the requests.
 pub(super) trait Routed:
     Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
 {
@@ -71,7 +71,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             () = &mut drained => break,
             Some(ended) = connections.join_next() => report(ended),
             (stream, caller) = next(&mut poll_accept) => {
-                // Without a seat the connection is closed at once: it must not stand in the way of other callers'.
+                // Without a seat the connection is closed at once, so that it does not block those of other callers.
                 let Some(permit) = seats.take(caller) else { continue };
                 let socket = Socket::new(stream);
                 let (bounds, service) = (bounds.clone(), service.clone());
@@ -88,7 +88,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 
 fn report(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
-        // Not its message, which could quote a request.
+        // The error's message is left out: it could quote a request.
         tracing::error!(panicked = error.is_panic(), "the task of a connection died");
     }
 }

@@ -1,11 +1,11 @@
-//! `WatchConnections`: a stream that is pulled, message by message, by whoever reads it.
+//! `WatchConnections`: a stream that its reader pulls message by message. Knows nothing of how changes are stored.
 //!
 //! ```text
 //!   Started ─▶ [SnapshotBatch.. ─▶ SnapshotEnd] ─▶ { ChangeBatch | CaughtUp | Heartbeat }.. ─▶ [GoingAway] ─▶ status
 //! ```
 //!
-//! It holds no state between two messages but a position, and never more than a few changes: a slow reader costs nobody
-//! else anything, and is told when what it has not seen is no longer at hand.
+//! Between two messages it holds no state but a position, and never more than a few changes. A slow reader costs others
+//! nothing, and is notified when the changes it has not seen are no longer in memory.
 
 mod change_feeds;
 mod changes;
@@ -58,7 +58,7 @@ use crate::token::{ChainPrefix, chain_prefix};
 
 pub(super) type Messages = Pin<Box<dyn Stream<Item = Result<WatchConnectionsResponse, Status>> + Send>>;
 
-/// Where a watch is: all before it has been sent.
+/// Progress of a watch: everything up to here has been sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct At {
     position: Position,
@@ -66,12 +66,12 @@ struct At {
 }
 
 impl At {
-    /// Resuming from here begins anew, with a snapshot.
+    /// Marker inside a snapshot. Resuming from it starts again, with a snapshot.
     const NOTHING: At = At { position: 0, chain: [0xff; 8] };
-    /// Before the first event.
+    /// Progress before the first event.
     const BEGINNING: At = At { position: 0, chain: [0; 8] };
 
-    /// `chain`: the hash chain's value there.
+    /// Returns the progress at a position. `chain` is the hash chain's value there.
     fn new(position: Position, chain: &Hash) -> Self {
         Self { position, chain: chain_prefix(chain) }
     }
@@ -114,7 +114,7 @@ fn messages(
 ) -> impl Stream<Item = Result<WatchConnectionsResponse, Status>> + Send {
     try_stream! {
         let views = match context.views() {
-            // A stop since it was opened is announced, as any other.
+            // A shutdown since the watch was opened is announced like any other.
             Err(Refusal::ShuttingDown) => context.readable()?,
             views => views?,
         };
@@ -125,7 +125,7 @@ fn messages(
         };
         let life = Life::begin(&context, &slot, plan.heartbeat, ServingState::ends_watches);
         let mut live = Live::new(Changes::of(&context, caller, &plan.query), &feeds, &plan.query, life, start);
-        // The views go on loan or are let go before anything waits for the reader.
+        // The views go on loan or are dropped before anything waits for the reader.
         let snapshot = snapshot.then(|| Snapshot::of(&context, caller, &plan.query, views));
         let resume = if snapshot.is_some() { At::NOTHING } else { start };
         yield message(&context, &plan, start.position, resume, Body::Started(started(&context, snapshot.is_some())));
@@ -137,7 +137,7 @@ fn messages(
                         if let Some(part) = live.wait_for_part(next.as_mut()).await.transpose() {
                             break part;
                         }
-                        // A Heartbeat would say that all up to its position has been sent.
+                        // A heartbeat would claim that everything up to its position has been sent.
                         let nothing = Body::SnapshotBatch(SnapshotBatch::default());
                         yield message(&context, &plan, start.position, At::NOTHING, nothing);
                     }

@@ -1,4 +1,5 @@
-//! Bytes in and out: big-endian numbers, numbers in few bytes, and length-prefixed strings. Knows no format and no meaning.
+//! Bytes in and out: big-endian numbers, numbers in few bytes, and length-prefixed strings. Must not know any format or
+//! meaning.
 
 /// Appends to a byte vector.
 pub trait Put {
@@ -24,7 +25,7 @@ pub trait Put {
         self.put(&value.to_be_bytes());
     }
 
-    /// A number in as few bytes as it needs: LEB128, seven bits a byte, lowest first.
+    /// Appends a number in as few bytes as it needs: LEB128, seven bits a byte, lowest first.
     fn put_varint(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.put_u8(u8::try_from(value & 0x7f).unwrap_or_default() | 0x80);
@@ -33,8 +34,8 @@ pub trait Put {
         self.put_u8(u8::try_from(value).unwrap_or_default());
     }
 
-    /// A u32 length, then the bytes. What may enter the log is far below 4 GiB; a longer one would be a bug upstream,
-    /// and is cut rather than written with a length that lies.
+    /// Appends a u32 length, then the bytes. Inputs to the log are far below 4 GiB. A longer input would be a bug
+    /// upstream; it is cut, so that the length is never wrong.
     fn put_prefixed(&mut self, bytes: &[u8]) {
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         self.put_u32(len);
@@ -48,12 +49,12 @@ impl Put for Vec<u8> {
     }
 }
 
-/// The bytes ended too soon, or hold what cannot be.
+/// The bytes ended too soon, or hold an impossible value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Garbled(pub &'static str);
 
-/// Takes from the front of a byte slice.
+/// Takes values from the front of a byte slice.
 #[derive(Clone, Copy)]
 pub struct Take<'a>(pub &'a [u8]);
 
@@ -90,7 +91,7 @@ impl<'a> Take<'a> {
         Ok(i64::from_be_bytes(self.array()?))
     }
 
-    /// As [`Put::put_varint`] wrote it.
+    /// Reads a number that [`Put::put_varint`] wrote.
     pub fn varint(&mut self) -> Result<u64, Garbled> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
@@ -117,7 +118,7 @@ impl<'a> Take<'a> {
         std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| Garbled("text is not UTF-8"))
     }
 
-    /// Nothing must be left.
+    /// Checks that nothing is left.
     pub fn end(self) -> Result<(), Garbled> {
         if self.0.is_empty() { Ok(()) } else { Err(Garbled("goes on past its end")) }
     }

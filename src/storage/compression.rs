@@ -1,5 +1,5 @@
-//! zstd without magic number, checksum, dictionary number and size: what reads the bytes knows all four. Contexts are expensive
-//! to create, so each thread keeps its own. Knows nothing of what it compresses.
+//! zstd without magic number, checksum, dictionary number and size: readers of the bytes know all four. Contexts are
+//! expensive to create, so each thread keeps its own. Must not know the meaning of the bytes.
 
 use std::cell::RefCell;
 use std::io;
@@ -17,16 +17,16 @@ thread_local! {
     static PLAIN_CONTEXTS: Contexts = const { Contexts::new() };
 }
 
-/// Compresses without a dictionary.
+/// Compression without a dictionary.
 pub static PLAIN: Compression = Compression { contexts: &PLAIN_CONTEXTS, dictionary: None };
 
-/// Compresses, with one dictionary or without.
+/// Compression, with one dictionary or without.
 pub struct Compression {
     pub contexts: &'static LocalKey<Contexts>,
     pub dictionary: Option<&'static LazyLock<Dictionary>>,
 }
 
-/// What a thread keeps of a [`Compression`].
+/// Contexts that a thread keeps for a [`Compression`].
 pub struct Contexts {
     compressor: RefCell<Option<Compressor<'static>>>,
     expander: RefCell<Option<Decompressor<'static>>>,
@@ -38,7 +38,7 @@ pub struct Dictionary {
 }
 
 impl Compression {
-    /// `None` if it would not be smaller.
+    /// Compresses bytes. `None` if the result would not be smaller.
     pub fn compress(&self, text: &[u8]) -> Option<Vec<u8>> {
         let create = || self.compressor();
         let compressed =
@@ -46,7 +46,7 @@ impl Compression {
         (compressed.len() < text.len()).then_some(compressed)
     }
 
-    /// To exactly `bytes`; `None` if it does not expand to that.
+    /// Expands to exactly `bytes` bytes. `None` if that is not possible.
     pub fn expand(&self, stored: &[u8], bytes: usize) -> Option<Vec<u8>> {
         let create = || self.expander();
         let expanded =
@@ -54,12 +54,12 @@ impl Compression {
         (expanded.len() == bytes).then_some(expanded)
     }
 
-    /// Compressed, or verbatim if that is not larger.
+    /// Compresses bytes, or copies them if the result would not be smaller.
     pub fn pack(&self, text: &[u8]) -> Vec<u8> {
         self.compress(text).unwrap_or_else(|| text.to_vec())
     }
 
-    /// The `bytes` bytes that were packed. `None` if they have another length.
+    /// Reverses [`Self::pack`] of `bytes` bytes. `None` if `packed` does not expand to that length.
     pub fn unpack(&self, packed: &[u8], bytes: usize) -> Option<Vec<u8>> {
         if packed.len() == bytes { Some(packed.to_vec()) } else { self.expand(packed, bytes) }
     }
@@ -102,7 +102,7 @@ impl Dictionary {
     }
 }
 
-/// `None` if it fails, or if there is no context and none can be created.
+/// Runs an operation with the kept context. `None` if it fails, or if there is no context and none can be created.
 fn run<C, T>(
     kept: &RefCell<Option<C>>,
     create: impl FnOnce() -> io::Result<C>,

@@ -1,24 +1,24 @@
-//! The pace of work that others on the disk and the cores need not wait for. Knows nothing of the work.
+//! The pace of work that must not delay others on the disk and the cores. Must not know the work.
 
 use std::time::{Duration, Instant};
 
-/// Bytes of one piece of such work.
+/// Bytes of one piece of work.
 pub const PIECE_BYTES: usize = 128 * 1024;
-/// A pause is as long as the piece of work before it, times this.
+/// Length of a pause, as a multiple of the piece of work before it.
 const PAUSE_FACTOR: u32 = 4;
-/// The longest pause.
+/// Longest pause.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 
-/// Work is done in pieces, at this pace.
+/// Pace of work that is done in pieces.
 pub trait Pace {
-    /// Whether each piece is synced, so that no sync of another file waits for more of it, and followed by a pause. False once
-    /// somebody waits for the work.
+    /// Returns whether each piece is synced and followed by a pause. Then a sync of another file waits for one piece at
+    /// most. False once a caller waits for the work.
     fn is_slow(&self) -> bool;
 
-    /// Called after each piece.
+    /// Pauses. Called after each piece.
     fn pause(&mut self);
 
-    /// Whether the work is not wanted any more.
+    /// Returns whether the work is not wanted any more.
     fn is_over(&self) -> bool {
         false
     }
@@ -38,7 +38,7 @@ impl<P: Pace> Pace for &mut P {
     }
 }
 
-/// The pace of work that somebody waits for.
+/// Pace of work that a caller waits for.
 pub struct AtOnce;
 
 impl Pace for AtOnce {
@@ -51,7 +51,7 @@ impl Pace for AtOnce {
 
 /// Measures pauses by the work before them.
 pub struct Pacer {
-    /// When the last pause ended.
+    /// Time at which the last pause ended.
     resumed: Instant,
 }
 
@@ -60,7 +60,7 @@ impl Pacer {
         Self { resumed: Instant::now() }
     }
 
-    /// The length of the pause that is due after a piece of work.
+    /// Returns the length of the pause that is due after a piece of work.
     pub fn pause(&self) -> Duration {
         (self.resumed.elapsed() * PAUSE_FACTOR).min(PAUSE_MAX)
     }

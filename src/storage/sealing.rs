@@ -1,5 +1,6 @@
-//! Seals what is private in the files that are derived from the log, so that a codec that encrypts it changes no format. Codec 0,
-//! the only one yet, copies. The log's own records have their codec in their header.
+//! Seals the private bytes in files that are derived from the log, so that a codec that encrypts them changes no
+//! format. Codec 0, the only one yet, copies. The log's own records have their codec in their header. Must not know the
+//! meaning of the bytes.
 //!
 //! ```text
 //! u8 codec 0 ‖ private bytes
@@ -9,13 +10,13 @@ use super::{Garbled, Put, Take};
 
 const CLEAR: u8 = 0;
 
-/// Appends the private bytes, sealed.
+/// Appends private bytes, sealed.
 pub fn seal(private: &[u8], out: &mut Vec<u8>) {
     out.put_u8(CLEAR);
     out.put(private);
 }
 
-/// The private bytes.
+/// Returns the private bytes.
 pub fn unseal(sealed: &[u8]) -> Result<&[u8], Garbled> {
     let mut take = Take(sealed);
     if take.u8()? == CLEAR { Ok(take.0) } else { Err(Garbled("it is sealed by a codec of a newer version")) }

@@ -1,10 +1,10 @@
-//! Who may import whom. Data flows ingest → log → fold → serve; modules import only downwards.
+//! Allowed imports. Data flows ingest → log → fold → serve; modules import only downwards.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::source::{self, Source};
 
-/// Each module with those it may name, in an order in which every arrow points upwards in this list.
+/// Modules with the modules they may name. All of these are above the module in this list.
 const MAY_NAME: [(&str, &[&str]); 17] = [
     ("proto", &[]),
     ("event", &[]),
@@ -40,7 +40,7 @@ const MAY_NAME: [(&str, &[&str]); 17] = [
     ),
 ];
 
-/// Crates that shape what uses them, and the only files or modules that may.
+/// Crates that shape the code that uses them, with the only files or modules that may use them.
 const CONFINED: [(&str, &[&str]); 7] = [
     ("sled", &["src/log/journal.rs"]),
     ("xorf", &["src/log/dedup/runs/"]),
@@ -51,7 +51,8 @@ const CONFINED: [(&str, &[&str]); 7] = [
     ("anyhow", &["src/main.rs", "src/cli"]),
 ];
 
-/// The library's module that a file belongs to; None for the binary and the library's root.
+/// Returns the library's module that a file belongs to. `None` if the file belongs to the binary or is the library's
+/// root.
 fn module(source: &Source) -> Option<&str> {
     let name = source.path.strip_prefix("src/")?.split('/').next()?.trim_end_matches(".rs");
     (!["lib", "main", "cli"].contains(&name)).then_some(name)
@@ -91,7 +92,8 @@ fn the_parts_of_a_module_make_no_circle() {
         let exists = |sibling: &String| sources.iter().any(|source| source.path == format!("{sibling}.rs"));
         edges.entry(stem.to_owned()).or_default().extend(siblings.filter(exists));
     }
-    // Whoever names nobody, or is named by nobody, is in no circle: taken away, again and again, until only circles stay.
+    // A file that names no sibling, or is named by none, is in no circle. Such files are removed until only circles
+    // stay.
     loop {
         let named: BTreeSet<String> = edges.values().flatten().cloned().collect();
         let before = edges.len();

@@ -1,4 +1,4 @@
-//! What every file says of itself, that none is dead, and how large files and functions may grow.
+//! Rules for all files: each names its subject first, none is dead, and files and functions stay below a maximum size.
 
 use std::collections::BTreeSet;
 
@@ -47,7 +47,7 @@ fn functions_stay_short_enough_to_read_at_once() {
     assert!(over(40).len() <= functions.found.len() / 100, "too many over 40 lines: {:#?}", over(40));
 }
 
-/// Every function with its length in lines.
+/// Functions with their lengths in lines.
 #[derive(Default)]
 struct Functions {
     path: String,

@@ -1,4 +1,4 @@
-//! docs/guarantees.md names, for each promise, tests that exist.
+//! Checks that docs/guarantees.md names, for each promise, tests that exist.
 
 use super::source;
 

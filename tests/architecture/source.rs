@@ -1,4 +1,4 @@
-//! The source files and what they name, parsed.
+//! Source files, parsed, with the paths they name.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use syn::{ItemMod, ItemUse, UseTree};
 
 /// One source file.
 pub struct Source {
-    /// From the root, as `src/log/open.rs`.
+    /// Path from the root, such as `src/log/open.rs`.
     pub path: String,
     pub text: String,
     pub syntax: syn::File,
@@ -19,14 +19,15 @@ impl Source {
         self.text.lines().count()
     }
 
-    /// Every path that is named anywhere, with its first segments, as `["crate", "log", "Reader"]`. Macros' insides too.
+    /// Returns every path that the file names, as segments such as `["crate", "log", "Reader"]`. Includes paths inside
+    /// macros.
     pub fn named(&self) -> BTreeSet<Vec<String>> {
         let mut names = Names::default();
         names.visit_file(&self.syntax);
         names.0
     }
 
-    /// The files of the modules that it declares without a body: either may exist.
+    /// Returns the two possible files of each module that is declared without a body.
     pub fn declared(&self) -> Vec<[String; 2]> {
         let stem = self.path.trim_end_matches(".rs");
         let is_root = ["lib", "main"].iter().any(|root| stem.ends_with(&format!("/{root}")));
@@ -41,7 +42,7 @@ impl Source {
     }
 }
 
-/// Every Rust file below these directories.
+/// Reads every Rust file below these directories.
 pub fn all(directories: &[&str]) -> Vec<Source> {
     let mut paths = Vec::new();
     for directory in directories {
@@ -87,7 +88,7 @@ impl Names {
         }
     }
 
-    /// A macro's tokens are not parsed: paths are found by `::` between names.
+    /// Adds the paths in a macro's tokens. The tokens are not parsed: names with `::` between them are a path.
     fn tokens(&mut self, tokens: proc_macro2::TokenStream) {
         let mut path: Vec<String> = Vec::new();
         let mut colons = 0;

@@ -1,4 +1,4 @@
-//! What an operator puts into the log by the command line: through the daemon, and beside it.
+//! Imports and readmitted events by the command line: through the daemon, and while it is stopped.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ fn counts(ended: &Ended) -> (i32, [u64; 4]) {
     (ended.code, ["imported", "duplicates", "conflicts", "refused"].map(count))
 }
 
-/// As a portal shows them, the newest first; and as lines.
+/// Writes a delivery log as a portal shows it, the newest first, and one as lines.
 fn delivery_logs(directory: &Path) {
     std::fs::create_dir(directory).unwrap();
     let newest_first = json!([
@@ -82,7 +82,7 @@ fn a_file_that_cannot_be_read_is_named_with_its_place_and_nothing_is_imported() 
     assert!(cli.succeeds(&["import", good.to_str().unwrap()]).contains("imported"));
 }
 
-/// 2.5 MB are more than a message may hold, 300 KiB more than the default of `webhooks.body_limit`.
+/// 2.5 MB is more than a message may hold; 300 KiB is more than the default of `webhooks.body_limit`.
 #[test]
 fn oversized_payloads_are_named_and_the_rest_is_imported() {
     let directory = tempfile::tempdir().unwrap();
@@ -142,7 +142,7 @@ fn an_import_can_be_made_while_the_daemon_is_stopped_and_only_then() {
     assert_eq!(Api::connect(daemon.grpc).connection("c").unwrap().external_id, "patient");
 }
 
-/// All payloads have one date, so that their order in the file decides.
+/// All payloads have the same date, so that their order in the file decides.
 #[test]
 fn an_offline_import_keeps_the_order_of_its_payloads() {
     const PAYLOADS: usize = 600;

@@ -1,5 +1,5 @@
-//! A disk that fails in one operation, and one that becomes read-only: a failed commit ends the process, and nothing else does;
-//! with a healthy disk all that was acknowledged is there.
+//! A disk that fails in one operation, and a disk that becomes read-only. While the daemon runs, only a failed commit
+//! ends it. With a healthy disk all acknowledged events are there.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -15,25 +15,26 @@ use crate::support::{Answer, Api, Cli, Daemon, Launch, Sender, skip, until};
 
 const CONFIG: &str = "[log]\ndedup_run_events = 20\njournal_bytes = \"1MiB\"\ndisk_reserve = \"5MiB\"\n\
                       [views]\ncheckpoint_events = 20\n[shutdown]\nafter_storage_failure = \"1s\"\n";
-/// A dozen of these fill a journal.
+/// Bytes of filler. A dozen of these bodies fill a journal.
 const LARGE: usize = 200_000;
 const SMALL: usize = 600;
 
-/// What an error does to a daemon.
+/// Effect of a disk error on the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
-    /// Nothing is taken any more, and it exits with 1.
+    /// The daemon takes nothing any more, and exits with 1.
     Ends,
-    /// It goes on; webhooks may be refused for a while.
+    /// The daemon goes on. Webhooks may be refused for a while.
     GoesOn,
 }
 
 struct Case {
     operation: &'static str,
     path: &'static str,
-    /// While it runs. `None`: it does not happen then.
+    /// Effect while the daemon runs. `None` if the operation does not happen then.
     running: Option<Then>,
-    /// At each start, until the disk is well again. `None` if no start need do it: then it goes on.
+    /// Effect at each start until the disk works again. `None` if no start needs the operation; then the daemon goes
+    /// on.
     starting: Option<Then>,
 }
 
@@ -59,14 +60,14 @@ const CASES: &[Case] = &[
     case("sync", "cleat-sealer:*/log", Some(GoesOn), Some(GoesOn)),
     case("rename", "cleat-sealer:*.gone", Some(GoesOn), Some(GoesOn)),
     case("unlink", "cleat-sealer:*.gone/*", Some(GoesOn), Some(GoesOn)),
-    // What is derived. A start need not be due to write a checkpoint.
+    // Derived files. A start is not always due to write a checkpoint.
     case("sync", "cleat-dedup:*/dedup/*.new", Some(GoesOn), Some(GoesOn)),
     case("rename", "cleat-dedup:*.run", Some(GoesOn), Some(GoesOn)),
     case("write", "*/views/*.new", Some(GoesOn), None),
     case("sync", "*/views/*.new", Some(GoesOn), None),
     case("write", "*/changes/*.open", Some(GoesOn), Some(GoesOn)),
     case("sync", "*/changes/*.open", Some(GoesOn), None),
-    // What only a start does.
+    // Operations of a start only.
     case("read", "*/log/*.seg", None, Some(GoesOn)),
     case("read", "*/journal-*/db", None, Some(Ends)),
     case("read", "*/witness", None, Some(Ends)),
@@ -79,14 +80,14 @@ const CASES: &[Case] = &[
     case("rename", "*.gone", None, Some(Ends)),
 ];
 
-/// What was acknowledged: ids, from position 1.
+/// Ids of the acknowledged events, in order.
 #[derive(Default)]
 struct Sent {
     ids: Vec<String>,
     tries: usize,
 }
 
-/// Large or small, by its id. Random digits: compressed, they are half as much.
+/// Returns a large or a small body, by its id. The filler is random digits, which compression halves.
 fn body(id: &str) -> Vec<u8> {
     let mut state = id.bytes().fold(7_u64, |state, byte| state.wrapping_mul(31).wrapping_add(byte.into()));
     let mut filler = String::new();
@@ -106,13 +107,13 @@ impl Sent {
         self.tries += 1;
         let answer = sender.deliver(&id, &body(&id)).unwrap();
         if answer.status == 200 {
-            // What was refused may be in the log.
+            // Refused events are not counted, but may be in the log.
             self.ids.push(id);
         }
         answer
     }
 
-    /// It must be taken, once the disk is no longer slow.
+    /// Delivers an event that must be taken once the disk is no longer slow.
     fn take(&mut self, sender: &mut Sender, size: &str) {
         let id = format!("{size}-{}", self.tries);
         self.tries += 1;
@@ -126,7 +127,8 @@ fn start(directory: &Path, env: &[(&str, &str)]) -> Daemon {
     Launch { config: CONFIG, env, ..Launch::new(directory) }.start()
 }
 
-/// Sends until the fault has shown, and as much as may be taken beside it.
+/// Sends webhooks until the fault has its effect. If the daemon goes on, repairs the disk and sends until webhooks are
+/// taken again.
 fn run_into(case: &Case, then: Then, daemon: &mut Daemon, faults: &Faults, sent: &mut Sent) {
     let mut sender = Sender::connect(daemon.webhooks).unwrap();
     let what = format!("{} {}", case.operation, case.path);
@@ -150,7 +152,7 @@ fn run_into(case: &Case, then: Then, daemon: &mut Daemon, faults: &Faults, sent:
         }
         assert!(Instant::now() < deadline, "{what} never comes: {}", daemon.log());
     }
-    // By itself, once the disk is well again.
+    // The daemon recovers on its own once the disk works again.
     faults.disarm();
     until("webhooks are taken again", || sent.deliver(&mut sender, size).status == 200);
     assert!(daemon.status().is_none(), "{what}: {}", daemon.log());
@@ -161,16 +163,16 @@ fn journals(directory: &Path) -> usize {
     names.filter(|name| name.to_str().unwrap().starts_with("journal-")).count()
 }
 
-/// With the fault there from the beginning it opens the log, or ends with a reason.
+/// Starts the daemon with the fault from the beginning. It must open the log, or end with a reason.
 fn start_into(case: &Case, faults: &Faults, directory: &Path, env: &[(&str, &str)]) -> Result<(), String> {
-    // Hits of the life before do not count.
+    // Hits of the previous process do not count.
     faults.disarm();
     faults.arm();
     let mut daemon = start(directory, env);
     let shows = |log: &str| ["\"serving\"", "the views cannot go on"].iter().any(|it| log.contains(it));
     let what = format!("{} {}", case.operation, case.path);
     until(&what, || daemon.status().is_some() || shows(&daemon.log()));
-    // Some of it comes a little later.
+    // Some operations come a little later.
     let met_by = Instant::now() + case.starting.map_or(Duration::ZERO, |_| Duration::from_secs(10));
     while faults.hits().is_empty() && Instant::now() < met_by {
         std::thread::sleep(Duration::from_millis(10));
@@ -189,7 +191,7 @@ fn start_into(case: &Case, faults: &Faults, directory: &Path, env: &[(&str, &str
     if is_right && is_calm && is_due { Ok(()) } else { Err(format!("{what}: {status:?}, met: {is_met}: {log}")) }
 }
 
-/// Everything that was acknowledged is there, in order; what was refused may stand between.
+/// Checks that all acknowledged events are there, in order. Refused events may be between them.
 fn has_all(daemon: &Daemon, sent: &Sent, looked: &mut usize) {
     let keys = Api::connect(daemon.grpc).keys();
     let position = |id: &String| keys.iter().position(|key| *key == format!("id:{id}")).map(|index| index as u64 + 1);
@@ -242,7 +244,7 @@ fn an_event_that_cannot_be_read_for_now_is_known_again_once_it_can() {
     let Some(faults) = Faults::new(directory.path()) else {
         return skip("errors of the disk need a C compiler");
     };
-    // As it is called in the life that made it, and in the next one.
+    // Names of the segment's file: in the process that made it, and in the next one.
     let [running, starting] = ["*/log/*.new?(deleted)", "*/log/*.seg"]
         .map(|path| faults.env(&Rule { operation: "read", path, nth: 1, action: "EIO" }));
     let env = running.each_ref().map(|(name, value)| (*name, value.as_str()));
@@ -274,17 +276,17 @@ fn an_event_that_cannot_be_read_for_now_is_known_again_once_it_can() {
     until("the log is open", || is_open(&daemon.log()));
     assert!(!faults.hits().is_empty(), "{}", daemon.log());
     assert!(daemon.log().contains("keys of the log cannot be read"), "{}", daemon.log());
-    // Enough for a dedup run, which must not cover the events that could not be read.
+    // Enough events for a dedup run, which must not cover the events that could not be read.
     let mut sender = Sender::connect(daemon.webhooks).unwrap();
     (0..25).for_each(|_| sent.take(&mut sender, "small"));
     drop(sender);
     faults.disarm();
-    // In order: what was to be saved is then saved.
+    // An orderly stop saves everything that is still to be saved.
     assert!(daemon.terminate().success());
     has_all(&start(directory.path(), &[]).ready(), &sent, &mut 0);
 }
 
-/// ext4 in a file, which goes read-only as it does when its disk fails.
+/// An ext4 file system in a file. It becomes read-only as it does when its disk fails.
 struct Ext4<'a> {
     directory: &'a Path,
 }
@@ -311,7 +313,7 @@ impl Ext4<'_> {
         Self::run(Command::new("mount").args(["-t", "ext4", "-o", options]).args([file, mounted]));
     }
 
-    /// What the kernel does by itself after an error.
+    /// Aborts the file system, as the kernel does on its own after an error.
     fn abort(&self) {
         Self::run(Command::new("mount").args(["-o", "remount,abort"]).arg(self.mounted()));
     }
@@ -372,9 +374,9 @@ fn a_file_system_that_becomes_read_only_ends_it_and_loses_nothing() {
     disk.unmount();
 }
 
-/// A start says why it does not come up; what only reads works.
+/// Checks that a start logs why it fails, and that commands that only read work.
 fn is_refused_read_only(disk: &Ext4<'_>) {
-    // Its journal is replayed; then nobody may write.
+    // The first mount replays ext4's journal. After that, nothing may write.
     disk.mount("loop");
     disk.unmount();
     disk.mount("loop,ro");

@@ -1,4 +1,4 @@
-//! A machine whose clock is wrong: nothing is stamped by it, and the operator reads why.
+//! A machine with a wrong clock: it stamps nothing, and the operator can read why.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ struct Machine {
 }
 
 impl Machine {
-    /// `None` if there is no C compiler.
+    /// Returns a machine with a correct clock. `None` if there is no C compiler.
     fn new() -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let library = preload::compile(directory.path(), preload::SHIFTED_CLOCK)?;
@@ -92,7 +92,7 @@ fn an_import_waits_for_a_webhook_unless_the_clock_is_trusted() {
     assert_eq!(refused.code, 1, "{}", refused.stderr);
     assert!(refused.stderr.contains("CLOCK_UNCONFIRMED") && refused.stderr.contains(UNCONFIRMED), "{}", refused.stderr);
     assert_eq!((Api::connect(daemon.grpc).head(), daemon.operations("/readyz").0), (0, 200));
-    // Its tools sign by the machine's own clock, with whichever secret.
+    // The machine's own tools sign by the same clock, whatever the secret.
     assert_eq!(machine.send(&daemon), 4);
     let signed = Cli::of(&daemon).with_env(&machine.env()).call(&["send", "--secret", SECRET]);
     assert!(signed.code == 4 && signed.stderr.contains("CLOCK_REFUSED"), "{}", signed.stderr);
@@ -129,7 +129,7 @@ fn a_clock_behind_the_log_takes_nothing_and_says_so() {
     assert_eq!(daemon.log().matches("could not take a webhook: this machine's clock").count(), 1);
     let refused = Cli::of(&daemon).call(&["import", &machine.path("payload.json")]);
     assert!(refused.stderr.contains("CLOCK_BEHIND"), "{}", refused.stderr);
-    // It never becomes ready, so the state may still be in the making.
+    // The daemon never becomes ready, so the views may not be complete yet.
     let api = Api::connect(daemon.grpc);
     until("the state can be read", || api.connection(CONNECTION).is_ok());
     assert_eq!(daemon.terminate().code(), Some(0));

@@ -1,4 +1,4 @@
-//! What the commands print for a person, as a snapshot: times and random ids are masked, and runs of spaces told as two.
+//! Snapshot of the commands' output for a person. Times and random ids are masked; runs of spaces become two.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -18,7 +18,8 @@ fn masked(text: &str) -> String {
     text.lines().map(|line| cells(line) + "\n").collect()
 }
 
-/// A patient's story, an export that failed, something unreadable, and a delivery that nobody signed.
+/// Starts a daemon and sends the events of a patient, an export that failed, an unreadable body, and a delivery with a
+/// wrong signature.
 fn told(directory: &Path) -> (Daemon, Cli) {
     let daemon = Daemon::start(directory).ready();
     let cli = Cli::of(&daemon);

@@ -1,7 +1,7 @@
-//! Damage of a whole data directory: hundreds of copies, each with one fault, and over each the real binary. It refuses to start
-//! and changes nothing, or opens its door and names what cannot be read, or all is there.
+//! Damage of a whole data directory. The real binary runs over hundreds of copies, each with one fault. It refuses to
+//! start and changes nothing, or opens its door and names the events that cannot be read, or everything is there.
 //!
-//! A failing case names its number and keeps its directory. `CLEAT_DAMAGE_CASE=<number>` runs that one alone.
+//! A failing case prints its number and keeps its directory. `CLEAT_DAMAGE_CASE=<number>` runs only that case.
 
 mod child;
 mod harm;
@@ -28,7 +28,7 @@ use self::table::{Outcome, cases, expected};
 
 const THREADS: usize = 3;
 
-/// How often each fault had each outcome.
+/// Numbers of cases, by fault and outcome.
 type Counts = BTreeMap<(Kind, Harm, Outcome), usize>;
 
 #[test]
@@ -69,7 +69,8 @@ fn take<'a>(next: &AtomicUsize, cases: &'a [(Kind, Harm)]) -> Option<(usize, &'a
     Some((number, cases.get(number)?))
 }
 
-/// The outcome, if it may be; else what is wrong, and where the directory is. `None` if the fault changes nothing.
+/// Runs a case. Returns the outcome if it is allowed, else the fault found and the place of the directory. `None` if
+/// the harm changes nothing.
 fn run(judge: &Judge<'_>, number: usize, (kind, harm): (Kind, Harm)) -> Result<Option<Outcome>, String> {
     let mut random = StdRng::seed_from_u64(number as u64);
     let mut tree = judge.prepared.tree.clone();
@@ -97,7 +98,7 @@ fn run(judge: &Judge<'_>, number: usize, (kind, harm): (Kind, Harm)) -> Result<O
     Err(format!("case {number}, {fault:?}, kept in {}: {wrong}", kept.display()))
 }
 
-/// Each outcome came, and each kind had enough cases.
+/// Checks that each outcome has occurred, and that each kind had enough cases.
 fn has_all(counts: &Counts) {
     let count = |is_wanted: &dyn Fn(&(Kind, Harm, Outcome)) -> bool| {
         counts.iter().filter(|(key, _)| is_wanted(key)).map(|(_, count)| count).sum::<usize>()

@@ -1,4 +1,4 @@
-//! What others than the machine's own users may reach: the API off loopback, which authenticates nobody.
+//! Access to the API off loopback, where it does not authenticate callers.
 
 use cleat::proto::admin_service_client::AdminServiceClient;
 use cleat::proto::event_service_client::EventServiceClient;
@@ -12,7 +12,7 @@ use tonic::{Code, Response, Status};
 
 use crate::support::{Api, Cli, Daemon, Launch, Sender, until};
 
-/// Not the development secret, which is refused off loopback.
+/// A secret other than the development secret, which is refused off loopback.
 const SECRET: &str = "whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
 
 fn config(grpc_key: &str) -> String {
@@ -36,7 +36,7 @@ fn administers_nothing(api: &Api) {
     is_denied(api.wait(admin.readmit_events(ReadmitEventsRequest { positions: vec![1], ..Default::default() })));
 }
 
-/// The first event as every way to events shows it.
+/// Returns the first event as shown by each method that returns events.
 fn events(api: &Api) -> [Event; 3] {
     let mut events = EventServiceClient::new(api.channel());
     let mut read = api.wait(events.read_events(ReadEventsRequest::default())).unwrap().into_inner();

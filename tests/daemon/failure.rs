@@ -1,6 +1,6 @@
-//! A disk that is full: nothing is acknowledged that is not durable, reads go on for a while, then it exits.
+//! A full disk: no event is acknowledged that is not durable, reads go on for a while, then the daemon exits.
 //!
-//! A limit on the size of files does it without root: writes beyond it fail with EFBIG.
+//! A limit on the size of files has this effect without root: writes beyond it fail with EFBIG.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -13,18 +13,18 @@ use tonic::Code;
 
 use crate::support::{Answer, Api, Cli, Daemon, Launch, Sender, until};
 
-/// 4 MiB, in the 512 B blocks of POSIX. Beyond it a write gets no signal, only an error.
+/// Command that limits files to 4 MiB, in the 512 B blocks of POSIX. A write beyond this gets no signal, only an error.
 const LIMITED: [&str; 4] = ["sh", "-c", "trap '' XFSZ; ulimit -f 8192; exec \"$@\"", "sh"];
 const SENDERS: u64 = 16;
 
-/// What one sender sent until it was refused.
+/// Deliveries of one sender until it was refused.
 struct Sent {
-    /// Body and position, in order.
+    /// Body and position of each, in order.
     acknowledged: Vec<(Vec<u8>, u64)>,
     refused: Answer,
 }
 
-/// Random digits: compressed, they are half as much at least.
+/// Returns a body with random digits, which compression at most halves.
 fn body(id: &str, random: &mut StdRng) -> Vec<u8> {
     let filler = (0..100).map(|_| format!("{:032x}", random.random::<u128>())).collect::<Vec<_>>().concat();
     let data = json!({ "org_connection_id": id, "connection_status": "authorized", "scope": filler });
@@ -107,7 +107,7 @@ fn tells_only_lines_of_json(daemon: &Daemon) {
     assert_eq!(plain, None);
 }
 
-/// Without the limit.
+/// Starts without the limit, and checks that everything acknowledged is there.
 fn has_all(directory: &Path, sent: &[Sent]) {
     let daemon = Daemon::start(directory).ready();
     let mut sender = Sender::connect(daemon.webhooks).unwrap();

@@ -1,16 +1,16 @@
-//! Faults at named points: a library that, preloaded into the daemon, makes one operation on files fail, or freezes the process
-//! at it. Knows nothing of what the daemon's files mean.
+//! Faults at named points: a library that is preloaded into the daemon and makes one operation on files fail, or
+//! freezes the process at it. It knows nothing of the meaning of the daemon's files.
 
 use std::path::{Path, PathBuf};
 
 use crate::preload;
 
-/// What the library watches for, and what it does then; see `faults.c`.
+/// Operation that the library watches for, and its action; see `faults.c`.
 #[derive(Debug, Clone, Copy)]
 pub struct Rule {
     pub operation: &'static str,
     pub path: &'static str,
-    /// The first operation that is meant, from 1.
+    /// Number of the first matching operation that is hit, from 1.
     pub nth: u32,
     pub action: &'static str,
 }
@@ -18,7 +18,7 @@ pub struct Rule {
 pub const STOP_BEFORE: &str = "stop-before";
 pub const STOP_AFTER: &str = "stop-after";
 
-/// The compiled library, and the files by which it is steered.
+/// The compiled library, and the files that control it.
 pub struct Faults {
     library: String,
     switch: PathBuf,
@@ -26,13 +26,13 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// `None` if there is no C compiler. The directory must not be on the disk that fails.
+    /// Compiles the library. `None` if there is no C compiler. The directory must not be on the disk that fails.
     pub fn new(directory: &Path) -> Option<Self> {
         let library = preload::compile(directory, preload::FAULTS)?;
         Some(Self { library, switch: directory.join("faults-switch"), marker: directory.join("faults-marker") })
     }
 
-    /// The environment of a daemon under a rule, which holds while it is armed.
+    /// Returns the environment of a daemon under a rule. The rule applies while it is armed.
     pub fn env(&self, rule: &Rule) -> [(&'static str, String); 4] {
         let Rule { operation, path, nth, action } = rule;
         [
@@ -43,12 +43,12 @@ impl Faults {
         ]
     }
 
-    /// From now on the rule holds.
+    /// Arms the rule.
     pub fn arm(&self) {
         std::fs::write(&self.switch, "").unwrap();
     }
 
-    /// From now on nothing happens, and no hit is known.
+    /// Disarms the rule and forgets all hits.
     pub fn disarm(&self) {
         for path in [&self.switch, &self.marker] {
             if path.exists() {
@@ -57,7 +57,7 @@ impl Faults {
         }
     }
 
-    /// The paths that were hit.
+    /// Returns the paths that were hit.
     pub fn hits(&self) -> Vec<String> {
         let paths = std::fs::read_to_string(&self.marker).unwrap_or_default();
         paths.lines().map(str::to_owned).collect()

@@ -1,4 +1,4 @@
-//! What README promises for the first minute: the daemon and the commands, as a person or a script calls them.
+//! README's promises for the first minute: the daemon and the commands, as a person or a script calls them.
 
 use std::io::Read as _;
 use std::net::TcpListener;
@@ -14,7 +14,7 @@ fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
-/// The value beside a name, in what `connections get` prints.
+/// Returns the value next to a name in the output of `connections get`.
 fn fact<'a>(table: &'a str, name: &str) -> Option<&'a str> {
     table.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("  ")).map(str::trim)
 }
@@ -107,7 +107,7 @@ fn a_daemon_that_hangs_up_instead_of_answering_counts_as_unreachable() {
     let address = listener.local_addr().unwrap().to_string();
     let hangs_up = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        stream.read_exact(&mut [0]).unwrap(); // what is left unread makes it a reset
+        stream.read_exact(&mut [0]).unwrap(); // unread bytes turn the close into a reset
     });
     let unanswered = Cli::default().call(&["send", "--address", &address]);
     assert_eq!((unanswered.code, unanswered.stdout.as_str()), (4, ""), "{}", unanswered.stderr);
@@ -164,7 +164,7 @@ fn an_address_that_is_taken_is_named() {
     assert!(!directory.path().join("data").exists(), "no work is done before the ports are there");
 }
 
-/// On a machine where others may use these ports: then it must say which.
+/// Other processes may use these ports. The daemon must then name the address that is taken.
 #[test]
 fn without_a_configuration_it_listens_where_readme_says() {
     let directory = tempfile::tempdir().unwrap();

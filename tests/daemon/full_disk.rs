@@ -1,5 +1,5 @@
-//! A disk that is nearly full, and full to the last byte: webhooks are refused and taken again by themselves; reads, start and
-//! stop go on.
+//! A disk that is nearly full, and one that is full to the last byte. Webhooks are refused, and taken again
+//! automatically. Reads, start and stop go on.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -13,16 +13,16 @@ use serde_json::json;
 use crate::support::{Answer, Api, Cli, Daemon, Launch, Sender, skip, until};
 
 const DISK: &str = "size=12m,mode=0700";
-/// The smallest that the configuration permits.
+/// Small limits; the sizes are the smallest that the configuration permits.
 const CONFIG: &str = "[log]\njournal_bytes = \"1MiB\"\ndisk_reserve = \"5MiB\"\ndedup_run_events = 50\n\
                       [views]\ncheckpoint_events = 40\n";
 const BALLAST: usize = 2 * 1024 * 1024;
-/// The disk is full if that is the only answer for this time: until then sealing may give space back.
+/// The disk is full if `DISK_FULL` is the only answer for this time. Until then sealing may free space.
 const REFUSED_FOR: Duration = Duration::from_secs(3);
-/// A limit: it takes a tenth of it.
+/// Upper limit for filling the disk, which takes a tenth of it.
 const FULL_WITHIN: Duration = Duration::from_secs(60);
 
-/// A small disk in memory, with the data and what else fills it.
+/// A small disk in memory, with the data and other files that fill it.
 struct SmallDisk {
     directory: PathBuf,
 }
@@ -47,7 +47,7 @@ impl SmallDisk {
         std::fs::write(self.directory.join(name), vec![1; bytes]).unwrap();
     }
 
-    /// To the last byte.
+    /// Fills the disk to the last byte.
     fn fill(&self, name: &str) {
         let mut file = OpenOptions::new().create(true).append(true).open(self.directory.join(name)).unwrap();
         for piece in [64 * 1024, 4096, 1] {
@@ -67,7 +67,7 @@ impl Drop for SmallDisk {
     }
 }
 
-/// What was sent, and what was answered.
+/// Events that were sent, by their answers.
 #[derive(Default)]
 struct Sent {
     acknowledged: Vec<(String, Vec<u8>)>,
@@ -77,7 +77,7 @@ struct Sent {
 impl Sent {
     fn next(&self) -> (String, Vec<u8>) {
         let id = format!("e{}", self.acknowledged.len() + self.refused);
-        // Hexadecimal digits are compressed to a half.
+        // Hexadecimal digits compress to a half.
         let filler = (0..1250_u64).map(|n| format!("{:016x}", scrambled(&id, n))).collect::<Vec<_>>().concat();
         let data = json!({ "org_connection_id": id, "connection_status": "authorized", "platform_type": "epic",
             "filler": filler });
@@ -129,7 +129,7 @@ impl Sent {
         });
     }
 
-    /// The log has what was acknowledged, in order, and nothing else.
+    /// Checks that the log has the acknowledged events, in order, and nothing else.
     fn is_the_log(&self, api: &Api) {
         assert!(self.acknowledged.iter().map(|(id, _)| format!("id:{id}")).eq(api.keys()));
     }
@@ -192,7 +192,7 @@ fn on_a_full_disk_webhooks_are_refused_until_there_is_space_and_all_else_goes_on
     full_from_the_start(directory.path(), &disk, &mut sent);
 }
 
-/// What comes up while no byte is free, and what comes back by itself.
+/// Checks that the log opens while no byte is free, and that the daemon recovers on its own once there is space.
 fn full_from_the_start(directory: &Path, disk: &SmallDisk, sent: &mut Sent) {
     disk.fill("rest");
     let daemon = disk.start(directory);

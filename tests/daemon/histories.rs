@@ -1,5 +1,6 @@
-//! Watches through kills, stops, pauses and lost data, read slowly, left and resumed at random: what each saw is held against
-//! what the log had. A history comes from a seed, as far as chance is ours; `CLEAT_HISTORIES=20` runs as many of new seeds.
+//! Watches through kills, stops, pauses and lost data, read slowly, left and resumed at random. The messages of each
+//! are checked against the log. A history comes from a seed, as far as the test controls chance; `CLEAT_HISTORIES=20`
+//! runs 20 histories of new seeds.
 
 mod asks;
 mod checker;
@@ -25,7 +26,7 @@ use counts::Counts;
 use driver::{Plan, run};
 use history::Fault;
 
-/// With each that ever failed.
+/// Seeds of every run, including each that has ever failed.
 const SEEDS: [u64; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
 const FAULTS: [Fault; 9] = [
     Fault::Kill,
@@ -39,7 +40,7 @@ const FAULTS: [Fault; 9] = [
     Fault::OlderCopy,
 ];
 
-/// What a history has at least of each, on average.
+/// Minimum of each per history, on average.
 const OF_EACH: [(&str, usize); 23] = [
     ("kills", 3),
     ("stops", 2),
@@ -76,7 +77,7 @@ fn counted(counts: &mut Counts, plan: &Plan) {
     let history = run(plan);
     counts.add(&history);
     let found = violations(&history);
-    // One of each is enough to see.
+    // One violation of each property is enough to see.
     let found: BTreeMap<_, _> = found.iter().rev().map(|violation| (violation.property, violation)).collect();
     assert!(found.is_empty(), "{plan:?}: {found:#?}");
 }
@@ -113,7 +114,7 @@ mod planted {
     use super::*;
     use checker::Property;
 
-    /// Whether a history under this bug breaks each of these properties.
+    /// Checks that a history under this bug breaks each of these properties.
     #[track_caller]
     fn breaks(bug: &'static str, properties: &[Property]) {
         let found = violations(&run(&Plan { bug: Some(bug), ..plan(1) }));

@@ -1,4 +1,4 @@
-//! kill -9 under load, again and again over the same data: what was acknowledged stays, what was not is taken once.
+//! kill -9 under load, repeatedly over the same data: acknowledged events stay, and unanswered ones are taken once.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,19 +18,19 @@ const STOPS_EVERY: u64 = 8;
 const SENDERS: u64 = 20;
 const ACKNOWLEDGED_MIN: usize = 40;
 const ACKNOWLEDGED_MAX: usize = 220;
-/// The latest kill by time, in milliseconds.
+/// Latest kill by time, in milliseconds.
 const LATEST: u64 = 250;
 
-/// When a round's kill comes.
+/// Moment of a round's kill.
 enum Moment {
-    /// Once that number of its events is acknowledged.
+    /// The kill comes once this number of the round's events is acknowledged.
     Acknowledged(usize),
-    /// This time after its first request.
+    /// The kill comes this long after the senders start.
     After(Duration),
 }
 
 impl Moment {
-    /// One round by count, the next by time.
+    /// Returns the moment of a round: one round by count, the next by time.
     fn of(round: u64) -> Self {
         let mut random = StdRng::seed_from_u64(round);
         if round.is_multiple_of(2) {
@@ -41,11 +41,11 @@ impl Moment {
     }
 }
 
-/// What a sender knows when its connection has broken.
+/// Deliveries of a sender whose connection has broken.
 struct Known {
     acknowledged: Vec<(Sample, u64)>,
     unanswered: Sample,
-    /// All of that one was sent.
+    /// Whether the unanswered event was sent completely.
     in_flight: bool,
 }
 
@@ -86,13 +86,14 @@ fn an_acknowledged_event_survives_kills_under_load_and_an_unanswered_one_is_take
     assert_eq!(files("views/1", "checkpoint"), 2, "no start had to begin anew");
 }
 
-/// The positions that a dedup run covers, by its name.
+/// Returns the positions that a dedup run covers, from its name.
 fn span(run: &Path) -> Option<(u64, u64)> {
     let (after, through) = run.file_stem()?.to_str()?.split_once('-')?;
     Some((after.parse().ok()?, through.parse().ok()?))
 }
 
-/// With so small ones that each round sees several dedup runs and checkpoints come, and is killed between and in them.
+/// Starts a daemon with dedup runs and checkpoints so small that each round makes several of them, and is killed
+/// between and in them.
 fn start(directory: &Path) -> Daemon {
     let config = "[log]\ndedup_run_events = 100\n[views]\ncheckpoint_events = 50\n";
     Launch { config, endpoint: "api_mode = \"live\"", ..Launch::new(directory) }.start()
@@ -138,7 +139,7 @@ fn send_until_broken(mut connection: Sender, round: u64, sender: u64, count: &At
 }
 
 impl Expected {
-    /// Compares a daemon with what the senders know, and sends again what they may doubt.
+    /// Compares a daemon with the senders' deliveries, and sends these again.
     fn survived(&mut self, daemon: &Daemon, known: Vec<Known>) {
         let api = Api::connect(daemon.grpc);
         let mut sender = Sender::connect(daemon.webhooks).unwrap();
@@ -160,7 +161,7 @@ impl Expected {
         self.agrees(&api);
     }
 
-    /// Reads all events: those before are where they were, new ones are only such as were sent, none twice.
+    /// Reads all events. Earlier ones must be where they were; new ones must have been sent, and none may come twice.
     fn grown(&mut self, api: &Api, known: Vec<Known>) -> (Vec<(Sample, u64)>, Vec<Sample>) {
         let (mut acknowledged, mut unanswered) = (Vec::new(), Vec::new());
         for known in known {
@@ -182,7 +183,7 @@ impl Expected {
         assert_eq!(told(&api.connections()), states((1..).zip(&self.0)));
     }
 
-    /// After everything, each event of every round.
+    /// Checks, after all rounds, that each of their events is there.
     fn is_all_there(&self, directory: &Path) {
         let daemon = start(directory).ready();
         let api = Api::connect(daemon.grpc);
@@ -192,7 +193,7 @@ impl Expected {
     }
 }
 
-/// Each is answered with its position.
+/// Checks that each is answered as a duplicate, with its position.
 fn are_duplicates(sender: &mut Sender, samples: &[(u64, &Sample)]) {
     let deliveries: Vec<_> = samples.iter().map(|(_, it)| (it.id.as_str(), it.body.as_slice())).collect();
     for ((position, _), answer) in samples.iter().zip(sender.deliver_all(&deliveries).unwrap()) {

@@ -1,4 +1,4 @@
-//! Ten thousand deliveries at once: each has one position, whatever is sent again, and every watch agrees.
+//! Ten thousand deliveries at once: each has one position, however often it is sent, and every watch agrees.
 
 mod follower;
 
@@ -57,8 +57,8 @@ fn ten_thousand_deliveries_in_flight_are_taken_once_each_and_every_watch_agrees(
     assert!(positions.iter().copied().eq(1..=DELIVERIES));
 }
 
-/// Sends everything before it reads any answer; HTTP/1.1 lets a connection do so. Only the last byte of one delivery
-/// waits until `meanwhile` has ended, so that it ends before they all are taken.
+/// Sends everything before it reads any answer, which HTTP/1.1 permits. The last byte of one delivery waits until
+/// `meanwhile` has ended, so that `meanwhile` ends before all deliveries are taken.
 fn deliver_all(webhooks: SocketAddr, samples: &[Sample], meanwhile: impl FnOnce()) -> Vec<(u64, bool)> {
     let own = |n| samples.iter().skip(n).step_by(CONNECTIONS);
     let mut begun = in_parallel(0..CONNECTIONS, |n| {

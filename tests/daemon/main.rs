@@ -1,5 +1,5 @@
-//! The real binary, over real sockets and real disks: what it promises when it is loaded, stopped, killed, starved or cut
-//! off from power. `support` starts it and sends to it.
+//! Tests of the real binary, over real sockets and real disks: its promises under load, when it is stopped or killed,
+//! and when disk space or power is lost. `support` starts the binary and sends to it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may end so")]
 
 mod backfill;

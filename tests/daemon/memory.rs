@@ -1,5 +1,5 @@
-//! What others may have of the memory of a process that reads secrets: no core dump, no look into it, and no text of a
-//! secret once it is decoded.
+//! Memory of a process that reads secrets: no core dump, no access by other users, and no text of a secret once it is
+//! decoded.
 
 use std::fs::{File, Permissions};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown};
@@ -18,13 +18,13 @@ use crate::support::{Launch, until};
 /// An ordinary user. Files in `/proc` of a process of root belong to root in any case.
 const NOBODY: u32 = 65_534;
 
-/// Held by the daemon as long as it runs.
+/// Text that the daemon holds as long as it runs.
 const LABEL: &str = "label-that-stays-in-memory";
 
 /// A command that waits in the read of its first file. It runs as an ordinary user.
 struct Waiting {
     child: Child,
-    /// Keeps it waiting.
+    /// Keeps the command waiting.
     _writer: File,
 }
 
@@ -38,8 +38,8 @@ impl Copy {
     fn new() -> Self {
         let user = if geteuid().is_root() { NOBODY } else { geteuid().as_raw() };
         let copy = Self { directory: tempfile::tempdir().unwrap(), user };
-        // By another process: a child that another test forks would inherit a file that this one writes, and what is
-        // open for writing cannot be run.
+        // Another process copies the file. A child that another test forks would inherit a file that this process
+        // writes, and a file that is open for writing cannot be run.
         let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_cleat")).arg(copy.binary()).status().unwrap();
         assert!(copied.success());
         mknodat(CWD, copy.pipe(), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
@@ -57,7 +57,7 @@ impl Copy {
         self.directory.path().join("pipe")
     }
 
-    /// The name of the pipe comes after the words.
+    /// Starts the binary with these words and the name of the pipe. It has opened the pipe when this returns.
     fn start(&self, words: &[&str]) -> Waiting {
         let mut command = Command::new("sh");
         command.args(["-c", r#"ulimit -Sc "$(ulimit -Hc)"; exec "$@""#, "sh"]).arg(self.binary());
@@ -82,7 +82,7 @@ impl Waiting {
         core_limit(&format!("/proc/{}/limits", self.child.id()))
     }
 
-    /// Root, if no other user may look into the process.
+    /// Owner of the process's `environ`. It is root if no other user may look into the process.
     fn owner_of_environment(&self) -> u32 {
         Path::new(&format!("/proc/{}/environ", self.child.id())).metadata().unwrap().uid()
     }
@@ -95,7 +95,7 @@ impl Drop for Waiting {
     }
 }
 
-/// The soft and the hard one.
+/// Returns the soft limit and the hard limit.
 fn core_limit(limits: &str) -> [String; 2] {
     let limits = std::fs::read_to_string(limits).unwrap();
     let line = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
@@ -127,7 +127,7 @@ fn core_dumps_are_left_as_they_are_if_asked_for() {
 #[test]
 fn no_text_of_a_secret_stays_in_memory() {
     let directory = tempfile::tempdir().unwrap();
-    // Long, so that what the daemon allocates later does not happen to overwrite it.
+    // Long secrets, so that later allocations of the daemon do not happen to overwrite them.
     let [plain, labelled, filed] =
         [(); 3].map(|()| STANDARD.encode((0..9_000).map(|_| rand::random()).collect::<Vec<u8>>()));
     let file = directory.path().join("old");
@@ -139,7 +139,7 @@ fn no_text_of_a_secret_stays_in_memory() {
             "[[webhooks.endpoints]]\nname = \"other\"\n\
              secrets = [\"whsec_{plain}\", {{ label = \"{LABEL}\", secret = \"whsec_{labelled}\" }}]"
         ),
-        // Without it nobody could look, and the test shows nothing.
+        // Without this the memory could not be read, and the test would show nothing.
         core_dumps: true,
         // The allocator must not give freed memory back, which would clear it.
         env: &[("MIMALLOC_PURGE_DELAY", "-1")],
@@ -147,12 +147,12 @@ fn no_text_of_a_secret_stays_in_memory() {
     };
     let daemon = launch.start().ready();
     let [plain, labelled, filed] = [&plain, &labelled, &filed].map(|secret| &secret[6_000..6_040]);
-    // The label shows that the search finds what is there.
+    // The label shows that the search finds texts that are in memory.
     assert_eq!(held(daemon.pid(), &[LABEL, plain, labelled, filed]), [LABEL]);
 }
 
-/// Those of the texts that are in memory which the process can write to, as heaps and stacks. Only pages that are there
-/// are read: an allocator maps much more than it uses.
+/// Returns the texts found in memory that the process can write to, such as heaps and stacks. Reads only resident
+/// pages: an allocator maps much more than it uses.
 fn held<'a>(pid: u32, texts: &[&'a str]) -> Vec<&'a str> {
     let deadline = Instant::now() + Duration::from_secs(60);
     let [memory, pagemap] = ["mem", "pagemap"].map(|name| File::open(format!("/proc/{pid}/{name}")).unwrap());
@@ -175,7 +175,7 @@ fn held<'a>(pid: u32, texts: &[&'a str]) -> Vec<&'a str> {
     texts.iter().zip(found).filter_map(|(text, found)| found.then_some(*text)).collect()
 }
 
-/// The runs of pages of a mapping that are in memory: where each begins, and its length in bytes.
+/// Returns the runs of resident pages of a mapping: the beginning and the length in bytes of each.
 fn resident(pagemap: &File, mapping: &str) -> Vec<(u64, usize)> {
     const ENTRY_BYTES: usize = 8;
     const PRESENT: u64 = 1 << 63;

@@ -1,14 +1,14 @@
-//! The limit on open files: all that is allowed is taken, and too little is told.
+//! The limit on open files: the daemon raises it as far as allowed, and warns if that is too little.
 
 use crate::support::{Daemon, Launch};
 
-/// Starts it under these limits, soft and hard.
+/// Starts the daemon under a soft limit and a hard limit.
 fn under(directory: &std::path::Path, soft: u64, hard: u64) -> Daemon {
     let limits = format!("ulimit -S -n {soft}; ulimit -H -n {hard}; exec \"$@\"");
     Launch { wrapped: &["sh", "-c", &limits, "sh"], ..Launch::new(directory) }.start().ready()
 }
 
-/// What `/proc` tells: soft and hard.
+/// Returns the soft limit and the hard limit from `/proc`.
 fn limits(daemon: &Daemon) -> Vec<String> {
     let text = std::fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();

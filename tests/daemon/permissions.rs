@@ -1,4 +1,4 @@
-//! What other users of the machine may do with the daemon's files and socket, and what is said of loose ones.
+//! Access of the machine's other users to the daemon's files and socket, and the warnings about loose permissions.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -11,7 +11,7 @@ use crate::support::{Cli, skip, until};
 
 const SECRET: &str = "whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
 
-/// A configuration with a secret in it and one in a file, and a data directory; all of them as they should be.
+/// A configuration with a secret in it and one in a file, and a data directory. All have correct permissions.
 struct Files {
     directory: TempDir,
     config: PathBuf,
@@ -54,14 +54,14 @@ fn mode(path: &Path) -> u32 {
     path.metadata().unwrap().permissions().mode() & 0o777
 }
 
-/// The warnings of `check-config`.
+/// Returns the warnings of `check-config`.
 fn warnings(files: &Files) -> Vec<String> {
     let ended = Cli::default().call(&files.command("check-config"));
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     ended.stderr.lines().map(|line| line.strip_prefix("cleat: warning: ").unwrap().to_owned()).collect()
 }
 
-/// The same, but for those of the user and the machine that run the test.
+/// Like [`warnings`], but without those about the user and the machine that run the test.
 fn warnings_of_files(files: &Files) -> Vec<String> {
     let mut warnings = warnings(files);
     warnings.retain(|warning| !warning.contains("runs as root") && !warning.contains("clock is not synchronised"));
@@ -121,7 +121,7 @@ fn the_api_socket_and_new_files_are_private() {
         let daemon = Cli::default().runs(&files.command("serve"));
         until("it serves", || daemon.stderr().contains(r#""message":"serving""#));
         assert_eq!(mode(&socket), expected);
-        // The directory was there before; what is made in it does not lean on its mode.
+        // The directory existed before. Files made in it do not rely on its mode.
         for made in ["witness", "SECRET", "CLEAT", "lock"] {
             assert_eq!(mode(&files.data.join(made)) & 0o077, 0, "{made}");
         }
@@ -155,7 +155,7 @@ fn check_config_prints_every_warning_of_serve() {
         let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         let warned =
             lines.filter(|line| line["level"] == "WARN").map(|line| line["message"].as_str().unwrap().to_owned());
-        // What is not about the configuration.
+        // This warning is not about the configuration.
         let warned = warned.filter(|message| message != "a new log is made");
         assert_eq!(checked, warned.collect::<Vec<_>>());
     }

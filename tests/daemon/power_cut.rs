@@ -1,7 +1,8 @@
-//! Power cuts: what was acknowledged is there when the power is back, what is there stays, and it goes on from there.
+//! Power cuts: when the power is back, all acknowledged events are there, all events stay, and the daemon goes on from
+//! there.
 //!
-//! The data lies on ext4, on a loop device, on a disk that forgets what was not synced: all of it, or a random half in
-//! pieces of 512 B or 4 KiB. A kill alone can never show a missing sync, since the kernel keeps what it was given.
+//! The data is on ext4, on a loop device, on a disk that loses unsynced writes: all of them, or a random half in pieces
+//! of 512 B or 4 KiB. A kill alone can never show a missing sync, because the kernel keeps all writes.
 
 mod disk;
 mod fuse;
@@ -25,16 +26,16 @@ use named::Named;
 use points::{Left, POINTS};
 use rounds::{Cut, Rounds, Seen};
 
-/// For runs by hand: more disks with cuts at random. Then each named cut comes three times, too.
+/// Variable for runs by hand: the number of disks with cuts at random. If it is set, each named cut comes three times.
 const DISKS_BY_HAND: &str = "CLEAT_POWER_CUT_DISKS";
 const DISKS: u64 = 6;
-/// For the daemon that leaves a sync out: enough to notice.
+/// Number of disks for the daemon that leaves a sync out: enough to notice.
 const DISKS_UNSYNCED: u64 = 4;
 const CUTS_PER_DISK: u64 = 6;
 /// Events of one sender, each a commit of its own.
 const LIGHT: usize = 1000;
 
-/// The cuts of one disk, one after another. The first meets a young directory, the fourth a daemon that opens its data.
+/// Returns the cuts of one disk, in order. The first hits a new directory, the fourth a daemon that opens its data.
 fn cuts(disk: u64) -> impl Iterator<Item = Cut> {
     (0..CUTS_PER_DISK).map(move |n| {
         let name = disk * CUTS_PER_DISK + n;
@@ -146,6 +147,6 @@ fn the_power_cut_suite_notices_a_missing_fdatasync() {
         return skip("leaving out the sync needs a C compiler");
     };
     let seen = cut_all(DISKS_UNSYNCED, &[("LD_PRELOAD", &library)]);
-    // How many depends on what the machine had already written by itself.
+    // The number depends on the writes that the machine had already made on its own.
     assert!(seen.lost.len() >= seen.cuts / 4, "only these noticed of {} cuts: {:#?}", seen.cuts, seen.lost);
 }

@@ -1,4 +1,4 @@
-//! Libraries that, preloaded into the daemon, stand for a faulty machine.
+//! Libraries that simulate a faulty machine when they are preloaded into the daemon.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,7 +1,7 @@
-//! With everything logged that `RUST_LOG` can turn on, nothing confidential comes out of the daemon: not in its log, its
-//! metrics, its readiness, nor in what it answers to requests that it refuses.
+//! With everything logged that `RUST_LOG` can turn on, nothing confidential leaves the daemon: not in its log, its
+//! metrics or its readiness, nor in its answers to requests that it refuses.
 //!
-//! Whatever is confidential bears one word. It is looked for as text, and as the bytes that a debug print would show.
+//! All confidential texts contain one word. The tests search for it as text, and as the bytes that a debug print shows.
 
 mod asked;
 mod sent;
@@ -12,10 +12,10 @@ use crate::support::{Daemon, Launch, SECRET, until};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// In every confidential text, in some way of writing.
+/// Word in every confidential text, in some form.
 const WORD: &str = "sentinel";
 
-/// What must not come out, all in lower case.
+/// Returns the texts that must not come out, all in lower case.
 fn confidential(signatures: &[String]) -> Vec<String> {
     let secret = SECRET.trim_start_matches("whsec_");
     let key = String::from_utf8(STANDARD.decode(secret).unwrap()).unwrap();
@@ -59,7 +59,7 @@ fn nothing_confidential_is_in_logs_metrics_readiness_or_refusals_whatever_is_log
     says_what_it_should(&log, &metrics);
 }
 
-/// Of a daemon that has ended: every line of it.
+/// Stops the daemon and returns its complete log.
 fn complete_log(daemon: Daemon, directory: &Path, requests: usize) -> String {
     let visits = || daemon.log().matches(r#""message":"webhook""#).count();
     until("every request has its line", || visits() >= requests);
@@ -68,7 +68,7 @@ fn complete_log(daemon: Daemon, directory: &Path, requests: usize) -> String {
     std::fs::read_to_string(directory.join("stderr")).unwrap()
 }
 
-/// So that a daemon that says nothing at all would be noticed.
+/// Checks the usual output, so that a daemon without any output is noticed.
 fn says_what_it_should(log: &str, metrics: &str) {
     let outcomes = [
         "accepted",

@@ -1,4 +1,4 @@
-//! SIGTERM: it ends in order and in bounded time, whoever is connected, and takes nothing back.
+//! SIGTERM: the daemon ends in order and in bounded time, whatever is connected, and keeps everything acknowledged.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -18,18 +18,19 @@ use tonic_types::StatusExt as _;
 use crate::support::{Api, Daemon, Launch, Sender, Watch, signed, until};
 
 const PRELOADED: u64 = 300;
-/// What a request counts for beside its body.
+/// Bytes that a request counts for, in addition to its body.
 #[expect(clippy::cast_possible_truncation, reason = "4 KiB")]
 const REQUEST_BYTES: usize = cleat::config::REQUEST_BYTES.as_u64() as usize;
 
-/// Nothing but the grace bounds anything.
+/// Starts a daemon in which only the grace limits the time.
 fn start(directory: &Path, grace: &str) -> Daemon {
     let webhooks = "header_timeout = \"10m\"\nrequest_timeout = \"10m\"";
     let config = format!("[shutdown]\ngrace = \"{grace}\"\n");
     Launch { webhooks, config: &config, ..Launch::new(directory) }.start().ready()
 }
 
-/// So large that a snapshot of all of them is more than a client's window, and a socket's buffer, can take.
+/// Returns a body so large that a snapshot of all of them is more than a client's window and a socket's buffer can
+/// take.
 fn body(n: u64) -> Vec<u8> {
     let data = json!({ "org_connection_id": format!("c{n}"), "external_id": "x".repeat(20_000) });
     let event =
@@ -49,7 +50,7 @@ fn metric(daemon: &Daemon, name: &str) -> usize {
     value.unwrap_or_else(|| panic!("no {name}: {metrics}")).parse().unwrap()
 }
 
-/// A request of which `held_back` bytes are still to come.
+/// Sends a request without its last `held_back` bytes, which it returns.
 fn begun(daemon: &Daemon, id: &str, body: &[u8], held_back: usize) -> (Sender, Vec<u8>) {
     let mut sender = Sender::connect(daemon.webhooks).unwrap();
     let mut now = signed(id, body);
@@ -75,14 +76,14 @@ fn is_sent_away(mut watch: Watch) {
     is_shutting_down(&watch.next().unwrap_err());
 }
 
-/// Of somebody who never comes to an end.
+/// An import whose client never ends it.
 struct Import {
     answer: std::thread::JoinHandle<Status>,
     _requests: tokio::sync::mpsc::Sender<ImportEventsRequest>,
 }
 
 impl Import {
-    /// Gives nothing to import.
+    /// Begins an import with no payloads.
     fn begin(address: std::net::SocketAddr) -> Self {
         let (sender, requests) = tokio::sync::mpsc::channel(1);
         sender.blocking_send(ImportEventsRequest::default()).unwrap();
@@ -157,7 +158,7 @@ fn a_second_sigterm_ends_it_at_once_and_takes_nothing_back() {
     has_all(directory.path(), PRELOADED);
 }
 
-/// The lock is a pipe that nobody reads, so that to open the log takes for ever.
+/// The lock is a pipe that nothing reads, so opening the log never ends.
 #[test]
 fn sigterm_ends_it_while_the_log_is_being_opened() {
     let directory = tempfile::tempdir().unwrap();
@@ -170,7 +171,7 @@ fn sigterm_ends_it_while_the_log_is_being_opened() {
     assert!(!std::fs::read_to_string(log).unwrap().contains("the log is open"));
 }
 
-/// And nothing of what was only begun.
+/// Checks that the log has these events, and none that was only begun.
 fn has_all(directory: &Path, events: u64) {
     let daemon = Daemon::start(directory).ready();
     assert_eq!(Api::connect(daemon.grpc).head(), events);

@@ -1,5 +1,5 @@
-//! Views that cannot be made: webhooks are taken as ever, everything says why there is no state, and once the cause is gone the
-//! state comes back without a restart.
+//! Views that cannot be built: webhooks are taken as usual, every interface says why there is no state, and once the
+//! cause is gone the state comes back without a restart.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use crate::support::{Api, Cli, Daemon, Launch, Sender, skip, until};
 
-/// With this the build that ended at a failed fold ended after a second.
+/// Configuration with which an earlier build, which ended at a failed fold, ended after a second.
 const CONFIG: &str = "[shutdown]\nafter_storage_failure = \"1s\"\n";
 
-/// With texts that do not compress well.
+/// Returns a body with texts that do not compress well.
 fn connects(id: &str) -> Vec<u8> {
     let mut random = StdRng::seed_from_u64(id[1..].parse().unwrap());
     let mut text = || (0..60).map(|_| format!("{:032x}", random.random::<u128>())).collect::<Vec<_>>().concat();
@@ -31,7 +31,7 @@ fn metric(daemon: &Daemon, name: &str) -> u64 {
     line.parse().unwrap()
 }
 
-/// Every webhook is acknowledged, one after the other, for as long as this.
+/// Sends webhooks one after the other for this long; each must be acknowledged. Returns the next position.
 fn acknowledges(daemon: &Daemon, from: u64, period: Duration) -> u64 {
     let started = Instant::now();
     let mut sender = Sender::connect(daemon.webhooks).unwrap();
@@ -76,7 +76,7 @@ fn views_that_cannot_be_made_leave_the_door_open_and_come_back() {
 struct Tmpfs<'a>(&'a Path);
 
 impl<'a> Tmpfs<'a> {
-    /// `None` if this machine does not let it be mounted.
+    /// Mounts the file system. `None` if this machine does not permit it.
     fn mount(path: &'a Path, size: &str) -> Option<Self> {
         mounts(path, &["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).then_some(Self(path))
     }

@@ -1,4 +1,4 @@
-//! How these tests start the daemon and speak to it.
+//! Helpers of these tests to start the daemon and speak to it.
 
 mod api;
 mod cli;
@@ -12,14 +12,14 @@ pub use sender::{Answer, Delivered, SECRET, Sender, signed};
 
 use std::time::{Duration, Instant};
 
-/// A tool or a right that this machine lacks: told, and a failure where everything must run.
+/// Reports a test that is skipped because this machine lacks a tool or a right. In CI this is a failure.
 #[expect(clippy::print_stderr, reason = "whoever runs the tests must see it")]
 pub fn skip(why: &str) {
     assert!(std::env::var_os("CI").is_none(), "CI runs every suite, but {why}");
     eprintln!("skipped: {why}");
 }
 
-/// Waits for what must come.
+/// Waits for a condition that must come true.
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !condition() {

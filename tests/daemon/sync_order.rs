@@ -1,8 +1,8 @@
-//! The order of system calls: an event's bytes are written, then synced, and only then it is acknowledged.
+//! The order of system calls: an event's bytes are written, then synced, and only then acknowledged.
 //!
 //! strace shows every write and sync of the daemon. An event is found in the write that carries it by its body: random
-//! bytes, which compression leaves as they are. Shown is the order of the calls, not that the disk obeys a sync; for
-//! that there are the power cuts.
+//! bytes, which compression leaves as they are. This shows the order of the calls, not that the disk obeys a sync; the
+//! power cuts show that.
 
 mod trace;
 
@@ -22,9 +22,9 @@ use crate::preload;
 use crate::support::{Daemon, Launch, Sender, skip, until};
 use trace::{Call, parse};
 
-/// A journal's file.
+/// File of a journal.
 const DB: &str = "/data/log/journal-00000000000000000001/db";
-/// So large that a block holds one event, and that little in it can be compressed.
+/// Size at which a block holds one event, and little of it can be compressed.
 const BODY_BYTES: usize = 5000;
 const ALONE: u64 = 30;
 const SENDERS: u64 = 8;
@@ -37,13 +37,13 @@ struct Acknowledged {
 }
 
 impl Acknowledged {
-    /// From the middle: enough to be there only once.
+    /// Returns bytes from the middle of the body: enough to be there only once.
     fn mark(&self) -> &[u8] {
         &self.body[BODY_BYTES / 2..][..32]
     }
 }
 
-/// What is wrong with the order in which these events were written, synced and answered.
+/// Returns a message for each event that was not written, synced and answered in this order.
 fn violations(calls: &[Call], events: &[Acknowledged]) -> Vec<String> {
     events.iter().filter_map(|event| violation(calls, event).map(|why| format!("{}: {why}", event.position))).collect()
 }
@@ -78,7 +78,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// Events one at a time, then of many senders at once; and every call the daemon made of them.
+/// Sends events one at a time, then with many senders at once. Returns the daemon's system calls and the events.
 fn traced(directory: &Path, env: &[(&str, &str)]) -> (Vec<Call>, Vec<Acknowledged>) {
     let output = directory.join("trace");
     let calls = "trace=pwrite64,pwritev,fdatasync,fsync,write,writev,sendto,sendmsg";
@@ -118,7 +118,7 @@ fn send(daemon: &Daemon, sender: u64, count: u64, events: &Mutex<Vec<Acknowledge
     }
 }
 
-/// The reference implementation signs text only.
+/// Returns the signature of any body. The reference implementation signs only text.
 fn signature(id: &str, now: u64, body: &[u8]) -> String {
     let key = BASE64_STANDARD.decode(crate::support::SECRET.strip_prefix("whsec_").unwrap()).unwrap();
     let signed = [format!("{id}.{now}.").as_bytes(), body].concat();
@@ -126,7 +126,7 @@ fn signature(id: &str, now: u64, body: &[u8]) -> String {
     format!("v1,{}", BASE64_STANDARD.encode(mac.into_bytes()))
 }
 
-/// Why this machine cannot trace, if it cannot.
+/// Returns why this machine cannot trace. `None` if it can.
 fn missing() -> Option<&'static str> {
     let traced = Command::new("strace").args(["-D", "-o", "/dev/null", "true"]).output();
     let works = traced.is_ok_and(|output| output.status.success());

@@ -1,4 +1,4 @@
-//! What the command line prints of values that a stranger chose: nothing that a terminal acts on, and no panic.
+//! Output of the command line for values that a stranger chose: nothing that a terminal acts on, and no panic.
 
 use std::path::Path;
 
@@ -14,7 +14,8 @@ fn is_forbidden(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Nothing forbidden but the ends of lines, on either output. A panic has the code 101.
+/// Checks that neither output has forbidden characters other than ends of lines, and that nothing panicked: a panic has
+/// the code 101.
 #[track_caller]
 fn is_harmless(ended: &Ended) {
     for text in [&ended.stdout, &ended.stderr] {

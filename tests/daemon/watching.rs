@@ -1,4 +1,5 @@
-//! `connections watch` as a service would run it: it comes back by itself, keeps its place, and hands each change to a command.
+//! `connections watch` as a service runs it: it reconnects automatically, keeps its place, and hands each change to a
+//! command.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -10,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::{Cli, Daemon, Launch, Sender, until};
 
-/// One that will be free again for the next daemon.
+/// Returns a free address, which the next daemon can use again.
 fn address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
@@ -33,7 +34,7 @@ fn connects(daemon: &Daemon, numbers: std::ops::RangeInclusive<u64>) {
     }
 }
 
-/// The whole lines of what `-o ndjson` has printed.
+/// Returns the complete lines that `-o ndjson` has printed.
 fn told(printed: &str) -> impl Iterator<Item = Value> {
     let whole = printed.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     whole.map(|line| serde_json::from_str(line).unwrap())
@@ -43,7 +44,7 @@ fn position(told: &Value) -> u64 {
     told["position"].as_str().unwrap().parse().unwrap()
 }
 
-/// Of the changes.
+/// Returns the positions of the changes.
 fn positions(printed: &str) -> Vec<u64> {
     told(printed).filter(|message| message.get("changeBatch").is_some()).map(|message| position(&message)).collect()
 }
@@ -63,7 +64,7 @@ fn a_watch_outlives_the_daemon_however_it_ends_and_misses_nothing() {
             0 => daemon.kill(),
             1 => assert_eq!(daemon.terminate().code(), Some(0)),
             _ => {
-                // It is there, and says nothing.
+                // The daemon is there, but sends nothing.
                 until("it has told all", || positions(&watch.stdout()).len() as u64 == last);
                 daemon.signal(Signal::STOP);
                 until("it is noticed", || watch.stderr().contains("the daemon says nothing"));
@@ -120,7 +121,7 @@ fn a_run_goes_on_where_the_last_one_with_its_file_ended() {
         positions(&watch.stdout())
     };
     assert!(run(10, &|| connects(&daemon, 1..=10)).into_iter().eq(1..=10));
-    // Nobody watches.
+    // No watch runs.
     connects(&daemon, 11..=20);
     assert!(run(30, &|| connects(&daemon, 21..=30)).into_iter().eq(11..=30));
 
@@ -162,7 +163,7 @@ fn a_command_has_each_change_once_it_has_taken_the_one_before() {
     let taken = directory.path().join("taken");
     let failing = directory.path().join("failing");
     std::fs::write(&failing, "").unwrap();
-    // It takes nothing while that file is there.
+    // The command fails at position 3 while that file exists.
     let command = format!(
         "test \"$CLEAT_POSITION\" != 3 -o ! -e {failing} || exit 7; cat >> {taken}",
         failing = failing.display(),

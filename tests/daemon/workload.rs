@@ -1,4 +1,4 @@
-//! Events of every kind for a few connections, from a seed, and what the connections must be after them.
+//! Events of every kind for a few connections, from a seed, and the states that the connections must have after them.
 
 use std::collections::BTreeMap;
 
@@ -15,14 +15,14 @@ pub struct Sample {
     /// The `webhook-id`, and the body's id where it has one.
     pub id: String,
     pub body: Vec<u8>,
-    /// As the log has it.
+    /// Event key in the log.
     pub key: String,
-    /// The connection that the body names, and the status that it tells of it.
+    /// The connection that the body names, and the status that it gives it. `None` if it names no connection.
     names: Option<(String, Option<ConnectionStatus>)>,
 }
 
 impl Sample {
-    /// `id` must be new.
+    /// Returns a random event. `id` must be new.
     pub fn new(id: &str, random: &mut StdRng) -> Self {
         let connection = format!("connection-{}", random.random_range(0..CONNECTIONS));
         let (kind, status, data) = match random.random_range(0..20) {
@@ -38,7 +38,7 @@ impl Sample {
         Self { id: id.to_owned(), body: body.to_string().into_bytes(), key: format!("id:{id}"), names }
     }
 
-    /// Rightly signed all the same: kept.
+    /// Returns an event with an unreadable body. It is signed correctly all the same, so the log keeps it.
     fn unreadable(id: &str, random: &mut StdRng) -> Self {
         let body = (0..random.random_range(0..2000)).map(|_| random.random_range(b' '..b'~')).collect();
         Self { id: id.to_owned(), body, key: format!("whid:{id}"), names: None }
@@ -54,7 +54,7 @@ fn revoked(connection: &str) -> Value {
     json!({ "org_connection_id": connection, "connection_status": "revoked", "platform_type": "epic" })
 }
 
-/// Some have so many links that the event takes several blocks.
+/// Returns the data of an export. Some have enough links for the event to take several blocks.
 fn exported(connection: &str, id: &str, random: &mut StdRng) -> Value {
     let links = [1, 1, 1, 200][random.random_range(0..4)];
     let link = |_| json!({ "url": format!("https://example.org/{:032x}", random.random::<u128>()) });
@@ -66,7 +66,7 @@ fn failed(connection: &str, id: &str) -> Value {
     json!({ "org_connection_id": connection, "task_id": format!("task-{id}"), "failure_reason": "unknown" })
 }
 
-/// What a connection must be.
+/// State of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     version: u64,
@@ -75,10 +75,10 @@ pub struct State {
     status: ConnectionStatus,
 }
 
-/// All of them, by id.
+/// States of all connections, by id.
 pub type States = BTreeMap<String, State>;
 
-/// After these events, in order of their positions.
+/// Returns the states after these events, which are in order of their positions.
 pub fn states<'a, T: IntoIterator<Item = (u64, &'a Sample)>>(events: T) -> States {
     let mut states = States::new();
     for (position, sample) in events {
@@ -92,7 +92,7 @@ pub fn states<'a, T: IntoIterator<Item = (u64, &'a Sample)>>(events: T) -> State
     states
 }
 
-/// As the API tells them.
+/// Returns the states that the API shows.
 pub fn told(connections: &[Connection]) -> States {
     let state = |it: &Connection| {
         let (first_position, last_position) = (it.first_position, it.last_position);

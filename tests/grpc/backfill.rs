@@ -1,4 +1,4 @@
-//! What an operator puts into the log: imported in order, once, without a signature; and what is refused of it.
+//! Imports and readmitted events: in order, once, without a signature; and their refusals.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,13 +60,14 @@ async fn payloads_are_imported_in_order_once_and_marked() {
     let connections = every_connection(&api, ConnectionFilter::default(), 10).await;
     assert_eq!((connections[0].status(), connections[0].version), (ConnectionStatus::Revoked, 3));
 
-    // The webhook that comes after all is a duplicate; one that tells something else is kept beside it.
+    // A webhook that comes later is a duplicate. An event with the same key and other content is kept next to the
+    // first, as a conflict.
     assert!(api.append(&first[0]).await.duplicate);
     let other = import(&api, vec![request(&[failed("e3", "t", "c", "other")])]).await.unwrap();
     assert_eq!((counts(&other), event(&api, 5).await.conflict_of), ([0, 0, 1, 0], 3));
 }
 
-/// One payload decides the final state only if the order is right: authorized first, revoked last.
+/// The final state is right only if the order is: authorized first, revoked last.
 #[tokio::test]
 async fn five_thousand_payloads_keep_their_order_behind_a_slow_writer() {
     const PAYLOADS: u64 = 5000;
@@ -92,7 +93,7 @@ async fn five_thousand_payloads_keep_their_order_behind_a_slow_writer() {
     assert_eq!(connections[0].status(), ConnectionStatus::Revoked);
 }
 
-/// Endpoints "one" and "two" of tenant "acme", and "three" of tenant "other".
+/// Returns an API with endpoints "one" and "two" of tenant "acme", and "three" of tenant "other".
 async fn with_three_endpoints() -> TestApi {
     let endpoint = |name: &str, tenant: &str| {
         format!(
@@ -275,7 +276,7 @@ async fn without_its_scope_a_caller_writes_nothing() {
 async fn only_a_mismatched_event_whose_endpoint_is_mended_is_readmitted_and_once() {
     use cleat::event::ModeVerdict::{Live, Mismatched};
     let api = TestApi::open().await;
-    // Its endpoint takes either mode by now.
+    // The endpoint of event 1 takes either mode by now.
     api.append_as("acme", Mismatched, &connected("e1", "c", "patient", "authorized")).await;
     api.append_as("acme", Live, &revoked("e2", "d")).await;
     api.append_as("acme", Mismatched, &json!({"id": "e3", "api_mode": "other"})).await;

@@ -1,4 +1,4 @@
-//! What one caller can take: of answers that it does not read, of requests that it does not finish, of streams, watches and
+//! Limits of one caller: answers that it does not read, requests that it does not finish, streams, watches and
 //! connections. Another caller is served meanwhile.
 
 use std::time::Duration;
@@ -26,7 +26,7 @@ const IMPORT: &str = "/cleat.v1.AdminService/ImportEvents";
 const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
 const WINDOW: u32 = 65_535;
 
-/// Views whose connections fill a page.
+/// Returns views whose connections fill a page.
 fn full_page() -> std::sync::Arc<cleat::fold::Views> {
     let bodies = (0..200).map(|number| {
         let text = "x".repeat(2000);
@@ -79,10 +79,10 @@ async fn an_answer_that_nobody_takes_is_charged_and_then_reset() {
         }
         assert!((8..=20).contains(&held), "{held} answers of nearly 1 MiB, each charged twice that, fit in 28 MiB");
         assert!(refused.iter().all(|reason| reason == "INFLIGHT_BYTES_FULL"), "{refused:?}");
-        // What they held has been given back.
+        // The bytes that they held are free again.
         drop(attacker.call(LIST, &page).await.answer().await.unwrap());
     }
-    // Longer than a stalled stream may last.
+    // By now the quiet watch has lasted longer than a stalled stream may.
     publish.send_replace(views_of((0..201).map(|_| connected("", "new", "x", "authorized")), 1000));
     quiet.message().await.unwrap().unwrap();
 }
@@ -166,7 +166,7 @@ async fn the_watches_of_a_caller_leave_room_for_others() {
     api.connections().watch_connections(WatchConnectionsRequest::default()).await.unwrap();
 }
 
-/// As clients of gRPC come from.
+/// Address of gRPC clients.
 const NEIGHBOUR: [u8; 4] = [127, 0, 0, 1];
 
 #[tokio::test]
@@ -184,16 +184,16 @@ async fn watches_that_take_nothing_keep_no_place_of_a_scan() {
     for _ in 0..60 {
         unread.push(raw.call(WATCH_EVENTS, &request).await.answer().await.unwrap());
     }
-    // The same caller's: its share is as small as the number of cores.
+    // A list for the same caller, whose share is as small as the number of cores.
     api.connections().list_connections(ListConnectionsRequest::default()).await.unwrap();
 }
 
-/// All who ask alike share what is read for them.
+/// All watches with the same request share the changes that are read for them.
 #[tokio::test]
 async fn a_watch_that_takes_nothing_holds_up_none_that_asks_alike() {
     let api = TestApi::with(Setup { watches_max: 100, watches_share: 100, ..Setup::default() }).await;
     let request = WatchConnectionsRequest { include_event: true, ..Default::default() };
-    // The first messages fit, and some change does not.
+    // The windows are large enough for the first messages, but too small for some change.
     let mut unread = Vec::new();
     for window in (400..60_000).step_by(1200) {
         let raw = Raw::connect_from(NEIGHBOUR, api.address, window).await;
@@ -231,7 +231,7 @@ async fn busy_connections_leave_seats_for_status_and_others() {
         let watch = attacker.call(HEALTH_WATCH, &HealthCheckRequest::default()).await.answer().await;
         assert_eq!(reason(&watch.unwrap_err()), "TOO_MANY_CONNECTIONS");
         let call = attacker.begin(GET_STATUS).await;
-        // Its answer shows that the server knows of the call before it.
+        // The answer shows that the server has seen the call before it.
         drop(attacker.call(GET_STATUS, &GetStatusRequest {}).await.answer().await.unwrap());
         unfinished.push((attacker, call));
     }
@@ -270,7 +270,7 @@ async fn two_callers_that_hold_all_they_may_leave_room_for_a_third() {
                 held.push(caller.begin(GET_EVENT).await);
             }
         }
-        // Until the server knows of all of them.
+        // Waits until the server has seen all of them.
         while last.head().await.is_ok() {}
     }
     let payloads = vec![vec![b'x'; 900_000].into()];

@@ -1,4 +1,4 @@
-//! Who has gone without a word is noticed, however little there is to say to them.
+//! Clients that vanish silently are detected, even if there is little to send to them.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tonic::transport::Channel;
 
 use crate::support::{Setup, TestApi, refused};
 
-/// Carries one connection until it is cut: then nothing passes any more, and neither side is told.
+/// Carries one connection until it is cut. Then nothing passes any more, and neither side is notified.
 async fn wire(to: SocketAddr, cut: oneshot::Receiver<()>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -33,7 +33,7 @@ async fn a_watch_whose_peer_has_vanished_ends_within_half_a_minute_and_makes_roo
     let (cut, is_cut) = oneshot::channel();
     let address = wire(api.address, is_cut).await;
     let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-    // So quiet that only a ping can find out.
+    // So quiet that only a ping can detect the loss.
     let heartbeat_interval = Some(prost_types::Duration { seconds: 300, nanos: 0 });
     let request = WatchConnectionsRequest { heartbeat_interval, ..WatchConnectionsRequest::default() };
     let mut watch =

@@ -1,4 +1,4 @@
-//! How it ends: watches say why, health says so, and the server comes to its end.
+//! The end of the API: watches end with a reason, health reports it, and the server ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +52,7 @@ async fn what_was_published_before_the_drain_is_sent_before_the_goodbye() {
     }
 }
 
-/// Wherever a stop meets it: refused at once, or announced.
+/// The watch is refused at once or gets a `GoingAway`, whenever the drain comes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_that_begins_at_a_drain_is_refused_or_says_goodbye() {
     for round in 0..200 {
@@ -60,7 +60,7 @@ async fn a_watch_that_begins_at_a_drain_is_refused_or_says_goodbye() {
         let api = TestApi::over(views).await;
         let mut client = api.connections();
         let opening = tokio::spawn(async move { client.watch_connections(snapshot()).await });
-        // Each time a little later: a call takes about as long as this.
+        // A little later each time: a call takes about as long as these delays.
         let later = std::time::Instant::now() + Duration::from_micros(10) * round;
         while std::time::Instant::now() < later {
             tokio::task::yield_now().await;
@@ -123,7 +123,7 @@ async fn health_follows_the_state() {
     assert_eq!(next().await, ("NOT_SERVING", "SERVING"));
 }
 
-/// A port check that never says a word holds tonic's own shutdown open for as long as it likes.
+/// A port check that sends nothing holds tonic's own shutdown open indefinitely.
 #[tokio::test]
 async fn a_server_that_is_given_up_stops_accepting() {
     let api = TestApi::open().await;

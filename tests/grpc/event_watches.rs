@@ -25,7 +25,7 @@ async fn watch(api: &TestApi, request: WatchEventsRequest) -> Streaming<WatchEve
     api.events().watch_events(request).await.unwrap().into_inner()
 }
 
-/// All messages until it has caught up.
+/// Returns all messages until the watch has caught up.
 async fn messages(api: &TestApi, request: WatchEventsRequest) -> Vec<WatchEventsResponse> {
     let (mut stream, mut all) = (watch(api, request).await, Vec::<WatchEventsResponse>::new());
     while !all.iter().any(|message| matches!(message.message, Some(Message::CaughtUp(_)))) {

@@ -1,4 +1,4 @@
-//! The log as it is read: bounded, in order, one tenant's, and with what cannot be read.
+//! Reads of the log: bounded, in order, of one tenant, and with events whose bodies are unreadable.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tonic::Code;
 
 use crate::support::*;
 
-/// All that is read, and the positions that the messages told.
+/// Returns all events read, and the positions of the messages.
 async fn read(api: &TestApi, request: ReadEventsRequest) -> (Vec<Event>, Vec<u64>) {
     let mut parts = api.events().read_events(request).await.unwrap().into_inner();
     let (mut events, mut told) = (Vec::new(), Vec::new());

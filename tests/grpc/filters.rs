@@ -1,4 +1,4 @@
-//! Every filter, alone and with others, against a look at every row; and the answers that are not pages.
+//! Every filter, alone and with others, compared with a check of every row; and the answers that are not pages.
 
 use cleat::proto::{
     BatchGetConnectionsRequest, Connection, ConnectionFilter, ConnectionStatus, Export, ExportFilter, ExportStatus,
@@ -16,7 +16,7 @@ fn later(time: Option<Timestamp>, other: Timestamp) -> bool {
     time.is_some_and(|time| (time.seconds, time.nanos) > (other.seconds, other.nanos))
 }
 
-/// As the protos say it.
+/// Whether a connection matches a filter, as the protos define it.
 fn connection_matches(filter: &ConnectionFilter, it: &Connection) -> bool {
     let awaits = |longer: &Duration| {
         it.status() == ConnectionStatus::Authorized

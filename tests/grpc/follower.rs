@@ -1,4 +1,4 @@
-//! A careful client of a watch: it knows what the messages tell, and checks every promise about their order.
+//! A careful client of a watch: it builds the state from the messages, and checks every promise about their order.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub struct Follower {
     pub position: u64,
     pub in_snapshot: bool,
     caught_up: bool,
-    /// How often.
+    /// How often it fell behind.
     pub fell_behind: usize,
 }
 
@@ -45,7 +45,7 @@ impl Follower {
         Self { stream, connections, exports, position: started.position, in_snapshot, caught_up: false, fell_behind: 0 }
     }
 
-    /// The next message, checked and taken in.
+    /// Returns the next message, after checking and applying it.
     pub async fn next(&mut self) -> Message {
         let response = self.stream.message().await.unwrap().unwrap();
         let token = Token::decode(&response.resume_token).unwrap();
@@ -99,7 +99,7 @@ impl Follower {
         assert_eq!(known, effect != Effect::Entered, "what enters is new, and nothing else is");
     }
 
-    /// Until all up to a position has been sent, and the watch says that it has caught up.
+    /// Reads until everything up to a position has been sent and the watch has caught up.
     pub async fn until(&mut self, position: u64) {
         while self.in_snapshot || !self.caught_up || self.position < position {
             self.next().await;

@@ -1,4 +1,4 @@
-//! Made data, and made filters over it: the same for a seed.
+//! Generated data, and generated filters over it: the same for a seed.
 
 use cleat::proto::{Connection, ConnectionFilter, Export, ExportFilter};
 use prost_types::{Duration, Timestamp};
@@ -10,7 +10,7 @@ use crate::support::*;
 pub const PATIENTS: u32 = 8;
 pub const PLATFORMS: [&str; 3] = ["epic", "cerner", "tefca"];
 
-/// Something about one of 60 connections, or one of 80 exports.
+/// Returns an event of one of 60 connections, or of one of 80 exports.
 pub fn something(random: &mut StdRng, id: &str) -> serde_json::Value {
     let connection = format!("c{}", random.random_range(0..60));
     let task = format!("t{}", random.random_range(0..80));
@@ -33,7 +33,8 @@ pub fn something(random: &mut StdRng, id: &str) -> serde_json::Value {
     }
 }
 
-/// The clock of its log goes on by seconds, so all happened within some thousand seconds before now.
+/// Returns an API with 400 such events. The clock of its log goes on by seconds, so all events are at most 10,000
+/// seconds before `NOW`.
 pub async fn populated(random: &mut StdRng) -> TestApi {
     let api = TestApi::open().await;
     for number in 0..400 {
@@ -55,7 +56,7 @@ pub fn before_now(seconds: i64) -> Timestamp {
     Timestamp { seconds: NOW.as_micros() / 1_000_000 - seconds, nanos: 0 }
 }
 
-/// Each field is there once in four times.
+/// Returns a random filter. Each field is set in one of four cases.
 pub fn connection_filter(random: &mut StdRng) -> ConnectionFilter {
     let mut there = || random.random_bool(0.25);
     let [ids, statuses, platforms, reconnect, ambiguous, consent, changed, awaiting] = std::array::from_fn(|_| there());

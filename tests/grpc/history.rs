@@ -1,4 +1,4 @@
-//! What was: a connection's events with the state after each, and any state as of an earlier position or time.
+//! History: a connection's events with the state after each, and any state as of an earlier position or time.
 
 use cleat::proto::as_of::Moment;
 use cleat::proto::{
@@ -9,7 +9,7 @@ use tonic::Code;
 
 use crate::support::*;
 
-/// A ring that forgets at once: what is told is read from the change log.
+/// Returns an API whose ring keeps next to nothing, so that the history is read from the change log.
 async fn story() -> TestApi {
     let api = TestApi::with(Setup { ring_len: 1, ..Setup::default() }).await;
     for round in 0..5 {

@@ -13,7 +13,8 @@ fn ids(connections: &[Connection]) -> Vec<&str> {
     connections.iter().map(|connection| connection.org_connection_id.as_str()).collect()
 }
 
-/// Nine connections of three patients; the third of each is revoked. One export of each, one that stands alone.
+/// Returns an API with nine connections of three patients; the third of each patient is revoked. Each connection has
+/// one export, and one export has no connection.
 async fn populated() -> TestApi {
     let api = TestApi::open().await;
     for number in 0..9 {

@@ -1,4 +1,4 @@
-//! The gRPC API over a real log, a real projection and a real socket, asked by generated clients.
+//! Tests of the gRPC API over a real log, a real projection and a real socket, with generated clients.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may end so")]
 
 mod backfill;

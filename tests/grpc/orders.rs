@@ -1,4 +1,4 @@
-//! Lists in another order than that of ids, against a sort of all rows.
+//! Lists in another order than that of ids, compared with a sort of all rows.
 
 use cleat::proto::{Connection, Export, ListConnectionsRequest, ListExportsRequest};
 use prost_types::Timestamp;
@@ -9,7 +9,7 @@ use tonic::Code;
 use crate::generated::*;
 use crate::support::*;
 
-/// Rows without the field come last, either way; equal ones in the order of their ids.
+/// Sorts rows. Those without the field come last in both directions; equal ones stay in the order of their ids.
 fn sorted<T: Clone>(rows: &[T], descending: bool, rank: impl Fn(&T) -> Option<Timestamp>) -> Vec<T> {
     let mut rows = rows.to_vec();
     rows.sort_by_key(|row| {
@@ -23,7 +23,7 @@ fn sorted<T: Clone>(rows: &[T], descending: bool, rank: impl Fn(&T) -> Option<Ti
 async fn an_order_is_that_of_all_rows_whatever_the_filter_and_the_page() {
     let mut random = StdRng::seed_from_u64(6);
     let api = populated(&mut random).await;
-    // Nobody told when the consent of this one ends.
+    // The end of this connection's consent is unknown.
     api.append(&revoked("last", "c-unheard-of")).await;
     for (number, descending) in [false, true].into_iter().cycle().take(60).enumerate() {
         let direction = if descending { " desc" } else { "" };

@@ -1,4 +1,4 @@
-//! Who sees what: tenants and modes never mix, and without a scope a field is left out.
+//! Access: tenants and modes never mix, and without a scope a field is left out.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! A client of bare HTTP/2, which may do what no client of gRPC does: take nothing, send half of a request, speak from
-//! another address.
+//! A client of bare HTTP/2, which can do things that no gRPC client does: take nothing, send half of a request, connect
+//! from another address.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -14,14 +14,14 @@ use tonic::Status;
 use tonic::codegen::http::Request;
 use tonic_types::StatusExt as _;
 
-/// Where an attack comes from. Clients of gRPC come from 127.0.0.1.
+/// Address of an attack. gRPC clients connect from 127.0.0.1.
 pub const ATTACKER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 2));
-/// Ten times what is expected of anything that takes half a minute.
+/// Ten times the duration expected of anything that takes half a minute.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 pub struct Raw(SendRequest<Bytes>);
 
-/// A request on its way.
+/// A request in flight.
 pub struct Call {
     response: ResponseFuture,
     pub request: SendStream<Bytes>,
@@ -38,7 +38,8 @@ async fn socket_from(source: IpAddr, to: SocketAddr) -> TcpStream {
 }
 
 impl Raw {
-    /// From the attacker's address. `window`: what each answer may send before it is asked for more.
+    /// Connects from the attacker's address. `window` is the number of bytes that each answer may send before it is
+    /// asked for more.
     pub async fn connect(to: SocketAddr, window: u32) -> Self {
         Self::try_connect(to, window).await.expect("it is served")
     }
@@ -47,7 +48,7 @@ impl Raw {
         Self::over(socket_from(source.into(), to).await, window).await.expect("it is served")
     }
 
-    /// `None` if the server closes the connection.
+    /// Like [`Self::connect`]. `None` if the server closes the connection.
     pub async fn try_connect(to: SocketAddr, window: u32) -> Option<Self> {
         Self::over(socket(to).await, window).await
     }
@@ -56,7 +57,7 @@ impl Raw {
         let (send, connection) = Builder::new().initial_window_size(window).handshake::<_, Bytes>(socket).await.ok()?;
         tokio::spawn(connection);
         let raw = Self(send);
-        // The server's settings have come, or its end.
+        // Waits for the server's settings, or for the end of the connection.
         let mut ready = raw.0.clone().ready().await.ok()?;
         let settled = ready.send_request(request("/none"), true).ok()?.0.await;
         settled.ok().map(|_| raw)
@@ -70,7 +71,7 @@ impl Raw {
         call
     }
 
-    /// Sends no more than headers.
+    /// Sends only the headers.
     pub async fn begin(&self, path: &str) -> Call {
         let (response, request) = self.0.clone().ready().await.unwrap().send_request(request(path), false).unwrap();
         Call { response, request }
@@ -87,13 +88,13 @@ fn request(path: &str) -> Request<()> {
 }
 
 impl Call {
-    /// Sends the beginning of a message.
+    /// Sends the beginning of a message: its length.
     pub fn announce(&mut self, bytes: usize) {
         let length = u32::try_from(bytes).unwrap().to_be_bytes();
         self.request.send_data(Bytes::from([&[0], &length[..]].concat()), false).unwrap();
     }
 
-    /// The answer, of which nothing but the headers has been taken.
+    /// Returns the answer. Only its headers have been taken.
     pub async fn answer(self) -> Result<RecvStream, Status> {
         let response = tokio::time::timeout(PATIENCE, self.response).await.expect("an answer").unwrap();
         match Status::from_header_map(response.headers()) {
@@ -103,7 +104,7 @@ impl Call {
     }
 }
 
-/// Waits for the end of an answer of which no more is asked for: why it is reset, or else its status.
+/// Waits for the end of an answer without asking for more of it. Returns its status, or the reason of its reset.
 pub async fn end(mut answer: RecvStream) -> Result<Status, Option<Reason>> {
     let end = async {
         loop {

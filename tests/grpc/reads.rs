@@ -1,4 +1,4 @@
-//! Single reads: each tells one state, from one position, and how to read at least that again.
+//! Single reads: each returns a state from one position, and a token to read at least that position again.
 
 use cleat::event::ModeVerdict;
 use cleat::proto::get_event_request::Event as Asked;

@@ -1,4 +1,4 @@
-//! Every error has its code, its reason, and says when to come back if that may help.
+//! Errors: each has its code and its reason, and says when to try again if that may help.
 
 use std::sync::Arc;
 
@@ -164,7 +164,7 @@ async fn a_forged_page_token_is_refused_as_one() {
     };
     let page_token =
         api.connections().list_connection_events(first.clone()).await.unwrap().into_inner().next_page_token;
-    // Another connection's event, after the head, before the first, and no position.
+    // The position of another connection's event, one after the head, one before the first, and no position.
     for place in ["4", "9", "0", "x"] {
         let page_token = forged(&page_token, None, place);
         let request = ListConnectionEventsRequest { page_token, consistency: None, ..first.clone() };
@@ -180,7 +180,7 @@ async fn a_forged_page_token_is_refused_as_one() {
     assert_eq!(refused(api.connections().list_connections(request).await), invalid("INVALID_PAGE_TOKEN"));
 }
 
-/// A token of the same list with another position or place. Its checksum is right.
+/// Returns a token of the same list with another position or place, and a correct checksum.
 fn forged(token: &str, position: Option<u64>, place: &str) -> String {
     let bytes = URL_SAFE_NO_PAD.decode(token).unwrap();
     let mut forged = bytes[..25].to_vec();
@@ -259,7 +259,7 @@ async fn what_no_handler_sees_is_refused_with_a_reason_too() {
     assert_eq!(refused(unknown), (Code::Unimplemented, "UNKNOWN_METHOD".into(), false));
     let unknown = call(&api, "/cleat.v1.NoService/Nothing", Vec::new()).await;
     assert_eq!(refused(unknown), (Code::Unimplemented, "UNKNOWN_METHOD".into(), false));
-    // As a message, bytes have the place of the tenant, which is a text.
+    // Encoded as a message, the bytes are in the field of the tenant, which is a text.
     let packed = gzip_call(&api, "/cleat.v1.EventService/GetHead").await;
     assert_eq!(refused(packed), (Code::Unimplemented, "COMPRESSED_REQUEST".into(), false));
     let malformed = call(&api, "/cleat.v1.EventService/GetEvent", vec![0xff]).await;
@@ -282,7 +282,7 @@ async fn a_deadline_that_passes_is_told_with_its_reason() {
     assert_eq!(refused(answer), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".into(), false));
 }
 
-/// By bare HTTP/2, since gRPC clients keep their deadlines themselves.
+/// Calls a method by bare HTTP/2, because gRPC clients enforce deadlines themselves.
 async fn call_within(api: &TestApi, timeout: &str, path: &str, message: &[u8]) -> Result<Response<()>, Status> {
     let stream = tokio::net::TcpStream::connect(api.address).await.unwrap();
     let (mut client, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
@@ -305,7 +305,7 @@ async fn call(api: &TestApi, path: &'static str, message: Vec<u8>) -> Result<Res
     client.unary(Request::new(message), PathAndQuery::from_static(path), ProstCodec::default()).await
 }
 
-/// As a client with compression on would say it, whatever is in the message.
+/// Calls a method with the header of a client that compresses, whatever is in the message.
 async fn gzip_call(api: &TestApi, path: &'static str) -> Result<Response<()>, Status> {
     let mut client = Grpc::with_origin(
         InterceptedService::new(api.channel.clone(), |mut request: Request<()>| {
@@ -360,7 +360,7 @@ async fn views_that_are_not_readable_are_never_read_whatever_the_state() {
         assert_eq!(refused(api.connections().list_connections(list).await).1, "CATCHING_UP");
         let watch = WatchConnectionsRequest { tenant: "acme".into(), ..Default::default() };
         assert_eq!(refused(api.connections().watch_connections(watch).await).1, "CATCHING_UP");
-        // As a fold that fails replaces views that could be read.
+        // A fold that fails replaces readable views in this way.
         publish.send_replace(views_of([connected("e1", "c", "x", "authorized")], 10));
         assert!(api.connections().get_connection(get.clone()).await.is_ok());
         publish.send_replace(Fold::new(10).progress());

@@ -1,5 +1,5 @@
-//! Where a watch can start: after any message of one before it, after any position; and which tokens are refused, each for its own
-//! reason.
+//! Starts of a watch: after any message of an earlier one, and after any position. Other tokens are refused, each with
+//! its own reason.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ fn starting(start: Start, request: &WatchConnectionsRequest) -> WatchConnections
     WatchConnectionsRequest { start: Some(WatchStart { position: Some(start) }), ..request.clone() }
 }
 
-/// All messages, the first among them, until it has caught up.
+/// Returns all messages, including the first, until the watch has caught up.
 async fn messages(api: &TestApi, request: WatchConnectionsRequest) -> Vec<WatchConnectionsResponse> {
     let mut stream = api.connections().watch_connections(request).await.unwrap().into_inner();
     let mut all = Vec::new();
@@ -39,14 +39,14 @@ async fn messages(api: &TestApi, request: WatchConnectionsRequest) -> Vec<WatchC
     }
 }
 
-/// Only what tells of changes.
+/// Returns only the messages with changes.
 fn changes(messages: &[WatchConnectionsResponse]) -> Vec<&WatchConnectionsResponse> {
     messages.iter().filter(|it| matches!(it.message, Some(Message::ChangeBatch(_)))).collect()
 }
 
 async fn lived() -> TestApi {
     let mut random = StdRng::seed_from_u64(8);
-    // So that most of it is read from the change log.
+    // The ring is small, so that most changes are read from the change log.
     let api = TestApi::with(Setup { ring_len: 20, ..Setup::default() }).await;
     for number in 0..300 {
         api.append(&something(&mut random, &format!("e{number}"))).await;
@@ -226,7 +226,7 @@ async fn a_token_of_something_else_is_refused_with_its_own_reason() {
         let answer = api.connections().watch_connections(request).await;
         assert_eq!(refused(answer), (code, reason.into(), false), "case {number}");
     }
-    // What may differ: how a change is shown, and how often it is told that nothing changes.
+    // A request may differ in how changes are shown and in its heartbeat interval.
     let shown = WatchConnectionsRequest { include_previous: true, ..request };
     assert_eq!(messages(&api, with(text, &shown)).await.len(), 2);
 }

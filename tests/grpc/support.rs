@@ -1,4 +1,4 @@
-//! A daemon's inside without its webhook door: log, projection and API on a free port, in a temporary directory.
+//! The inside of a daemon without its webhook door: log, projection and API on a free port, in a temporary directory.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-/// What the API's clock says, always: some time after the log's clock of a test ends.
+/// Constant time of the API's clock: some time after the end of a test by the log's clock.
 pub const NOW: Timestamp = Timestamp::from_micros(1_790_010_000_000_000);
 
 pub struct TestApi {
@@ -52,7 +52,7 @@ pub struct Setup {
     pub webhooks: Webhooks,
 }
 
-/// Of tenant "acme".
+/// Endpoint of tenant "acme".
 const ENDPOINTS: &str = r#"[[webhooks.endpoints]]
     name = "fasten"
     tenant = "acme"
@@ -86,7 +86,7 @@ impl TestApi {
         Self::following(directory, log, setup).await
     }
 
-    /// Over a log whose commits are slow, so that an import fills its queue.
+    /// Opens an API over a log whose commits are slow, so that an import fills its queue.
     pub async fn slow() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let options = cleat::log::Options {
@@ -97,7 +97,7 @@ impl TestApi {
         Self::following(directory, log, Setup::default()).await
     }
 
-    /// Over a new log of this identity.
+    /// Opens an API over a new log of this identity.
     pub async fn of(identity: Identity) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let log = open_log_of(directory.path(), identity);
@@ -110,7 +110,7 @@ impl TestApi {
         Self::serve(directory, log, projection.views, rebuild, setup).await
     }
 
-    /// Over an empty log, and views that the test publishes.
+    /// Opens an API over an empty log, with views that the test publishes.
     pub async fn over(views: watch::Receiver<Arc<Views>>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let log = open_log(directory.path());
@@ -159,7 +159,7 @@ impl TestApi {
         AdminServiceClient::new(self.channel.clone())
     }
 
-    /// Appends to tenant "acme", live.
+    /// Appends a live event to tenant "acme".
     pub async fn append(&self, body: &Value) -> Appended {
         self.append_as("acme", ModeVerdict::Live, body).await
     }
@@ -169,14 +169,14 @@ impl TestApi {
         self.appender.append(delivery, TimeEvidence::Signed).await.unwrap()
     }
 
-    /// Of a client that takes little at a time.
+    /// Returns the channel of a client that takes little at a time.
     pub async fn narrow_channel(&self) -> Channel {
         let endpoint = Channel::from_shared(format!("http://{}", self.address)).unwrap();
         let endpoint = endpoint.initial_stream_window_size(65_535).initial_connection_window_size(65_535);
         endpoint.connect().await.unwrap()
     }
 
-    /// Until the state tells all that was appended.
+    /// Waits until the state has everything that was appended.
     pub async fn applied(&self) {
         let request = ListConnectionsRequest {
             tenant: "acme".into(),
@@ -187,18 +187,18 @@ impl TestApi {
         self.connections().list_connections(request).await.unwrap();
     }
 
-    /// Everything up to an append, as a webhook's answer gives it.
+    /// Returns the read token of an append, as a webhook's answer gives it.
     pub fn token(&self, appended: &Appended) -> String {
         Token::read(self.reader.identity(), appended.position, &appended.reached.chain).encode()
     }
 }
 
-/// All connections that match, asked for in pages of a size.
+/// Returns all connections that match, listed in pages of this size.
 pub async fn every_connection(api: &TestApi, filter: ConnectionFilter, page_size: i32) -> Vec<Connection> {
     every_page(api, ListConnectionsRequest { filter: Some(filter), page_size, ..Default::default() }).await
 }
 
-/// The rows of this page and of all after it.
+/// Returns the rows of this page and of all after it.
 pub async fn every_page(api: &TestApi, mut request: ListConnectionsRequest) -> Vec<Connection> {
     let mut all = Vec::new();
     request.consistency = Some(fully());
@@ -213,12 +213,12 @@ pub async fn every_page(api: &TestApi, mut request: ListConnectionsRequest) -> V
     }
 }
 
-/// All exports that match, asked for in pages of a size.
+/// Returns all exports that match, listed in pages of this size.
 pub async fn every_export(api: &TestApi, filter: ExportFilter, page_size: i32) -> Vec<Export> {
     every_page_of_exports(api, ListExportsRequest { filter: Some(filter), page_size, ..Default::default() }).await
 }
 
-/// The rows of this page and of all after it.
+/// Returns the rows of this page and of all after it.
 pub async fn every_page_of_exports(api: &TestApi, mut request: ListExportsRequest) -> Vec<Export> {
     let mut all = Vec::new();
     request.consistency = Some(fully());
@@ -273,7 +273,7 @@ fn delivery(tenant: &str, mode: ModeVerdict, body: &Value) -> Delivery {
     }
 }
 
-/// Views after these bodies, of tenant "acme", live.
+/// Returns the views after these bodies, of tenant "acme", live.
 pub fn views_of(bodies: impl IntoIterator<Item = Value>, ring_len: usize) -> Arc<Views> {
     let mut fold = Fold::new(ring_len);
     for (position, body) in (1..).zip(bodies) {
@@ -302,7 +302,7 @@ fn open_log_of(directory: &std::path::Path, fresh: Identity) -> Log {
     cleat::log::open(directory, log_options(fresh)).unwrap()
 }
 
-/// The clock goes on by a second with every look.
+/// Returns options whose clock goes on by a second each time it is read.
 fn log_options(identity: Identity) -> cleat::log::Options {
     let now = AtomicI64::new(1_790_000_000_000_000);
     let clock: Clock = Arc::new(move || Timestamp::from_micros(now.fetch_add(1_000_000, Ordering::Relaxed)));
@@ -319,7 +319,7 @@ pub fn fully() -> ReadConsistency {
     ReadConsistency { requirement: Some(Requirement::FullyConsistent(true)), max_wait: None }
 }
 
-/// The status's code, its reason, and whether it says when to come back.
+/// Returns the status's code, its reason, and whether it says when to try again.
 #[track_caller]
 pub fn refused<T>(answer: Result<T, Status>) -> (Code, String, bool) {
     let Err(status) = answer else { panic!("it was answered") };

@@ -1,4 +1,4 @@
-//! Watches: no gap, no repeat, no reordering, whenever they start; and how they see filters.
+//! Watches: no gap, no repeat, no reordering, whenever they start; and their filters.
 
 use cleat::proto::change::{Effect, Entity, Previous};
 use cleat::proto::watch_connections_response::Message;
@@ -18,7 +18,7 @@ fn patients(ids: &[&str]) -> ConnectionFilter {
     ConnectionFilter { external_ids, statuses: vec![ConnectionStatus::Authorized.into()], ..Default::default() }
 }
 
-/// An export with links of some 300 KB.
+/// Returns an export with links of some 300 KB.
 fn large_export(number: usize) -> Value {
     let links: Vec<_> = (0..20).map(|link| format!("https://x.test/{number}/{link}/{}", "x".repeat(15_000))).collect();
     let mut body = exported(&format!("e{number}"), &format!("t{number}"), "c");
@@ -62,9 +62,9 @@ async fn a_change_over_3_mib_ends_its_watch_and_no_other() {
 
 const STEPS: usize = 1000;
 
-/// One step of a little life of 251 connections: exports before connections, revocations, reconnects.
+/// Appends one step of a short history of 251 connections: exports before connections, revocations, reconnects.
 async fn step(api: &TestApi, number: usize) {
-    // A prime, so that each connection meets every kind of event.
+    // 251 is a prime, so each connection gets every kind of event.
     let connection = format!("c{:03}", number * 7 % 251);
     let patient = format!("x{}", number * 7 % 251 % 4);
     let id = format!("e{number}");
@@ -75,7 +75,7 @@ async fn step(api: &TestApi, number: usize) {
     };
 }
 
-/// Watches with several filters, opened while the log grows.
+/// Opens watches with several filters once the log has reached `head`, while it grows.
 async fn open_followers(api: &TestApi, head: u64) -> Vec<(ConnectionFilter, Follower)> {
     while api.reader.head().position < head {
         tokio::task::yield_now().await;
@@ -90,7 +90,7 @@ async fn open_followers(api: &TestApi, head: u64) -> Vec<(ConnectionFilter, Foll
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn watches_started_before_during_and_after_the_changes_agree_with_the_lists() {
-    // So that some read what the ring has let go of.
+    // The ring is small, so that some watches read changes that it no longer holds.
     let api = TestApi::with(Setup { watches_max: 40, watches_share: 40, ring_len: 20, ..Setup::default() }).await;
     let mut followers = open_followers(&api, 0).await;
     let growing = async {
@@ -105,7 +105,7 @@ async fn watches_started_before_during_and_after_the_changes_agree_with_the_list
     };
     tokio::join!(growing, opening);
     followers.extend(open_followers(&api, 0).await);
-    // Something that every filter sees, so that every watch gets as far as this.
+    // Every filter matches this event, so every watch gets to its position.
     let last = api.append(&connected("last", "c999", "x1", "authorized")).await;
 
     for (filter, mut follower) in followers {
@@ -114,7 +114,7 @@ async fn watches_started_before_during_and_after_the_changes_agree_with_the_list
     }
 }
 
-/// The watch knows what the lists tell; an export is shown when its connection is.
+/// Checks that the watch has the rows of the lists. An export is shown when its connection is.
 async fn assert_agrees(api: &TestApi, filter: &ConnectionFilter, follower: &Follower) {
     let consistency = Some(fully());
     let filtered = Some(filter.clone());
@@ -196,7 +196,7 @@ async fn a_watch_of_one_kind_sees_no_other() {
     assert_eq!((later.connections.len(), later.exports.len()), (1, 0));
 }
 
-/// A connection that leaves a filter takes its exports along, if it has any.
+/// A connection that leaves a filter takes its exports with it, if it has any.
 #[tokio::test]
 async fn a_watch_of_exports_sees_nothing_of_a_connection_without_any() {
     let api = TestApi::open().await;
@@ -228,7 +228,7 @@ async fn a_heartbeat_means_that_all_before_it_was_sent_even_if_nothing_matched()
     assert!(follower.connections.is_empty());
 }
 
-/// Its client takes so little that the server has to wait for it, while the ring holds next to nothing.
+/// The client takes so little that the server has to wait for it, while the ring holds next to nothing.
 #[tokio::test]
 async fn a_watch_that_falls_behind_is_told_and_skips_nothing() {
     let api = TestApi::with(Setup { ring_len: 1, ..Setup::default() }).await;

@@ -1,4 +1,4 @@
-//! Bounds in bytes and time, a stalled disk, and the end.
+//! Limits of the door in bytes and time, a stalled disk, and the end of the door.
 
 use std::sync::atomic::Ordering;
 
@@ -7,11 +7,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::{Answer, OLD, Request, TestDoor, WRONG, until, within};
 
-/// What a request counts for beside its body.
+/// Bytes that a request counts for, in addition to its body.
 const EACH: u64 = REQUEST_BYTES.as_u64();
 
 fn of_size(bytes: usize) -> Request {
-    // An event of a mode: it claims a key, so that its retry is a duplicate.
+    // An event of a known mode claims a key, so its retry is a duplicate.
     let event = r#"{"api_mode":"live"}"#;
     let body = format!("{event}{}", " ".repeat(bytes.saturating_sub(event.len())));
     Request::signed("fasten", OLD, "msg_1", body)
@@ -22,10 +22,10 @@ async fn a_body_over_the_limit_is_413_whether_declared_or_chunked() {
     let door = TestDoor::with("body_limit = \"1KiB\"").await;
     door.refuses(&of_size(1025), 413, "BODY_TOO_LARGE", "body_too_large").await;
     door.refuses(&of_size(1025).chunked(100), 413, "BODY_TOO_LARGE", "body_too_large").await;
-    // One who sends it all before he listens still gets his answer, and not a broken connection.
+    // A client that sends everything before it reads still gets its answer, and not a broken connection.
     door.refuses(&of_size(800 * 1024), 413, "BODY_TOO_LARGE", "body_too_large").await;
     door.refuses(&of_size(800 * 1024).chunked(5000), 413, "BODY_TOO_LARGE", "body_too_large").await;
-    // It is refused for what it declares, before a byte of it was sent.
+    // Refused for the declared length, before a byte of the body was sent.
     let declared = Request { body: Vec::new(), ..of_size(0).set("content-length", "1000000000000") };
     door.refuses(&declared, 413, "BODY_TOO_LARGE", "body_too_large").await;
     assert_eq!(door.send(&of_size(1024)).await.taken(), (1, false));
@@ -159,7 +159,8 @@ async fn a_log_whose_writer_died_is_503_and_does_not_say_that_the_daemon_stops()
     }
 }
 
-/// A disk that has just come back may still be slower than the short timeout.
+/// Sends a request until the answer is not 503. A disk that has just come back may still be slower than the short
+/// timeout.
 async fn until_taken(door: &TestDoor, request: &Request, taken: (u64, bool)) {
     let answer = within(async {
         loop {

@@ -1,4 +1,4 @@
-//! What the door logs and counts says nothing of what passed through it.
+//! The door's log and metrics say nothing of the content that passed through it.
 
 use std::io;
 use std::sync::{Mutex, OnceLock};
@@ -7,8 +7,8 @@ use cleat::config::DEVELOPMENT_SECRET;
 
 use crate::support::{NOW, OLD, Request, TestDoor, WRONG};
 
-/// What all doors of this process have logged. The first call begins to listen; a listener that came later, or for one
-/// thread only, could miss lines that other threads asked for first.
+/// Returns the log of all doors of this process. The first call installs the subscriber. One that is installed later,
+/// or for one thread only, could miss lines whose callsites other threads reached first.
 pub fn logged() -> &'static Mutex<Vec<u8>> {
     static LINES: OnceLock<&'static Mutex<Vec<u8>>> = OnceLock::new();
     LINES.get_or_init(|| {

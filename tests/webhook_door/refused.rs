@@ -1,4 +1,4 @@
-//! What the door refuses. Each case also holds that nothing of it is in the log.
+//! Requests that the door refuses. Each case also checks that nothing of the request is in the log.
 
 use cleat::config::DEVELOPMENT_SECRET;
 use tokio::io::AsyncWriteExt as _;

@@ -21,7 +21,8 @@ pub const OLD: &str = "whsec_b2xkLW9sZC1vbGQtb2xkLW9sZC1vbGQtb2xkLW9sZC0=";
 pub const NEW: &str = "whsec_bmV3LW5ldy1uZXctbmV3LW5ldy1uZXctbmV3LW5ldy0=";
 pub const WRONG: &str = "whsec_d3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3I=";
 
-/// Three endpoints: `fasten` (either mode, old and new secret), `live` (live only), `dev` (the development secret).
+/// Returns a configuration with three endpoints: `fasten` (either mode, old and new secret), `live` (live only), `dev`
+/// (the development secret and the old one).
 fn config(webhooks: &str) -> Config {
     let text = format!(
         "[webhooks]\n{webhooks}\n\
@@ -36,10 +37,10 @@ pub struct TestDoor {
     pub reader: Reader,
     pub metrics: Metrics,
     stale: StaleSignal,
-    /// While it is set, no commit begins.
+    /// Stalls the disk: while this is set, no commit begins.
     pub disk_stalls: Arc<AtomicBool>,
     pub rejections: Rejections,
-    /// Once it is set, the next commit is the end of the writer.
+    /// Kills the writer: once this is set, the next commit ends it.
     pub writer_dies: Arc<AtomicBool>,
     address: std::net::SocketAddr,
     drain: watch::Sender<bool>,
@@ -52,7 +53,7 @@ impl TestDoor {
         Self::with("").await
     }
 
-    /// With further keys of `[webhooks]`.
+    /// Opens a door with further keys of `[webhooks]`.
     pub async fn with(webhooks: &str) -> Self {
         crate::private::logged();
         let directory = tempfile::tempdir().unwrap();
@@ -110,7 +111,7 @@ impl TestDoor {
         self.metrics.webhook_inflight_bytes.get()
     }
 
-    /// The refusal is answered and counted as it should be, and leaves neither event nor charge.
+    /// Checks that the refusal is answered, counted and listed correctly, and leaves neither event nor charge.
     pub async fn refuses(&self, request: &Request, status: u16, reason: &str, outcome: &'static str) -> Answer {
         let head = self.head();
         let endpoint = if outcome == "unknown_endpoint" { "" } else { request.endpoint() };
@@ -133,7 +134,7 @@ impl TestDoor {
     }
 }
 
-/// Its writer asks for the time at every commit: there it can be held up, or killed.
+/// Opens a log whose writer can be held up or killed when it reads the clock, which it does at every commit.
 fn open_log(directory: &std::path::Path, disk_stalls: Arc<AtomicBool>, writer_dies: Arc<AtomicBool>) -> Log {
     let clock: Clock = Arc::new(move || {
         if std::thread::current().name() == Some("cleat-writer") {
@@ -154,7 +155,7 @@ pub async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("it ends")
 }
 
-/// Waits for what must come.
+/// Waits for a condition that must come true.
 pub async fn until(condition: impl Fn() -> bool) {
     within(async {
         while !condition() {
@@ -164,7 +165,7 @@ pub async fn until(condition: impl Fn() -> bool) {
     .await;
 }
 
-/// The signature header's value, by the reference implementation.
+/// Returns the value of the signature header, made by the reference implementation.
 pub fn sign(secret: &str, id: &str, timestamp: i64, body: &[u8]) -> String {
     standardwebhooks::Webhook::new(secret).unwrap().sign(id, timestamp, body).unwrap()
 }
@@ -179,7 +180,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// Rightly signed with `secret`, now.
+    /// Returns a request that is correctly signed with `secret`, now.
     pub fn signed(endpoint: &str, secret: &str, id: &str, body: impl Into<Vec<u8>>) -> Self {
         Self::signed_at(endpoint, secret, id, NOW, body)
     }
@@ -210,7 +211,7 @@ impl Request {
         self
     }
 
-    /// The body in chunks of this many bytes.
+    /// Splits the body into chunks of this many bytes.
     pub fn chunked(self, size: usize) -> Self {
         let mut body = Vec::new();
         for chunk in self.body.chunks(size) {
@@ -240,7 +241,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// All until the door closes.
+    /// Reads everything until the door closes.
     pub async fn read(mut stream: TcpStream) -> Self {
         let mut text = String::new();
         within(stream.read_to_string(&mut text)).await.unwrap();
@@ -264,7 +265,7 @@ impl Answer {
         self.json()["reason"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Position and whether it was a duplicate, of an answer 200.
+    /// Position, and whether the event was a duplicate. The answer must be 200.
     pub fn taken(&self) -> (u64, bool) {
         assert_eq!(self.status, 200, "{}", self.text);
         let json = self.json();

@@ -1,4 +1,4 @@
-//! What the door takes, and what it then has in the log.
+//! Requests that the door takes, and their events in the log.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

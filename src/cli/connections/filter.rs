@@ -1,4 +1,4 @@
-//! Which connections: the options of the command line as the API's filter.
+//! Selects connections: the options of the command line as the API's filter.
 
 use clap::{Args, ValueEnum};
 use cleat::proto;

@@ -1,4 +1,4 @@
-//! Connections as a person reads them.
+//! Formats connections for a person.
 
 use cleat::proto::{Connection, ConnectionEvent, ConnectionStatus, SummarizeConnectionsResponse};
 
@@ -19,7 +19,7 @@ fn word(status: ConnectionStatus) -> String {
     words::word(status.as_str_name(), "CONNECTION_STATUS_")
 }
 
-/// One event of a history.
+/// The row of one event in a history.
 pub fn event(event: &ConnectionEvent) -> Vec<String> {
     let export = |it: &cleat::proto::Export| format!("export {} {}", it.task_id, exports::status(it));
     let mut notes: Vec<_> = event.late.then(|| "late".to_owned()).into_iter().collect();
@@ -35,7 +35,7 @@ pub fn event(event: &ConnectionEvent) -> Vec<String> {
     ]
 }
 
-/// Of each status and platform how many, and what needs a look.
+/// The number of connections by status and by platform, and of those that need attention.
 pub fn summary(summary: &SummarizeConnectionsResponse) -> Vec<Vec<String>> {
     let statuses = summary.statuses.iter().map(|it| (word(it.status()), it.count));
     let platform = |name: &String| if name.is_empty() { "no platform".to_owned() } else { format!("platform {name}") };
@@ -58,7 +58,7 @@ pub fn row(connection: &Connection) -> Vec<String> {
     ]
 }
 
-/// All that is known of one connection, a line a fact.
+/// Everything known about one connection, one fact a line.
 pub fn facts(connection: &Connection) -> Vec<Vec<String>> {
     words::facts([
         ("connection", connection.org_connection_id.clone()),

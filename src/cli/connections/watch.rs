@@ -1,4 +1,4 @@
-//! `connections watch`: changes as they happen.
+//! `connections watch`: shows changes as they happen.
 
 use clap::Args;
 use cleat::proto::change::{Effect, Entity};
@@ -72,7 +72,7 @@ impl Watch {
     }
 }
 
-/// What is there at first has entered, too.
+/// Runs the command for each change. The entities of a snapshot count as entered.
 async fn run_for_each(command: &str, message: &WatchConnectionsResponse) -> anyhow::Result<()> {
     let entered = |entity| Change { effect: Effect::Entered.into(), entity: Some(entity), previous: None };
     let changes: Vec<Change> = match &message.message {
@@ -90,7 +90,7 @@ async fn run_for_each(command: &str, message: &WatchConnectionsResponse) -> anyh
     Ok(())
 }
 
-/// What a message tells a person; heartbeats tell nothing.
+/// The rows of a message for a person. A heartbeat has none.
 fn rows(message: &WatchConnectionsResponse) -> Vec<Vec<String>> {
     let position = format!("{:>8}", message.position);
     let connection = |word: &str, it: &Connection| {

@@ -1,4 +1,4 @@
-//! `events watch`: the log as it grows.
+//! `events watch`: shows the log as it grows.
 
 use clap::Args;
 use cleat::proto;

@@ -1,4 +1,4 @@
-//! Runs a command for a change, until it takes it.
+//! Runs a command for a change until it succeeds.
 
 use std::io::ErrorKind;
 use std::process::Stdio;
@@ -10,7 +10,8 @@ use tokio::process::Command;
 use super::pause::Pause;
 use crate::cli::print;
 
-/// By the shell, with the JSON on stdin and its position as `CLEAT_POSITION`: again and again, ever more seldom, until it exits with 0.
+/// Runs a command by the shell, with the JSON on stdin and its position as `CLEAT_POSITION`. Repeats it, with growing
+/// pauses, until it exits with 0.
 pub async fn until_done(command: &str, json: &str, position: u64) -> anyhow::Result<()> {
     let mut pause = Pause::default();
     loop {
@@ -33,7 +34,7 @@ async fn run(command: &str, json: &str, position: u64) -> std::io::Result<std::p
     let mut child = shell.kill_on_drop(true).spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         match stdin.write_all(format!("{json}\n").as_bytes()).await {
-            // It need not read what it does not want.
+            // The command need not read its input.
             Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error),
             _ => drop(stdin),
         }

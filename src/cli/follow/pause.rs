@@ -1,4 +1,4 @@
-//! How long to wait before the next try: longer each time, and by chance, so that many do not come back at once.
+//! The pause before the next try: longer each time, and random, so that many clients do not come back at once.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ const LONGEST: Duration = Duration::from_secs(30);
 #[derive(Default)]
 pub struct Pause {
     tries: u32,
-    /// As the daemon wished.
+    /// Pause that the daemon asked for.
     wished: Option<Duration>,
 }
 
 impl Pause {
-    /// It went well. The daemon may have told when to come back.
+    /// Records a success: the next pause is the shortest again, after the time that the daemon may have asked for.
     pub fn reset(&mut self, wished: Option<prost_types::Duration>) {
         self.tries = 0;
         self.wished = wished.and_then(|wished| Duration::try_from(wished).ok()).map(|wished| wished.min(LONGEST));

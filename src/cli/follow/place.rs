@@ -1,5 +1,5 @@
-//! How far a watch was handled: a resume token, kept in a file if that is asked for. The file holds nothing else, and is whole at
-//! every moment.
+//! The progress of a watch: a resume token, kept in a file on request. The file holds nothing else, and is whole at any
+//! time.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -9,30 +9,30 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::time::Instant;
 
-/// While changes pour in, so much may be handled again after a kill.
+/// Minimum time between two saves while many changes come. This much may be handled again after a kill.
 const SAVED_EVERY: Duration = Duration::from_secs(1);
 
 pub struct Place {
     file: Option<PathBuf>,
     token: Option<String>,
-    /// What the file holds, and since when.
+    /// The token in the file, and when it was saved.
     saved: Option<String>,
     saved_at: Instant,
 }
 
 impl Place {
-    /// At the beginning, if there is no such file yet.
+    /// Opens the place. It is at the beginning if there is no such file yet.
     pub fn open(file: Option<&Path>) -> anyhow::Result<Self> {
         let token = file.map_or(Ok(None), read)?;
         Ok(Self { file: file.map(Path::to_owned), saved: token.clone(), token, saved_at: Instant::now() })
     }
 
-    /// From where to go on.
+    /// The token to resume from.
     pub fn token(&self) -> Option<String> {
         self.token.clone()
     }
 
-    /// All up to here is handled; it is kept at once if that is asked for, else soon.
+    /// Records that everything up to `token` is handled. Saves it at once if `at_once`, else soon.
     pub fn reach(&mut self, token: &str, at_once: bool) -> anyhow::Result<()> {
         self.token = Some(token.to_owned());
         if at_once || self.saved_at.elapsed() >= SAVED_EVERY { self.save() } else { Ok(()) }
@@ -48,7 +48,7 @@ impl Place {
         let write = || {
             let mut new = File::create(&temporary)?;
             new.write_all(token.as_bytes())?;
-            // Or a power cut could leave an empty file, and the place be lost.
+            // Otherwise a power cut could leave an empty file, and the place would be lost.
             new.sync_all()?;
             std::fs::rename(&temporary, file)
         };

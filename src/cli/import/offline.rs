@@ -1,4 +1,4 @@
-//! The log opened here, instead of by the daemon, and closed again.
+//! Imports offline: opens the log here instead of in the daemon, and closes it again.
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
@@ -46,7 +46,7 @@ pub async fn import(
     Ok(ImportEventsResponse { position, ..import.summary().into() })
 }
 
-/// The one that is named, or the only one there is.
+/// The named tenant, or the only one.
 fn tenant<'a>(config: &'a Webhooks, named: &'a str) -> anyhow::Result<&'a str> {
     let mut tenants = config.endpoints.iter().map(|endpoint| endpoint.tenant.as_str());
     match (named, tenants.next()) {

@@ -1,5 +1,5 @@
-//! Reads payloads from files, and puts them in the order of their dates: delivery logs are shown newest first, and where two
-//! events cannot tell their order themselves, the one that comes last counts.
+//! Reads payloads from files and sorts them by date: delivery logs are shown newest first, and if the order of two
+//! events cannot be known from the events themselves, the one that comes last counts.
 
 use std::fmt;
 use std::fs::File;
@@ -15,21 +15,21 @@ use serde_json::value::RawValue;
 
 use crate::cli::print;
 
-/// Bytes of one message, before its last payload: with the largest one the message is still below the daemon's limit of
-/// 1 MiB.
+/// Maximum bytes of one message, before its last payload. With the largest one the message is still below the daemon's
+/// limit of 1 MiB.
 const BATCH_BYTES: usize = 256 * 1024;
 const BATCH_PAYLOADS: usize = 1000;
 
-/// One, and where it was found.
+/// A payload, and where it was found.
 pub struct Payload {
     file: Arc<str>,
-    /// In its file, from 1.
+    /// Number in its file, from 1.
     ordinal: usize,
     body: Bytes,
 }
 
 impl Payload {
-    /// A larger one would make its whole message too large, and no daemon takes it.
+    /// Whether the payload fits a request. A larger one would make its whole message too large, and no daemon takes it.
     pub fn fits_a_request(&self) -> bool {
         self.body.len() as u64 <= BODY_LIMIT_MAX.as_u64()
     }
@@ -41,7 +41,7 @@ impl fmt::Display for Payload {
     }
 }
 
-/// All, or none: a note names each file that cannot be read, and where.
+/// Reads all payloads, or none. Prints a note for each file that cannot be read, with the position.
 pub fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Payload>> {
     let (mut payloads, mut problems) = (Vec::new(), Vec::new());
     for file in files(paths)? {
@@ -63,7 +63,7 @@ pub fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Payload>> {
     Ok(payloads)
 }
 
-/// A directory's, by name, but for hidden ones and what lies deeper.
+/// The files at the paths. For a directory, its files by name, without hidden ones and subdirectories.
 fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
@@ -98,7 +98,7 @@ fn read_file(path: &Path) -> Result<Vec<Payload>, String> {
     Ok((1..).zip(bodies).map(of_file).collect())
 }
 
-/// Documents one after the other, and the elements of those that are arrays, each as it is written.
+/// Reads documents in sequence, each as written. An array counts as its elements.
 fn values(mut from: impl BufRead, bodies: &mut Vec<Bytes>) -> serde_json::Result<()> {
     const MARK: &[u8] = "\u{feff}".as_bytes();
     if from.fill_buf().map_err(serde_json::Error::io)?.starts_with(MARK) {
@@ -114,7 +114,7 @@ fn values(mut from: impl BufRead, bodies: &mut Vec<Bytes>) -> serde_json::Result
     Ok(())
 }
 
-/// The bodies in messages of a bounded size.
+/// The bodies, grouped into messages of a bounded size.
 pub fn batches(payloads: &[Payload]) -> impl Iterator<Item = Vec<Bytes>> + use<> {
     let bodies: Vec<_> = payloads.iter().map(|payload| payload.body.clone()).collect();
     let mut left = bodies.into_iter().peekable();

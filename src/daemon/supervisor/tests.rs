@@ -1,16 +1,16 @@
-//! What the phases of the views, the ends of the threads and a failed commit mean, with threads that end as a test says.
+//! Tests of the supervisor: phases of the views, ends of the threads, and a failed commit. The tests end the threads.
 
 use super::*;
 use crate::fold::Fold;
 
-/// The far ends of a supervisor's threads.
+/// A supervisor, with the other ends of its channels and threads.
 struct Threads {
     state: watch::Sender<ServingState>,
     told: Told,
     health: watch::Sender<Health>,
     phase: watch::Sender<Phase>,
     stalled: Gauge,
-    /// The projector ends when it is dropped.
+    /// The projector ends when this is dropped.
     projector: std::sync::mpsc::SyncSender<()>,
     supervisor: Supervisor,
 }
@@ -82,7 +82,7 @@ async fn views_that_stall_end_nothing_and_serve_again_once_they_go_on() {
     threads.becomes(ServingState::Serving).await;
     assert_eq!(threads.stalled.get(), 0);
 
-    // Damage of the log itself is named as such.
+    // Damage of the log itself has a state of its own.
     threads.phase.send_replace(stalled(true));
     threads.becomes(ServingState::Damaged { reason: "a test says so".into() }).await;
     let until = threads.supervisor.until(std::future::pending(), Duration::ZERO);

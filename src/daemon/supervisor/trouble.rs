@@ -1,15 +1,15 @@
-//! What failed for good while the daemon goes on reading for a while: said once, heard by whoever asks.
+//! The permanent failure after which the daemon only serves reads for a while: reported once, visible to all readers.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// A commit of the log failed, for this reason. Nothing was acknowledged since; a restart recovers.
+/// A failed commit of the log, with its reason. Nothing has been acknowledged since. A restart recovers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the log takes nothing any more: {0}")]
 pub struct Trouble(pub Arc<str>);
 
-/// The trouble there is, if any. The first stays.
+/// Shared slot for the first trouble, if any. Ignores later ones.
 #[derive(Clone, Default)]
 pub struct Told(watch::Sender<Option<Trouble>>);
 
@@ -29,14 +29,14 @@ impl Told {
         self.0.borrow().clone()
     }
 
-    /// Until there is some.
+    /// Resolves once there is trouble.
     pub async fn wait(&self) -> Trouble {
         let mut told = self.0.subscribe();
         loop {
             if let Some(trouble) = told.borrow_and_update().clone() {
                 return trouble;
             }
-            // Never an error: we hold a sender ourselves.
+            // Never an error: `self` holds a sender.
             drop(told.changed().await);
         }
     }

@@ -1,4 +1,5 @@
-//! A frame of the change log: adjacent positions with what the fold made of each. Knows no file.
+//! Owns the frames of the change log: adjacent positions, each with the fold's disposition and the changes. Knows no
+//! file.
 //!
 //! ```text
 //! columns  by column:  u8 disposition ‖ number µs since the position before ‖ number bytes of its record, 0 if it
@@ -19,27 +20,28 @@ use crate::segment::{Frame, FrameHeader, ReadError};
 use crate::storage::{Garbled, PLAIN, Put, StoreError, Take, seal, unseal};
 use crate::token::ChainPrefix;
 
-/// Positions in a frame.
+/// Maximum number of positions in a frame.
 const POSITIONS_MAX: u32 = 256;
-/// Expanded records in a frame, unless it holds one record alone. The largest is an export before and after an event, with links
-/// and stats of three bodies of 384 KiB: it fits a frame of 1 MiB, since text compresses to 82 % at least.
+/// Maximum size of the expanded records in a frame, unless it holds a single record. The largest record is an export
+/// before and after an event, with links and stats of three bodies of 384 KiB. It fits a frame of 1 MiB, since text
+/// compresses to 82 % or less.
 const RECORDS_BYTES: usize = 128 * 1024;
-/// Expanded records that a reader takes memory for.
+/// Maximum size of expanded records for which a reader takes memory.
 const RECORDS_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// The codecs of columns.
+/// Codecs of the columns.
 const VERBATIM: u8 = 0;
 const ZSTD: u8 = 1;
 
-/// What the fold made of an event. The numbers are stored.
+/// How the fold treated an event. The numbers are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disposition {
-    /// The door has kept it from the fold: it cannot be read, or its mode does not fit, or it is a conflict.
+    /// The door withheld it from the fold: it cannot be read, its mode does not fit, or it is a conflict.
     Withheld = 0,
-    /// It changed state.
+    /// The event changed the state.
     Applied = 1,
-    /// It had happened before what is known: only what was not known yet was taken from it.
+    /// The event had happened before the known state. Only information that was not known yet was taken from it.
     AppliedAsHistory = 2,
-    /// It names neither a connection nor an export.
+    /// The event names neither a connection nor an export.
     NoEntity = 3,
 }
 
@@ -51,18 +53,18 @@ impl Disposition {
     }
 }
 
-/// What the fold made of one event.
+/// Result of folding one event.
 #[derive(Clone)]
 pub struct Recorded {
     pub mark: Mark,
-    /// The chain's value there.
+    /// The chain's value at the position.
     pub chain: Hash,
     pub disposition: Disposition,
-    /// `None` if it changed nothing.
+    /// `None` if the event changed nothing.
     pub changes: Option<Arc<PositionChanges>>,
 }
 
-/// Gathers a frame.
+/// Builder of frames, one after the other.
 pub struct FrameBuilder {
     header: FrameHeader,
     dispositions: Vec<u8>,
@@ -70,24 +72,24 @@ pub struct FrameBuilder {
     lengths: Vec<u8>,
     chains: Vec<u8>,
     records: Vec<u8>,
-    /// The record of the next position.
+    /// Record of the next position.
     record: Vec<u8>,
 }
 
 impl FrameBuilder {
-    /// An empty one for what follows `last`, where the chain's value is `chain`.
+    /// Creates an empty builder for the positions after `last`, where the chain's value is `chain`.
     pub fn new(last: Position, chain: Hash) -> Self {
         let header = empty(last + 1, chain);
         let [dispositions, times, lengths, chains, records, record] = Default::default();
         Self { header, dispositions, times, lengths, chains, records, record }
     }
 
-    /// The position that comes next.
+    /// Returns the position that comes next.
     pub fn next(&self) -> Position {
         self.header.first + u64::from(self.header.count)
     }
 
-    /// The first position that it holds.
+    /// Returns the first position of the current frame.
     pub fn first(&self) -> Position {
         self.header.first
     }
@@ -96,8 +98,8 @@ impl FrameBuilder {
         self.header.count == 0
     }
 
-    /// Takes the next position, which [`Self::push`] adds. Returns whether the frame must be finished before: a large record has
-    /// one for itself.
+    /// Encodes the record of the next position, which [`Self::push`] adds. Returns whether the frame must be finished
+    /// before that: a large record gets a frame of its own.
     pub fn prepare(&mut self, Recorded { mark, changes, .. }: &Recorded) -> bool {
         self.record.clear();
         if let Some(changes) = changes {
@@ -107,7 +109,7 @@ impl FrameBuilder {
         is_full && self.header.count > 0
     }
 
-    /// Adds what was prepared.
+    /// Adds the prepared position.
     pub fn push(&mut self, Recorded { mark, chain, disposition, changes }: &Recorded) {
         let header = &mut self.header;
         if header.count == 0 {
@@ -124,7 +126,7 @@ impl FrameBuilder {
         }
     }
 
-    /// The frame's bytes. Goes on, empty, after it.
+    /// Returns the bytes of the frame and begins an empty one after it.
     pub fn finish(&mut self) -> Result<Vec<u8>, StoreError> {
         let columns = [&self.dispositions, &self.times, &self.lengths, &self.chains].map(Vec::as_slice).concat();
         let too_large = |_| Garbled("its columns are too large");
@@ -162,24 +164,24 @@ fn empty(first: Position, before: Hash) -> FrameHeader {
     }
 }
 
-/// A frame that was read.
+/// A decoded frame.
 pub struct ChangeFrame {
     header: FrameHeader,
     entries: Vec<Entry>,
     records: Vec<u8>,
 }
 
-/// One position.
+/// One position of a frame.
 struct Entry {
     recorded_at: Timestamp,
     disposition: Disposition,
     chain: ChainPrefix,
-    /// Where its record begins and ends.
+    /// Range of the position's record in `records`.
     record: std::ops::Range<usize>,
 }
 
 impl ChangeFrame {
-    /// From the bytes of a frame, which is read for `position`.
+    /// Decodes a frame from its bytes. Errors name `position`, for which it is read.
     pub fn decode(bytes: &[u8], position: Position) -> Result<Self, ReadError> {
         let decode = || {
             let frame = Frame::decode(bytes)?;
@@ -202,12 +204,12 @@ impl ChangeFrame {
         (self.header.first..=self.header.last()).contains(&position)
     }
 
-    /// The chain's value after the last position.
+    /// Returns the chain's value after the last position.
     pub fn after(&self) -> Hash {
         self.header.after
     }
 
-    /// What a position of the frame changed.
+    /// Returns the changes of a position in the frame. `None` if there are none.
     pub fn changes_at(
         &self,
         position: Position,
@@ -232,7 +234,7 @@ impl ChangeFrame {
     }
 }
 
-/// The dispositions of the positions of a frame from one on. Its records stay packed.
+/// Returns the dispositions of the positions in a frame from `from` on. The records stay packed.
 pub fn dispositions(bytes: &[u8], from: Position) -> Result<Vec<Disposition>, ReadError> {
     let list = || {
         let frame = Frame::decode(bytes)?;
@@ -242,7 +244,7 @@ pub fn dispositions(bytes: &[u8], from: Position) -> Result<Vec<Disposition>, Re
     list().map_err(|garbled: Garbled| ReadError::Damaged { from, reason: garbled.0 })
 }
 
-/// To exactly `bytes`.
+/// Expands `stored`, which must give exactly `bytes` bytes.
 fn expand(stored: &[u8], bytes: usize) -> Result<Vec<u8>, Garbled> {
     PLAIN.unpack(stored, bytes).ok_or(Garbled("a change frame does not expand to its length"))
 }

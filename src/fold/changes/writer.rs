@@ -1,4 +1,4 @@
-//! Appends to the change log, frame by frame. Knows no thread.
+//! Owns appending to the change log, frame by frame. Knows no thread.
 
 use std::sync::Arc;
 
@@ -8,30 +8,30 @@ use crate::event::Position;
 use crate::segment::SegmentError;
 use crate::storage::StoreError;
 
-/// Appended between two syncs, so that no sync has much to do, nor holds up one of the log.
+/// Number of bytes appended between two syncs. Keeps each sync short, so that it does not delay a sync of the log.
 const UNSYNCED_BYTES_MAX: usize = 512 * 1024;
 
 pub struct Writer {
     log: Arc<ChangeLog>,
     frame: FrameBuilder,
-    /// The segment that grows is closed at this length.
+    /// Length at which the growing segment is closed.
     segment_bytes: u64,
     unsynced: usize,
 }
 
 impl Writer {
-    /// Goes on where the change log ends.
+    /// Creates a writer that continues where the change log ends.
     pub fn new(log: Arc<ChangeLog>, segment_bytes: u64) -> Self {
         let (last, chain) = log.end();
         Self { frame: FrameBuilder::new(last, chain), log, segment_bytes, unsynced: 0 }
     }
 
-    /// Every position before this one can be read.
+    /// Returns the first unwritten position: every position before it can be read.
     pub fn next_unwritten(&self) -> Position {
         self.frame.first()
     }
 
-    /// What the fold made of the next event.
+    /// Records the next folded event.
     pub fn record(&mut self, recorded: &Recorded) -> Result<(), StoreError> {
         if self.frame.prepare(recorded) {
             self.write()?;
@@ -40,13 +40,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes all that was recorded durable.
+    /// Makes everything recorded durable.
     pub fn sync(&mut self) -> Result<(), StoreError> {
         self.write()?;
         Ok(self.sync_written()?)
     }
 
-    /// Makes all that was recorded readable.
+    /// Makes everything recorded readable.
     fn write(&mut self) -> Result<(), StoreError> {
         if self.frame.is_empty() {
             return Ok(());

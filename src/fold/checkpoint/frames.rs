@@ -1,13 +1,14 @@
-//! A long file in compressed frames, each with its checksum: neither side holds more than one in memory.
+//! Owns the framing of a long file: compressed frames, each with its checksum. Neither side holds more than one frame
+//! in memory. Knows nothing of the entries.
 
 use std::io::{self, Read, Write};
 
 use super::Unusable;
 use crate::storage::{Garbled, PLAIN, Put, Take, seal, unseal};
 
-/// A frame is closed once it has this much.
+/// Size at which a frame is closed.
 const FRAME_BYTES: usize = 256 * 1024;
-/// One entry is no larger than what an event can tell; reading refuses more.
+/// Largest frame that the reader accepts. The writer exceeds [`FRAME_BYTES`] by at most one entry.
 const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 const HEADER_BYTES: usize = 12;
 
@@ -21,7 +22,7 @@ impl<'a> FrameWriter<'a> {
         Self { out, frame: Vec::new() }
     }
 
-    /// Appends what `write` does; never split.
+    /// Appends the bytes that `write` puts. An entry is never split.
     pub fn entry(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
         write(&mut self.frame);
         if self.frame.len() < FRAME_BYTES { Ok(()) } else { self.close() }
@@ -41,7 +42,7 @@ impl<'a> FrameWriter<'a> {
         Ok(())
     }
 
-    /// Nothing follows: an empty frame says so.
+    /// Ends the file with an empty frame: nothing follows.
     pub fn end(mut self) -> io::Result<()> {
         if !self.frame.is_empty() {
             self.close()?;
@@ -59,7 +60,7 @@ impl<'a> FrameReader<'a> {
         Self { from }
     }
 
-    /// The next frame's entries; None after the last.
+    /// Returns the entries of the next frame. `None` if there are no more.
     pub fn next(&mut self) -> Result<Option<Vec<u8>>, Unusable> {
         let mut header = [0; HEADER_BYTES];
         self.from.read_exact(&mut header)?;

@@ -1,4 +1,4 @@
-//! The names of a generation's files, and how they come and go. Knows nothing of what is in them.
+//! Owns the names of a generation's files, and their creation and removal. Knows nothing of their content.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -11,7 +11,7 @@ use crate::storage::{free_space, sweep, write_whole};
 const CHECKPOINTS_KEPT: usize = 2;
 const CHECKPOINT: &str = "checkpoint";
 
-/// Of one generation.
+/// Files of one generation.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Files {
     home: PathBuf,
@@ -19,7 +19,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// Of a new generation, after all that there are.
+    /// Creates the directory of a new generation, numbered after all existing ones.
     pub fn create(home: &Path) -> io::Result<Self> {
         let number = generations(home)?.last().map_or(0, |last| last.number) + 1;
         let files = Self { home: home.to_owned(), number };
@@ -42,12 +42,12 @@ impl Files {
         self.directory().join(format!("{position:020}.{CHECKPOINT}"))
     }
 
-    /// As an operator finds it in the data directory.
+    /// Returns the name of a checkpoint as an operator finds it in the data directory.
     pub fn name(&self, position: Position) -> String {
         format!("views/{}/{position:020}.{CHECKPOINT}", self.number)
     }
 
-    /// By their positions, in order.
+    /// Returns the positions of the checkpoints, in order.
     pub fn checkpoints(&self) -> io::Result<Vec<Position>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(self.directory())? {
@@ -60,17 +60,18 @@ impl Files {
         Ok(found)
     }
 
-    /// Length of the checkpoint at a position.
+    /// Returns the length of the checkpoint at a position.
     pub fn checkpoint_bytes(&self, position: Position) -> io::Result<u64> {
         Ok(fs::metadata(self.checkpoint(position))?.len())
     }
 
-    /// Free bytes on their disk.
+    /// Free bytes on the disk of the generation.
     pub fn free_space(&self) -> io::Result<u64> {
         free_space(&self.home)
     }
 
-    /// Writes a checkpoint: it appears whole, durable, or not at all. Older ones go, but for those that the system keeps.
+    /// Writes a checkpoint, which appears whole and durable, or not at all. Removes older ones; those that the system
+    /// does not remove stay.
     pub fn save(&self, position: Position, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
         write_whole(&self.checkpoint(position), write)?;
         let all = self.checkpoints()?;
@@ -83,7 +84,7 @@ impl Files {
         Ok(())
     }
 
-    /// As many as the system lets go of; the error is of the last that it does not.
+    /// Removes as many checkpoints as the system allows. The error is that of the last one it does not remove.
     pub fn remove_checkpoints(&self) -> io::Result<()> {
         let mut removed = Ok(());
         for position in self.checkpoints()? {
@@ -92,7 +93,8 @@ impl Files {
         removed
     }
 
-    /// Removes all of its files. What is open stays readable; what the system keeps is removed by a later start.
+    /// Removes all files of the generation. Open files stay readable. Files that the system does not remove stay for a
+    /// later start.
     pub fn remove(&self) {
         if let Err(error) = fs::remove_dir_all(self.directory()) {
             tracing::warn!(number = self.number, %error, "a generation of the views cannot be removed");
@@ -110,7 +112,7 @@ fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// All that there are, in order.
+/// Returns all generations, in order.
 pub fn generations(home: &Path) -> io::Result<Vec<Files>> {
     let mut numbers = Vec::new();
     for entry in entries(home)? {
@@ -120,13 +122,13 @@ pub fn generations(home: &Path) -> io::Result<Vec<Files>> {
     Ok(numbers.into_iter().map(|number| Files { home: home.to_owned(), number }).collect())
 }
 
-/// Removes what a crash left half written. Only at a start.
+/// Removes files that a crash left half written. Only for a start.
 pub fn sweep_all(home: &Path) -> io::Result<()> {
     generations(home)?.into_iter().try_for_each(|files| sweep(&files.directory()))
 }
 
-/// Removes what a start has no use for: generations without a checkpoint, and all after the one that goes on, if any does.
-/// Older ones stay until that has a checkpoint at the head.
+/// Removes generations that are useless to a start: those without a checkpoint, and all that are newer than the one
+/// that goes on, if one does. Older ones stay until that one has a checkpoint at the head.
 pub fn remove_useless(home: &Path, goes_on: Option<&Files>) -> io::Result<()> {
     for files in generations(home)?.into_iter().filter(|files| Some(files) != goes_on) {
         let is_newer = goes_on.is_some_and(|goes_on| files.number > goes_on.number);

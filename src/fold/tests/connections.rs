@@ -1,4 +1,5 @@
-//! A connection's state, where a line of the table of rules cannot tell it: times, indexes, realms, what changes along.
+//! Tests of a connection's state that the table of rules cannot hold: times, indexes, realms, changes of other
+//! entities. Knows only the fold.
 
 use serde_json::json;
 

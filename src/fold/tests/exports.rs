@@ -1,4 +1,4 @@
-//! The rules of an export's state; of how its outcomes follow each other, as a table.
+//! Tests of the rules of an export's state. A table has the order of its outcomes. Knows only the fold.
 
 use serde_json::json;
 
@@ -7,15 +7,15 @@ use super::*;
 use crate::event::Provenance::{self, Import, Local, Webhook};
 use crate::fold::{ExportStatus, Id};
 
-/// What is told, the hour of its `date`, the hour it is recorded at, and how it came.
+/// A report, the hour of its `date`, the hour at which it is recorded, and how it came.
 type Given = (&'static str, i64, i64, Provenance);
 
 struct Case {
     name: &'static str,
     given: &'static [Given],
-    /// READY, or why it failed.
+    /// READY, or the reason of the failure.
     outcome: Result<(), &'static str>,
-    /// The last part of the URL.
+    /// Last part of the URL.
     link: Option<&'static str>,
     deadline_hour: Option<i64>,
     after_revocation: bool,

@@ -1,4 +1,4 @@
-//! Every recorded body, and every field of the user's own document, ends in the state.
+//! Tests that every recorded body, and every field of the user's own document, ends in the state. Knows only the fold.
 
 use serde_json::json;
 

@@ -1,4 +1,5 @@
-//! What a start makes of the views' files, whatever became of them: it goes on from a good checkpoint, or begins anew.
+//! Tests of a start with any state of the views' files: it resumes from a good checkpoint, or derives the views from
+//! scratch. Uses a real log.
 
 use std::fs;
 use std::io::Write as _;
@@ -13,7 +14,7 @@ use super::world::{CHECKPOINT_EVENTS, World, copy_all, names};
 use super::*;
 use crate::segment::ReadError;
 
-/// `count` connections with an export each, an hour apart.
+/// Appends `count` events: `count / 2` connections with an export each, an hour apart.
 fn grow(world: &World, from: u64, count: u64) {
     for n in from..from + count / 2 {
         world.passes(HOUR);
@@ -25,7 +26,7 @@ fn grow(world: &World, from: u64, count: u64) {
     }
 }
 
-/// Two checkpoints, and a few events after them.
+/// Returns a world with two checkpoints, and a few events after them.
 fn grown() -> World {
     let world = World::new();
     grow(&world, 0, 100);
@@ -38,13 +39,13 @@ fn grown() -> World {
     world
 }
 
-/// The older one first.
+/// Returns the checkpoints, the older one first.
 fn checkpoints(views: &Path) -> Vec<PathBuf> {
     let names = names(&views.join("1")).into_iter().filter(|name| name.ends_with(".checkpoint"));
     names.map(|name| views.join("1").join(name)).collect()
 }
 
-/// The files of the change log.
+/// Returns the files of the change log.
 fn segments(views: &Path) -> Vec<PathBuf> {
     let changes = views.join("1/changes");
     names(&changes).into_iter().map(|name| changes.join(name)).collect()
@@ -91,13 +92,13 @@ fn without_a_checkpoint_that_fits_the_views_are_made_anew() {
     for (number, harm) in harms.into_iter().enumerate() {
         let mut world = grown().killed(harm);
         world.check();
-        // Where nothing of use is left in its place, the first number is free again.
+        // If nothing useful is left in the first generation, its number is free again.
         assert_eq!(world.generation(), if number < 2 { 1 } else { 2 }, "harm {number}");
         world.restarted().check();
     }
 }
 
-/// What an upgrade with another version of the fold finds, and a downgrade after it.
+/// An upgrade to another version of the fold, and a downgrade after it.
 #[test]
 fn an_older_generation_is_kept_until_the_new_one_has_a_checkpoint_at_the_head() {
     let of_another_version = |views: &Path| checkpoints(views).iter().for_each(|path| change(path, 5));
@@ -137,7 +138,7 @@ fn a_checkpoint_that_cannot_be_written_is_tried_again() {
     world.follows();
     let generation = world.directory.path().join("views/1");
     let blocked = |position: u64| generation.join(format!("{position:020}.new"));
-    // Directories under the temporary names: no file can be created there.
+    // Directories have the temporary names, so no file can be created there.
     (1..=100).for_each(|position| fs::create_dir(blocked(position)).unwrap());
     for from in 0..10 {
         grow(&world, from * 5, 10);
@@ -154,7 +155,7 @@ fn a_checkpoint_that_cannot_be_written_is_tried_again() {
     assert_eq!(world.phase(), crate::fold::Phase::Following);
 }
 
-/// A directory, which the system refuses to read, in the place of each file. Returns where they are instead.
+/// Replaces each file by a directory, which the system refuses to read. Returns where the files are now.
 fn refuse(files: &[PathBuf]) -> Vec<PathBuf> {
     let aside = files.iter().map(|file| {
         let aside = file.with_extension("aside");
@@ -171,7 +172,7 @@ fn a_checkpoint_that_the_system_refuses_to_read_leaves_the_one_before_and_is_kep
     let mut world = grown().killed(|views| aside = refuse(&checkpoints(views)[1..]));
     world.check();
     assert!(world.generation() == 1 && aside[0].exists());
-    // Nor does one that cannot be removed keep others from coming and going.
+    // A checkpoint that cannot be removed does not keep others from coming and going, either.
     for number in 1..=4 {
         grow(&world, 1000 * number, CHECKPOINT_EVENTS);
         world = world.restarted();
@@ -258,7 +259,7 @@ fn damage_in_the_change_log_is_made_good_from_the_log() {
     world.check();
 }
 
-/// The fold has to read what it was.
+/// Changes an export whose previous state the fold has to read.
 fn change_settled_export(world: &World) {
     let failed = json!({"org_connection_id": "c1", "task_id": "t1"});
     world.happens(&body("patient.ehi_export_failed", &failed));
@@ -302,7 +303,7 @@ fn damage_that_only_a_reader_meets_is_made_good_from_the_log() {
     world.restarted().check();
 }
 
-/// A checkpoint has to read an export that once moved to know whose it is: the fold itself need not.
+/// A checkpoint has to read an export that once moved, to find its owner. The fold itself need not read it.
 #[test]
 fn damage_that_only_a_checkpoint_meets_is_made_good_from_the_log() {
     let mut world = World::new();
@@ -323,14 +324,14 @@ fn damage_changes(world: &World) {
     damage_changes_of(world, "1");
 }
 
-/// In each frame, under those who have the files open. Those that go meanwhile are left alone.
+/// Damages each frame, also for readers that have the files open. Leaves out files that are removed meanwhile.
 fn damage_changes_of(world: &World, generation: &str) {
     let changes = world.directory.path().join("views").join(generation).join("changes");
     for entry in fs::read_dir(changes).into_iter().flatten() {
         let path = entry.unwrap().path();
         let Ok(mut bytes) = fs::read(&path) else { continue };
         bytes.iter_mut().skip(150).step_by(97).for_each(|byte| *byte ^= 1);
-        // It must not come back.
+        // A removed file must not come back.
         if let Ok(mut file) = fs::OpenOptions::new().write(true).open(&path) {
             file.write_all(&bytes).unwrap();
         }
@@ -397,7 +398,8 @@ fn rebuilds_that_are_asked_for_while_views_are_made_again_harm_nothing() {
     assert!(left.len() <= 2, "{left:?}");
 }
 
-/// Rebuilds while no file can be created under the name of the new checkpoint. Returns false if it was created before that.
+/// Rebuilds while no file can be created under the name of the new checkpoint. Returns false if the checkpoint was
+/// created before that.
 fn rebuild_unsaved(world: &mut World, number: u64) -> bool {
     let old = world.views();
     let made = world.directory.path().join("views").join(number.to_string());

@@ -1,4 +1,5 @@
-//! What the fold takes is the log, whichever way it comes: handed over, or read while the fold is behind.
+//! Tests that the fold takes exactly the log, whether its events are handed over, or read while the fold is behind.
+//! Applies nothing.
 
 use proptest::prelude::*;
 use tokio::runtime::{Builder, Runtime};
@@ -11,7 +12,7 @@ use crate::log::{self, Log};
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// More than the hand-over holds now and then.
+    /// Now and then, this is more than the hand-over holds.
     Append(u64),
     Take,
     /// The fold begins again from an earlier position.
@@ -43,7 +44,7 @@ fn closed(log: Log) {
     writer.join().unwrap();
 }
 
-/// All that the fold reads of an event.
+/// Returns all parts of an event that the fold reads.
 fn shown(event: &ParsedEvent) -> impl PartialEq + std::fmt::Debug + use<> {
     let connection = event.body.report.as_ref().and_then(|report| report.connection_id.clone());
     let texts = (event.tenant.clone(), connection, event.body.envelope.clone());

@@ -1,4 +1,5 @@
-//! A fold with its change log in a directory and checkpoints in memory, and no log: for many events, or many restarts.
+//! Owns a fold with its change log in a directory and checkpoints in memory, for many events or many restarts. Has no
+//! log.
 
 use tempfile::TempDir;
 
@@ -28,7 +29,7 @@ impl Kept {
         Self { fold, ring_len, now: 0, directory }
     }
 
-    /// Goes on from a checkpoint of now.
+    /// Restarts from a checkpoint of now.
     pub fn restarted(mut self) -> Self {
         self.fold.sync().unwrap();
         let views = self.fold.publish();
@@ -58,7 +59,7 @@ impl Kept {
         }
     }
 
-    /// An export of a connection is ready. Parses no JSON, which would take most of the time.
+    /// Folds an event: an export of a connection is ready. Parses no JSON, which would take most of the time.
     pub fn exported(&mut self, connection_id: &str, task_id: &str) {
         let outcome = Outcome::Ready { links: Arc::default(), stats: None };
         let told = Told::Export { task_id: text(task_id), org_id: None, outcome };

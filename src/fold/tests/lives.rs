@@ -1,5 +1,5 @@
-//! Random lives of a daemon's state: events, duplicates of them, restarts, kills, checkpoints, rebuilds. However it came about, the
-//! state is what the written rules say of the log.
+//! Tests of random lives of a daemon's state: events, restarts, kills, checkpoints, rebuilds. In each, the state is
+//! that of the written rules for the log. Uses a real log, and no rule of the fold.
 
 use std::path::Path;
 
@@ -13,12 +13,12 @@ use super::*;
 #[derive(Debug, Clone)]
 enum Step {
     Events(Vec<Event>),
-    /// The same at one time.
+    /// Events that are appended at the same time.
     Burst(Vec<Event>),
     Restart,
     Kill,
     Rebuild,
-    /// All that is derived is lost.
+    /// All derived data is lost.
     Lose,
 }
 

@@ -1,4 +1,5 @@
-//! The order of events that bear no time of their own, as a table: what is given, and what is known then.
+//! Tests of the order of events that have no time of their own, as a table of given events and the state after them.
+//! Knows only the fold.
 
 use serde_json::json;
 
@@ -6,7 +7,7 @@ use super::*;
 use crate::fold::Status;
 use crate::fold::Status::{Authorized, Rejected, Revoked};
 
-/// What a delivery says, the hour of its `date`, and the hour it is recorded at.
+/// Content of a delivery, the hour of its `date`, and the hour at which it is recorded.
 type Given = (&'static str, i64, i64);
 
 struct Case {

@@ -1,4 +1,5 @@
-//! Which exports belonged to a connection at an earlier position, and what each was then, whatever has become of them since.
+//! Tests of the exports that belonged to a connection at an earlier position, each in its state at that position,
+//! despite all later changes. Uses no log.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use super::reference::Reference;
 use super::*;
 use crate::fold::Id;
 
-/// The views list the exports of each connection after a position as `then` has them.
+/// Checks that the views list the exports of each connection after a position as `then` has them.
 #[track_caller]
 pub(super) fn check_exports_at(views: &Views, at: Position, then: &Reference) {
     for realm in realms() {
@@ -29,7 +30,7 @@ pub(super) fn check_exports_at(views: &Views, at: Position, then: &Reference) {
     }
 }
 
-/// An export that is ready, or the status of a connection: of few, so that exports move often.
+/// A ready export, or the status of a connection. There are few of both, so that exports move often.
 fn bodies() -> impl Strategy<Value = Value> {
     let connection = || prop::option::weighted(0.8, 0..3_u8).prop_map(|id| id.map(|id| format!("c{id}")));
     let export = (connection(), 0..4_u8).prop_map(|(id, task)| {
@@ -76,8 +77,8 @@ proptest! {
     }
 }
 
-/// At 4 the connection has "stays", "changes" as it was then, and "leaves", which is another's now. It does not yet have "comes",
-/// which is another's then, and "new".
+/// At position 4 the connection has "stays", "changes" in its state of then, and "leaves", which belongs to another one
+/// now. It does not yet have "comes", which belongs to another one then, and "new".
 #[test]
 fn an_export_that_moved_changed_or_came_later_is_listed_as_it_was() {
     let export = |task: &str, id: &str| {

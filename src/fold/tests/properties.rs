@@ -1,4 +1,5 @@
-//! What holds for all events: the fold is total, a step is a pure function, and views do not depend on when they are shared.
+//! Tests of properties for all events: the fold is total, a step is a pure function, and views do not depend on when
+//! they are shared. Knows only the fold.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -19,7 +20,7 @@ fn word(words: &'static [&'static str]) -> impl Strategy<Value = Value> {
 
 type Field = (String, Value);
 
-/// A value that is not always there.
+/// Returns a field that is not always present.
 fn now_and_then(name: &'static str, value: impl Strategy<Value = Value> + 'static) -> BoxedStrategy<Option<Field>> {
     prop::option::weighted(0.8, value.prop_map(move |value| (name.to_owned(), value))).boxed()
 }
@@ -42,7 +43,7 @@ fn stats() -> impl Strategy<Value = Value> {
         .prop_map(|(total, by_type)| json!({"total_resources": total, "total_by_resource_type": by_type}))
 }
 
-// Ids are opaque: case and dashes tell one from another.
+// Ids are opaque: case and dashes make them different.
 const CONNECTIONS: &[&str] = &[
     "c1",
     "c1",
@@ -63,7 +64,7 @@ const TASKS: &[&str] = &[
 ];
 const STATUSES: &[&str] = &["authorized", "authorized", "rejected", "revoked", "connected", "Authorized", "paused", ""];
 
-/// Of deliveries, in the days in which these events are recorded, and far off.
+/// Dates of deliveries: within the days in which these events are recorded, and far off.
 const DATES: &[&str] = &[
     "1970-01-01T12:00:00Z",
     "1970-01-02T00:00:00Z",
@@ -77,7 +78,7 @@ const DATES: &[&str] = &[
     "",
 ];
 
-/// All that Fasten tells of connections and exports, of few values, so that events meet each other.
+/// All fields that Fasten reports of connections and exports. They have few values, so that events meet each other.
 fn data() -> impl Strategy<Value = Value> {
     let words: [(&'static str, &'static [&'static str]); 16] = [
         ("org_connection_id", CONNECTIONS),
@@ -164,7 +165,7 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Around the day that links live for.
+/// Pauses around the day that links live for.
 fn pauses() -> impl Strategy<Value = i64> {
     prop_oneof![3 => 0..2 * HOUR, 2 => 0..30 * HOUR, 1 => Just(0), 3 => Just(24 * HOUR), 1 => 24 * HOUR..100 * HOUR]
 }
@@ -195,13 +196,13 @@ pub(super) fn events() -> impl Strategy<Value = Vec<Event>> {
     })
 }
 
-/// All that [`events`] touch.
+/// All realms that [`events`] touch.
 pub(super) fn realms() -> impl Iterator<Item = Realm> {
     let modes = [ApiMode::Live, ApiMode::Test];
     ["acme", "other"].into_iter().flat_map(move |tenant| modes.map(|mode| Realm { tenant: tenant.into(), mode }))
 }
 
-/// The indexes hold what the entities say, and nothing else.
+/// Checks that the indexes hold exactly the relations that the entities have.
 fn check_indexes(views: &Views) {
     for realm in realms() {
         let of = |owner: &Id| {
@@ -267,7 +268,7 @@ proptest! {
         for event in &events {
             fold.advance(event).unwrap();
         }
-        // What records hold of connections, by position: others refer to it.
+        // Descriptions of connections in records, by position. Other records refer to them.
         let described: RefCell<HashMap<_, Arc<Connection>>> = RefCell::new(HashMap::new());
         let describe = |connection: &mut Connection| {
             connection.describe_as(&described.borrow()[&(connection.id.clone(), connection.described_at.0)]);

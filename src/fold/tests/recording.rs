@@ -1,4 +1,5 @@
-//! The change log while it is written, as it is opened again, and on a disk that fails.
+//! Tests of the change log while it is written, when it is opened again, and on a disk that fails. Only the test of
+//! dispositions uses a log.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
@@ -36,7 +37,7 @@ fn chain(position: Position) -> Hash {
     chain
 }
 
-/// What a fold made of each position up to `last`: every third one changed nothing.
+/// Returns the fold's result for each position up to `last`. Every third event changes nothing.
 fn story(last: Position) -> Vec<Recorded> {
     let mut story = Story::with_ring(usize::MAX);
     for position in 1..=last {
@@ -65,7 +66,7 @@ fn record(recorder: &mut Recorder, story: &[Recorded]) -> Result<(), StoreError>
     story[next - 1..].iter().try_for_each(|recorded| recorder.record(recorded.clone(), 1000))
 }
 
-/// The log holds this much of a story, by position and by stretch.
+/// Checks that the log holds this part of a story, by position and by stretch.
 #[track_caller]
 fn check(log: &ChangeLog, story: &[Recorded]) {
     let describe = |connection: &mut Connection| {
@@ -172,7 +173,8 @@ fn a_change_log_goes_on_where_it_ended() {
     );
 }
 
-/// Each cut of the file that grows, and each place of a bit in it: what is left is a beginning of what was, and goes on.
+/// Cuts the growing file at every 41st byte, or flips a bit there. The log then holds a beginning of the story, and
+/// continues from it.
 #[test]
 fn a_torn_or_damaged_end_is_cut_off_and_recorded_again() {
     let original = TempDir::new().unwrap();
@@ -250,7 +252,7 @@ fn a_disk_that_fails_is_named_by_what_waits_for_it_and_by_all_that_comes_after()
     let directory = TempDir::new().unwrap();
     let (log, story) = (open(directory.path()), story(3000));
     let mut recorder = recorder(&log);
-    // No next segment can be created where the directory is gone.
+    // No next segment can be created once the directory is gone.
     fs::remove_dir_all(directory.path()).unwrap();
     record(&mut recorder, &story[..100]).unwrap();
     recorder.sync().unwrap();
@@ -310,7 +312,7 @@ fn dispositions_are_what_the_fold_made_of_each_event() {
     world.happens(&body("webhook.test", &json!({})));
     world.append(event(0, 0, "acme", ModeVerdict::Live, b"no JSON").delivery);
     world.happens(&body("patient.ehi_export_success", &json!({"task_id": "t", "download_link": "https://x.test/1"})));
-    // What a frame still gathers is not there yet: a checkpoint closes it.
+    // A frame that is still being gathered is not there yet: a checkpoint closes it.
     assert!(world.views().dispositions(1).unwrap().is_empty());
     for _ in 0..CHECKPOINT_EVENTS {
         world.happens(&body("webhook.test", &json!({})));

@@ -1,5 +1,6 @@
-//! The rules of docs/architecture.md, "Connection state", told a second time: from the words, apart from the fold, and as
-//! plainly as can be. No sharing, no indexes, nothing fast. Where the two differ, the words decide which one is wrong.
+//! A second implementation of the rules in docs/architecture.md, "Connection state": written from the words, apart from
+//! the fold, and as plainly as possible. No sharing, no indexes, nothing fast. Where the two differ, the words decide
+//! which one is wrong.
 
 mod body;
 
@@ -60,7 +61,7 @@ impl Reference {
         }
     }
 
-    /// The export that the event names, with what events of both outcomes tell of it.
+    /// Returns the export that the event names, with the fields that events of both outcomes report.
     fn export(&mut self, realm: &Realm, task_id: &Arc<str>, body: &Body, mark: Mark) -> &mut Export {
         let key = (realm.clone(), task_id.to_string());
         let export = self.exports.entry(key).or_insert_with(|| new_export(realm, task_id, mark));
@@ -77,7 +78,7 @@ impl Reference {
     fn export_ready(&mut self, realm: &Realm, task_id: &Arc<str>, body: &Body, mark: Mark, heard: Timestamp) {
         let export = self.export(realm, task_id, body, mark);
         if export.heard_at.is_some_and(|last| last > heard) {
-            // History: what was never told, and no more.
+            // History: takes only values that were never reported before.
             if export.deadline.is_none() {
                 export.deadline = Some(heard.plus_micros(24 * HOUR));
                 export.links = body.links().into();
@@ -111,7 +112,7 @@ impl Reference {
         }
     }
 
-    /// What an earlier success told of links, stats and deadline stays.
+    /// Links, stats and deadline of an earlier success stay.
     fn export_failed(&mut self, realm: &Realm, task_id: &Arc<str>, body: &Body, mark: Mark, heard: Timestamp) {
         let export = self.export(realm, task_id, body, mark);
         if export.heard_at.is_some_and(|last| last > heard) {
@@ -124,7 +125,8 @@ impl Reference {
     }
 }
 
-/// A webhook is heard when it is recorded; anything else was when its delivery was attempted, as far as that is told.
+/// Returns the time at which an event was reported. For a webhook this is its recording time. For others it is the time
+/// at which the delivery was attempted, as far as that is known.
 fn heard(event: &Event, body: &Body) -> Timestamp {
     match body.envelope_date() {
         Some(date) if event.delivery.provenance != Provenance::Webhook && date < event.recorded_at => date,
@@ -237,7 +239,7 @@ fn report_connection(connection: &mut Connection, body: &Body, mark: Mark, heard
     }
 }
 
-/// What is told for the first time, although it is old.
+/// Takes facts that are reported for the first time, although the event is old.
 fn learn_history(connection: &mut Connection, body: &Body) {
     connection.last_was_late = true;
     let known = connection.facts.clone();
@@ -280,7 +282,7 @@ fn set_status(connection: &mut Connection, status: Status, word: Text, mark: Mar
     match connection.status_date {
         None => connection.status_date = Some(date),
         Some(newest) => {
-            // They may have happened in either order if a day does not separate them.
+            // The two may have happened in either order if a day does not separate them.
             if date.as_micros() - 24 * HOUR > newest.as_micros() {
                 connection.order_ambiguous = false;
             } else if !repeated {
@@ -304,7 +306,7 @@ fn replace_if_told(known: &mut Text, told: Text) {
     }
 }
 
-/// What the views hold, in the reference's form.
+/// Returns the content of the views, in the reference's form.
 pub(super) fn held(views: &Views) -> Reference {
     let mut held = Reference { connections: BTreeMap::new(), exports: BTreeMap::new() };
     for realm in realms() {
@@ -319,7 +321,7 @@ pub(super) fn held(views: &Views) -> Reference {
     held
 }
 
-/// Events hide what they say; these say nothing of anybody.
+/// Returns the content of events, which they normally hide. These hold no data of real people.
 fn told(events: &[Event]) -> String {
     let tell = |event: &Event| {
         let Delivery { tenant, mode, body, .. } = &event.delivery;

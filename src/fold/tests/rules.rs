@@ -1,10 +1,11 @@
-//! The rules of docs/architecture.md, "Connection state", as a table: what is told of connection `c` and of task `t`, and the state
-//! then. Where the times of events matter, `order.rs` and `exports.rs` have tables of their own.
+//! Tests of the rules of docs/architecture.md, "Connection state", as a table: reports about connection `c` and task
+//! `t`, and the state after them. Where the times of events matter, `order.rs` and `exports.rs` have tables of their
+//! own. Knows only the fold.
 
 use super::*;
 use crate::fold::{ExportStatus, Status};
 
-/// A rule; what is told, an event a line; the connection then; the export then.
+/// A rule; the reported events, one a line; the connection after them; the export after them.
 type Rule = (&'static str, &'static [&'static str], &'static str, &'static str);
 
 #[rustfmt::skip]
@@ -31,7 +32,7 @@ const RULES: &[Rule] = &[
     ("authorized again is none", &["authorized", "authorized"], "AUTHORIZED v2", ""),
     ("a rejection is no revocation", &["rejected", "authorized"], "AUTHORIZED v2 ambiguous", ""),
     ("a rejection in between does not hide it", &["revoked", "rejected", "authorized"], "AUTHORIZED v3 reconnects 1 ambiguous", ""),
-    // Who should connect anew.
+    // Connections that need a reconnect.
     ("a token that cannot be refreshed", &["authorized", "failed failure_reason=token_refresh_failure"], "AUTHORIZED v2 needs_reconnect", "FAILED(token_refresh_failure) c v1"),
     ("no other failure", &["authorized", "failed failure_reason=resource_patient_failure"], "AUTHORIZED v2", "FAILED(resource_patient_failure) c v1"),
     ("until the next authorisation", &["failed failure_reason=token_refresh_failure", "authorized"], "AUTHORIZED v2", "FAILED(token_refresh_failure) c v1"),
@@ -64,7 +65,7 @@ const RULES: &[Rule] = &[
     ("and as objects, each once", &["ready download_link=https://x.test/1 download_links:[{\"url\":\"https://x.test/1\"}]"], "UNKNOWN v1", "READY c v1 links 1"),
 ];
 
-/// `name=text`, or `name:JSON`. Of connection `c` and task `t`, unless it says otherwise.
+/// Returns a body. Words are `name=text` or `name:JSON`. For connection `c` and task `t`, unless stated otherwise.
 fn said(told: &str) -> Value {
     let told = match told {
         "authorized" | "rejected" => format!("success connection_status={told}"),

@@ -1,5 +1,5 @@
-//! Texts, records and lists that are far larger than Fasten's: each is kept within its bound, or written so that it can be
-//! read.
+//! Tests of texts, records and lists that are far larger than Fasten's: each is kept within its bound, or written so
+//! that it can be read. Knows no HTTP and no gRPC.
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -24,7 +24,7 @@ fn a_long_text_is_its_first_part_a_mark_and_a_digest() {
     assert_ne!(bounded(&format!("{long}x")), cut, "other texts stay different");
 }
 
-/// Facts survive absence, so they add up: unbounded, the connection is larger than one record could be.
+/// Facts survive absence, so they add up. Without bounds, the connection is larger than one record can be.
 #[test]
 fn five_facts_of_250_kb_pass_the_ring_a_restart_and_a_rebuild() {
     let mut world = World::new();
@@ -77,8 +77,8 @@ fn a_long_id_finds_its_connection_and_its_history() {
     assert_eq!(views.export(&realm, &task).unwrap().unwrap().export.trail.version, 10);
 }
 
-/// An export's links and stats may come from different bodies, and its record has the links before, too: three of the largest
-/// bodies, of text that hardly compresses, beside a frame that is nearly full.
+/// An export's links and stats may come from different bodies, and its record has the links before, too. So the largest
+/// record has three of the largest bodies, of text that hardly compresses. It follows a frame that is nearly full.
 #[test]
 fn the_largest_record_fits_a_frame() {
     let mut world = World::new();
@@ -120,10 +120,10 @@ fn the_largest_record_fits_a_frame() {
 }
 
 const EXPORTS: u64 = 200_000;
-/// Where the connection of these exports is revoked.
+/// Position at which the connection of these exports is revoked.
 const REVOKED_AT: Position = EXPORTS + 2;
 
-/// A connection, its exports and a revocation; after that some of the exports change, and others move.
+/// Returns a fold with a connection, its exports and a revocation. After that, some exports change and others move.
 fn large_connection() -> Kept {
     let (mut kept, task) = (Kept::new(1000), |number: u64| format!("{number:032x}"));
     kept.given([attempt("authorized")]);
@@ -134,7 +134,7 @@ fn large_connection() -> Kept {
     kept
 }
 
-/// What the revocation made of the exports follows from it: its record does not grow with them.
+/// Checks that the record of the revocation does not grow with the exports: their state follows from it.
 #[track_caller]
 fn check_large_connection(views: &Views) {
     let realm = Story::live();
@@ -147,7 +147,7 @@ fn check_large_connection(views: &Views) {
     let listed = views.exports_of_at(&realm, Id::find("c"), REVOKED_AT).map(Result::unwrap);
     let listed = listed.map(|export| (Id::of(&export.task_id), export.trail.version));
     assert!(listed.eq((0..EXPORTS).map(|number| (Id::Hex([0, number]), 1))));
-    // Before the revocation, and so past its record.
+    // This is before the revocation, so the walk passes its record.
     let walked = views.connection_at(&realm, "c", EXPORTS - 3000, &|| false).unwrap().unwrap();
     assert_eq!((walked.trail.version, walked.status), (EXPORTS - 3000, Status::Authorized));
 }

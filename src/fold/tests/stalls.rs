@@ -1,4 +1,5 @@
-//! An event that the fold cannot apply: the log goes on without the views, and the views go on once they can.
+//! Tests of an event that the fold cannot apply: the log goes on without the views, and the views go on once they can.
+//! Uses a real log.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,7 +9,7 @@ use super::world::World;
 use super::*;
 use crate::fold::Phase;
 
-/// The fold panics at an event of this connection, while the flag is set.
+/// The fold panics at an event of this connection while the flag is set.
 const PLANTED: &str = "the fold panics here";
 static IS_PLANTED: AtomicBool = AtomicBool::new(true);
 
@@ -29,14 +30,14 @@ fn a_fold_that_panics_at_an_event_stalls_until_it_can_go_on() {
     }
     connects(&world, PLANTED);
     assert_eq!(world.stalled(), (101, "the fold panicked".to_owned(), false));
-    // What stands for the views then is not their state.
+    // The views in that time are not the state.
     world.goes_unreadable();
     for number in 100..200 {
         connects(&world, &format!("c{number}"));
     }
     assert!(matches!(world.phase(), Phase::Stalled { position: 101, .. }), "the log has 201 events by now");
 
-    // A stop need not wait for it, and the next start stalls at the same event.
+    // A stop does not wait for the fold, and the next start stalls at the same event.
     let mut world = world.restarted();
     assert_eq!(world.stalled().0, 101);
     IS_PLANTED.store(false, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! Bodies as they also come: flat, nested, odd, unreadable.
+//! Tests of bodies in other forms: flat, nested, odd, unreadable. Knows only the fold.
 
 use serde_json::json;
 

@@ -1,4 +1,5 @@
-//! A real log with its projection in a directory, to be stopped, killed, harmed and started again.
+//! Owns a real log with its projection in a directory, which can be stopped, killed, harmed and started again. Knows no
+//! rule of the fold.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -68,7 +69,8 @@ impl World {
         self.runtime.block_on(self.log.appender.append(delivery, log::TimeEvidence::Signed)).unwrap();
     }
 
-    /// All at once: more than the hand-over holds, so that the fold reads what it has missed, and joins again.
+    /// Appends all at once. Many at once are more than the hand-over holds: the fold then reads the events that it has
+    /// missed, and joins again.
     pub fn append_all(&self, deliveries: Vec<Delivery>) {
         let mut appends = tokio::task::JoinSet::new();
         for delivery in deliveries {
@@ -86,7 +88,7 @@ impl World {
         self.append(event(0, 0, "acme", ModeVerdict::Live, &serde_json::to_vec(body).unwrap()).delivery);
     }
 
-    /// The views once they are up with the log.
+    /// Returns the views once they are up to date with the log.
     pub fn views(&mut self) -> Arc<Views> {
         let head = self.log.reader.head().position;
         let phase = self.projection.phase.clone();
@@ -100,12 +102,12 @@ impl World {
         (1..=reader.head().position).map(|at| reader.get(at).unwrap().unwrap()).collect()
     }
 
-    /// What the whole log comes to, by the written rules.
+    /// Returns the state of the whole log by the written rules.
     pub fn expected(&self) -> Reference {
         Reference::of(&self.events())
     }
 
-    /// The views tell what belonged to each connection at some earlier positions.
+    /// Checks the exports of each connection at some earlier positions.
     pub fn check_past(&mut self) {
         let (views, events) = (self.views(), self.events());
         for len in (1..=events.len()).rev().step_by(events.len() / 8 + 1) {
@@ -113,14 +115,14 @@ impl World {
         }
     }
 
-    /// The views tell what the log comes to.
+    /// Checks that the views hold the state of the log.
     #[track_caller]
     pub fn check(&mut self) {
         let views = self.views();
         assert!(held(&views) == self.expected(), "at {}", views.position());
     }
 
-    /// In order.
+    /// Stops all parts in order.
     fn stop(self) -> (tempfile::TempDir, Arc<AtomicI64>) {
         let Self { directory, runtime: _runtime, clock, log, projection, .. } = self;
         let Log { appender, reader, writer, .. } = log;
@@ -136,20 +138,20 @@ impl World {
         Self::in_directory(directory, clock, CHECKPOINT_EVENTS)
     }
 
-    /// On what a kill leaves, which `harm` may have made worse.
+    /// Starts again on the files that a kill leaves, which `harm` may damage further.
     pub fn killed(self, harm: impl FnOnce(&Path)) -> Self {
         self.killed_to_save(CHECKPOINT_EVENTS, harm)
     }
 
-    /// The same; the next life writes no checkpoint.
+    /// Like [`Self::killed`], but the next life writes no checkpoint.
     pub fn killed_to_save_nothing(self, harm: impl FnOnce(&Path)) -> Self {
         self.killed_to_save(u64::MAX, harm)
     }
 
     fn killed_to_save(mut self, checkpoint_events: u64, harm: impl FnOnce(&Path)) -> Self {
-        // What is copied must stand still.
+        // The files must not change while they are copied.
         self.views();
-        // A checkpoint may come, and an older one go, while they are copied.
+        // A checkpoint may come, and an older one go, during the copy.
         let copies = std::iter::repeat_with(|| tempfile::tempdir().unwrap());
         let copy = copies.take(100).find(|copy| copy_all(self.directory.path(), copy.path()).is_ok()).unwrap();
         let (_, clock) = self.stop();
@@ -157,7 +159,8 @@ impl World {
         Self::in_directory(copy, clock, checkpoint_events)
     }
 
-    /// The views once they stand still: the position that they cannot pass, why, and whether the log is damaged.
+    /// Waits until the views stall. Returns the position that they cannot pass, the reason, and whether the log is
+    /// damaged.
     pub fn stalled(&mut self) -> (Position, String, bool) {
         let stalled = self.projection.phase.wait_for(|phase| matches!(phase, Phase::Stalled { .. }));
         let within = async { tokio::time::timeout(PATIENCE, stalled).await.expect("they stall").unwrap().clone() };
@@ -167,14 +170,14 @@ impl World {
         }
     }
 
-    /// Until there are no views to read.
+    /// Waits until there are no views to read.
     pub fn goes_unreadable(&mut self) {
         let unreadable = self.projection.views.wait_for(|views| !views.is_readable());
         let within = async { drop(tokio::time::timeout(PATIENCE, unreadable).await.expect("they go").unwrap()) };
         self.runtime.block_on(within);
     }
 
-    /// Until the views follow the log again.
+    /// Waits until the views follow the log again.
     pub fn follows(&mut self) {
         let follows = self.projection.phase.wait_for(|phase| *phase == Phase::Following);
         let within = async { drop(tokio::time::timeout(PATIENCE, follows).await.expect("they follow").unwrap()) };
@@ -193,7 +196,7 @@ impl World {
         self.projection.phase.borrow().clone()
     }
 
-    /// Until other views than these are served, not only newer ones.
+    /// Waits until views of another fold are served, not only newer ones.
     pub fn wait_until_replaced(&mut self, old: &Views) {
         let replaced = self.projection.views.wait_for(|views| !Arc::ptr_eq(&views.shared, &old.shared));
         let within =
@@ -201,7 +204,7 @@ impl World {
         self.runtime.block_on(within);
     }
 
-    /// The number of the newest generation: older ones stay until it has a checkpoint at the head.
+    /// Returns the number of the newest generation. Older ones stay until it has a checkpoint at the head.
     pub fn generation(&self) -> u64 {
         let names = names(&self.directory.path().join("views"));
         names.iter().map(|name| name.parse::<u64>().unwrap()).max().unwrap()

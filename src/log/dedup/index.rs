@@ -1,5 +1,5 @@
-//! All keys that are known: those in memory and those in runs, for the one who claims and all who look up. Reads runs, and writes
-//! no file.
+//! Index of all known keys, in memory and in runs. The writer claims keys in it, and all callers look keys up in it.
+//! Reads runs, and writes no file.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -10,30 +10,31 @@ use super::runs::{Run, RunError, RunSet};
 use super::{Digest, KeyEntry};
 use crate::log::Head;
 
-/// Full tables of keys in memory, beyond which nothing is appended: some 700 MB, if 12 million events came since a run could be
-/// saved.
+/// Number of full tables of keys in memory at which nothing more is appended: some 700 MB, after 12 million events
+/// without a saved run.
 pub(super) const FULL_TABLES_MAX: usize = 96;
 
-/// Which keys of the log are known.
+/// Extent to which the keys of the log are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Coverage {
     /// Keys of events that may still be sent again are missing.
     Partial,
-    /// Those of the last days are known, which is how long webhooks are sent again.
+    /// The keys of the last days are known. Webhooks are not sent again for longer than that.
     Newest,
-    /// All that the log can still tell.
+    /// All keys that can still be read from the log are known.
     Whole,
 }
 
-/// Runs, and what they and memory know. The two are taken together: a set of runs and a later coverage would miss keys.
+/// Set of runs, and the coverage of these runs and memory. The two are taken together: with an older set and a later
+/// coverage, a look-up would miss keys.
 #[derive(Clone)]
 pub struct RunView {
-    /// While they are held, memory keeps every key that they do not have.
+    /// Set of runs. While it is held, memory keeps every key that it does not have.
     pub runs: Arc<RunSet>,
     pub coverage: Coverage,
 }
 
-/// What the dedup index takes.
+/// Size of the dedup index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DedupSize {
     /// Keys in runs.
@@ -48,14 +49,14 @@ pub struct DedupSize {
 
 pub struct KeyIndex {
     recent: RwLock<RecentKeys>,
-    /// Full tables of which runs can be made.
+    /// Number of full tables from which runs can be made.
     full_tables: AtomicUsize,
     view: RwLock<RunView>,
-    /// Sets that were replaced, for as long as somebody holds them.
+    /// Replaced sets of runs that a caller may still hold.
     replaced: Mutex<Vec<Weak<RunSet>>>,
     /// Runs that were found damaged.
     damaged: Mutex<Vec<Arc<Run>>>,
-    /// Ends with the thread that keeps runs.
+    /// Waker of the thread that keeps runs. It ends with that thread.
     waker: OnceLock<Weak<SyncSender<()>>>,
 }
 
@@ -71,7 +72,7 @@ impl KeyIndex {
         }
     }
 
-    /// Knows no key.
+    /// Returns an index that knows no key.
     pub fn empty() -> Self {
         Self::new(RecentKeys::after(0), RunSet::default(), Coverage::Whole)
     }
@@ -84,12 +85,12 @@ impl KeyIndex {
         self.view().runs
     }
 
-    /// Memory, for the one who claims keys.
+    /// Locks the keys in memory for writing.
     pub fn recent_mut(&self) -> RwLockWriteGuard<'_, RecentKeys> {
         self.recent.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// See [`RecentKeys::close_if_full`].
+    /// Calls [`RecentKeys::close_if_full`], and updates the number of full tables.
     pub fn close_if_full(&self, head: Head, positions: u64) -> bool {
         let mut recent = self.recent_mut();
         let is_full = recent.close_if_full(head, positions);
@@ -108,26 +109,26 @@ impl KeyIndex {
         self.full_tables.store(recent.complete().count(), Ordering::Relaxed);
     }
 
-    /// Whether memory takes no more keys, since runs cannot be saved.
+    /// Returns whether memory takes no more keys because runs cannot be saved.
     pub fn is_full(&self) -> bool {
         self.full_tables.load(Ordering::Relaxed) >= FULL_TABLES_MAX
     }
 
-    /// The first with a key, in memory or in the runs. May read a run, which blocks.
+    /// Returns the first entry with a key, from memory or the runs. May read a run, which blocks.
     pub fn find(&self, digest: Digest) -> Result<Option<KeyEntry>, RunError> {
-        // While they are held, memory keeps what they do not have.
+        // While these runs are held, memory keeps the keys that they do not have.
         let runs = self.runs();
         let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner).find(digest);
         let found = recent.into_iter().chain(self.find_in(&runs, digest)?);
         Ok(found.min_by_key(|entry| entry.position))
     }
 
-    /// Asks runs. A damaged one is noted, to be made again.
+    /// Looks a key up in `runs`. Notes a damaged run, so that it is rebuilt.
     pub fn find_in(&self, runs: &RunSet, digest: Digest) -> Result<Option<KeyEntry>, RunError> {
         runs.find(digest).inspect_err(|error| self.note_damage(runs.runs(), error))
     }
 
-    /// Notes which of the runs that were read must be made again.
+    /// Notes the run that `error` names, if it must be rebuilt.
     pub(super) fn note_damage(&self, runs: &[Arc<Run>], error: &RunError) {
         let Some(run) = runs.iter().find(|run| run.path() == error.path()) else { return };
         if run.is_lost_by(error) {
@@ -144,12 +145,12 @@ impl KeyIndex {
         self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `waker`: goes with the thread that keeps runs.
+    /// Sets the waker, which ends with the thread that keeps runs.
     pub(super) fn set_waker(&self, waker: Weak<SyncSender<()>>) {
         self.waker.get_or_init(|| waker);
     }
 
-    /// Wakes the thread that keeps runs, if it does not wake already.
+    /// Wakes the thread that keeps runs, unless a wake-up is already pending.
     pub fn wake(&self) {
         let waker = self.waker.get().and_then(Weak::upgrade);
         if waker.is_some_and(|waker| matches!(waker.try_send(()), Err(TrySendError::Disconnected(())))) {
@@ -172,7 +173,7 @@ impl KeyIndex {
         self.view.write().unwrap_or_else(PoisonError::into_inner).coverage = coverage;
     }
 
-    /// Runs that were found damaged since the last call.
+    /// Takes the runs that were found damaged since the last call.
     pub(super) fn take_damaged(&self) -> Vec<Arc<Run>> {
         std::mem::take(&mut *self.damaged())
     }
@@ -181,26 +182,27 @@ impl KeyIndex {
         !self.damaged().is_empty()
     }
 
-    /// Full tables that no run holds, the oldest first.
+    /// Returns the full tables from which runs can be made and that no run holds, in the order in which they were
+    /// added.
     pub(super) fn unsaved(&self) -> Vec<Arc<KeyTable>> {
         let runs = self.runs();
         let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
         recent.complete().filter(|table| !runs.covers(table.span())).cloned().collect()
     }
 
-    /// Lets all later look-ups see these runs, which have no key less.
+    /// Makes all later look-ups use `runs`, which must have every key of the runs before.
     pub(super) fn publish(&self, runs: RunSet) {
         self.publish_with(runs, self.view().coverage);
     }
 
-    /// The same, where runs and what is known change together.
+    /// Like [`Self::publish`], but replaces the runs and the coverage together.
     pub(super) fn publish_with(&self, runs: RunSet, coverage: Coverage) {
         let view = RunView { runs: Arc::new(runs), coverage };
         let before = std::mem::replace(&mut *self.view.write().unwrap_or_else(PoisonError::into_inner), view);
         self.replaced.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&before.runs));
     }
 
-    /// Drops from memory what runs hold, unless somebody still looks at older ones.
+    /// Drops from memory the keys that runs hold, unless a caller still holds an older set of runs.
     pub(super) fn release(&self) {
         let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
         replaced.retain(|runs| runs.strong_count() > 0);
@@ -210,7 +212,7 @@ impl KeyIndex {
             let covered = recent.take_covered(|span| runs.covers(span));
             self.count_full(&recent);
             drop(recent);
-            // Freed after the lock: they are large.
+            // Freed after the lock is released: the tables are large.
             drop(covered);
         }
     }

@@ -1,5 +1,5 @@
-//! Keeps the runs, on a thread of its own: saves full tables, makes lost runs again, merges. A step that fails is tried again;
-//! nothing waits for it but memory. A merge is cut short by a stop and by damage.
+//! Keeps the runs, on a thread of its own: saves full tables, rebuilds lost runs, merges. A failed step is retried;
+//! only memory waits for it. A stop or damage cuts a merge short. Knows nothing of the bytes of a run.
 
 #[cfg(test)]
 mod tests;
@@ -25,44 +25,45 @@ use crate::event::{Clock, Timestamp};
 use crate::storage::{Pace, Pacer, StoreError, free_space};
 use crate::telemetry::with_causes;
 
-/// Until a failed step is tried again, and memory is looked at.
+/// Interval at which a failed step is retried and memory is checked.
 const WAKE_EVERY: Duration = Duration::from_secs(1);
-/// The longest pause after a step that failed again and again.
+/// Longest pause after repeated failures.
 const PAUSE_LONGEST: Duration = Duration::from_secs(60);
-/// Tries to read a lost range, some two minutes. The door may wait for it, and does not wait for ever: what the system refuses to
-/// read for longer is given up as if it were damaged.
+/// Number of tries to read a lost range, in some three minutes. The door may wait for the range, but not indefinitely:
+/// if the system refuses to read it for longer, it is given up as if it were damaged.
 const READ_TRIES_MAX: u32 = 8;
-/// How long the key of a webhook must be known, back from the newest event: Fasten sends it again for a day.
+/// Age up to which the key of a webhook must be known, measured back from the newest event. Fasten sends a webhook
+/// again for a day.
 const NEWEST_MICROS: i64 = 72 * 60 * 60 * 1_000_000;
-/// Full tables that wait to be saved, beyond which no lost keys are read into memory; and while none can be saved, so that the
-/// door need not wait for the disk.
+/// Number of full tables waiting to be saved at which no lost keys are read into memory.
 const UNSAVED_MAX: usize = 4;
+/// Like [`UNSAVED_MAX`], but after a failed step: the door need not wait for the disk.
 const UNSAVED_MAX_FAILING: usize = 64;
-/// Merging leaves more of the disk free than the door does, by this factor.
+/// Factor by which merging leaves more of the disk free than the door does.
 const MERGE_RESERVE_FACTOR: u64 = 2;
 
 pub struct KeeperOptions {
     pub index: Arc<KeyIndex>,
-    /// `<data>/dedup`.
+    /// Directory of the runs, `<data>/dedup`.
     pub directory: PathBuf,
     pub origin: RunOrigin,
     pub secret: Arc<LogSecret>,
-    /// Of which lost runs are made again.
+    /// Frames of the log, from which lost runs are rebuilt.
     pub store: Arc<FrameStore>,
     /// Ranges whose runs are lost, the newest last.
     pub lost: Vec<Span>,
-    /// Positions of one run.
+    /// Number of positions in one run.
     pub run_events: u64,
-    /// Bytes of the disk that are left free.
+    /// Bytes of the disk that stay free.
     pub disk_reserve: u64,
-    /// The newest event. Nothing else says how late it is: the machine's clock may be wrong.
+    /// Newest event. Only this gives the current time here: the machine's clock may be wrong.
     pub head: watch::Receiver<Head>,
     pub now: Clock,
 }
 
-/// The writer's end.
+/// Handle of the thread, which the writer holds.
 pub struct Keeper {
-    /// While it is there, the index wakes the thread by it.
+    /// Lets the index wake the thread. The thread ends after this is dropped.
     waker: Arc<SyncSender<()>>,
     thread: JoinHandle<()>,
 }
@@ -88,7 +89,7 @@ impl Keeper {
         Ok(Self { waker, thread })
     }
 
-    /// Waits until full tables are saved.
+    /// Stops the thread. Waits until the full tables are saved, or a step fails.
     pub fn stop(self) {
         drop(self.waker);
         if self.thread.join().is_err() {
@@ -97,7 +98,7 @@ impl Keeper {
     }
 }
 
-/// The parts of a range, each of one run, ascending.
+/// Splits a range into parts of one run each, ascending.
 fn parts(span: Span, run_events: u64) -> impl Iterator<Item = Span> {
     let step = usize::try_from(run_events).unwrap_or(usize::MAX).max(1);
     (span.after..span.through)
@@ -109,15 +110,15 @@ struct Work {
     options: KeeperOptions,
     /// Ranges of one run each, the newest last.
     lost: VecDeque<Span>,
-    /// How often the newest of them could not be read.
+    /// Number of times that the newest of them could not be read.
     read_tries: u32,
-    /// Some lost keys are of events that cannot be read.
+    /// Whether some lost keys are of events that cannot be read.
     has_given_up: bool,
-    /// How often a table could not be saved.
+    /// Number of times that a table could not be saved.
     failed_saves: usize,
     waiting: Waiting,
     pause: Duration,
-    /// The last step failed, which was logged.
+    /// True if the last step failed, which was logged.
     has_failed: bool,
 }
 
@@ -135,7 +136,7 @@ impl Work {
         }
     }
 
-    /// Does what is most urgent. Returns whether there may be more.
+    /// Does the most urgent step. Returns whether there may be more to do.
     fn step(&mut self) -> bool {
         self.drop_damaged();
         self.note_coverage();
@@ -153,19 +154,19 @@ impl Work {
         true
     }
 
-    /// `None` if there is nothing to do.
+    /// Runs the most urgent step. `None` if there is nothing to do.
     fn work(&mut self) -> Option<Result<(), StepError>> {
         let unsaved = self.options.index.unsaved();
         let unsaved_max = if self.has_failed { UNSAVED_MAX_FAILING } else { UNSAVED_MAX };
         let may_read = !self.waiting.has_ended && unsaved.len() < unsaved_max;
-        // What cannot be read keeps nothing from being saved.
+        // A range that cannot be read does not block saving.
         let is_read_first = self.read_tries == 0 || unsaved.is_empty();
         if let Some(span) = self.lost.back().copied().filter(|_| may_read && is_read_first) {
             Some(self.make_again(span))
         } else if !unsaved.is_empty() {
-            // Memory grows while several wait.
+            // Memory grows while several tables wait.
             self.waiting.is_needed = unsaved.len() > 1;
-            // One that cannot be saved keeps no other from it.
+            // A table that cannot be saved does not block the others.
             let saved = self.save(&unsaved[self.failed_saves % unsaved.len()]);
             self.failed_saves += usize::from(saved.is_err());
             Some(saved)
@@ -191,8 +192,8 @@ impl Work {
         Ok(())
     }
 
-    /// Reads the keys of the newest lost range into memory, from where they are saved. What is damaged stays a gap among the runs,
-    /// which the next start tries to fill.
+    /// Reads the keys of the newest lost range from the log into memory, from which they are saved. Damaged events
+    /// leave a gap among the runs, which the next start tries to fill.
     fn make_again(&mut self, span: Span) -> Result<(), StepError> {
         let KeeperOptions { store, secret, now, .. } = &self.options;
         let started = now();
@@ -214,7 +215,7 @@ impl Work {
         Ok(())
     }
 
-    /// Keys may have been taken again before they were known again.
+    /// Warns about keys with a second record. A key may have been claimed again while it was not known.
     fn report_second_records(&self, table: &KeyTable, entries: &[KeyEntry]) {
         let within = entries.len() - table.count();
         let others = entries.iter().filter(|entry| {
@@ -228,7 +229,7 @@ impl Work {
         }
     }
 
-    /// Says which keys are known.
+    /// Updates the coverage of the index.
     fn note_coverage(&self) {
         let coverage = self.coverage();
         let before = self.options.index.view().coverage;
@@ -244,7 +245,7 @@ impl Work {
         }
     }
 
-    /// All keys are known but those of the lost ranges that are left.
+    /// Returns the current coverage. All keys are known but those of the remaining lost ranges.
     fn coverage(&self) -> Coverage {
         match self.lost.back() {
             None => Coverage::Whole,
@@ -253,14 +254,14 @@ impl Work {
         }
     }
 
-    /// Whether no event of a range is sent again by now.
+    /// Returns whether the events of a range are no longer sent again.
     fn is_old(&self, span: Span) -> bool {
         let newest = self.options.head.borrow().recorded_at;
         let recorded_at = self.options.store.recorded_at(span.through);
         recorded_at.is_some_and(|time: Timestamp| time.plus_micros(NEWEST_MICROS) < newest)
     }
 
-    /// Takes runs that were found damaged out of use, and makes them again.
+    /// Takes damaged runs out of use, and queues their ranges to be rebuilt.
     fn drop_damaged(&mut self) {
         for run in self.options.index.take_damaged() {
             let runs = self.options.index.runs();
@@ -278,7 +279,7 @@ impl Work {
         }
     }
 
-    /// Runs that are to be merged.
+    /// Returns the runs to merge next. `None` if none are due, or too little of the disk is free.
     fn due(&self) -> Option<Vec<Arc<Run>>> {
         let reserve = self.options.disk_reserve.saturating_mul(MERGE_RESERVE_FACTOR);
         if free_space(&self.options.directory).is_ok_and(|free| free < reserve) {
@@ -307,7 +308,7 @@ impl Work {
     }
 }
 
-/// Why a step failed. It is tried again.
+/// Reason why a step failed. The step is retried.
 #[derive(Debug, thiserror::Error)]
 enum StepError {
     #[error("lost keys cannot be read from the log")]
@@ -322,14 +323,14 @@ enum StepError {
     Remove(#[from] std::io::Error),
 }
 
-/// Work that is slow unless somebody needs it.
+/// Pace of the thread's work: slow unless the work is urgent or the writer has gone.
 struct Waiting {
     woken: Receiver<()>,
-    /// Somebody waits for what is being written.
+    /// True if the current work is urgent.
     is_needed: bool,
-    /// The writer has gone.
+    /// True once the writer has gone.
     has_ended: bool,
-    /// What is being written is a merged run, which can wait.
+    /// True while a merged run is written, which can wait.
     is_merging: bool,
     index: Arc<KeyIndex>,
     pacer: Pacer,

@@ -1,4 +1,4 @@
-//! Reads keys out of the log again: those that no run covers. Knows the log's frames, and no file of the runs.
+//! Reads the keys that no run covers out of the log again. Knows the log's frames, and no file of the runs.
 
 use super::super::Head;
 use super::super::files::secret::LogSecret;
@@ -13,14 +13,14 @@ use crate::storage::{Garbled, StoreError};
 /// The keys of a range.
 pub struct Collected {
     pub entries: Vec<KeyEntry>,
-    /// At the end of the range. `None` if the last event cannot be read.
+    /// Head at the end of the range. `None` if the last event cannot be read.
     pub head: Option<Head>,
-    /// Whether every event could be read.
+    /// True if every event could be read.
     pub is_complete: bool,
 }
 
-/// Reads the keys of a range, as far as its events are not damaged. What the system refuses to read may be whole: that is an
-/// error. `is_last_try`: it counts as damaged.
+/// Reads the keys of a range, and skips events that are damaged. Fails if the system refuses to read: the events may be
+/// intact. With `is_last_try`, refused events count as damaged.
 pub fn collect(store: &FrameStore, secret: &LogSecret, span: Span, is_last_try: bool) -> Result<Collected, StoreError> {
     let mut collected = Collected { entries: Vec::new(), head: None, is_complete: true };
     let mut next = span.after + 1;
@@ -39,7 +39,7 @@ pub fn collect(store: &FrameStore, secret: &LogSecret, span: Span, is_last_try: 
     Ok(collected)
 }
 
-/// Returns the last position of the frame.
+/// Reads the keys of one frame between `from` and `through`. Returns the last position that it read.
 fn read_frame(
     store: &FrameStore,
     secret: &LogSecret,
@@ -67,7 +67,7 @@ fn read_frame(
             collected.is_complete = false;
             continue;
         };
-        // What an erased record claimed is in the record of its erasure; what a sealed one claims nobody can say.
+        // The claims of erased records are in the record of the erasure. The claim of a sealed record cannot be known.
         if record.header.kind == Kind::ERASED {
             collected.entries.extend(erased(&event.delivery.body, secret.generation));
         } else if let Some(Claim { digest, fingerprint }) = Claim::of_stored(secret, &event) {
@@ -79,7 +79,8 @@ fn read_frame(
     Ok(last)
 }
 
-/// The keys of erased records, which are of earlier positions.
+/// Returns the keys of erased records, which are at earlier positions. Returns none if the log secret had another
+/// generation.
 fn erased(body: &[u8], generation: u32) -> Vec<KeyEntry> {
     let payload = ErasedPayload::decode(body).ok().filter(|payload| payload.generation == generation);
     let records = payload.map(|payload| payload.records).unwrap_or_default();

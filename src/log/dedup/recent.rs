@@ -1,4 +1,4 @@
-//! The keys that no run holds yet, in memory: tables of adjacent positions, of which the last one grows. Knows no run and no
+//! Keys in memory that no run holds yet: tables of adjacent positions, of which the last one grows. Knows no run and no
 //! file.
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use super::{Claim, Digest, Fingerprint, KeyEntry};
 use crate::event::{Hash as ChainHash, Position, Timestamp};
 use crate::log::Head;
 
-/// Digests are uniform already: hashing them again would only cost.
+/// Uses the prefix as it is. Digests are uniform already: hashing them again would only cost time.
 impl Hash for Digest {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.prefix());
@@ -42,15 +42,17 @@ type Keys = HashMap<Digest, (Position, Fingerprint), BuildHasherDefault<TakeAsIs
 /// The keys of adjacent positions.
 pub struct KeyTable {
     after: Position,
-    /// At its last position.
+    /// Head at the table's last position.
     head: Head,
-    /// Whether every key of its positions is in it. If not, no run is made of it: a later start could read what is missing.
+    /// True if the table has every key of its positions. If not, no run is made of it: a later start may be able to
+    /// read the missing keys.
     is_complete: bool,
     keys: Keys,
 }
 
 impl KeyTable {
-    /// The keys after one position and up to another, in any order. The lowest position of a key stays.
+    /// Makes a table of the keys after `after` and up to `head`, given in any order. Keeps the lowest position of each
+    /// key.
     pub fn of(after: Position, head: Head, is_complete: bool, entries: &[KeyEntry]) -> Self {
         let mut keys = Keys::with_capacity_and_hasher(entries.len(), BuildHasherDefault::default());
         for KeyEntry { digest, position, fingerprint } in entries {
@@ -90,28 +92,29 @@ impl KeyTable {
 }
 
 pub struct RecentKeys {
-    /// Full, and not yet dropped.
+    /// Full tables that are not dropped yet.
     full: Vec<Arc<KeyTable>>,
     active: KeyTable,
 }
 
 impl RecentKeys {
-    /// Empty, for the positions after one.
+    /// Returns an empty table for the positions after `after`.
     pub fn after(after: Position) -> Self {
         Self { full: Vec::new(), active: new_table(after) }
     }
 
-    /// The first with a key.
+    /// Returns the first entry with a key.
     pub fn find(&self, digest: Digest) -> Option<KeyEntry> {
         self.find_full(digest).or_else(|| self.active.find(digest))
     }
 
-    /// Keys that are read again may come after a later record of one of them was taken: the lowest position is the first.
+    /// Returns the entry with the lowest position in the full tables. Keys that are read again may arrive after a later
+    /// record has claimed one of them.
     fn find_full(&self, digest: Digest) -> Option<KeyEntry> {
         self.full.iter().filter_map(|table| table.find(digest)).min_by_key(|entry| entry.position)
     }
 
-    /// Takes a key for a position. Returns the entry that has it already.
+    /// Claims a key for a position. Returns the existing entry if the key is taken already.
     pub fn claim(&mut self, claim: Claim, position: Position) -> Option<KeyEntry> {
         if let Some(taken) = self.find_full(claim.digest) {
             return Some(taken);
@@ -128,7 +131,7 @@ impl RecentKeys {
         }
     }
 
-    /// Closes the table that grows once it covers this number of positions. Everything that was claimed is durable up to `head`.
+    /// Closes the active table once it covers this number of positions. All claims must be durable up to `head`.
     /// Returns whether it was closed.
     pub fn close_if_full(&mut self, head: Head, positions: u64) -> bool {
         let is_full = head.position - self.active.after >= positions;
@@ -138,7 +141,7 @@ impl RecentKeys {
         is_full
     }
 
-    /// Closes the table that grows. An empty span makes none.
+    /// Closes the active table. Drops it if its span is empty.
     pub fn close(&mut self, head: Head) {
         let mut table = std::mem::replace(&mut self.active, new_table(head.position));
         if head.position > table.after {
@@ -147,12 +150,12 @@ impl RecentKeys {
         }
     }
 
-    /// Says that the table that grows misses a key.
+    /// Notes that the active table misses a key.
     pub fn mark_incomplete(&mut self) {
         self.active.is_complete = false;
     }
 
-    /// Goes on after a position beyond what is known. The table that grows must be empty.
+    /// Continues after a position beyond the known ones. The active table must be empty.
     pub fn skip_to(&mut self, after: Position) {
         self.active.after = after;
     }
@@ -162,17 +165,17 @@ impl RecentKeys {
         self.full.push(Arc::new(table));
     }
 
-    /// Full tables of which runs can be made.
+    /// Returns the full tables from which runs can be made.
     pub fn complete(&self) -> impl Iterator<Item = &Arc<KeyTable>> {
         self.full.iter().filter(|table| table.is_complete)
     }
 
-    /// Takes full tables out that runs hold.
+    /// Removes and returns the full tables that runs hold.
     pub fn take_covered(&mut self, is_covered: impl Fn(Span) -> bool) -> Vec<Arc<KeyTable>> {
         self.full.extract_if(.., |table| table.is_complete && is_covered(table.span())).collect()
     }
 
-    /// Bytes that the keys take in memory, about.
+    /// Returns the approximate memory of the keys, in bytes.
     pub fn memory_bytes(&self) -> usize {
         const SLOT_BYTES: usize = size_of::<(Digest, (Position, Fingerprint))>() + 1;
         let tables = self.full.iter().map(|table| &**table).chain([&self.active]);

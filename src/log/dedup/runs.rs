@@ -1,6 +1,6 @@
-//! Dedup runs on disk: which event keys a range of positions claimed, as immutable sorted files with a filter in
-//! memory. Derived from the log, and never of more than one epoch. Who claims keys, and when runs are made, is their
-//! owner's business.
+//! Dedup runs on disk: the event keys that a range of positions claimed, as immutable sorted files with a filter in
+//! memory. Derived from the log, and never of more than one epoch. Knows nothing of how keys are claimed and when runs
+//! are made: that is the owner's business.
 //!
 //! ```text
 //! <data>/dedup/<after>-<through>.run   covers positions after + 1 to through. Numbers are big-endian. All up to the
@@ -14,14 +14,14 @@
 //! block       u16 entries, up to 141 ‖ entries × (digest, 16 B ‖ position, 5 B ‖ fingerprint, 8 B) ‖ zeros
 //!             ‖ u32 CRC32C of all before. Entries rise by digest, through the whole run.
 //! filter      u64 seed ‖ u32 segment length ‖ u32 segments ‖ (segments + 2) × segment length × u16 print
-//!             ‖ u32 CRC32C of all before. See `filter.rs` for what it says of a digest.
+//!             ‖ u32 CRC32C of all before. `filter.rs` defines its answers.
 //! footer      partitions × (u64 first prefix ‖ u32 first block ‖ u32 blocks ‖ u32 bytes of the filter)
 //!             ‖ blocks × u64 prefix of its first digest. A prefix is the first 8 bytes of a digest.
 //! tail        u64 offset of the footer ‖ u32 partitions ‖ u32 blocks ‖ u32 CRC32C of the footer and
 //!             the tail before ‖ "cdrend"
 //! ```
 //!
-//! Formats 1 and 2 were flat files, `<through>.run`; they are made again from the log.
+//! Formats 1 and 2 were flat files, `<through>.run`. They are rebuilt from the log.
 
 mod block;
 mod filter;
@@ -50,18 +50,18 @@ pub(in crate::log) use span::Span;
 pub(in crate::log) use tiers::due;
 pub(in crate::log) use writer::{WriteRunError, write};
 
-/// Bytes of a page: what one look-up reads.
+/// Bytes of a page, the unit of a look-up.
 const PAGE_BYTES: usize = 4096;
 
-/// What a run is of.
+/// Log, fingerprint version and positions of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::log) struct RunHeader {
     pub origin: RunOrigin,
-    /// How the fingerprints were taken.
+    /// Version of the fingerprint algorithm.
     pub fingerprint_version: u8,
-    /// The position before its first.
+    /// Position before the run's first one.
     pub after: Position,
-    /// At its last position.
+    /// Head at the run's last position.
     pub head: Head,
 }
 
@@ -71,7 +71,7 @@ impl RunHeader {
     }
 }
 
-/// A key, and who claimed it.
+/// Key, and the position that claimed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::log) struct KeyEntry {
     pub digest: Digest,

@@ -1,5 +1,6 @@
-//! `data.anchor`: one slot of the witness on another volume, so that a whole data directory that was put back from an older
-//! copy is noticed. Optional, and never a reason to stop; may be some seconds behind the witness, never ahead of the log.
+//! `data.anchor`: one slot of the witness on another volume. It shows when a whole data directory was put back from an
+//! older copy. Optional, and never a reason to stop. May be some seconds behind the witness, never ahead of the log.
+//! Does not decide when it is renewed.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,7 @@ use super::witness::{Slot, Witness};
 use super::{FileError, Undecodable, read_file, sector};
 use crate::storage::write_private;
 
-/// What the file holds.
+/// State and content of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnchorRead {
     Whole(Witness),
@@ -28,22 +29,22 @@ pub fn read(path: &Path) -> Result<AnchorRead, FileError> {
     })
 }
 
-/// The file, as the keeper renews it.
+/// Anchor file, as the keeper renews it.
 pub struct AnchorFile {
     path: PathBuf,
-    /// Whether the last renewal failed: a warning is given once.
+    /// True if the last renewal failed: a warning is given once.
     failing: bool,
 }
 
 impl AnchorFile {
-    /// Nothing is written yet.
+    /// Prepares the file. Writes nothing yet.
     pub fn new(path: PathBuf) -> Self {
         // A bare name has no directory that could be synced.
         let path = std::path::absolute(&path).unwrap_or(path);
         Self { path, failing: false }
     }
 
-    /// Replaces the file. A failure is a warning, once until it works again. Says whether it worked.
+    /// Replaces the file. Warns about a failure once, until it works again. Returns whether it worked.
     pub fn renew(&mut self, slot: &Slot) -> bool {
         let renewed = write_private(&self.path, &slot.encode());
         let path = self.path.display();

@@ -1,4 +1,5 @@
-//! `<data>/CLEAT`: what makes a directory a data directory of cleat. Written once, last, by init; knows no other file.
+//! `<data>/CLEAT`: marks a directory as a data directory of cleat. Init writes it last; a start replaces it to repair
+//! it or to raise its format. Knows no other file.
 //!
 //! ```text
 //! cleat data directory
@@ -13,7 +14,7 @@ use std::path::Path;
 use super::{FileError, Undecodable, failed, read_file, text};
 use crate::storage::write_private;
 
-/// The format of the whole directory. Format 1 had no such file; format 2 had journals without fingerprints, and flat dedup
+/// Format of the whole directory. Format 1 had no such file. Format 2 had journals without fingerprints, and flat dedup
 /// runs. A start raises the format of an older directory before it writes anything else.
 pub const FORMAT: u32 = 3;
 const OLDEST_FORMAT: u32 = 2;
@@ -24,7 +25,7 @@ const LIMIT: usize = 4096;
 pub struct CleatFile {
     pub format: u32,
     pub log_id: u128,
-    /// The version that made the directory. One line without control characters.
+    /// Version that made the directory. One line without control characters.
     pub made_by: String,
 }
 

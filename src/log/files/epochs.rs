@@ -1,4 +1,4 @@
-//! `<data>/EPOCHS`: the epochs of the log, oldest first, and where each begins. Knows no other file.
+//! `<data>/EPOCHS`: the epochs of the log, oldest first, and the position where each begins. Knows no other file.
 //!
 //! ```text
 //! cleat epochs
@@ -21,14 +21,14 @@ const LIMIT: usize = 1 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Epoch {
     pub id: u128,
-    /// Its first position, at least 1.
+    /// First position of the epoch, at least 1.
     pub from: Position,
-    /// The chain's value before that position.
+    /// Chain value before that position.
     pub before: Hash,
 }
 
-/// All epochs: at least one, in ascending order of their first position, each with an id of its own. Two begin at the same
-/// position if nothing was appended in the first of them.
+/// All epochs: at least one, in ascending order of their first position, each with an id of its own. Two begin at the
+/// same position if nothing was appended in the first of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Epochs(Vec<Epoch>);
 
@@ -60,12 +60,12 @@ impl Epochs {
         &self.0
     }
 
-    /// The newest: what is appended next belongs to it.
+    /// Returns the newest epoch, to which the next records belong.
     pub fn last(&self) -> &Epoch {
         &self.0[self.0.len() - 1]
     }
 
-    /// The one that holds a position. `None` if the position is before the first epoch.
+    /// Returns the epoch that holds a position. `None` if the position is before the first epoch.
     pub fn of(&self, position: Position) -> Option<&Epoch> {
         self.0.iter().rev().find(|epoch| epoch.from <= position)
     }

@@ -1,9 +1,9 @@
-//! When each slot of the witness is written and synced, so that one is whole and durable at every instant. Owns the thread
-//! that syncs and renews the anchor; knows nothing of the slots' bytes.
+//! Decides when each slot of the witness is written and synced, so that one slot is whole and durable at every instant.
+//! Owns the threads that sync the slots and renew the anchor; knows nothing of the slots' bytes.
 //!
-//! One slot is overwritten at each commit, and synced by the thread. While it is synced none is written: the newest witness
-//! waits in memory. Only when the sync has returned does the other slot become the one that is written. So the slot that is
-//! not written holds what the last sync made durable, which is about two periods old at most.
+//! Each commit overwrites one slot, and the thread syncs it. While it is synced no slot is written: the newest witness
+//! waits in memory. Only after the sync has returned, writing turns to the other slot. So the slot that is not written
+//! holds the witness of the last sync, which is about two periods old at most.
 
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use crate::storage::StoreError;
 /// Writes the witness after each commit, and syncs it off the commit's path.
 pub struct WitnessKeeper {
     shared: Arc<Shared>,
-    /// Dropped to end the thread.
+    /// Ends the thread when it is dropped.
     stop: SyncSender<()>,
     thread: JoinHandle<()>,
     anchor: Option<AnchorKeeper>,
@@ -26,27 +26,28 @@ pub struct WitnessKeeper {
 struct Shared {
     store: Arc<dyn WitnessStore>,
     slots: Mutex<Slots>,
-    /// A sync has ended.
+    /// Signals that a sync has ended.
     synced: Condvar,
 }
 
 struct Slots {
     next: NextSlot,
-    /// What was marked last.
+    /// Last witness that was marked.
     newest: Option<Slot>,
-    /// The slot was written since its last sync.
+    /// True if the slot was written since its last sync.
     is_unsynced: bool,
-    /// A sync is running: nothing may be written.
+    /// True while a sync is running: nothing may be written.
     is_syncing: bool,
-    /// The newest was marked during that sync, and is in no slot yet.
+    /// True if the newest witness was marked during that sync, and is in no slot yet.
     is_waiting: bool,
-    /// The first failure. It stays: what the slots hold is unknown from then on.
+    /// First failure. It stays: from then on the content of the slots is unknown.
     failed: Option<StoreError>,
 }
 
 impl WitnessKeeper {
-    /// `next`: as [`WitnessFile::open`](super::witness::WitnessFile::open) found it. `on_failure` is called on the thread, at
-    /// most once. `every`: how long a witness waits for its sync, and the anchor between two renewals.
+    /// Starts the threads. `next` comes from [`WitnessFile::open`](super::witness::WitnessFile::open). `on_failure` is
+    /// called on the syncing thread, at most once. `every` is how long a witness waits for its sync, and the interval
+    /// between two renewals of the anchor.
     pub fn spawn(
         store: Arc<dyn WitnessStore>,
         next: NextSlot,
@@ -74,7 +75,8 @@ impl WitnessKeeper {
         Ok(Self { shared, stop, thread, anchor })
     }
 
-    /// Only for a head that is durable. Waits for no disk: the witness is durable within about one period.
+    /// Marks a witness whose head is durable. Does not wait for the disk: the witness is durable within about one
+    /// period.
     pub fn mark(&self, witness: &Witness) -> Result<(), StoreError> {
         let mut slots = self.shared.lock();
         slots.set_newest(witness)?;
@@ -85,7 +87,7 @@ impl WitnessKeeper {
         slots.write(&*self.shared.store)
     }
 
-    /// The same, durable when it returns. Waits for a sync that runs, and for its own.
+    /// Like [`Self::mark`], but the witness is durable when this returns. Waits for a running sync, and for its own.
     pub fn mark_synced(&self, witness: &Witness) -> Result<(), StoreError> {
         let waited = self.shared.synced.wait_while(self.shared.lock(), |slots| slots.is_syncing);
         let mut slots = waited.unwrap_or_else(PoisonError::into_inner);
@@ -94,7 +96,7 @@ impl WitnessKeeper {
         self.shared.sync(slots)
     }
 
-    /// Syncs what is left. Returns when done.
+    /// Syncs the rest, and ends the threads. Returns when done.
     pub fn stop(self) {
         drop(self.stop);
         if self.thread.join().is_err() {
@@ -117,7 +119,8 @@ impl Shared {
         if is_due { self.sync(slots) } else { Ok(()) }
     }
 
-    /// Syncs the slot, turns to the other, and writes what was marked in between. Not while another sync runs.
+    /// Syncs the slot, turns to the other one, and writes the witness that was marked in between. Must not run during
+    /// another sync.
     fn sync(&self, mut slots: MutexGuard<'_, Slots>) -> Result<(), StoreError> {
         slots.is_syncing = true;
         slots.is_unsynced = false;
@@ -158,13 +161,13 @@ impl Slots {
     }
 }
 
-/// How long a stop waits for the anchor's volume.
+/// Longest wait of a stop for the anchor's volume.
 const ANCHOR_PATIENCE: Duration = Duration::from_secs(2);
 const ANCHOR_LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// Renews the anchor on a thread of its own: its volume may hang, and must not keep the witness from being synced.
+/// Renews the anchor on a thread of its own: its volume may hang, and must not delay the sync of the witness.
 struct AnchorKeeper {
-    /// Dropped to end the thread.
+    /// Ends the thread when it is dropped.
     stop: SyncSender<()>,
     thread: JoinHandle<()>,
 }
@@ -188,7 +191,7 @@ impl AnchorKeeper {
         Ok(Self { stop, thread })
     }
 
-    /// The thread is not joined if its volume hangs.
+    /// Ends the thread. Does not join it if its volume hangs.
     fn stop(self) {
         drop(self.stop);
         let began = Instant::now();

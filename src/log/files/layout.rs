@@ -1,5 +1,5 @@
-//! What is in a data directory, by name; its locks; how it is made, and what is found where one should be. Knows nothing of
-//! what a segment, a journal, a run or a view holds.
+//! Layout of a data directory: its names, its locks, its creation, and the state of a path where one should be. Knows
+//! nothing of the content of a segment, a journal, a run or a view.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -25,7 +25,7 @@ const EPOCHS: &str = "EPOCHS";
 const SECRET: &str = "SECRET";
 const WITNESS: &str = "witness";
 const LOCK: &str = "lock";
-/// After a kill the lock of the dead process may last a little.
+/// Longest wait for the lock. After a kill the lock of the dead process may last a little.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 const LOCK_RETRY: Duration = Duration::from_millis(20);
 const LOG: &str = "log";
@@ -33,17 +33,17 @@ const DEDUP: &str = "dedup";
 const VIEWS: &str = "views";
 const OURS: [&str; 8] = [CLEAT, EPOCHS, SECRET, WITNESS, LOCK, LOG, DEDUP, VIEWS];
 
-/// The position before the first: nothing was acknowledged.
+/// Position before the first one: nothing was acknowledged.
 const NOTHING: Position = 0;
 
-/// The names of everything in a data directory.
+/// Names of everything in a data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataFiles {
     path: PathBuf,
 }
 
 impl DataFiles {
-    /// Of the directory at `path`, whether it exists or not.
+    /// Returns the names in the directory at `path`, whether it exists or not.
     pub fn at(path: &Path) -> io::Result<Self> {
         Ok(Self { path: std::path::absolute(path)? })
     }
@@ -84,7 +84,8 @@ impl DataFiles {
         self.path.join(VIEWS)
     }
 
-    /// Makes durable what names all that is here, and names this directory: a copy that was just put here may not be so yet.
+    /// Syncs the directories that name the files here, and the one that names this directory: a copy that was just put
+    /// here may not be durable yet.
     pub fn sync_directories(&self) -> Result<(), FileError> {
         let above = self.path.parent().filter(|above| !is_unreadable(above));
         let directories = [Some(self.dedup()), Some(self.log()), Some(self.path.clone()), above.map(Path::to_owned)];
@@ -94,7 +95,7 @@ impl DataFiles {
         Ok(())
     }
 
-    /// Keeps every other process out. Makes the lock file if there is none, never the directory.
+    /// Keeps every other process out. Creates the lock file if there is none, but never the directory.
     pub fn lock_exclusively(&self) -> Result<DataLock, LockError> {
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true).mode(0o600);
@@ -102,7 +103,7 @@ impl DataFiles {
         take(file, File::try_lock)
     }
 
-    /// Keeps out who would write. Writes nothing, so that it works where nothing can be written. `None` if there is no lock
+    /// Keeps writers out. Writes nothing, so that it works where nothing can be written. `None` if there is no lock
     /// file: no process has ever opened this directory for writing, or it is a copy.
     pub fn lock_for_reading(&self) -> Result<Option<DataLock>, LockError> {
         match File::open(self.lock()) {
@@ -113,7 +114,7 @@ impl DataFiles {
     }
 }
 
-/// The lock on a data directory, while this lives.
+/// Lock on a data directory, held while this lives.
 #[derive(Debug)]
 pub struct DataLock {
     _file: File,
@@ -142,18 +143,18 @@ fn take(file: File, lock: impl Fn(&File) -> Result<(), TryLockError>) -> Result<
     }
 }
 
-/// What is where a data directory should be.
+/// State of a path where a data directory should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     Missing,
-    /// A directory without a file of ours. What any volume has, `lost+found` and names with a leading dot, does not count.
+    /// Directory without files. `lost+found` and names with a leading dot do not count: any volume has them.
     Empty,
-    /// An init that was cut, before anything was acknowledged.
+    /// Init that was cut before anything was acknowledged.
     Unfinished,
     Initialised(CleatFile),
-    /// No file that says what it is, and the first name that is none of ours.
+    /// Directory without `CLEAT` that holds a file of others. Has the first such name.
     NotOurs(String),
-    /// `CLEAT` is missing or damaged, but something was here that only a log has.
+    /// `CLEAT` is damaged, or it is missing and something here belongs only to a log.
     CleatLost,
 }
 
@@ -172,7 +173,7 @@ impl fmt::Display for Found {
     }
 }
 
-/// Looks, and changes nothing. A directory of a newer format is an error.
+/// Finds out the state of a path, and changes nothing. A directory of a newer format is an error.
 pub fn look(path: &Path) -> Result<Found, FileError> {
     let files = DataFiles::at(path).map_err(failed("find", path))?;
     let names = match names(path) {
@@ -199,7 +200,8 @@ pub fn look(path: &Path) -> Result<Found, FileError> {
     })
 }
 
-/// Whether a file beside the log has seen more of it than its beginning, or is in a state that init never leaves.
+/// Returns whether a file next to the log has seen more of the log than its beginning, or is in a state that init never
+/// leaves.
 fn has_acknowledged(files: &DataFiles) -> Result<bool, FileError> {
     let witness = witness::read(&files.witness())?;
     let is_of_init = match witness.state {
@@ -210,12 +212,12 @@ fn has_acknowledged(files: &DataFiles) -> Result<bool, FileError> {
     Ok(!is_of_init || !names_if_any(&files.dedup())?.is_empty() || !names_if_any(&files.views())?.is_empty())
 }
 
-/// Also under the name that a file has while it is written.
+/// Returns whether a name is ours, also with the suffix that a file has while it is written.
 fn is_ours(name: &str) -> bool {
     OURS.contains(&name.strip_suffix(".new").unwrap_or(name))
 }
 
-/// What is in a directory, in order, but for what any volume has.
+/// Returns the names in a directory, in order, without those that any volume has.
 fn names(directory: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -235,15 +237,15 @@ fn names_if_any(directory: &Path) -> Result<Vec<String>, FileError> {
     }
 }
 
-/// The version of cleat that `CLEAT` names.
+/// Version of cleat that `CLEAT` names.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What a new log begins with.
+/// Random values that a new log begins with.
 #[derive(Clone)]
 pub struct Fresh {
     /// Two random numbers.
     pub identity: Identity,
-    /// Random as well.
+    /// Random bytes.
     pub secret: Zeroizing<[u8; 32]>,
 }
 
@@ -269,11 +271,11 @@ pub enum InitError {
     Epochs(#[from] EpochsError),
 }
 
-/// Makes a data directory, or finishes one whose init was cut, and keeps it locked. Each step is durable before the next;
-/// `CLEAT` comes last and says that all is there.
+/// Creates a data directory, or finishes one whose init was cut, and keeps it locked. Each step is durable before the
+/// next. `CLEAT` comes last, and says that everything is there.
 pub fn init(path: &Path, fresh: &Fresh) -> Result<DataLock, InitError> {
     let files = DataFiles::at(path).map_err(failed("find", path))?;
-    // Before anything is made, and again once nobody else can make it.
+    // Checked before anything is made, and again once no other process can make it.
     refuse(&files)?;
     make_directory(files.path())?;
     let lock = files.lock_exclusively().map_err(|source| InitError::Lock { path: path.to_owned(), source })?;
@@ -304,8 +306,8 @@ fn refuse(files: &DataFiles) -> Result<(), InitError> {
     }
 }
 
-/// Makes a directory and those above it that are missing, from above, each durable before the next. The last one that was
-/// there is made durable as well: an init that was cut may have made it.
+/// Creates a directory and its missing parents, from the top down, each durable before the next. The lowest parent that
+/// existed is made durable as well: an init that was cut may have created it.
 fn make_directory(path: &Path) -> Result<(), FileError> {
     let mut missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
     if let Some(above) = path.ancestors().nth(missing.len() + 1).filter(|above| !is_unreadable(above)) {
@@ -328,7 +330,7 @@ fn sync_directory(path: &Path) -> Result<(), FileError> {
     File::open(path).and_then(|directory| directory.sync_all()).map_err(failed("sync", path))
 }
 
-/// A directory that this process may not read was not made by it.
+/// Returns whether this process may not read a directory. It did not create such a directory.
 fn is_unreadable(path: &Path) -> bool {
     File::open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }

@@ -1,5 +1,5 @@
-//! `<data>/SECRET`: the log secret, in two copies, and what is derived from it. Never in a backup of the log, never printed;
-//! knows no other file.
+//! `<data>/SECRET`: the log secret, in two copies, and the digests that it keys. Never in a backup of the log, never
+//! printed. Knows no other file.
 //!
 //! ```text
 //! 0 and 4096   "cleatkey" ‖ u8 format 1 ‖ u32 generation ‖ secret, 32 B ‖ zeros ‖ u32 CRC32C, see `sector.rs`
@@ -22,10 +22,10 @@ const FORMAT: u8 = 1;
 const FILE_BYTES: usize = 2 * BLOCK;
 const HMAC_BLOCK: usize = 64;
 
-/// What keys fingerprints and dedup digests.
+/// Key of fingerprints and dedup digests.
 #[derive(Clone, PartialEq, Eq)]
 pub struct LogSecret {
-    /// Grows when the secret was lost and made again.
+    /// Number that grows when a new secret replaces a lost or wrong one.
     pub generation: u32,
     pub key: Zeroizing<[u8; 32]>,
 }
@@ -36,11 +36,11 @@ impl fmt::Debug for LogSecret {
     }
 }
 
-/// What the file holds.
+/// State and content of the file.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SecretRead {
     Whole(LogSecret),
-    /// One copy, or a byte that belongs to neither, is damaged: writing the secret again mends the file.
+    /// One copy, or a byte that belongs to neither, is damaged: writing the secret again repairs the file.
     Damaged(LogSecret),
     /// Neither copy is whole, or both are and differ.
     Lost,
@@ -51,12 +51,12 @@ pub enum SecretRead {
 }
 
 impl LogSecret {
-    /// The first 16 bytes of HMAC-SHA-256 over the label and the parts, each after its length: no two lists of parts give the
-    /// same bytes.
+    /// Returns the first 16 bytes of HMAC-SHA-256 over the label and the parts, each after its length: no two lists of
+    /// parts give the same input.
     pub fn keyed(&self, label: &[u8], parts: &[&[u8]]) -> [u8; 16] {
         let mut block = Zeroizing::new([0; HMAC_BLOCK]);
         block[..32].copy_from_slice(&*self.key);
-        // HMAC fills a shorter key up with zeros itself; a whole block is a key that it cannot refuse.
+        // HMAC pads a shorter key with zeros anyway. A key of a whole block is one that it cannot refuse.
         let mut mac = Hmac::<Sha256>::new((&*block).into());
         for part in [label].iter().chain(parts) {
             mac.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
@@ -107,7 +107,7 @@ pub fn read(path: &Path) -> Result<SecretRead, FileError> {
     Ok(read_file(path, FILE_BYTES)?.map_or(SecretRead::Missing, |bytes| decode(&bytes)))
 }
 
-/// Replaces both copies. Durable when it returns, and at no time readable by others.
+/// Replaces both copies. Durable when it returns, and at no time readable by other users.
 pub fn write(path: &Path, secret: &LogSecret) -> Result<(), FileError> {
     write_private(path, &secret.encode()).map_err(failed("write", path))
 }

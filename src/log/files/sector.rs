@@ -9,14 +9,14 @@
 use super::Undecodable;
 
 pub const BYTES: usize = 512;
-/// The distance between two copies of a record: no write to one touches a page or a disk's block of the other.
+/// Distance between two copies of a record: no write to one touches a page or a disk's block of the other.
 pub const BLOCK: usize = 4096;
 
 const FIELDS: usize = 9;
 const CRC: usize = BYTES - 4;
 pub type Sector = [u8; BYTES];
 
-/// A record of these fields, which are at most 499 bytes.
+/// Encodes a record of these fields, which are at most 499 bytes.
 pub fn seal(magic: [u8; 8], format: u8, fields: &[u8]) -> Sector {
     let mut sector = [0; BYTES];
     sector[..8].copy_from_slice(&magic);
@@ -27,7 +27,7 @@ pub fn seal(magic: [u8; 8], format: u8, fields: &[u8]) -> Sector {
     sector
 }
 
-/// The fields of a whole record of this format, and the zeros after them.
+/// Returns the fields of a whole record of this format, and the zeros after them.
 pub fn open(bytes: &[u8], magic: [u8; 8], format: u8) -> Result<&[u8], Undecodable> {
     let sector = bytes.get(..BYTES).ok_or(Undecodable::Damaged("it is cut short"))?;
     if sector[CRC..] != crc32c::crc32c(&sector[..CRC]).to_be_bytes() {

@@ -1,4 +1,4 @@
-//! Tests of the small files of a data directory. What each of them needs to make up is here.
+//! Tests of the small files of a data directory, and the helpers that they share.
 
 mod formats;
 mod init;
@@ -14,14 +14,14 @@ use crate::token::Identity;
 
 const IDENTITY: Identity = Identity { log_id: 0x0123_4567_89ab_cdef, epoch: u128::MAX - 5 };
 
-/// A witness whose every field follows from its position.
+/// Returns a witness whose every field follows from its position.
 fn witness(position: Position) -> Witness {
     let chain = [u8::try_from(position % 251).unwrap(); 32];
     let recorded_at = Timestamp::from_micros(i64::try_from(position).unwrap() - 3);
     Witness { identity: IDENTITY, journal: 7 + position / 10, head: Head { position, chain, recorded_at } }
 }
 
-/// Each way to flip one bit.
+/// Returns each copy of `bytes` with one flipped bit, and the index of the changed byte.
 fn flips(bytes: &[u8]) -> impl Iterator<Item = (usize, Vec<u8>)> {
     (0..bytes.len() * 8).map(|bit| {
         let mut flipped = bytes.to_vec();

@@ -21,7 +21,8 @@ pub fn seal(title: &str, format: u32, lines: &str) -> Vec<u8> {
     text
 }
 
-/// The format, and the lines between it and the checksum, if the file is whole and of one of these formats.
+/// Returns the format, and the lines between it and the checksum. Fails unless the file is whole and of one of these
+/// formats.
 pub fn open<'a>(
     bytes: &'a [u8],
     title: &str,
@@ -46,7 +47,7 @@ pub fn open<'a>(
     }
 }
 
-/// The version of cleat that a file names, if one does.
+/// Returns the version of cleat that a file names. `None` if it names none, or one with control characters.
 pub fn made_by(lines: &[&str]) -> Option<String> {
     let version = lines.iter().find_map(|line| line.strip_prefix("made by cleat "))?;
     Some(version.to_owned()).filter(|version| !version.chars().any(char::is_control))
@@ -57,7 +58,7 @@ pub fn to_hex(bytes: &[u8]) -> String {
     digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
-/// Exactly N bytes, as hexadecimal digits.
+/// Decodes exactly N bytes from hexadecimal digits.
 pub fn hex<const N: usize>(text: &str) -> Result<[u8; N], Undecodable> {
     let digits = text.as_bytes();
     if digits.len() != 2 * N || !digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {

@@ -1,12 +1,12 @@
-//! `<data>/witness`: how far the log was acknowledged, in two slots. Owns their bytes and which of them counts; when each is
-//! written and synced is the keeper's. Never ahead of the log.
+//! `<data>/witness`: the acknowledged end of the log, in two slots. Owns their bytes and decides which of them counts.
+//! The keeper decides when each is written and synced. Never ahead of the log.
 //!
 //! ```text
 //! 0 and 4096   "cleatwit" ‖ u8 format 1 ‖ u64 number of the write ‖ log id, 16 B ‖ epoch, 16 B ‖ u64 journal
 //!              ‖ u64 position ‖ chain there, 32 B ‖ i64 recorded_at, µs ‖ zeros ‖ u32 CRC32C, see `sector.rs`
 //! ```
 //!
-//! A file of zeros was made and not yet written. What stands between the slots is not read.
+//! A file of zeros was created and not written yet. Bytes between the slots are not read.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -28,24 +28,24 @@ const FORMAT: u8 = 1;
 pub const SLOTS: usize = 2;
 const FILE_BYTES: usize = SLOTS * BLOCK;
 
-/// A head that was acknowledged.
+/// Head that was acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Witness {
     pub identity: Identity,
-    /// The sequence of the journal that was written; 0 before the first.
+    /// Sequence of the journal that was written. 0 before the first journal.
     pub journal: u64,
     pub head: Head,
 }
 
-/// A witness as it is in a slot.
+/// Witness as it is in a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot {
-    /// Grows with every write: the highest counts.
+    /// Number of the write. Grows with every write: the highest number counts.
     pub number: u64,
     pub witness: Witness,
 }
 
-/// Where the next witness goes.
+/// Slot and number for the next witness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NextSlot {
     pub slot: usize,
@@ -56,23 +56,23 @@ pub struct NextSlot {
 pub enum WitnessState {
     /// Each slot that was written is whole, as far as can be seen.
     Whole,
-    /// A slot is damaged, or torn by a power cut: it may have seen up to two seconds more than the newest.
+    /// A slot is damaged, or torn by a power cut. It may have seen up to two seconds more than the newest whole slot.
     OneSlotDamaged,
-    /// Nothing is whole.
+    /// No slot is whole.
     Lost,
     /// The file has only zeros.
     Unwritten,
     Missing,
-    /// Nothing may be written here, and the other slot does not count.
+    /// A slot has a newer format. Nothing may be written here, and the other slot does not count.
     Newer {
         format: u32,
     },
 }
 
-/// What the file holds.
+/// State and content of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WitnessRead {
-    /// The newest whole slot. `None` unless the state is `Whole` or `OneSlotDamaged`.
+    /// Newest whole slot. `None` unless the state is `Whole` or `OneSlotDamaged`.
     pub newest: Option<Witness>,
     pub state: WitnessState,
     pub next: NextSlot,
@@ -111,7 +111,7 @@ impl Slot {
     }
 }
 
-/// The bytes of a file with nothing but a first witness.
+/// Returns the bytes of a file that holds only a first witness. All zeros if `witness` is `None`.
 pub fn first_file(witness: Option<Witness>) -> Vec<u8> {
     let mut file = vec![0; FILE_BYTES];
     if let Some(witness) = witness {
@@ -152,24 +152,24 @@ pub(super) fn decode(bytes: &[u8]) -> WitnessRead {
     }
 }
 
-/// Where the slots are kept.
+/// Storage of the slots.
 pub trait WitnessStore: Send + Sync + 'static {
-    /// Overwrites a slot; durable only after `sync`.
+    /// Overwrites a slot. It is durable only after [`Self::sync`].
     fn write(&self, slot: usize, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// Makes all that was written durable.
+    /// Makes all writes durable.
     fn sync(&self) -> Result<(), StoreError>;
 }
 
-/// The file, open for writing.
+/// Witness file, open for writing.
 pub struct WitnessFile {
     file: File,
     path: PathBuf,
 }
 
 impl WitnessFile {
-    /// Opens the file, or makes one of zeros, and reads it as the disk has it: what was read is durable, so that the slot
-    /// beside the newest may be overwritten. A file of a newer format stays as it is.
+    /// Opens the file, or creates one of zeros, and reads it from the disk. So the slots that it finds are durable, and
+    /// the slot that is not the newest may be overwritten. Leaves a file of a newer format as it is.
     pub fn open(path: &Path) -> Result<(Self, WitnessRead), FileError> {
         if !path.try_exists().map_err(failed("look for", path))? {
             write_private(path, &first_file(None)).map_err(failed("make", path))?;

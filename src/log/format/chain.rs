@@ -1,22 +1,22 @@
-//! The hash chain: each record commits to all before it. Knows nothing of what a record holds but its content's digest.
+//! Hash chain: each record commits to all before it. Knows only the digest of a record's content.
 //!
 //! ```text
 //! h(0) = SHA-256("cleat log 2" ‖ log id)
 //! h(n) = SHA-256(h(n-1) ‖ u64 n ‖ i64 recorded_at, µs ‖ u64 first position that n conflicts with, 0: none ‖ content)
 //! ```
 //!
-//! `header.rs` says what the content is. Position, time and conflict are the writer's, so they are bound here only.
+//! `header.rs` defines the content. The writer assigns position, time and conflict, so they are bound only here.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::event::{Hash, Position, Timestamp};
 
-/// The value before the first record.
+/// Returns the chain value before the first record.
 pub(in crate::log) fn genesis(log_id: u128) -> Hash {
     Sha256::new().chain_update(b"cleat log 2").chain_update(log_id.to_be_bytes()).finalize().into()
 }
 
-/// The value after a record.
+/// Returns the chain value after a record.
 pub(in crate::log) fn next(
     before: &Hash,
     position: Position,

@@ -1,5 +1,5 @@
-//! The columns of a frame: what its records say in clear, field by field, so that equal fields lie together. Knows nothing of
-//! the chain and of what the private bytes hold.
+//! Columns of a frame: the clear fields of its records, field by field, so that equal fields are adjacent. Knows
+//! nothing of the chain and of the content of the private bytes.
 //!
 //! ```text
 //! u8 number of entrances − 1 ‖ entrances, as in the header (`header.rs`), tenant to organisation id ‖ then by column:
@@ -20,11 +20,11 @@ use crate::event::{Contents, Hash, Kind, Position, Provenance, Timestamp};
 use crate::segment::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES};
 use crate::storage::{Garbled, Put, Take};
 
-/// Records in a frame: an entrance's number is a byte.
+/// Limit of records in a frame: the number of an entrance is a byte.
 pub(in crate::log) const RECORDS_MAX: usize = 256;
-/// What a frame takes beside its records.
+/// Bytes of a frame that belong to none of its records.
 pub(super) const FRAME_OVERHEAD_BYTES: usize = FRAME_HEADER_BYTES + 1;
-/// The largest columns, expanded: bounds what a damaged frame can make a reader allocate.
+/// Largest size of the columns, expanded. Bounds the memory that a damaged frame can make a reader allocate.
 pub(super) const COLUMNS_BYTES_MAX: usize = RECORDS_MAX * (FIXED_BYTES + VARYING_BYTES_MAX + 3 * 256 + 16);
 
 const VERBATIM_TIMESTAMP: u8 = 4;
@@ -36,9 +36,10 @@ pub(super) const WHOLE: u8 = 0;
 pub(super) const ERASED: u8 = 1;
 pub(super) const RESEALED: u8 = 2;
 
-/// Of the columns from the entrance to the form.
+/// Bytes of the columns from the entrance to the form.
 const FIXED_BYTES: usize = 11;
-/// Of the others: time, webhook-timestamp, length, first position, subject number, commitment, digest.
+/// Largest size of the other columns: time, webhook-timestamp, length, first position, subject number, commitment,
+/// digest.
 const VARYING_BYTES_MAX: usize = 4 * varint::BYTES_MAX + 4 + 32 + 32;
 
 /// A record's line in the columns.
@@ -47,14 +48,14 @@ pub(in crate::log) struct Row {
     pub recorded_at: Timestamp,
     pub conflict_of: Option<Position>,
     pub form: u8,
-    /// Bytes of what is stored of its private part.
+    /// Number of private bytes that are stored.
     pub private_bytes: usize,
-    /// Of its private bytes as they were first stored. `None` if they are still stored so.
+    /// Digest of the private bytes as they were first stored. `None` if they are still stored so.
     pub digest: Option<Hash>,
 }
 
 impl Row {
-    /// What can be read of its private bytes, as far as the header says.
+    /// Returns how much of the private bytes can be read, judged by the form and the header.
     pub fn contents(&self) -> Contents {
         match (self.form, self.header.codec) {
             (ERASED, _) => Contents::Erased,
@@ -64,14 +65,14 @@ impl Row {
     }
 }
 
-/// Upper bound of what a record adds to a frame's columns.
+/// Returns an upper bound of the bytes that a record adds to a frame's columns.
 pub(super) fn size_max(header: &Header, digest_bytes: usize) -> usize {
     let commitment = header.key_commitment.map_or(0, |commitment| commitment.len());
     let subject = if header.subject == 0 { 0 } else { 4 };
     FIXED_BYTES + header.entrance.size() + 4 * varint::BYTES_MAX + subject + commitment + digest_bytes
 }
 
-/// Columns that grow.
+/// Columns that are being built.
 #[derive(Default)]
 pub(super) struct ColumnsBuilder {
     entrances: Vec<Arc<Entrance>>,
@@ -97,11 +98,11 @@ const COMMITMENT: usize = 14;
 const DIGEST: usize = 15;
 const PARTS: usize = 16;
 
-/// What a row says, borrowed.
+/// Fields of a new row, borrowed.
 pub(super) struct NewRow<'a> {
     pub header: &'a Header,
     pub recorded_at: Timestamp,
-    /// Since the record before.
+    /// Microseconds since the record before.
     pub elapsed_micros: u64,
     pub conflict_of: Option<Position>,
     pub form: u8,
@@ -110,12 +111,12 @@ pub(super) struct NewRow<'a> {
 }
 
 impl ColumnsBuilder {
-    /// Bytes once they are encoded verbatim.
+    /// Returns the number of bytes when the columns are encoded verbatim.
     pub fn bytes(&self) -> usize {
         1 + self.entrance_bytes + self.parts.iter().map(Vec::len).sum::<usize>()
     }
 
-    /// At most [`RECORDS_MAX`] can be encoded.
+    /// Adds a row. At most [`RECORDS_MAX`] can be encoded.
     pub fn push(&mut self, row: &NewRow<'_>) {
         let header = row.header;
         let entrance = self.entrance(&header.entrance);
@@ -145,7 +146,7 @@ impl ColumnsBuilder {
         parts[DIGEST].put(row.digest.map_or(&[], |it| &it[..]));
     }
 
-    /// The number of an entrance.
+    /// Returns the number of an entrance. Adds the entrance if it is new.
     fn entrance(&mut self, entrance: &Arc<Entrance>) -> u8 {
         let known = self.entrances.iter().position(|known| Arc::ptr_eq(known, entrance) || known == entrance);
         let number = known.unwrap_or_else(|| {
@@ -156,7 +157,7 @@ impl ColumnsBuilder {
         u8::try_from(number).unwrap_or(u8::MAX)
     }
 
-    /// `None` if there are no rows, or too many.
+    /// Encodes the columns. `None` if there are no rows, or too many.
     pub fn encode(&self) -> Option<Vec<u8>> {
         if self.parts[ENTRANCE].len() > RECORDS_MAX {
             return None;
@@ -187,7 +188,7 @@ fn seconds(recorded_at: Timestamp) -> i64 {
     recorded_at.as_micros().div_euclid(1_000_000)
 }
 
-/// The rows of `count` records, the first of which was recorded at `from` or later.
+/// Decodes the rows of `count` records. The first record was recorded at `from` or later.
 pub(super) fn decode(bytes: &[u8], count: usize, from: Timestamp) -> Result<Vec<Row>, Garbled> {
     if count > RECORDS_MAX {
         return Err(Garbled("a frame has too many records"));
@@ -240,7 +241,7 @@ impl Row {
     }
 }
 
-/// The columns of fixed width, each of as many fields as there are records.
+/// Columns of fixed width, each with one field for each record.
 struct Fixed<'a> {
     entrances: &'a [u8],
     provenances: &'a [u8],
@@ -268,7 +269,7 @@ impl<'a> Fixed<'a> {
         })
     }
 
-    /// A header without what is not of fixed width.
+    /// Returns a header with only the fields of fixed width.
     fn header(&self, at: usize, entrances: &[Arc<Entrance>]) -> Result<Header, Garbled> {
         let wide = |column: &[u8]| u16::from_be_bytes([column[2 * at], column[2 * at + 1]]);
         let entrance = entrances.get(usize::from(self.entrances[at])).ok_or(Garbled("an entrance is not there"))?;
@@ -303,7 +304,7 @@ fn later(time: Timestamp, micros: u64) -> Result<Timestamp, Garbled> {
     Ok(Timestamp::from_micros(later))
 }
 
-/// A field for each record that has it.
+/// Reads a field for each record that has it.
 fn optional<T>(
     has: impl Iterator<Item = bool>,
     mut take: impl FnMut() -> Result<T, Garbled>,

@@ -1,17 +1,18 @@
-//! Dates of the form `YYYY-MM-DDTHH:MM:SSZ` to seconds since the epoch and back, so that a date that is parsed is printed the
-//! same again for ever: what is stored must not depend on a library's way of printing.
+//! Converts dates of the form `YYYY-MM-DDTHH:MM:SSZ` to seconds since the epoch and back. A date that is parsed is
+//! always printed the same again: stored bytes must not depend on a library's way of printing. Knows nothing of the
+//! text around a date.
 
 use crate::storage::Garbled;
 
 pub(super) const BYTES: usize = 20;
 const FORM: &[u8; BYTES] = b"0000-00-00T00:00:00Z";
 const DAY: i64 = 86_400;
-/// Days of 400 years.
+/// Number of days in 400 years.
 const ERA: i64 = 146_097;
-/// From 0000-03-01 to 1970-01-01.
+/// Number of days from 0000-03-01 to 1970-01-01.
 const EPOCH_DAYS: i64 = 719_468;
 
-/// `None` if the text is of another form, or names a time that is not there.
+/// Returns the seconds of a date. `None` if the text has another form, or names a time that does not exist.
 pub(super) fn parse(text: &[u8]) -> Option<i64> {
     let has_form = text.len() == BYTES
         && text.iter().zip(FORM).all(|(byte, form)| if *form == b'0' { byte.is_ascii_digit() } else { byte == form });
@@ -49,7 +50,8 @@ pub(super) fn put(out: &mut Vec<u8>, seconds: i64) -> Result<(), Garbled> {
     Ok(())
 }
 
-/// Days since the epoch, in the proleptic Gregorian calendar. Years begin in March here, so that a leap day is a year's last.
+/// Returns the days since the epoch, in the proleptic Gregorian calendar. Years begin in March here, so that a leap day
+/// is a year's last.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
@@ -57,7 +59,7 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
     era * ERA + of_era * 365 + of_era / 4 - of_era / 100 + of_year - EPOCH_DAYS
 }
 
-/// Year, month and day.
+/// Returns year, month and day.
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + EPOCH_DAYS;
     let (era, of_era) = (days.div_euclid(ERA), days.rem_euclid(ERA));

@@ -1,32 +1,33 @@
-//! What the record of an erasure tells: a record of kind [`Kind::ERASED`](crate::event::Kind::ERASED), whose body this is. Only
-//! read: nothing makes one yet. It names no id of what was erased.
+//! Body of the record of an erasure, which is a record of kind [`Kind::ERASED`](crate::event::Kind::ERASED). Only read:
+//! nothing makes one yet. It names no id of the erased records.
 //!
 //! ```text
 //! u8 version 1 ‖ u32 generation of the log secret ‖ u32 count ‖ count × u32 subject numbers, which are retired
 //! ‖ u32 count ‖ count × (u64 position ‖ 16 B dedup digest of its key, under the log secret) ‖ u32 length ‖ who ‖ u32 length ‖ why
 //! ```
 //!
-//! The keys of erased records are gone with their private bytes. Their digests keep a retry from bringing one back.
+//! The keys of erased records are gone with their private bytes. Their digests keep a retry from bringing a record
+//! back.
 
 use crate::event::Position;
 use crate::storage::{Garbled, Take};
 
 const VERSION: u8 = 1;
 
-/// A record that was erased.
+/// Record that was erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::log) struct ErasedRecord {
     pub position: Position,
-    /// The dedup digest of its key.
+    /// Dedup digest of its key.
     pub digest: [u8; 16],
 }
 
-/// The body of the record of an erasure.
+/// Body of the record of an erasure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::log) struct ErasedPayload {
-    /// Of the log secret that the digests were made under.
+    /// Generation of the log secret that keys the digests.
     pub generation: u32,
-    /// Subject numbers that are retired.
+    /// Retired subject numbers.
     pub subjects: Vec<u32>,
     pub records: Vec<ErasedRecord>,
     pub who: String,
@@ -40,7 +41,7 @@ impl ErasedPayload {
             return Err(Garbled("an erasure is encoded as a newer version does"));
         }
         let generation = take.u32()?;
-        // Grows as far as there are bytes, whatever a count says.
+        // Grows only while there are bytes, whatever a count says.
         let subjects = (0..take.u32()?).map(|_| take.u32()).collect::<Result<_, _>>()?;
         let count = take.u32()?;
         let record = |_| Ok(ErasedRecord { position: take.u64()?, digest: take.array()? });

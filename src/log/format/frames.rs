@@ -1,5 +1,5 @@
-//! Frames of records: gathers records into one, and takes one apart, checked. Knows nothing of files and journals, and of what
-//! a record's private bytes hold.
+//! Frames of records: gathers records into a frame, and takes a frame apart, checked. Knows nothing of files and
+//! journals, nor of the content of a record's private bytes.
 
 use sha2::{Digest as _, Sha256};
 
@@ -14,34 +14,34 @@ use crate::storage::{Garbled, PLAIN};
 const VERBATIM: u8 = 0;
 const ZSTD: u8 = 1;
 
-/// The private bytes of a stored record.
+/// Private bytes of a stored record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::log) enum Private<'a> {
     /// As they were first stored.
     Whole(&'a [u8]),
     /// Gone; only their digest is left.
     Erased(Hash),
-    /// Sealed again; the digest is of what was first stored.
+    /// Sealed again. The digest is that of the bytes that were first stored.
     Resealed { digest: Hash, bytes: &'a [u8] },
 }
 
-/// A record in a frame, checked.
+/// Record in a frame, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::log) struct StoredRecord<'a> {
     pub position: Position,
     pub recorded_at: Timestamp,
-    /// The first position with its key, if it contradicts that one.
+    /// First position with the record's key, if the record contradicts that one.
     pub conflict_of: Option<Position>,
     pub header: Header,
     pub private: Private<'a>,
-    /// What the chain holds of it.
+    /// Digest of the record, which the chain holds.
     pub content: Hash,
-    /// The chain's value after it.
+    /// Chain value after the record.
     pub chain: Hash,
 }
 
 impl<'a> Private<'a> {
-    /// What a frame holds: form, stored bytes, stored digest.
+    /// Returns the form, the bytes and the digest that a frame stores.
     fn stored(&self) -> (u8, &'a [u8], Option<&Hash>) {
         match self {
             Self::Whole(bytes) => (WHOLE, bytes, None),
@@ -50,7 +50,7 @@ impl<'a> Private<'a> {
         }
     }
 
-    /// SHA-256 of the private bytes as they were first stored.
+    /// Returns the SHA-256 of the private bytes as they were first stored.
     pub fn digest(&self) -> Hash {
         match self {
             Self::Whole(bytes) => Sha256::digest(bytes).into(),
@@ -60,7 +60,7 @@ impl<'a> Private<'a> {
 }
 
 impl StoredRecord<'_> {
-    /// Without a body where nothing can read the private bytes.
+    /// Returns the event. It has no body if the private bytes cannot be read.
     pub fn event(&self) -> Result<Event, Garbled> {
         let (contents, delivery) = match (&self.private, self.header.codec) {
             (Private::Erased(_), _) => (Contents::Erased, record::known(&self.header)),
@@ -78,7 +78,7 @@ impl StoredRecord<'_> {
         })
     }
 
-    /// Upper bound of what it adds to a frame.
+    /// Returns an upper bound of the bytes that the record adds to a frame.
     pub fn size(&self) -> usize {
         let (_, bytes, digest) = self.private.stored();
         columns::size_max(&self.header, digest.map_or(0, |digest| digest.len())) + bytes.len()
@@ -97,12 +97,13 @@ pub(in crate::log) struct FrameBuilder {
     last_recorded_at: Timestamp,
     columns: ColumnsBuilder,
     private: Vec<u8>,
-    /// Why what was pushed makes no frame.
+    /// Reason why the pushed records make no frame.
     fault: Option<Garbled>,
 }
 
 impl FrameBuilder {
-    /// `before` is the chain's value before `first`. A frame has at most 256 records and 1 MiB, whatever the bounds.
+    /// Starts a frame. `before` is the chain value before `first`. A frame has at most 256 records and 1 MiB, whatever
+    /// the bounds.
     pub fn new(first: Position, before: Hash, records_max: usize, bytes_max: usize) -> Self {
         Self {
             records_max: records_max.min(RECORDS_MAX),
@@ -119,7 +120,7 @@ impl FrameBuilder {
         }
     }
 
-    /// Whether a record of `size` fits the bounds; always if the frame is empty.
+    /// Returns whether a record of `size` fits the bounds. Always true if the frame is empty.
     pub fn fits(&self, size: usize) -> bool {
         let bytes = FRAME_OVERHEAD_BYTES + self.columns.bytes() + self.private.len();
         self.is_empty() || (self.count() < self.records_max && bytes.saturating_add(size) <= self.bytes_max)
@@ -129,22 +130,22 @@ impl FrameBuilder {
         self.count == 0
     }
 
-    /// Records so far.
+    /// Returns the number of records in the frame.
     pub fn count(&self) -> usize {
         self.count as usize
     }
 
-    /// The position of the next record.
+    /// Returns the position of the next record.
     pub fn next(&self) -> Position {
         self.first + u64::from(self.count)
     }
 
-    /// The chain's value after the last record.
+    /// Returns the chain value after the last record.
     pub fn chain(&self) -> Hash {
         self.chain
     }
 
-    /// Adds a record; returns the chain's value after it.
+    /// Adds a record. Returns the chain value after it.
     pub fn push(&mut self, recorded_at: Timestamp, conflict_of: Option<Position>, record: &Record) -> Hash {
         let private = Private::Whole(record.private());
         self.add(recorded_at, conflict_of, record.header(), private, record.content())
@@ -196,7 +197,8 @@ impl FrameBuilder {
         self.chain
     }
 
-    /// The frame's bytes. Goes on after it, empty. After an error, what was pushed is still there, and makes no frame.
+    /// Returns the frame's bytes, and continues after it with an empty frame. After an error, the pushed records are
+    /// still there, and make no frame.
     pub fn finish(&mut self) -> Result<Vec<u8>, Garbled> {
         if let Some(fault) = self.fault {
             return Err(fault);
@@ -224,7 +226,7 @@ impl FrameBuilder {
     }
 }
 
-/// What a frame's records say in clear. Their private bytes are not looked at, so the chain is not checked.
+/// Clear fields of a frame's records. The private bytes are not read, so the chain is not checked.
 pub(in crate::log) struct Listing<'a> {
     frame: Frame<'a>,
     /// Empty if the frame is a gap.
@@ -237,19 +239,19 @@ impl<'a> Listing<'a> {
         Ok(Self { frame, rows })
     }
 
-    /// In order of position.
+    /// Returns the rows in order of position.
     pub fn rows(&self) -> impl Iterator<Item = (Position, &Row)> {
         (self.frame.header.first..).zip(&self.rows)
     }
 
-    /// Checks times, and the chain from `before` to `after`.
+    /// Returns the records. Checks times, and the chain from `before` to `after`.
     pub fn into_records(self) -> Result<Vec<StoredRecord<'a>>, Garbled> {
         let Self { frame, rows } = self;
         if rows.is_empty() { Ok(Vec::new()) } else { checked(&frame, rows) }
     }
 }
 
-/// Decodes a frame's records; checks positions, times, and the chain from `before` to `after`. A gap has none.
+/// Decodes a frame's records. Checks positions, times, and the chain from `before` to `after`. A gap has no records.
 pub(in crate::log) fn records<'a>(frame: &Frame<'a>) -> Result<Vec<StoredRecord<'a>>, Garbled> {
     Listing::of(*frame)?.into_records()
 }
@@ -266,7 +268,7 @@ fn checked<'a>(frame: &Frame<'a>, rows: Vec<Row>) -> Result<Vec<StoredRecord<'a>
     }
 }
 
-/// The same, wherever the chain leads and whenever the first and last record are of.
+/// Like [`records`], but does not check the chain value after the last record, nor the times of the first and the last.
 pub(super) fn unchecked<'a>(frame: &Frame<'a>) -> Result<Vec<StoredRecord<'a>>, Garbled> {
     stored_records(frame, rows(frame)?)
 }
@@ -299,7 +301,7 @@ fn rows(frame: &Frame<'_>) -> Result<Vec<Row>, Garbled> {
     columns::decode(verbatim, count as usize, first_recorded_at)
 }
 
-/// `private` is what is left of the frame's private bytes.
+/// Decodes one record. `private` is the rest of the frame's private bytes.
 fn stored_record<'a>(
     position: Position,
     row: Row,

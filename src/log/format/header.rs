@@ -1,5 +1,6 @@
-//! The canonical header of a record: what stays in clear for ever, and final when the door lets the record in. Knows nothing of
-//! position, time and conflict, which the writer assigns, and of frames, which hold headers as columns.
+//! Canonical header of a record: the fields that stay in clear permanently, and are final when the door lets the record
+//! in. Knows nothing of position, time and conflict, which the writer assigns, and of frames, which hold headers as
+//! columns.
 //!
 //! ```text
 //! H  u8 version 2 ‖ u8 provenance ‖ u8 mode: 0 none, 1 live, 2 test
@@ -26,7 +27,7 @@ pub(super) const FIRST_OF_SUBJECT: u8 = 2;
 pub(super) const CLEAR: u8 = 0;
 /// The private bytes are AES-256-GCM under the subject's key.
 pub(super) const AES_256_GCM: u8 = 1;
-/// For a webhook-timestamp that is no number of seconds.
+/// Stands for a webhook-timestamp that is no number of seconds.
 const VERBATIM: i64 = i64::MIN;
 
 const LIVE: u8 = 1;
@@ -36,7 +37,7 @@ const UNREADABLE: u8 = 2;
 const MISMATCHED: u8 = 3;
 const UNKNOWN: u8 = 4;
 
-/// Where records came in. Few differ from one another, so they are shared.
+/// Origin of records: tenant, endpoint, secret label and organisation. Few differ from one another, so they are shared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::log) struct Entrance {
     tenant: String,
@@ -46,7 +47,7 @@ pub(in crate::log) struct Entrance {
 }
 
 impl Entrance {
-    /// Refuses a name of more than 255 bytes.
+    /// Makes an entrance. Refuses a name of more than 255 bytes.
     pub fn new(tenant: &str, endpoint: &str, secret_label: &str, organisation: Id) -> Result<Self, Garbled> {
         if [tenant, endpoint, secret_label].iter().any(|name| u8::try_from(name.len()).is_err()) {
             return Err(Garbled("a tenant, an endpoint or a secret label is too long"));
@@ -67,48 +68,48 @@ impl Entrance {
         &self.secret_label
     }
 
-    /// `None` if the body named none.
+    /// Returns the organisation's id. `None` if the body named none, or one that is no UUID in lower case.
     pub fn organisation(&self) -> Option<Id> {
         Some(self.organisation).filter(|id| *id != Id::default())
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         for name in [&self.tenant, &self.endpoint, &self.secret_label] {
-            // `new` lets no longer one in.
+            // `new` refuses a longer name.
             out.put_u8(u8::try_from(name.len()).unwrap_or(u8::MAX));
             out.put(name.as_bytes());
         }
         out.put(&self.organisation);
     }
 
-    /// Bytes of its encoding.
+    /// Returns the number of bytes of its encoding.
     pub(super) fn size(&self) -> usize {
         3 + self.tenant.len() + self.endpoint.len() + self.secret_label.len() + self.organisation.len()
     }
 }
 
-/// What a record says in clear.
+/// Clear fields of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::log) struct Header {
     pub entrance: Arc<Entrance>,
     pub provenance: Provenance,
     pub mode: ModeVerdict,
-    /// The body was no JSON object.
+    /// True if the body was no JSON object.
     pub is_unreadable: bool,
     pub kind: Kind,
     pub claims_key: bool,
     pub codec: u8,
     pub dictionary: u16,
-    /// 0 if it has none.
+    /// Subject number. 0 if the record has none.
     pub subject: u32,
-    /// The webhook-timestamp in seconds. `None` if it is no such number: the private bytes have it verbatim.
+    /// Webhook-timestamp in seconds. `None` if it is no such number: the private bytes have it verbatim.
     pub webhook_seconds: Option<i64>,
-    /// Of the key of a subject number's first record.
+    /// Commitment to the subject's key, in the first record of a subject number.
     pub key_commitment: Option<Hash>,
 }
 
 impl Header {
-    /// The mode and the disposition at the door, as bytes.
+    /// Returns the mode and the disposition at the door, as bytes.
     pub(super) fn stored_mode(&self) -> (u8, u8) {
         match (self.mode, self.is_unreadable) {
             (ModeVerdict::Live, false) => (LIVE, TAKEN),
@@ -116,13 +117,13 @@ impl Header {
             (ModeVerdict::Live, true) => (LIVE, UNREADABLE),
             (ModeVerdict::Test, true) => (TEST, UNREADABLE),
             (ModeVerdict::Unknown, true) => (0, UNREADABLE),
-            // A body that names a mode was read.
+            // A body that names a mode is readable.
             (ModeVerdict::Mismatched, _) => (0, MISMATCHED),
             (ModeVerdict::Unknown, false) => (0, UNKNOWN),
         }
     }
 
-    /// The verdict, and whether the body was unreadable.
+    /// Returns the verdict, and whether the body was unreadable.
     pub(super) fn mode_from_stored(mode: u8, disposition: u8) -> Result<(ModeVerdict, bool), Garbled> {
         Ok(match (mode, disposition) {
             (LIVE, TAKEN) => (ModeVerdict::Live, false),
@@ -141,7 +142,8 @@ impl Header {
         claims_key | if self.key_commitment.is_some() { FIRST_OF_SUBJECT } else { 0 }
     }
 
-    /// The canonical header up to the digest of the private bytes: what an encryption authenticates beside them.
+    /// Encodes the canonical header up to the digest of the private bytes. An encryption authenticates these bytes
+    /// together with the private bytes.
     pub(super) fn encode(&self) -> Vec<u8> {
         let (mode, disposition) = self.stored_mode();
         let mut out = Vec::with_capacity(22 + self.entrance.size() + 64);
@@ -158,14 +160,15 @@ impl Header {
         out
     }
 
-    /// What the chain holds of the record. `private_digest` is SHA-256 of its private bytes as they were first stored.
+    /// Returns the digest of the record, which the chain holds. `private_digest` is the SHA-256 of its private bytes as
+    /// they were first stored.
     pub fn content(&self, private_digest: &Hash) -> Hash {
         let mut header = self.encode();
         header.put(private_digest);
         Sha256::digest(&header).into()
     }
 
-    /// A webhook-timestamp's seconds. `None` if they are printed otherwise.
+    /// Returns the seconds of a webhook-timestamp. `None` if they would not be printed as the same text.
     pub(super) fn seconds_of(webhook_timestamp: &str) -> Option<i64> {
         let seconds = webhook_timestamp.parse::<i64>().ok().filter(|seconds| *seconds != VERBATIM)?;
         (seconds.to_string() == webhook_timestamp).then_some(seconds)

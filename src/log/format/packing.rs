@@ -1,19 +1,19 @@
-//! Packs a text: ids, the organisation's id and the date of the attempt become one byte each; their bytes stand apart or are
-//! known. Ids are two thirds of what a webhook takes, and no compressor finds them. Packing is exact or is not done: what is
-//! packed comes back byte for byte. Knows no JSON and no compression.
+//! Packs a text: ids, the organisation's id and the date of the attempt become one byte each. Their own bytes are
+//! stored apart, or are known. Ids are two thirds of the bytes of a webhook, and no compressor finds them. Packing is
+//! exact or is not done: a packed text comes back byte for byte. Knows no JSON and no compression.
 //!
 //! ```text
 //! 0x01 next id as a UUID, 0x02 as 32 hex digits, 0x03 reserved, 0x04 the organisation's id as a UUID, 0x05 the date
 //! 0x10+i id i, i < 8, again as a UUID, 0x18+i again as 32 hex digits; any other byte is itself
 //! ```
 //!
-//! A text that holds one of these bytes is not packed. The date is the first text of the form `2026-05-04T14:03:11Z` that is
-//! printed the same again from its seconds. Ids and the date are found where a run of hex digits begins.
+//! A text that holds one of these bytes is not packed. The date is the first text of the form `2026-05-04T14:03:11Z`
+//! that is printed the same again from its seconds. Ids and the date are found where a run of hex digits begins.
 
 use super::date;
 use crate::storage::Garbled;
 
-/// The 16 bytes of a UUID.
+/// 16 bytes of a UUID.
 pub(super) type Id = [u8; 16];
 
 const NEXT_UUID: u8 = 0x01;
@@ -23,27 +23,27 @@ const ORGANISATION: u8 = 0x04;
 const DATE: u8 = 0x05;
 const AGAIN_UUID: u8 = 0x10;
 const AGAIN_HEX: u8 = 0x18;
-/// Ids that can be named again.
+/// Number of ids that can be named again.
 const AGAIN_MAX: usize = 8;
 const IDS_MAX: usize = u8::MAX as usize;
 const UUID_BYTES: usize = 36;
 const HEX_BYTES: usize = 32;
-/// The hex digits that a UUID begins with.
+/// Number of hex digits that a UUID begins with.
 const FIRST_GROUP_BYTES: usize = 8;
-/// The digits that a date begins with.
+/// Number of digits that a date begins with.
 const YEAR_BYTES: usize = 4;
 
-/// A packed text, and what it names.
+/// Packed text, and the ids and the date that it names.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Packed {
-    /// In order.
+    /// Ids in the order in which the text names them.
     pub ids: Vec<Id>,
     /// Seconds since the epoch. `None` if the text names no date.
     pub date: Option<i64>,
     pub text: Vec<u8>,
 }
 
-/// `None` if the text cannot be packed exactly. A date is looked for only if `has_date`.
+/// Packs a text. Looks for a date only if `has_date`. `None` if the text cannot be packed exactly.
 pub(super) fn pack(text: &[u8], organisation: Option<Id>, has_date: bool) -> Option<Packed> {
     let mut packer = Packer { text, organisation, has_date, packed: Packed::default(), literal_from: 0 };
     packer.packed.text.reserve(text.len());
@@ -62,9 +62,9 @@ pub(super) fn pack(text: &[u8], organisation: Option<Id>, has_date: bool) -> Opt
     Some(packer.packed)
 }
 
-/// The text, of at most `bytes_max`. All of `ids` must be named.
+/// Returns the text, of at most `bytes_max`. The packed text must name all of its ids.
 pub(super) fn unpack(packed: &Packed, organisation: Option<Id>, bytes_max: usize) -> Result<Vec<u8>, Garbled> {
-    // What most texts grow by; the vector grows for any other.
+    // Enough for most texts. The vector grows for any other.
     let expected = packed.text.len() + (packed.ids.len() + 4) * UUID_BYTES;
     let mut out = Vec::with_capacity(expected.min(bytes_max));
     let mut named = 0;
@@ -123,18 +123,19 @@ fn is_digit(byte: u8) -> bool {
     CLASSES[usize::from(byte)] == Class::Digit
 }
 
-/// A text on its way into its packed form.
+/// Text that is being packed.
 struct Packer<'a> {
     text: &'a [u8],
     organisation: Option<Id>,
     has_date: bool,
     packed: Packed,
-    /// Everything before it is packed.
+    /// Offset before which everything is packed.
     literal_from: usize,
 }
 
 impl Packer<'_> {
-    /// Packs the id or the date that begins at `at` with a run of hex digits; returns its length. `None` if none does.
+    /// Packs the id or the date that begins at `at` with a run of hex digits. Returns its length. `None` if none begins
+    /// there.
     fn take(&mut self, at: usize, run: usize) -> Option<usize> {
         let rest = &self.text[at..];
         let (code, bytes) = match run {
@@ -153,12 +154,12 @@ impl Packer<'_> {
         if self.organisation == Some(id) { Some(ORGANISATION) } else { self.name(id, NEXT_UUID, AGAIN_UUID) }
     }
 
-    /// Copies the bytes that are themselves.
+    /// Copies the bytes before `to` that are not packed yet, as they are.
     fn flush(&mut self, to: usize) {
         self.packed.text.extend_from_slice(&self.text[self.literal_from..to]);
     }
 
-    /// The code of an id. `None` if there are too many.
+    /// Returns the code of an id. `None` if there are too many ids.
     fn name(&mut self, id: Id, next: u8, again: u8) -> Option<u8> {
         let ids = &mut self.packed.ids;
         let known = ids.iter().take(AGAIN_MAX).zip(again..).find(|(other, _)| **other == id);
@@ -172,7 +173,7 @@ impl Packer<'_> {
         Some(next)
     }
 
-    /// The code of the first date, and of the same again.
+    /// Returns the code of the first date, and of the same date again. `None` for any other text.
     fn date(&mut self, rest: &[u8]) -> Option<u8> {
         let text = rest.get(..date::BYTES).filter(|_| self.has_date)?;
         let seconds = date::parse(text)?;
@@ -180,10 +181,10 @@ impl Packer<'_> {
     }
 }
 
-/// Where the groups of a UUID's digits are, with a dash between them.
+/// Ranges of the digit groups in a UUID, with a dash between them.
 const GROUPS: [(usize, usize); 5] = [(0, 8), (9, 13), (14, 18), (19, 23), (24, 36)];
 
-/// The UUID that a text begins with. `None` if it is not in lower case, in which it is printed again.
+/// Returns the UUID that a text begins with. `None` if it is not in lower case, in which it is printed again.
 pub(super) fn parse_uuid(text: &[u8]) -> Option<Id> {
     let text = text.get(..UUID_BYTES)?;
     if GROUPS[1..].iter().any(|(from, _)| text[from - 1] != b'-') {
@@ -198,7 +199,7 @@ pub(super) fn parse_uuid(text: &[u8]) -> Option<Id> {
     parse_hex(&digits)
 }
 
-/// The id of which a text begins with the 32 hex digits. `None` if they are not in lower case.
+/// Returns the id whose 32 hex digits a text begins with. `None` if they are not in lower case.
 fn parse_hex(text: &[u8]) -> Option<Id> {
     let mut id = Id::default();
     let mut all = 0;
@@ -212,7 +213,7 @@ fn parse_hex(text: &[u8]) -> Option<Id> {
 
 const NO_DIGIT: u8 = 0x80;
 
-/// The value of each hex digit in lower case.
+/// Value of each hex digit in lower case.
 const VALUES: [u8; 256] = {
     let mut values = [NO_DIGIT; 256];
     let mut value = 0;

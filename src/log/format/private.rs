@@ -1,5 +1,5 @@
-//! The private bytes P of a record, codec 0: all that could say whom it is about. Made at the door, on the caller's core, and
-//! copied from then on. Knows of the header only what P leans on.
+//! Private bytes P of a record, codec 0: everything that could reveal whom it is about. Made at the door, on the
+//! caller's core, and only copied from then on. Knows only those fields of the header that P depends on.
 //!
 //! ```text
 //! P  16 B random ‖ Q
@@ -10,7 +10,7 @@
 //!    ‖ varint length of the webhook-id ‖ varint length of the packed text ‖ packed text; 32: a zstd frame, see `storage/compression.rs`
 //! ```
 //!
-//! The text is the webhook-id and then the body; `packing.rs` says how it is packed. The random bytes keep a digest of P from
+//! The text is the webhook-id and then the body; `packing.rs` packs it. The random bytes keep a digest of P from
 //! confirming a guess of the body.
 
 use base64::Engine as _;
@@ -34,10 +34,10 @@ const TIMESTAMP: u8 = 64;
 const FLAGS: u8 = 127;
 
 const RANDOM_BYTES: usize = 16;
-/// The longest webhook-id and body together: bounds what a damaged record can make a reader allocate.
+/// Largest length of webhook-id and body together. Bounds the memory that a damaged record can make a reader allocate.
 const TEXT_BYTES_MAX: usize = 1024 * 1024;
 
-/// What the private bytes hold.
+/// Fields of the private bytes.
 pub(super) struct PrivateFields {
     pub random: [u8; RANDOM_BYTES],
     pub webhook_id: String,
@@ -47,7 +47,7 @@ pub(super) struct PrivateFields {
     pub body: Bytes,
 }
 
-/// The private bytes of a delivery whose header this is.
+/// Encodes the private bytes of a delivery with this header.
 pub(super) fn encode(delivery: &Delivery, header: &Header) -> Result<Vec<u8>, Garbled> {
     let mut out = Vec::with_capacity(256);
     out.put(&delivery.nonce);
@@ -55,7 +55,7 @@ pub(super) fn encode(delivery: &Delivery, header: &Header) -> Result<Vec<u8>, Ga
     Ok(out)
 }
 
-/// Appends Q alone: what an encryption seals.
+/// Appends Q alone, which is the part that an encryption seals.
 pub(super) fn encode_q(out: &mut Vec<u8>, delivery: &Delivery, header: &Header) -> Result<(), Garbled> {
     let text = [delivery.webhook_id.as_bytes(), &delivery.body].concat();
     if text.len() > TEXT_BYTES_MAX {
@@ -77,7 +77,7 @@ pub(super) fn encode_q(out: &mut Vec<u8>, delivery: &Delivery, header: &Header) 
     }
     flags |= put_key(out, delivery);
     if flags & IDS != 0 {
-        // `pack` names no more.
+        // `pack` names no more ids than a byte can count.
         out.put_u8(u8::try_from(ids.len()).unwrap_or(u8::MAX));
         out.put(ids.as_flattened());
     }
@@ -132,7 +132,7 @@ impl PrivateFields {
     }
 }
 
-/// How a key is stored.
+/// Stored form of a key.
 enum StoredKey {
     None,
     Id,
@@ -190,10 +190,10 @@ fn put_signature(out: &mut Vec<u8>, text: &str) -> u8 {
     0
 }
 
-/// One `v1` signature of 32 bytes. `None` if it is printed otherwise.
+/// Decodes one `v1` signature of 32 bytes. `None` if the text would be printed differently.
 fn parse_signature(text: &str) -> Option<[u8; 32]> {
     let encoded = text.strip_prefix(V1)?;
-    // As long as what encodes to `printed` is thought to be at most.
+    // `decoded` is as long as the decoder estimates, at most, for a text of the length of `printed`.
     let (mut decoded, mut printed) = ([0; 33], [0; 44]);
     let bytes = STANDARD.decode_slice(encoded, &mut decoded).ok()?;
     let signature = decoded[..bytes].try_into().ok()?;

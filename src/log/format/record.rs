@@ -1,4 +1,4 @@
-//! A record as the door makes it of a delivery: all of it but what the writer assigns. Knows nothing of frames.
+//! Record as the door makes it from a delivery, without the fields that the writer assigns. Knows nothing of frames.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::event::{Body, Delivery, Hash, ModeVerdict};
 use crate::segment::FRAME_BYTES_MAX;
 use crate::storage::Garbled;
 
-/// A record but for what the writer assigns, made at the door.
+/// Record without the fields that the writer assigns, made at the door.
 #[derive(Clone)]
 pub(in crate::log) struct Record {
     header: Header,
@@ -22,7 +22,7 @@ pub(in crate::log) struct Record {
 }
 
 impl Record {
-    /// Refuses what is larger than a frame, and names that are too long.
+    /// Makes a record. Refuses one that is larger than a frame, and names that are too long.
     pub fn new(delivery: &Delivery) -> Result<Self, Garbled> {
         let Delivery { tenant, endpoint, secret_label, body, .. } = delivery;
         let body = body.parsed();
@@ -49,7 +49,7 @@ impl Record {
         Ok(record)
     }
 
-    /// What it was made of, exactly.
+    /// Returns exactly the delivery from which the record was made.
     pub fn delivery(&self) -> Result<Delivery, Garbled> {
         delivery(&self.header, &self.private)
     }
@@ -58,23 +58,23 @@ impl Record {
         &self.header
     }
 
-    /// The private bytes.
+    /// Returns the private bytes.
     pub fn private(&self) -> &[u8] {
         &self.private
     }
 
-    /// What the chain holds of it.
+    /// Returns the digest of the record, which the chain holds.
     pub fn content(&self) -> &Hash {
         &self.content
     }
 
-    /// Upper bound of what it adds to a frame.
+    /// Returns an upper bound of the bytes that the record adds to a frame.
     pub fn size(&self) -> usize {
         columns::size_max(&self.header, 0) + self.private.len()
     }
 }
 
-/// From a header and its private bytes in clear.
+/// Makes a delivery from a header and its private bytes in clear.
 pub(super) fn delivery(header: &Header, private: &[u8]) -> Result<Delivery, Garbled> {
     let fields = PrivateFields::decode(private, header)?;
     Ok(Delivery {
@@ -88,7 +88,7 @@ pub(super) fn delivery(header: &Header, private: &[u8]) -> Result<Delivery, Garb
     })
 }
 
-/// What is left to say where the private bytes cannot be read.
+/// Returns the fields of a delivery that are known if the private bytes cannot be read.
 pub(super) fn known(header: &Header) -> Delivery {
     let entrance = &header.entrance;
     Delivery {
@@ -106,7 +106,7 @@ pub(super) fn known(header: &Header) -> Delivery {
     }
 }
 
-/// The organisation's id. Zeros if it is absent, or no UUID in lower case.
+/// Returns the organisation's id. Zeros if it is absent, or no UUID in lower case.
 fn packed_organisation(id: Option<&str>) -> Id {
     let id = id.filter(|id| id.len() == 36);
     id.and_then(|id| parse_uuid(id.as_bytes())).unwrap_or_default()

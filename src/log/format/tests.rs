@@ -28,7 +28,7 @@ fn builder() -> FrameBuilder {
     FrameBuilder::new(1, genesis(LOG_ID), RECORDS_MAX, FRAME_BYTES_MAX)
 }
 
-/// One frame of deliveries, a second apart.
+/// Makes one frame of deliveries, a second apart.
 fn frame_of(deliveries: &[Delivery]) -> Vec<u8> {
     let mut builder = builder();
     for (second, delivery) in (0..).zip(deliveries) {
@@ -38,7 +38,7 @@ fn frame_of(deliveries: &[Delivery]) -> Vec<u8> {
     builder.finish().unwrap()
 }
 
-/// A frame of the same bytes but for the columns and private bytes, with the checksum that they need.
+/// Returns the frame with other columns and private bytes, and with the checksum that they need.
 fn reframed(frame: &Frame<'_>, columns: &[u8], private: &[u8]) -> Vec<u8> {
     let mut header = frame.header;
     header.codec = 0;

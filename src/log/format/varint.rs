@@ -1,8 +1,8 @@
-//! Signed numbers and lengths in as few bytes as they need, over the numbers of `storage`. Knows no format.
+//! Signed numbers and lengths in as few bytes as they need, built on the varints of `storage`. Knows no format.
 
 use crate::storage::{Garbled, Take};
 
-/// The longest one.
+/// Length of the longest varint.
 pub(super) const BYTES_MAX: usize = 10;
 
 pub(super) fn zigzag(value: i64) -> u64 {
@@ -13,7 +13,7 @@ pub(super) fn unzigzag(value: u64) -> i64 {
     (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }
 
-/// A length of at most `max`.
+/// Reads a length of at most `max`.
 pub(super) fn take_length(from: &mut Take<'_>, max: usize) -> Result<usize, Garbled> {
     let length = usize::try_from(from.varint()?).ok().filter(|length| *length <= max);
     length.ok_or(Garbled("a length is too large"))

@@ -1,5 +1,5 @@
-//! The directories of journals and the files in one: their names, how they become durable, and how they go. Knows nothing of
-//! what is in them.
+//! Directories of journals and the files in them: their names, how they become durable, and how they are removed. Knows
+//! nothing of their content.
 
 use std::fs::{self, File};
 use std::io;
@@ -11,13 +11,13 @@ use rustix::fs::{Advice, Mode, OFlags, fadvise, open};
 use crate::storage::Pace;
 
 const PREFIX: &str = "journal-";
-/// Of a journal that is being removed.
+/// Suffix of a journal that is being removed.
 const GONE: &str = ".gone";
-/// Of a journal that is kept for repair by hand.
+/// Suffix of a journal that is kept for repair by hand.
 const ASIDE: &str = ".aside";
 const DIGITS: usize = 20;
-/// What a file is shortened by at a time. The blocks of a large one would all be freed in one step of the file system, for which
-/// every sync waits.
+/// Number of bytes by which a file is shortened at a time. The blocks of a large file would all be freed in one step of
+/// the file system, for which every sync waits.
 const SHORTENED_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The files of one journal.
@@ -41,7 +41,7 @@ impl JournalFiles {
         self.0.join("blobs")
     }
 
-    /// Everything that is there, the directory, and what names it: sled syncs nothing at creation.
+    /// Syncs all files, the directory, and the directory that names it: sled syncs nothing at creation.
     pub fn sync(&self) -> io::Result<()> {
         self.regular()?.iter().try_for_each(|path| sync(path))?;
         sync(&self.blobs())?;
@@ -49,7 +49,8 @@ impl JournalFiles {
         self.0.parent().map_or(Ok(()), sync)
     }
 
-    /// sled writes into `blobs` what is too large for its pages, and never syncs that.
+    /// Fails if `blobs` holds anything. sled writes values into it that are too large for its pages, and never syncs
+    /// them.
     pub fn refuse_blobs(&self) -> io::Result<()> {
         match fs::read_dir(self.blobs())?.count() {
             0 => Ok(()),
@@ -59,8 +60,8 @@ impl JournalFiles {
         }
     }
 
-    /// Lets the page cache go: after a failed write it may hold, as clean, what the disk never took, and what is read from
-    /// there would be taken for durable.
+    /// Drops the files from the page cache. After a failed write it may hold, as clean, bytes that the disk never took.
+    /// Read from there, they would be taken for durable.
     pub fn forget_cached(&self) -> io::Result<()> {
         for path in self.regular()? {
             let file = File::open(path)?;
@@ -75,7 +76,7 @@ impl JournalFiles {
         Ok(())
     }
 
-    /// The regular files, so no link is followed.
+    /// Returns the regular files, so that no link is followed.
     fn regular(&self) -> io::Result<Vec<PathBuf>> {
         let mut found = Vec::new();
         for entry in fs::read_dir(&self.0)? {
@@ -88,7 +89,7 @@ impl JournalFiles {
     }
 }
 
-/// The sequences of the journals that are there, ascending. Every other name is ignored.
+/// Returns the sequences of the journals that are there, ascending. Ignores every other name.
 pub fn list(log_directory: &Path) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(log_directory)? {
@@ -115,7 +116,7 @@ pub fn remove(log_directory: &Path, sequence: u64, pace: &mut dyn Pace) -> io::R
     sync(log_directory)
 }
 
-/// Empties a file step by step, unless it has another name too: that may be somebody's copy.
+/// Empties a file step by step, unless it has another name, too: that may be a user's copy.
 fn shorten(path: &Path, pace: &mut dyn Pace) -> io::Result<()> {
     let file = open(path, OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     let file = File::from(file);
@@ -130,7 +131,7 @@ fn shorten(path: &Path, pace: &mut dyn Pace) -> io::Result<()> {
     Ok(())
 }
 
-/// Keeps a journal that holds what cannot be used, under a name that no start reads.
+/// Keeps a journal that holds unusable values, under a name that no start reads.
 pub fn set_aside(log_directory: &Path, sequence: u64) -> io::Result<()> {
     let name = name(sequence);
     let mut aside = log_directory.join(format!("{name}{ASIDE}"));
@@ -144,7 +145,7 @@ pub fn set_aside(log_directory: &Path, sequence: u64) -> io::Result<()> {
     sync(log_directory)
 }
 
-/// The highest sequence that any name bears, also of a journal that was set aside or is being removed.
+/// Returns the highest sequence in any name, including journals that were set aside or are being removed.
 pub fn highest(log_directory: &Path) -> io::Result<u64> {
     let mut highest = 0;
     for entry in fs::read_dir(log_directory)? {
@@ -162,7 +163,7 @@ fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Deletes what a crash left of journals that were being removed. Only at a start: later one may be on its way.
+/// Deletes the rest of journals whose removal a crash cut. Runs only at a start: later, a removal may be under way.
 pub fn sweep(log_directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(log_directory)? {
         let entry = entry?;

@@ -1,4 +1,4 @@
-//! What the fuzzer reaches of a journal. No interface: it changes with the format.
+//! Access to journals for the fuzzer. Not an interface: it changes with the format.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use super::recovery::recover;
 use super::value::{JournalFrame, JournalKey, encode};
 use crate::segment::Frame;
 
-/// The values of a frame in the order in which they are put. `None` if it is refused.
+/// Returns the values of a frame in the order in which they are put. `None` if it is refused.
 pub fn journal_values(frame: &[u8]) -> Option<Vec<Vec<u8>>> {
     let count = Frame::decode(frame).ok()?.header.count as usize;
     let key = JournalKey { digest: [9; 16], fingerprint: [8; 8] };
@@ -15,7 +15,8 @@ pub fn journal_values(frame: &[u8]) -> Option<Vec<Vec<u8>>> {
     Some(encode(&stored).ok()?.into_iter().map(|(_, value)| value).collect())
 }
 
-/// The frames of a journal whose file has these bytes. The directory must be empty, or come from an earlier call.
+/// Returns the frames of a journal whose file has these bytes. The directory must be empty, or come from an earlier
+/// call.
 pub fn recovered(log_directory: &Path, db: &[u8]) -> std::io::Result<Vec<Vec<u8>>> {
     let files = JournalFiles::of(log_directory, 1);
     std::fs::create_dir_all(files.path())?;

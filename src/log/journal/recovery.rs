@@ -1,8 +1,9 @@
-//! Reads a journal after its life has ended, from its file and without sled, so that nothing is changed. Knows not what a record
-//! means: checksums, positions, times and the chain before each frame decide.
+//! Reads a journal after its life has ended, from its file and without sled, so that nothing is changed. Knows nothing
+//! of the meaning of a record: checksums, positions, times and the chain before each frame decide.
 //!
-//! sled writes to what it opens, panics on some damage and shortens a damaged database in silence. Each value lies in its file as
-//! it was given, so its own checksum finds it; what is not found that way sled could not give either.
+//! sled writes to a database that it opens, panics on some damage, and silently shortens a damaged database. Each value
+//! is in its file as it was given, so its own checksum finds it. A value that is not found that way, sled could not
+//! return either.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,7 +15,7 @@ use super::value::{JournalFrame, Part, join};
 use crate::event::{Hash, Position, Timestamp};
 use crate::segment::{Frame, FrameHeader};
 
-/// The journal could not be looked at. Nothing was changed.
+/// Reason why the journal could not be read. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation} {}", path.display())]
 pub struct RecoverError {
@@ -31,22 +32,23 @@ fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Rec
 #[derive(Debug, Clone)]
 pub struct Found {
     pub frames: Vec<JournalFrame>,
-    /// The last position of the last frame, or where it was looked from.
+    /// Last position of the last frame. The start of the walk if there is no frame.
     pub reached: Position,
-    /// The chain's value there, as the last frame says. `None` if there is no frame and it was not known before.
+    /// Chain value at that position, as the last frame says. `None` if there is no frame and the value was not known
+    /// before.
     pub chain: Option<Hash>,
-    /// When the last record was recorded. `None` if there is no frame.
+    /// Time of the last record. `None` if there is no frame.
     pub recorded_at: Option<Timestamp>,
 }
 
-/// All that the file of a journal holds.
+/// Everything that the file of a journal holds.
 pub struct Recovered {
-    /// Every whole frame by its first position. More than one if several that differ were found.
+    /// Whole frames by their first position. A position has several if frames were found that differ.
     frames: BTreeMap<Position, Vec<(FrameHeader, JournalFrame)>>,
     search: Option<Search>,
 }
 
-/// Reads a journal. One that was never finished is blank.
+/// Reads a journal. A journal that was never finished is blank.
 pub fn recover(log_directory: &Path, sequence: u64) -> Result<Recovered, RecoverError> {
     let files = JournalFiles::of(log_directory, sequence);
     files.forget_cached().map_err(failed("read", files.path()))?;
@@ -69,39 +71,39 @@ pub fn recover(log_directory: &Path, sequence: u64) -> Result<Recovered, Recover
 }
 
 impl Recovered {
-    /// Whether the file holds no value at all.
+    /// Returns whether the file holds no value at all.
     pub fn is_blank(&self) -> bool {
         self.search.as_ref().is_none_or(Search::is_empty)
     }
 
-    /// The first position of the first whole frame after a position.
+    /// Returns the first position of the first whole frame after a position.
     pub fn next_after(&self, position: Position) -> Option<Position> {
         self.frames.range(position.checked_add(1)?..).next().map(|(first, _)| *first)
     }
 
-    /// The first position of all whole frames.
+    /// Returns the lowest first position of all whole frames.
     pub fn first(&self) -> Option<Position> {
         self.frames.keys().next().copied()
     }
 
-    /// Whether every value belongs to a whole frame, and the frames join up from the first to the last.
+    /// Returns whether every value belongs to a whole frame, and the frames join up from the first to the last.
     pub fn is_complete(&self) -> bool {
         let Some(first) = self.first() else { return false };
         let has_parts = self.search.as_ref().is_some_and(|search| search.firsts().len() != self.frames.len());
         !has_parts && self.last() == Some(self.follow(first - 1, None).reached)
     }
 
-    /// The last position of all whole frames.
+    /// Returns the last position of all whole frames.
     pub fn last(&self) -> Option<Position> {
         self.frames.values().flatten().map(|(header, _)| header.last()).max()
     }
 
-    /// Bytes of all values, of whole frames or not, that begin after a position.
+    /// Returns the bytes of all values that begin after a position, whether their frames are whole or not.
     pub fn bytes_after(&self, position: Position) -> u64 {
         self.search.as_ref().map_or(0, |search| search.bytes_after(position))
     }
 
-    /// The frames that follow a position. `chain`: its value there; `None` if any will do.
+    /// Returns the frames that follow a position. `chain` is the chain value there; `None` accepts any.
     pub fn follow(&self, after: Position, chain: Option<Hash>) -> Found {
         let mut found = Found { frames: Vec::new(), reached: after, chain, recorded_at: None };
         while let Some((header, frame)) = self.frame_after(&found) {
@@ -113,7 +115,7 @@ impl Recovered {
         found
     }
 
-    /// The one frame that follows. `None` if there is none, or if it cannot be decided which it is.
+    /// Returns the one frame that follows. `None` if there is none, or if several fit.
     fn frame_after(&self, found: &Found) -> Option<&(FrameHeader, JournalFrame)> {
         let candidates = self.frames.get(&found.reached.checked_add(1)?)?;
         let mut fitting = candidates.iter().filter(|(header, _)| {
@@ -125,7 +127,7 @@ impl Recovered {
     }
 }
 
-/// The frames that begin at `first`: one for each different value of its first chunk that can be completed.
+/// Returns the frames that begin at `first`: one for each different value of its first chunk that can be completed.
 fn assemble(first: Position, search: &Search) -> io::Result<Vec<(FrameHeader, JournalFrame)>> {
     let mut frames: Vec<(FrameHeader, JournalFrame)> = Vec::new();
     for start in search.values(first, 0)? {
@@ -140,7 +142,7 @@ fn assemble(first: Position, search: &Search) -> io::Result<Vec<(FrameHeader, Jo
     Ok(frames)
 }
 
-/// The bytes of all chunks. `None` if one is missing, or there are two of it.
+/// Joins the bytes of all chunks. `None` if a chunk is missing, or has two different values.
 fn join_chunks(start: Part<'_>, search: &Search) -> io::Result<Option<Vec<u8>>> {
     let mut joined = start.bytes.to_vec();
     for chunk in 1..start.chunks {

@@ -1,5 +1,5 @@
-//! The search of a journal's `db` file for values, read only and without sled. Knows how a value begins and ends, not how sled
-//! arranges them: sled stores each as it was given, some more than once.
+//! Searches a journal's `db` file for values, read-only and without sled. Knows how a value begins and ends, but not
+//! how sled arranges values: sled stores each as it was given, some more than once.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,19 +12,19 @@ use rustix::io::Errno;
 use super::value::{Part, VALUE_BYTES_MAX};
 use crate::event::Position;
 
-/// What is given up at a time where the disk cannot read.
+/// Number of bytes that are given up at a time where the disk cannot read.
 const SECTOR_BYTES: usize = 4096;
-/// How much is looked through at a time.
+/// Number of bytes that are searched at a time.
 const WINDOW_BYTES: usize = 1024 * 1024;
 
-/// Where the copies of one value are, and how long it is.
+/// Offsets of the copies of one value, and its length.
 #[derive(Default)]
 struct Place {
     offsets: Vec<u64>,
     bytes: u64,
 }
 
-/// Where values are.
+/// Places of the values in a file.
 pub struct Search {
     file: File,
     places: BTreeMap<(Position, u16), Place>,
@@ -39,14 +39,15 @@ impl Search {
         let (mut at, mut skip) = (0, 0);
         while at < end {
             let read = read_up_to(&search.file, &mut window, at)?;
-            // A value that is found may end after what this window is looked through for.
+            // A value that is found may end after the part of the window that is searched.
             skip = search.look_through(&window[..read], at, skip).saturating_sub(WINDOW_BYTES);
             at += WINDOW_BYTES as u64;
         }
         Ok(search)
     }
 
-    /// Returns where it ended. What is inside a value is no value.
+    /// Notes the values that begin in a window. Returns the offset at which the search ended. Bytes inside a value are
+    /// no value.
     fn look_through(&mut self, window: &[u8], base: u64, from: usize) -> usize {
         let mut at = from;
         while at < window.len().min(WINDOW_BYTES) {
@@ -62,25 +63,25 @@ impl Search {
         at
     }
 
-    /// Whether the file holds no value at all.
+    /// Returns whether the file holds no value at all.
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
 
-    /// The first positions of all frames, ascending.
+    /// Returns the first positions of all frames, ascending.
     pub fn firsts(&self) -> Vec<Position> {
         let mut firsts: Vec<_> = self.places.keys().map(|(first, _)| *first).collect();
         firsts.dedup();
         firsts
     }
 
-    /// Bytes of the values of frames that begin after a position, each value once.
+    /// Returns the bytes of the values of frames that begin after a position. Counts each value once.
     pub fn bytes_after(&self, position: Position) -> u64 {
         let Some(next) = position.checked_add(1) else { return 0 };
         self.places.range((next, 0)..).map(|(_, place)| place.bytes).sum()
     }
 
-    /// The different values that were found for a chunk of the frame that begins at `first`.
+    /// Returns the different values that were found for a chunk of the frame that begins at `first`.
     pub fn values(&self, first: Position, chunk: u16) -> io::Result<Vec<Vec<u8>>> {
         let mut values: Vec<Vec<u8>> = Vec::new();
         for at in self.places.get(&(first, chunk)).into_iter().flat_map(|place| &place.offsets) {
@@ -96,7 +97,7 @@ impl Search {
     }
 }
 
-/// Fills `into` from `at` on, or less of it at the end of the file.
+/// Fills `into` with the bytes from `at` on. Reads fewer at the end of the file.
 fn read_up_to(file: &File, into: &mut [u8], at: u64) -> io::Result<usize> {
     let mut read = 0;
     while read < into.len() {
@@ -104,7 +105,7 @@ fn read_up_to(file: &File, into: &mut [u8], at: u64) -> io::Result<usize> {
             Ok(0) => break,
             Ok(more) => read += more,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // What the disk cannot read is damage of that place only.
+            // An unreadable place is damage of that place only.
             Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
                 let end = (read + SECTOR_BYTES).min(into.len());
                 match file.read_at(&mut into[read..end], at + read as u64) {

@@ -21,7 +21,8 @@ use crate::storage::{AtOnce, Pace};
 const BEFORE: Hash = [3; 32];
 const SEQUENCE: u64 = 12;
 
-/// Frames that follow one another from position 1 on, of these counts and numbers of private bytes.
+/// Returns frames that follow one another from position 1 on. Each shape has a count of records and a number of private
+/// bytes.
 fn frames(shapes: impl IntoIterator<Item = (u32, usize)>) -> Vec<JournalFrame> {
     let mut random = StdRng::seed_from_u64(1);
     let (mut first, mut before, mut micros) = (1, BEFORE, 1_000_000);
@@ -49,7 +50,7 @@ fn frames(shapes: impl IntoIterator<Item = (u32, usize)>) -> Vec<JournalFrame> {
     frames
 }
 
-/// Of one to three records, of some hundred bytes.
+/// Returns frames of one to three records, with some hundred private bytes each.
 fn small_frames(number: u32) -> Vec<JournalFrame> {
     frames((0..number).map(|n| (1 + n % 3, 100 + 37 * (n as usize % 30))))
 }
@@ -69,7 +70,7 @@ fn put_all(journal: &Journal, frames: &[JournalFrame]) {
     }
 }
 
-/// A log directory with one journal of these frames, as a killed process leaves it.
+/// Returns a log directory with one journal of these frames, as a killed process leaves it.
 fn killed(frames: &[JournalFrame]) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let journal = Journal::create(directory.path(), SEQUENCE).unwrap();
@@ -77,7 +78,7 @@ fn killed(frames: &[JournalFrame]) -> TempDir {
     kill(directory.path())
 }
 
-/// What a kill would leave of the open journals, somewhere else.
+/// Copies the open journals to another directory, as a kill would leave them.
 fn kill(log_directory: &Path) -> TempDir {
     let left = tempfile::tempdir().unwrap();
     for sequence in list(log_directory).unwrap() {
@@ -94,7 +95,7 @@ fn recovered(log_directory: &Path) -> Found {
     recover(log_directory, SEQUENCE).unwrap().follow(0, Some(BEFORE))
 }
 
-/// Each file with its bytes.
+/// Returns each file with its bytes.
 fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found: Vec<_> = fs::read_dir(directory)
         .unwrap()
@@ -279,7 +280,7 @@ fn a_journal_that_was_never_finished_has_no_frames() {
             if *name == "blobs" {
                 fs::create_dir(files.path().join(name)).unwrap();
             } else {
-                // Its blocks were never written.
+                // The blocks of the file were never written.
                 fs::write(files.path().join(name), []).unwrap();
             }
         }

@@ -1,4 +1,4 @@
-//! How a frame and the dedup keys of its records are stored as values. Knows no sled and no files.
+//! Values of a journal: how a frame and the dedup keys of its records are encoded. Knows no sled and no files.
 //!
 //! ```text
 //! key    u64 first position ‖ u16 chunk
@@ -7,12 +7,12 @@
 //! the parts, joined:  u32 generation of the log secret ‖ u32 length of the frame ‖ frame ‖ count × (digest, 16 B ‖ fingerprint, 8 B)
 //! ```
 //!
-//! Fingerprints of format 2 are of version 1: another version raises the format. Format 1 had none: they are read as zeros, which
-//! stand for one that is not known.
+//! Fingerprints of format 2 are of version 1: another version raises the format. Format 1 had none: they are read as
+//! zeros, which stand for an unknown fingerprint.
 //!
-//! Every part but the last is as long as a part may be. A value says all that its key says, so that it can be found without
-//! one. A value of another format is none to the search: a version that writes one raises the format of `CLEAT` as well, so
-//! that older versions refuse the directory.
+//! Every part but the last has the greatest length that a part may have. A value repeats its key, so that it can be
+//! found without one. The search ignores a value of an unknown format. A version that writes a new format also raises
+//! the format of `CLEAT`, so that older versions refuse the directory.
 
 use bytes::Bytes;
 
@@ -21,17 +21,18 @@ use crate::segment::{FRAME_BYTES_MAX, Frame};
 use crate::storage::{Garbled, Put, Take};
 
 const FORMAT: u8 = 2;
-/// How the fingerprints of this format are taken.
+/// Version of the fingerprints in this format.
 pub const FINGERPRINT_VERSION: u8 = 1;
 const FORMAT_WITHOUT_FINGERPRINTS: u8 = 1;
 const HEADER_BYTES: usize = 19;
 const CRC_AT: usize = 15;
-/// So small that no page of sled comes near what sled would make a file of, which it never syncs.
+/// Limit of a value. It is small, so that no page of sled comes near the size at which sled writes a separate file,
+/// which it never syncs.
 pub const VALUE_BYTES_MAX: usize = 6 * 1024;
 const PART_BYTES_MAX: usize = VALUE_BYTES_MAX - HEADER_BYTES;
-/// The most records of a frame: bounds what is joined.
+/// Limit of records in a frame. Bounds the bytes that are joined.
 const COUNT_MAX: usize = 64 * 1024;
-/// Generation and length.
+/// Bytes of the generation and the length.
 const PREFIX_BYTES: usize = 8;
 const DIGEST_BYTES: usize = 16;
 const FINGERPRINT_BYTES: usize = 8;
@@ -40,19 +41,19 @@ const CHUNKS_MAX: usize = joined_bytes(FRAME_BYTES_MAX, COUNT_MAX).div_ceil(PART
 
 pub type Key = [u8; 10];
 
-/// What a record claims, and what it tells, both in short.
+/// Dedup key of a record: short digests of its claim and of its content.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct JournalKey {
-    /// The same for two records of one key. Zeros: the record claims no key.
+    /// Digest that is equal for two records of one key. Zeros if the record claims no key.
     pub digest: [u8; DIGEST_BYTES],
-    /// The same for two records that tell the same. Zeros: it is not known.
+    /// Digest that is equal for two records with the same content. Zeros if it is not known.
     pub fingerprint: [u8; FINGERPRINT_BYTES],
 }
 
-/// A frame, and one key for each of its records.
+/// Frame, and one key for each of its records.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalFrame {
-    /// The generation of the log secret that the keys are made with.
+    /// Generation of the log secret that the keys are made with.
     pub generation: u32,
     pub frame: Bytes,
     pub keys: Vec<JournalKey>,
@@ -75,12 +76,12 @@ pub fn key(first: Position, chunk: u16) -> Key {
     key
 }
 
-/// The largest frame that takes one value if it has at most this number of records.
+/// Returns the size of the largest frame that takes one value, if it has at most this number of records.
 pub const fn frame_bytes_max(count: usize) -> usize {
     PART_BYTES_MAX.saturating_sub(joined_bytes(0, count))
 }
 
-/// Bytes of the values of a frame with this number of records.
+/// Returns the bytes of the values of a frame with this number of records.
 pub const fn values_bytes(frame_bytes: usize, count: usize) -> usize {
     let joined = joined_bytes(frame_bytes, count);
     joined + joined.div_ceil(PART_BYTES_MAX) * HEADER_BYTES
@@ -90,7 +91,7 @@ const fn joined_bytes(frame_bytes: usize, count: usize) -> usize {
     PREFIX_BYTES.saturating_add(frame_bytes).saturating_add(KEY_BYTES.saturating_mul(count))
 }
 
-/// The values of a frame in the order in which they must be put: chunk 0 is last, and without it there is no record.
+/// Encodes a frame as values, in the order in which they must be put. Chunk 0 is last: without it there is no frame.
 pub fn encode(frame: &JournalFrame) -> Result<Vec<(Key, Vec<u8>)>, Garbled> {
     let header = Frame::decode(&frame.frame)?.header;
     if frame.keys.len() > COUNT_MAX || frame.keys.len() != header.count as usize {
@@ -119,13 +120,13 @@ pub fn encode(frame: &JournalFrame) -> Result<Vec<(Key, Vec<u8>)>, Garbled> {
     values.collect()
 }
 
-/// From the bytes of all parts, one after the other, and their format.
+/// Decodes a frame from the joined bytes of all parts, and their format.
 pub fn join(format: u8, joined: &[u8]) -> Result<JournalFrame, Garbled> {
     let mut take = Take(joined);
     let generation = take.u32()?;
     let frame = take.prefixed()?;
     let header = Frame::decode(frame)?.header;
-    // Each takes a byte at least: a wrong count runs out of bytes before it takes memory.
+    // Each key takes at least one byte: a wrong count runs out of bytes before it takes memory.
     let mut keys = Vec::with_capacity((header.count as usize).min(take.0.len()));
     for _ in 0..header.count {
         let digest = take.array()?;
@@ -150,13 +151,13 @@ impl<'a> Part<'a> {
         Ok(out)
     }
 
-    /// From exactly the bytes of one value.
+    /// Decodes exactly the bytes of one value.
     pub fn decode(value: &'a [u8]) -> Result<Self, Garbled> {
         let part = Self::begin(value)?;
         if part.value_bytes() == value.len() { Ok(part) } else { Err(Garbled("a value goes on past its end")) }
     }
 
-    /// The value that `bytes` begin with, whatever follows it.
+    /// Decodes the value that `bytes` begin with, whatever follows it.
     pub fn begin(bytes: &'a [u8]) -> Result<Self, Garbled> {
         let mut take = Take(bytes);
         let format = take.u8()?;

@@ -1,5 +1,5 @@
-//! Looks through a data directory: which log it holds, what its files hold of it, and whether they agree. Writes nothing, so it
-//! serves a read-only open, too.
+//! Examines a data directory: which log it holds, which parts of the log its files hold, and whether they agree. Must
+//! not write, so it serves a read-only open, too.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,26 +27,27 @@ use crate::storage::StoreError;
 use crate::telemetry::with_causes;
 use crate::token::Identity;
 
-/// How long a start waits for the anchor's volume.
+/// Time that a start waits for the anchor's volume.
 const ANCHOR_PATIENCE: Duration = Duration::from_secs(2);
 
-/// What a data directory holds.
+/// Content of a data directory.
 pub(in crate::log) struct Examined {
     pub named: Naming,
-    /// `None` if it is lost.
+    /// Secret of the log. `None` if it is lost.
     pub secret: Option<LogSecret>,
     pub is_secret_damaged: bool,
     pub witness: Option<Witness>,
     pub is_witness_damaged: bool,
     pub sealed: SealedLog,
     pub unsealed: Unsealed,
-    /// The frames of both.
+    /// Frames of `sealed` and `unsealed`.
     pub store: Arc<FrameStore>,
     pub next_sequence: u64,
     pub notes: Notes,
 }
 
-/// Reads what is there. Refuses only what cannot be read as a log at all: [`Examined::check`] compares the files.
+/// Reads the data directory. Refuses it only if it cannot be read as a log at all: [`Examined::check`] compares the
+/// files.
 pub(in crate::log) fn gather(files: &DataFiles) -> Result<Examined, OpenError> {
     let log = files.log();
     if !log.try_exists().map_err(|error| StoreError::new("look for the log", error))? {
@@ -92,7 +93,7 @@ impl Examined {
         self.unsealed.head
     }
 
-    /// Refuses a log that the witness, the anchor or another file has seen more of, or something else.
+    /// Refuses a log of which the witness, the anchor or another file has seen more, or another history.
     pub fn check(&mut self, anchor: Option<&Path>, seen: &[Seen]) -> Result<(), OpenError> {
         if let Some(refusal) = self.sealed.refusal.take().or_else(|| self.unsealed.refusal.take()) {
             return Err(refusal);
@@ -108,7 +109,7 @@ impl Examined {
         self.restore_hidden_chain(&all)
     }
 
-    /// Where damage hides the chain at the head, another file may name it. Without it nothing can be appended.
+    /// Takes the chain value at the head from another file, if damage hides it. Without it nothing can be appended.
     fn restore_hidden_chain(&mut self, seen: &[&Seen]) -> Result<(), OpenError> {
         let head = &mut self.unsealed.head;
         if !self.unsealed.is_chain_hidden {
@@ -126,7 +127,8 @@ impl Examined {
         Ok(())
     }
 
-    /// What the anchor has seen. It is never a reason to stop, unless it has seen more, or something else.
+    /// Returns the point that the anchor has seen. A missing, damaged or unreadable anchor does not stop the start; one
+    /// of another log or of a newer format does.
     fn read_anchor(&mut self, path: &Path) -> Result<Option<Seen>, OpenError> {
         let shown = path.display();
         let note = match read_in_time(path) {
@@ -148,7 +150,7 @@ impl Examined {
         Ok(None)
     }
 
-    /// The log must reach what another file has seen, on the same chain.
+    /// Checks that the log reaches the point that another file has seen, on the same chain.
     pub fn check_seen(&self, seen: &Seen) -> Result<(), OpenError> {
         if seen.identity.log_id != self.named.log_id {
             return Err(OpenError::Foreign { what: seen.by.clone() });
@@ -163,7 +165,8 @@ impl Examined {
         }
     }
 
-    /// `None` if damage hides it; that is found again by whatever reads there.
+    /// Returns the chain value at a position. `None` if damage hides it. Later reads of that position find the damage
+    /// again.
     fn chain_at(&self, position: Position) -> Option<Hash> {
         if position == 0 {
             return Some(format::genesis(self.named.log_id));
@@ -177,25 +180,25 @@ impl Examined {
         records.iter().find(|record| record.position == position).map(|record| record.chain)
     }
 
-    /// The event there. `None` if it cannot be read.
+    /// Returns the event at a position. `None` if it cannot be read.
     pub fn event(&self, position: Position) -> Option<Event> {
         let bytes = self.store.read(position).ok()?;
         let records = format::records(&Frame::decode(&bytes).ok()?).ok()?;
         records.iter().find(|record| record.position == position)?.event().ok()
     }
 
-    /// Where dedup runs of this log must come from.
+    /// Returns the origin that dedup runs of this log must have.
     pub fn run_origin(&self, secret: &LogSecret) -> RunOrigin {
         RunOrigin { identity: self.identity(), generation: secret.generation }
     }
 }
 
-/// `None` if its volume does not answer: then the thread is left to it.
+/// Reads an anchor. `None` if its volume does not answer in time. The thread is then left behind.
 pub(super) fn read_in_time(path: &Path) -> Option<Result<AnchorRead, FileError>> {
     let (sender, receiver) = sync_channel(1);
     let path = path.to_owned();
     let read = move || {
-        // Nobody may wait any more.
+        // The receiver may be gone already.
         drop(sender.send(anchor::read(&path)));
     };
     thread::Builder::new().name("cleat-anchor".into()).spawn(read).ok()?;
@@ -206,7 +209,7 @@ pub(super) fn newer(path: &Path, format: u32) -> OpenError {
     OpenError::Newer { what: path.display().to_string(), format }
 }
 
-/// The secret, if a copy is whole, and whether it must be written again.
+/// Returns the secret, if a copy is whole, and whether it must be written again.
 fn read_secret(files: &DataFiles, notes: &mut Notes) -> Result<(Option<LogSecret>, bool), OpenError> {
     match secret::read(&files.secret())? {
         SecretRead::Whole(secret) => Ok((Some(secret), false)),

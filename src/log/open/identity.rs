@@ -1,4 +1,5 @@
-//! Which log a directory holds: as `CLEAT` and `EPOCHS` say, or, where these are lost, as its segments and its witness say.
+//! Finds which log a directory holds: as `CLEAT` and `EPOCHS` say, or, if these are lost, as its segments and its
+//! witness say. Must not write.
 
 use std::path::Path;
 
@@ -12,23 +13,23 @@ use super::{Notes, OpenError, segments};
 use crate::segment::{SegmentError, SegmentHeader};
 use crate::token::Identity;
 
-/// What a log is called, and which of the two files must be written.
+/// Name of a log, and which of the two files must be written.
 pub(in crate::log) struct Naming {
     pub log_id: u128,
     pub epochs: Epochs,
-    /// The file to write in the place of one that is lost, or of an older format. `None` if it is as it should be.
+    /// File to write in place of one that is lost, or of an older format. `None` if the file is right.
     pub new_cleat: Option<CleatFile>,
     pub are_epochs_lost: bool,
 }
 
 impl Naming {
-    /// In the newest epoch.
+    /// Returns the identity in the newest epoch.
     pub fn identity(&self) -> Identity {
         Identity { log_id: self.log_id, epoch: self.epochs.last().id }
     }
 }
 
-/// Refuses a newer format, and a log whose files do not agree.
+/// Finds the name of the log. Refuses a newer format, and a log that no file names.
 pub(in crate::log) fn find(
     files: &DataFiles,
     witness: Option<&Witness>,
@@ -55,7 +56,7 @@ pub(in crate::log) fn find(
     Ok(Naming { log_id, epochs, new_cleat, are_epochs_lost })
 }
 
-/// `None` if the file is missing or damaged.
+/// Returns the content of a file. `None` if the file is missing or damaged.
 fn whole<T>(read: Result<T, FileError>, notes: &mut Notes) -> Result<Option<T>, OpenError> {
     match read {
         Ok(file) => Ok(Some(file)),
@@ -67,7 +68,7 @@ fn whole<T>(read: Result<T, FileError>, notes: &mut Notes) -> Result<Option<T>, 
     }
 }
 
-/// The headers of the segments that have a whole one.
+/// Returns the headers of all segments that have a whole one.
 fn headers(log: &Path) -> Result<Vec<SegmentHeader>, OpenError> {
     let mut headers = Vec::new();
     for name in segments::list(log)? {
@@ -83,7 +84,8 @@ fn headers(log: &Path) -> Result<Vec<SegmentHeader>, OpenError> {
     Ok(headers)
 }
 
-/// An epoch begins at the first segment that bears it. Without any segment, the witness names the only one.
+/// Rebuilds the epochs. An epoch begins at the first segment that names it. Without any segment, the witness names the
+/// only epoch.
 fn rebuild(log_id: u128, headers: &[SegmentHeader], witness: Option<&Witness>) -> Result<Epochs, OpenError> {
     let mut found: Vec<Epoch> = Vec::new();
     for header in headers.iter().filter(|header| header.identity.log_id == log_id) {

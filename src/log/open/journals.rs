@@ -1,5 +1,5 @@
-//! The part of a log that is not sealed yet: reads the journals, in order, as one chain, and says what becomes of each. Writes
-//! nothing.
+//! The part of a log that is not sealed yet: reads the journals, in order, as one chain, and decides which are used,
+//! removed or set aside. Must not write.
 
 use std::path::Path;
 
@@ -17,28 +17,29 @@ use super::segments::SealedLog;
 use crate::event::{Hash, Position, Timestamp};
 use crate::segment::Frame;
 
-/// Bytes of values that one commit takes at most: what a power cut may leave of one that nobody was answered for.
+/// Maximum bytes of values in one commit: the most that a power cut may leave of a commit that was never answered.
 const COMMIT_BYTES_MAX: u64 = 640 * 1024;
 
-/// What the journals hold.
+/// Content of the journals.
 pub(in crate::log) struct Unsealed {
-    /// Ascending; each with its sequence. A journal with a hole is several.
+    /// Frames by journal, ascending, each with its journal's sequence. A journal with a hole has several entries.
     pub journals: Vec<(u64, Found)>,
     pub head: Head,
-    /// Whether damage hides the chain at the head: it is 0 there.
+    /// Whether damage hides the chain at the head. If so, its value is 0 there.
     pub is_chain_hidden: bool,
-    /// Journals of which verified segments hold everything, or that no slot has named and that hold nothing.
+    /// Journals to remove: verified segments hold everything of them, or no slot has named them and they hold no whole
+    /// frame.
     pub removable: Vec<u64>,
     /// Journals of which nothing can be used. They are kept under another name.
     pub aside: Vec<u64>,
     /// Journals with acknowledged events that cannot be read. They are kept once the rest is sealed.
     pub damaged: Vec<u64>,
-    /// Why the log cannot be opened. `None` if it can.
+    /// Reason why the log cannot be opened. `None` if it can.
     pub refusal: Option<OpenError>,
 }
 
 impl Unsealed {
-    /// The frames as their journals hold them, in order.
+    /// Returns the frames as their journals hold them, in order.
     pub fn stored_frames(&self) -> impl Iterator<Item = &JournalFrame> {
         self.journals.iter().flat_map(|(_, found)| &found.frames)
     }
@@ -52,14 +53,15 @@ impl Unsealed {
     }
 }
 
-/// A frame with its first position.
+/// Returns a frame with its first position.
 fn with_first(frame: &Bytes) -> Option<(Position, Bytes)> {
     Frame::decode(frame).ok().map(|decoded| (decoded.header.first, frame.clone()))
 }
 
-/// Reads all journals of a directory. What cannot be read of a journal that others follow is a hole. What cannot be read of the
-/// last one that the witness names is refused. Of a journal that no slot has named nothing was acknowledged: only what joins up
-/// is taken. `secret`: tells whose a journal is that damage hides the chain before; `None` if it is lost.
+/// Reads all journals of a directory. Unreadable events of a journal that others follow are a hole. Unreadable events
+/// of the last journal that the witness names are refused. Nothing of a journal that no slot has named was
+/// acknowledged: only frames that join up are taken. `secret` shows which log a journal belongs to, if damage hides the
+/// chain before it. `None` if it is lost.
 pub(in crate::log) fn read(
     directory: &Path,
     sequences: &[u64],
@@ -72,7 +74,7 @@ pub(in crate::log) fn read(
     for sequence in sequences {
         journals.push((*sequence, journal::recover(directory, *sequence)?));
     }
-    // Without a witness the last journal that holds anything is the one that it would name.
+    // Without a witness, the last journal that holds anything is the one that it would name.
     let last = journals.iter().rev().find(|(_, recovered)| !recovered.is_blank()).map_or(0, |(sequence, _)| *sequence);
     let mut reading = Reading {
         named: witness.map_or(last, |witness| witness.journal),
@@ -99,18 +101,19 @@ pub(in crate::log) fn read(
     Ok(reading.finish())
 }
 
-/// Whether no digest of these frames of one journal, which one life wrote, is made with the secret, and some can be compared.
+/// Returns whether none of the digests in these frames was made with the secret, while some can be compared. The frames
+/// are of one journal, written in one process lifetime.
 pub(super) fn are_foreign(frames: &[JournalFrame], secret: &LogSecret) -> bool {
     let mut has_compared = false;
     for stored in frames.iter().filter(|stored| stored.generation == secret.generation) {
-        // What claims no key needs no look: that would take long where a whole journal claims none.
+        // Frames that claim no key are skipped. Reading them would take long if a whole journal claims none.
         if stored.keys.iter().all(|key| key.digest == Digest::NONE.to_bytes()) {
             continue;
         }
         let Ok(frame) = Frame::decode(&stored.frame) else { continue };
         let records = format::records(&frame).unwrap_or_default();
         for (record, key) in records.iter().zip(&stored.keys) {
-            // A conflict claims by its fingerprint, which another version takes otherwise.
+            // The claim of a conflict depends on its fingerprint, which another version may compute in another way.
             let event = record.event().ok().filter(|event| event.conflict_of.is_none());
             let Some(made) = event.and_then(|event| Claim::of_stored(secret, &event)) else { continue };
             if made.digest.to_bytes() == key.digest {
@@ -122,7 +125,7 @@ pub(super) fn are_foreign(frames: &[JournalFrame], secret: &LogSecret) -> bool {
     has_compared
 }
 
-/// Where the next frame goes on. `chain`: `None` if damage hides it.
+/// Point from which the next frame continues. `chain` is `None` if damage hides it.
 #[derive(Clone, Copy)]
 struct End {
     position: Position,
@@ -130,11 +133,11 @@ struct End {
 }
 
 struct Reading<'a> {
-    /// The sequence of the last journal that a slot has named.
+    /// Sequence of the last journal that a slot has named.
     named: u64,
-    /// How far the witness has seen the log.
+    /// Position up to which the witness has seen the log.
     witnessed: Position,
-    /// All of them, ascending by sequence.
+    /// All journals, ascending by sequence.
     journals: &'a [(u64, Recovered)],
     secret: Option<&'a LogSecret>,
     sealed: &'a mut SealedLog,
@@ -160,7 +163,7 @@ impl Reading<'_> {
             return Ok(());
         }
         if recovered.last().is_none() && sequence > self.named {
-            // The beginning of a commit that was cut.
+            // The journal holds the beginning of a commit that was cut.
             self.unsealed.removable.push(sequence);
             return Ok(());
         }
@@ -171,7 +174,7 @@ impl Reading<'_> {
         let joined = recovered.follow(self.end.position, self.end.chain);
         let is_other = joined.frames.is_empty() && !recovered.follow(self.end.position, None).frames.is_empty();
         if sequence > self.named {
-            // Unknown whether it joins up: nothing of it was acknowledged.
+            // Without the chain it is unknown whether the journal joins up. Nothing of it was acknowledged.
             if self.end.chain.is_some() {
                 self.push(sequence, joined);
             }
@@ -214,8 +217,9 @@ impl Reading<'_> {
         self.unsealed.journals.push((sequence, found));
     }
 
-    /// Takes frames beyond damage. They must have been acknowledged: no later journal goes on from before them. What is damaged
-    /// within the last journal is refused; before its first whole frame, the segment or journal before it may be what is missing.
+    /// Takes frames beyond damage. They must have been acknowledged: no later journal continues from before them.
+    /// Damage within the last journal is refused. Before its first whole frame, the missing part may belong to the
+    /// segment or journal before it.
     fn push_beyond_holes(&mut self, sequence: u64, recovered: &Recovered) {
         let is_last = sequence == self.named;
         let mut looked = self.end.position;
@@ -235,7 +239,7 @@ impl Reading<'_> {
             }
             let hole = self.end.position + 1..=next - 1;
             self.notes.lose(hole, "no segment and no journal holds them");
-            // Whose the hole is cannot be told.
+            // It is unknown which journal the hole belongs to.
             self.unsealed.damaged.extend(self.unsealed.journals.last().map(|(before, _)| *before));
             self.unsealed.damaged.push(sequence);
             self.push(sequence, found);
@@ -247,14 +251,16 @@ impl Reading<'_> {
         self.secret.is_some_and(|secret| are_foreign(frames, secret))
     }
 
-    /// Whether a later journal joins up with the end: then what an earlier one holds beyond it is the torn end of its life.
+    /// Returns whether a later journal joins up with the end. If so, the frames of this journal beyond the end are the
+    /// torn end of its process.
     fn goes_on_later(&self, sequence: u64) -> bool {
         let Some(chain) = self.end.chain else { return false };
         let mut later = self.journals.iter().filter(|(other, _)| *other > sequence);
         later.any(|(_, recovered)| !recovered.follow(self.end.position, Some(chain)).frames.is_empty())
     }
 
-    /// What the last journal holds beyond the end may be the torn end of a power cut, if one commit can have left it.
+    /// Checks the bytes that the last journal holds beyond the end. They may be the torn end of a power cut, if one
+    /// commit can have left them.
     fn check_rest(&mut self, sequence: u64, recovered: &Recovered) {
         let reached = self.end.position;
         let rest = recovered.bytes_after(reached);
@@ -273,7 +279,7 @@ impl Reading<'_> {
         }
     }
 
-    /// The first refusal stays.
+    /// Refuses the log. The first refusal stays.
     fn refuse(&mut self, error: OpenError) {
         self.unsealed.refusal.get_or_insert(error);
     }

@@ -1,5 +1,6 @@
-//! The dedup index of a log that was examined: the runs that can be used, in memory what they do not cover at the end of the log,
-//! and what is lost between; and whether the secret is the one that the stored keys were made with.
+//! The dedup index of a log that was examined: the usable runs, the keys in memory for the end of the log that no run
+//! covers, and the lost ranges between the runs. Also decides whether the secret is the one that the stored keys were
+//! made with. Must not know the layout of runs and journals.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,11 +22,11 @@ use crate::segment::Frame;
 use crate::storage::StoreError;
 use crate::telemetry::with_causes;
 
-/// Runs of which this many positions at the end of the log are not covered are read at the start; more are made again while
-/// the log is open.
+/// Length, in runs, of the uncovered end of the log that is read at the start. A longer one is read again while the log
+/// is open.
 const TAIL_RUNS: u64 = 2;
 
-/// The keys of a log.
+/// Keys of a log.
 pub(in crate::log) struct Keys {
     pub index: KeyIndex,
     pub origin: RunOrigin,
@@ -33,7 +34,7 @@ pub(in crate::log) struct Keys {
     pub lost: Vec<Span>,
 }
 
-/// The runs of this log and epoch, of whatever secret.
+/// Loads the runs of this log and epoch, whatever their secret.
 pub(in crate::log) fn load(examined: &Examined, directory: &Path) -> Result<Loaded, OpenError> {
     let identity = examined.identity();
     dedup::load(directory, |header| header.origin.identity == identity).map_err(|error| match error {
@@ -44,8 +45,8 @@ pub(in crate::log) fn load(examined: &Examined, directory: &Path) -> Result<Load
     })
 }
 
-/// The log's secret. A new one in the place of one that is lost, or that stored digests were not made with: of a generation
-/// that no file names, so that all of these are made again.
+/// Returns the log's secret. Makes a new one if it is lost, or if the stored digests were made with another one. The
+/// new secret has a generation that no file names, so all stored digests are made again.
 pub(in crate::log) fn settle_secret(examined: &mut Examined, runs: &RunSet, fresh: &Fresh) -> LogSecret {
     if let Some(secret) = examined.secret.take() {
         if !is_foreign(&secret, examined, runs) {
@@ -62,20 +63,20 @@ pub(in crate::log) fn settle_secret(examined: &mut Examined, runs: &RunSet, fres
     LogSecret { generation: newest + 1, key: fresh.secret.clone() }
 }
 
-/// Whether stored digests that name the secret's generation were made with another secret: one of the newest run, or all of a
-/// journal.
+/// Returns whether stored digests that name the secret's generation were made with another secret: one digest of the
+/// newest run, or all digests of a journal.
 fn is_foreign(secret: &LogSecret, examined: &Examined, runs: &RunSet) -> bool {
     let newest = runs.runs().iter().rfind(|run| run.header().origin.generation == secret.generation);
     let stored = newest.and_then(|run| run.entries().next()?.ok());
     let is_other = stored.is_some_and(|stored| {
-        // A conflict claims by its fingerprint, which another version takes otherwise.
+        // The claim of a conflict depends on its fingerprint, which another version may compute in another way.
         let event = examined.event(stored.position).filter(|event| event.conflict_of.is_none());
         event.and_then(|event| Claim::of_stored(secret, &event)).is_some_and(|made| made.digest != stored.digest)
     });
     is_other || examined.unsealed.journals.iter().any(|(_, found)| are_foreign(&found.frames, secret))
 }
 
-/// Refuses runs that have seen more than the log, or something else. Removes what cannot be used.
+/// Collects the keys. Refuses runs that have seen more than the log, or another history. Removes unusable runs.
 pub(in crate::log) fn collect(
     examined: &Examined,
     secret: &LogSecret,
@@ -92,7 +93,7 @@ pub(in crate::log) fn collect(
     let (of_secret, others): (Vec<_>, Vec<_>) =
         loaded.set.runs().iter().cloned().partition(|run| run.header().origin == origin);
     let runs = of_secret.into_iter().fold(RunSet::default(), |runs, run| runs.with(run).unwrap_or(runs));
-    // What the system refuses to read now may be whole.
+    // A run that the system refuses to read now may be whole.
     let unusable = loaded.unusable.iter().filter(|file| !matches!(file.source, UnusableRun::Io(_)));
     let unusable = unusable.map(|file| file.path.clone());
     let unneeded = unusable.chain(loaded.covered).chain(others.iter().map(|run| run.path().to_owned()));
@@ -145,7 +146,7 @@ impl Collector<'_> {
         self.take_journals(examined, reached);
     }
 
-    /// The end of the sealed part, which no run covers.
+    /// Takes the end of the sealed part, which no run covers.
     fn take_tail(&mut self, examined: &Examined, tail: Span) {
         let is_short = tail.positions() <= self.run_events.saturating_mul(TAIL_RUNS);
         let collected = is_short.then(|| dedup::collect(&examined.store, self.secret, tail, false));
@@ -164,7 +165,7 @@ impl Collector<'_> {
         self.recent.skip_to(tail.through);
     }
 
-    /// What is not sealed, after a position. A hole is known to no table.
+    /// Takes the unsealed part after a position. No table knows a hole.
     fn take_journals(&mut self, examined: &Examined, after: Position) {
         let mut reached = after;
         let mut head = None;
@@ -202,7 +203,9 @@ impl Collector<'_> {
         }
     }
 
-    /// Where another secret, or another version, made what is stored. What cannot be read is missing, unless the secret is the same.
+    /// Reads the keys from the records, if another secret or another version made the stored ones. Keys that cannot be
+    /// read are missing, and the table is marked incomplete. If no record of the frame can be read and the secret is
+    /// the same, the stored keys are used.
     fn read_keys(&mut self, stored: &JournalFrame, frame: &Frame<'_>) -> Vec<KeyEntry> {
         let Ok(records) = format::records(frame) else {
             self.recent.mark_incomplete();
@@ -226,7 +229,8 @@ impl Collector<'_> {
     }
 }
 
-/// Format 1 of a journal's values had none, and made the digests of conflicts in another way.
+/// Returns whether the keys have fingerprints. Format 1 of a journal's values had none, and made the digests of
+/// conflicts in another way.
 fn has_fingerprints(keys: &[JournalKey]) -> bool {
     let is_known = |key: &JournalKey| key.fingerprint != Fingerprint::UNKNOWN.0;
     keys.iter().all(|key| key.digest == Digest::NONE.to_bytes() || is_known(key))

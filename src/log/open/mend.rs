@@ -1,5 +1,5 @@
-//! Mends what an examination found to be lost, damaged or left over, once all that is left agrees: the small files, and what a
-//! crash left between two steps of sealing or merging.
+//! Repairs what an examination found lost, damaged or left over, once everything else agrees: the small files, and the
+//! leftovers of a crash between two steps of sealing or merging. Must not know the layout of the files.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,7 +15,7 @@ use crate::storage::StoreError;
 use crate::storage::{AtOnce, sweep};
 
 impl Examined {
-    /// `secret`: the one to write if it is damaged.
+    /// Repairs the directory. `secret` is the one to write if the stored one is lost or damaged.
     pub fn mend(&self, files: &DataFiles, secret: &LogSecret) -> Result<(), OpenError> {
         if let Some(cleat) = &self.named.new_cleat {
             cleat_file::write(&files.cleat(), cleat)?;

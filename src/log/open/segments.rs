@@ -1,5 +1,5 @@
-//! The sealed part of a log as its directory has it: which files hold which range, and what is missing or damaged. Writes
-//! nothing.
+//! The sealed part of a log, as its directory has it: which files hold which range, and which ranges are missing or
+//! damaged. Must not write.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,23 +17,23 @@ use crate::segment::{Frame, Segment, SegmentError, SegmentName};
 use crate::storage::StoreError;
 use crate::token::Identity;
 
-/// What the directory holds of segments.
+/// Segments of a directory.
 pub(in crate::log) struct SealedLog {
     directory: PathBuf,
-    /// Ascending and adjacent, from position 1 on.
+    /// Sealed ranges, ascending and adjacent, from position 1 on.
     pub sealed: Vec<Sealed>,
     pub end: SealedEnd,
-    /// Before the first segment.
+    /// State before the first segment.
     begin: SealedEnd,
     /// Files whose records another, verified segment holds.
     pub covered: Vec<PathBuf>,
-    /// Files that are damaged, and whose records other files hold.
+    /// Damaged files whose records other files hold.
     pub unusable: Vec<PathBuf>,
-    /// Why the log cannot be opened. `None` if it can.
+    /// Reason why the log cannot be opened. `None` if it can.
     pub refusal: Option<OpenError>,
 }
 
-/// What a log is called.
+/// Name of a log.
 #[derive(Clone, Copy)]
 pub(in crate::log) struct Named<'a> {
     pub log_id: u128,
@@ -41,23 +41,23 @@ pub(in crate::log) struct Named<'a> {
 }
 
 impl Named<'_> {
-    /// In the epoch that a position belongs to.
+    /// Returns the identity in the epoch that a position belongs to.
     fn identity_at(&self, position: Position) -> Identity {
         let epoch = self.epochs.of(position).unwrap_or_else(|| self.epochs.last());
         Identity { log_id: self.log_id, epoch: epoch.id }
     }
 }
 
-/// Where the sealed part ends.
+/// End of the sealed part.
 #[derive(Clone, Copy)]
 pub(in crate::log) struct SealedEnd {
     pub position: Position,
-    /// The chain's value there. `None` if damage hides it.
+    /// Chain value at `position`. `None` if damage hides it.
     pub chain: Option<Hash>,
     pub recorded_at: Timestamp,
 }
 
-/// The names of all segments, the one that covers most before those that it covers.
+/// Lists the names of all segments. A segment that covers others comes before them.
 pub(in crate::log) fn list(directory: &Path) -> Result<Vec<SegmentName>, OpenError> {
     let list = || {
         let mut names = Vec::new();
@@ -72,7 +72,7 @@ pub(in crate::log) fn list(directory: &Path) -> Result<Vec<SegmentName>, OpenErr
     Ok(names)
 }
 
-/// Opens all segments. What is damaged costs its own range only; a foreign or newer segment is refused.
+/// Opens all segments. Damage costs only its own range. A foreign or newer segment is refused.
 pub(in crate::log) fn open(directory: &Path, named: Named<'_>, notes: &mut Notes) -> Result<SealedLog, OpenError> {
     let end = SealedEnd { position: 0, chain: Some(format::genesis(named.log_id)), recorded_at: Timestamp::default() };
     let begin = end;
@@ -99,7 +99,7 @@ pub(in crate::log) fn open(directory: &Path, named: Named<'_>, notes: &mut Notes
     Ok(log)
 }
 
-/// `Err` inside if it is damaged, with the reason.
+/// Opens one segment. The inner `Err` is the reason if it is damaged.
 fn open_one(directory: &Path, name: SegmentName, named: Named<'_>) -> Result<Result<Segment, &'static str>, OpenError> {
     let path = directory.join(name.to_string());
     match Segment::open(&path, named.identity_at(name.first)) {
@@ -120,7 +120,7 @@ fn is_unreadable(error: &SegmentError) -> bool {
     matches!(error, SegmentError::Io { source, .. } if source.raw_os_error() == Some(Errno::IO.raw_os_error()))
 }
 
-/// The chain's value at a position that a verified segment holds.
+/// Returns the chain value at a position that a verified segment holds.
 fn chain_at(segment: &Segment, position: Position) -> Result<Option<Hash>, SegmentError> {
     let Some(bytes) = segment.read(position)? else { return Ok(None) };
     let Ok(frame) = Frame::decode(&bytes) else { return Ok(None) };
@@ -128,7 +128,8 @@ fn chain_at(segment: &Segment, position: Position) -> Result<Option<Hash>, Segme
     Ok(records.iter().find(|record| record.position == position).map(|record| record.chain))
 }
 
-/// Whether all of a segment can be read and is right. An error of the system, but one of the disk, says nothing of that.
+/// Returns whether all of a segment can be read and is right. A system error, other than a disk that cannot read, says
+/// nothing about that and is returned.
 fn is_whole(segment: &Segment) -> Result<bool, SegmentError> {
     match segment.verify() {
         Ok(()) => Ok(true),
@@ -142,7 +143,7 @@ impl SealedLog {
         self.sealed.iter().filter_map(as_segment)
     }
 
-    /// Whether verified segments hold all that a journal holds, on the same chain.
+    /// Returns whether verified segments hold everything that a journal holds, on the same chain.
     pub fn holds(&self, journal: &Recovered) -> Result<bool, SegmentError> {
         let Some(first) = journal.first().filter(|_| journal.is_complete()) else { return Ok(false) };
         let all = journal.follow(first - 1, None);
@@ -161,7 +162,7 @@ impl SealedLog {
         Ok(false)
     }
 
-    /// Hands the ranges at the end that are damaged back to the journal that still has all of them. Returns whether there was
+    /// Hands the damaged ranges at the end back to the journal, if it still has all of them. Returns whether there was
     /// any.
     pub fn hand_back(&mut self, journal: &Recovered, notes: &mut Notes) -> bool {
         let mut has_any = false;
@@ -187,7 +188,8 @@ impl SealedLog {
         has_any
     }
 
-    /// Whether a segment is to be taken in the place of the parts that it covers: it is whole, or they are not all there.
+    /// Returns whether to take a segment in place of the parts that it covers: if it is whole, or if not all parts are
+    /// there.
     fn takes_covering(
         &mut self,
         name: SegmentName,
@@ -209,7 +211,7 @@ impl SealedLog {
             Err(_) => false,
         };
         if is_whole {
-            // One of another log only lies here by mistake: it is not removed.
+            // A part of another log is here by mistake. It is refused, not removed.
             parts.iter().try_for_each(|part| open_one(&self.directory, *part, named).map(drop))?;
             self.covered.extend(parts.iter().map(|part| self.directory.join(part.to_string())));
             return Ok(true);
@@ -218,7 +220,7 @@ impl SealedLog {
             notes.note(format!("{name} is damaged: the segments that it was merged from are used"));
             self.unusable.push(path);
         }
-        // Otherwise what can be read of it is more than what is left of its parts.
+        // Otherwise more of it can be read than is left of its parts.
         Ok(!are_complete)
     }
 

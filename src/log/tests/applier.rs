@@ -1,5 +1,5 @@
-//! The applier against a model: maps of what was appended. Runs come and go under it as the keeper makes them, and look-ups are of
-//! any age.
+//! The applier against a model: maps of the appended records. Runs come and go under it as the keeper makes them, and
+//! look-ups are of any age.
 
 use std::collections::HashMap;
 
@@ -12,17 +12,17 @@ use crate::log::files::secret::LogSecret;
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// A caller asks the runs for a key with a content, and queues.
+    /// A caller searches the runs for a key with a content, and queues.
     LookUp { key: u8, content: u8 },
-    /// One that waits is applied.
+    /// A waiting caller is applied.
     Apply { waiting: usize, may_stamp: bool },
-    /// The table that grows is closed, and a run has its keys.
+    /// The growing table is closed, and a run gets its keys.
     Save,
-    /// Memory drops what runs have, if nobody holds older runs.
+    /// Memory drops the keys that runs have, if no caller holds older runs.
     Release,
-    /// Runs lose the keys of some positions, which memory gets again.
+    /// Runs lose the keys of some positions, and memory gets them again.
     Lose { after: u64, count: u64 },
-    /// All fingerprints in memory are lost, as those of a journal of format 1.
+    /// All fingerprints in memory are lost, like those of a journal of format 1.
     Forget,
 }
 
@@ -37,26 +37,26 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// One that waits, with what it saw of the runs.
+/// A waiting caller, with the keys that it saw in the runs.
 struct Caller {
     key: u8,
     content: u8,
     known: Known,
-    /// Number of runs that it saw.
+    /// Number of the set of runs that it saw.
     runs: usize,
 }
 
 struct World {
     secret: LogSecret,
     recent: RecentKeys,
-    /// What runs have, as it grew.
+    /// Keys in the runs, one set for each change of the runs.
     runs: Vec<HashMap<[u8; 16], KeyEntry>>,
     covered: u64,
-    /// What the newest runs have lost.
+    /// Ranges that the newest runs have lost.
     lost: Vec<Span>,
     next: u64,
     waiting: Vec<Caller>,
-    /// The first position of each key, and its content.
+    /// First position of each key, with its content.
     firsts: HashMap<u8, (u64, u8)>,
     conflicts: HashMap<(u8, u8), u64>,
 }
@@ -89,7 +89,7 @@ impl World {
         self.decide(self.runs.len(), claim, self.runs[self.runs.len() - 1].get(&claim.digest.to_bytes()).copied())
     }
 
-    /// What the runs have of a claim with this first, as they were when there had been this number of sets.
+    /// Returns the entries for a claim with this first entry, as set number `runs` has them.
     fn decide(&self, runs: usize, claim: Claim, first: Option<KeyEntry>) -> Known {
         let runs = &self.runs[runs - 1];
         let conflict = first.map(|first| Digest::of_conflict(&self.secret, first.position, claim.fingerprint));
@@ -119,7 +119,7 @@ impl World {
         let stamp = if may_stamp { Ok(()) } else { Err(()) };
         let mut verdict = apply(&mut self.recent, &self.secret, claim, known, self.next, stamp);
         if let Ok(Verdict::Undecided { first }) = verdict {
-            // The caller reads it.
+            // The caller reads the first event.
             let (position, told) = self.firsts[&key];
             assert_eq!(first.position, position);
             known =
@@ -207,7 +207,7 @@ proptest! {
     }
 }
 
-/// It was taken again while its run was lost.
+/// The key was taken again while its run was lost.
 #[test]
 fn the_lowest_position_of_a_key_is_its_first() {
     let mut world = World::new();
@@ -226,7 +226,7 @@ fn the_lowest_position_of_a_key_is_its_first() {
     assert_eq!(apply_with(Known::default()), Ok(Verdict::Duplicate { first: 5 }));
     let in_run = Known { first: Some(entry(3, other.fingerprint)), ..Known::default() };
     assert!(matches!(apply_with(in_run), Ok(Verdict::Conflict { first: 3, .. })));
-    // What the runs have a conflict with is not the first.
+    // The runs have a conflict with an entry that is not the first.
     let later = Known { first: Some(entry(9, claim.fingerprint)), has_conflict: true, through: 100 };
     let third = world.claim(1, 3);
     let verdict = apply(&mut world.recent, &world.secret, third, later, 104, Ok::<_, ()>(()));

@@ -1,4 +1,4 @@
-//! A clock that is wrong stamps nothing, and what was refused for it may come again.
+//! Tests of a wrong clock: it stamps nothing, and a delivery that was refused for it may come again.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ const BOUND: Duration = Duration::from_secs(600);
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
-/// The clock's first time, in seconds since the epoch.
+/// First time of the clock, in seconds since the epoch.
 const START: i64 = 1_700_000_000;
 
 /// A machine with a clock that can be set, and a log on it.
 struct Machine {
     directory: tempfile::TempDir,
-    /// In seconds.
+    /// Current time, in seconds.
     now: Arc<AtomicI64>,
-    /// By how much the clock is set after it is next read.
+    /// Seconds by which the clock is set after its next reading.
     step_after_read: Arc<AtomicI64>,
-    /// In seconds.
+    /// Uptime, in seconds.
     uptime: Arc<AtomicU64>,
     synchronised: Arc<AtomicBool>,
     trusted: bool,
@@ -60,13 +60,13 @@ impl Machine {
         self.log = Some(open(self.directory.path(), Options { time, ..options() }).unwrap());
     }
 
-    /// Time goes by, for the clock too.
+    /// Lets time pass, for the clock too.
     fn pass(&self, seconds: i64) {
         self.step(seconds);
         self.uptime.fetch_add(seconds.unsigned_abs(), Ordering::SeqCst);
     }
 
-    /// Somebody sets the clock.
+    /// Sets the clock, by some seconds.
     fn step(&self, seconds: i64) {
         self.now.fetch_add(seconds, Ordering::SeqCst);
     }
@@ -118,7 +118,7 @@ fn an_unconfirmed_clock_stamps_only_webhooks_in_an_empty_log() {
     assert_eq!(machine.import("a").unwrap_err(), ClockError::Unconfirmed);
     assert_eq!(machine.local("a").unwrap_err(), ClockError::Unconfirmed);
     assert_eq!(machine.webhook("b").unwrap().position, 1);
-    // The webhook confirms the clock for the others, and what was refused has not claimed its key.
+    // The webhook confirms the clock for the others, and the refused delivery has not claimed its key.
     let imported = machine.import("a").unwrap();
     assert_eq!((imported.position, imported.duplicate), (2, false));
 }
@@ -144,7 +144,7 @@ fn a_log_that_was_quiet_for_weeks_takes_webhooks_at_once() {
     assert_eq!(machine.import("b").unwrap_err(), ClockError::Unconfirmed);
     machine.webhook("c").unwrap();
     machine.import("b").unwrap();
-    // In one life, the time since the last event confirms the clock, however long it was quiet.
+    // In one process, the time since the last event confirms the clock, however long the log was quiet.
     machine.pass(50 * DAY);
     machine.local("d").unwrap();
 }

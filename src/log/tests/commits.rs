@@ -1,4 +1,4 @@
-//! What one commit puts into the journal.
+//! Tests of the size of one commit in the journal.
 
 use std::sync::Mutex;
 use std::sync::mpsc::sync_channel;
@@ -7,10 +7,10 @@ use super::super::journal::{Journal, JournalFrame, JournalWriter};
 use super::super::open::open_with;
 use super::*;
 
-/// What a start takes for one commit, and less.
+/// Maximum bytes of one commit, less than a start accepts for one.
 const COMMIT_BYTES_MAX: u64 = 512 * 1024;
 
-/// A journal that notes its largest commit.
+/// A journal that records its largest commit.
 struct MeasuredJournal {
     journal: Journal,
     synced: AtomicU64,

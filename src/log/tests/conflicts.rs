@@ -1,4 +1,4 @@
-//! Duplicates that tell something else, and what of a delivery stays in memory until its answer.
+//! Tests of duplicates with other content, and of the parts of a delivery that stay in memory until its answer.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -60,7 +60,7 @@ fn what_cannot_be_compared_for_now_breaks_its_sequence_off() {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path(), options()).unwrap();
     append(&log, "a", FIRST).unwrap();
-    // As a journal of an older format leaves it.
+    // Claims a key as a journal of an older format leaves it.
     let secret = LogSecret { generation: 1, key: options().fresh.secret };
     let digest = Digest::of_event(&secret, "default", &EventKey::of(Some("b"), ""));
     assert!(log.reader.index().recent_mut().claim(Claim { digest, fingerprint: Fingerprint::UNKNOWN }, 1).is_none());

@@ -1,5 +1,5 @@
-//! Damage of every file of the log: each flip, cut or loss is found, mended or harmless. Never is an event wrong or missing in
-//! silence.
+//! Tests of damage to every file of the log: each flip, cut or loss is found, repaired or harmless. No event is ever
+//! silently wrong or missing.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ fn body(n: u64) -> Vec<u8> {
     format!("{{\"id\":\"{n}\",\"type\":\"webhook.test\",\"data\":{{\"n\":{}}}}}", n * 7).into_bytes()
 }
 
-/// A closed log: three segments, and a journal that is not sealed.
+/// Creates a closed log: three segments, and a journal that is not sealed.
 fn filled() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     for life in 0..4 {
@@ -26,16 +26,16 @@ fn filled() -> tempfile::TempDir {
     directory
 }
 
-/// What became of a damaged log.
+/// Outcome of opening a damaged log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Outcome {
     Whole,
-    /// Some events cannot be read, and say so.
+    /// Some events cannot be read, and their reads report it.
     Named,
     Refused,
 }
 
-/// Opens it and reads every event by its position.
+/// Opens the log and reads every event by its position.
 fn outcome(directory: &Path) -> Outcome {
     let Ok(log) = open(directory, Options { create: false, ..options() }) else { return Outcome::Refused };
     assert_eq!(log.reader.head().position, EVENTS, "the log is shorter in silence");
@@ -55,7 +55,7 @@ fn outcome(directory: &Path) -> Outcome {
     outcome
 }
 
-/// Every file of the log and beside it, but the lock and what only sled reads.
+/// Returns every file of the data directory except the lock.
 fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for name in names(directory) {
@@ -69,7 +69,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The bytes of a file that are not zeros at its end.
+/// Returns the length of a file without the zeros at its end; at least 1.
 fn used(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte != 0).map_or(1, |last| last + 1)
 }
@@ -168,7 +168,7 @@ fn a_closed_journal_that_is_damaged_costs_its_own_range() {
     }
     wait_until_sealed(&log);
     close(log);
-    // As if the first journal had not been sealed yet.
+    // Simulates that the first journal was not sealed yet.
     let log_directory = directory.path().join("log");
     for name in names(&log_directory) {
         if ends_with(&name, ".seg") {
@@ -188,7 +188,7 @@ fn a_closed_journal_that_is_damaged_costs_its_own_range() {
     close(log);
 }
 
-/// A log of two journals, the first of which is closed and not sealed: 1 to 30, then 31 to 60.
+/// Creates a log of two journals: 1 to 30, then 31 to 60. The first is closed and not sealed.
 fn two_journals() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path(), options()).unwrap();
@@ -251,7 +251,7 @@ fn a_journal_of_another_log_is_refused_or_left_out() {
     let second = "journal-00000000000000000002";
     let foreign = tempfile::tempdir().unwrap();
     copy_tree(&other.path().join("log").join(FIRST_JOURNAL), foreign.path());
-    // In the place of ours, and beside it.
+    // The foreign journal is put in the place of ours, then next to it.
     let copy = copy_of(ours.path());
     fs::remove_dir_all(copy.path().join("log").join(FIRST_JOURNAL)).unwrap();
     copy_tree(foreign.path(), &copy.path().join("log").join(FIRST_JOURNAL));
@@ -286,7 +286,7 @@ fn a_journal_of_another_log_that_begins_beyond_our_end_is_refused() {
     }
 }
 
-/// A closed log of one journal, whose identity is this number.
+/// Creates a closed log of one journal, with this log id.
 fn filled_by(log_id: u128, events: u64) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let fresh = Fresh::new(Identity { log_id, epoch: 1 }, [5; 32]);
@@ -308,7 +308,7 @@ fn a_torn_first_commit_of_a_new_journal_is_left_out() {
     }
     wait_until_sealed(&log);
     close(log);
-    // As if the power had been cut before the witness named the second journal, and had taken its first value.
+    // Simulates a power cut before the witness named the second journal. The cut took the first value of that journal.
     fs::write(directory.path().join("witness"), witness).unwrap();
     damage_value(&directory.path().join("log/journal-00000000000000000002/db"), 31);
     let log = open(directory.path(), options()).unwrap();
@@ -388,7 +388,7 @@ fn a_torn_end_of_a_journal_that_others_follow_is_left_out() {
     }
     wait_until_sealed(&log);
     close(log);
-    // A power cut takes the first of three events that nobody was answered for, and keeps the others.
+    // A power cut takes the second of three events that were never answered, and keeps the others.
     fs::write(directory.path().join("witness"), witness).unwrap();
     let log_directory = directory.path().join("log");
     let second = "journal-00000000000000000002";
@@ -402,7 +402,7 @@ fn a_torn_end_of_a_journal_that_others_follow_is_left_out() {
     }
     wait_until_sealed(&log);
     close(log);
-    // A kill before that journal was sealed.
+    // Simulates a kill before that journal was sealed.
     for name in names(&log_directory) {
         if ends_with(&name, ".seg") && name.starts_with("00000000000000000031") {
             fs::remove_file(log_directory.join(name)).unwrap();

@@ -1,4 +1,5 @@
-//! Dedup runs: lost ones are made again from the log, no key is missed meanwhile, and a start is never worse off than without them.
+//! Tests of dedup runs: lost runs are rebuilt from the log, no key is missed meanwhile, and a start is never worse off
+//! than without runs.
 
 use std::fs;
 use std::sync::{Condvar, Mutex};
@@ -15,7 +16,7 @@ fn options() -> Options {
     Options { dedup_run_events: 100, ..super::options() }
 }
 
-/// A closed, sealed log with runs up to 100, 200 and 300.
+/// Creates a closed, sealed log with runs up to 100, 200 and 300.
 fn filled(fresh: Fresh, prefix: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path(), Options { fresh: fresh.clone(), ..options() }).unwrap();
@@ -34,7 +35,7 @@ fn run(directory: &Path, through: u64) -> std::path::PathBuf {
     directory.join(format!("dedup/{:020}-{through:020}.run", through - 100))
 }
 
-/// The positions before the first, and the last positions, of all runs.
+/// Returns the position before the first, and the last position, of each run.
 fn runs(directory: &Path) -> Vec<(u64, u64)> {
     let names = names(&directory.join("dedup"));
     let span = |name: &String| {
@@ -44,7 +45,7 @@ fn runs(directory: &Path) -> Vec<(u64, u64)> {
     names.iter().filter_map(span).collect()
 }
 
-/// Opens it, and finds every key where it was.
+/// Opens the log, and finds every key at its position.
 fn check(directory: &Path) {
     let log = open(directory, options()).unwrap();
     assert_eq!(log.reader.head().position, EVENTS);
@@ -64,7 +65,7 @@ fn runs_go_on_after_a_restart_where_they_ended() {
         append(&log, &n.to_string(), b"{}").unwrap();
     }
     close(log);
-    // What the last life left came as a whole.
+    // The leftover keys of the last process became one run.
     assert_eq!(runs(directory.path()), [(0, 100), (100, 200), (200, 300), (300, 350)]);
     let log = open(directory.path(), options()).unwrap();
     for n in [1, 300, 301, 350, 351, 420] {
@@ -121,7 +122,7 @@ fn a_lost_run_of_what_is_not_sealed_is_made_again() {
     close(log);
 }
 
-/// A block of a run is only read when a filter points at it.
+/// A block of a run is read only when a filter points at it.
 #[test]
 fn a_run_that_is_found_damaged_while_it_is_read_is_made_again() {
     let directory = filled(options().fresh, "");
@@ -144,7 +145,8 @@ fn a_run_that_is_found_damaged_while_it_is_read_is_made_again() {
     panic!("the run is not made again");
 }
 
-/// Lets the thread that keeps runs look at the clock so often, before and after each lost run; until then it waits there.
+/// Permits for the thread that keeps runs to look at the clock. It looks before and after each lost run, and waits
+/// there without a permit.
 #[derive(Default)]
 struct Permits(Mutex<u32>, Condvar);
 
@@ -159,7 +161,7 @@ impl Permits {
         *permits.unwrap() -= 1;
     }
 
-    /// Opens a log in this many hours.
+    /// Opens a log with a clock that is this many hours ahead.
     fn open_later(self: &Arc<Self>, directory: &Path, hours: i64) -> Log {
         let permits = self.clone();
         let now = options().time.now;
@@ -209,18 +211,18 @@ fn webhooks_wait_for_the_keys_of_three_days_and_imports_for_all() {
     let hours = 73;
     let permits = Arc::new(Permits::default());
     for _ in 0..2 {
-        // The second life seals what the first appends.
+        // The second process seals the events that the first appends.
         let log = permits.open_later(directory.path(), hours);
         (351..=450).for_each(|n| assert_eq!(append(&log, &n.to_string(), b"{}").unwrap().position, n));
         wait_until_sealed(&log);
         close(log);
     }
     fs::remove_dir_all(directory.path().join("dedup")).unwrap();
-    // However late it is by the machine's clock.
+    // The machine's clock may be any time later.
     let log = permits.open_later(directory.path(), 10 * hours);
     let refusal = |delivery| append_all(&log, vec![delivery]).remove(0).unwrap_err();
     assert!(matches!(refusal(delivery("new", b"{}")), AppendError::NoRoom(NoRoom::KeysUnknown)));
-    // The newest two of five runs, the second of which has events of both times.
+    // The newest two of five runs. The second of them has events of both times.
     permits.give(4);
     wait_until(&log, Coverage::Newest);
     assert_eq!(append(&log, "new", b"{}").unwrap().position, 451);
@@ -286,7 +288,7 @@ fn a_conflict_is_kept_once_though_the_first_is_in_a_lost_run() {
     fs::remove_file(run(directory.path(), 100)).unwrap();
     let permits = Arc::new(Permits::default());
     let log = permits.open_later(directory.path(), 1);
-    // Now its keys stay in memory.
+    // From now on its keys stay in memory.
     fs::remove_dir_all(directory.path().join("dedup")).unwrap();
     permits.give(100);
     wait_until(&log, Coverage::Whole);
@@ -304,7 +306,7 @@ fn runs_are_saved_again_once_they_can_be() {
     for n in 1..=250 {
         append(&log, &n.to_string(), b"{}").unwrap();
     }
-    // In memory until then.
+    // The keys are in memory until then.
     assert_eq!(append(&log, "1", b"{}").unwrap().position, 1);
     fs::create_dir(&runs_directory).unwrap();
     for _ in 0..4000 {
@@ -390,7 +392,7 @@ fn a_newer_run_is_refused_by_name_and_stays() {
 #[test]
 fn a_log_that_ends_before_its_runs_is_refused() {
     let directory = filled(options().fresh, "");
-    // The log and all that it says of itself, from a younger copy.
+    // Takes the log and the witness from a younger copy.
     let young = tempfile::tempdir().unwrap();
     let log = open(young.path(), options()).unwrap();
     append(&log, "1", b"{}").unwrap();
@@ -466,7 +468,7 @@ fn a_segment_that_is_put_back_has_its_keys_again() {
     let log_directory = directory.path().join("log");
     let name = names(&log_directory).into_iter().find(|name| ends_with(name, ".seg")).unwrap();
     let segment = fs::read(log_directory.join(&name)).unwrap();
-    // Gone, or without its end.
+    // The segment is empty, or without its end.
     for length in [0, segment.len() / 2] {
         fs::write(log_directory.join(&name), &segment[..length]).unwrap();
         let log = open(directory.path(), options()).unwrap();

@@ -1,4 +1,5 @@
-//! Every operation of a journal fails once: nothing is acknowledged from then on, and nothing acknowledged is lost.
+//! Tests of faults: every operation of a journal fails once. Nothing is acknowledged from then on, and nothing
+//! acknowledged is lost.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,12 +8,12 @@ use super::super::journal::{Journal, JournalFrame, JournalWriter};
 use super::super::open::open_with;
 use super::*;
 
-/// A journal whose n-th operation fails, and all after it.
+/// A journal whose n-th operation fails, as do all after it.
 struct FailingJournal(Journal);
 
-/// Operations until the first failure, by all journals of the test that runs.
+/// Number of operations before the first failure, over all journals of the running test.
 static LEFT: Mutex<u64> = Mutex::new(u64::MAX);
-/// Tests that fail journals run one after the other.
+/// Lock by which tests that fail journals run one after the other.
 static TURN: Mutex<()> = Mutex::new(());
 
 fn take_turn() -> MutexGuard<'static, ()> {
@@ -60,7 +61,7 @@ fn open_failing(directory: &Path) -> Log {
     open_with(directory, options(), create).unwrap()
 }
 
-/// Appends until the journal fails; returns what was acknowledged.
+/// Appends until the journal fails. Returns the acknowledged positions.
 fn append_until_failure(log: &Log) -> Vec<u64> {
     let mut acknowledged = Vec::new();
     for n in 1..=40 {
@@ -144,7 +145,7 @@ fn webhooks_are_refused_while_the_disk_is_nearly_full_and_taken_again_after() {
     let log = open(directory.path(), Options { disk_reserve: u64::MAX, ..options() }).unwrap();
     let mut health = log.health.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    // Also while no webhook comes.
+    // True also while no webhook comes.
     let is_full = health.wait_for(|health| *health == Health::Refusing(NoRoom::DiskFull));
     runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), is_full).await.unwrap().unwrap() });
     let refused = append(&log, "a", b"{}");

@@ -1,4 +1,4 @@
-//! What a start makes of the keys that journals hold.
+//! Tests of a start with the keys that journals hold.
 
 use super::*;
 use crate::event::gist;
@@ -11,7 +11,7 @@ use crate::segment::Frame;
 
 const OTHER: &[u8] = br#"{"data":1}"#;
 
-/// A log of two lives, which is not sealed: an event, and one that conflicts with it.
+/// Creates a log of two process lifetimes: an event, and one that conflicts with it. The last journal is not sealed.
 fn filled() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     for (body, position) in [(&b"{}"[..], 1), (OTHER, 2)] {
@@ -22,7 +22,7 @@ fn filled() -> tempfile::TempDir {
     directory
 }
 
-/// The keys as a start finds them if the last frame is another one, and the secret that it takes.
+/// Returns the keys that a start finds after `change` to the last frame, and the secret that it takes.
 fn keys_with(change: impl Fn(&mut JournalFrame)) -> (keys::Keys, LogSecret) {
     let directory = filled();
     let files = DataFiles::at(directory.path()).unwrap();
@@ -41,7 +41,7 @@ fn has_conflict(keys: &keys::Keys, secret: &LogSecret) -> bool {
     keys.index.find(digest).unwrap().is_some_and(|entry| entry.position == 2)
 }
 
-/// Format 1 took fingerprints of another length for its digests of conflicts, and stored none.
+/// Format 1 used fingerprints of another length for its digests of conflicts, and stored none.
 #[test]
 fn a_conflict_of_an_older_format_says_nothing_of_the_secret_and_is_known_again() {
     let (keys, secret) = keys_with(|frame| frame.keys = vec![JournalKey { digest: [1; 16], fingerprint: [0; 8] }]);

@@ -1,4 +1,4 @@
-//! Random histories against a model that is a vector: appends, duplicates, reads, reopens, on real sled.
+//! Random histories compared with a model that is a vector: appends, duplicates, reads, reopens, on real sled.
 
 use std::collections::HashMap;
 
@@ -8,21 +8,21 @@ use super::*;
 
 #[derive(Debug, Clone)]
 enum Operation {
-    /// (key, body) each; the keys are few, so that many repeat.
+    /// Appends (key, body) pairs. The keys are few, so they often repeat.
     Append(Vec<(u16, Body)>),
-    /// The same key again, with a body that tells something else.
+    /// Appends the same key again, with a body of other content.
     Contradict(u16, u8),
     Get(u64),
     Find(u16),
     ReadAll,
     Reopen,
-    /// Goes on with a copy of the files as a kill leaves them.
+    /// Continues with a copy of the files as a kill leaves them.
     Crash,
     ReadOnly,
     Seal,
 }
 
-/// What a body compresses to is what decides the layout.
+/// Body of a delivery. Its compressed size decides the layout.
 #[derive(Debug, Clone, Copy)]
 enum Body {
     Compressible(usize),
@@ -73,7 +73,7 @@ fn operation() -> impl Strategy<Value = Operation> {
 struct Model {
     events: Vec<(Head, Delivery)>,
     positions: HashMap<u16, u64>,
-    /// By the first position and the body.
+    /// Positions of conflicts, by the first position and the body.
     conflicts: HashMap<(u64, Vec<u8>), u64>,
 }
 
@@ -83,13 +83,13 @@ fn check_append(log: &Log, model: &mut Model, given: &[(u16, Body)]) {
         Some(position) => model.events[usize::try_from(position - 1).unwrap()].1.body.to_vec(),
         None => first.entry(*key).or_insert(*body).bytes(),
     };
-    // A delivery that is sent again tells the same.
+    // A delivery that is sent again has the same content.
     let deliveries: Vec<_> = given.iter().map(|(key, body)| delivery(&key.to_string(), &told(key, body))).collect();
     let results = append_all(log, deliveries.clone());
     let results: Vec<Appended> = results.into_iter().map(Result::unwrap).collect();
     let mut new: Vec<_> =
         given.iter().zip(deliveries).zip(&results).filter(|(_, appended)| !appended.duplicate).collect();
-    // One that a filter sends to a run in vain comes later than those behind it.
+    // A delivery that a filter sends to a run in vain comes later than those behind it.
     new.sort_by_key(|(_, appended)| appended.position);
     for (((key, _), delivery), appended) in new {
         assert_eq!((appended.position, appended.reached.position), (model.events.len() as u64 + 1, appended.position));
@@ -98,7 +98,7 @@ fn check_append(log: &Log, model: &mut Model, given: &[(u16, Body)]) {
     }
     for ((key, _), appended) in given.iter().zip(results) {
         assert_eq!(Some(&appended.position), model.positions.get(key));
-        // A reader who waits for this sees the first.
+        // A reader that waits for this position sees the first event.
         assert!((appended.position..=log.reader.head().position).contains(&appended.reached.position));
     }
 }

@@ -1,4 +1,5 @@
-//! What a start refuses, with a message that says what was found, and without a change on disk; and what it mends.
+//! Tests of the refusals of a start, each with a message that names the finding and without a change on disk, and of
+//! its repairs.
 
 use std::fs;
 
@@ -7,7 +8,7 @@ use crate::telemetry::with_causes;
 
 const EVENTS: u64 = 60;
 
-/// A closed log of some segments and two unsealed journals.
+/// Creates a closed log of two segments and an unsealed journal.
 fn filled() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     for _ in 0..3 {
@@ -27,7 +28,7 @@ fn refused(directory: &Path) -> OpenError {
     error
 }
 
-/// Every directory, and every file but the lock, with its bytes.
+/// Returns every directory, and every file but the lock, with its bytes.
 fn contents(directory: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     for name in names(directory) {
@@ -68,7 +69,7 @@ fn an_init_makes_a_log_once() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("data");
     init(&path, &options().fresh, None).unwrap();
-    // Whatever an anchor says.
+    // Refused whatever an anchor says.
     let anchor = directory.path().join("anchor");
     fs::write(&anchor, b"damaged").unwrap();
     for anchor in [None, Some(&*anchor)] {
@@ -259,7 +260,7 @@ fn a_secret_of_another_log_is_taken_for_lost() {
     let other = tempfile::tempdir().unwrap();
     init(&other.path().join("data"), &Fresh::new(Identity { log_id: 2, epoch: 2 }, [6; 32]), None).unwrap();
     let secret = other.path().join("data/SECRET");
-    // What is not sealed, and the dedup runs.
+    // Once with the unsealed part, once with the dedup runs.
     for dedup_run_events in [u64::MAX, EVENTS / 3] {
         let options = || Options { dedup_run_events, ..options() };
         let directory = tempfile::tempdir().unwrap();
@@ -267,7 +268,7 @@ fn a_secret_of_another_log_is_taken_for_lost() {
         (1..=EVENTS).for_each(|n| assert_eq!(append(&log, &n.to_string(), b"{}").unwrap().position, n));
         close(log);
         if dedup_run_events < EVENTS {
-            // Only the runs are left to tell.
+            // Only the runs are left to show it.
             let log = open(directory.path(), options()).unwrap();
             wait_until_sealed(&log);
             close(log);
@@ -292,8 +293,9 @@ fn a_read_only_open_reads_all_and_writes_nothing() {
     assert_eq!(contents(directory.path()), before);
 }
 
-/// A data directory of each format that was landed is opened for ever. Both were written by `cleat serve` and `cleat send`: seven
-/// events in a segment, two in a journal that a kill left, and a dedup run of five. The seventh of format 3 conflicts with the sixth.
+/// A data directory of each landed format must stay openable, permanently. Both were written by `cleat serve` and
+/// `cleat send`: seven events in a segment, two in a journal that a kill left, and a dedup run of five. The seventh of
+/// format 3 conflicts with the sixth.
 #[test]
 fn a_directory_of_each_landed_format_is_opened() {
     let chains = [(2, [0x25, 0x01, 0xc4, 0x5e, 0x5e, 0x1b, 0xf2, 0x5c]), (3, CHAIN_OF_FORMAT_3)];
@@ -303,7 +305,7 @@ fn a_directory_of_each_landed_format_is_opened() {
         assert!(inspection.problems.is_empty(), "{:?}", inspection.problems);
         assert_eq!((inspection.segments.len(), inspection.head.position), (1, 9));
         assert_eq!(reader.get(9).unwrap().unwrap().chain[..8], chain);
-        // A start raises the format, and the next one finds it so.
+        // A start raises the format, and the next one finds it raised.
         for _ in 0..2 {
             let log = open(directory.path(), Options { create: false, ..options() }).unwrap();
             all_are_known(&log);
@@ -316,7 +318,7 @@ fn a_directory_of_each_landed_format_is_opened() {
 
 const CHAIN_OF_FORMAT_3: [u8; 8] = [0xe5, 0xb7, 0x2c, 0x22, 0x05, 0x17, 0x2b, 0xa2];
 
-/// Each of the nine events, sent again, is answered as it was.
+/// Sends each of the nine events again, and expects the answer that it had.
 fn all_are_known(log: &Log) {
     let events = read_all(&log.reader);
     assert_eq!(events.len(), 9);

@@ -1,4 +1,5 @@
-//! Journals become segments, segments are merged, and a crash between any two steps loses nothing and leaves nothing.
+//! Tests of sealing: journals become segments, segments are merged, and a crash between any two steps loses nothing and
+//! leaves nothing behind.
 
 use std::fs;
 
@@ -117,7 +118,7 @@ fn many_small_segments_are_merged_at_most_twice() {
     assert!(inspection.problems.is_empty(), "{:?}", inspection.problems);
 }
 
-/// A directory with one sealed journal and one that is not sealed, and its copy from before the first was sealed.
+/// Returns a copy of a directory from before its journal was sealed, and the directory after that.
 fn before_and_after_sealing() -> (tempfile::TempDir, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path(), options()).unwrap();
@@ -192,7 +193,7 @@ fn a_kill_at_any_commit_keeps_all_that_was_acknowledged() {
     let log = open(directory.path(), small_journals()).unwrap();
     for n in (5..=150).step_by(5) {
         fill(&log, 5);
-        // The files as a kill leaves them, whatever the sealer is doing.
+        // Copies the files as a kill leaves them, whatever the sealer is doing.
         let copy = copy_of(directory.path());
         let opened = open(copy.path(), small_journals());
         let Ok(reopened) = opened else { panic!("{n}: {:?}", opened.err()) };
@@ -228,7 +229,7 @@ fn a_crash_between_the_removals_of_merged_segments_is_finished() {
     assert!(segments(directory.path()).len() <= merged.len() + 1);
 }
 
-/// A journal whose third frame has a right checksum over a record that the chain does not hold.
+/// Creates a journal whose third frame has a right checksum over a record that the chain does not hold.
 fn journal_with_a_wrong_record(directory: &Path) {
     let log = open(directory, options()).unwrap();
     fill(&log, 5);
@@ -259,7 +260,7 @@ fn a_frame_with_a_wrong_record_is_sealed_as_it_is_and_named_as_damage() {
         wait_until_sealed(&log);
         let is_damaged = |n| matches!(log.reader.get(n), Err(ReadError::Damaged { .. }));
         assert_eq!((1..=5).filter(|n| is_damaged(*n)).collect::<Vec<_>>(), [3]);
-        // What is not wanted is not unpacked.
+        // Events that are not wanted are not unpacked.
         let selection = log.reader.select(3, 3, |_| false).unwrap().unwrap();
         assert!(selection.events.is_empty() && selection.through == 3);
         assert!(log.reader.select(3, 3, |_| true).is_err());

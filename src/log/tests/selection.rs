@@ -1,4 +1,4 @@
-//! Events that are chosen by what their headers say: the same as choosing among all, and only those are unpacked.
+//! Tests of a selection by headers: it is the same as a choice among all events, and only the chosen ones are unpacked.
 
 use super::*;
 use crate::event::{Contents, Kind};
@@ -6,7 +6,7 @@ use crate::log::EventHeader;
 
 const EVENTS: u64 = 300;
 
-/// A log of several kinds, modes, endpoints and tenants, partly sealed, with a conflict and an unreadable body.
+/// Creates a log of several kinds, modes, endpoints and tenants, partly sealed, with a conflict and an unreadable body.
 fn mixed(directory: &Path) -> Log {
     let log = open(directory, small_journals()).unwrap();
     let kinds = ["patient.connection_success", "patient.ehi_export_failed", "webhook.test", "something.new"];
@@ -33,7 +33,7 @@ fn mixed(directory: &Path) -> Log {
     log
 }
 
-/// By a walk, as a reader of a filtered range does it.
+/// Selects by a walk, as a reader of a filtered range does it.
 fn selected(log: &Log, is_wanted: impl Fn(&EventHeader<'_>) -> bool) -> Vec<Event> {
     let (mut tail, mut last, mut events) = (log.reader.tail(0), 0, Vec::new());
     while let Some(selection) = tail.select(&is_wanted).unwrap() {

@@ -1,4 +1,4 @@
-//! Segments that grow: read as they grow, opened again after each cut and each flipped byte, finished.
+//! Tests of growing segments: read as they grow, opened again after each cut and each flipped byte, finished.
 
 use super::*;
 
@@ -32,7 +32,7 @@ fn a_growing_segment_is_read_as_it_grows_and_becomes_a_segment() {
     assert_eq!(fs::read(segment.path()).unwrap(), fs::read(written.path()).unwrap(), "no other bytes than a writer's");
 }
 
-/// What is left is the frames before the harm, and goes on.
+/// The frames before the damage are left, and the segment goes on after them.
 #[test]
 fn a_growing_segment_that_was_cut_or_changed_goes_on_after_its_last_whole_frame() {
     let frames = frames(10, &[3, 1, 5], &mut StdRng::seed_from_u64(5));
@@ -71,7 +71,7 @@ fn a_growing_segment_that_was_cut_or_changed_goes_on_after_its_last_whole_frame(
     }
 }
 
-/// A crash after the footer was written and before the file got its name.
+/// Simulates a crash after the footer was written and before the file got its name.
 #[test]
 fn a_footer_without_its_name_is_cut_off() {
     let directory = tempfile::tempdir().unwrap();

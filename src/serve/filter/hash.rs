@@ -1,4 +1,5 @@
-//! Tells filters apart, in tokens: the same in every process.
+//! Filter hash, by which tokens distinguish requests. It is the same in every process. Knows nothing of the meaning of
+//! the fields.
 
 use std::collections::BTreeSet;
 
@@ -8,11 +9,11 @@ use crate::event::{ApiMode, Timestamp};
 use crate::fold::Realm;
 use crate::token::Identity;
 
-/// 8 bytes of SHA-256 over what was asked, in a fixed order.
+/// First 8 bytes of SHA-256 over the fields of a request, in a fixed order.
 pub struct FilterHasher(Sha256);
 
 impl FilterHasher {
-    /// `what`: the kind of request, so that a token of one is none of another.
+    /// Starts a hash. `what` is the kind of request, so that a token of one kind is not valid for another.
     pub fn new(what: &str, realm: &Realm) -> Self {
         let mut hasher = Self::of_tenant(what, &realm.tenant);
         hasher.number(match realm.mode {
@@ -22,7 +23,7 @@ impl FilterHasher {
         hasher
     }
 
-    /// The same, for what is of either mode.
+    /// Like [`Self::new`], but for requests that cover both modes.
     pub fn of_tenant(what: &str, tenant: &str) -> Self {
         let mut hasher = Self(Sha256::new());
         hasher.text(what);
@@ -30,7 +31,7 @@ impl FilterHasher {
         hasher
     }
 
-    /// For tokens that do not tell their log by themselves.
+    /// Adds the log's identity. For tokens that do not carry it themselves.
     pub fn log(&mut self, identity: Identity) {
         self.0.update(identity.log_id.to_be_bytes());
         self.0.update(identity.epoch.to_be_bytes());

@@ -1,4 +1,5 @@
-//! The fields of a filter, checked: values that are too many, too long, or of no meaning are refused by their field's name.
+//! Checks of a filter's fields. A refusal names the field whose values are too many, too long or without meaning. Knows
+//! nothing of matching.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use super::super::status::Refusal;
 use crate::event::TEXT_BYTES_MAX;
 use crate::event::Timestamp;
 
-/// As the protos promise.
+/// Maximum number of statuses. The protos promise this limit and the two below.
 const STATUSES_MAX: usize = 10;
 const TEXTS_MAX: usize = 100;
 const SPAN_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
@@ -41,7 +42,7 @@ pub fn time(field: &'static str, time: Option<prost_types::Timestamp>) -> Result
     time.map(read).transpose()
 }
 
-/// In microseconds.
+/// Reads a duration, in microseconds.
 pub fn span(field: &'static str, span: Option<prost_types::Duration>) -> Result<Option<i64>, Refusal> {
     let read = |span| {
         let span = Duration::try_from(span).ok().filter(|span| *span <= SPAN_MAX);

@@ -1,4 +1,4 @@
-//! Several runs, each in the order of ids, as one.
+//! Merge of several runs, each in the order of ids, into one. Knows nothing of the items except their ids.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -7,7 +7,7 @@ use crate::fold::Id;
 
 pub struct Merge<T, I> {
     runs: Vec<I>,
-    /// The next of each run that has one, the least id on top.
+    /// Id of the next item of each run that has one, the smallest id on top.
     heads: BinaryHeap<Reverse<(Id, usize)>>,
     waiting: Vec<Option<(Id, T)>>,
 }

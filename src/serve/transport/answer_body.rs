@@ -1,5 +1,5 @@
-//! The body of an answer: it hands over small pieces, and charges to the quota what it holds beyond one of them until its
-//! reader has taken it.
+//! Body of an answer: hands over small pieces, and charges a message that is larger than one piece to the quota until
+//! its last piece is handed over. Knows nothing of the content.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use super::progress::Progress;
 
 pub(super) struct AnswerBody {
     content: Body,
-    /// The part of the current message that is not handed over yet.
+    /// Part of the current message that is not handed over yet.
     rest: Bytes,
-    /// For the current message.
+    /// Charge for the current message.
     charge: Reservation,
     progress: Arc<Progress>,
     refused: bool,
@@ -35,7 +35,7 @@ impl AnswerBody {
         Self { content, rest: Bytes::new(), charge, progress, refused: false, _stream: stream }
     }
 
-    /// Ends the answer with a refusal in place of a message that the quota has no room for.
+    /// Ends the answer with a refusal, in place of a message that the quota has no room for.
     fn refuse(&mut self) -> Frame<Bytes> {
         (self.content, self.refused) = (Body::empty(), true);
         let mut trailers = HeaderMap::new();
@@ -45,7 +45,7 @@ impl AnswerBody {
         Frame::trailers(trailers)
     }
 
-    /// At most [`FREE_BYTES`] of the current message.
+    /// Returns at most [`FREE_BYTES`] of the current message.
     fn next_piece(&mut self) -> Frame<Bytes> {
         let bytes = self.rest.split_to(self.rest.len().min(FREE_BYTES));
         let piece = self.progress.piece(&bytes);
@@ -57,7 +57,7 @@ impl AnswerBody {
     }
 }
 
-/// A message's buffer grows by doubling, so it may take twice the message's length.
+/// Returns the charge for a message. Its buffer grows by doubling, so it may take twice the message's length.
 fn charged(bytes: usize) -> usize {
     if bytes > FREE_BYTES { 2 * bytes } else { 0 }
 }
@@ -71,7 +71,7 @@ impl HttpBody for AnswerBody {
         if this.progress.is_expired() {
             return Poll::Ready(Some(Err(h2::Error::from(h2::Reason::CANCEL).into())));
         }
-        // Trailers, too, wait: so the stream stays under watch until its last byte was taken.
+        // Trailers wait, too, so that the stream is watched until its last byte was taken.
         ready!(this.progress.poll_taken(context));
         if this.refused {
             return Poll::Ready(None);

@@ -1,4 +1,5 @@
-//! How many streams may be open over all connections, how many bytes they may hold, and what a method allows its requests.
+//! Limits on open streams and on the bytes they hold over all connections, and the bounds of each method's requests.
+//! Knows nothing of the methods themselves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,23 +9,23 @@ use super::super::quota::{Quota, Reservation};
 use super::super::status::Refusal;
 use super::seats::ConnectionPermit;
 
-/// Streams beyond those of watches. Two callers never hold all of anything.
+/// Maximum number of streams beyond those of watches. Two callers never hold all of anything.
 const CALLS_MAX: usize = 512;
 const CALLS_SHARE: usize = 160;
-/// Streams of the reserved methods, when all others are taken.
+/// Maximum number of streams of the reserved methods once all others are taken.
 const RESERVE_MAX: usize = 64;
 const RESERVE_SHARE: usize = 20;
 
-/// What a method allows its requests.
+/// Bounds of a method's requests.
 #[derive(Clone, Copy)]
 pub(in super::super) struct MethodBounds {
-    /// Served on the reserve of connections and streams, too.
+    /// Whether the method is also served on the reserve of connections and streams.
     pub is_reserved: bool,
     /// Whether the client sends any number of messages, rather than one.
     pub is_client_stream: bool,
-    /// How long the client may send. `None` if for as long as its messages arrive in time.
+    /// Time within which the client may send. `None` if it may send for as long as its messages arrive in time.
     pub age_max: Option<Duration>,
-    /// The largest message.
+    /// Size of the largest message.
     pub message_bytes: usize,
 }
 
@@ -36,7 +37,8 @@ pub(in super::super) struct Bounds {
 }
 
 impl Bounds {
-    /// For so many watches, in all and of one caller. `inflight` counts the bytes of requests and answers.
+    /// Creates bounds for this many watches, in all and of one caller. `inflight` counts the bytes of requests and
+    /// answers.
     pub fn new(
         watches: usize,
         watches_share: usize,
@@ -55,7 +57,7 @@ impl Bounds {
         (self.methods)(path)
     }
 
-    /// The permit of a new stream.
+    /// Returns the permit of a new stream.
     pub(super) fn admit(&self, seat: &ConnectionPermit, method: MethodBounds) -> Result<Reservation, Refusal> {
         if !method.is_reserved && seat.is_reserve() {
             return Err(Refusal::TooManyConnections);
@@ -66,7 +68,7 @@ impl Bounds {
         permit.map_err(|_| Refusal::TooManyStreams)
     }
 
-    /// A reservation of nothing, to be grown.
+    /// Returns an empty reservation, which can grow.
     pub(super) fn no_bytes(&self, caller: Caller) -> Reservation {
         Reservation::empty(&self.inflight, caller)
     }

@@ -1,4 +1,4 @@
-//! One connection of HTTP/2, from its first byte to its end. Knows nothing of what is served.
+//! One HTTP/2 connection, from its first byte to its end. Knows nothing of the services.
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
@@ -25,18 +25,18 @@ use super::seats::ConnectionPermit;
 use super::socket::Socket;
 use super::{HEADER_LIST_BYTES_MAX, Routed, STREAMS_MAX};
 
-/// A peer that vanished is noticed within half a minute, even by a watch that has nothing to say.
+/// Interval of pings. A peer that vanished is noticed within half a minute, even by a watch that has nothing to send.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection without a stream is closed after this time.
+/// Time after which a connection without a stream is closed.
 const IDLE_MAX: Duration = Duration::from_secs(300);
-/// For the client to end an idle connection after it has been asked to.
+/// Time for the client to end an idle connection after it has been asked to.
 const IDLE_FAREWELL: Duration = Duration::from_secs(10);
-/// What a client may send before cleat reads it, on a stream and on a connection.
+/// Bytes that a client may send before cleat reads them, on a stream and on a connection.
 const STREAM_WINDOW: u32 = 128 * 1024;
 const CONNECTION_WINDOW: u32 = 256 * 1024;
 
-/// Runs until the client ends the connection, or it has been idle for too long, or its seat is given to another one, or
+/// Runs the connection until the client ends it, it has been idle for too long, its seat is given to another one, or
 /// `stopping` turns true and its streams have ended.
 pub(super) async fn run<S: Routed>(
     socket: Socket<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>,
@@ -68,7 +68,8 @@ pub(super) async fn run<S: Routed>(
         }
         () = permit.evicted() => {
             connection.as_mut().graceful_shutdown();
-            // What can be written at once is. The seat is another one's already, so the client is not waited for.
+            // Writes only the bytes that can be written at once. The seat already belongs to another connection, so the
+            // client is not waited for.
             timeout(Duration::ZERO, connection).await.unwrap_or(Ok(()))
         }
     };
@@ -77,7 +78,7 @@ pub(super) async fn run<S: Routed>(
     }
 }
 
-/// Returns when the server stops. An error says that the sender is gone, and the server with it.
+/// Returns when the server stops. An error means that the sender is gone, and the server with it.
 async fn stopped(stopping: &mut watch::Receiver<bool>) {
     match stopping.wait_for(|stop| *stop).await {
         Ok(_) | Err(_) => {}

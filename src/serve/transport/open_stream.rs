@@ -1,4 +1,5 @@
-//! What a stream holds from its first header to the last byte of its answer. Its bodies share it.
+//! Resources that a stream holds from its first header to the last byte of its answer. Its request and answer bodies
+//! share them. Knows nothing of the bytes themselves.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,9 +8,9 @@ use super::seats::ConnectionPermit;
 
 pub(super) struct OpenStream {
     connection: Arc<ConnectionPermit>,
-    /// For the bytes of the request that have been announced: what is made of them lives as long as the stream.
+    /// Charge for the announced bytes of the request. The data made of them lives as long as the stream.
     request: Mutex<Reservation>,
-    /// One of the streams that may be open. `None` for a stream that is refused at once.
+    /// Permit of one open stream. `None` if the stream is refused at once.
     _permit: Option<Reservation>,
 }
 
@@ -19,7 +20,7 @@ impl OpenStream {
         Arc::new(Self { connection, request: Mutex::new(request), _permit: permit })
     }
 
-    /// Sets what the request is charged.
+    /// Sets the charge for the request.
     pub fn charge_request(&self, bytes: usize) -> Result<(), QuotaFull> {
         self.request.lock().unwrap_or_else(PoisonError::into_inner).resize(bytes)
     }

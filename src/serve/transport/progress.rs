@@ -1,9 +1,9 @@
-//! Whether the reader of an answer takes what it is given, and the end of streams whose readers do not. Knows nothing of
-//! what is in an answer.
+//! Progress of an answer: whether its reader takes the pieces it is given, and the end of streams whose readers do not.
+//! Knows nothing of an answer's content.
 //!
-//! The HTTP/2 library polls a body for its next data before the peer has a window for them, and hands a whole chunk to its
-//! send buffer once there is a window of one byte. So an answer is handed over in pieces, the next one when the library has
-//! dropped the one before: that is when it was written to the socket.
+//! The HTTP/2 library polls a body for its next data before the peer has a window for it, and hands a whole chunk to
+//! its send buffer once there is a window of one byte. So an answer is handed over in pieces. The next piece follows
+//! when the library has dropped the one before: at that moment it was written to the socket.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,11 +14,11 @@ use bytes::Bytes;
 use hyper::rt::Executor;
 use tokio::time::{Instant, sleep_until};
 
-/// A stream whose reader takes no whole piece for this long is reset.
+/// Time after which a stream is reset if its reader takes no whole piece.
 pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 tokio::task_local! {
-    /// That of the stream which the task serves.
+    /// Progress of the stream that the task serves.
     pub(super) static STREAM: Arc<Progress>;
 }
 
@@ -27,14 +27,14 @@ pub(super) struct Progress(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// When the piece was handed over that the reader has not taken yet. `None` if there is none.
+    /// Time at which the piece was handed over that the reader has not taken yet. `None` if there is none.
     waiting_since: Option<Instant>,
     expired: bool,
     /// Woken when the piece has been taken.
     body: Option<Waker>,
 }
 
-/// Tells when the library drops the bytes.
+/// Bytes of a piece. Reports when the library drops them.
 struct Piece {
     bytes: Vec<u8>,
     progress: Arc<Progress>,
@@ -57,13 +57,13 @@ impl Drop for Piece {
 }
 
 impl Progress {
-    /// A copy of some bytes, so that a piece in the library's buffer does not keep the whole answer alive.
+    /// Returns a copy of some bytes, so that a piece in the library's buffer does not keep the whole answer alive.
     pub fn piece(self: &Arc<Self>, bytes: &[u8]) -> Bytes {
         self.lock().waiting_since = Some(Instant::now());
         Bytes::from_owner(Piece { bytes: bytes.to_vec(), progress: self.clone() })
     }
 
-    /// Ready when the last piece has been taken.
+    /// Returns `Ready` once the last piece has been taken.
     pub fn poll_taken(&self, context: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         if state.waiting_since.is_none() {
@@ -73,7 +73,7 @@ impl Progress {
         Poll::Pending
     }
 
-    /// Whether the stream is to end with a reset.
+    /// Whether the stream must end with a reset.
     pub fn is_expired(&self) -> bool {
         self.lock().expired
     }
@@ -115,8 +115,8 @@ async fn run(stream: impl Future<Output = ()>, progress: Arc<Progress>, timeout:
         () = progress.stalled(timeout) => {}
     }
     progress.lock().expired = true;
-    // If the piece is in the library's buffer, the body is polled now, fails, and so empties the buffer and resets the
-    // stream. If the piece waits for a window, the body is not polled, and the drop of the stream resets it.
+    // If the piece is in the library's buffer, the body is polled now and fails, which empties the buffer and resets
+    // the stream. If the piece waits for a window, the body is not polled, and the drop of the stream resets it.
     std::future::poll_fn(|context| Poll::Ready(stream.as_mut().poll(context).is_ready())).await;
 }
 

@@ -1,5 +1,5 @@
-//! The body of a request: it must arrive in time, its messages are bounded, and they are charged to the quota when they are
-//! announced, before memory is taken for them.
+//! Body of a request: it must arrive in time, and its messages are bounded. They are charged to the quota when they are
+//! announced, before memory is taken for them. Knows nothing of the messages' content.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,21 +15,21 @@ use super::super::status::Refusal;
 use super::open_stream::OpenStream;
 use super::{FREE_BYTES, MethodBounds};
 
-/// A request must be complete within this time.
+/// Time within which a request must be complete.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Each message of a client's stream must be complete this long after cleat asks for it.
+/// Time within which each message of a client's stream must be complete, once cleat has asked for it.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) struct RequestBody<B = Incoming> {
     body: B,
     bounds: MethodBounds,
     timeout: Duration,
-    /// When the client must have ended. `None` if there is no such time.
+    /// Time at which the client must have ended. `None` if there is no limit.
     expires: Option<Instant>,
     /// `None` while a client's stream is not asked for a message.
     deadline: Option<Pin<Box<Sleep>>>,
     framing: Framing,
-    /// The announced lengths of the last two messages.
+    /// Announced lengths of the last two messages.
     last_messages: [usize; 2],
     stream: Arc<OpenStream>,
 }
@@ -42,7 +42,7 @@ impl<B> RequestBody<B> {
         Self { body, bounds, timeout, expires, deadline, framing: Framing::default(), last_messages: [0; 2], stream }
     }
 
-    /// Called before more of the body is read.
+    /// Starts the deadline unless it is running. Called before more of the body is read.
     fn begin_read(&mut self) {
         if self.deadline.is_none() {
             let due = Instant::now() + self.timeout;
@@ -65,7 +65,8 @@ impl<B> RequestBody<B> {
         self.stream.charge_request(charged).map_err(|_| Refusal::InflightBytesFull)
     }
 
-    /// A handler of a client's stream may keep one message while it waits for the next.
+    /// Accounts for an announced message. The last two count, because a handler of a client's stream may keep one
+    /// message while it waits for the next.
     fn hold(&mut self, bytes: usize) {
         let [_, last] = self.last_messages;
         self.last_messages = [last, bytes];
@@ -78,7 +79,7 @@ impl<B: HttpBody<Data = Bytes, Error = hyper::Error> + Unpin> HttpBody for Reque
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
-        // Whatever has arrived: each message in its time would go on for ever.
+        // Checked even when data has arrived: messages that each arrive in time could continue indefinitely.
         if this.expires.is_some_and(|expires| Instant::now() >= expires) {
             return Poll::Ready(Some(Err(Refusal::RequestTimeout.into())));
         }
@@ -105,12 +106,12 @@ impl<B: HttpBody<Data = Bytes, Error = hyper::Error> + Unpin> HttpBody for Reque
     }
 }
 
-/// Where messages begin and end: each follows five bytes, a flag and its length.
+/// Parser of message boundaries. Each message follows five bytes: a flag and its length.
 #[derive(Default)]
 struct Framing {
     header: [u8; 5],
     header_bytes: usize,
-    /// The part of the announced message that has not arrived.
+    /// Bytes of the announced message that have not arrived.
     missing: usize,
 }
 
@@ -153,7 +154,7 @@ mod tests {
     use super::super::seats::Seats;
     use super::*;
 
-    /// Of a client that sends messages without a pause.
+    /// Body of a client that sends messages without a pause.
     struct Eager;
 
     impl HttpBody for Eager {
@@ -180,7 +181,7 @@ mod tests {
         }
     }
 
-    /// Lengths as announced, and how many messages were complete, whatever the pieces are.
+    /// Returns the announced lengths and the number of complete messages, reading `data` in pieces of `piece` bytes.
     fn read(data: &[u8], piece: usize) -> (Vec<usize>, usize) {
         let (mut framing, mut begun, mut complete) = (Framing::default(), Vec::new(), 0);
         for piece in data.chunks(piece) {

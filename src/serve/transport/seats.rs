@@ -1,8 +1,9 @@
-//! The seats of connections: how many may be open, in all and of one caller, and which one is closed when they run out.
-//! Knows nothing of sockets and streams but their number.
+//! Seats of connections: how many may be open, in all and of one caller, and which one is closed when they run out.
+//! Knows nothing of sockets, and of streams only their number.
 //!
-//! A connection without a stream is idle. When an ordinary seat is missing, the longest idle connection gives way; a
-//! connection that finds no ordinary seat gets one of the reserve, on which only the reserved methods are served.
+//! A connection without a stream is idle. When an ordinary seat is missing, the longest idle connection of the caller
+//! with the most gives way. A connection that finds no ordinary seat gets one of the reserve, on which only the
+//! reserved methods are served.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 
 use super::super::caller::Caller;
 
-/// Further connections are closed at once. File descriptors stay for the webhooks.
+/// Maximum number of connections. Further ones are closed at once, which leaves file descriptors for the webhooks.
 pub const CONNECTIONS_MAX: usize = 256;
 const BOUNDS: SeatBounds =
     SeatBounds { ordinary: CONNECTIONS_MAX - 16, ordinary_share: 64, reserve: 16, reserve_share: 5 };
@@ -21,7 +22,7 @@ const BOUNDS: SeatBounds =
 #[derive(Clone, Copy)]
 struct SeatBounds {
     ordinary: usize,
-    /// Of one caller. Many services may share a loopback address, and each needs one connection.
+    /// Ordinary seats of one caller. Many services may share a loopback address, and each needs one connection.
     ordinary_share: usize,
     reserve: usize,
     reserve_share: usize,
@@ -48,12 +49,12 @@ struct Taken {
     caller: Caller,
     kind: SeatKind,
     streams: usize,
-    /// When the last stream ended.
+    /// Time at which the last stream ended, or the connection was opened.
     idle_since: Instant,
     evicted: Arc<Notify>,
 }
 
-/// The seat of an open connection. It is free again when dropped.
+/// Seat of an open connection. Free again when dropped.
 pub(super) struct ConnectionPermit {
     seats: Arc<Seats>,
     number: u64,
@@ -71,7 +72,7 @@ impl Seats {
         Arc::new(Self { bounds, table: Mutex::default() })
     }
 
-    /// `None` if all seats that the caller may have are taken by connections with streams.
+    /// Takes a seat. `None` if all seats that the caller may have are taken by connections with streams.
     pub fn take(self: &Arc<Self>, caller: Caller) -> Option<ConnectionPermit> {
         let SeatBounds { ordinary, ordinary_share, reserve, reserve_share } = self.bounds;
         let mut table = self.lock();
@@ -97,7 +98,7 @@ impl Seats {
 }
 
 impl Table {
-    /// Evicts an idle connection if that is what it takes. Says whether there is room.
+    /// Makes room for a connection, by evicting an idle one if necessary. Returns whether there is room.
     fn make_room(&mut self, kind: SeatKind, caller: Caller, total: usize, share: usize) -> bool {
         let mut by_caller: HashMap<Caller, usize> = HashMap::new();
         for taken in self.taken.values().filter(|taken| taken.kind == kind) {
@@ -141,18 +142,18 @@ impl ConnectionPermit {
         });
     }
 
-    /// Returns when another connection is to have the seat.
+    /// Returns when the seat is given to another connection.
     pub async fn evicted(&self) {
         self.evicted.notified().await;
     }
 
-    /// Since when the connection has had no stream. `None` if it has one.
+    /// Returns the time since which the connection has had no stream. `None` if it has one.
     pub fn idle_since(&self) -> Option<Instant> {
         let table = self.seats.lock();
         table.taken.get(&self.number).filter(|taken| taken.streams == 0).map(|taken| taken.idle_since)
     }
 
-    /// An evicted connection has no entry any more.
+    /// Changes the connection's entry. An evicted connection has none.
     fn update(&self, change: impl FnOnce(&mut Taken)) {
         if let Some(taken) = self.seats.lock().taken.get_mut(&self.number) {
             change(taken);
@@ -221,7 +222,7 @@ mod tests {
         let _busy = [busy(&seats, ONE), busy(&seats, ONE)];
         let next = busy(&seats, ONE);
         assert!(!next.is_reserve() && is_evicted(&idle).await && !is_evicted(&other).await);
-        // The end of an evicted connection frees no seat twice.
+        // The end of an evicted connection does not free a seat twice.
         drop(idle);
         assert!(seats.take(ONE).unwrap().is_reserve());
     }

@@ -1,5 +1,5 @@
-//! The socket of a connection: the peer must begin to speak soon and take what is written to it, and is heard to its end.
-//! Knows nothing of what is said.
+//! Socket of a connection: the peer must begin to speak soon and take the bytes written to it, and is read until it
+//! closes. Knows nothing of the bytes' meaning.
 
 use std::io;
 use std::pin::Pin;
@@ -18,21 +18,21 @@ const PATIENCE: Patience =
 
 #[derive(Clone, Copy)]
 struct Patience {
-    /// For what a client begins with. After it the server's own pings find out who is silent.
+    /// Time for the client's preface. After it the server's own pings detect a silent client.
     preface: Duration,
-    /// For the client to take more of what is written.
+    /// Time for the client to take more of the bytes written.
     write: Duration,
-    /// For the client's end, after ours.
+    /// Time for the client to close after our side has.
     farewell: Duration,
 }
 
 pub(super) struct Socket<S> {
     stream: S,
-    /// Until it has come.
+    /// `None` once the preface has arrived.
     preface: Option<Preface>,
     patience: Patience,
     write_deadline: WriteDeadline,
-    /// Since we have said all.
+    /// Deadline for the client to close. Set once our side is closed.
     farewell: Option<Pin<Box<Sleep>>>,
 }
 
@@ -96,8 +96,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
         self.write_deadline.bound(context, flushed)
     }
 
-    /// Who is still speaking, if only of windows, would find the connection broken, and lose the last words that are on their
-    /// way: so it is listened to until it closes, too.
+    /// Closes our side, and then reads until the client closes, too. A client that still sends, if only window updates,
+    /// would otherwise find the connection broken, and lose the last bytes on their way to it.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Self { stream, patience, farewell, .. } = &mut *self;
         if farewell.is_none() {
@@ -109,7 +109,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
             let mut buffer = ReadBuf::new(&mut unheard);
             match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
-                // It has closed; how is nobody's concern any more.
+                // The client has closed. The way it did so no longer matters.
                 Poll::Ready(_) => return Poll::Ready(Ok(())),
                 Poll::Pending => return farewell.as_mut().poll(context).map(Ok),
             }

@@ -1,4 +1,5 @@
-//! Goes on with the views for all who watch them: each change is held against each query once.
+//! Feeds of changes: follows the views for all watches of them, and matches each change against each query once. Knows
+//! nothing of how a change is shown.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::query::{Query, external_ids};
 use crate::event::Position;
 use crate::fold::{Stretch, Views};
 
-/// Looked at between two chances for others to run, and for watches to begin.
+/// Maximum number of changes matched before other tasks may run, and watches may begin.
 const CHANGES_AT_ONCE: usize = 64;
 
 pub(in super::super) type ChangeFeeds = Feeds<Query, Shared>;
@@ -24,13 +25,13 @@ impl ChangeFeeds {
         Self::after(At::of(views))
     }
 
-    /// For ever.
+    /// Follows the views. Never returns.
     pub async fn follow(&self, mut views: watch::Receiver<Arc<Views>>) -> Infallible {
         loop {
             let through = self.through().position;
             let is_newer = |views: &Arc<Views>| views.is_readable() && views.position() > through;
             let Ok(newer) = views.wait_for(is_newer).await.map(|views| views.clone()) else {
-                // They have come to their end: so has this.
+                // The views have come to their end, so there is nothing left to follow.
                 return std::future::pending().await;
             };
             self.go_on(&newer).await;
@@ -62,7 +63,7 @@ impl ChangeFeeds {
     }
 }
 
-/// What follows a position: from the ring, or else, off the runtime, from the change log.
+/// Returns the changes after a position: from the ring, or else, off the runtime, from the change log.
 async fn changes(views: &Arc<Views>, after: Position) -> Result<Stretch, Refusal> {
     if views.floor() <= after {
         return Ok(views.changes_after(after, CHANGES_AT_ONCE)?);

@@ -1,4 +1,5 @@
-//! Changes of connections and exports as a source: read from the views, shown as a query asks.
+//! Changes of connections and exports as the source of a watch: read from the views, shown as a query asks. Knows
+//! nothing of when they are sent.
 
 use std::sync::Arc;
 
@@ -19,12 +20,12 @@ use crate::event::Position;
 use crate::fold::{PositionChanges, Stretch};
 use crate::proto::ChangeBatch;
 
-/// Looked at between two chances for others to run, and all that a slow reader keeps alive.
+/// Maximum number of changes read before other tasks may run. A slow reader keeps no more than these alive.
 const CHANGES_AT_ONCE: usize = 256;
-/// What the changes of one block of the change log take, unless one of them is large.
+/// Memory that the changes of one block of the change log take, unless one of them is large.
 const READ_BYTES: usize = 256 * 1024;
 
-/// One position's changes in a feed, shown by the first who asks.
+/// Changes of one position in a feed. The first watch that needs them encodes them for all.
 pub(in super::super) struct Shared {
     changes: Arc<PositionChanges>,
     shown: OnceCell<Option<ChangeBatch>>,
@@ -47,8 +48,8 @@ impl Changes {
         Self { context: context.clone(), caller, query: query.clone() }
     }
 
-    /// Reads from the change log. What that takes is charged first. One large position is read again once there is room for
-    /// it: nothing waits with it, or with views, in memory.
+    /// Reads from the change log. The memory that this takes is charged first. One large position is read again once
+    /// there is room for it: meanwhile neither its changes nor any views are kept in memory.
     async fn read_log(&self, after: Position) -> Result<(Stretch, Reservation), Refusal> {
         let mut bytes = READ_BYTES;
         loop {
@@ -56,7 +57,7 @@ impl Changes {
             let context = self.context.clone();
             let work = move || Ok::<_, Refusal>(context.readable()?.changes_after(after, CHANGES_AT_ONCE)?);
             let stretch = self.context.scans.take_turn(self.caller, work).await??;
-            // What is larger than the share has all of it for itself.
+            // A position that is larger than the share uses the whole share.
             let needed = stretch.bytes().min(self.context.catch_up.share());
             if needed <= bytes && charge.resize(needed).is_ok() {
                 return Ok((stretch, charge));
@@ -90,7 +91,7 @@ impl Source for Changes {
         self.context.readable().map_or(0, |views| views.position())
     }
 
-    /// Views that have come to their end grow no more: what ends then is the state.
+    /// Resolves when the views grow. Views that have come to their end never do: then the serving state ends the watch.
     async fn grown(&self, after: Position) {
         let mut views = self.context.views.clone();
         if views.wait_for(|views| views.is_readable() && views.position() > after).await.is_err() {
@@ -98,7 +99,7 @@ impl Source for Changes {
         }
     }
 
-    /// Takes a few changes, and lets go of the views.
+    /// Reads a few changes, and drops the views.
     async fn read(self: Arc<Self>, after: At) -> Result<Run<Self::Own>, Refusal> {
         let (stretch, charge) = if self.is_behind(after.position) {
             let (stretch, charge) = self.read_log(after.position).await?;

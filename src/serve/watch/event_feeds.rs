@@ -1,4 +1,5 @@
-//! Goes on with the log for all who watch its events: each is held against each filter once.
+//! Feeds of events: follows the log for all watches of it, and matches each event against each filter once. Knows
+//! nothing of the views.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -16,7 +17,7 @@ use crate::event::Event;
 use crate::log::{Reader, Selection, Tail};
 use crate::proto::{EventBatch, Events};
 
-/// What each filter lets through of what is stored together; None: nothing.
+/// Matches of each filter among events that are stored together. `None` if there are none.
 type Matching = HashMap<Arc<EventFilter>, Option<Seen<EventBatch>>>;
 
 pub(in super::super) type EventFeeds = Feeds<EventFilter, EventBatch>;
@@ -27,7 +28,7 @@ impl EventFeeds {
         Self::after(At::new(head.position, &head.chain))
     }
 
-    /// For ever.
+    /// Follows the log. Never returns.
     pub async fn follow(&self, reader: &Reader) -> Infallible {
         let mut tail = reader.tail(self.through().position);
         while tail.wait().await {
@@ -39,7 +40,7 @@ impl EventFeeds {
                     self.take(through, matching);
                     tail
                 }
-                // It goes on after what is not asked for, or cannot be read.
+                // Continues after events that are not asked for, or cannot be read.
                 Ok(None) => reader.tail(end.position),
                 Err(error) => {
                     tracing::error!(%error, "events cannot be read; each watch reads for itself");
@@ -60,13 +61,13 @@ impl EventFeeds {
                 feed.weigh(through.position, bytes);
             }
             Some(None) => {}
-            // It came while the others were looked for.
+            // The filter came while events were matched against the others.
             None => feed.miss(through.position),
         });
     }
 }
 
-/// Of what is stored together next.
+/// Matches the next events that are stored together.
 async fn next(mut tail: Tail, filters: Vec<Arc<EventFilter>>) -> Result<(Tail, At, Matching), Refusal> {
     off_runtime(move || {
         let selected = tail.select(|header| filters.iter().any(|filter| filter.may_match(header)))?;
@@ -81,7 +82,7 @@ async fn next(mut tail: Tail, filters: Vec<Arc<EventFilter>>) -> Result<(Tail, A
     .await?
 }
 
-/// What a filter lets through of what is stored together, up to a place; None: nothing.
+/// Returns the matches of a filter among events that are stored together, up to `at`. `None` if there are none.
 pub(super) fn matching(
     filter: &EventFilter,
     events: impl IntoIterator<Item = Event>,

@@ -1,4 +1,5 @@
-//! `WatchEvents`: the log itself, as it grows. It reads the log, never the views.
+//! `WatchEvents`: the log itself, as it grows. Its events come from the log, never from the views. Knows nothing of the
+//! fold.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,7 +40,7 @@ pub(in super::super) async fn open(
     let filter = Arc::new(EventFilter::read(principal, &request.tenant, request.filter)?);
     let heartbeat = plan::heartbeat(request.heartbeat_interval)?;
     let slot = context.take_watch_slot(caller)?;
-    // Of the log alone: no fold has a part in it.
+    // 0 marks a token of the log alone, which does not depend on the fold.
     let resumable = Resumable { filter_hash: filter.hash(), fold_version: 0 };
     let at = match start::find(context, &resumable, &context.published(), request.start).await? {
         Start::After(at) => at,
@@ -65,7 +66,7 @@ fn messages(
     slot: WatchSlot,
 ) -> impl Stream<Item = Result<WatchEventsResponse, Status>> + Send {
     try_stream! {
-        // It ends the count of this watch with the stream.
+        // Dropped with the stream, which ends the count of this watch.
         let _slot: WatchSlot = slot;
         yield message(&context, &resumable, start, Body::Started(started(&context, false)));
         loop {
@@ -86,19 +87,19 @@ fn body(told: Told<EventBatch>) -> Result<Body, Refusal> {
         Told::CaughtUp => Body::CaughtUp(CaughtUp {}),
         Told::Heartbeat => Body::Heartbeat(Heartbeat {}),
         Told::GoingAway(going_away) => Body::GoingAway(going_away),
-        // The log is always at hand.
+        // The log can always be read, so a watch of it never falls behind.
         Told::FellBehind => return Err(Refusal::Internal),
     })
 }
 
-/// What the events of one block take at most: a large event has a block of its own.
+/// Maximum memory that the events of one block take. A large event has a block of its own.
 const READ_BYTES: usize = 512 * 1024;
 
 struct LogEvents {
     context: Arc<Context>,
     caller: Caller,
     filter: Arc<EventFilter>,
-    /// After what it has read last.
+    /// Position read last, and the tail after it.
     tail: Mutex<Option<(Position, Tail)>>,
 }
 
@@ -118,14 +119,14 @@ impl Source for LogEvents {
         self.context.reader.head().position
     }
 
-    /// A log that is closed grows no more: what ends then is the state.
+    /// Resolves when the log grows. A closed log never does: then the serving state ends the watch.
     async fn grown(&self, after: Position) {
         if !self.context.reader.tail(after).wait().await {
             std::future::pending::<()>().await;
         }
     }
 
-    /// What is stored together: a block, or one large event.
+    /// Reads events that are stored together: a block, or one large event.
     async fn read(self: Arc<Self>, after: At) -> Result<Run<EventBatch>, Refusal> {
         let Context { reader, scans, .. } = &*self.context;
         let mut charge = self.context.room_to_catch_up(self.caller, READ_BYTES).await?;

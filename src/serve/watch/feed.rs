@@ -1,5 +1,5 @@
-//! What one query sees of the newest positions: matched once, for all watches that ask it. A watch that needs what a feed has
-//! let go of reads for itself. Knows nothing of what is told.
+//! Feed of one query: its matches at the newest positions, found once for all watches that ask it. A watch that needs
+//! entries which the feed has dropped reads for itself. Knows nothing of the entries' content.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,17 +9,17 @@ use tokio::sync::watch;
 use super::At;
 use crate::event::Position;
 
-/// Encoded, and kept for each watch of a feed.
+/// Maximum bytes of encoded entries, for each watch of a feed.
 const BYTES_MAX: usize = 32 * 1024;
 
 pub(super) struct Feed<T> {
     window: Mutex<Window<T>>,
-    /// The last position that the query sees.
+    /// Last position that the query sees.
     newest: watch::Sender<Position>,
 }
 
 struct Window<T> {
-    /// All that the query sees after this position is here, as far as the feeds are.
+    /// Everything that the query sees after this position is here, up to the position of the feeds.
     floor: Position,
     seen: VecDeque<Kept<T>>,
     bytes: usize,
@@ -27,41 +27,42 @@ struct Window<T> {
 
 struct Kept<T> {
     seen: Arc<Seen<T>>,
-    /// Of what is encoded of it.
+    /// Size of the entry's encoded form. 0 until it is encoded.
     bytes: usize,
 }
 
-/// What is told together.
+/// A batch that is sent together.
 pub(super) struct Seen<T> {
-    /// The first position of it. Whoever is there already is to have only a part, which nobody has in common.
+    /// First position in this batch. A watch already at or past `first` needs only part of it and cannot use the shared
+    /// encoding.
     pub first: Position,
-    /// Where a watch is when it has been told.
+    /// Progress of a watch once the batch has been sent.
     pub at: At,
     pub what: T,
 }
 
-/// What follows a position.
+/// Result of looking for the next batch after a position.
 pub(super) enum Next<T> {
     Seen(Arc<Seen<T>>),
-    /// As far as the feeds are.
+    /// Nothing follows, up to the position of the feeds.
     Nothing,
-    /// It is not, or no longer, here.
+    /// The next batch is not, or no longer, here.
     Missed,
 }
 
 impl<T> Feed<T> {
-    /// Of what comes after a position.
+    /// Creates a feed of everything after a position.
     pub fn after(floor: Position) -> Self {
         let window = Mutex::new(Window { floor, seen: VecDeque::new(), bytes: 0 });
         Self { window, newest: watch::Sender::new(floor) }
     }
 
-    /// Told of each new last position. Each watch has one.
+    /// Returns a receiver of each new last position. Each watch has one, so their number is that of the watches.
     pub fn newest(&self) -> watch::Receiver<Position> {
         self.newest.subscribe()
     }
 
-    /// Takes what follows.
+    /// Appends the batches that follow.
     pub fn take(&self, seen: impl IntoIterator<Item = Seen<T>>) {
         let mut window = self.window();
         let mut newest = None;
@@ -75,7 +76,8 @@ impl<T> Feed<T> {
         }
     }
 
-    /// What it is encoded takes so many bytes. The oldest goes if there is more than its watches are due, but never the newest.
+    /// Accounts for `bytes` of encoded data at `position`, then evicts the oldest entries above `BYTES_MAX` per watch.
+    /// Never evicts the newest.
     pub fn weigh(&self, position: Position, bytes: usize) {
         let watches = self.newest.receiver_count();
         let mut window = self.window();
@@ -88,12 +90,12 @@ impl<T> Feed<T> {
         }
     }
 
-    /// Lets go of what is at `floor` or before.
+    /// Drops the entries at `floor` or before.
     pub fn drop_to(&self, floor: Position) {
         self.window().drop_to(floor);
     }
 
-    /// What is up to a position it may not have seen.
+    /// Records that the feed may have missed entries up to a position.
     pub fn miss(&self, through: Position) {
         let mut window = self.window();
         window.drop_to(through);
@@ -115,7 +117,7 @@ impl<T> Feed<T> {
         }
     }
 
-    /// It is whole at every moment, so a panic elsewhere leaves nothing to mend.
+    /// Locks the window. It is consistent at every moment, so a panic elsewhere leaves nothing to repair.
     fn window(&self) -> MutexGuard<'_, Window<T>> {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,5 @@
-//! All that is watched for, each query once, and how far it has been looked at. Knows nothing of what is told.
+//! All open feeds, one for each query, and the position up to which they have been filled. Knows nothing of their
+//! content.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -10,9 +11,9 @@ use super::feed::Feed;
 pub(in super::super) struct Feeds<Q, T>(Mutex<Table<Q, T>>);
 
 struct Table<Q, T> {
-    /// Every feed has what its query sees up to here.
+    /// Every feed has all matches of its query up to here.
     through: At,
-    /// Each for as long as a watch has it.
+    /// Feeds in use. Each is kept as long as a watch holds it.
     open: HashMap<Arc<Q>, Weak<Feed<T>>>,
 }
 
@@ -21,7 +22,7 @@ impl<Q: Eq + Hash, T> Feeds<Q, T> {
         Self(Mutex::new(Table { through, open: HashMap::new() }))
     }
 
-    /// The feed of all who ask this.
+    /// Returns the feed of a query, shared by all watches that ask it.
     pub(super) fn of(&self, query: &Arc<Q>) -> Arc<Feed<T>> {
         let mut table = self.table();
         if let Some(feed) = table.open.get(query).and_then(Weak::upgrade) {
@@ -32,12 +33,12 @@ impl<Q: Eq + Hash, T> Feeds<Q, T> {
         feed
     }
 
-    /// Every feed has what its query sees up to here.
+    /// Returns the position up to which every feed has the matches of its query.
     pub(super) fn through(&self) -> At {
         self.table().through
     }
 
-    /// Whether anything is asked for. If not, all up to `end` has been looked at.
+    /// Whether any feed is in use. If none is, everything up to `end` counts as matched.
     pub(super) fn is_asked(&self, end: At) -> bool {
         let mut table = self.table();
         table.open.retain(|_, feed| feed.strong_count() > 0);
@@ -47,12 +48,12 @@ impl<Q: Eq + Hash, T> Feeds<Q, T> {
         !table.open.is_empty()
     }
 
-    /// All that is asked for now.
+    /// Returns the queries of all feeds in use.
     pub(super) fn queries(&self) -> Vec<Arc<Q>> {
         self.table().open.keys().cloned().collect()
     }
 
-    /// All up to `through` has been looked at, and `each` gives each feed what its query sees of it.
+    /// Advances to `through`, once `each` has given each feed the matches of its query up to there.
     pub(super) fn advance(&self, through: At, mut each: impl FnMut(&Arc<Q>, &Arc<Feed<T>>)) {
         let mut table = self.table();
         for (query, feed) in &table.open {
@@ -63,12 +64,12 @@ impl<Q: Eq + Hash, T> Feeds<Q, T> {
         table.through = through;
     }
 
-    /// Nobody can look at what is up to there.
+    /// Records that no feed can see the positions up to there.
     pub(super) fn miss(&self, through: At) {
         self.advance(through, |_, feed| feed.miss(through.position));
     }
 
-    /// What is held is whole at every moment, so a panic elsewhere leaves nothing to mend.
+    /// Locks the table. It is consistent at every moment, so a panic elsewhere leaves nothing to repair.
     fn table(&self) -> MutexGuard<'_, Table<Q, T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

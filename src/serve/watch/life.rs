@@ -1,5 +1,5 @@
-//! What all watches have in common once they run: heartbeats, catching up, growing old, and how they end. Knows nothing of what they
-//! tell.
+//! Life of a running watch of any kind: heartbeats, catching up, age, and its end. Knows nothing of the content of its
+//! messages.
 
 use std::time::Duration;
 
@@ -14,20 +14,20 @@ use crate::proto::GoingAway;
 
 pub(super) struct Life {
     state: watch::Receiver<ServingState>,
-    /// Which states end it.
+    /// Whether a state ends the watch.
     is_end: fn(&ServingState) -> bool,
     heartbeat: Interval,
     expires: Instant,
-    /// What was durable when the watch began, or fell behind, until it has been sent.
+    /// Position that was durable when the watch began, or fell behind. `None` once everything up to it has been sent.
     target: Option<Position>,
     reconnect_after: Duration,
     ending: Option<Refusal>,
 }
 
-/// What comes first while a watch waits for something.
+/// Outcome of a wait: the first of these to happen.
 pub(super) enum Turn<T> {
     Heartbeat,
-    /// What it waits for.
+    /// Result of the awaited work.
     Done(T),
     End(Refusal),
 }
@@ -48,20 +48,20 @@ impl Life {
         }
     }
 
-    /// Waits until there is more to read. All that was read has been sent.
+    /// Waits until there is more to read. Everything already read has been sent.
     pub async fn wait(&mut self, more: impl Future<Output = ()>) -> Turn<()> {
         tokio::select! {
             biased;
-            // First, or a watch whose filter matches nothing would be silent while others' changes pour in.
+            // First, or a watch whose filter matches nothing would be silent while changes of others pour in.
             _ = self.heartbeat.tick() => Turn::Heartbeat,
             () = sleep_until(self.expires) => Turn::End(Refusal::WatchMaxAge),
             () = more => Turn::Done(()),
-            // Last: at a stop what there is to send is final by then, and all of it is sent.
+            // Last: at a shutdown the data to send is final, and all of it is sent.
             refusal = ended(&mut self.state, self.is_end) => Turn::End(refusal),
         }
     }
 
-    /// Waits for what it is to send. A stop does not end that: it is sent first.
+    /// Waits for the work on the next message. A shutdown does not end it: the message is sent first.
     pub async fn finish<T>(&mut self, work: impl Future<Output = T>) -> Turn<T> {
         let is_end = self.is_end;
         let fails = move |state: &ServingState| is_end(state) && *state != ServingState::ShuttingDown;
@@ -74,7 +74,7 @@ impl Life {
         }
     }
 
-    /// Before each message: whether it goes on. While there is more to send at once, nothing waits.
+    /// Checks before each message whether the watch goes on. Nothing waits while there is more to send at once.
     pub fn check(&mut self) -> Result<Option<GoingAway>, Refusal> {
         match self.ending.take() {
             Some(refusal) => Err(refusal),
@@ -83,24 +83,26 @@ impl Life {
         }
     }
 
-    /// Says once that all which was durable has been sent.
+    /// Returns true once: when everything up to the target has been sent.
     pub fn has_caught_up(&mut self, at: Position) -> bool {
         self.target.take_if(|target| at >= *target).is_some()
     }
 
-    /// Whether there is still to be said that it has.
+    /// Whether the watch has yet to report that it has caught up.
     pub fn is_catching_up(&self) -> bool {
         self.target.is_some()
     }
 
-    /// What it has not seen is not at hand: says so if it had caught up, and is to catch up with `head` anew.
+    /// Records that changes the watch has not seen are no longer in memory. If it had caught up, returns true, and
+    /// `head` becomes its new target.
     pub fn has_fallen_behind(&mut self, head: Position) -> bool {
         let caught_up = self.target.is_none();
         self.target.get_or_insert(head);
         caught_up
     }
 
-    /// A planned end is announced, and then comes as the error of [`Self::check`]; any other is the error.
+    /// Ends the watch. A planned end is announced, and then comes as the error of [`Self::check`]. Any other end is
+    /// returned as the error.
     pub fn end(&mut self, refusal: Refusal) -> Result<GoingAway, Refusal> {
         if !matches!(refusal, Refusal::ShuttingDown | Refusal::WatchMaxAge) {
             return Err(refusal);
@@ -117,13 +119,13 @@ impl Life {
     }
 }
 
-/// Spreads those who were sent away together: each 10 ms after the one before, within a minute.
+/// Spreads the reconnects of watches that end together: each 10 ms after the one before, within a minute.
 fn reconnect_after(ordinal: usize) -> Duration {
     let turn = u32::try_from(ordinal % 6000).unwrap_or_default();
     Duration::from_secs(1) + Duration::from_millis(10) * turn
 }
 
-/// Why all watches end, when they do.
+/// Resolves once all watches must end. Returns the reason.
 async fn ended(state: &mut watch::Receiver<ServingState>, is_end: impl Fn(&ServingState) -> bool) -> Refusal {
     match state.wait_for(is_end).await.as_deref() {
         Ok(ServingState::Stalled { position, reason }) => {

@@ -1,5 +1,6 @@
-//! What follows a position, for ever: from the feed of all who ask alike, or, until it has caught up, by reading for itself.
-//! Here the promises of a watch are kept, whatever it is of.
+//! The endless part of a watch: everything after a position. It reads for itself until it has caught up, and then takes
+//! batches from the feed of all watches with the same query. The promises of a watch are kept here, whatever its
+//! source. Knows nothing of the source's content.
 
 use std::hash::Hash;
 use std::pin::Pin;
@@ -18,46 +19,47 @@ use super::life::{Life, Turn};
 use crate::event::Position;
 use crate::proto::GoingAway;
 
-/// What is watched: how to read it, and how it is told. What takes long goes on while heartbeats are sent, so it borrows nothing.
+/// Source of a watch: how to read it, and how to make batches of it. Slow work goes on while heartbeats are sent, so it
+/// borrows nothing.
 pub(super) trait Source: Send + Sync + 'static {
     type Query: Eq + Hash + Send + Sync;
-    /// What of it a feed has.
+    /// Item of a feed.
     type Shared: Send + Sync + 'static;
-    /// What of it one has read for itself.
+    /// Item that a watch has read for itself.
     type Own: Send + Sync + 'static;
     type Batch: Send + 'static;
 
-    /// As far as can be read.
+    /// Returns the last position that can be read.
     fn end(&self) -> Position;
 
-    /// Until more can be read than up to a position; never, if no more comes.
+    /// Resolves when more than up to `after` can be read. Never resolves if no more comes.
     fn grown(&self, after: Position) -> impl Future<Output = ()> + Send;
 
-    /// A little of what follows a position.
+    /// Reads a few items after a position.
     fn read(self: Arc<Self>, after: At) -> impl Future<Output = Result<Run<Self::Own>, Refusal>> + Send + 'static;
 
-    /// `None` if nothing of it is for the query.
+    /// Makes a batch of an item. `None` if nothing of it is for the query.
     fn tell(
         self: Arc<Self>,
         own: Self::Own,
     ) -> impl Future<Output = Result<Option<Self::Batch>, Refusal>> + Send + 'static;
 
-    /// The same, for all who ask alike.
+    /// Like [`Self::tell`], but for all watches with the same query.
     fn tell_all(
         self: Arc<Self>,
         feed: Arc<Feed<Self::Shared>>,
         shared: Arc<Seen<Self::Shared>>,
     ) -> impl Future<Output = Result<Option<Self::Batch>, Refusal>> + Send + 'static;
 
-    /// Whether what follows a position is no longer at hand, so that to read it takes long.
+    /// Whether the items after a position are no longer in memory, so that reading them takes long.
     fn is_behind(&self, at: Position) -> bool;
 }
 
-/// All that follows a position, up to another.
+/// All items after a position, up to another.
 pub(super) struct Run<T> {
     pub seen: Vec<Seen<T>>,
     pub through: At,
-    /// For what was read from disk, until it has been sent. `None` if it was in memory.
+    /// Charge for items read from disk, until they have been sent. `None` if they were in memory.
     pub charge: Option<Reservation>,
 }
 
@@ -69,13 +71,13 @@ pub(super) enum Told<B> {
     GoingAway(GoingAway),
 }
 
-/// What a watch does, however many heartbeats it sends meanwhile.
+/// Work of a watch. Heartbeats are sent while it goes on.
 type Work<S> = Pin<Box<dyn Future<Output = Result<Done<S>, Refusal>> + Send>>;
 
-/// What came of it.
+/// Result of the work.
 enum Done<S: Source> {
     Read(Run<S::Own>),
-    /// What there is to send, if anything, and where the watch is then.
+    /// Progress after the batch, and the batch. `None` if there is nothing to send.
     Told(At, Option<S::Batch>),
 }
 
@@ -88,11 +90,11 @@ pub(super) struct Live<S: Source> {
     /// Everything up to here has been sent.
     at: At,
     work: Option<Work<S>>,
-    /// What follows, read for itself.
+    /// Next items, which the watch has read for itself.
     pending: vec::IntoIter<Seen<S::Own>>,
-    /// Where the watch is when all that is pending, or being told, has been sent.
+    /// Progress once all pending items, or the batch in work, have been sent.
     through: At,
-    /// For what is pending.
+    /// Charge for the pending items.
     charge: Option<Reservation>,
 }
 
@@ -104,7 +106,7 @@ impl<S: Source> Live<S> {
         Self { source, feeds, feed, newest, life, at, work: None, pending, through: at, charge: None }
     }
 
-    /// The next message, and where the watch is after it.
+    /// Returns the next message, and the progress after it.
     pub async fn next(&mut self) -> Result<(At, Told<S::Batch>), Refusal> {
         if let Some(going_away) = self.life.check()? {
             return Ok((self.at, Told::GoingAway(going_away)));
@@ -122,7 +124,7 @@ impl<S: Source> Live<S> {
         }
     }
 
-    /// Goes on with work until it is done, or a heartbeat is due first.
+    /// Continues the work until it is done, or a heartbeat is due first.
     async fn finish(&mut self, mut work: Work<S>) -> Result<Option<Told<S::Batch>>, Refusal> {
         match self.life.finish(work.as_mut()).await {
             Turn::Done(done) => Ok(self.take(done?).map(Told::Batch)),
@@ -134,7 +136,7 @@ impl<S: Source> Live<S> {
         }
     }
 
-    /// Waits for what follows all that was sent.
+    /// Waits for items after everything that was sent.
     async fn wait(&mut self) -> Result<Option<Told<S::Batch>>, Refusal> {
         if self.life.has_caught_up(self.at.position) {
             return Ok(Some(Told::CaughtUp));
@@ -156,13 +158,13 @@ impl<S: Source> Live<S> {
                 self.pass();
                 return Err(refusal);
             }
-            // At a stop all is there that will be, and the feeds may not have come so far.
+            // At a shutdown no more items come, and the feeds may not have reached the last one.
             Turn::Done(()) | Turn::End(_) => self.work = Some(self.read()),
         }
         Ok(None)
     }
 
-    /// Waits for a part of the snapshot; returns `None` when a heartbeat is due first.
+    /// Waits for a part of the snapshot. Returns `None` if a heartbeat is due first.
     pub async fn wait_for_part<T>(
         &mut self,
         part: impl Future<Output = Result<T, Refusal>>,
@@ -179,12 +181,12 @@ impl<S: Source> Live<S> {
         self.life.is_ending()
     }
 
-    /// A planned end is announced first; then [`Self::next`] brings it.
+    /// Ends the watch. A planned end is announced first; then [`Self::next`] returns it.
     pub fn end(&mut self, refusal: Refusal) -> Result<(At, Told<S::Batch>), Refusal> {
         self.life.end(refusal).map(|going_away| (self.at, Told::GoingAway(going_away)))
     }
 
-    /// Begins to tell what is there, if anything is.
+    /// Begins to make the next batch, if there is an item.
     fn tell(&mut self) -> Option<Work<S>> {
         let source = self.source.clone();
         if let Some(Seen { at, what, .. }) = self.pending.next() {
@@ -208,7 +210,7 @@ impl<S: Source> Live<S> {
         })
     }
 
-    /// What there is to send, if anything.
+    /// Takes the result of the work. Returns the batch to send, if any.
     fn take(&mut self, done: Done<S>) -> Option<S::Batch> {
         let batch = match done {
             Done::Read(Run { seen, through, charge }) => {
@@ -230,7 +232,7 @@ impl<S: Source> Live<S> {
         self.life.is_catching_up() || matches!(self.feed.next(self.at.position), Next::Missed)
     }
 
-    /// Where the feeds are, if nothing is to be sent until there.
+    /// Advances to the position of the feeds, if there is nothing to send before it.
     fn pass(&mut self) {
         let through = self.feeds.through();
         let nothing = matches!(self.feed.next(self.at.position), Next::Nothing);
@@ -244,7 +246,7 @@ impl<S: Source> Live<S> {
     }
 }
 
-/// Until the feed has something that is past a position.
+/// Resolves when the feed has an item past a position.
 async fn told_beyond(newest: &mut watch::Receiver<Position>, position: Position) {
     if newest.wait_for(|newest| *newest > position).await.is_err() {
         std::future::pending::<()>().await;

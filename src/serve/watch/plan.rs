@@ -1,4 +1,4 @@
-//! What a watch was asked for, checked.
+//! Plan of a watch: its request, checked. Knows nothing of where the watch starts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,7 @@ impl Plan {
     }
 }
 
-/// None named: both.
+/// Reads the kinds to watch. Both if none is named.
 fn kinds(named: &[i32]) -> Result<Kinds, Refusal> {
     let mut kinds = Kinds { connections: named.is_empty(), exports: named.is_empty() };
     for kind in named {

@@ -1,5 +1,6 @@
-//! Known bugs of watches, one on demand, to see that what checks watches notices it. Only with the feature `planted-bugs`:
-//! no build that is for use has any of this.
+//! Known bugs of watches, each planted on demand, to verify that the checks of watches detect it. Only with the feature
+//! `planted-bugs`: no build for use has any of this. Changes only start tokens and messages; knows nothing of how a
+//! watch works.
 
 use std::sync::Arc;
 
@@ -16,14 +17,14 @@ use crate::proto::watch_start::Position as Asked;
 use crate::proto::{ChangeBatch, Changes, WatchConnectionsResponse, WatchStart};
 use crate::token::{Token, chain_prefix};
 
-/// One of every so many batches is told again.
+/// Interval of `repeat`: one of this many batches is sent twice.
 const REPEATED: usize = 50;
 
 fn is_planted(bug: &str) -> bool {
     std::env::var("CLEAT_PLANTED_BUG").is_ok_and(|planted| planted == bug)
 }
 
-/// `any-epoch`: a token of another log is taken for one of this.
+/// `any-epoch`: takes a token of another log for one of this log.
 pub(super) async fn admit(context: &Context, start: &mut Option<WatchStart>) -> Result<(), Refusal> {
     let Some(Asked::ResumeToken(text)) = start.as_mut().and_then(|start| start.position.as_mut()) else {
         return Ok(());
@@ -38,7 +39,7 @@ pub(super) async fn admit(context: &Context, start: &mut Option<WatchStart>) -> 
     Ok(())
 }
 
-/// All others.
+/// Plants all other bugs.
 pub(super) fn spoil(context: Arc<Context>, resumable: Resumable, mut messages: Messages) -> Messages {
     let mut batches = 0;
     Box::pin(try_stream! {
@@ -72,7 +73,7 @@ pub(super) fn spoil(context: Arc<Context>, resumable: Resumable, mut messages: M
     })
 }
 
-/// Not where the watch is, but where the log is.
+/// `progress-ahead`: reports the head of the log in place of the watch's position.
 fn ahead(
     context: &Context,
     resumable: &Resumable,
@@ -86,7 +87,7 @@ fn ahead(
     heartbeat
 }
 
-/// `split`: what belongs together, in two.
+/// `split`: sends the changes of one position in two batches.
 fn split(batch: ChangeBatch) -> Vec<ChangeBatch> {
     if !is_planted("split") {
         return vec![batch];

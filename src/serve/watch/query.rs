@@ -1,4 +1,5 @@
-//! What a watch asks of changes, and what a change means for it. Those who ask alike are told alike.
+//! Query of a watch, and the effect of a change on it. Equal queries get equal answers. Knows nothing of how changes
+//! are read.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -12,12 +13,12 @@ use crate::proto::change::Effect;
 pub(in super::super) struct Query {
     pub(super) caller: Principal,
     pub(super) realm: Realm,
-    /// Its connection part is the watch's filter; an export matches when its connection does.
+    /// Its connection part is the filter of the watch. An export matches when its connection does.
     pub(super) filter: ExportFilter,
     pub(super) kinds: Kinds,
     pub(super) include_previous: bool,
     pub(super) include_event: bool,
-    /// Empty: any.
+    /// Empty allows any.
     pub(super) event_types: BTreeSet<String>,
 }
 
@@ -28,30 +29,31 @@ pub(super) struct Kinds {
 }
 
 impl Query {
-    /// Whether any of some changes can be for it, by their [`external_ids`]: many watch one patient each.
+    /// Whether any of these changes can be for the query, judged by their [`external_ids`]. Many queries watch one
+    /// patient each.
     pub fn may_see(&self, external_ids: &HashSet<&str>) -> bool {
         let wanted = &self.filter.connection.external_ids;
         wanted.is_empty() || wanted.iter().any(|id| external_ids.contains(id.as_str()))
     }
 
-    /// Whether any of a position's changes may be for it. None is if its event is of another type, or if it only asks for the
-    /// exports of a connection that has none.
+    /// Whether any of a position's changes may be for the query. It can still turn out that none is: if the event has
+    /// an unwanted type, or if only the exports of a connection matter and it has none.
     pub fn sees(&self, changes: &PositionChanges) -> bool {
         let sees = |change| self.effect(change).is_some() || self.effect_on_exports(change).is_some();
         changes.realm == self.realm && changes.changes.iter().any(sees)
     }
 
-    /// Whether the past has to be read to show it, which blocks.
+    /// Whether the past must be read to show the changes, which blocks.
     pub fn reads_the_past(&self, changes: &PositionChanges) -> bool {
         changes.changes.iter().any(|change| self.effect_on_exports(change).is_some())
     }
 
-    /// Whether what it is shown depends on more than the changes.
+    /// Whether the answer depends on the event itself, not on the changes alone.
     pub fn asks_for_the_event(&self) -> bool {
         self.include_event || !self.event_types.is_empty()
     }
 
-    /// None: it is not for this query.
+    /// Returns the effect of a change. `None` if it is not for this query.
     pub fn effect(&self, change: &Change) -> Option<Effect> {
         let matches = |connection: &Connection| self.filter.connection.matches(connection);
         match change {
@@ -67,19 +69,19 @@ impl Query {
         }
     }
 
-    /// What the change of a connection means for each of its exports that is as it was, with the connection before and after.
-    /// `None` if it is not for this query.
+    /// Returns the effect of a connection's change on each of its exports that did not change itself, with the
+    /// connection before and after. `None` if it is not for this query.
     pub fn effect_on_exports<'a>(&self, change: &'a Change) -> Option<(Effect, [&'a Arc<Connection>; 2])> {
         let Change::Connection { previous: Some(previous), current } = change else { return None };
         let matches = |connection: &Connection| self.kinds.exports && self.filter.connection.matches(connection);
         let same = previous.facts.external_id == current.facts.external_id;
-        // An update only if the export tells something else.
+        // An update counts only if the export shows another external id.
         let effect = effect(matches(previous), matches(current)).filter(|effect| *effect != Effect::Updated || !same);
         effect.map(|effect| (effect, [previous, current]))
     }
 }
 
-/// All that connections have, or had, which some changes are about.
+/// Returns the external ids that the connections of these changes have, or had.
 pub(super) fn external_ids(changes: &[Arc<PositionChanges>]) -> HashSet<&str> {
     let connections = changes.iter().flat_map(|changes| &changes.changes).flat_map(|change| match change {
         Change::Connection { previous, current } => [previous.as_ref(), Some(current)],
@@ -90,7 +92,7 @@ pub(super) fn external_ids(changes: &[Arc<PositionChanges>]) -> HashSet<&str> {
     connections.flatten().filter_map(|connection| connection.facts.external_id.as_deref()).collect()
 }
 
-/// None: it matched neither before nor after.
+/// Returns the effect on a query. `None` if the entity matched neither before nor after.
 fn effect(before: bool, after: bool) -> Option<Effect> {
     match (before, after) {
         (false, false) => None,

@@ -1,4 +1,5 @@
-//! One position's changes as a query shows them. Never split; None if it shows none of them.
+//! One position's changes as a query shows them. Never split; `None` if the query shows none of them. Knows nothing of
+//! feeds.
 
 use std::sync::Arc;
 
@@ -15,10 +16,11 @@ use crate::log::ReadError;
 use crate::proto::change::{Effect, Entity, Previous};
 use crate::proto::{self, Changes};
 
-/// The largest change of one position. Clients take messages of 4 MiB by default, and a change is never split.
+/// Maximum size of the changes of one position. Clients take messages of 4 MiB by default, and these changes are never
+/// split.
 const CHANGE_BYTES_MAX: usize = 3 * 1024 * 1024;
 
-/// Takes a turn of the caller's if it has to read from disk.
+/// Renders the changes. Takes one of the caller's turns if it must read from disk.
 pub(super) async fn render(
     context: &Arc<Context>,
     caller: Caller,
@@ -36,7 +38,7 @@ pub(super) async fn render(
     context.scans.take_turn(caller, move || query.read_and_show(&changes, &read)).await?
 }
 
-/// Whether the changes alone do not say how they are shown.
+/// Whether rendering needs more than the changes themselves.
 pub(super) fn reads_disk(query: &Query, changes: &PositionChanges) -> bool {
     query.reads_the_past(changes) || query.asks_for_the_event()
 }
@@ -63,7 +65,8 @@ impl Query {
         Ok(Some(changes))
     }
 
-    /// What it is shown of a position. Reads no further than to the bound: a connection may have very many exports.
+    /// Returns the changes of a position that the query is shown. Stops at the size limit: a connection may have very
+    /// many exports.
     pub(super) fn changes(&self, changes: &PositionChanges, views: &Views) -> Result<Vec<proto::Change>, Refusal> {
         let (mut seen, mut bytes) = (Vec::new(), 0);
         for change in &changes.changes {
@@ -80,7 +83,8 @@ impl Query {
         Ok(seen)
     }
 
-    /// The exports whose connection has changed while they are as they were. One that the same event changed has its own change.
+    /// Returns changes of the exports that did not change themselves while their connection did. An export that the
+    /// same event changed has a change of its own.
     fn rejoined<'a>(
         &'a self,
         change: &'a Change,
@@ -101,7 +105,7 @@ impl Query {
         })
     }
 
-    /// `None` if it is not for this query.
+    /// Returns the change as the query shows it. `None` if it is not for this query.
     fn change(&self, change: &Change) -> Option<proto::Change> {
         let effect = self.effect(change)?;
         Some(match change {

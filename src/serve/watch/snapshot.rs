@@ -1,4 +1,5 @@
-//! All that matches at one position, in bounded batches: connections first, then exports.
+//! Snapshot of a watch: all that matches at one position, in bounded batches, connections first, then exports. Knows
+//! nothing of later changes.
 
 use std::sync::Arc;
 
@@ -14,13 +15,13 @@ use crate::fold::Views;
 use crate::proto::watch_connections_response::Message as Body;
 use crate::proto::{SnapshotBatch, SnapshotEnd};
 
-/// One batch, and the work between two chances for others to run.
+/// Limits of one batch, and of the work before other tasks may run.
 const BATCH: Limits = Limits { rows: 200, bytes: 64 * 1024, visits: 1000 };
 
 enum Phase {
-    /// After this place.
+    /// Continues after this place.
     Connections(Option<Place>),
-    /// After this place.
+    /// Continues after this place.
     Exports(Option<Place>),
     End,
     Ended,
@@ -30,7 +31,7 @@ pub(super) struct Snapshot {
     context: Arc<Context>,
     caller: Caller,
     query: Arc<Query>,
-    /// On loan: whoever reads too slowly must not keep old views alive.
+    /// On loan: a slow reader must not keep old views alive.
     loan: Loan,
     phase: Phase,
     sent: SnapshotEnd,
@@ -43,12 +44,12 @@ impl Snapshot {
         Self { context: context.clone(), caller, query: query.clone(), loan, phase, sent: SnapshotEnd::default() }
     }
 
-    /// Whether its end has been sent.
+    /// Whether the end has been sent.
     pub fn ended(&self) -> bool {
         matches!(self.phase, Phase::Ended)
     }
 
-    /// The next batch; at last the end, and nothing after it.
+    /// Returns the next batch; after the last one, the end. Fails if called after that.
     pub async fn next(&mut self) -> Result<Body, Refusal> {
         loop {
             send_first().await;

@@ -1,4 +1,5 @@
-//! Where a watch starts: what was asked for, held against this log, its history, and what the watch asks for otherwise.
+//! Start of a watch: checks the requested start against this log, its history, and the rest of the request. Knows
+//! nothing of the messages.
 
 use super::super::consistency::{check_history, fault};
 use super::super::context::Context;
@@ -11,30 +12,31 @@ use crate::proto::watch_start::Position as Asked;
 use crate::token::{Identity, Token};
 
 pub(super) enum Start {
-    /// With all that matches now.
+    /// Begins with everything that matches now.
     Snapshot,
-    /// After the newest position that the views tell.
+    /// Begins after the newest position.
     Live,
     After(At),
 }
 
-/// What a token must bear, beside its place, to be resumed from: what the watch asks for, and by which rules its states are told.
+/// Values that a token must match, in addition to its place, to be resumed from: the hash of the request, and the
+/// version of the fold whose states are shown.
 #[derive(Clone, Copy)]
 pub(super) struct Resumable {
     pub filter_hash: u64,
-    /// 0: of the log alone.
+    /// 0 for a watch of the log alone.
     pub fold_version: u16,
 }
 
 impl Resumable {
-    /// A token to resume from after all up to here.
+    /// Returns a token to resume from after everything up to here.
     pub fn token(&self, identity: Identity, at: At) -> String {
         let Self { filter_hash, fold_version } = *self;
         Token { filter_hash, fold_version, ..Token::at(identity, at.position, at.chain) }.encode()
     }
 }
 
-/// A token that cannot be resumed from is refused by its own reason: never a silent skip.
+/// Finds the start. A token that cannot be resumed from is refused with its own reason: nothing is skipped silently.
 pub(super) async fn find(
     context: &Context,
     resumable: &Resumable,
@@ -77,7 +79,7 @@ async fn resume(context: &Context, resumable: &Resumable, views: &Views, text: &
         return Err(Refusal::ViewVersionChanged);
     }
     let at = At { position: token.position, chain: token.chain_prefix };
-    // From inside a snapshot nothing can be resumed but the whole of it.
+    // A token from inside a snapshot can only start the whole snapshot again.
     if at == At::NOTHING {
         return Ok(Start::Snapshot);
     }

@@ -1,4 +1,5 @@
-//! What feeds share, keep and let go of. What comes of it is for the tests of the API.
+//! Tests of feeds: which watches share one, which entries it keeps, and when it drops them. The tests of the API cover
+//! the effects on clients.
 
 mod rejoined;
 
@@ -17,7 +18,7 @@ use crate::fold::{Fold, Views};
 use crate::proto::{ConnectionFilter, WatchConnectionsRequest};
 use crate::serve::Principal;
 
-/// Of connections with this external id; empty: of all.
+/// Returns a query for the connections with this external id. Empty means all connections.
 fn query(external_id: &str) -> Arc<Query> {
     let external_ids = Some(external_id.to_owned()).filter(|id| !id.is_empty()).into_iter().collect();
     let filter = Some(ConnectionFilter { external_ids, ..ConnectionFilter::default() });
@@ -26,7 +27,7 @@ fn query(external_id: &str) -> Arc<Query> {
     plan.query
 }
 
-/// After so many events, of two patients in turn: "0", "1", "0"...
+/// Returns views after `events` events of two patients in turn: "0", "1", "0"...
 fn views(ring_len: usize, events: Position) -> Arc<Views> {
     let mut fold = Fold::new(ring_len);
     for position in 1..=events {
@@ -66,7 +67,7 @@ fn next<T>(feed: &Feed<T>, after: Position) -> Result<Option<Position>, &'static
     }
 }
 
-/// Takes it to where some later views are.
+/// Advances the feeds to the position of some later views.
 async fn follow(feeds: &ChangeFeeds, feed: &Feed<Shared>, views: Arc<Views>, newest: Position) {
     let (_views, later) = watch::channel(views);
     tokio::select! {
@@ -84,7 +85,7 @@ async fn those_who_ask_alike_have_one_feed_of_what_they_ask_for_and_nobody_else(
     assert_eq!((next(&one, 0), next(&one, 1), next(&one, 5)), (Ok(Some(1)), Ok(Some(3)), Ok(None)));
     assert_eq!((next(&another, 0), next(&another, 4)), (Ok(Some(2)), Ok(Some(6))));
 
-    // Whoever comes now has nothing of before; once all have gone, so has what they shared.
+    // A new feed has no earlier entries. Once all its watches have gone, a feed is gone, too.
     let all = feeds.of(&query(""));
     assert_eq!((next(&all, 5), next(&all, 6)), (Err("missed"), Ok(None)));
     drop((one, alike));

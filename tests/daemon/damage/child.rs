@@ -1,4 +1,4 @@
-//! A daemon that may refuse to start, and what it answers. Each step has a limit: a hang is a fault.
+//! A daemon that may refuse to start, and its answers. Each step has a time limit: a hang is a fault.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -28,23 +28,23 @@ use crate::support::{Addresses, Daemon, SECRET};
 pub const LIMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(5);
 
-/// A fault of the daemon, in words.
+/// Description of a fault of the daemon.
 pub type Fault = String;
 
-/// `cleat serve` over `<directory>/data`. Ends with this.
+/// A process `cleat serve` over `<directory>/data`. It is killed on drop.
 pub struct Child {
     process: Process,
     log: PathBuf,
 }
 
-/// What a start came to.
+/// Result of a start.
 pub enum Started {
-    /// Its exit code. `None` if a signal ended it.
+    /// Exit code. `None` if a signal ended the process.
     Refused(Option<i32>),
     Open(Open),
 }
 
-/// One that answers.
+/// A daemon that answers.
 pub struct Open {
     pub webhooks: SocketAddr,
     pub grpc: SocketAddr,
@@ -53,7 +53,7 @@ pub struct Open {
     pub head: u64,
 }
 
-/// What a position has changed.
+/// Changes of a position.
 #[derive(Debug, PartialEq)]
 pub struct Changed {
     pub position: u64,
@@ -61,7 +61,7 @@ pub struct Changed {
 }
 
 impl Child {
-    /// `more` goes into the section `[data]`.
+    /// Starts a daemon. `more` is added to the section `[data]` of the configuration.
     pub fn start(directory: &Path, more: &str) -> Self {
         let config = directory.join("config.toml");
         let data = directory.join("data");
@@ -79,12 +79,12 @@ impl Child {
         Self { process, log }
     }
 
-    /// All it has logged.
+    /// Returns the complete log output.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
-    /// Until it answers or has ended.
+    /// Waits until the daemon answers or has ended.
     pub fn started(&mut self) -> Result<Started, Fault> {
         let deadline = Instant::now() + LIMIT;
         let mut addresses = None;
@@ -123,7 +123,7 @@ impl Child {
         self.process.wait().unwrap();
     }
 
-    /// In order.
+    /// Stops the daemon in order, by SIGTERM.
     pub fn terminate(mut self) -> Result<(), Fault> {
         let pid = Pid::from_raw(i32::try_from(self.process.id()).unwrap()).unwrap();
         kill_process(pid, Signal::TERM).unwrap();
@@ -157,7 +157,7 @@ impl Open {
         self.runtime.block_on(limited).map_err(|_| format!("{what}: no answer within {LIMIT:?}"))
     }
 
-    /// `None` if it is said to be damaged.
+    /// Reads an event. `None` if the daemon reports it as damaged.
     pub fn event(&self, position: u64) -> Result<Option<Event>, Fault> {
         let request = GetEventRequest { tenant: String::new(), event: Some(Which::Position(position)) };
         let mut events = EventServiceClient::new(self.channel.clone());
@@ -168,7 +168,7 @@ impl Open {
         }
     }
 
-    /// Those from a position on, up to the head or the first that cannot be read there.
+    /// Reads the events from a position on, up to the head or the first event that cannot be read.
     fn events_from(&self, from: u64) -> Result<Vec<Event>, Fault> {
         let mut client = EventServiceClient::new(self.channel.clone());
         let request = ReadEventsRequest { from_position: from, ..Default::default() };
@@ -187,7 +187,7 @@ impl Open {
         self.wait("ReadEvents", read)?.map_err(|status: Status| format!("events from {from}: {status}"))
     }
 
-    /// All up to a position, by their positions from 1; `None` is one that is said to be damaged.
+    /// Reads all events from position 1 up to `through`. An event is `None` if the daemon reports it as damaged.
     pub fn events(&self, through: u64) -> Result<Vec<Option<Event>>, Fault> {
         let mut events: Vec<Option<Event>> = Vec::new();
         while (events.len() as u64) < through {
@@ -210,8 +210,8 @@ impl Open {
         Ok(events)
     }
 
-    /// The changes of each position from the log's first on, as a watch has them. A watch that ends with damage is tried again until
-    /// it passes. Also returns whether any did.
+    /// Reads the changes of each position, from the log's first on, as a watch sends them. Asks again while changes are
+    /// reported as damaged, until these have been rebuilt. Also returns whether any were damaged.
     pub fn changes(&self) -> Result<(Vec<Changed>, bool), Fault> {
         let (deadline, mut was_damaged) = (Instant::now() + LIMIT, false);
         loop {
@@ -244,7 +244,7 @@ impl Open {
         }
     }
 
-    /// All live ones, after everything that is durable now.
+    /// Lists all live connections, after everything that is durable now.
     pub fn connections(&self) -> Result<Vec<Connection>, Fault> {
         let mut client = ConnectionServiceClient::new(self.channel.clone());
         let consistency = ReadConsistency { requirement: Some(Requirement::FullyConsistent(true)), max_wait: None };
@@ -262,7 +262,7 @@ impl Open {
                     }
                     request.page_token = page.next_page_token;
                 }
-                // The views are being made.
+                // The views are still being built.
                 Err(status) if status.code() == Code::Unavailable => {
                     past(deadline, &format!("the views do not come ({status})"))?;
                     std::thread::sleep(POLL);

@@ -1,4 +1,4 @@
-//! What is done to which file of a data directory. Knows nothing of what must come of it.
+//! Faults: which file of a data directory is harmed, and how. It knows nothing of the expected outcome.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -22,9 +22,9 @@ pub enum Kind {
     SegmentFooter,
     LastJournal,
     ClosedJournal,
-    /// Made before it is needed.
+    /// The next journal, which is made before it is needed.
     BlankJournal,
-    /// What only sled reads.
+    /// Files that only sled reads.
     JournalSled,
     Run,
     Checkpoint,
@@ -38,27 +38,27 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Harm {
     Flip,
-    /// A bit in every place where a journal has one value: sled may have moved it.
+    /// Flips a bit in every copy of one value of a journal: sled may have moved the value.
     EachCopy,
-    /// The same, for the first value of its first frame.
+    /// Like [`Self::EachCopy`], but for the first value of the journal's first frame.
     Beginning,
-    /// A sector of zeros.
+    /// Overwrites a sector with zeros.
     Zeros,
     Cut,
     Emptied,
     Deleted,
-    /// In its place that of another log.
+    /// Replaces the file with that of another log.
     Other,
-    /// In its place that of a log that begins where ours has ended.
+    /// Replaces the file with that of a log that begins where ours has ended.
     Longer,
-    /// In its place that of a log that begins and ends within ours.
+    /// Replaces the file with that of a log that begins and ends within ours.
     Inner,
-    /// In its place an older copy of the same.
+    /// Replaces the file with an older copy of it.
     Older,
 }
 
 impl Harm {
-    /// It is at a place in a file.
+    /// Whether the harm is at a place in a file.
     fn is_bitwise(self) -> bool {
         matches!(self, Self::Flip | Self::EachCopy | Self::Beginning | Self::Zeros | Self::Cut)
     }
@@ -73,27 +73,27 @@ pub struct Fault {
     pub at: usize,
 }
 
-/// What a fault left of the frames of a journal. A frame is left if each of its values has a whole copy.
+/// Frames of a journal that are left after a fault. A frame is left if each of its values has a whole copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
     All,
-    /// Only the first ones have gone.
+    /// Only the first frames are lost.
     End,
-    /// Another one has gone, or all.
+    /// Other frames are lost, or all are.
     Other,
 }
 
 const SECTOR: usize = 512;
-/// What names a value of a journal.
+/// Length of the name of a journal's value.
 const KEY_BYTES: usize = 11;
 /// Length of a segment's header.
 const HEADER_BYTES: usize = 94;
-/// Before the tail of a footer; and what the footer has for each frame.
+/// Lengths of a footer's tail and of its entry for each frame.
 const FOOTER_TAIL_BYTES: usize = 96;
 const FOOTER_ENTRY_BYTES: usize = 24;
 
 impl Kind {
-    /// Its files, or itself.
+    /// Returns the files of this kind, or the part of the directory.
     pub fn paths(self, tree: &Tree) -> Vec<PathBuf> {
         let named = |name: &str| tree.files(|path| path == Path::new(name));
         let ends = |path: &Path, ending: &str| path.extension().is_some_and(|it| it == ending);
@@ -120,7 +120,7 @@ impl Kind {
         matches!(self, Self::LogPart | Self::DedupPart | Self::ViewsPart)
     }
 
-    /// Where its bytes are in a file.
+    /// Returns the beginning and the end of this kind's bytes in a file.
     fn range(self, bytes: &[u8]) -> (usize, usize) {
         let footer = || {
             let frames = u32::from_be_bytes(bytes[bytes.len() - FOOTER_TAIL_BYTES..][..4].try_into().unwrap());
@@ -135,12 +135,12 @@ impl Kind {
     }
 }
 
-/// The files of the journals, in order.
+/// Returns the files of the journals, in order.
 fn journals(tree: &Tree) -> Vec<PathBuf> {
     tree.files(|path| is_of_journal(path) && path.ends_with("db"))
 }
 
-/// Those that hold anything.
+/// Returns the files of the journals that hold values.
 fn filled(tree: &Tree) -> Vec<PathBuf> {
     journals(tree).into_iter().filter(|path| holds_values(tree, path)).collect()
 }
@@ -149,7 +149,7 @@ fn holds_values(tree: &Tree, path: &Path) -> bool {
     tree.get(path).is_some_and(|bytes| !values(bytes).is_empty())
 }
 
-/// Where a journal's file has values, as `src/log/journal/value.rs` makes them.
+/// Returns the ranges of the values in a journal's file, in the format of `src/log/journal/value.rs`.
 pub fn values(bytes: &[u8]) -> Vec<Range<usize>> {
     const HEADER: usize = 19;
     let mut found = Vec::new();
@@ -170,7 +170,7 @@ pub fn values(bytes: &[u8]) -> Vec<Range<usize>> {
     found
 }
 
-/// What names each value: the format, the position and the chunk.
+/// Returns the name of each value: format, position and chunk.
 fn names(bytes: &[u8]) -> BTreeSet<&[u8]> {
     values(bytes).into_iter().map(|value| &bytes[value][..KEY_BYTES]).collect()
 }
@@ -184,7 +184,7 @@ fn is_of_journal(path: &Path) -> bool {
 }
 
 impl Fault {
-    /// Where and in which of its files chance says.
+    /// Returns a fault in a random file of the kind, at a random place.
     pub fn of(kind: Kind, harm: Harm, tree: &Tree, random: &mut StdRng) -> Self {
         let paths = kind.paths(tree);
         let is_bitwise = harm.is_bitwise();
@@ -202,7 +202,7 @@ impl Fault {
         Self { kind, harm, path, at }
     }
 
-    /// Does it. Returns whether anything is another than before.
+    /// Inflicts the fault. Returns whether anything has changed.
     pub fn inflict(&self, tree: &mut Tree, prepared: &Prepared, random: &mut StdRng) -> bool {
         let before = tree.clone();
         match self.harm {
@@ -236,7 +236,7 @@ impl Fault {
         *tree != before
     }
 
-    /// What is left of its journal. `None` if it is in no journal, or takes more than bytes.
+    /// Returns which frames of its journal are left. `None` if the fault is in no journal, or harms more than bytes.
     pub fn left(&self, before: &Tree, after: &Tree) -> Option<Left> {
         let (all, lost) = self.frames(before, after)?;
         let begins_with_lost = all.iter().zip(&lost).all(|(one, lost)| one == lost);
@@ -247,7 +247,7 @@ impl Fault {
         })
     }
 
-    /// The first positions of a journal's frames, and those of the frames that have gone.
+    /// Returns the first positions of a journal's frames, and those of the lost frames.
     fn frames(&self, before: &Tree, after: &Tree) -> Option<(BTreeSet<u64>, BTreeSet<u64>)> {
         let is_of_values = matches!(self.kind, Kind::LastJournal | Kind::ClosedJournal) && self.harm.is_bitwise();
         let (before, after) = (before.get(&self.path).filter(|_| is_of_values)?, after.get(&self.path)?);
@@ -256,7 +256,7 @@ impl Fault {
         Some((firsts(&mut before.iter()), firsts(&mut before.difference(&after))))
     }
 
-    /// The positions that it may make unreadable: those of the frames that have gone, or of its whole file.
+    /// Returns the positions that the fault may make unreadable: those of the lost frames, or of the whole file.
     pub fn touches(&self, before: &Tree, after: &Tree) -> BTreeSet<u64> {
         let whole = self.positions();
         let Some((all, lost)) = self.frames(before, after) else { return whole.collect() };
@@ -264,13 +264,13 @@ impl Fault {
         lost.iter().flat_map(|first| *first..end(*first)).collect()
     }
 
-    /// Whether a start finds it, which does not read what is sealed.
+    /// Whether a start finds the fault. A start does not read sealed events.
     pub fn is_found_by_a_start(&self) -> bool {
         let is_cut_segment = self.kind == Kind::SegmentFrame && self.harm == Harm::Cut;
         is_cut_segment || matches!(self.kind, Kind::SegmentHeader | Kind::LastJournal | Kind::ClosedJournal)
     }
 
-    /// The positions that its file holds.
+    /// Returns the positions that the file holds.
     fn positions(&self) -> Range<u64> {
         let before = |life: usize| LIVES[..life].iter().sum::<u64>();
         match self.kind {
@@ -285,7 +285,8 @@ impl Fault {
         }
     }
 
-    /// By what is there in another directory: of the same name if it is ours, else of the same kind.
+    /// Replaces the file with one from another directory: of the same name if the directory is ours, else of the same
+    /// kind.
     fn replace(&self, tree: &mut Tree, by: &Tree) {
         if self.kind.is_part() {
             tree.remove(&self.path);
@@ -304,7 +305,7 @@ fn any_of(ranges: &[Range<usize>], random: &mut StdRng) -> Range<usize> {
     ranges[random.random_range(0..ranges.len())].clone()
 }
 
-/// Half of them where something is.
+/// Returns a random place. Half of the places are where the file has data.
 fn place(kind: Kind, bytes: &[u8], random: &mut StdRng) -> usize {
     let (from, to) = kind.range(bytes);
     let in_use = random.random_bool(0.5);

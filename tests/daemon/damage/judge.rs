@@ -1,5 +1,5 @@
-//! Starts a daemon over a harmed copy and compares all it says with what was acknowledged. What was acknowledged is whole, or
-//! said to be damaged, or the daemon does not start: anything else is a fault.
+//! Starts a daemon over a harmed copy and compares its answers with the acknowledged events. Each acknowledged event is
+//! whole or reported as damaged, or the daemon does not start: anything else is a fault.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::workload::{Sample, states, told};
 
 const REDELIVERED: usize = 16;
 
-/// Which words of a refusal name its cause.
+/// Words of a refusal that name its cause.
 const CAUSES: [&str; 7] = [
     "is missing: put back",
     "are missing or damaged",
@@ -30,40 +30,40 @@ const CAUSES: [&str; 7] = [
     "there is no log",
 ];
 
-/// What may come over a whole directory, too, but need not.
+/// Complaints that may also come over a whole directory, but need not.
 const OF_A_SLOW_DISK: [&str; 2] = ["no webhook is taken until this passes", "webhooks are taken again"];
 
-/// What must name the events that are damaged.
+/// Output that must name the damaged events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Naming {
-    /// The daemon's log: its start sees what is wrong.
+    /// The daemon's log, because its start finds the damage.
     AtStart,
-    /// That, or `cleat log inspect`: only who reads all finds it.
+    /// The daemon's log or `cleat log inspect`, because only a complete read finds the damage.
     ByReadingAll,
 }
 
-/// What came of one start and the next.
+/// Result of one start and the next.
 #[derive(Debug)]
 pub struct Judged {
     pub outcome: Outcome,
-    /// Why it was refused. Empty if it was not.
+    /// Reason of the refusal. Empty if the daemon did not refuse.
     pub refusal: String,
-    /// What cannot be read any more.
+    /// Positions that cannot be read any more.
     pub damaged: BTreeSet<u64>,
-    /// Warnings and errors that a whole directory does not have.
+    /// Warnings and errors that do not come over a whole directory.
     pub complaints: BTreeSet<String>,
 }
 
 pub struct Judge<'a> {
     pub prepared: &'a Prepared,
-    /// What a daemon says over a whole directory, too.
+    /// Warnings and errors that also come over a whole directory.
     usual: BTreeSet<String>,
-    /// What each position changes.
+    /// Changes of each position.
     changes: Vec<Changed>,
 }
 
 impl<'a> Judge<'a> {
-    /// Knows what is usual.
+    /// Runs a daemon over the whole directory to record the usual complaints and changes.
     pub fn of(prepared: &'a Prepared) -> Result<Self, Fault> {
         let mut judge = Self { prepared, usual: BTreeSet::new(), changes: Vec::new() };
         let directory = tempfile::tempdir().unwrap();
@@ -78,7 +78,7 @@ impl<'a> Judge<'a> {
         Ok(judge)
     }
 
-    /// Over a copy of `tree`; `seed` decides what is sent, and how the first daemon ends.
+    /// Judges a copy of `tree`. `seed` selects the events that are sent, and how the first daemon ends.
     pub fn judge(&self, tree: &Tree, naming: Naming, seed: u64) -> Result<Judged, Fault> {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
@@ -121,7 +121,7 @@ impl<'a> Judge<'a> {
         Ok(Judged { outcome, refusal: String::new(), damaged, complaints })
     }
 
-    /// What cannot be read of the acknowledged; all else is as it was sent.
+    /// Returns the acknowledged positions that cannot be read. All others must be as they were sent.
     fn compare(&self, open: &Open, head: u64) -> Result<BTreeSet<u64>, Fault> {
         if open.head != head {
             return Err(format!("SILENT: the head is {}, not {head}", open.head));
@@ -141,15 +141,15 @@ impl<'a> Judge<'a> {
         if told(&open.connections()?) == expected { Ok(()) } else { Err("the views are wrong".to_owned()) }
     }
 
-    /// All changes are as they are over the whole directory, once any that are damaged have been made again. Returns whether any
-    /// were.
+    /// Checks that all changes are as over the whole directory, once damaged ones have been rebuilt. Returns whether
+    /// any were damaged.
     pub fn changes_are_right(&self, open: &Open) -> Result<bool, Fault> {
         let (changes, were_damaged) = open.changes()?;
         if changes == self.changes { Ok(were_damaged) } else { Err("SILENT: the changes are wrong".to_owned()) }
     }
 
-    /// Some readable and some damaged ones, of which those that a dedup run covers are duplicates all the same. Returns the others
-    /// that are in the log once more, after its head.
+    /// Sends some readable events and some damaged ones again. Damaged ones that a dedup run covers must still be
+    /// duplicates. Returns the others that the log has taken again, after its head.
     fn redeliver(
         &self,
         open: &Open,
@@ -179,7 +179,7 @@ impl<'a> Judge<'a> {
         Ok(added)
     }
 
-    /// Goes after everything.
+    /// Sends a new event, which must get the position after all others.
     fn new_event(
         &self,
         open: &Open,
@@ -197,7 +197,7 @@ impl<'a> Judge<'a> {
         Ok(Some((next, sample)))
     }
 
-    /// All of it holds again, and what was added is there.
+    /// Starts again. Everything must hold as before, and the added events must be there.
     fn second_start(
         &self,
         directory: &Path,
@@ -228,13 +228,13 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// How far the dedup runs go.
+/// Returns the last position that the dedup runs cover.
 fn covered(tree: &Tree) -> u64 {
     let run = Kind::Run.paths(tree).pop();
     run.map_or(0, |path| path.file_stem().unwrap().to_str().unwrap().rsplit('-').next().unwrap().parse().unwrap())
 }
 
-/// A slow disk is no fault: it is sent again.
+/// Delivers an event. Sends it again while the disk is slow, which is no fault.
 fn deliver(sender: &mut Sender, sample: &Sample) -> Result<Delivered, Fault> {
     let delivered = sender.deliver_patiently(&sample.id, &sample.body).map_err(|error| format!("the door: {error}"))?;
     match &delivered.answer {
@@ -248,7 +248,7 @@ fn is(event: &Event, position: u64, sample: &Sample) -> Result<(), Fault> {
     if is_same { Ok(()) } else { Err(format!("SILENT: {position} is {} at {}", event.event_key, event.position)) }
 }
 
-/// It says why, and changes nothing.
+/// Checks that a refusal names its cause and changes nothing.
 fn refused(code: Option<i32>, log: &str, tree: &Tree, data: &Path) -> Result<Judged, Fault> {
     not_panicked(log)?;
     let refusal = messages(log, &["ERROR"]).pop().unwrap_or_default();
@@ -262,7 +262,7 @@ fn refused(code: Option<i32>, log: &str, tree: &Tree, data: &Path) -> Result<Jud
     Ok(Judged { outcome: Outcome::Refused, refusal, damaged: BTreeSet::new(), complaints: BTreeSet::new() })
 }
 
-/// `cleat log inspect` finds something in any case.
+/// Checks that the damaged events are named. `cleat log inspect` must find something in any case.
 fn are_named(damaged: &BTreeSet<u64>, naming: Naming, log: &str, data: &Path) -> Result<(), Fault> {
     let inspected = Cli::default().call(&["log", "inspect", data.to_str().unwrap()]);
     let inspection = format!("{}\n{}", inspected.stdout, inspected.stderr);
@@ -283,7 +283,7 @@ fn is_of_damage(line: &str) -> bool {
     line.contains("damaged") || line.contains("cannot be read")
 }
 
-/// Each "<number> to <number>".
+/// Returns each "<number> to <number>".
 fn ranges(line: &str) -> Vec<(u64, u64)> {
     let words: Vec<_> = line.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
     let windows = words.windows(3).filter(|window| window[1] == "to");
@@ -294,7 +294,7 @@ fn not_panicked(log: &str) -> Result<(), Fault> {
     if log.contains("panicked") { Err(format!("a panic: {log}")) } else { Ok(()) }
 }
 
-/// Warnings and errors, without the name of the directory.
+/// Returns the warnings and errors of a log, without the name of the directory.
 fn complaints(log: &str, directory: &Path) -> BTreeSet<String> {
     let directory = directory.to_str().unwrap();
     messages(log, &["WARN", "ERROR"]).into_iter().map(|message| message.replace(directory, "")).collect()

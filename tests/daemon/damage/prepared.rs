@@ -1,5 +1,5 @@
-//! The data directory that all cases copy, what the daemon acknowledged over it, and the copies that take its place: older ones
-//! of the same log, and those of other logs. Real daemons make them, over several lives.
+//! The data directory that all cases copy, the events that the daemon acknowledged over it, and the copies that replace
+//! its files: older ones of the same log, and those of other logs. Real daemons make them, over several lives.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -15,51 +15,52 @@ use super::tree::Tree;
 use crate::support::{Daemon, Launch, Sender, until};
 use crate::workload::Sample;
 
-/// Small ones, so that a directory of few megabytes has several of everything.
+/// Small limits, so that a directory of a few megabytes has several files of each kind.
 pub const CONFIG: &str = "[log]\ndedup_run_events = 100\njournal_bytes = \"1MiB\"\ndisk_reserve = \"8MiB\"\n\
                           [views]\ncheckpoint_events = 50\n";
-/// Otherwise what cannot be read would be of no known mode, and claim no key.
+/// A fixed mode. Without it, an unreadable body would be of no known mode and claim no key.
 pub const ENDPOINT: &str = "api_mode = \"live\"";
-/// Events of each life. The last two are in journals.
+/// Number of events of each life. Those of the last two are in journals.
 pub const LIVES: [u64; 5] = [110, 80, 90, 80, 90];
-/// After this life the older copy is made.
+/// Life after which the older copy is made.
 const OLDER_AFTER: usize = 1;
 const SENDERS: u64 = 3;
 
-/// What the cases need.
+/// Directories and events for the cases.
 pub struct Prepared {
-    /// Whole, as a kill left it: three segments, a closed journal, the last one, and the next one, which is blank.
+    /// The whole directory, as a kill left it: three segments, a closed journal, the last one, and the next one, which
+    /// is blank.
     pub tree: Tree,
-    /// The same log at rest, two lives earlier.
+    /// The same log at rest, after its second life.
     pub older: Tree,
-    /// The files of both journals, half filled.
+    /// Files of the journals, half filled.
     pub half: Tree,
     /// A log with other events at the same positions, in files of the same names.
     pub other: Tree,
-    /// A log whose last two journals begin where ours have ended.
+    /// A log whose last two journals begin where ours end.
     pub longer: Tree,
     /// A log whose closed journal begins and ends within ours.
     pub inner: Tree,
-    /// What was acknowledged, from position 1.
+    /// Acknowledged events, from position 1.
     pub events: Vec<Sample>,
 }
 
-/// Made once, when it is first needed.
+/// Returns the directories. They are made once, on first use.
 pub fn prepared() -> &'static Prepared {
     static PREPARED: LazyLock<Prepared> = LazyLock::new(Prepared::new);
     &PREPARED
 }
 
-/// A log in the making.
+/// A log that is being made.
 struct Making {
     directory: TempDir,
-    /// Tells its events from those of other logs.
+    /// Distinguishes its events from those of other logs.
     name: &'static str,
     events: Vec<Sample>,
     half: Tree,
-    /// The last but one journal, full.
+    /// Files of the last journal but one, full.
     waiting: Tree,
-    /// The last journal, before anything was written to it.
+    /// Files of the last journal, before anything was written to it.
     blank: Tree,
 }
 
@@ -109,7 +110,7 @@ impl Making {
         self.directory.path().join("data")
     }
 
-    /// `after` sees the directory after each life.
+    /// Runs a daemon for each life. `after` sees the directory after each life.
     fn lives(mut self, lives: [u64; 5], mut after: impl FnMut(usize, &Path)) -> Self {
         for (life, count) in lives.into_iter().enumerate() {
             let daemon =
@@ -142,7 +143,8 @@ impl Making {
         self
     }
 
-    /// As if the last life had been killed before it had sealed the journal of the one before, and after its own was half full.
+    /// Returns the directory as if the last daemon had been killed before it sealed the journal of the life before, and
+    /// after its own journal was half full.
     fn closed(&self) -> Tree {
         let mut tree = Tree::read(&self.data());
         let sealed = tree.files(|path| path.starts_with("log") && path.extension().is_some_and(|it| it == "seg"));
@@ -154,7 +156,8 @@ impl Making {
         tree
     }
 
-    /// By several senders at once, so that a commit has one event or a few. All are answered when it returns.
+    /// Sends events with several senders at once, so that a commit has one event or a few. All are answered when this
+    /// returns.
     fn send(&mut self, daemon: &Daemon, life: usize, count: u64) {
         let before = self.events.len() as u64;
         let name = self.name;

@@ -27,7 +27,7 @@ fn judged(tree: &Tree) -> Judged {
     JUDGE.judge(tree, Naming::AtStart, 1).unwrap()
 }
 
-/// With the log of two lives ago.
+/// Returns the directory with the log of the older copy.
 fn with_older_log(prepared: &Prepared) -> Tree {
     let mut tree = prepared.tree.clone();
     tree.remove(Path::new("log"));
@@ -67,7 +67,7 @@ fn damage_of_changes_that_only_a_watch_reads_is_logged_and_made_good() {
     for path in files {
         let mut bytes = tree.get(&path).unwrap().clone();
         bytes.iter_mut().skip(500).step_by(997).for_each(|byte| *byte ^= 4);
-        // In place: it is open.
+        // Written in place, because the daemon has the file open.
         OpenOptions::new().write(true).open(data.join(path)).unwrap().write_all(&bytes).unwrap();
     }
     assert!(!child.log().contains("damaged"), "{}", child.log());
@@ -131,7 +131,7 @@ fn a_whole_directory_put_back_is_found_by_the_anchor_and_by_who_was_further() {
     assert!(child.log().contains("the anchor") && child.log().contains("older copy"), "{}", child.log());
     assert_eq!(Tree::read(&data).difference(&prepared.older), None);
 
-    // Without the anchor only those find it who were further.
+    // Without the anchor only clients that were further find it.
     let mut child = Child::start(directory.path(), "");
     let Started::Open(open) = child.started().unwrap() else { panic!("{}", child.log()) };
     assert!(open.head < prepared.head());
@@ -151,7 +151,7 @@ fn watch(api: &Api, position: Position) -> Result<Watching, tonic::Status> {
     Ok(api.wait(client.watch_events(request))?.into_inner())
 }
 
-/// The token of a watch that has seen all up to there.
+/// Returns the token of a watch that has seen everything up to `position`.
 fn resume_token(api: &Api, position: u64) -> String {
     let mut watching = watch(api, Position::AfterPosition(position - 1)).unwrap();
     loop {

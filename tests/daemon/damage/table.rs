@@ -1,17 +1,17 @@
-//! What may come of each fault, as `docs/architecture.md` has it, and how often each is tried.
+//! The allowed outcomes of each fault, as `docs/architecture.md` has them, and how often each fault is tried.
 
 use super::harm::{Harm, Kind, Left};
 
-/// What a daemon makes of a damaged directory.
+/// Outcome of a start over a damaged directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Outcome {
-    /// It does not start, says why, and has changed nothing.
+    /// The daemon does not start, says why, and has changed nothing.
     Refused,
-    /// The door is open, and what cannot be read is named.
+    /// The door is open, and the events that cannot be read are named.
     Damaged,
-    /// All is there, and it said what it mended.
+    /// Everything is there, and the daemon has logged its repairs.
     Repaired,
-    /// All is there, and there was nothing to say.
+    /// Everything is there, and the daemon has nothing to log.
     Harmless,
 }
 
@@ -22,19 +22,19 @@ const HARMLESS: &[Outcome] = &[Outcome::Harmless];
 const WHOLE: &[Outcome] = &[Outcome::Repaired, Outcome::Harmless];
 const OPEN: &[Outcome] = &[Outcome::Damaged, Outcome::Repaired, Outcome::Harmless];
 
-/// What may come of it. `left`: of the frames of a journal, if the fault is in one.
+/// Returns the allowed outcomes. `left` is for a fault in a journal: the frames that are left.
 pub fn expected(kind: Kind, harm: Harm, left: Option<Left>) -> &'static [Outcome] {
     if let Some(left) = left {
         return of_journal(kind, harm, left);
     }
     match (kind, harm) {
-        // Another log's name, epochs, witness or segment, or what has seen more than the log has.
+        // Another log's name, epochs, witness or segment, or a file that has seen more than the log has.
         (
             Kind::Cleat | Kind::Epochs | Kind::Witness | Kind::Checkpoint | Kind::SegmentHeader | Kind::ViewsPart,
             Harm::Other,
         )
         | (Kind::LogPart, _) => REFUSED,
-        // An older copy of what never changes is the same.
+        // An older copy of a file that never changes is the same.
         (Kind::Cleat | Kind::Epochs | Kind::Secret, Harm::Older) | (Kind::JournalSled | Kind::BlankJournal, _) => {
             HARMLESS
         }
@@ -48,19 +48,20 @@ pub fn expected(kind: Kind, harm: Harm, left: Option<Left>) -> &'static [Outcome
     }
 }
 
-/// What may come of a fault somewhere in a journal.
+/// Returns the allowed outcomes of a fault in a journal.
 fn of_journal(kind: Kind, harm: Harm, left: Left) -> &'static [Outcome] {
     match (kind, left) {
-        // It did not find each copy.
+        // The harm has missed a copy: no outcome is allowed.
         (_, Left::All) if matches!(harm, Harm::EachCopy | Harm::Beginning) => &[],
         (_, Left::All) => HARMLESS,
-        // The beginning of the last one may be what another journal had. All else in it is refused: no journal follows.
+        // Frames lost at the beginning of the last journal may be those of another journal. Any other loss in it is
+        // refused, because no journal follows.
         (Kind::ClosedJournal, _) | (_, Left::End) => DAMAGED,
         (_, Left::Other) => REFUSED,
     }
 }
 
-/// The cases, each as often as it is to be tried.
+/// Returns the cases, each as often as it is tried.
 pub fn cases() -> Vec<(Kind, Harm)> {
     use Harm::{Beginning, Cut, Deleted, EachCopy, Emptied, Flip, Inner, Longer, Older, Other, Zeros};
     let file = |flips, cuts| vec![(Flip, flips), (Cut, cuts), (Emptied, 1), (Deleted, 1), (Other, 1), (Older, 1)];

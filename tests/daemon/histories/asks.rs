@@ -1,25 +1,25 @@
-//! What a watcher may ask for, as few choices that cover each way to match.
+//! Requests that a watcher may make: a few choices that cover each way to match.
 
 use cleat::proto::{ConnectionFilter, ConnectionStatus, WatchKind};
 
 use super::history::Kind;
 use super::story::State;
 
-/// `WatchConnections` for some, or, of events, `WatchEvents` for all.
+/// A request: `WatchConnections` with a filter, or `WatchEvents` for all events if `events` is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Asks {
     pub external_ids: &'static [&'static str],
     pub statuses: &'static [ConnectionStatus],
     pub kinds: &'static [WatchKind],
     pub events: bool,
-    /// Each change with the state before it, and with its event.
+    /// Includes the state before each change, and its event.
     pub with_all: bool,
 }
 
 const ALL: Asks = Asks { external_ids: &[], statuses: &[], kinds: &[], events: false, with_all: false };
 pub const EVENTS: Asks = Asks { events: true, ..ALL };
 
-/// Of connections and exports.
+/// Requests for connections and exports.
 pub const ENTITIES: [Asks; 7] = [
     ALL,
     Asks { external_ids: &["patient-0"], ..ALL },

@@ -1,4 +1,4 @@
-//! Holds what watchers saw against what the log had: the eight properties of a watch, and how it ends.
+//! Checks the messages of watchers against the log: the eight properties of a watch, and how it ends.
 
 use std::collections::HashMap;
 
@@ -13,28 +13,28 @@ pub enum Property {
     Ordered,
     /// No change comes twice.
     Unique,
-    /// Each change comes, as it was, and in the end all of them.
+    /// Each change is sent as it was, and in the end all changes are sent.
     Reliable,
     /// The changes of one position come together.
     Atomic,
-    /// A token leads on from exactly its message.
+    /// A token resumes right after its message.
     Resumable,
-    /// What is not a change means that all before it was sent.
+    /// A message without changes means that all changes up to its position were sent.
     Bookmarkable,
     /// A snapshot is the state at its position, and the changes go on from there.
     GapFree,
-    /// A token of another log, history or filter, or a damaged one, leads nowhere.
+    /// A token of another log, history or filter, or a damaged one, is refused.
     EpochSafe,
-    /// Whoever is sent away is told why.
+    /// A watch that the daemon ends gets a reason.
     Reasoned,
-    /// What was acknowledged is in the log, where it was said to be.
+    /// Each acknowledged event is in the log, at its acknowledged position.
     Durable,
 }
 
 #[derive(Debug)]
 pub struct Violation {
     pub property: Property,
-    /// Of which watcher, in which of its sessions, at which message.
+    /// Numbers of the watcher, of its session, and of the message.
     #[expect(dead_code, reason = "printed")]
     pub at: (usize, usize, usize),
     #[expect(dead_code, reason = "printed")]
@@ -82,7 +82,7 @@ impl Checker<'_> {
         match (&session.end, wrong) {
             (End::Unheard, _) => return,
             (End::Refused(reason), Some(right)) if reason == right => return,
-            // It may be about to stop.
+            // The daemon may be about to stop.
             (End::Refused(reason), _) if reason == "SHUTTING_DOWN" => return,
             (End::Refused(reason), Some(right)) => {
                 return self.found(Property::EpochSafe, format!("{reason}, not {right}, for {:?}", session.start));
@@ -90,7 +90,7 @@ impl Checker<'_> {
             (End::Refused(reason), None) => {
                 return self.found(Property::Resumable, format!("{reason} for {:?}", session.start));
             }
-            // A connection that broke before the first message was an answer to nothing.
+            // A connection that broke before the first message is no answer.
             (_, Some(right)) if !session.told.is_empty() => {
                 self.found(Property::EpochSafe, format!("taken, not {right}, for {:?}", session.start));
             }
@@ -104,7 +104,7 @@ impl Checker<'_> {
         self.truths.insert(key, truth);
     }
 
-    /// The reason to refuse it.
+    /// Returns the reason with which the session must be refused. `None` if it must not be refused.
     fn must_be_refused(&self, session: &Session) -> Option<&'static str> {
         match &session.start {
             Start::Snapshot | Start::Live | Start::After(_) => None,
@@ -173,7 +173,7 @@ impl Checker<'_> {
         }
     }
 
-    /// The driver waited until each had been told all; that it was is for this to see.
+    /// Checks that the watcher has received everything. The driver has waited for this.
     fn complete(&mut self, sessions: &[Session]) {
         let generation = self.history.generations.len() - 1;
         let last = self.history.generations[generation].log.len() as u64;

@@ -1,10 +1,10 @@
-//! How often each thing happened that a watch must bear.
+//! Counts of the events that a watch must survive.
 
 use std::collections::BTreeMap;
 
 use super::history::{Bookmark, End, Fault, History, Session, Start, What};
 
-/// By name.
+/// Counts by name.
 #[derive(Debug, Default)]
 pub struct Counts(BTreeMap<&'static str, usize>);
 
@@ -22,7 +22,7 @@ impl Counts {
             self.more(name, 1);
         }
         self.more("events", history.generations.iter().map(|it| it.log.len()).sum());
-        // Who found nobody has tried nothing.
+        // A session that reached no daemon has tested nothing.
         let answered = |it: &&Session| it.end != End::Unheard;
         for session in history.watchers.iter().flatten().filter(answered) {
             self.session(session);
@@ -73,7 +73,7 @@ impl Counts {
         *self.0.entry(name).or_default() += count;
     }
 
-    /// Each of these at least so often, in each of some histories.
+    /// Checks that each of these came at least this often per history, on average.
     #[track_caller]
     pub fn at_least(&self, histories: usize, wanted: &[(&str, usize)]) {
         for (name, wanted) in wanted {

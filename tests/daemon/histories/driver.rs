@@ -1,4 +1,4 @@
-//! Runs a daemon through its faults while others write and watch, and gathers what they saw.
+//! Runs a daemon through its faults while others write and watch, and collects the sessions of the watchers.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -25,11 +25,11 @@ use super::watcher::{Place, Watcher};
 use super::writers::{Door, Writers};
 use crate::support::{Api, Daemon, Launch, until};
 
-/// Each with fewer streams than the daemon takes of one.
+/// Connections to the daemon. Each has fewer streams than the daemon takes on one.
 const CHANNELS: usize = 8;
-/// One of so many watches events.
+/// One watcher in this many watches events.
 const OF_EVENTS: usize = 5;
-/// Small enough that who pauses falls behind, and that some grow old.
+/// Ring and maximum age are small enough that watchers that pause fall behind, and that some watches reach the age.
 const GRPC: &str = "watch_ring = 60\nwatch_max_age = \"2s\"\nmax_watches = 1200\nmax_watches_per_caller = 1200";
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -38,11 +38,11 @@ pub struct Plan {
     pub seed: u64,
     pub watchers: usize,
     pub faults: Vec<Fault>,
-    /// Acknowledged between two faults, at most.
+    /// Maximum of events to wait for between two faults.
     pub events: usize,
-    /// Of each writer, between two events.
+    /// Pause of each writer between two events.
     pub pause: Duration,
-    /// What the daemon is to do wrong.
+    /// Bug that the daemon is to have.
     pub bug: Option<&'static str>,
 }
 
@@ -64,13 +64,13 @@ struct Driver {
     runtime: Runtime,
     random: StdRng,
     bug: Option<&'static str>,
-    /// None while it does not run.
+    /// The running daemon. `None` while there is none.
     daemon: Option<Daemon>,
     writers: Arc<Writers>,
     places: watch::Sender<Place>,
     last: watch::Sender<Option<u64>>,
     generations: Vec<Generation>,
-    /// Of the generation that goes on.
+    /// Origin of the current generation, for [`Generation::copy_of`].
     copy_of: Option<(usize, u64)>,
     killed: HashSet<usize>,
 }
@@ -109,7 +109,7 @@ impl Driver {
         watchers
     }
 
-    /// Until some more are acknowledged.
+    /// Waits until some more events are acknowledged.
     fn events(&mut self, max: usize) {
         let wanted = self.writers.count() + self.random.random_range(max / 4..max);
         until("more events are taken", || self.writers.count() >= wanted);
@@ -152,13 +152,13 @@ impl Driver {
         assert!(self.daemon.take().unwrap().terminate().success());
     }
 
-    /// Over the same data.
+    /// Starts a daemon over the same data.
     fn start_again(&mut self) {
         let daemon = start(&self.directory, self.bug);
         self.announce(daemon, |_| ());
     }
 
-    /// What the daemon has is replaced by a copy of what it had, or by nothing: another generation begins.
+    /// Replaces the daemon's data with an older copy, or with nothing. Another generation begins.
     fn replace(&mut self, copy: Option<PathBuf>) {
         let writers = self.writers.clone();
         let held = writers.hold();
@@ -191,7 +191,7 @@ impl Driver {
         self.daemon = Some(daemon);
     }
 
-    /// While all that was sent is acknowledged, and nothing is sent.
+    /// Records the end of a generation. Everything sent must be acknowledged, and nothing may be sent meanwhile.
     fn end_generation(&mut self) -> u64 {
         let log = self.log();
         let last = log.len() as u64;
@@ -240,7 +240,7 @@ fn start(directory: &TempDir, bug: Option<&str>) -> Daemon {
 
 fn channels(runtime: &Runtime, daemon: &Daemon) -> Arc<[Channel]> {
     let _runtime = runtime.enter();
-    // A slow reader's stream fills soon; its connection, which is others' too, does not.
+    // A slow reader's stream fills soon. Its connection, which others share, does not.
     let endpoint = Endpoint::from_shared(format!("http://{}", daemon.grpc)).unwrap();
     let endpoint = endpoint.initial_stream_window_size(65_535).initial_connection_window_size(1 << 30);
     (0..CHANNELS).map(|_| endpoint.connect_lazy()).collect()

@@ -1,4 +1,4 @@
-//! What watchers saw, as they saw it, and what the log had. Judges nothing.
+//! The messages that watchers received, and the contents of the logs. It judges nothing.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -6,16 +6,16 @@ use std::sync::Arc;
 use super::asks::Asks;
 use super::story::Sample;
 
-/// What the daemon suffers.
+/// Fault that the daemon suffers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     Kill,
-    /// Watches are told; what is in flight is taken.
+    /// An orderly stop: watches get a reason, and webhooks in flight are taken.
     Stop,
     Pause,
-    /// An empty directory takes the place of the data.
+    /// The data is removed, so that another log begins.
     AnotherLog,
-    /// An older copy takes the place of the data.
+    /// An older copy replaces the data.
     OlderCopy,
 }
 
@@ -33,37 +33,37 @@ pub enum Effect {
     Left,
 }
 
-/// One entity, as far as it is compared.
+/// The fields of an entity that are compared.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Row {
     pub kind: Kind,
     pub id: String,
     pub version: u64,
-    /// Of its state, what a filter sees.
+    /// Fields of its state that a filter sees.
     pub tells: String,
     pub effect: Effect,
 }
 
 pub type Rows = BTreeSet<Row>;
 
-/// One log, from the first start over it until another took its place.
+/// One log, from the first start over it until another log replaced it.
 #[derive(Debug)]
 pub struct Generation {
-    /// From position 1, when it ended.
+    /// Events from position 1, when the generation ended.
     pub log: Vec<Arc<Sample>>,
-    /// The generation it is a copy of, and up to where.
+    /// Generation that it is a copy of, and the last position of the copy. `None` if it is no copy.
     pub copy_of: Option<(usize, u64)>,
-    /// What the door answered.
+    /// Acknowledged positions and ids.
     pub acknowledged: Vec<(u64, String)>,
 }
 
-/// A token, and what it was given for.
+/// A resume token, with the request and the position that it was given for.
 #[derive(Debug, Clone)]
 pub struct Bookmark {
     pub generation: usize,
     pub asks: Asks,
     pub position: u64,
-    /// From before the end of a snapshot.
+    /// Whether it is from before the end of a snapshot.
     pub in_snapshot: bool,
     pub token: String,
 }
@@ -74,7 +74,7 @@ pub enum Start {
     Live,
     After(u64),
     Token(Bookmark),
-    /// Of a token that was changed on its way.
+    /// A token that was changed.
     Spoilt(String),
 }
 
@@ -98,17 +98,17 @@ pub struct Told {
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum End {
-    /// For this reason, instead of a first message.
+    /// Refused with this reason, instead of a first message.
     Refused(String),
-    /// With this reason.
+    /// Ended with this reason.
     Ended(String),
-    /// Nobody gave a reason: the connection broke, before there was a stream.
+    /// No reason was given: the connection broke before there was a stream.
     Unheard,
-    /// The same, later. So the client puts it.
+    /// Like [`Self::Unheard`], but there was a stream. The text is the client's error.
     Broken(String),
-    /// By the watcher.
+    /// Left by the watcher.
     Left,
-    /// Not even a heartbeat came.
+    /// Nothing came, not even a heartbeat.
     Silent,
 }
 
@@ -116,25 +116,25 @@ pub enum End {
 #[derive(Debug)]
 pub struct Session {
     pub generation: usize,
-    /// The how-manieth start of the daemon it was with.
+    /// Number of the daemon's start that it was with.
     pub run: usize,
     pub asks: Asks,
     pub start: Start,
-    /// What was acknowledged before it was asked for.
+    /// Last position that was acknowledged before the request.
     pub durable: u64,
     pub told: Vec<Told>,
-    /// How often it took its time between two messages.
+    /// How often the reader paused between two messages.
     pub slow: usize,
     pub end: End,
 }
 
-/// All of it.
+/// Everything that happened in one run of a plan.
 #[derive(Debug)]
 pub struct History {
     pub faults: Vec<Fault>,
     pub generations: Vec<Generation>,
     /// The starts of the daemon that ended with a kill.
     pub killed: HashSet<usize>,
-    /// Of each watcher, in order.
+    /// Sessions of each watcher, in order.
     pub watchers: Vec<Vec<Session>>,
 }

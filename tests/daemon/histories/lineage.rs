@@ -1,9 +1,9 @@
-//! Which log comes of which, and so where a token may lead.
+//! Descent of the generations from each other, and so the logs in which a token is valid.
 
 use super::history::{Bookmark, History};
 
 impl History {
-    /// Itself, what it is a copy of, and so on, each with up to where it has the same history.
+    /// Returns the generation, the one it is a copy of, and so on, each with the last position of the common history.
     fn ancestry(&self, generation: usize) -> Vec<(usize, u64)> {
         let (mut last, mut until) = (generation, u64::MAX);
         let mut all = vec![(last, until)];
@@ -14,13 +14,13 @@ impl History {
         all
     }
 
-    /// Whether both come of the same.
+    /// Whether both generations descend from the same log.
     pub fn same_log(&self, one: usize, other: usize) -> bool {
         let root = |generation| self.ancestry(generation).last().map(|(root, _)| *root);
         root(one) == root(other)
     }
 
-    /// Whether all up to a bookmark's place is in this generation, too.
+    /// Whether the history up to a bookmark's position is in this generation, too.
     pub fn leads(&self, bookmark: &Bookmark, generation: usize) -> bool {
         let (theirs, ours) = (self.ancestry(bookmark.generation), self.ancestry(generation));
         let common = |(root, until): &(usize, u64)| {

@@ -1,4 +1,4 @@
-//! One stream, message by message, held against what must be told.
+//! Checks one stream, message by message, against the changes that must be sent.
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included};
@@ -7,20 +7,20 @@ use super::checker::Property;
 use super::history::{Effect, Row, Rows, What};
 use super::story::Truth;
 
-/// Where a session is.
+/// Progress of a session.
 pub struct Reading {
-    /// All up to here has been told.
+    /// Position up to which everything has been sent.
     pub at: u64,
-    /// The last change.
+    /// Position and rows of the last change.
     changed: Option<(u64, Rows)>,
-    /// Gathered so far.
+    /// Rows received of a snapshot. `None` outside a snapshot.
     snapshot: Option<Rows>,
-    /// What is broken if something is left out now, right after the start.
+    /// Property that is broken if a change is left out right after the start.
     seam: Option<Property>,
 }
 
 impl Reading {
-    /// `resumed`: by a token.
+    /// Returns a reading that begins at `at`. `resumed`: with a token.
     pub fn from(at: u64, snapshot: bool, resumed: bool) -> Self {
         let seam = match (snapshot, resumed) {
             (true, _) => Property::GapFree,
@@ -30,7 +30,7 @@ impl Reading {
         Self { at, changed: None, snapshot: snapshot.then(Rows::new), seam: Some(seam) }
     }
 
-    /// The next message, held against what must be told. It is for the caller to go on with `at`.
+    /// Checks the next message against the changes that must be sent. The caller must set `at` afterwards.
     pub fn take(&mut self, position: u64, what: &What, truth: &Truth) -> Result<(), (Property, String)> {
         let until = match what {
             What::Started { .. } => return Err((Property::Ordered, "it starts twice".to_owned())),
@@ -40,7 +40,7 @@ impl Reading {
             What::CaughtUp | What::FellBehind | What::Heartbeat | What::GoingAway => Included(position),
         };
         if self.snapshot.is_some() {
-            // From inside a snapshot only an end may come.
+            // Inside a snapshot only the end of the watch may come.
             let going = matches!(what, What::GoingAway);
             return if going { Ok(()) } else { Err((Property::GapFree, format!("{what:?} inside a snapshot"))) };
         }
@@ -93,7 +93,7 @@ impl Reading {
     }
 }
 
-/// All that matches at a position.
+/// Returns the rows that match at a position.
 fn state(truth: &Truth, position: u64) -> Rows {
     let mut there = BTreeMap::new();
     for row in truth.range(..=position).flat_map(|(_, rows)| rows) {

@@ -1,4 +1,5 @@
-//! Events for a few connections, from a seed, and what a watch of them must tell: reckoned anew here, without cleat's fold.
+//! Events for a few connections, from a seed, and the rows that a watch of them must show. These are computed from
+//! scratch, without cleat's fold.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::history::{Effect, Kind, Row, Rows};
 const CONNECTIONS: u32 = 20;
 const PATIENTS: u32 = 6;
 const TASKS: u32 = 4;
-/// So many that a few such events fill what a slow reader's connection takes.
+/// Links of a large export. A few such events fill the stream of a slow reader.
 const LINKS: usize = 150;
 
 /// An event to send.
@@ -25,7 +26,7 @@ pub struct Sample {
     pub means: Option<Means>,
 }
 
-/// For one connection.
+/// Meaning of an event for one connection.
 #[derive(Debug)]
 pub struct Means {
     connection: String,
@@ -34,7 +35,7 @@ pub struct Means {
     task: Option<String>,
 }
 
-/// Of a connection.
+/// State of a connection.
 #[derive(Debug, Clone, Default)]
 pub struct State {
     pub external_id: String,
@@ -45,7 +46,7 @@ pub struct State {
 }
 
 impl Sample {
-    /// `id` must be new.
+    /// Returns a random event. `id` must be new.
     pub fn new(id: String, random: &mut StdRng) -> Self {
         let number = random.random_range(0..CONNECTIONS);
         let connection = format!("connection-{number}");
@@ -89,10 +90,10 @@ impl Sample {
     }
 }
 
-/// What must be told, by position; no position has nothing to tell.
+/// Rows that a watch must show, by position. Positions without rows are left out.
 pub type Truth = BTreeMap<u64, Rows>;
 
-/// All that a watch of this log must tell whoever asks this.
+/// Returns all rows that a watch of this log must show for a request.
 pub fn must_tell(log: &[Arc<Sample>], asks: &Asks) -> Truth {
     let mut states = BTreeMap::<&str, State>::new();
     let mut all = BTreeMap::new();

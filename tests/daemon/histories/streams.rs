@@ -1,4 +1,4 @@
-//! Opens either kind of watch, and reads its messages as what they tell.
+//! Opens either kind of watch, and converts its messages into those of a history.
 
 use std::pin::Pin;
 
@@ -74,7 +74,7 @@ fn of_connections(message: WatchConnectionsResponse) -> Message {
     (vec![Told { position: message.position, what }], message.resume_token)
 }
 
-/// Each event is told for itself.
+/// Splits a batch, so that each event is a message of its own.
 fn of_events(message: WatchEventsResponse) -> Message {
     let what = match message.message.unwrap() {
         Events::Started(started) => What::Started { snapshot: started.snapshot },

@@ -1,4 +1,5 @@
-//! One who watches, badly: it reads slowly, leaves at any message, comes back with any token it ever had, and changes its mind.
+//! A watcher that behaves badly: it reads slowly, leaves at any message, resumes with any token that it ever had, and
+//! changes its filter.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,17 +19,17 @@ use super::asks::{Asks, ENTITIES};
 use super::history::{Bookmark, End, Session, Start, Told, What};
 use super::streams::{self, Messages};
 
-/// Heartbeats come each second, but the daemon may stand still for a while.
+/// Longest time without a message. Heartbeats come each second, but the daemon may be paused for a while.
 const SILENCE: Duration = Duration::from_secs(60);
 const BOOKMARKS: usize = 3000;
 
-/// Where the daemon is, and what is known of it.
+/// The running daemon, with its generation and its last acknowledged position.
 #[derive(Debug, Clone)]
 pub struct Place {
     pub generation: usize,
     pub run: usize,
     pub channels: Arc<[Channel]>,
-    /// Acknowledged in this generation.
+    /// Last position acknowledged in this generation.
     pub durable: Arc<AtomicU64>,
 }
 
@@ -37,12 +38,12 @@ pub struct Watcher {
     asks: Asks,
     random: StdRng,
     places: watch::Receiver<Place>,
-    /// The log's last position, once nothing more comes.
+    /// Last position of the log. `None` while more events may come.
     last: watch::Receiver<Option<u64>>,
-    /// The newest tokens, of whatever they were for.
+    /// The newest tokens, whatever they were given for.
     bookmarks: VecDeque<Bookmark>,
     sessions: Vec<Session>,
-    /// Of the session that goes on.
+    /// Whether the current session is inside a snapshot; `caught_up`: whether it has caught up.
     in_snapshot: bool,
     caught_up: bool,
 }
@@ -59,7 +60,7 @@ impl Watcher {
         Self { number, asks, random, places, last, bookmarks, sessions, in_snapshot: false, caught_up: false }
     }
 
-    /// Until it has been told all there is.
+    /// Watches until everything has been received. Returns the sessions.
     pub async fn run(mut self) -> Vec<Session> {
         loop {
             let place = self.places.borrow().clone();
@@ -80,7 +81,7 @@ impl Watcher {
                 return self.sessions;
             }
             if broken {
-                // Where it is next, most likely; else the connection may only have been slow to break.
+                // Most likely the place changes soon. Otherwise the connection may only have been slow to break.
                 drop(tokio::time::timeout(Duration::from_millis(200), self.places.changed()).await);
             }
         }
@@ -108,7 +109,7 @@ impl Watcher {
             if last.borrow().is_some() {
                 continue;
             }
-            // A snapshot is soon over.
+            // A snapshot is soon over, so the chances are higher inside one.
             match self.random.random_range(0..if self.in_snapshot { 5 } else { 600 }) {
                 0 => return End::Left,
                 1 => {
@@ -138,7 +139,7 @@ impl Watcher {
         }
     }
 
-    /// Whether it has been told everything, and nothing more will come.
+    /// Whether everything has been received, and nothing more will come.
     fn is_complete(&self, session: &Session) -> bool {
         let (last, told) = (*self.last.borrow(), session.told.last());
         let at_the_end = last.is_some_and(|last| told.is_some_and(|told| told.position >= last));
@@ -152,7 +153,7 @@ impl Watcher {
             _ => None,
         });
         if refused.is_some_and(|reason| reason != "SHUTTING_DOWN") {
-            // What it was refused for does not pass.
+            // The reason of this refusal does not pass.
             return self.anew();
         }
         if self.last.borrow().is_some() {
@@ -175,7 +176,7 @@ impl Watcher {
         }
     }
 
-    /// From no place it was at.
+    /// Returns a start that needs no earlier session.
     fn anew(&mut self) -> Start {
         match (self.asks.events, self.random.random_range(0..3)) {
             (true, 0) => Start::After(0),
@@ -184,7 +185,7 @@ impl Watcher {
         }
     }
 
-    /// One character becomes another.
+    /// Replaces one character of a token.
     fn spoil(&mut self, token: &str) -> String {
         let at = self.random.random_range(0..token.len());
         let other = if token.as_bytes()[at] == b'A' { "B" } else { "A" };
@@ -192,7 +193,7 @@ impl Watcher {
     }
 }
 
-/// Of cleat itself. None: of what lies between.
+/// Returns the reason that cleat gave. `None` if the status comes from a layer in between.
 fn reason(status: &Status) -> Option<String> {
     status.get_error_details().error_info().map(|info| info.reason.clone())
 }

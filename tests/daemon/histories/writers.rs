@@ -1,4 +1,5 @@
-//! Those who deliver, each one event after the other, and every event until it is acknowledged: as Fasten would, but sooner.
+//! Writers that deliver one event after the other, and each event until it is acknowledged: as Fasten does, but with
+//! shorter pauses.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,11 +16,11 @@ use crate::support::Sender;
 
 const WRITERS: u64 = 4;
 
-/// Where they deliver to.
+/// Address that the writers deliver to.
 #[derive(Debug, Clone)]
 pub struct Door {
     pub address: SocketAddr,
-    /// The last position that was acknowledged.
+    /// Last acknowledged position.
     pub durable: Arc<AtomicU64>,
 }
 
@@ -29,18 +30,18 @@ pub struct Writers {
 }
 
 struct Shared {
-    /// Held by each writer for as long as an event of its is not acknowledged.
+    /// Lock that each writer holds while one of its events is not acknowledged.
     gate: RwLock<()>,
     door: Mutex<Door>,
     ended: AtomicBool,
-    /// By id.
+    /// Events sent, by id.
     sent: Mutex<HashMap<String, Arc<Sample>>>,
     acknowledged: Mutex<Vec<(u64, String)>>,
     count: AtomicUsize,
 }
 
 impl Writers {
-    /// `pause`: of each writer between two events, at most.
+    /// Starts the writers. `pause` is the maximum between two events of a writer.
     pub fn start(seed: u64, door: Door, pause: Duration) -> Self {
         let shared = Arc::new(Shared {
             gate: RwLock::new(()),
@@ -62,12 +63,12 @@ impl Writers {
         *self.shared.door.lock().unwrap() = door;
     }
 
-    /// All that was sent is acknowledged, and nothing more is sent, as long as what it returns is held.
+    /// Waits until everything sent is acknowledged. Nothing more is sent while the guard is held.
     pub fn hold(&self) -> RwLockWriteGuard<'_, ()> {
         self.shared.gate.write().unwrap()
     }
 
-    /// How many events were acknowledged in all.
+    /// Number of all acknowledged events.
     pub fn count(&self) -> usize {
         self.shared.count.load(Ordering::Relaxed)
     }
@@ -76,14 +77,14 @@ impl Writers {
         self.shared.sent.lock().unwrap()[id].clone()
     }
 
-    /// What was acknowledged since the last call, with its positions.
+    /// Returns the ids acknowledged since the last call, with their positions.
     pub fn acknowledged(&self) -> Vec<(u64, String)> {
         std::mem::take(&mut self.shared.acknowledged.lock().unwrap())
     }
 }
 
 impl Drop for Writers {
-    /// A failed test leaves nobody behind, either.
+    /// Ends all writers, also after a failed test.
     fn drop(&mut self) {
         self.shared.ended.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
@@ -100,7 +101,7 @@ impl Shared {
                 return;
             }
             thread::sleep(pause.mul_f64(random.random()));
-            // Whoever held it has failed.
+            // Fails if the holder of the lock has panicked.
             let Ok(_gate) = self.gate.read() else { return };
             let sample = Arc::new(Sample::new(format!("{writer}-{number}"), &mut random));
             self.sent.lock().unwrap().insert(sample.id.clone(), sample.clone());
@@ -113,7 +114,7 @@ impl Shared {
         }
     }
 
-    /// Whether it was acknowledged.
+    /// Delivers an event. Returns whether it was acknowledged.
     fn deliver(&self, sender: &mut Option<Sender>, sample: &Sample) -> bool {
         let door = self.door.lock().unwrap().clone();
         let connected = sender.take().map_or_else(|| Sender::connect(door.address), Ok);
@@ -121,7 +122,7 @@ impl Shared {
         let Ok(answer) = connected.deliver(&sample.id, &sample.body) else { return false };
         *sender = Some(connected);
         if answer.status != 200 {
-            // It is being stopped.
+            // The daemon is being stopped.
             return false;
         }
         let (position, _) = answer.taken();

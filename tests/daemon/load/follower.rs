@@ -1,4 +1,4 @@
-//! A client that builds the state from a watch alone, and notices a change that is left out.
+//! A client that builds the state from a watch alone, and detects a missing change.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,13 +10,13 @@ use cleat::proto::watch_connections_response::Message;
 use crate::support::Watch;
 
 pub struct Followed {
-    /// The position of its snapshot.
+    /// Position of the snapshot.
     pub started: u64,
     pub connections: BTreeMap<String, Connection>,
 }
 
 impl Followed {
-    /// Reads until everything up to `last` has been told.
+    /// Reads until the watch has sent everything up to `last`.
     pub fn through(mut watch: Watch, last: u64) -> Self {
         let first = watch.next().unwrap();
         assert!(matches!(first.message, Some(Message::Started(_))));

@@ -1,6 +1,6 @@
-//! A disk in memory with a volatile cache: what is written is durable only once synced, and a power cut takes the rest.
+//! A disk in memory with a volatile cache: writes are durable only once synced, and a power cut loses the others.
 //!
-//! Knows nothing of files, mounts, or who writes.
+//! It knows nothing of files, mounts or writers.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use rand::{RngExt as _, SeedableRng as _};
 
 const PAGE: usize = 4096;
 
-/// What a power cut leaves of the writes that were not synced.
+/// Unsynced writes that a power cut keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
     Nothing,
-    /// Each piece of this many bytes with a chance of one half, chosen by the seed.
+    /// Keeps each piece of this many bytes with a chance of one half, chosen by the seed.
     Half {
         piece: usize,
         seed: u64,
@@ -29,7 +29,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Of whole pages, all zero.
+    /// Returns a disk of whole pages, all zero.
     pub fn blank(bytes: usize) -> Self {
         assert_eq!(bytes % PAGE, 0);
         Self { durable: vec![0; bytes], unsynced: BTreeMap::new(), armed: None, cut: None }
@@ -39,7 +39,8 @@ impl Disk {
         self.durable.len()
     }
 
-    /// What was last written, synced or not, also after a cut: whoever still runs must not see the past.
+    /// Returns the bytes last written, synced or not, also after a cut: a process that still runs must not see the
+    /// past.
     pub fn read(&self, offset: usize, len: usize) -> Vec<u8> {
         let end = self.len().min(offset + len);
         let mut bytes = self.durable[offset.min(end)..end].to_vec();
@@ -52,7 +53,7 @@ impl Disk {
         bytes
     }
 
-    /// False if it does not fit.
+    /// Writes bytes. Returns false if they do not fit.
     pub fn write(&mut self, offset: usize, bytes: &[u8]) -> bool {
         if offset + bytes.len() > self.len() {
             return false;
@@ -74,12 +75,12 @@ impl Disk {
         true
     }
 
-    /// Pages written since the last sync.
+    /// Number of pages written since the last sync.
     pub fn unsynced(&self) -> usize {
         self.unsynced.len()
     }
 
-    /// Makes durable all that was written. After a cut it is only an answer.
+    /// Makes all writes durable. Has no effect after a cut.
     pub fn sync(&mut self) {
         if self.cut.is_some() {
             return;
@@ -89,7 +90,7 @@ impl Disk {
         }
     }
 
-    /// Cuts the power right after so many more writes; at once for none.
+    /// Cuts the power right after this many more writes, or at once if `writes` is 0.
     pub fn cut_after(&mut self, writes: u32, keep: Keep) {
         if writes == 0 {
             return self.cut(keep);
@@ -97,7 +98,7 @@ impl Disk {
         self.armed = Some((writes, keep));
     }
 
-    /// From here on, nothing becomes durable.
+    /// Cuts the power. From here on, nothing becomes durable.
     fn cut(&mut self, keep: Keep) {
         self.armed = None;
         self.cut = Some(self.unsynced.len());
@@ -113,19 +114,19 @@ impl Disk {
         }
     }
 
-    /// Whether the power was cut, and how many pages were not synced then.
+    /// Number of pages that were not synced at the cut. `None` if the power was not cut.
     pub fn was_cut(&self) -> Option<usize> {
         self.cut
     }
 
-    /// Only what was durable at the cut is there.
+    /// Restores the power. Only data that was durable at the cut is there.
     pub fn power_on(&mut self) {
         self.unsynced.clear();
         self.cut = None;
     }
 }
 
-/// The pages that a range touches, with the touched part of each.
+/// Returns the pages that a range touches, with the touched part of each.
 fn pages(offset: usize, len: usize) -> impl Iterator<Item = (usize, usize, usize)> {
     let end = offset + len;
     (offset / PAGE..end.div_ceil(PAGE)).map(move |page| {
@@ -140,7 +141,7 @@ mod tests {
 
     const SIZE: usize = 16 * PAGE;
 
-    /// All zero and synced, then all one and not.
+    /// Returns a disk whose durable bytes are 0 and whose newest, unsynced bytes are 1.
     fn half_way() -> Disk {
         let mut disk = Disk::blank(SIZE);
         assert!(disk.write(0, &vec![1; SIZE]));

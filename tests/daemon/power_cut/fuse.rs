@@ -1,6 +1,6 @@
 //! The disk as a file: a file system in user space with one file, `disk`. The kernel's fsync of it is the disk's sync.
 //!
-//! Knows nothing of what is on the disk.
+//! It knows nothing of the disk's contents.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use super::disk::Disk;
 const TTL: Duration = Duration::from_secs(3600);
 const FILE: INodeNo = INodeNo(2);
 
-/// Shared with whoever cuts the power: one lock orders cuts, writes and what was acknowledged.
+/// A disk shared with the code that cuts the power. One lock orders cuts, writes and acknowledgements.
 #[derive(Clone)]
 pub struct SharedDisk(Arc<Mutex<Disk>>);
 
@@ -31,7 +31,7 @@ impl SharedDisk {
     }
 }
 
-/// A mounted disk, until it is dropped.
+/// A mounted disk. It is unmounted on drop.
 pub struct DiskFile {
     pub path: PathBuf,
     session: Option<BackgroundSession>,
@@ -96,7 +96,7 @@ impl Filesystem for OneFile {
         reply.attr(&TTL, &self.attributes(inode));
     }
 
-    /// Past the page cache, which would hide writes from the disk.
+    /// Opens the file without the page cache, which would hide writes from the disk.
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         reply.opened(FileHandle(0), FopenFlags::FOPEN_DIRECT_IO);
     }

@@ -1,4 +1,4 @@
-//! Senders that keep the daemon busy until the power is cut, and what they saw acknowledged before that.
+//! Senders that keep the daemon busy until the power is cut, and the events acknowledged before that.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -11,9 +11,9 @@ use crate::support::{Sender, until};
 
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
-    /// One makes commits of one event each, many make big ones.
+    /// Number of senders. One makes commits of one event each, many make large ones.
     pub senders: usize,
-    /// The cut is armed once so many are acknowledged.
+    /// Number of acknowledged events at which the cut is armed.
     pub events: usize,
 }
 
@@ -36,7 +36,8 @@ struct Run<'a> {
 }
 
 impl Load {
-    /// Cuts after so many writes more than the load asks for. Returns once every sender has noticed.
+    /// Sends until the power is cut, `arm.0` writes after the cut was armed. Returns the acknowledged events once every
+    /// sender has noticed.
     pub fn run(self, name: u64, daemon: SocketAddr, disk: &SharedDisk, arm: (u32, Keep)) -> Vec<Acknowledged> {
         let run = Run { load: self, name, daemon, disk, acknowledged: Mutex::default(), arm };
         thread::scope(|scope| {
@@ -57,7 +58,7 @@ impl Run<'_> {
             let id = format!("{}-{sender}-{n}", self.name);
             let body = body(&id, n, length(n));
             let delivered = connection.deliver_patiently(&id, &body);
-            // Asked under the lock that every write takes: what counts was read before the cut.
+            // Checked under the lock that every write takes, so that only answers read before the cut count.
             let mut disk = self.disk.lock();
             if disk.was_cut().is_some() {
                 return;
@@ -72,17 +73,17 @@ impl Run<'_> {
     }
 }
 
-/// Mostly as large as Fasten's; some take several values.
+/// Returns the length of the nth filler: mostly the body is as large as Fasten's; some take several values.
 fn length(n: usize) -> usize {
     if n % 16 == 3 { 24_000 } else { 600 }
 }
 
-/// The `n`-th of a sender, with a filler of this length.
+/// Returns the `n`-th body of a sender, with a filler of this length.
 pub fn body(id: &str, n: usize, length: usize) -> Vec<u8> {
     let mut filler = String::new();
     let mut state = id.bytes().fold(7_u64, |state, byte| state.wrapping_mul(31).wrapping_add(byte.into()));
     while filler.len() < length {
-        // Random digits, since equal ones would be compressed to nothing.
+        // Random digits, because equal ones would be compressed to nothing.
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         write!(filler, "{:08x}", state >> 32).unwrap();
     }

@@ -1,5 +1,5 @@
-//! A machine whose power can be cut: a disk with ext4, mounted, and daemons over directories on it. Knows nothing of what they
-//! are sent.
+//! A machine whose power can be cut: a disk with ext4, mounted, and daemons over directories on it. It knows nothing of
+//! the events sent to them.
 
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -12,25 +12,27 @@ use super::fuse::{DiskFile, SharedDisk};
 use super::mount::{Mounted, make_ext4};
 use crate::support::{Daemon, Launch};
 
-/// For the first page that is written back: some twenty times what it takes.
+/// Longest wait for the first page that is written back: some twenty times the usual time.
 const WRITE_BACK_MAX: Duration = Duration::from_secs(1);
-/// Write-back that rests so long is over.
+/// Time without another page after which write-back is over.
 const WRITE_BACK_REST: Duration = Duration::from_millis(15);
 const DISK_BYTES: usize = 256 * 1024 * 1024;
-/// Small ones: cuts come while journals, runs and checkpoints follow one another.
+/// Small limits, so that cuts come while journals, runs and checkpoints follow one another.
 const CONFIG: &str = "[log]\ndedup_run_events = 100\njournal_bytes = \"1MiB\"\ndisk_reserve = \"8MiB\"\n\
                       [views]\ncheckpoint_events = 50\n";
 
 pub struct Machine {
     directory: PathBuf,
     pub disk: SharedDisk,
-    /// `None` only while the power is off. Goes before the file that it is mounted from.
+    /// The mounted file system. `None` only while the power is off. It is dropped before the file that it is mounted
+    /// from.
     mounted: Option<Mounted>,
     file: DiskFile,
 }
 
 impl Machine {
-    /// With an empty file system. The directory, on another disk, takes all that is not the daemon's data.
+    /// Returns a machine with an empty file system. `directory`, on another disk, takes everything but the daemon's
+    /// data.
     pub fn new(directory: &Path) -> Self {
         let disk = SharedDisk::new(Disk::blank(DISK_BYTES));
         let file = DiskFile::mount(disk.clone(), &directory.join("fuse")).unwrap();
@@ -49,7 +51,7 @@ impl Machine {
         self.mounted = Some(Mounted::mount(&self.file.path, &self.mountpoint()));
     }
 
-    /// A data directory on the disk.
+    /// Path of a data directory on the disk.
     pub fn data(&self, name: &str) -> PathBuf {
         self.mountpoint().join(format!("data-{name}"))
     }
@@ -58,13 +60,13 @@ impl Machine {
         Launch { data: Some(data), env, config: CONFIG, ..Launch::new(&self.directory) }.start()
     }
 
-    /// Makes all durable that was written.
+    /// Makes all writes durable.
     pub fn sync(&self) {
         let directory = std::fs::File::open(self.mountpoint()).unwrap();
         rustix::fs::syncfs(&directory).unwrap();
     }
 
-    /// Until the disk has pages that are not synced, and no more come; for a limited time, since there may be none.
+    /// Waits until the disk has unsynced pages and gets no more. The time is limited, because there may be none.
     pub fn wait_for_write_back(&self) {
         let deadline = Instant::now() + WRITE_BACK_MAX;
         let mut before = 0;
@@ -86,7 +88,8 @@ impl Machine {
         }
     }
 
-    /// After a cut, and once no process uses it. Returns how many pages were not synced at the cut.
+    /// Restores the power after a cut, once no process uses the disk. Returns the number of pages that were not synced
+    /// at the cut.
     pub fn power_on_again(&mut self) -> usize {
         self.mounted = None;
         let mut disk = self.disk.lock();
@@ -98,7 +101,7 @@ impl Machine {
     }
 }
 
-/// Has the contents of files written to their disk, not synced, as the system does by itself.
+/// Makes the system write the contents of files to their disk, without a sync, as it does on its own.
 pub fn write_back(directory: &Path) {
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
@@ -110,7 +113,7 @@ pub fn write_back(directory: &Path) {
     }
 }
 
-/// The files below a directory that end so.
+/// Number of files below a directory with this extension.
 pub fn count(directory: &Path, ending: &str) -> usize {
     let paths = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     let ends_so = |path: &Path| usize::from(path.extension().is_some_and(|it| it == ending));

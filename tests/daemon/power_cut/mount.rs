@@ -1,6 +1,6 @@
-//! ext4 on a file: made, mounted through a loop device, and unmounted again whatever happens to the test.
+//! ext4 on a file: made, mounted through a loop device, and unmounted again even if the test fails.
 //!
-//! Knows nothing of the daemon.
+//! It knows nothing of the daemon.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::mount::{UnmountFlags, unmount};
 
-/// Why this machine cannot do it, if it cannot.
+/// Returns why this machine cannot cut the power. `None` if it can.
 pub fn missing() -> Option<&'static str> {
     let there = |program: &str| Command::new(program).arg("-V").output().is_ok();
     if !rustix::process::geteuid().is_root() {
@@ -20,7 +20,7 @@ pub fn missing() -> Option<&'static str> {
     (!there("mkfs.ext4") || !there("mount")).then_some("power cuts need mkfs.ext4 and mount")
 }
 
-/// Default options, and nothing told to the disk but writes.
+/// Makes the file system with default options. The disk gets nothing but writes.
 pub fn make_ext4(file: &Path) {
     run(Command::new("mkfs.ext4").args(["-q", "-F", "-E", "nodiscard"]).arg(file));
 }
@@ -31,10 +31,10 @@ pub struct Mounted {
 }
 
 impl Mounted {
-    /// Replays the journal, if there is one to replay.
+    /// Mounts the file system, and replays its journal if there is one to replay.
     pub fn mount(file: &Path, directory: &Path) -> Self {
         std::fs::create_dir_all(directory).unwrap();
-        // `mount` takes a free loop device, and the kernel frees it when it is unmounted.
+        // `mount` takes a free loop device, and the kernel frees the device at the unmount.
         run(Command::new("mount").args(["-t", "ext4", "-o", "loop"]).args([file, directory]));
         Self { directory: directory.to_owned(), file: file.to_owned() }
     }
@@ -45,10 +45,10 @@ impl Drop for Mounted {
         if unmount(&self.directory, UnmountFlags::empty()).is_err() {
             detach(&self.directory);
         }
-        // Until then the kernel may write to the file, and would mix two states of the disk.
+        // While it has a loop device, the kernel may write to the file, and would mix two states of the disk.
         let deadline = Instant::now() + Duration::from_secs(60);
         while has_loop_device(&self.file) {
-            // A failed test has its failure already, and a second panic would end all the others.
+            // A failed test has its failure already, and a second panic would end all other tests.
             if Instant::now() > deadline {
                 assert!(std::thread::panicking(), "never: the loop device is free");
                 return;
@@ -58,7 +58,7 @@ impl Drop for Mounted {
     }
 }
 
-/// Takes it from sight; the kernel ends it with its last user.
+/// Detaches a mount. It is no longer visible, and the kernel ends it with its last user.
 pub fn detach(directory: &Path) {
     let detached = unmount(directory, UnmountFlags::DETACH);
     assert!(detached.is_ok() || std::thread::panicking(), "{} stays mounted: {detached:?}", directory.display());

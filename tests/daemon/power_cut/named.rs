@@ -1,5 +1,5 @@
-//! Cuts at named points, one after another on one disk: a daemon comes up on what the last cut left, is looked at, and is frozen
-//! where the next point is; then the power goes.
+//! Cuts at named points, one after another on one disk. A daemon starts on the state that the last cut left, is
+//! checked, and is frozen at the next point; then the power is cut.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -20,16 +20,16 @@ use super::recovered::Expected;
 use crate::faults::{Faults, Rule};
 use crate::support::{Api, Daemon, Sender, until};
 
-/// For a point to come: some twenty times what it takes.
+/// Longest wait for a point: some twenty times the usual time.
 const PATIENCE: Duration = Duration::from_secs(20);
 const SENDERS: usize = 6;
-/// More segments than this are merged.
+/// Number of small segments above which they are merged.
 const SMALL_MAX: usize = 64;
 
 pub struct Named<'a> {
     machine: Machine,
     faults: &'a Faults,
-    /// What the directory in use must hold.
+    /// Events that the directory in use must hold.
     expected: Expected,
     data: PathBuf,
     /// A log of many small segments, on another disk.
@@ -46,7 +46,8 @@ impl<'a> Named<'a> {
         Self { machine, faults, expected: Expected::default(), data, seed, cuts: 0 }
     }
 
-    /// Cuts there, and looks at what is left. Returns how many pages were not synced at the cut.
+    /// Cuts the power at a point and checks the state that is left. Returns the number of pages that were not synced at
+    /// the cut.
     pub fn cut(&mut self, point: &Point, left: Left) -> Result<usize, String> {
         self.cuts += 1;
         self.prepare(point);
@@ -75,7 +76,7 @@ impl<'a> Named<'a> {
         Ok(unsynced)
     }
 
-    /// Looks at what is left, and lets the log grow, so that the next start has a journal to seal.
+    /// Checks the state that is left, and adds an event, so that the next start has a journal to seal.
     fn recover(&mut self, point: &Point) -> Result<(), String> {
         let daemon = self.machine.start(&self.data, &[]);
         let looked = self.expected.look(&daemon, point.notes()).and_then(|()| self.expected.grow(&daemon));
@@ -84,7 +85,7 @@ impl<'a> Named<'a> {
         looked
     }
 
-    /// Cuts the power once it is frozen. An error is its log: it never was.
+    /// Cuts the power once the daemon is frozen. The error is the daemon's log if it never is.
     fn freeze(&self, daemon: &Daemon, left: Left) -> Result<(), String> {
         let deadline = Instant::now() + PATIENCE;
         while !daemon.is_stopped() {
@@ -115,12 +116,12 @@ impl<'a> Named<'a> {
         self.machine.cut(keep);
     }
 
-    /// Sends until it is frozen. Whatever was answered was answered before the cut.
+    /// Sends until the daemon is frozen. All answers come before the cut.
     fn load(&mut self, point: &Point, daemon: Daemon, left: Left) -> Result<(), String> {
         let (acknowledged, number) = (Mutex::new(Vec::new()), self.cuts);
         let length = if matches!(point.when, When::Filling) { 200_000 } else { 600 };
         let frozen = thread::scope(|scope| {
-            // Killed with the closure, also if it panics: so the senders end.
+            // Killed with the closure, also if this panics, so that the senders end.
             let daemon = daemon;
             for sender in 0..SENDERS {
                 let (connection, acknowledged) = (Sender::connect(daemon.webhooks).unwrap(), &acknowledged);
@@ -128,7 +129,7 @@ impl<'a> Named<'a> {
             }
             if matches!(point.when, When::Rebuild) {
                 let api = Api::connect(daemon.grpc);
-                // It may be frozen before it answers.
+                // The daemon may be frozen before it answers.
                 scope.spawn(move || {
                     drop(api.wait(AdminServiceClient::new(api.channel()).rebuild_views(RebuildViewsRequest {})));
                 });
@@ -198,7 +199,7 @@ fn seed_id(n: usize) -> String {
     format!("seed-{n}")
 }
 
-/// Each life of a log leaves a journal, and the next one seals it.
+/// Makes a log of many small segments: each life of it leaves a journal, and the next one seals this.
 fn make_small_segments(directory: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for n in 0..=SMALL_MAX {
@@ -249,7 +250,7 @@ fn remove(path: &Path) {
     if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.unwrap();
 }
 
-/// Changes a byte in the middle.
+/// Changes a byte in the middle of a file.
 fn flip(path: &Path) {
     let mut bytes = std::fs::read(path).unwrap();
     let middle = bytes.len() / 2;

@@ -1,6 +1,6 @@
-//! The points at which the power is cut by name: what the daemon does then, and the operation on a file that it is frozen at.
+//! The named points of power cuts: the situation of the daemon, and the operation on a file at which it is frozen.
 //!
-//! The patterns begin with the thread that does it, as in `cleat-writer:`; see `faults.c`.
+//! The patterns begin with the name of the thread that does the operation, as in `cleat-writer:`; see `faults.c`.
 
 use super::recovered::NEW;
 use crate::faults::{Rule, STOP_AFTER, STOP_BEFORE};
@@ -11,7 +11,7 @@ pub struct Point {
     pub rule: Rule,
 }
 
-/// What the cut leaves of what was not synced.
+/// Unsynced data that the cut leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Left {
     Nothing,
@@ -21,8 +21,8 @@ pub enum Left {
 }
 
 impl Point {
-    /// What tells most there: a sync that is over must have sufficed, one that is due may come too late, and a name that nobody
-    /// has synced may stay all the same.
+    /// Returns the state that tests most at this point: a sync that is over must have sufficed, a sync that is due may
+    /// come too late, and a name that was not synced may stay all the same.
     pub fn worst(&self) -> Left {
         match (self.rule.operation, self.rule.action) {
             ("sync", STOP_AFTER) | ("rename" | "link" | "unlink", STOP_BEFORE) => Left::Nothing,
@@ -33,13 +33,15 @@ impl Point {
 }
 
 impl Point {
-    /// Whether it is of what is derived from the log: there, a cut comes for each of two things that the disk may have kept.
+    /// Whether the point is in files derived from the log. Such a point is cut twice, each time with another state of
+    /// the disk.
     pub fn is_of_derived_files(&self) -> bool {
         let of_files = ["dedup", "views", "changes", ".checkpoint"].iter().any(|part| self.rule.path.contains(part));
         of_files && matches!(self.when, Load | Rebuild)
     }
 
-    /// What the start after the cut may warn of, since the cut one need not have mended it.
+    /// Returns the warnings that the start after the cut may log, because the start that was cut need not have repaired
+    /// the damage.
     pub fn notes(&self) -> &'static [&'static str] {
         match self.when {
             Made => &[NEW],
@@ -55,36 +57,36 @@ impl Point {
     }
 }
 
-/// What leads to a point.
+/// Situation of the daemon at a point.
 #[derive(Clone, Copy)]
 pub enum When {
     /// A log is made in a new directory.
     Made,
     /// The daemon takes the first event of its life.
     FirstCommit,
-    /// It takes more of them.
+    /// The daemon takes further events.
     Load,
-    /// It takes large ones, which fill journals.
+    /// The daemon takes large events, which fill journals.
     Filling,
-    /// It makes the views again.
+    /// The daemon rebuilds the views.
     Rebuild,
-    /// It starts, after this was done to its data.
+    /// The daemon starts after this change to its data.
     Start(Before),
-    /// It starts over many small segments.
+    /// The daemon starts over many small segments, after this change to its data.
     Merge(Before),
 }
 
-/// What was done to the data before the start that is cut.
+/// Change to the data before the start that is cut.
 #[derive(Clone, Copy)]
 pub enum Before {
     Nothing,
-    /// A file went.
+    /// A file or directory was removed.
     Lost(&'static str),
-    /// A byte of a file changed.
+    /// A byte of a file was changed.
     Damaged(&'static str),
     /// A start was killed at another point.
     Killed(Rule),
-    /// The same, and the newest segment is damaged.
+    /// Like [`Self::Killed`], and the newest segment was damaged.
     Unsealed(Rule),
 }
 
@@ -108,7 +110,7 @@ const MERGED: Rule = before("unlink", "cleat-sealer:*.seg", 1);
 const HELD: When = Start(Before::Nothing);
 const MANY: When = Merge(Before::Nothing);
 
-/// In the order in which they come in the life of a log.
+/// All points, in the order in which they come in the life of a log.
 pub const POINTS: &[Point] = &[
     // The first start.
     point("the directory of the log is made", Made, after("mkdir", "*/log", 1)),
@@ -142,7 +144,7 @@ pub const POINTS: &[Point] = &[
     point("the next journal's first witness is written", Filling, before("sync", "cleat-writer:*/witness", 1)),
     point("the next journal's first witness is synced", Filling, after("sync", "cleat-writer:*/witness", 1)),
     point("a journal is being sealed beside commits", Filling, before("link", "cleat-sealer:*.seg", 1)),
-    // Sealing, and how a journal goes.
+    // Sealing, and the removal of a journal.
     point("a segment is written", HELD, before("sync", "cleat-sealer:*/log/*.new", 1)),
     point("a segment is synced", HELD, before("link", "cleat-sealer:*.seg", 1)),
     point("a segment has its name", HELD, after("link", "cleat-sealer:*.seg", 1)),

@@ -1,4 +1,4 @@
-//! What a daemon must have after power cuts, compared with what it says it has.
+//! The events that a daemon must have after power cuts, compared with its answers.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -9,41 +9,41 @@ use cleat::proto::{GetHeadRequest, ReadEventsRequest};
 use super::load::{Acknowledged, body};
 use crate::support::{Daemon, Sender};
 
-/// For a start: some hundred times what it takes.
+/// Longest start: some hundred times the usual time.
 const START_MAX: Duration = Duration::from_secs(60);
 
-/// What a start may warn of after any cut.
+/// Warnings that a start may log after any cut.
 const USUAL: [&str; 3] = [
     // A power cut may tear the slot that was written.
     "the file `witness` is not whole",
-    // A life may end before lost runs are made again.
+    // A life may end before lost runs are rebuilt.
     "no dedup run has the keys of these positions",
-    // Its first half, say.
+    // For example, the first half of a commit.
     "they are taken for a commit that a power cut tore, which was not acknowledged",
 ];
-/// What a start warns of in a directory without a log.
+/// Warning of a start in a directory without a log.
 pub const NEW: &str = "a new log is made";
 
-/// What the next daemon must have.
+/// Events that the next daemon must have.
 #[derive(Default)]
 pub struct Expected {
-    /// Keys that a daemon had before, from position 1: what was in the log stays there.
+    /// Keys that a daemon had before, from position 1: events that were in the log stay there.
     keys: Vec<String>,
     pub acknowledged: Vec<Acknowledged>,
 }
 
 impl Expected {
-    /// A log with these events, from position 1.
+    /// Returns the expectation of a log with these events, from position 1.
     pub fn of(ids: impl Iterator<Item = String>) -> Self {
         Self { keys: ids.map(|id| format!("id:{id}")).collect(), acknowledged: Vec::new() }
     }
 
-    /// Events that were found.
+    /// Number of events found.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Looks at all of it. `notes`: what it may warn of beside what is usual.
+    /// Checks everything. `notes` are warnings that the daemon may log in addition to the usual ones.
     pub fn look(&mut self, daemon: &Daemon, notes: &[&str]) -> Result<(), String> {
         serves(daemon, notes)?;
         let keys = keys(daemon)?;
@@ -59,7 +59,7 @@ impl Expected {
         Ok(())
     }
 
-    /// The daemon takes a new event; acknowledged, it must be there from now on.
+    /// Sends a new event. Once acknowledged, it must be there from now on.
     pub fn grow(&mut self, daemon: &Daemon) -> Result<(), String> {
         let id = format!("after-{}", self.keys.len());
         let mut sender = Sender::connect(daemon.webhooks).unwrap();
@@ -73,7 +73,8 @@ impl Expected {
     }
 }
 
-/// Whether it came up without complaint. Its log is the only witness of one that refuses to start.
+/// Waits until the daemon serves, and checks that it does not complain. A daemon that refuses to start shows this only
+/// in its log.
 fn serves(daemon: &Daemon, notes: &[&str]) -> Result<(), String> {
     let complains = |log: &str| log.lines().any(|line| is_complaint(line, notes));
     let deadline = Instant::now() + START_MAX;
@@ -85,7 +86,7 @@ fn serves(daemon: &Daemon, notes: &[&str]) -> Result<(), String> {
         if log.contains(r#""message":"serving""#) {
             return Ok(());
         }
-        // sled may never come back from files that were not synced.
+        // sled may never return from files that were not synced.
         if Instant::now() >= deadline {
             return Err(format!("it neither serves nor says why not: {log}"));
         }
@@ -93,18 +94,18 @@ fn serves(daemon: &Daemon, notes: &[&str]) -> Result<(), String> {
     }
 }
 
-/// An error, or a warning that is neither usual nor among the notes.
+/// Whether a line is an error, or a warning that is neither usual nor among the notes.
 fn is_complaint(line: &str, notes: &[&str]) -> bool {
     // A line may be half written.
     let line = serde_json::from_str::<serde_json::Value>(line).unwrap_or_default();
     let message = line["message"].as_str().unwrap_or_default();
     let is_noted = USUAL.iter().chain(notes).any(|note| message.contains(note));
-    // Warnings of the configuration: these tests run as root, with a file that others may read.
+    // Warnings about the configuration: these tests run as root, with a file that others may read.
     let is_of_configuration = line["target"] == "cleat::cli::serve";
     line["level"] == "ERROR" || line["level"] == "WARN" && !is_noted && !is_of_configuration
 }
 
-/// The keys of all its events: gapless up to its head.
+/// Returns the keys of all events, gapless up to the head.
 fn keys(daemon: &Daemon) -> Result<Vec<String>, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -125,7 +126,8 @@ fn keys(daemon: &Daemon) -> Result<Vec<String>, String> {
     })
 }
 
-/// Every acknowledged event is where it was, and sent again it is a duplicate from there.
+/// Checks that every acknowledged event is where it was, and that it is a duplicate of that position if it is sent
+/// again.
 fn holds(daemon: &Daemon, keys: &[String], acknowledged: &[Acknowledged]) -> Result<(), String> {
     for Acknowledged { id, position, .. } in acknowledged {
         let there = usize::try_from(*position).ok().and_then(|position| keys.get(position - 1));

@@ -1,4 +1,5 @@
-//! Cuts at random, one after another on one disk: each time a daemon comes up on what the last cut left, is looked at, and cut.
+//! Cuts at random, one after another on one disk. Each time a daemon starts on the state that the last cut left, is
+//! checked, and is cut.
 
 use std::path::{Path, PathBuf};
 
@@ -10,36 +11,36 @@ use crate::support::{Daemon, until};
 
 #[derive(Debug, Clone, Copy)]
 pub struct Cut {
-    /// Part of its events' ids.
+    /// Part of the ids of its events.
     pub name: u64,
-    /// None: the cut comes while the daemon opens its data.
+    /// Load until the cut. `None` if the cut comes while the daemon opens its data.
     pub load: Option<Load>,
-    /// So many writes of the disk after the load, or after the daemon's start.
+    /// Writes of the disk after the load, or after the daemon's start, until the cut.
     pub writes: u32,
     pub keep: Keep,
 }
 
-/// What came of the cuts.
+/// Results of the cuts.
 #[derive(Debug, Default)]
 pub struct Seen {
     pub cuts: usize,
-    /// Cuts that found writes on their way, not synced yet.
+    /// Cuts that found unsynced writes.
     pub in_flight: usize,
     pub loads: Vec<Loaded>,
-    /// Dedup runs, checkpoints and segments that were there in the end.
+    /// Dedup runs, checkpoints and segments that are there at the end.
     pub runs: usize,
     pub checkpoints: usize,
     pub segments: usize,
-    /// What a daemon did not have, or why it did not serve.
+    /// Descriptions of missing events, or of a daemon that did not serve.
     pub lost: Vec<String>,
 }
 
-/// What one load was, up to its cut.
+/// Results of one load, up to its cut.
 #[derive(Debug)]
 pub struct Loaded {
     pub load: Load,
     pub acknowledged: usize,
-    /// Of this daemon, by its own count.
+    /// Commits of this daemon, by its own metrics; `events`: its events.
     pub commits: u64,
     pub events: u64,
 }
@@ -76,7 +77,7 @@ impl Rounds<'_> {
         seen
     }
 
-    /// A daemon over what the last cut left; over a new directory if that was too little.
+    /// Starts a daemon on the state that the last cut left, or over a new directory if something was lost.
     fn recover(&self, last: Option<Cut>, machine: &Machine, seen: &mut Seen, expected: &mut Expected) -> Daemon {
         let daemon = self.start(machine, seen);
         let notes: &[_] = if last.is_none() { &[NEW] } else { &[] };
@@ -89,7 +90,7 @@ impl Rounds<'_> {
         daemon
     }
 
-    /// Nobody sends anything; it is cut while it opens, or when it has.
+    /// Starts a daemon without load. The cut comes while it opens its data, or when it has.
     fn open(&self, cut: Cut, machine: &Machine, seen: &Seen) {
         machine.disk.lock().cut_after(cut.writes, cut.keep);
         let daemon = self.start(machine, seen);

@@ -1,4 +1,4 @@
-//! Questions at the gRPC port with something confidential wherever they can have it, and how they were refused.
+//! Requests at the gRPC port with confidential text wherever they can have it, and their refusals.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
@@ -36,7 +36,7 @@ fn sentinels() -> ConnectionFilter {
     ConnectionFilter { external_ids: vec![word()], platform_types: vec![word()], ..Default::default() }
 }
 
-/// All that a status can tell.
+/// Returns all texts of a status.
 fn refusal<T>(code: Code, answer: Result<Response<T>, Status>) -> String {
     let Err(status) = answer else { panic!("it was answered, not refused with {code:?}") };
     assert_eq!(status.code(), code, "{status}");
@@ -53,7 +53,7 @@ pub fn all(daemon: &Daemon) -> Vec<String> {
     refusals
 }
 
-/// What is asked for and found may be told to who asks, and to nobody else.
+/// Makes requests that are answered. Their results may go to the caller, and nowhere else.
 fn answered(api: &Api) {
     let mut client = ConnectionServiceClient::new(api.channel());
     let everything = api.connections();
@@ -116,7 +116,7 @@ fn import(api: &Api, payload: String) -> Result<Response<ImportEventsResponse>, 
     api.wait(AdminServiceClient::new(api.channel()).import_events(marked(tokio_stream::once(request))))
 }
 
-/// What was left out of an import, as the answer tells it.
+/// Returns the problems of payloads that an import leaves out, as its answers give them.
 fn left_out(api: &Api) -> Vec<String> {
     let payloads =
         [word(), format!("\"{WORD}\""), format!("{{\"{WORD}\":\"{WORD}\"}}"), format!(r#"{{"type":"{WORD}"}}"#)];
@@ -140,7 +140,7 @@ fn others(api: &Api) -> [String; 4] {
     ]
 }
 
-/// Another protocol than HTTP/2.
+/// Sends a request in another protocol than HTTP/2, and returns the answer.
 fn no_grpc(daemon: &Daemon) -> String {
     let mut stream = TcpStream::connect(daemon.grpc).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();

@@ -1,4 +1,4 @@
-//! Requests at the webhook door with something confidential wherever they can have it, and what was answered.
+//! Requests at the webhook door with confidential text wherever they can have it, and their answers.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -14,10 +14,10 @@ use crate::support::{Daemon, SECRET};
 const WRONG_SECRET: &str = "whsec_c2VudGluZWwtc2VudGluZWwtc2VudGluZWwtc2VudGluZWw=";
 
 pub struct Sent {
-    /// Such as the door counts: what is no HTTP does not come so far.
+    /// Number of requests that the door counts. Those that are not HTTP do not reach it.
     pub requests: usize,
     pub signatures: Vec<String>,
-    /// Whole, with their headers.
+    /// Complete answers, with their headers.
     pub answers: Vec<String>,
 }
 
@@ -26,7 +26,7 @@ struct Request {
     line: String,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
-    /// No more than the body comes, whatever its length is said to be.
+    /// Whether the request ends after its body, whatever its `content-length` is.
     ends_early: bool,
 }
 
@@ -39,7 +39,7 @@ impl Request {
         #[expect(clippy::disallowed_methods, reason = "the daemon judges timestamps by the real clock")]
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() - age;
         let webhook = standardwebhooks::Webhook::new(secret).unwrap();
-        // The reference implementation signs text only; where it cannot, the signature is a wrong one.
+        // The reference implementation signs only text. For other bodies the signature is a wrong one.
         let signature = webhook.sign(id, i64::try_from(now).unwrap(), &body).unwrap_or_else(|_| "v1,sentinel".into());
         let headers = vec![
             ("webhook-id", id.to_owned()),
@@ -76,7 +76,7 @@ impl Request {
         value.strip_prefix("v1,").filter(|signature| signature.len() == 44).map(str::to_owned)
     }
 
-    /// The answer, all until the door closes.
+    /// Sends the request. Returns everything that comes until the door closes.
     fn send(&self, daemon: &Daemon) -> String {
         let lines = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
         let lines = lines.collect::<Vec<_>>().concat();
@@ -93,7 +93,7 @@ impl Request {
     }
 }
 
-/// Every string of a body but the few that say how it is read, and a field that nobody knows.
+/// Marks every string of a body except the few that decide how it is read, and adds an unknown field.
 fn marked(value: &Value, key: &str) -> Value {
     match value {
         Value::String(text) if matches!(key, "type" | "api_mode" | "date" | "consent_expires_at") => json!(text),
@@ -108,7 +108,7 @@ fn marked(value: &Value, key: &str) -> Value {
     }
 }
 
-/// Every payload known of Fasten.
+/// Returns a request for each known payload of Fasten.
 fn fixtures() -> Vec<Request> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let paths = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
@@ -123,7 +123,7 @@ fn unreadable() -> Vec<Request> {
     bodies.iter().map(|body| Request::signed(SECRET, 0, &format!("sentinel{}", body.len()), (*body).into())).collect()
 }
 
-/// Each with the status that it must be answered.
+/// Returns requests with the status of their refusal.
 fn refused() -> Vec<(u16, Request)> {
     let good = || Request::new(r#"{"id":"sentinel"}"#);
     vec![
@@ -142,7 +142,7 @@ fn refused() -> Vec<(u16, Request)> {
     ]
 }
 
-/// hyper refuses these itself.
+/// Returns requests that hyper refuses itself.
 fn no_http() -> [Request; 3] {
     let good = || Request::new(r#"{"id":"sentinel"}"#);
     [

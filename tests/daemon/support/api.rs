@@ -26,14 +26,14 @@ pub struct Api {
 impl Api {
     pub fn connect(address: SocketAddr) -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        // The least that HTTP/2 knows, so that whoever does not read is soon written to no more.
+        // Small windows, so that the server soon has to stop writing to a client that does not read.
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
         let endpoint = endpoint.initial_stream_window_size(65_535).initial_connection_window_size(65_535);
         let channel = runtime.block_on(within(endpoint.connect())).unwrap();
         Self { runtime, channel }
     }
 
-    /// For what is asked nowhere else; see [`Self::wait`].
+    /// Returns the channel, for requests that have no method here; see [`Self::wait`].
     pub fn channel(&self) -> Channel {
         self.channel.clone()
     }
@@ -42,7 +42,7 @@ impl Api {
         self.runtime.block_on(within(answer))
     }
 
-    /// The last durable position.
+    /// Returns the last durable position.
     pub fn head(&self) -> u64 {
         let mut events = EventServiceClient::new(self.channel.clone());
         self.wait(events.get_head(GetHeadRequest {})).unwrap().into_inner().position
@@ -58,7 +58,7 @@ impl Api {
         self.wait(events.get_event(request)).map(|answer| answer.into_inner().event.unwrap())
     }
 
-    /// The keys of all events, which are gapless up to the head.
+    /// Returns the keys of all events, which are gapless up to the head.
     pub fn keys(&self) -> Vec<String> {
         let mut client = EventServiceClient::new(self.channel.clone());
         self.wait(async {
@@ -81,12 +81,12 @@ impl Api {
         answer.map(|answer| answer.into_inner().connection.unwrap())
     }
 
-    /// Returns once the state has everything that is durable now: by default a read takes the state as it is.
+    /// Returns once the state has everything that is durable now. By default a read takes the state as it is.
     pub fn catch_up(&self) {
         self.connections();
     }
 
-    /// All live ones, after everything that is durable now.
+    /// Lists all live connections, after everything that is durable now.
     pub fn connections(&self) -> Vec<Connection> {
         let mut client = ConnectionServiceClient::new(self.channel.clone());
         let consistency = ReadConsistency { requirement: Some(Requirement::FullyConsistent(true)), max_wait: None };
@@ -102,7 +102,7 @@ impl Api {
         }
     }
 
-    /// Of all live connections and exports, with a heartbeat every second.
+    /// Watches all live connections and exports, with a heartbeat every second.
     pub fn watch(self) -> Watch {
         let mut client = ConnectionServiceClient::new(self.channel.clone());
         let request = WatchConnectionsRequest {
@@ -122,7 +122,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// The next message; an error is how it ends.
+    /// Returns the next message, or the status with which the watch ends.
     pub fn next(&mut self) -> Result<WatchConnectionsResponse, Status> {
         let message = self.api.wait(self.stream.message())?;
         Ok(message.expect("a watch ends with a status"))

@@ -1,4 +1,4 @@
-//! Calls the binary as a shell would, and gathers what it says.
+//! Runs the binary as a shell does, and collects its output.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,14 @@ use tempfile::TempDir;
 
 use super::{Daemon, until};
 
-/// How a command ended.
+/// Result of a command.
 pub struct Ended {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
 }
 
-/// Where the commands run, and which daemon they ask; by default that of the built-in configuration.
+/// Directory of the commands, and the daemon that they ask: by default that of the built-in configuration.
 #[derive(Default)]
 pub struct Cli {
     directory: Option<PathBuf>,
@@ -57,14 +57,14 @@ impl Cli {
         command
     }
 
-    /// Waits for its end.
+    /// Runs a command and waits for its end.
     pub fn call(&self, words: &[&str]) -> Ended {
         let mut running = self.runs(words);
         let code = running.ended();
         Ended { code, stdout: running.stdout(), stderr: running.stderr() }
     }
 
-    /// What it prints; anything on stderr is a complaint.
+    /// Runs a command that must succeed. Returns its stdout; any output on stderr is a failure.
     #[track_caller]
     pub fn succeeds(&self, words: &[&str]) -> String {
         let ended = self.call(words);
@@ -72,16 +72,16 @@ impl Cli {
         ended.stdout
     }
 
-    /// Does not wait.
+    /// Starts a command and does not wait for its end.
     pub fn runs(&self, words: &[&str]) -> Running {
         Running::start(self.command(words))
     }
 }
 
-/// A command that goes on.
+/// A running command.
 pub struct Running {
     child: Child,
-    /// Takes what it prints.
+    /// Holds the output.
     directory: TempDir,
     lines_read: usize,
 }
@@ -94,7 +94,7 @@ impl Running {
         Self { child, directory, lines_read: 0 }
     }
 
-    /// The next one on stdout.
+    /// Returns the next line on stdout.
     pub fn line(&mut self) -> String {
         let mut line = None;
         until("it prints a further line", || {
@@ -111,7 +111,7 @@ impl Running {
         self.line().split_whitespace().map(str::to_owned).collect()
     }
 
-    /// All of it so far.
+    /// Returns everything printed to stdout until now.
     pub fn stdout(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("stdout")).unwrap()
     }
@@ -120,7 +120,7 @@ impl Running {
         std::fs::read_to_string(self.directory.path().join("stderr")).unwrap()
     }
 
-    /// As by Ctrl-C.
+    /// Interrupts the command, as Ctrl-C does.
     pub fn interrupt(&self) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         kill_process(pid, Signal::INT).unwrap();
@@ -130,7 +130,7 @@ impl Running {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Its exit code, once it ends by itself.
+    /// Waits until the command ends on its own. Returns its exit code.
     pub fn ended(&mut self) -> i32 {
         until("it ends", || self.has_ended());
         self.child.wait().unwrap().code().unwrap()

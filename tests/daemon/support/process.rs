@@ -1,4 +1,4 @@
-//! The daemon as a process of its own, with free ports. Knows nothing of what it is asked.
+//! The daemon as a process of its own, with free ports. It knows nothing of the requests.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -12,28 +12,28 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::until;
 
-/// How to start it.
+/// Options of a daemon's start.
 pub struct Launch<'a> {
-    /// Takes the configuration, the log on stderr, and the data unless `data` says otherwise.
+    /// Directory of the configuration, of the log on stderr, and of the data unless `data` is set.
     pub directory: &'a Path,
     pub data: Option<&'a Path>,
     /// Further keys of `[webhooks]`, each on its line.
     pub webhooks: &'a str,
-    /// Where its API listens.
+    /// Address of its API.
     pub grpc: &'a str,
     /// Further keys of `[grpc]`, each on its line.
     pub grpc_keys: &'a str,
-    /// Whether the endpoint "fasten" has the development secret only.
+    /// Whether the endpoint "fasten" has only the development secret.
     pub for_development: bool,
     /// Further keys of the endpoint "fasten".
     pub endpoint: &'a str,
-    /// Further sections of the configuration; `[data]`, `[webhooks]`, `[grpc]` and `[operations]` are there.
+    /// Further sections of the configuration; `[data]`, `[webhooks]`, `[grpc]` and `[operations]` are always there.
     pub config: &'a str,
     /// Whether unsigned events need no evidence of the time: the machine of a test need not be synchronised.
     pub trust_clock: bool,
-    /// Whether others may look into its memory.
+    /// Whether other processes may look into its memory.
     pub core_dumps: bool,
-    /// A command that runs the daemon, as `strace -D`. It must leave the process id to it.
+    /// Command that runs the daemon, such as `strace -D`. The daemon must run under its process id.
     pub wrapped: &'a [&'a str],
     pub env: &'a [(&'a str, &'a str)],
 }
@@ -106,7 +106,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// A daemon over `<directory>/data`, listening, perhaps not yet ready.
+    /// Starts a daemon over `<directory>/data`. It listens when this returns, but may not be ready yet.
     pub fn start(directory: &Path) -> Self {
         Launch::new(directory).start()
     }
@@ -117,7 +117,7 @@ impl Daemon {
             let has_ended = child.try_wait().unwrap().is_some();
             let told = std::fs::read_to_string(&log).unwrap();
             addresses = Self::addresses_in(&told);
-            // One that cannot open its log may have ended since it listened.
+            // A daemon that cannot open its log may have ended after it listened.
             assert!(addresses.is_some() || !has_ended, "it ended: {told}");
             addresses.is_some()
         });
@@ -125,7 +125,7 @@ impl Daemon {
         Self { child, log, webhooks, grpc, operations }
     }
 
-    /// Where a daemon with this log listens. `None` if it does not say so yet.
+    /// Returns the addresses in a daemon's log. `None` if it does not have them yet.
     pub fn addresses_in(log: &str) -> Option<Addresses> {
         let mut lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
         let listening = lines.find(|line| line["message"] == "listening")?;
@@ -137,7 +137,7 @@ impl Daemon {
         self.child.id()
     }
 
-    /// Whether every thread of it has been stopped by a signal.
+    /// Whether all threads of the process are stopped by a signal.
     pub fn is_stopped(&self) -> bool {
         let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
         threads.flatten().all(|thread| {
@@ -146,7 +146,7 @@ impl Daemon {
         })
     }
 
-    /// What all its threads have spent of the processors.
+    /// CPU time of all threads of the process.
     pub fn cpu_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
         let fields = stat.rsplit(')').next().unwrap().split_whitespace();
@@ -154,12 +154,12 @@ impl Daemon {
         Duration::from_millis(fields.skip(11).take(2).map(|ticks| 10 * ticks.parse::<u64>().unwrap()).sum())
     }
 
-    /// All it has logged.
+    /// Returns the complete log output.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
-    /// What the operations port answers: status and body.
+    /// Asks the operations port. Returns status and body of the answer.
     pub fn operations(&self, path: &str) -> (u16, String) {
         self.ask(path).unwrap()
     }
@@ -174,7 +174,7 @@ impl Daemon {
         Ok((head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned()))
     }
 
-    /// Until it takes webhooks and its views have caught up.
+    /// Waits until the daemon takes webhooks and its views have caught up.
     pub fn ready(mut self) -> Self {
         until("the daemon is ready", || {
             assert!(self.child.try_wait().unwrap().is_none(), "it ended: {}", self.log());
@@ -183,7 +183,7 @@ impl Daemon {
         self
     }
 
-    /// As a crash of the process would: no handler runs.
+    /// Kills the daemon like a crash of the process: no handler runs.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -194,18 +194,18 @@ impl Daemon {
         kill_process(pid, signal).unwrap();
     }
 
-    /// As systemd stops it.
+    /// Stops the daemon as systemd does.
     pub fn terminate(mut self) -> ExitStatus {
         self.signal(Signal::TERM);
         self.ended()
     }
 
-    /// How it has ended. `None` if it runs.
+    /// Exit status. `None` if the daemon is running.
     pub fn status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
-    /// Until it ends by itself.
+    /// Waits until the daemon ends on its own.
     pub fn ended(&mut self) -> ExitStatus {
         let mut status = None;
         until("the daemon ends", || {
@@ -217,7 +217,7 @@ impl Daemon {
 }
 
 impl Drop for Daemon {
-    /// A failed test leaves no process behind.
+    /// Kills the daemon, so that a failed test leaves no process behind.
     fn drop(&mut self) {
         if self.child.try_wait().unwrap().is_none() {
             self.child.kill().unwrap();

@@ -4,42 +4,42 @@ use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The signing secret of the tests' daemons, beside the development secret.
+/// The signing secret of the tests' daemons, in addition to the development secret.
 pub const SECRET: &str = "whsec_ZGFlbW9uLXRlc3RzLXNlY3JldC1kYWVtb24tdGVzdHM=";
 
-/// Requests on their way at a time, on one connection.
+/// Maximum of requests that wait for answers on one connection.
 const PIPELINED: usize = 16;
 
-/// How long a slow disk may refuse one event.
+/// Longest time for which a slow disk may refuse one event.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What the door said.
+/// Answer of the door.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     pub status: u16,
-    /// In seconds.
+    /// Value of `Retry-After`, in seconds.
     pub retry_after: Option<u64>,
     pub body: serde_json::Value,
 }
 
-/// The last answer to an event that was sent as often as the disk was slow.
+/// The last answer to an event that was sent again while the disk was slow.
 #[derive(Debug)]
 pub struct Delivered {
     pub answer: Answer,
-    /// A try before may have been taken: then the event is a duplicate of itself.
+    /// Whether it was sent before. An earlier try may have been taken: then the event is a duplicate of itself.
     again: bool,
 }
 
 impl Delivered {
-    /// Its position, of an answer 200. `None` if it was in the log before.
+    /// Position of a new event. `None` if it was in the log before. The answer must be 200.
     #[track_caller]
     pub fn as_new(&self) -> Option<u64> {
         let (position, duplicate) = self.answer.taken();
         (!duplicate || self.again).then_some(position)
     }
 
-    /// The position of what it repeats, of an answer 200. `None` if it is said to be new.
+    /// Position of the event that it repeats. `None` if the answer says that it is new. The answer must be 200.
     #[track_caller]
     pub fn as_duplicate(&self) -> Option<u64> {
         let (position, duplicate) = self.answer.taken();
@@ -48,12 +48,12 @@ impl Delivered {
 }
 
 impl Answer {
-    /// Nothing is wrong: it is to be sent again.
+    /// Whether nothing is wrong and the event is to be sent again.
     pub fn is_slow(&self) -> bool {
         self.status == 503 && ["STORAGE_SLOW", "KEYS_UNKNOWN"].into_iter().any(|reason| self.body["reason"] == reason)
     }
 
-    /// Position and whether it was a duplicate, of an answer 200.
+    /// Position, and whether the event was a duplicate. The answer must be 200.
     #[track_caller]
     pub fn taken(&self) -> (u64, bool) {
         assert_eq!(self.status, 200, "{}", self.body);
@@ -73,23 +73,23 @@ impl Sender {
         Ok(Self { stream: BufReader::new(stream) })
     }
 
-    /// Signed with [`SECRET`], now. An error means: not acknowledged.
+    /// Delivers an event, signed now with [`SECRET`]. An error means that it is not acknowledged.
     pub fn deliver(&mut self, id: &str, body: &[u8]) -> io::Result<Answer> {
         self.begin(id, body)?;
         self.finish()
     }
 
-    /// Sends, and leaves the answer for [`Self::finish`]. Several may be begun before the first is finished.
+    /// Sends an event and leaves the answer for [`Self::finish`]. Several may be begun before the first is finished.
     pub fn begin(&mut self, id: &str, body: &[u8]) -> io::Result<()> {
         self.write(&signed(id, body))
     }
 
-    /// As [`Self::deliver`], and again while the disk is slow.
+    /// Like [`Self::deliver`], but sends the event again while the disk is slow.
     pub fn deliver_patiently(&mut self, id: &str, body: &[u8]) -> io::Result<Delivered> {
         self.patiently(|sender| sender.deliver(id, body))
     }
 
-    /// `once` sends one event; it is called again while the disk is slow, for a limited time.
+    /// Sends one event by `once`, and again while the disk is slow, for a limited time.
     pub fn patiently(&mut self, mut once: impl FnMut(&mut Self) -> io::Result<Answer>) -> io::Result<Delivered> {
         let deadline = Instant::now() + PATIENCE;
         let mut again = false;
@@ -103,7 +103,8 @@ impl Sender {
         }
     }
 
-    /// Delivers several, some of them at a time, and returns the answers in order. What a slow disk refused comes again.
+    /// Delivers several events, some of them at a time, and returns the answers in order. Events that a slow disk
+    /// refused are sent again.
     pub fn deliver_all(&mut self, deliveries: &[(&str, &[u8])]) -> io::Result<Vec<Answer>> {
         let mut answers = Vec::new();
         for some in deliveries.chunks(PIPELINED) {
@@ -121,12 +122,12 @@ impl Sender {
         Ok(answers)
     }
 
-    /// Sends as it is told to: a body need not be text then.
+    /// Sends an event with the given time and signature. Its body need not be text.
     pub fn begin_signed(&mut self, id: &str, now: u64, signature: &str, body: &[u8]) -> io::Result<()> {
         self.write(&request(id, now, signature, body))
     }
 
-    /// A part of a request, say.
+    /// Sends any bytes, such as a part of a request.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.get_mut().write_all(bytes)
     }
@@ -161,7 +162,7 @@ impl Sender {
     }
 }
 
-/// The bytes of a request, signed with [`SECRET`], now.
+/// Returns the bytes of a request, signed now with [`SECRET`].
 pub fn signed(id: &str, body: &[u8]) -> Vec<u8> {
     #[expect(clippy::disallowed_methods, reason = "the daemon judges timestamps by the real clock")]
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();

@@ -1,7 +1,7 @@
-//! What strace wrote, as calls in the order in which they began and returned. Knows nothing of what they mean.
+//! strace's output, parsed into calls in the order in which they began and returned. It knows nothing of their meaning.
 //!
 //! strace sees a call before it runs, and its return before the thread goes on. So if one call waits for another in any
-//! way, the lines stand in that order; a call that was interrupted by others' lines has two.
+//! way, the lines are in that order. A call that is interrupted by the lines of others has two lines.
 
 use std::collections::HashMap;
 
@@ -10,14 +10,14 @@ use std::collections::HashMap;
 pub struct Call {
     pub name: String,
     pub path: String,
-    /// Of all its buffers, one after another.
+    /// Bytes of all its buffers, one after another.
     pub bytes: Vec<u8>,
     pub began: usize,
     pub returned: Option<usize>,
     pub result: i64,
 }
 
-/// Lines as `strace -f -y -xx` writes them: `PID TIME NAME(FILE<PATH>, "BYTES"..) = RESULT`.
+/// Parses lines as `strace -f -y -xx` writes them: `PID TIME NAME(FILE<PATH>, "BYTES"..) = RESULT`.
 pub fn parse(text: &str) -> Vec<Call> {
     let mut calls: Vec<Call> = Vec::new();
     let mut unfinished = HashMap::new();
@@ -49,14 +49,14 @@ fn begin(call: &str, began: usize) -> Option<Call> {
 }
 
 fn end(call: &mut Call, now: usize, line: &str) {
-    // A call that the end of the process took has no number.
+    // A call that ended with the process has no number.
     let result = line.rsplit_once(" = ").and_then(|(_, result)| result.split(' ').next()?.parse().ok());
     if let Some(result) = result {
         (call.returned, call.result) = (Some(now), result);
     }
 }
 
-/// `\x2f\x61` is `/a`; what is not escaped stands for itself.
+/// Decodes `\x2f\x61` to `/a`. Text that is not escaped stays as it is.
 fn unescaped(text: &str) -> Vec<u8> {
     let Some(hex) = text.strip_prefix("\\x") else { return text.as_bytes().to_vec() };
     hex.split("\\x").map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()

@@ -1,4 +1,4 @@
-//! What a body says, field by field, from its bytes as one `serde_json::Value`.
+//! Owns the fields of a body, read from its bytes as one `serde_json::Value`. Knows no state.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use crate::event::Timestamp;
 use crate::event::{Link, Stats};
 
 pub(super) struct Body {
-    /// `""` if no type is told.
+    /// Type of the event. `""` if there is none.
     pub kind: String,
     date: Option<String>,
     fields: Map<String, Value>,
 }
 
 impl Body {
-    /// None: not a JSON object.
+    /// Reads a body. `None` if it is not a JSON object.
     pub fn read(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let whole: Value = serde_json::from_slice(bytes).ok()?;
@@ -37,7 +37,7 @@ impl Body {
         string(&self.fields, name).map(|text| kept(&text, 2048))
     }
 
-    /// As a text, or as a number that is written with digits alone.
+    /// Returns an id: a text, or a number that is written with digits alone.
     pub fn id(&self, name: &str) -> Option<Arc<str>> {
         match self.fields.get(name) {
             Some(Value::Number(number)) if number.is_u64() => Some(number.to_string().into()),
@@ -45,7 +45,7 @@ impl Body {
         }
     }
 
-    /// A date that is absent, unreadable, or before the year 1, where the API's dates begin: None.
+    /// Returns a date. `None` if it is absent, unreadable, or before the year 1, where the API's dates begin.
     pub fn date(&self, name: &str) -> Option<Timestamp> {
         instant(&string(&self.fields, name)?)
     }
@@ -54,7 +54,8 @@ impl Body {
         instant(self.date.as_ref()?)
     }
 
-    /// One list of both fields, each a link or several, each an object or a URL. The first of a URL stays.
+    /// Returns the links of both fields as one list. Each field is a link or several, each link an object or a URL. The
+    /// first link of a URL stays.
     pub fn links(&self) -> Vec<Link> {
         let mut links: Vec<Link> = Vec::new();
         for name in ["download_links", "download_link"] {
@@ -82,7 +83,7 @@ impl Body {
         links
     }
 
-    /// Figures that are no counts are left out.
+    /// Returns the stats. Figures that are no counts are left out.
     pub fn stats(&self) -> Option<Stats> {
         let Some(Value::Object(stats)) = self.fields.get("stats") else { return None };
         let mut by_type = BTreeMap::new();
@@ -98,7 +99,8 @@ impl Body {
     }
 }
 
-/// A text that is too long by as much as fits before a mark and the digest of all of it.
+/// Returns a text as it is kept. One that is too long keeps as much as fits before a mark and the digest of the whole
+/// text.
 fn kept(text: &str, bytes_max: usize) -> Arc<str> {
     if text.len() <= bytes_max {
         return text.into();
@@ -123,7 +125,7 @@ fn instant(date: &str) -> Option<Timestamp> {
     Some(Timestamp::from_micros(date.as_microsecond()))
 }
 
-/// `""`, and what is no string, is absent.
+/// Returns a string field. `None` if it is `""` or not a string.
 fn string(fields: &Map<String, Value>, name: &str) -> Option<String> {
     match fields.get(name) {
         Some(Value::String(text)) if !text.is_empty() => Some(text.clone()),

@@ -1,4 +1,4 @@
-//! Single steps of the thread that keeps runs, where the system or the disk refuses them.
+//! Single steps of the thread that keeps runs, when the system or the disk refuses them.
 
 use tempfile::TempDir;
 use zeroize::Zeroizing;
@@ -11,7 +11,8 @@ use super::*;
 use crate::storage::{AtOnce, Garbled};
 use crate::token::Identity;
 
-/// A keeper of a log without frames, which has lost these ranges, its directory, and what keeps it awake.
+/// Returns a keeper that has lost these ranges of a log without frames, its directory, and the sender that keeps it
+/// running.
 fn keeper(lost: &[Span]) -> (Work, TempDir, SyncSender<()>) {
     let directory = tempfile::tempdir().unwrap();
     let (waker, woken) = sync_channel(1);
@@ -76,7 +77,7 @@ fn a_hole_of_what_is_not_sealed_is_stepped_over_at_once() {
     assert_eq!([1, 5, 499, 500].map(|position| store.frame_end(position)), [4, 499, 499, 500]);
 }
 
-/// Writes a run of one key, which the index then has.
+/// Writes a run of one key, and publishes it in the index.
 fn add_run(work: &Work, after: u64, through: u64) -> Arc<Run> {
     let head = Head { position: through, chain: [0; 32], recorded_at: Timestamp::default() };
     let KeeperOptions { index, directory, origin, .. } = &work.options;

@@ -1,5 +1,4 @@
-//! A data block of a run: sorted entries in one page. Knows nothing of the blocks around it. See `runs.rs` for its
-//! bytes.
+//! Data block of a run: sorted entries in one page. Knows nothing of the blocks around it. See `runs.rs` for its bytes.
 
 use super::super::{Digest, Fingerprint};
 use super::{KeyEntry, PAGE_BYTES, Span};
@@ -9,12 +8,13 @@ use crate::storage::{Garbled, Put, Take};
 const POSITION_BYTES: usize = 5;
 const ENTRY_BYTES: usize = 16 + POSITION_BYTES + 8;
 const CRC_BYTES: usize = 4;
-/// Entries of a full block.
+/// Number of entries in a full block.
 pub(super) const ENTRIES_MAX: usize = (PAGE_BYTES - 2 - CRC_BYTES) / ENTRY_BYTES;
-/// The last position that an entry can hold.
+/// Last position that an entry can hold.
 pub(super) const POSITION_MAX: Position = (1 << (8 * POSITION_BYTES)) - 1;
 
-/// Up to [`ENTRIES_MAX`] entries, in order of digest, none with a position above [`POSITION_MAX`].
+/// Encodes up to [`ENTRIES_MAX`] entries. They must be in order of digest, and none may have a position above
+/// [`POSITION_MAX`].
 pub(super) fn encode(entries: &[KeyEntry]) -> Vec<u8> {
     let mut out = Vec::with_capacity(PAGE_BYTES);
     out.put_u16(u16::try_from(entries.len()).unwrap_or(u16::MAX));
@@ -29,7 +29,7 @@ pub(super) fn encode(entries: &[KeyEntry]) -> Vec<u8> {
     out
 }
 
-/// Reads the block of a run that covers `span`. Its entries are in order, and at least one.
+/// Decodes a block of the run that covers `span`. Returns at least one entry, in order of digest.
 pub(super) fn decode(page: &[u8; PAGE_BYTES], span: Span) -> Result<Vec<KeyEntry>, Garbled> {
     let (covered, crc) = page.split_at(PAGE_BYTES - CRC_BYTES);
     if Take(crc).u32()? != crc32c::crc32c(covered) {
@@ -51,7 +51,7 @@ pub(super) fn decode(page: &[u8; PAGE_BYTES], span: Span) -> Result<Vec<KeyEntry
     if !entries.is_sorted_by(|one, next| one.digest < next.digest) {
         return Err(Garbled("the entries of a block are out of order"));
     }
-    // Those of an erasure are of earlier positions.
+    // Entries of an erasure have earlier positions.
     if !entries.iter().all(|entry| (1..=span.through).contains(&entry.position)) {
         return Err(Garbled("a block has a position that the run does not cover"));
     }

@@ -1,5 +1,5 @@
-//! A binary fuse filter over the digest prefixes of one partition: says of a prefix that is there always yes, of
-//! another one of 65,536 times. See `runs.rs` for its bytes. Knows nothing of blocks and files.
+//! Binary fuse filter over the digest prefixes of one partition. Always says yes for a prefix that is present, and for
+//! one in 65,536 of the others. Knows nothing of blocks and files. See `runs.rs` for its bytes.
 //!
 //! ```text
 //! h  = mix(prefix + seed), the 64-bit finaliser of MurmurHash3
@@ -8,15 +8,15 @@
 //! yes if print[i0] ^ print[i1] ^ print[i2] = the lowest 16 bits of h ^ h >> 32
 //! ```
 //!
-//! xorf finds the prints, always the same for the same prefixes. It never reads them: its next version may hash
-//! otherwise, and what is stored must not change its answers.
+//! xorf finds the prints, always the same ones for the same prefixes. It never reads them: its next version may hash
+//! differently, and the answers of a stored filter must not change.
 
 use xorf::BinaryFuse16;
 
 use crate::storage::{Garbled, Put, Take};
 
 const CRC_BYTES: usize = 4;
-/// Bytes beside the prints.
+/// Bytes of a filter without its prints.
 pub(super) const FRAMING_BYTES: usize = 8 + 4 + 4 + CRC_BYTES;
 
 #[derive(Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Makes the filter of prefixes, all of them different.
+    /// Builds the filter of prefixes, which must all be different.
     pub fn build(prefixes: &[u64]) -> Result<Self, &'static str> {
         let made = BinaryFuse16::try_from(prefixes)?;
         let segment_length = made.descriptor.segment_length;

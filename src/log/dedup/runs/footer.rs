@@ -1,12 +1,12 @@
-//! The footer of a run: where its partitions, filters and blocks are. See `runs.rs` for its bytes. Reads and writes no
-//! file.
+//! Footer of a run: the places of its partitions, filters and blocks. Reads and writes no file. See `runs.rs` for its
+//! bytes.
 
 use std::ops::Range;
 
 use super::{PAGE_BYTES, block};
 use crate::storage::{Garbled, Put, Take};
 
-/// Blocks of a full partition: at most 1,048,576 keys.
+/// Number of blocks in a full partition: at most 1,048,576 keys.
 pub(super) const PARTITION_BLOCKS: usize = (1 << 20) / block::ENTRIES_MAX;
 const MAGIC: &[u8; 6] = b"cdrend";
 pub(super) const TAIL_BYTES: usize = 8 + 4 + 4 + 4 + MAGIC.len();
@@ -15,12 +15,12 @@ const PARTITION_BYTES: usize = 8 + 4 + 4 + 4;
 /// Adjacent blocks with one filter, which follows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Partition {
-    /// The prefix of its first digest.
+    /// Prefix of the partition's first digest.
     pub first: u64,
     pub first_block: usize,
     pub blocks: usize,
     pub filter_bytes: usize,
-    /// The place of its first block. Follows from the partitions before it.
+    /// Offset of the first block. Follows from the partitions before this one.
     pub offset: u64,
 }
 
@@ -29,13 +29,13 @@ impl Partition {
         self.offset + (self.blocks * PAGE_BYTES) as u64
     }
 
-    /// The offset after its last page.
+    /// Returns the offset after the last page.
     pub fn end(&self) -> u64 {
         self.filter_offset() + self.filter_bytes.next_multiple_of(PAGE_BYTES) as u64
     }
 }
 
-/// What the tail says of the footer before it.
+/// Tail of a run, which describes the footer before it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tail {
     pub offset: u64,
@@ -57,31 +57,31 @@ impl Tail {
     }
 }
 
-/// Where everything is.
+/// Places of all partitions and blocks.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Footer {
     pub partitions: Vec<Partition>,
-    /// For each block, the prefix of its first digest.
+    /// Prefix of the first digest of each block.
     pub firsts: Vec<u64>,
 }
 
 impl Footer {
-    /// The offset after the last partition.
+    /// Returns the offset after the last partition.
     pub fn offset(&self) -> u64 {
         self.partitions.last().map_or(PAGE_BYTES as u64, Partition::end)
     }
 
-    /// The partitions that may hold a digest with this prefix: nearly always one.
+    /// Returns the partitions that may hold a digest with this prefix: nearly always one.
     pub fn partitions_of(&self, prefix: u64) -> Range<usize> {
         candidates(&self.partitions, |partition| partition.first, prefix)
     }
 
-    /// The blocks that may hold it.
+    /// Returns the blocks that may hold a digest with this prefix.
     pub fn blocks_of(&self, prefix: u64) -> Range<usize> {
         candidates(&self.firsts, |first| *first, prefix)
     }
 
-    /// The place of a block. `None` if there is no such block.
+    /// Returns the offset of a block. `None` if there is no such block.
     pub fn block_offset(&self, block: usize) -> Option<u64> {
         let after = self.partitions.partition_point(|partition| partition.first_block <= block);
         let partition = self.partitions.get(after.checked_sub(1)?)?;
@@ -114,7 +114,7 @@ impl Footer {
         out
     }
 
-    /// Reads the footer and the tail of a run with this number of keys.
+    /// Decodes the footer and the tail of a run with this number of keys.
     pub fn decode(bytes: &[u8], tail: Tail, keys: u64) -> Result<Self, Garbled> {
         let (covered, mut crc) = bytes
             .split_at_checked(bytes.len().wrapping_sub(4 + MAGIC.len()))
@@ -155,14 +155,14 @@ impl Footer {
         follow && next == self.firsts.len() && self.firsts.is_sorted()
     }
 
-    /// Whether this number of keys fills its blocks, all of them but the last.
+    /// Returns whether this number of keys needs exactly these blocks, all full but the last.
     fn holds(&self, keys: u64) -> bool {
         keys.div_ceil(block::ENTRIES_MAX as u64) == self.firsts.len() as u64
     }
 }
 
-/// The items that may hold a prefix, where each holds the prefixes from its first on to the first of the next, which
-/// both may hold.
+/// Returns the items that may hold a prefix. Each item holds the prefixes from its first one up to the first one of the
+/// next item. Both items may hold that last prefix.
 fn candidates<T>(items: &[T], first: impl Fn(&T) -> u64, prefix: u64) -> Range<usize> {
     let from = items.partition_point(|item| first(item) < prefix).saturating_sub(1);
     let to = items.partition_point(|item| first(item) <= prefix);

@@ -1,4 +1,5 @@
-//! The header of a run: of which log and which positions it is. See `runs.rs` for its bytes.
+//! Header of a run: the log and the positions that it belongs to. Knows nothing of blocks and filters. See `runs.rs`
+//! for its bytes.
 
 use super::super::RunOrigin;
 use super::{PAGE_BYTES, RunHeader};
@@ -9,11 +10,11 @@ use crate::token::Identity;
 
 const MAGIC: &[u8; 3] = b"cdr";
 pub(super) const FORMAT: u8 = 3;
-/// Bytes up to the checksum.
+/// Number of bytes before the checksum.
 pub(super) const CHECKED_BYTES: usize = 3 + 1 + 16 + 16 + 4 + 1 + 8 + 8 + 32 + 8 + 8;
 const BYTES: usize = CHECKED_BYTES + 4;
 
-/// Why a header cannot be used.
+/// Reason why a header cannot be used.
 #[derive(Debug)]
 pub(super) enum Unreadable {
     Garbled(Garbled),
@@ -27,7 +28,7 @@ impl From<Garbled> for Unreadable {
     }
 }
 
-/// What the header page says.
+/// Content of the header page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Page {
     pub header: RunHeader,
@@ -55,7 +56,7 @@ impl Page {
         out
     }
 
-    /// Reads the beginning of a file, which may be shorter than a page.
+    /// Decodes the beginning of a file, which may be shorter than a page.
     pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
         let mut take = Take(bytes);
         if take.array()? != *MAGIC {
@@ -70,7 +71,7 @@ impl Page {
         if Take(&bytes[CHECKED_BYTES..]).u32()? != crc32c::crc32c(checked) {
             return Err(Garbled("the checksum of the header is wrong").into());
         }
-        // Only a whole header says by whom it was written.
+        // Only an intact header says which version wrote it.
         if format > FORMAT {
             return Err(Unreadable::Newer(format));
         }

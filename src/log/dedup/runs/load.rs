@@ -1,4 +1,5 @@
-//! Finds the runs in their directory, and those of them that can be used. Removes nothing unless it is asked to.
+//! Finds the runs in their directory, and selects those that can be used. Removes nothing unless it is asked to. Knows
+//! nothing of blocks and filters.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -11,16 +12,16 @@ use super::set::RunSet;
 use super::{RunHeader, Span, header};
 use crate::storage::sweep;
 
-/// What a directory holds.
+/// Runs in a directory.
 #[derive(Debug)]
 pub(in crate::log) struct Loaded {
     pub set: RunSet,
-    /// Runs that another one covers: a crash came between a merge and the removal of what was merged.
+    /// Runs that another run covers: a crash came between a merge and the removal of its inputs.
     pub covered: Vec<PathBuf>,
     pub unusable: Vec<UnusableFile>,
 }
 
-/// A run that cannot be used, and why.
+/// Run that cannot be used, and the reason.
 #[derive(Debug, thiserror::Error)]
 #[error("the dedup run {} cannot be used", path.display())]
 pub(in crate::log) struct UnusableFile {
@@ -28,23 +29,23 @@ pub(in crate::log) struct UnusableFile {
     pub source: UnusableRun,
 }
 
-/// Why runs are not loaded at all.
+/// Reason why no runs are loaded at all.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::log) enum LoadError {
     #[error("cannot list the dedup runs in {}", path.display())]
     List { path: PathBuf, source: io::Error },
-    /// A newer version of cleat was here.
+    /// A newer version of cleat wrote a run.
     #[error("the dedup run {} has format {format}; this version of cleat knows {}", path.display(), header::FORMAT)]
     Newer { path: PathBuf, format: u8 },
 }
 
-/// Makes the directory, and removes what a crash left half-written. Before anything is written.
+/// Creates the directory, and removes files that a crash left half-written. Runs before anything is written.
 pub(in crate::log) fn prepare(directory: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     sweep(directory)
 }
 
-/// Opens all runs of a directory, which may be missing, that are ours by their headers.
+/// Opens the runs of a directory, which may be missing. `is_ours` decides by the header whether a run can be used.
 pub(in crate::log) fn load(directory: &Path, is_ours: impl Fn(&RunHeader) -> bool) -> Result<Loaded, LoadError> {
     let paths = list(directory).map_err(|source| LoadError::List { path: directory.to_owned(), source })?;
     let (mut found, mut unusable) = (Vec::new(), Vec::new());
@@ -59,7 +60,7 @@ pub(in crate::log) fn load(directory: &Path, is_ours: impl Fn(&RunHeader) -> boo
     Ok(choose(found, unusable))
 }
 
-/// Removes runs durably. One that is not there any more is none to remove.
+/// Removes runs durably. A run that no longer exists is no error.
 pub(in crate::log) fn remove(directory: &Path, paths: impl IntoIterator<Item = impl AsRef<Path>>) -> io::Result<()> {
     for path in paths {
         match fs::remove_file(path) {
@@ -70,7 +71,7 @@ pub(in crate::log) fn remove(directory: &Path, paths: impl IntoIterator<Item = i
     File::open(directory)?.sync_all()
 }
 
-/// The paths of all runs, of whatever format, in order.
+/// Returns the paths of all runs in any format, in order.
 fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -82,7 +83,7 @@ fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Takes runs from the longest on, unless a longer one has a part of it.
+/// Selects runs from the longest on. Skips a run that overlaps with one selected before.
 fn choose(mut found: Vec<Arc<Run>>, unusable: Vec<UnusableFile>) -> Loaded {
     found.sort_by_key(|run| (u64::MAX - run.span().positions(), run.span().after));
     let mut loaded = Loaded { set: RunSet::default(), covered: Vec::new(), unusable };

@@ -1,4 +1,4 @@
-//! Merges adjacent runs into one, entry by entry. Leaves them as they are, and does not decide which.
+//! Merges adjacent runs into one, entry by entry. Leaves its inputs unchanged, and does not decide which runs to merge.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::writer::{RunWriter, WriteRunError};
 use super::{KeyEntry, RunHeader};
 use crate::storage::Pace;
 
-/// Why runs were not merged. They are as they were.
+/// Reason why runs were not merged. The inputs are unchanged.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::log) enum MergeError {
     /// The runs do not follow one another, or are not of one kind.
@@ -20,7 +20,8 @@ pub(in crate::log) enum MergeError {
     Write(#[from] WriteRunError),
 }
 
-/// Writes one run with all that adjacent runs hold, in their order. Durable and verified when this returns.
+/// Writes one run with all keys of adjacent runs, which must be in order. The run is durable and verified when this
+/// returns.
 pub(in crate::log) fn merge(directory: &Path, inputs: &[Arc<Run>], pace: &mut dyn Pace) -> Result<Run, MergeError> {
     let header = merged_header(inputs)?;
     let mut sources = Vec::with_capacity(inputs.len());
@@ -30,7 +31,7 @@ pub(in crate::log) fn merge(directory: &Path, inputs: &[Arc<Run>], pace: &mut dy
     let mut writer = RunWriter::create(directory, header, pace)?;
     let mut last = None;
     while let Some(entry) = take_lowest(&mut sources)? {
-        // The one before has the lower position.
+        // The entry before it has the lower position.
         if last != Some(entry.digest) {
             writer.push(entry)?;
         }
@@ -56,20 +57,20 @@ fn merged_header(inputs: &[Arc<Run>]) -> Result<RunHeader, MergeError> {
     Ok(RunHeader { after: first.after, ..*last })
 }
 
-/// What is left of a run.
+/// Remaining entries of a run.
 struct Source<'a> {
     next: KeyEntry,
     rest: Entries<'a>,
 }
 
 impl<'a> Source<'a> {
-    /// `None` if nothing is left.
+    /// Takes the first entry. `None` if no entry is left.
     fn of(mut rest: Entries<'a>) -> Result<Option<Self>, RunError> {
         Ok(rest.next().transpose()?.map(|next| Self { next, rest }))
     }
 }
 
-/// Takes the entry with the lowest digest, and of these the one with the lowest position.
+/// Takes the entry with the lowest digest. Among equal digests, takes the one with the lowest position.
 fn take_lowest(sources: &mut Vec<Source<'_>>) -> Result<Option<KeyEntry>, RunError> {
     let lowest = sources.iter_mut().enumerate().min_by_key(|(_, source)| (source.next.digest, source.next.position));
     let Some((number, source)) = lowest else { return Ok(None) };

@@ -1,4 +1,4 @@
-//! A file that is written in pieces, at a pace, and goes unless it gets its name. Knows nothing of what is in it.
+//! File that is written in pieces, at a pace. It is removed unless it gets its name. Knows nothing of its content.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -9,12 +9,12 @@ use rustix::fs::{Advice, fadvise};
 
 use crate::storage::{PIECE_BYTES, Pace};
 
-/// A file that is removed when this is dropped.
+/// File that is removed when this is dropped.
 struct Temporary(PathBuf);
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // Once it has its name it is no longer here.
+        // Once the file has its name, it is no longer at this path.
         if let Err(error) = fs::remove_file(&self.0)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -23,17 +23,17 @@ impl Drop for Temporary {
     }
 }
 
-/// The file while it is written.
+/// File that is being written.
 pub(super) struct Pieces<'a> {
     temporary: Temporary,
     file: File,
-    /// Less than a piece.
+    /// Bytes that are not written yet: less than a piece.
     unwritten: Vec<u8>,
     pace: &'a mut dyn Pace,
 }
 
 impl<'a> Pieces<'a> {
-    /// Creates the file, in place of one that a crash left.
+    /// Creates the file. Replaces one that a crash left.
     pub fn create(path: PathBuf, pace: &'a mut dyn Pace) -> io::Result<Self> {
         let file = File::create(&path)?;
         Ok(Self { temporary: Temporary(path), file, unwritten: Vec::with_capacity(PIECE_BYTES), pace })
@@ -55,8 +55,8 @@ impl<'a> Pieces<'a> {
         Ok(())
     }
 
-    /// Writes the beginning of the file again, which all of `first` lies in. Syncs, and drops what the system has
-    /// cached: what is read next comes from the disk, as far as the file system does so.
+    /// Writes the rest, and overwrites the beginning of the file with `first`. Syncs, and drops the pages that the
+    /// system has cached: later reads come from the disk, as far as the file system does so.
     pub fn finish(&mut self, first: &[u8]) -> io::Result<()> {
         self.write()?;
         self.file.write_all_at(first, 0)?;
@@ -79,7 +79,7 @@ impl<'a> Pieces<'a> {
         self.pause()
     }
 
-    /// An error if the work is not wanted any more.
+    /// Pauses. Fails if the work is no longer wanted.
     pub fn pause(&mut self) -> io::Result<()> {
         self.pace.pause();
         if self.pace.is_over() { Err(io::Error::other("it is not wanted any more")) } else { Ok(()) }

@@ -1,4 +1,4 @@
-//! An open run: its filters and its index in memory, its blocks read one at a time. Writes nothing.
+//! Open run: its filters and its index are in memory, its blocks are read one at a time. Writes nothing.
 
 use std::fmt;
 use std::fs::File;
@@ -15,14 +15,14 @@ use super::header::{Page, Unreadable};
 use super::{KeyEntry, PAGE_BYTES, RunHeader, Span, block};
 use crate::storage::Garbled;
 
-/// Why a run cannot be opened.
+/// Reason why a run cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::log) enum UnusableRun {
     #[error("it cannot be read")]
     Io(#[from] io::Error),
     #[error("it is damaged")]
     Damaged(#[from] Garbled),
-    /// It is made again from the log.
+    /// Run of an older format. It is rebuilt from the log.
     #[error("it has the old format {0}")]
     Older(u8),
     #[error("it has format {0}, which a newer version of cleat wrote")]
@@ -43,7 +43,7 @@ impl From<Unreadable> for UnusableRun {
     }
 }
 
-/// Why an open run cannot be read.
+/// Reason why an open run cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::log) enum RunError {
     #[error("cannot read the dedup run {}", path.display())]
@@ -52,7 +52,7 @@ pub(in crate::log) enum RunError {
     Damaged { path: PathBuf, source: Garbled },
 }
 
-/// Reads of a run that the system may refuse. After that it is made again: its disk may never read it.
+/// Number of refused reads at which a run is rebuilt: its disk may never read it.
 const IO_ERRORS_MAX: u32 = 3;
 
 impl RunError {
@@ -63,16 +63,16 @@ impl RunError {
     }
 }
 
-/// An open run. Its file stays readable after it is removed.
+/// Open run. Its file stays readable after it is removed.
 pub(in crate::log) struct Run {
     path: PathBuf,
     file: File,
     file_bytes: u64,
     page: Page,
     footer: Footer,
-    /// One for each partition.
+    /// Filter of each partition.
     filters: Vec<Filter>,
-    /// Reads that the system refused.
+    /// Number of reads that the system refused.
     io_errors: AtomicU32,
 }
 
@@ -83,7 +83,7 @@ impl fmt::Debug for Run {
 }
 
 impl Run {
-    /// Reads and checks all but the blocks of a run, which must cover what its name says.
+    /// Reads and checks all of a run but its blocks. The run must cover the span that its name gives.
     pub fn open(path: &Path) -> Result<Self, UnusableRun> {
         let run = Self::open_under_any_name(path)?;
         if Span::of(path) == Some(run.page.header.span()) {
@@ -103,7 +103,7 @@ impl Run {
         Ok(Self { path: path.to_owned(), file, file_bytes, page, footer, filters, io_errors: AtomicU32::new(0) })
     }
 
-    /// Whether it has the header and the footer that were written.
+    /// Returns whether the run has the header and the footer that were written.
     pub(super) fn is_as_written(&self, page: &Page, footer: &Footer) -> bool {
         self.page == *page && self.footer == *footer
     }
@@ -116,7 +116,7 @@ impl Run {
         &self.path
     }
 
-    /// Counts an error of reading it. Returns whether it must be made again.
+    /// Counts a read error. Returns whether the run must be rebuilt.
     pub fn is_lost_by(&self, error: &RunError) -> bool {
         match error {
             RunError::Damaged { .. } => true,
@@ -136,7 +136,7 @@ impl Run {
         self.page.keys
     }
 
-    /// Returns what it takes in memory while it is open.
+    /// Returns the bytes that the open run takes in memory.
     pub fn memory_bytes(&self) -> usize {
         let filters: usize = self.filters.iter().map(Filter::memory_bytes).sum();
         size_of::<Self>() + self.footer.memory_bytes() + filters
@@ -146,19 +146,19 @@ impl Run {
         self.file_bytes
     }
 
-    /// Asks memory only. Never false for a digest that is there.
+    /// Asks the filters, which are in memory. Never false for a digest that is present.
     pub fn may_contain(&self, digest: Digest) -> bool {
         let prefix = digest.prefix();
         let partitions = self.footer.partitions_of(prefix);
         self.filters[partitions].iter().any(|filter| filter.may_contain(prefix))
     }
 
-    /// Looks a digest up. Reads nothing if the filter says no, and else one block.
+    /// Looks a digest up. Reads nothing if the filter says no, otherwise one block.
     pub fn find(&self, digest: Digest) -> Result<Option<KeyEntry>, RunError> {
         if !self.may_contain(digest) {
             return Ok(None);
         }
-        // It is one block, unless another begins with the same prefix.
+        // This is one block, unless another begins with the same prefix.
         for number in self.footer.blocks_of(digest.prefix()).rev() {
             let entries = self.block(number)?;
             match entries.binary_search_by_key(&digest, |entry| entry.digest) {
@@ -171,12 +171,12 @@ impl Run {
         Ok(None)
     }
 
-    /// Reads all entries in order of digest, each checked. Ends after an error.
+    /// Reads all entries in order of digest, and checks each. Ends after an error.
     pub fn entries(&self) -> Entries<'_> {
         Entries { run: self, next: 0, block: Vec::new().into_iter(), last: None }
     }
 
-    /// A fingerprint of another version says nothing.
+    /// Clears a fingerprint of another version, which cannot be compared.
     fn comparable(&self, entry: KeyEntry) -> KeyEntry {
         let is_comparable = self.page.header.fingerprint_version == FINGERPRINT_VERSION;
         let fingerprint = if is_comparable { entry.fingerprint } else { Fingerprint::UNKNOWN };
@@ -204,13 +204,13 @@ impl Run {
     }
 }
 
-/// The entries of a run.
+/// Entries of a run.
 pub(in crate::log) struct Entries<'a> {
     run: &'a Run,
-    /// The block to read next.
+    /// Number of the block to read next.
     next: usize,
     block: vec::IntoIter<KeyEntry>,
-    /// `None` before the first.
+    /// Last digest of the block before. `None` before the first block.
     last: Option<Digest>,
 }
 
@@ -246,7 +246,7 @@ impl Iterator for Entries<'_> {
     }
 }
 
-/// Takes memory for what the file has, never for what it says that it has.
+/// Reads a part of the file. Allocates memory only for bytes that the file has, whatever length it claims.
 fn read(file: &File, file_bytes: u64, offset: u64, length: u64) -> Result<Vec<u8>, UnusableRun> {
     let too_short = Garbled("it ends too soon");
     if offset.checked_add(length).is_none_or(|end| end > file_bytes) {

@@ -1,4 +1,4 @@
-//! The runs of a log, as one that never changes: a change makes another set, and a look-up keeps the one that it saw.
+//! Runs of a log as an immutable set: a change makes another set, and a look-up keeps the set that it started with.
 //! Writes and removes no file.
 
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::run::{Run, RunError};
 use super::{KeyEntry, Span};
 use crate::event::Position;
 
-/// A run overlaps with one that is there.
+/// Overlap of a new run with a run in the set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the dedup run {new} overlaps with {existing}")]
 pub(in crate::log) struct Overlap {
@@ -27,23 +27,23 @@ impl RunSet {
         &self.runs
     }
 
-    /// The last position that a run covers. 0 if there is none.
+    /// Returns the last position that a run covers. 0 if there are no runs.
     pub fn through(&self) -> Position {
         self.runs.last().map_or(0, |run| run.span().through)
     }
 
-    /// Looks a digest up. The run with the lower positions is asked first, so the first record of a key is found even
-    /// if another one has it, too. An error names the run that cannot be read: what it holds is not known.
+    /// Looks a digest up. Asks the run with the lower positions first, so the first record of a key is found even if
+    /// another record has the key, too. An error names the run that cannot be read: its keys are not known.
     pub fn find(&self, digest: Digest) -> Result<Option<KeyEntry>, RunError> {
         self.runs.iter().find_map(|run| run.find(digest).transpose()).transpose()
     }
 
-    /// Asks memory only. Never false for a digest that is there.
+    /// Asks the filters, which are in memory. Never false for a digest that is present.
     pub fn may_contain(&self, digest: Digest) -> bool {
         self.runs.iter().any(|run| run.may_contain(digest))
     }
 
-    /// The set with one more run.
+    /// Returns the set with one more run.
     pub fn with(&self, run: Arc<Run>) -> Result<Self, Overlap> {
         let mut runs = self.runs.clone();
         if let Some(existing) = runs.iter().find(|existing| existing.span().overlaps(run.span())) {
@@ -54,24 +54,24 @@ impl RunSet {
         Ok(Self { runs })
     }
 
-    /// The set with a run in place of those that it covers.
+    /// Returns the set with `run` in place of the runs that it covers.
     pub fn with_merged(&self, run: Arc<Run>) -> Result<Self, Overlap> {
         let left = self.runs.iter().filter(|existing| !run.span().covers(existing.span()));
         Self { runs: left.cloned().collect() }.with(run)
     }
 
-    /// Whether it is this very run that is in the set, and not another one in its place.
+    /// Returns whether the set has this very run, and not another one in its place.
     pub fn has(&self, run: &Arc<Run>) -> bool {
         self.runs.iter().any(|existing| Arc::ptr_eq(existing, run))
     }
 
-    /// The set without a run.
+    /// Returns the set without a run.
     pub fn without(&self, run: &Arc<Run>) -> Self {
         let left = self.runs.iter().filter(|existing| !Arc::ptr_eq(existing, run));
         Self { runs: left.cloned().collect() }
     }
 
-    /// What no run covers, from the first position to `through`, ascending.
+    /// Returns the ranges that no run covers, from the first position to `through`, ascending.
     pub fn gaps(&self, through: Position) -> Vec<Span> {
         let mut gaps = Vec::new();
         let mut after = 0;
@@ -84,7 +84,7 @@ impl RunSet {
         gaps
     }
 
-    /// Whether runs hold all keys of a span.
+    /// Returns whether runs hold all keys of a span.
     pub fn covers(&self, span: Span) -> bool {
         let from = self.runs.partition_point(|run| run.span().through <= span.after);
         let mut reached = span.after;

@@ -1,4 +1,4 @@
-//! A range of positions, and the name of the run that covers it. Knows nothing of files.
+//! Range of positions, and the name of the run that covers it. Knows nothing of files.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use crate::event::Position;
 
 const EXTENSION: &str = "run";
-/// Names a file that is being written. [`sweep`](crate::storage::sweep) removes it.
+/// Extension of a file that is being written. [`sweep`](crate::storage::sweep) removes it.
 const NEW: &str = "new";
 
-/// The positions `after` + 1 to `through`; as a name, twenty digits each.
+/// Positions `after` + 1 to `through`. A name has twenty digits for each number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::log) struct Span {
     pub after: Position,
@@ -17,7 +17,7 @@ pub(in crate::log) struct Span {
 }
 
 impl Span {
-    /// The span that the file at `path` covers by its name. `None` if that is no name of a run.
+    /// Returns the span that the file at `path` covers by its name. `None` if it is not the name of a run.
     pub fn of(path: &Path) -> Option<Self> {
         let (after, through) = path.file_stem()?.to_str()?.split_once('-')?;
         let span = Self { after: after.parse().ok()?, through: through.parse().ok()? };
@@ -25,7 +25,7 @@ impl Span {
         (span.path(directory) == path && span.after < span.through).then_some(span)
     }
 
-    /// Whether a file may be a run, of whatever format.
+    /// Returns whether a file may be a run, in any format.
     pub fn is_run(path: &Path) -> bool {
         path.extension().is_some_and(|extension| extension == EXTENSION)
     }
@@ -34,7 +34,7 @@ impl Span {
         directory.join(format!("{self}.{EXTENSION}"))
     }
 
-    /// The place of the file until it is whole.
+    /// Returns the path of the file until it is complete.
     pub fn temporary_path(self, directory: &Path) -> PathBuf {
         directory.join(format!("{self}.{NEW}"))
     }
@@ -43,7 +43,7 @@ impl Span {
         self.through - self.after
     }
 
-    /// Whether all of another span lies within this one.
+    /// Returns whether all of another span is within this one.
     pub fn covers(self, other: Self) -> bool {
         self.after <= other.after && other.through <= self.through
     }

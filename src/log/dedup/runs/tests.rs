@@ -30,7 +30,7 @@ fn is_ours(header: &RunHeader) -> bool {
     header.origin == ORIGIN
 }
 
-/// What a run or a set should answer.
+/// Expected answers of a run or a set.
 type Model = BTreeMap<[u8; 16], KeyEntry>;
 
 fn header(after: Position, through: Position) -> RunHeader {
@@ -43,7 +43,7 @@ fn entry(random: &mut StdRng, position: Position) -> KeyEntry {
     KeyEntry { digest, position, fingerprint: Fingerprint(random.random()) }
 }
 
-/// A key for each position.
+/// Returns a key for each position.
 fn entries(random: &mut StdRng, after: Position, through: Position) -> Vec<KeyEntry> {
     (after + 1..=through).map(|position| entry(random, position)).collect()
 }
@@ -52,7 +52,7 @@ fn write_run(directory: &Path, after: Position, through: Position, entries: &[Ke
     Arc::new(write(directory, header(after, through), entries.to_vec(), &mut AtOnce).unwrap())
 }
 
-/// The lowest position of each digest.
+/// Returns the entry with the lowest position for each digest.
 fn model(entries: &[KeyEntry]) -> Model {
     let mut model = Model::new();
     for entry in entries {
@@ -84,7 +84,7 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// A run of three blocks, and what it holds.
+/// Returns a run of three blocks, and its entries.
 fn small() -> (TempDir, PathBuf, Vec<KeyEntry>) {
     let directory = tempfile::tempdir().unwrap();
     let entries = entries(&mut StdRng::seed_from_u64(1), 100, 400);
@@ -119,7 +119,7 @@ fn a_run_is_read_as_it_was_written() {
     }
 }
 
-/// Every field is where `runs.rs` says.
+/// Checks that every field is where `runs.rs` says.
 #[test]
 fn the_bytes_are_those_of_the_documented_format() {
     let (_directory, path, entries) = small();
@@ -174,7 +174,7 @@ fn what_a_run_cannot_hold_is_refused_and_leaves_nothing() {
     assert!(matches!(missing, Err(WriteRunError::Io { operation: "create", .. })));
 }
 
-/// Notes at each pause how long the file is that is being written.
+/// Notes, at each pause, the length of the file that is being written.
 struct Lengths<'a>(&'a Path, Vec<u64>);
 
 impl Pace for Lengths<'_> {
@@ -203,7 +203,7 @@ fn a_run_is_written_and_read_back_in_pieces_before_it_has_its_name() {
     assert_eq!(pace.1, expected);
 }
 
-/// Harms the file that is being written, once: at the first pause at which it has the byte.
+/// Flips a bit in the file that is being written, once: at the first pause at which the file has the byte.
 struct Harm<'a> {
     directory: &'a Path,
     at: Option<u64>,
@@ -235,7 +235,7 @@ fn a_run_that_the_disk_did_not_keep_as_it_was_written_gets_no_name() {
         assert_eq!(pace.at, None, "it is harmed");
         result
     };
-    // Its 43 blocks, its filter of four pages and its footer.
+    // End of the header and of the 43 blocks. A filter of four pages and the footer follow.
     let blocks = 4096 * 44;
     assert!(matches!(write_harmed(Some(5000)), Err(WriteRunError::BlockNotAsWritten(_))));
     assert!(matches!(write_harmed(Some(blocks + 1000)), Err(WriteRunError::NotAsWritten { .. })));

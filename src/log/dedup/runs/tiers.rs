@@ -1,30 +1,30 @@
-//! Decides which runs are merged next. Knows their sizes, and nothing of what is in them.
+//! Decides which runs are merged next. Knows the sizes of runs, and nothing of their content.
 //!
-//! A run of 8^n keys or more is of tier n. Adjacent runs are merged when eight of one tier are among them and none is
-//! above it: what they hold rises a tier. Smaller runs between larger ones cannot wait for more of their kind, so they
-//! become one. If runs come only after one another there are at most fourteen a tier, and seven if they are alike. A key
-//! is copied once in each tier, and once more if it came between larger runs there.
+//! A run with 8^n keys or more is of tier n. Adjacent runs are merged when eight of one tier are among them and none is
+//! above it: their keys rise a tier. Smaller runs between larger ones cannot wait for more of their kind, so they
+//! become one. If each run comes after all others, there are at most fourteen a tier, and at most seven if all have the
+//! same size. A key is copied once in each tier, and once more if its run came between larger runs there.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::Run;
 
-/// How many runs of a tier become one.
+/// Number of runs of a tier that become one.
 pub(super) const RUNS_MAX: usize = 8;
-/// By how much the tiers differ.
+/// Factor between the sizes of two tiers.
 const FACTOR: u64 = RUNS_MAX as u64;
-/// The first tier that is not merged any more: 2 M keys.
+/// First tier that is no longer merged: 2 M keys.
 pub(super) const FINAL_TIER: u32 = 7;
-/// The most keys that are merged into one run: it is written again as a whole if the merge is cut short.
+/// Limit of keys in a merged run: if a merge is cut short, the whole run is written again.
 pub(super) const MERGED_KEYS_MAX: u64 = 16 << 20;
 
-/// A run as it counts here.
+/// Size of a run, and whether it is joined to the run before it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Size {
     pub keys: u64,
-    /// Whether it can be merged with the run before it; for the first, whether it begins the log. So nothing comes
-    /// between.
+    /// True if the run can be merged with the run before it, so that no run comes between them. For the first run: true
+    /// if it begins the log.
     pub is_joined: bool,
 }
 
@@ -34,7 +34,7 @@ impl Size {
     }
 }
 
-/// Which of the ascending runs to merge. `None` if nothing is to do.
+/// Returns which of the ascending runs to merge. `None` if nothing is due.
 pub(in crate::log) fn due(runs: &[Arc<Run>]) -> Option<Range<usize>> {
     let sizes = runs.iter().enumerate().map(|(number, run)| {
         let before = number.checked_sub(1).map(|before| runs[before].header());
@@ -52,7 +52,7 @@ pub(super) fn due_of(runs: &[Size]) -> Option<Range<usize>> {
     (0..FINAL_TIER).find_map(|tier| stretches(runs, tier).into_iter().find_map(|stretch| due_in(runs, stretch, tier)))
 }
 
-/// The longest ranges of joined runs that are not above a tier.
+/// Returns the longest ranges of joined runs that are not above a tier.
 fn stretches(runs: &[Size], tier: u32) -> Vec<Range<usize>> {
     let is_low = |run: &Size| run.tier() <= tier;
     let mut found = Vec::new();
@@ -70,7 +70,7 @@ fn stretches(runs: &[Size], tier: u32) -> Vec<Range<usize>> {
     found
 }
 
-/// Which runs of a stretch to merge, as many as one run may hold.
+/// Returns which runs of a stretch to merge, at most as many as one run may hold.
 fn due_in(runs: &[Size], stretch: Range<usize>, tier: u32) -> Option<Range<usize>> {
     let is_joined = |number: usize| runs.get(number).is_some_and(|run| run.is_joined);
     let nth = stretch.clone().filter(|number| runs[*number].tier() == tier).nth(RUNS_MAX - 1);

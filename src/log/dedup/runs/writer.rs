@@ -1,5 +1,5 @@
-//! Writes a run: into a temporary file, synced, read back and verified, and only then under its name. Holds the keys of
-//! one partition. Knows nothing of where its entries come from.
+//! Writes a run: into a temporary file, which is synced, read back and verified, and only then gets its name. Holds the
+//! keys of one partition. Knows nothing of the source of its entries.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use super::run::{Run, RunError, UnusableRun};
 use super::{KeyEntry, PAGE_BYTES, RunHeader, block};
 use crate::storage::{Garbled, PIECE_BYTES, Pace};
 
-/// Entries in one piece of reading back.
+/// Number of entries that are read back in one piece.
 const PIECE_ENTRIES: usize = PIECE_BYTES / PAGE_BYTES * block::ENTRIES_MAX;
 
-/// Why a run was not written. Nothing is left of it.
+/// Reason why a run was not written. No file of it is left.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::log) enum WriteRunError {
     #[error("cannot {operation} {}", path.display())]
@@ -31,8 +31,8 @@ pub(in crate::log) enum WriteRunError {
     BlockNotAsWritten(#[source] RunError),
 }
 
-/// Writes entries, in any order, as the run with this header. It is durable and verified when this returns. The lowest
-/// position of a digest stays.
+/// Writes entries, in any order, as the run with this header. The run is durable and verified when this returns. Keeps
+/// the lowest position of each digest.
 pub(in crate::log) fn write(
     directory: &Path,
     header: RunHeader,
@@ -48,20 +48,20 @@ pub(in crate::log) fn write(
     writer.finish()
 }
 
-/// A run that is being written. Its temporary file goes with it, unless it is finished.
+/// Run that is being written. Its temporary file is removed unless the run is finished.
 pub(super) struct RunWriter<'a> {
     directory: &'a Path,
     header: RunHeader,
     pieces: Pieces<'a>,
     footer: Footer,
     keys: u64,
-    /// `None` before the first entry.
+    /// Digest of the last entry. `None` before the first entry.
     last: Option<Digest>,
-    /// The entries of the next block.
+    /// Entries of the next block.
     block: Vec<KeyEntry>,
-    /// The first block of the next partition.
+    /// Number of the first block in the next partition.
     first_block: usize,
-    /// The prefixes in the next partition, all different.
+    /// Prefixes in the next partition, all different.
     prefixes: Vec<u64>,
 }
 
@@ -83,7 +83,7 @@ impl<'a> RunWriter<'a> {
             first_block: 0,
             prefixes: Vec::new(),
         };
-        // The header comes last: only then is it known how many keys there are.
+        // The header is written last: only then is the number of keys known.
         writer.put(&[0; PAGE_BYTES])?;
         Ok(writer)
     }
@@ -107,7 +107,7 @@ impl<'a> RunWriter<'a> {
         if self.block.len() == block::ENTRIES_MAX { self.end_block() } else { Ok(()) }
     }
 
-    /// Returns once the run is durable under its name, and has been read back and found right.
+    /// Finishes the run. Returns once it was read back and verified, and is durable under its name.
     pub fn finish(mut self) -> Result<Run, WriteRunError> {
         self.end_block()?;
         self.end_partition()?;

@@ -1,4 +1,5 @@
-//! `CLEAT`, `EPOCHS`, `SECRET` and the anchor: what was written is read, or it is an error; a newer format has its own.
+//! `CLEAT`, `EPOCHS`, `SECRET` and the anchor: the bytes written are read back, or reading is an error. A newer format
+//! has its own error.
 
 use std::fs;
 
@@ -39,7 +40,7 @@ fn is_damaged<T>(result: &Result<T, Undecodable>) -> bool {
     matches!(result, Err(Undecodable::Damaged(_)))
 }
 
-/// Every flipped bit, every cut and every added byte of a text file is damage.
+/// Checks that every flipped bit, every cut and an added byte of a text file is damage.
 fn assert_text_is_checked<T>(bytes: &[u8], decode: impl Fn(&[u8]) -> Result<T, Undecodable>) {
     assert!(decode(bytes).is_ok());
     for (at, flipped) in flips(bytes) {
@@ -207,7 +208,7 @@ fn secret_is_never_printed() {
     assert_eq!(format!("{:?}", log_secret()), "LogSecret { generation: 3, .. }");
 }
 
-/// The expected bytes are from Python's `hmac`.
+/// Expected bytes come from Python's `hmac`.
 #[test]
 fn keyed_digest_is_hmac_over_prefixed_parts() {
     let keyed = log_secret().keyed(b"conflict", &[&42_u64.to_be_bytes(), b"abc"]);

@@ -1,4 +1,4 @@
-//! The data directory: made in order, finished by the next init if one was cut, locked, and recognised.
+//! Data directory: created in order, finished by the next init if one was cut, locked, and recognised.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +16,7 @@ use crate::log::files::witness::{self, WitnessState};
 use crate::log::files::{FileError, sector};
 use crate::token::Identity;
 
-/// In the order in which they are made.
+/// Names in the order in which they are created.
 const STEPS: [&str; 5] = ["log", "SECRET", "EPOCHS", "witness", "CLEAT"];
 
 fn make(path: &Path, identity: Identity) -> Result<DataLock, InitError> {
@@ -46,7 +46,7 @@ fn assert_is_complete(path: &Path, identity: Identity) {
     assert_eq!(mode(&files.log()), 0o700);
 }
 
-/// Everything below a directory, with its bytes; directories have none.
+/// Returns everything below a directory, with its bytes. Directories have none.
 fn tree(path: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
     let mut tree = BTreeMap::new();
     for entry in fs::read_dir(path).unwrap() {
@@ -107,7 +107,7 @@ fn lock_for_reading_makes_no_file() {
 fn init_that_failed_at_a_step_did_all_before_it_and_is_finished() {
     for (step, name) in STEPS.iter().enumerate().skip(1) {
         let directory = tempdir().unwrap();
-        // A directory with the name of the temporary file, so that this one step fails.
+        // A directory with the name of the temporary file makes this one step fail.
         let blocker = directory.path().join(format!("{name}.new"));
         fs::create_dir(&blocker).unwrap();
         assert!(matches!(make(directory.path(), IDENTITY), Err(InitError::File(FileError::Io { .. }))), "{name}");
@@ -159,7 +159,7 @@ fn init_accepts_the_root_of_a_volume() {
     assert_is_complete(directory.path(), IDENTITY);
 }
 
-/// What makes a directory refuse an init, which then changes nothing.
+/// Checks that a spoiled directory refuses an init, which then changes nothing.
 fn assert_refused(spoil: impl Fn(&DataFiles), expected: &Found) {
     let directory = tempdir().unwrap();
     let files = made(directory.path());

@@ -1,4 +1,5 @@
-//! The protocol of the two slots, proved on what a store records: whatever a power cut takes, a slot is whole and recent.
+//! Protocol of the two slots, checked on the operations that a store records: after any power cut a slot is whole and
+//! recent.
 
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
@@ -15,7 +16,7 @@ use crate::storage::StoreError;
 
 const FIRST: NextSlot = NextSlot { slot: 0, number: 1 };
 const OFTEN: Duration = Duration::from_micros(200);
-/// Longer than any test: only stopping syncs.
+/// Longer than any test: only a stop syncs.
 const NEVER: Duration = Duration::from_secs(1000);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +38,7 @@ struct Recorded {
     fails_syncs: bool,
 }
 
-/// Records what is done to it, and can hold or fail it.
+/// Store that records its operations, and can hold or fail them.
 #[derive(Default)]
 struct Recorder {
     recorded: Mutex<Recorded>,
@@ -63,7 +64,7 @@ impl Recorder {
         self.recorded.lock().unwrap().ops.clone()
     }
 
-    /// Of the slots alone, in short.
+    /// Returns the operations on the slots alone, in short form.
     fn steps(&self) -> Vec<String> {
         let step = |op| match op {
             Op::Write(slot, position, _) => Some(format!("{position} to {slot}")),
@@ -153,10 +154,10 @@ fn mark_synced_waits_for_a_sync_that_runs() {
     store.wait_for(|ops| ops.contains(&Op::SyncBegins));
     thread::scope(|scope| {
         let marked = scope.spawn(|| keeper.mark_synced(&witness(2)));
-        // However the two interleave, it may not write before this.
+        // In any interleaving, it may not write before this.
         thread::sleep(Duration::from_millis(20));
         let steps = store.steps();
-        // Before any assertion: one that fails would wait for the other thread for ever.
+        // Released before any assertion: one that fails would wait for the other thread indefinitely.
         store.set(|recorded| recorded.is_held = false);
         marked.join().unwrap().unwrap();
         assert_eq!(steps, ["1 to 0", "sync"]);
@@ -230,15 +231,15 @@ fn whatever_a_power_cut_takes_a_recent_witness_is_left() {
     }
 }
 
-/// What a disk may hold after a power cut: for each slot its last synced bytes, or any write since, or a mixture.
+/// Possible content of a disk after a power cut: for each slot its last synced bytes, any write since, or a mixture.
 struct Disk {
     durable: [Vec<u8>; 2],
-    /// Since the last sync.
+    /// Writes since the last sync.
     written: [Vec<Vec<u8>>; 2],
     is_syncing: bool,
     syncs: usize,
     marked: Position,
-    /// What the last sync that has returned made durable.
+    /// Position that the last completed sync made durable.
     durable_position: Position,
     written_position: Position,
 }
@@ -284,8 +285,8 @@ impl Disk {
         }
     }
 
-    /// Whatever is left of the unsynced writes, what is read is neither older than the last sync nor newer than what was
-    /// marked.
+    /// Checks that, whatever is left of the unsynced writes, the newest witness is neither older than the last sync nor
+    /// newer than the last mark.
     fn check(&self) {
         for first in self.possible(0) {
             for second in self.possible(1) {
@@ -304,7 +305,7 @@ impl Disk {
         let mut possible = whole.clone();
         for one in &whole {
             for other in whole.iter().filter(|other| *other != one) {
-                // Within the number, the position, the chain, the time and the checksum.
+                // Cuts within the number, the position, the chain, the time and the checksum.
                 for cut in [8, 12, 17, 63, 65, 80, 104, 509, 511] {
                     possible.push([&one[..cut], &other[cut..]].concat());
                 }

@@ -1,4 +1,4 @@
-//! The file of the witness: which slot counts, and what damage leaves of it.
+//! Witness file: which slot counts, and which slot is left after damage.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use crate::log::files::witness::{
     NextSlot, Slot, WitnessFile, WitnessRead, WitnessState, WitnessStore as _, decode, first_file, read,
 };
 
-/// A file with position 20 as write 5 in slot 1, and position 10 as write 4 in slot 0.
+/// Returns a file with position 20 as write 5 in slot 1, and position 10 as write 4 in slot 0.
 fn file() -> Vec<u8> {
     let mut file = first_file(None);
     for (at, number, position) in [(0, 4, 10), (4096, 5, 20)] {

@@ -1,4 +1,4 @@
-//! Frames that are damaged, or that were never written: refused, or read as what they are, and never a panic.
+//! Frames that are damaged, or that were never written: refused, or read as they are, and never a panic.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use crate::log::format::frames::unchecked;
 use crate::segment::FrameHeader;
 use crate::storage::PLAIN;
 
-/// What `bytes` hold, if they are a frame of records.
+/// Returns the deliveries in `bytes`. `None` if they are not a frame of records.
 fn read(bytes: &[u8]) -> Option<Vec<Delivery>> {
     let frame = Frame::decode(bytes).ok()?;
     let read = records(&frame).ok()?;
@@ -64,7 +64,8 @@ fn a_header_that_belongs_to_other_records_is_refused() {
     assert!(!with(&|header| header.columns_expanded = 16 * 1024 * 1024));
 }
 
-/// Nobody can make such a frame but who can write the disk. It costs no panic, and no more than its bound.
+/// Reads a frame that only an attacker with write access to the disk can make. It causes no panic, and takes no more
+/// than its bound.
 fn read_hostile(header: FrameHeader, columns: &[u8], private: &[u8]) {
     let frame = Frame { header: FrameHeader { codec: 0, ..header }, columns, private };
     let expanded = FrameHeader { columns_expanded: u32::try_from(columns.len()).unwrap(), ..frame.header };

@@ -1,4 +1,4 @@
-//! Dictionary 1: what it is made of, and that it is the same for ever.
+//! Dictionary 1: the samples that it is made of, and a check that it never changes.
 
 use sha2::{Digest as _, Sha256};
 
@@ -6,15 +6,15 @@ use super::*;
 use crate::log::format::dictionary::BYTES;
 use crate::log::format::packing::{pack, parse_uuid};
 
-/// Of the dictionary that records are compressed with now.
+/// SHA-256 of the dictionary that records are compressed with now.
 const SHA_256: &str = "2a42d800a9d625b5c9ab5fab9fd4e72f03df0ebfa5a49d01b708e1ef05568da0";
 
-/// Seeds of its own: figures are of others.
+/// Seeds of the samples. The figures use other seeds.
 const SEEDS: [u64; 4] = [101, 102, 103, 104];
 const DELIVERIES: usize = 4000;
 const FIXTURE_COPIES: usize = 1000;
 const SIZE: usize = 8192;
-/// Hex digits that may be an id.
+/// Number of hex digits in a row that may be an id.
 const ID_DIGITS: usize = 16;
 
 fn fixtures() -> Vec<String> {
@@ -24,7 +24,7 @@ fn fixtures() -> Vec<String> {
     paths.into_iter().map(|path| std::fs::read_to_string(path).unwrap()).collect()
 }
 
-/// Without the space between values.
+/// Removes the space between values.
 fn compact(json: &str) -> String {
     let (mut compact, mut is_in_text, mut is_escaped) = (String::new(), false, false);
     for character in json.chars() {
@@ -37,7 +37,7 @@ fn compact(json: &str) -> String {
     compact
 }
 
-/// A body as it is packed, with what is left of ids cut short.
+/// Packs a body, and cuts short any ids left in it.
 fn sample(webhook_id: &str, body: &str) -> Vec<u8> {
     let organisation = parse_uuid(b"d0000000-0000-4000-8000-000000000014");
     let mut text = pack(format!("{webhook_id}{body}").as_bytes(), organisation, true).unwrap().text;
@@ -61,7 +61,7 @@ fn samples() -> Vec<Vec<u8>> {
     samples
 }
 
-/// To make a next one: give it a number and a file of its own, never these.
+/// Makes the dictionary. A next dictionary needs a number and a file of its own, never these.
 #[test]
 #[ignore = "makes the dictionary"]
 fn make_the_dictionary() {

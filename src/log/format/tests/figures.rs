@@ -1,4 +1,4 @@
-//! What an event takes, and what it costs. The dictionary has seen neither the seed nor the organisation.
+//! Size and cost of an event. The dictionary has seen neither the seed nor the organisation.
 #![allow(clippy::print_stderr, reason = "figures are there to be read")]
 
 use std::time::Instant;
@@ -7,7 +7,7 @@ use super::*;
 
 const EVENTS: usize = 20_000;
 
-/// Mean bytes of an event in frames of at most so many records and bytes.
+/// Returns the mean bytes of an event in frames of at most `records_max` records and `bytes_max` bytes.
 fn bytes_per_event(records: &[Record], records_max: usize, bytes_max: usize) -> f64 {
     let mut builder = FrameBuilder::new(1, genesis(LOG_ID), records_max, bytes_max);
     let (mut bytes, mut frames) = (0, 0);

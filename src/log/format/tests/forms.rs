@@ -7,7 +7,8 @@ use crate::event::{Contents, Event};
 use crate::segment::Gap;
 use crate::storage::Garbled;
 
-/// The records of some deliveries, with their private bytes stored as `form` makes them.
+/// Returns a frame of some deliveries with their private bytes stored as `form` makes them, and the chain value after
+/// the original frame.
 fn stored_as(form: impl for<'a> Fn(&'a [u8]) -> Private<'a>) -> (Vec<u8>, Hash) {
     let good = frame_of(&deliveries(1, 5));
     let frame = Frame::decode(&good).unwrap();
@@ -27,7 +28,7 @@ fn digest(bytes: &[u8]) -> Hash {
     Sha256::digest(bytes).into()
 }
 
-/// All that is left of each delivery is what is in clear.
+/// Checks that only the clear fields of each delivery are left.
 fn check_empty(events: &[Event], contents: Contents) {
     for (event, whole) in events.iter().zip(deliveries(1, 5)) {
         let left = &event.delivery;
@@ -56,7 +57,7 @@ fn a_record_that_is_sealed_again_keeps_the_chain() {
     check_empty(&events(&frame).unwrap(), Contents::Encrypted);
 }
 
-/// A record with a header and private bytes of which nothing can be opened here.
+/// Returns a frame of one record whose private bytes cannot be opened here, and the chain value after it.
 fn sealed(header: Header, private: &[u8]) -> (Vec<u8>, Hash) {
     let mut builder = builder();
     let content = header.content(&digest(private));

@@ -1,4 +1,4 @@
-//! What goes into a record comes out of it, whatever it is.
+//! Any delivery that goes into a record comes out of it unchanged.
 
 use proptest::collection::vec;
 use proptest::option;
@@ -79,10 +79,11 @@ prop_compose! {
     }
 }
 
-/// What a writer assigns: microseconds since the record before, and which record before it it contradicts.
+/// Fields that the writer assigns: microseconds since the record before, and the earlier record that this one
+/// contradicts.
 type Assigned = (u32, Option<Position>);
 
-/// Through frames of at most so many records and bytes.
+/// Makes frames of at most `records_max` records and `bytes_max` bytes. Returns them, and the chain value at their end.
 fn frames(records: &[(Delivery, Assigned)], records_max: usize, bytes_max: usize) -> (Vec<Vec<u8>>, Hash) {
     let mut builder = FrameBuilder::new(1, genesis(LOG_ID), records_max, bytes_max);
     let (mut frames, mut micros) = (Vec::new(), BEGIN);
@@ -140,7 +141,7 @@ proptest! {
             prop_assert!(count <= records_max && (bytes.len() <= bytes_max || count == 1));
         }
         check(&made, last, &records);
-        // Copied into frames of another size, they are the same.
+        // Records that are copied into frames of another size stay the same.
         let mut builder = FrameBuilder::new(1, genesis(LOG_ID), RECORDS_MAX, FRAME_BYTES_MAX);
         for bytes in &made {
             for stored in super::records(&Frame::decode(bytes).unwrap()).unwrap() {

@@ -1,5 +1,5 @@
-//! The test vectors of `vectors.txt`, which another implementation makes (`vectors.py`): our bytes are the same. Of a
-//! compressed record only what it expands to counts, so that a newer zstd may compress otherwise.
+//! Test vectors of `vectors.txt`, which another implementation makes (`vectors.py`): our bytes are the same. For a
+//! compressed record only its expanded bytes count, so that a newer zstd may compress differently.
 
 use std::collections::HashMap;
 
@@ -64,7 +64,7 @@ fn odd() -> Delivery {
     }
 }
 
-/// The header's bytes with the digest of its private bytes.
+/// Returns the header's bytes with the digest of its private bytes.
 fn header_bytes(header: &Header, private: &[u8]) -> Vec<u8> {
     [&header.encode()[..], &Sha256::digest(private)].concat()
 }
@@ -97,7 +97,7 @@ fn an_encrypted_record_and_a_key_commitment_are_as_in_the_vectors() {
     assert_eq!(data, vectors.get("associated-data"));
     let q = vectors.get("encrypted-q");
     assert_eq!((private.len(), &private[..12]), (12 + q.len() + 16, vectors.get("nonce")));
-    // What is sealed is what a record in clear holds after its random bytes.
+    // The sealed bytes are those that a record in clear holds after its random bytes.
     let opened = [&[2; 16], q].concat();
     assert!(private::PrivateFields::decode(&opened, &encrypted).unwrap().body == *delivery(2).body);
     let header = vectors.get("subject-header");

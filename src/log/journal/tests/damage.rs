@@ -1,8 +1,8 @@
-//! Journals that somebody harmed, one fault at a time: nothing wrong is read, and nothing is missing in silence.
+//! Journals with one fault at a time: no wrong frame is read, and no frame is silently missing.
 
 use super::*;
 
-/// The files of a killed journal, which are harmed again and again.
+/// Files of a killed journal, which are damaged again and again.
 struct Victim {
     directory: TempDir,
     frames: Vec<JournalFrame>,
@@ -18,7 +18,8 @@ impl Victim {
         Self { directory, frames, db, good }
     }
 
-    /// What is found with this in the place of the `db` file. Never more or other than what was written.
+    /// Reads the journal with `db` as its `db` file. Checks that it finds the first frames that were written and
+    /// nothing else, and that it changes nothing.
     fn read_with(&self, db: &[u8]) -> Found {
         fs::write(&self.db, db).unwrap();
         let before = contents(self.files().path());

@@ -6,7 +6,7 @@ const JOURNALS: u64 = 2000;
 const WARM: u64 = 50;
 const GROWTH_KIB_MAX: u64 = 16 * 1024;
 
-/// What the process holds.
+/// Resources that the process holds.
 #[derive(Debug)]
 struct Held {
     resident_kib: u64,
@@ -36,7 +36,7 @@ fn live(directory: &Path, sequence: u64, frames: &[JournalFrame]) {
     remove(directory, sequence, &mut AtOnce).unwrap();
 }
 
-/// In a process of its own: what other tests hold would be counted.
+/// Runs in a process of its own: the resources of other tests would be counted.
 #[test]
 fn two_thousand_journals_leave_nothing_behind() {
     const ALONE: &str = "CLEAT_TEST_ALONE";

@@ -1,5 +1,5 @@
-//! Exports that a filter sees otherwise because their connection has changed: the same to a watch that keeps up and to one that
-//! comes much later, and right.
+//! Tests of exports that a filter sees differently because their connection changed. A watch that keeps up and one that
+//! comes much later are shown the same changes, and correct ones.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::fold::Realm;
 use crate::proto::change::{Effect, Entity};
 use crate::proto::{self, ConnectionStatus, WatchKind};
 
-/// An event of a connection: of an export of it, or of its status or its patient.
+/// An event about an export, or about the status or the patient of a connection.
 #[derive(Debug, Clone)]
 enum Step {
     Exported(Option<u8>, u8),
@@ -24,7 +24,7 @@ fn step() -> impl Strategy<Value = Step> {
     let status = prop::sample::select(vec!["authorized", "revoked"]);
     prop_oneof![
         4 => (prop::option::weighted(0.8, connection.clone()), task.clone()).prop_map(|(id, task)| Step::Exported(id, task)),
-        // It asks for a reconnect: the event changes both, and the filter sees it.
+        // The failure asks for a reconnect: the event changes both, and the filter sees it.
         1 => (connection.clone(), task).prop_map(|(id, task)| Step::Failed(id, task)),
         4 => (connection, status, 0..2_u8).prop_map(|(id, status, patient)| Step::Connected(id, status, patient)),
     ]
@@ -48,7 +48,7 @@ fn body(step: &Step) -> String {
     format!(r#"{{"api_mode":"live","type":"patient.{kind}","id":"e","data":{{{data}}}}}"#)
 }
 
-/// Watches of the exports of all connections, or of some.
+/// Returns queries for the exports of all connections, or of some.
 fn queries() -> Vec<Arc<Query>> {
     let authorized = vec![ConnectionStatus::Authorized.into()];
     let filters = [
@@ -68,7 +68,7 @@ fn queries() -> Vec<Arc<Query>> {
 
 type Exports = BTreeMap<String, proto::Export>;
 
-/// All that matches now, by a look at everything.
+/// Returns all matching exports, by a look at every export.
 fn matching(query: &Query, views: &Views) -> Exports {
     let realm: &Realm = &query.realm;
     let joined = views.exports(realm, None).map(|(task_id, slot)| views.join(realm, &task_id, &slot).unwrap());
@@ -76,7 +76,8 @@ fn matching(query: &Query, views: &Views) -> Exports {
     matching.map(|it| (it.export.task_id.to_string(), convert::export(&it, &query.caller))).collect()
 }
 
-/// Takes in what a client is shown: nothing enters that it knows, and nothing else leaves or is updated.
+/// Applies the changes that a client is shown. A known export never enters, and an unknown one never leaves or is
+/// updated.
 fn follow(known: &mut Exports, changes: Vec<proto::Change>) {
     let mut seen = Vec::new();
     for change in changes {
@@ -92,8 +93,9 @@ fn follow(known: &mut Exports, changes: Vec<proto::Change>) {
     }
 }
 
-/// `views`: before the first event, and after each. A watch is shown the same whether it looks from there or from the end, and
-/// knows what matches.
+/// Checks the changes that a query is shown. `views` are those before the first event and after each event. A watch is
+/// shown the same changes whether it looks from the current views or from the last ones, and then knows exactly the
+/// exports that match.
 fn check(query: &Query, views: &[Arc<Views>]) {
     let last = views.last().unwrap();
     let mut known = Exports::new();

@@ -5,8 +5,7 @@ use std::os::unix::fs::FileExt as _;
 
 use super::*;
 
-/// Opens and reads what somebody harmed. Nothing of it may be wrong and pass for right. Returns whether all of it was
-/// right.
+/// Opens and reads a damaged run. No wrong answer may pass for right. Returns whether all of the run was right.
 fn answers_only_what_was_written(path: &Path, model: &Model, probes: &[KeyEntry]) -> bool {
     let Ok(run) = Run::open(path) else { return false };
     let mut all = true;
@@ -27,7 +26,7 @@ fn answers_only_what_was_written(path: &Path, model: &Model, probes: &[KeyEntry]
     all
 }
 
-/// A run of two blocks: all of its entries, and of each block one that is there and one that is not.
+/// Returns a run of two blocks and all of its entries. Its probes are one entry of each block and two absent ones.
 fn two_blocks() -> (TempDir, PathBuf, Model, Vec<KeyEntry>) {
     let directory = tempfile::tempdir().unwrap();
     let mut random = StdRng::seed_from_u64(5);
@@ -122,7 +121,7 @@ fn lengths_that_cannot_be_take_no_memory() {
     }
 }
 
-/// Gives the file another header, with the right checksum.
+/// Changes the header of the file, and sets the right checksum.
 fn change_header(path: &Path, at: usize, new: &[u8]) {
     let mut bytes = fs::read(path).unwrap();
     bytes[at..at + new.len()].copy_from_slice(new);
@@ -131,7 +130,7 @@ fn change_header(path: &Path, at: usize, new: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Gives the file another format.
+/// Changes the format of the file.
 pub(super) fn set_format(path: &Path, format: u8) {
     change_header(path, 3, &[format]);
 }

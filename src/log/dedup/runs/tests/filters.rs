@@ -1,4 +1,4 @@
-//! Filters: they know every prefix they were made of, few others, and stay the same for ever.
+//! Filters: they know every prefix that they were made of, few others, and never change.
 
 use super::*;
 use crate::log::dedup::runs::filter::Filter;
@@ -11,7 +11,7 @@ fn prefixes(random: &mut StdRng, count: usize) -> Vec<u64> {
 fn a_filter_of_any_size_knows_its_prefixes_and_few_others() {
     let mut random = StdRng::seed_from_u64(7);
     let mut wrong = 0;
-    // The latter are where the segments have just become longer, and xorf needs more tries.
+    // The sizes after 300 are those at which the segments have just become longer, so xorf needs more tries.
     for count in (1..300).chain([305, 1014, 3380, 11_240, 37_500, 124_700, 415_500]) {
         let prefixes = prefixes(&mut random, count);
         let built = Filter::build(&prefixes).unwrap();
@@ -20,7 +20,7 @@ fn a_filter_of_any_size_knows_its_prefixes_and_few_others() {
         assert!(prefixes.iter().all(|prefix| filter.may_contain(*prefix)), "{count}");
         wrong += (0..1000).filter(|_| filter.may_contain(random.random())).count();
     }
-    // One in 65,536 is expected, of 306,000.
+    // One in 65,536 of the 306,000 is expected.
     assert!((1..20).contains(&wrong), "{wrong}");
 }
 
@@ -35,7 +35,7 @@ fn a_filter_answers_as_the_one_it_comes_from() {
     }
 }
 
-/// A filter as an earlier version stored it.
+/// Bytes of a filter that an earlier version stored.
 const STORED: &str = concat!(
     "910a2dec89025cc10000000800000001000000000000000000000000000000000000000000000000000000000000000055f1757c",
     "0000000000005471012a0000d79ca98f"
@@ -47,14 +47,14 @@ fn a_stored_filter_answers_for_ever_as_when_it_was_made() {
         (0..STORED.len() / 2).map(|n| u8::from_str_radix(&STORED[2 * n..2 * n + 2], 16).unwrap()).collect();
     let filter = Filter::decode(&bytes).unwrap();
     let known: Vec<u64> = (0..100_000).filter(|prefix| filter.may_contain(*prefix)).collect();
-    // The latter four by chance.
+    // The last four are known by chance.
     assert_eq!(known, [1, 22, 333, 4444, 6908, 40_551, 59_293, 98_968]);
 }
 
 #[test]
 fn a_filter_whose_numbers_cannot_be_is_refused() {
     let good = Filter::build(&[1, 22, 333, 4444]).unwrap().encode();
-    // It has 24 prints: the first three say so, too.
+    // It has 24 prints. The first three pairs give 24 prints, too.
     for (length, segments) in [(6, 2), (3, 6), (12, 0), (0, 0), (8, 2), (u32::MAX, u32::MAX), (1 << 31, u32::MAX - 1)] {
         let mut bytes = good.clone();
         bytes[8..12].copy_from_slice(&u32::to_be_bytes(length));

@@ -1,4 +1,4 @@
-//! A run of more than a partition: what it takes in memory and on disk, and how it is looked up.
+//! Run of more than one partition: its size in memory and on disk, and its look-ups.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;

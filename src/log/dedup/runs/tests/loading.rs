@@ -1,9 +1,9 @@
-//! A directory of runs as a start finds it: after crashes, damage, merges and other versions.
+//! Directory of runs at a start: after crashes, damage, merges and other versions.
 
 use super::damage::set_format;
 use super::*;
 
-/// Runs that cover these positions, with a key each.
+/// Writes runs that cover these positions, with one key for each position.
 fn runs(directory: &Path, spans: &[(Position, Position)]) -> Vec<Arc<Run>> {
     let mut random = StdRng::seed_from_u64(13);
     let run = |(after, through): &(Position, Position)| {
@@ -12,7 +12,7 @@ fn runs(directory: &Path, spans: &[(Position, Position)]) -> Vec<Arc<Run>> {
     spans.iter().map(run).collect()
 }
 
-/// Loads, which changes nothing.
+/// Loads a directory. Checks that this changes nothing.
 fn loaded(directory: &Path) -> Loaded {
     let before = names(directory);
     let loaded = load(directory, is_ours).unwrap();

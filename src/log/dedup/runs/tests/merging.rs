@@ -1,4 +1,4 @@
-//! Merges: what was in the inputs is in the one run, and the first record of a key stays.
+//! Merges: the merged run has the keys of all its inputs, and the first record of a key stays.
 
 use super::*;
 
@@ -80,7 +80,7 @@ fn a_merge_of_a_damaged_run_says_which_and_leaves_nothing() {
     let runs = [(0, 100), (100, 900)]
         .map(|(after, through)| write_run(directory.path(), after, through, &entries(&mut random, after, through)));
     let mut bytes = fs::read(runs[1].path()).unwrap();
-    // The third block, so that some of the run is merged before.
+    // A byte of the third block, so that some of the run is merged before it.
     bytes[3 * 4096 + 100] ^= 1;
     fs::write(runs[1].path(), bytes).unwrap();
     let before = names(directory.path());

@@ -1,8 +1,9 @@
-//! Sets of runs under random additions, gaps, merges and restarts, against a map.
+//! Sets of runs under random additions, gaps, merges and restarts, compared with a map.
 
 use super::*;
 
-/// Few digests, so that keys come again, and many of them with one prefix, so that whole blocks begin alike.
+/// Returns few digests, so that keys come again. Half of them have one of two prefixes, so that whole blocks begin
+/// alike.
 fn pool(random: &mut StdRng) -> Vec<Digest> {
     let digest = |number: usize| {
         let mut bytes: [u8; 16] = random.random();
@@ -21,7 +22,7 @@ struct World {
     random: StdRng,
     pool: Vec<Digest>,
     set: RunSet,
-    /// What is in the runs, by the first position.
+    /// First entry of each key in the runs.
     model: Model,
     through: Position,
 }
@@ -43,7 +44,7 @@ impl World {
         }
     }
 
-    /// Merges what is due, or else a few that are adjacent.
+    /// Merges the runs that are due, or else a few adjacent ones.
     fn merge(&mut self) {
         let runs = self.set.runs();
         let from = self.random.random_range(0..runs.len());

@@ -1,10 +1,10 @@
-//! Which runs are merged: how many there may be, and how often a key is copied, whatever sizes come.
+//! Choice of the runs to merge: how many runs there may be, and how often a key is copied, for runs of any sizes.
 
 use proptest::prelude::*;
 
 use super::super::tiers::{FINAL_TIER, MERGED_KEYS_MAX, RUNS_MAX, Size, due_of};
 
-/// A run, with the tiers in which each of the runs that became it was copied.
+/// Run, with the tiers in which each of its original runs was copied.
 #[derive(Clone)]
 struct Simulated {
     size: Size,
@@ -35,7 +35,7 @@ fn settle(runs: &mut Vec<Simulated>) {
     }
 }
 
-/// How often the key that was copied most often in one tier was copied in it.
+/// Returns how often the most-copied key was copied in one tier.
 fn copies_of_a_tier(runs: &[Simulated]) -> usize {
     let counts = runs.iter().flat_map(|run| &run.copies).map(|copied| {
         (0..=FINAL_TIER).map(|tier| copied.iter().filter(|copy| **copy == tier).count()).max().unwrap_or_default()
@@ -47,7 +47,7 @@ fn tiers(runs: &[Simulated]) -> usize {
     runs.iter().map(|run| run.size.tier() as usize + 1).max().unwrap_or_default()
 }
 
-/// Sizes of every order.
+/// Generates sizes of every order of magnitude.
 fn sizes(count: usize) -> impl Strategy<Value = Vec<u64>> {
     prop::collection::vec((0..20u32, 0..u64::MAX).prop_map(|(bits, keys)| (1 << bits) + keys % (1 << bits)), 0..count)
 }
@@ -108,7 +108,7 @@ proptest! {
     }
 }
 
-/// Seven of each tier, then one of the next, as a ruler has them: the worst that can come.
+/// Adds seven runs of each tier, then one of the next, like the marks of a ruler. This is the worst case.
 #[test]
 fn runs_that_come_as_on_a_ruler_stay_few() {
     let mut runs = Vec::new();
