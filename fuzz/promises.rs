@@ -3,7 +3,9 @@
 #![allow(dead_code, reason = "each target takes one")]
 
 use bytes::Bytes;
-use cleat::event::{Contents, Delivery, Envelope, Event, EventKey, ModeVerdict, Object, Provenance, Timestamp, gist};
+use cleat::event::{
+    Contents, Delivery, Envelope, Event, EventKey, ModeVerdict, Object, Provenance, Timestamp, fingerprint,
+};
 use cleat::fold::Fold;
 use cleat::log::fuzzing;
 use cleat::segment::{AtOnce, Segment, SegmentHeader, SegmentName, SegmentWriter};
@@ -13,7 +15,7 @@ use cleat::token::Identity;
 const SEPARATOR: u8 = 0;
 const HOUR: i64 = 3_600_000_000;
 
-/// Checks that reading never fails, returns no empty text and makes only small keys, and that the gist of a body does
+/// Checks that reading never fails, returns no empty text and makes only small keys, and that the fingerprint of a body does
 /// not depend on its date.
 pub fn envelope(body: &[u8]) {
     let envelope = Envelope::read(body);
@@ -26,7 +28,7 @@ pub fn envelope(body: &[u8]) {
     let key = EventKey::of_import(id.as_deref(), body);
     assert!(key.as_str().len() <= 4 + 512);
     if let Some(redelivered) = redelivered(body) {
-        assert_eq!(gist(&redelivered), gist(body));
+        assert_eq!(fingerprint(&redelivered), fingerprint(body));
     }
 }
 

@@ -8,6 +8,7 @@ mod connections;
 mod events;
 mod exports;
 mod follow;
+mod format;
 mod hardening;
 mod import;
 mod log;
@@ -16,7 +17,6 @@ mod open_files;
 mod print;
 mod send;
 mod serve;
-mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -7,10 +7,10 @@
 //! ```
 
 mod listeners;
-mod part;
 mod readiness;
 mod stopping;
 mod supervisor;
+mod task;
 
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
@@ -32,10 +32,10 @@ use crate::serve::{self, Api, Principal, ServeError, ServingState};
 
 use listeners::Listeners;
 pub use listeners::{Addresses, BindError};
-use part::Part;
 use stopping::Stopping;
-pub use supervisor::Trouble;
-use supervisor::{Supervisor, Told};
+pub use supervisor::FatalError;
+use supervisor::{FatalCell, Supervisor};
+use task::SupervisedTask;
 
 /// Directory of the views in the data directory.
 const VIEWS: &str = "views";
@@ -66,7 +66,7 @@ pub enum RunError {
     #[error(transparent)]
     Serve(#[from] ServeError),
     #[error(transparent)]
-    Trouble(#[from] Trouble),
+    FatalError(#[from] FatalError),
     #[error("{0} ended by itself")]
     Ended(&'static str),
     /// Without the message of the panic, which may quote data.
@@ -93,7 +93,7 @@ impl Daemon {
         let mut stop = pin!(stop);
         let metrics = Metrics::new();
         let state = watch::Sender::new(ServingState::CatchingUp { of: 0 });
-        let told = Told::default();
+        let fatal = FatalCell::default();
         let (drain, drained) = watch::channel(false);
         let (stop_operations, operations_stopped) = watch::channel(false);
 
@@ -101,13 +101,13 @@ impl Daemon {
         let opened = Arc::new(OnceLock::new());
         let seen = readiness::Seen {
             state: state.subscribe(),
-            told: told.clone(),
+            fatal: fatal.clone(),
             drain: drained.clone(),
             log: opened.clone(),
         };
         let operations = Operations::new(metrics.clone(), seen.reasons(stale.clone(), world.time.clone()));
         let mut operations =
-            Part::spawn("the operations port", operations.serve(listeners.operations, operations_stopped));
+            SupervisedTask::spawn("the operations port", operations.serve(listeners.operations, operations_stopped));
 
         let started_at = (world.time.now)();
         let log = tokio::select! {
@@ -137,12 +137,12 @@ impl Daemon {
             started_at,
             clock: world.time.now.clone(),
         };
-        let mut grpc = Part::spawn("the gRPC server", Api::new(sources, options).serve(listeners.grpc));
+        let mut grpc = SupervisedTask::spawn("the gRPC server", Api::new(sources, options).serve(listeners.grpc));
         let door = door(&config, &world, &metrics, appender).telling(stale, rejections);
-        let mut door = Part::spawn("the webhook door", door.serve(listeners.webhooks, drained));
+        let mut door = SupervisedTask::spawn("the webhook door", door.serve(listeners.webhooks, drained));
 
         let stalled = metrics.views_stalled_position.clone();
-        let supervisor = Supervisor::start(state.clone(), told, health, projection, writer, stalled);
+        let supervisor = Supervisor::start(state.clone(), fatal, health, projection, writer, stalled);
         let ended = tokio::select! {
             ended = supervisor.until(stop, config.shutdown.after_storage_failure) => ended,
             early = door.ends_early() => Err(early),
@@ -202,7 +202,7 @@ fn project(
         position.set(views.position());
         lag.set(views.lag(&head.head()).as_secs_f64());
     };
-    let options = fold::Options {
+    let options = fold::ProjectionOptions {
         directory: config.data.directory().join(VIEWS),
         ring_len: config.grpc.watch_ring,
         checkpoint_events: config.views.checkpoint_events,

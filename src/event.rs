@@ -5,7 +5,7 @@
 mod body;
 mod canonical;
 mod envelope;
-mod gist;
+mod fingerprint;
 mod kind;
 mod object;
 mod payload;
@@ -21,10 +21,10 @@ use sha2::{Digest as _, Sha256};
 
 pub use body::{Body, ParsedBody};
 pub use envelope::Envelope;
-pub use gist::gist;
+pub use fingerprint::fingerprint;
 pub use kind::Kind;
 pub use object::{Json, Object};
-pub use report::{Attempt, Facts, Link, Outcome, Report, Stats, Told};
+pub use report::{Attempt, Facts, Link, Outcome, Report, ReportKind, Stats};
 pub use text::{TEXT_BYTES_MAX, Text, bounded};
 
 /// A place in the log: 1, 2, 3, ... without gaps within an epoch. 0 is before the first event.

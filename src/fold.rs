@@ -14,42 +14,42 @@
 //! - All files are derived: a damaged or missing file is rebuilt from the log.
 
 mod apply;
-mod bytes;
+mod change_lookup;
 mod changes;
 mod checkpoint;
-mod codec;
 mod connection;
+mod engine;
 mod entity;
+mod entity_delta;
 mod export;
-mod folding;
 mod generation;
 mod history;
 mod id;
 mod intake;
-mod live;
+mod interner;
 mod occurrence;
-mod older;
-mod past;
+mod packed_text;
+mod pins;
 mod projector;
 mod rebuild;
 mod record;
 mod recorder;
 mod ring;
 mod state;
+mod superseded;
 #[cfg(test)]
 mod tests;
 mod views;
-mod words;
 
 pub use changes::Disposition;
 pub use connection::{Connection, Status};
-pub use entity::{Mark, Realm, Trail};
+pub use engine::Fold;
+pub use entity::{EventRef, Lineage, Realm};
 pub use export::{Export, ExportStatus, JoinedExport};
-pub use folding::Fold;
 pub use generation::seen;
 pub use history::Moment;
 pub use id::Id;
-pub use projector::{Options, Phase, Projection, SEGMENT_BYTES, spawn};
+pub use projector::{Phase, Projection, ProjectionOptions, SEGMENT_BYTES, spawn};
 pub use rebuild::Rebuild;
 pub use ring::{Change, PositionChanges, Stretch};
 pub use state::Slot;

@@ -14,10 +14,10 @@ mod deliver;
 mod local_tool;
 mod outcome;
 mod request;
+mod request_log;
 mod stale;
 mod unabandoned;
 mod verify;
-mod visit;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -38,8 +38,8 @@ use crate::rejections::{Rejected, Rejections};
 use budget::InflightBudget;
 use outcome::{Accepted, Refusal};
 use request::SignedHeaders;
+use request_log::{RequestLog, WarningLimits};
 use verify::{Keyring, Tolerance};
-use visit::{Visit, WarningLimits};
 
 pub use local_tool::LOCAL_TOOL_MARK;
 pub use stale::StaleSignal;
@@ -123,10 +123,10 @@ impl Door {
         let deadline = started + self.request_timeout;
         let (parts, mut body) = request.into_parts();
         let gate = request::endpoint(&parts.uri).and_then(|name| self.gates.get(name));
-        let mut visit =
-            Visit::begin(&self.metrics, &self.warnings, gate.map_or("", |gate| gate.name.as_str()), started);
+        let mut request_log =
+            RequestLog::begin(&self.metrics, &self.warnings, gate.map_or("", |gate| gate.name.as_str()), started);
         let answer = match gate {
-            Some(gate) => self.answer(gate, &parts, peer, &mut body, deadline, &mut visit).await,
+            Some(gate) => self.answer(gate, &parts, peer, &mut body, deadline, &mut request_log).await,
             None => Err(Refusal::UnknownEndpoint),
         };
         if let Err(refusal) = &answer {
@@ -134,14 +134,14 @@ impl Door {
                 at: (self.clock)(),
                 endpoint: gate.map(|gate| (gate.name.clone(), gate.tenant.clone())),
                 reason: refusal.label(),
-                body_bytes: visit.body_bytes(),
+                body_bytes: request_log.body_bytes(),
             });
             // After a slow body, nothing more is on its way.
             if *refusal != Refusal::BodySlow {
                 body::discard(&mut body, deadline).await;
             }
         }
-        visit.end(answer)
+        request_log.end(answer)
     }
 
     async fn answer(
@@ -151,7 +151,7 @@ impl Door {
         peer: SocketAddr,
         body: &mut RequestBody,
         deadline: Instant,
-        visit: &mut Visit<'_>,
+        request_log: &mut RequestLog<'_>,
     ) -> Result<Accepted, Refusal> {
         if parts.method != Method::POST {
             return Err(Refusal::MethodNotAllowed);
@@ -159,7 +159,7 @@ impl Door {
         let headers = SignedHeaders::read(parts, peer)?;
         let body = timeout_at(deadline, body::read(body, &self.budget, self.body_limit)).await;
         let body = body.unwrap_or(Err(Refusal::BodySlow))?;
-        visit.body(body.bytes.len());
+        request_log.body(body.bytes.len());
         let (verified_at, now) = (self.appender.read_clock(), (self.clock)());
         let (webhook_id, seconds) = (headers.id.clone(), headers.seconds);
         let verified = gate.keyring.verify(headers, body, now, self.tolerance);

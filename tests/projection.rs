@@ -65,7 +65,7 @@ async fn the_state_is_the_fold_of_the_log_live_and_after_a_restart() {
     writer.join().unwrap();
 
     let log = open(directory.path());
-    let options = fold::Options {
+    let options = fold::ProjectionOptions {
         directory: directory.path().join("views"),
         ring_len: 64,
         checkpoint_events: 100,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::{Backfill, BackfillError, Entrance, off_runtime};
-use crate::event::{Body, Delivery, EventKey, Hash, ModeVerdict, Provenance, gist};
+use crate::event::{Body, Delivery, EventKey, Hash, ModeVerdict, Provenance, fingerprint};
 use crate::log::{Appended, ReadError, Reader, Sequence};
 
 /// Maximum number of payloads that wait for their commits at once. Each takes memory until then.
@@ -220,10 +220,10 @@ fn prefix<const N: usize>(hash: &Hash) -> [u8; N] {
 /// Returns whether its key has an event already, and whether the content of that event differs. Claims a new key.
 fn first_of(reader: &Reader, claimed: &mut Claimed, delivery: &Delivery) -> Result<(bool, bool), ReadError> {
     let Delivery { tenant, key: Some(key), body, .. } = delivery else { return Ok((false, false)) };
-    let told = gist(body);
+    let told = fingerprint(body);
     let same = match claimed.tells(key, &told) {
         Some(same) => Some(same),
-        None => reader.find(tenant, key)?.map(|event| gist(&event.delivery.body) == told),
+        None => reader.find(tenant, key)?.map(|event| fingerprint(&event.delivery.body) == told),
     };
     if let Some(same) = same {
         return Ok((true, !same));

@@ -6,7 +6,7 @@ use cleat::proto::{GetStatusRequest, GetStatusResponse, ListRejectedDeliveriesRe
 use tonic::transport::Channel;
 
 use super::client::Target;
-use super::words::{self, or_dash, time};
+use super::format::{self, or_dash, time};
 use super::{Output, print};
 
 #[derive(Args)]
@@ -50,9 +50,9 @@ fn row(rejected: &RejectedDelivery) -> Vec<String> {
 }
 
 fn facts(status: &GetStatusResponse) -> Vec<Vec<String>> {
-    words::facts([
+    format::facts([
         ("version", status.version.clone()),
-        ("state", words::word(status.state().as_str_name(), "SERVING_STATE_")),
+        ("state", format::word(status.state().as_str_name(), "SERVING_STATE_")),
         ("because", status.state_reason.clone()),
         ("log", status.log_id.clone()),
         ("epoch", status.epoch.clone()),

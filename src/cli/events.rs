@@ -12,7 +12,7 @@ use cleat::proto::{Event, ReadmittedEvent};
 use tonic::transport::Channel;
 
 use super::client::{MESSAGE_BYTES_MAX, Target};
-use super::words::{self, or_dash, time, word};
+use super::format::{self, or_dash, time, word};
 use super::{Output, print};
 
 #[derive(Subcommand)]
@@ -183,7 +183,7 @@ fn print_row(event: &Event) -> anyhow::Result<()> {
 
 /// Everything known about one event, one fact a line.
 fn facts(event: &Event) -> Vec<Vec<String>> {
-    let mut facts = words::facts([
+    let mut facts = format::facts([
         ("position", event.position.to_string()),
         ("recorded", time(event.recorded_at)),
         ("type", kind(event).to_owned()),

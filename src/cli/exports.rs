@@ -7,7 +7,7 @@ use cleat::proto::{Export, ExportLink};
 use tonic::transport::Channel;
 
 use super::client::{MESSAGE_BYTES_MAX, Realm, Top, rows};
-use super::words::{self, or_dash, time, yes};
+use super::format::{self, or_dash, time, yes};
 use super::{Output, Span, Time, print};
 
 const HEADER: [&str; 6] = ["TASK", "STATUS", "REASON", "CONNECTION", "EXTERNAL ID", "DEADLINE"];
@@ -134,7 +134,7 @@ impl List {
 }
 
 pub(super) fn status(export: &Export) -> String {
-    words::word(export.status().as_str_name(), "EXPORT_STATUS_")
+    format::word(export.status().as_str_name(), "EXPORT_STATUS_")
 }
 
 fn row(export: &Export) -> Vec<String> {
@@ -155,7 +155,7 @@ fn link(link: &ExportLink) -> Vec<String> {
 /// Everything known about one export except its links, one fact a line.
 fn facts(export: &Export) -> Vec<Vec<String>> {
     let resources = export.stats.as_ref().and_then(|stats| stats.total_resources);
-    words::facts([
+    format::facts([
         ("task", export.task_id.clone()),
         ("status", status(export)),
         ("reason", export.failure_reason.clone()),

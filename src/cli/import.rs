@@ -15,7 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use self::payloads::Payload;
 use super::client::Target;
-use super::{ConfigFile, Output, print, words};
+use super::{ConfigFile, Output, format, print};
 
 #[derive(Args)]
 pub(super) struct Import {
@@ -81,7 +81,7 @@ impl Import {
 
 fn facts(response: &ImportEventsResponse, dry_run: bool) -> Vec<Vec<String>> {
     let ImportEventsResponse { imported, duplicates, conflicts, refused, .. } = response;
-    words::facts([
+    format::facts([
         (if dry_run { "would import" } else { "imported" }, imported.to_string()),
         ("there already", duplicates.to_string()),
         ("in conflict", conflicts.to_string()),

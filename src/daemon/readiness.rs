@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
-use super::supervisor::Told;
+use super::supervisor::FatalCell;
 use crate::event::Position;
 use crate::http::Drain;
 use crate::ingest::StaleSignal;
@@ -25,7 +25,7 @@ pub(super) struct OpenLog {
 /// The sources of the reasons.
 pub(super) struct Seen {
     pub state: watch::Receiver<ServingState>,
-    pub told: Told,
+    pub fatal: FatalCell,
     pub drain: Drain,
     /// Set once the log is open.
     pub log: Arc<OnceLock<OpenLog>>,
@@ -35,14 +35,14 @@ impl Seen {
     pub fn reasons(self, stale: StaleSignal, time: TimeSource) -> Readiness {
         Arc::new(move || {
             let state = match &*self.state.borrow() {
-                // `ReadOnly` is reported as trouble, below.
+                // `ReadOnly` is reported as the fatal error, below.
                 ServingState::Serving | ServingState::ReadOnly { .. } => None,
                 ServingState::CatchingUp { of } => Some(format!("the views are catching up with position {of}")),
                 ServingState::Stalled { position, reason } => Some(stalled(*position, reason)),
                 ServingState::Damaged { reason } => Some(reason.to_string()),
                 ServingState::ShuttingDown => Some("shutting down".to_owned()),
             };
-            let trouble = self.told.now().map(|trouble| trouble.to_string());
+            let fatal_error = self.fatal.get().map(|fatal_error| fatal_error.to_string());
             let draining = (*self.drain.borrow() && state.is_none()).then(|| "shutting down".to_owned());
             let now = (time.now)();
             let behind = self.log.get().and_then(|log| time.check_not_behind(now, log.reader.head().recorded_at).err());
@@ -57,7 +57,7 @@ impl Seen {
                 "rightly signed webhooks were refused for their timestamps: this machine's clock may be wrong"
                     .to_owned()
             });
-            trouble
+            fatal_error
                 .into_iter()
                 .chain(state)
                 .chain(draining)

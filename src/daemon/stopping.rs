@@ -7,8 +7,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::RunError;
-use super::part::Part;
 use super::supervisor::Supervisor;
+use super::task::SupervisedTask;
 use crate::serve::{ServeError, ServingState};
 
 /// Time for gRPC connections to close once every stream has ended: a peer that never answers would hold the server
@@ -17,10 +17,10 @@ const GRPC_LINGER: Duration = Duration::from_secs(3);
 
 /// The running parts of a daemon that stops.
 pub(super) struct Stopping {
-    pub door: Part<()>,
+    pub door: SupervisedTask<()>,
     pub supervisor: Supervisor,
     pub state: watch::Sender<ServingState>,
-    pub grpc: Part<Result<(), ServeError>>,
+    pub grpc: SupervisedTask<Result<(), ServeError>>,
 }
 
 impl Stopping {
@@ -30,7 +30,7 @@ impl Stopping {
         // The door's end drops the last appender, which closes the log.
         let door = self.door.finish(deadline).await;
         let name = "the log and the views";
-        let log = Part::spawn(name, self.supervisor.joined()).finish(deadline).await;
+        let log = SupervisedTask::spawn(name, self.supervisor.joined()).finish(deadline).await;
         self.state.send_replace(ServingState::ShuttingDown);
         let grpc = self.grpc.finish(deadline.min(Instant::now() + GRPC_LINGER)).await;
         // Cut connections are the fault of their peers. A log that was cut may have failed without a report.

@@ -1,9 +1,9 @@
 //! Supervises the threads of the log and the fold, derives the serving state from them, and joins them at the end. Only
 //! a failed commit of the log ends the daemon. Webhooks are still taken, whatever happens to the views.
 
+mod fatal;
 #[cfg(test)]
 mod tests;
-mod trouble;
 
 use std::thread;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use crate::fold::{Phase, Projection};
 use crate::log::Health;
 use crate::metrics::Gauge;
 use crate::serve::ServingState;
-pub use trouble::{Told, Trouble};
+pub use fatal::{FatalCell, FatalError};
 
 pub(super) struct Supervisor {
     health: watch::Receiver<Health>,
-    told: Told,
+    fatal: FatalCell,
     /// Resolves when the projector, and then the writer, has ended.
     threads: JoinHandle<Result<(), RunError>>,
     states: JoinHandle<()>,
@@ -31,7 +31,7 @@ impl Supervisor {
     /// none.
     pub fn start(
         state: watch::Sender<ServingState>,
-        told: Told,
+        fatal: FatalCell,
         health: watch::Receiver<Health>,
         projection: Projection,
         writer: thread::JoinHandle<()>,
@@ -39,9 +39,9 @@ impl Supervisor {
     ) -> Self {
         let Projection { phase, thread: projector, .. } = projection;
         let states = tokio::spawn({
-            let (told, health) = (told.clone(), health.clone());
+            let (fatal, health) = (fatal.clone(), health.clone());
             async move {
-                tokio::join!(serving(state, phase, told.clone(), stalled), failing(health, told));
+                tokio::join!(serving(state, phase, fatal.clone(), stalled), failing(health, fatal));
             }
         });
         let threads = tokio::task::spawn_blocking(move || {
@@ -50,19 +50,19 @@ impl Supervisor {
             }
             writer.join().map_err(|_| RunError::Panicked("the log's writer"))
         });
-        Self { health, told, threads, states }
+        Self { health, fatal, threads, states }
     }
 
     /// Resolves at `stop`, or `reads_go_on` after a permanent failure.
     pub async fn until(&self, stop: impl Future<Output = ()>, reads_go_on: Duration) -> Result<(), RunError> {
         let failed = async {
-            let trouble = self.told.wait().await;
+            let fatal_error = self.fatal.wait().await;
             tokio::time::sleep(reads_go_on).await;
-            trouble
+            fatal_error
         };
         tokio::select! {
             () = stop => Ok(()),
-            trouble = failed => Err(trouble.into()),
+            fatal_error = failed => Err(fatal_error.into()),
         }
     }
 
@@ -72,22 +72,27 @@ impl Supervisor {
         let ended = self.threads.await.unwrap_or(Err(RunError::Panicked("the supervisor")));
         self.states.abort();
         if let Health::Failed(reason) = &*self.health.borrow() {
-            return Err(Trouble(reason.clone()).into());
+            return Err(FatalError(reason.clone()).into());
         }
-        self.told.now().map_or(ended, |trouble| Err(trouble.into()))
+        self.fatal.get().map_or(ended, |fatal_error| Err(fatal_error.into()))
     }
 }
 
 /// Derives the serving state from the phases of the views and a failed commit. Views that are behind or stalled stay
 /// unreadable after a failed commit.
-async fn serving(state: watch::Sender<ServingState>, mut phase: watch::Receiver<Phase>, told: Told, stalled: Gauge) {
+async fn serving(
+    state: watch::Sender<ServingState>,
+    mut phase: watch::Receiver<Phase>,
+    fatal: FatalCell,
+    stalled: Gauge,
+) {
     let mut failed = None;
     loop {
         let current = phase.borrow_and_update().clone();
         stalled.set(if let Phase::Stalled { position, .. } = &current { *position } else { 0 });
         become_unless_final(&state, state_of(current, failed.as_ref()));
         tokio::select! {
-            trouble = told.wait(), if failed.is_none() => failed = Some(trouble),
+            fatal_error = fatal.wait(), if failed.is_none() => failed = Some(fatal_error),
             changed = phase.changed() => {
                 // The projector has ended, as it does at a stop. The last phase stays.
                 if changed.is_err() {
@@ -98,21 +103,21 @@ async fn serving(state: watch::Sender<ServingState>, mut phase: watch::Receiver<
     }
 }
 
-fn state_of(phase: Phase, failed: Option<&Trouble>) -> ServingState {
+fn state_of(phase: Phase, failed: Option<&FatalError>) -> ServingState {
     match (phase, failed) {
         (Phase::CatchingUp { through }, _) => ServingState::CatchingUp { of: through },
         (Phase::Following, None) => ServingState::Serving,
-        (Phase::Following, Some(trouble)) => ServingState::ReadOnly { reason: trouble.to_string().into() },
+        (Phase::Following, Some(fatal_error)) => ServingState::ReadOnly { reason: fatal_error.to_string().into() },
         (Phase::Stalled { reason, is_log_damage: true, .. }, _) => ServingState::Damaged { reason },
         (Phase::Stalled { position, reason, .. }, _) => ServingState::Stalled { position, reason },
     }
 }
 
 /// Reports a failed commit. Reports nothing if the threads end without one.
-async fn failing(mut health: watch::Receiver<Health>, told: Told) {
+async fn failing(mut health: watch::Receiver<Health>, fatal: FatalCell) {
     let failed = health.wait_for(|health| matches!(health, Health::Failed(_))).await;
     if let Ok(Health::Failed(reason)) = failed.as_deref() {
-        told.tell(Trouble(reason.clone()));
+        fatal.set(FatalError(reason.clone()));
     }
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::Hash;
 use super::envelope::Envelope;
-use super::gist;
+use super::fingerprint::{self, fingerprint};
 use super::kind::Kind;
 use super::object::Object;
 use super::payload;
@@ -43,14 +43,14 @@ impl Body {
     /// pass.
     pub fn received(bytes: Bytes) -> Self {
         let object = Object::read(&bytes);
-        let content = gist::of(&bytes, object.as_ref()).into();
+        let content = fingerprint::of(&bytes, object.as_ref()).into();
         let parsed = OnceLock::from(Box::new(ParsedBody::of(object, bytes.len())));
         Self { bytes, parsed, content }
     }
 
-    /// Digest of the content; see [`gist`](gist::gist).
+    /// Digest of the content; see [`fingerprint`](fingerprint::fingerprint).
     pub fn content(&self) -> &Hash {
-        self.content.get_or_init(|| gist(&self.bytes))
+        self.content.get_or_init(|| fingerprint(&self.bytes))
     }
 
     /// The parsed content. Parses the body on first use.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::Timestamp;
 use super::kind::Kind;
 use super::object::{Json, Object};
-use super::report::{Attempt, Facts, Link, Outcome, Report, Stats, Told};
+use super::report::{Attempt, Facts, Link, Outcome, Report, ReportKind, Stats};
 use super::text::{Text, URL_BYTES_MAX, bounded, bounded_to};
 
 /// 0001-01-01T00:00:00Z: the first instant that `google.protobuf.Timestamp` can represent.
@@ -22,24 +22,24 @@ pub(super) fn report(fields: &Object<'_>, kind: Kind, date: Option<&str>) -> Opt
     }
     let fields = Fields(fields);
     let date = date.and_then(instant);
-    Some(Report { connection_id: fields.id("org_connection_id"), date, told: fields.told(kind) })
+    Some(Report { connection_id: fields.id("org_connection_id"), date, kind: fields.kind(kind) })
 }
 
 struct Fields<'a>(&'a Object<'a>);
 
 impl Fields<'_> {
-    fn told(&self, kind: Kind) -> Told {
+    fn kind(&self, kind: Kind) -> ReportKind {
         let status = || self.text("connection_status");
         match kind {
             Kind::CONNECTION_SUCCESS => {
-                Told::Attempt { status: status(), facts: self.facts(), attempt: self.attempt() }
+                ReportKind::Attempt { status: status(), facts: self.facts(), attempt: self.attempt() }
             }
-            Kind::AUTHORIZATION_REVOKED => Told::Revocation { status: status(), facts: self.facts() },
+            Kind::AUTHORIZATION_REVOKED => ReportKind::Revocation { status: status(), facts: self.facts() },
             Kind::EHI_EXPORT_SUCCESS => {
                 self.export(Outcome::Ready { links: self.links(), stats: self.stats().map(Arc::new) })
             }
             Kind::EHI_EXPORT_FAILED => self.export(Outcome::Failed { reason: self.text("failure_reason") }),
-            _ => Told::Unknown,
+            _ => ReportKind::Unknown,
         }
     }
 
@@ -73,8 +73,8 @@ impl Fields<'_> {
         }
     }
 
-    fn export(&self, outcome: Outcome) -> Told {
-        Told::Export { task_id: self.id("task_id"), org_id: self.id("org_id"), outcome }
+    fn export(&self, outcome: Outcome) -> ReportKind {
+        ReportKind::Export { task_id: self.id("task_id"), org_id: self.id("org_id"), outcome }
     }
 
     /// Links of the old field and the new one. Each field has one link or several, each link is an object or a bare

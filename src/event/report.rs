@@ -12,21 +12,21 @@ pub struct Report {
     pub connection_id: Text,
     /// Time of the delivery attempt, according to the body. The event happened before.
     pub date: Option<Timestamp>,
-    pub told: Told,
+    pub kind: ReportKind,
 }
 
 impl Report {
     /// Approximate size of the lists in memory without their texts, in bytes. A list of few bytes of JSON may be long.
     pub(super) fn list_bytes(&self) -> usize {
         const COUNT_BYTES: usize = 64;
-        let Told::Export { outcome: Outcome::Ready { links, stats }, .. } = &self.told else { return 0 };
+        let ReportKind::Export { outcome: Outcome::Ready { links, stats }, .. } = &self.kind else { return 0 };
         let counts = stats.as_ref().map_or(0, |stats| stats.total_by_resource_type.len());
         links.len() * 2 * size_of::<Link>() + counts * COUNT_BYTES
     }
 }
 
 /// The content of a report, by type of event.
-pub enum Told {
+pub enum ReportKind {
     /// The end of an attempt to connect.
     Attempt {
         status: Text,

@@ -4,15 +4,15 @@
 
 use std::sync::Arc;
 
+use super::change_lookup::ChangeLookup;
 use super::connection::Connection;
 use super::entity::Realm;
 use super::export::{Export, JoinedExport};
 use super::id::Id;
 use super::occurrence::Occurrence;
-use super::past::Past;
 use super::ring::Change;
 use super::state::State;
-use crate::event::{Outcome, Position, Text, Timestamp, Told};
+use crate::event::{Outcome, Position, ReportKind, Text, Timestamp};
 use crate::segment::ReadError;
 
 const NEWEST: Position = Position::MAX;
@@ -20,20 +20,20 @@ const NEWEST: Position = Position::MAX;
 /// Returns the changes of an event in the state of its realm. An error comes from reading the past.
 pub(super) fn apply(
     state: &State,
-    past: Past<'_>,
+    lookup: ChangeLookup<'_>,
     realm: &Realm,
     event: Occurrence<'_>,
 ) -> Result<Vec<Change>, ReadError> {
     let report = event.report;
     #[cfg(test)]
     super::tests::panic_if_planted(report.connection_id.as_deref());
-    let step = Step { state, past, realm, event };
+    let step = Step { state, lookup, realm, event };
     let mut changes = Vec::new();
     let named = report.connection_id.as_ref().map(|id| step.connection(id));
     if let Some((previous, current)) = &named {
         changes.push(Change::Connection { previous: previous.clone(), current: current.clone() });
     }
-    if let Told::Export { task_id: Some(task_id), org_id, outcome } = &report.told {
+    if let ReportKind::Export { task_id: Some(task_id), org_id, outcome } = &report.kind {
         let (heard_at, named) = (event.heard_at(), named.map(|(_, current)| current));
         changes.push(step.export(task_id, org_id, (outcome, heard_at), named)?);
     }
@@ -43,7 +43,7 @@ pub(super) fn apply(
 /// One event, with the state and the past that it applies to.
 struct Step<'a> {
     state: &'a State,
-    past: Past<'a>,
+    lookup: ChangeLookup<'a>,
     realm: &'a Realm,
     event: Occurrence<'a>,
 }
@@ -66,7 +66,7 @@ impl Step<'_> {
     ) -> Result<Change, ReadError> {
         let key = Id::of(task_id);
         let known =
-            self.state.export(&key, NEWEST).map(|slot| self.past.resolve(self.realm, &key, &slot)).transpose()?;
+            self.state.export(&key, NEWEST).map(|slot| self.lookup.resolve(self.realm, &key, &slot)).transpose()?;
         let previous = known.map(|export| self.state.join(export, NEWEST));
         let named_id = named.as_ref().map(|connection| connection.id.clone());
         let mut export = match &previous {

@@ -308,7 +308,7 @@ fn open_growing(
 mod tests {
     use super::*;
     use crate::event::ApiMode;
-    use crate::fold::entity::{Mark, Place, Realm, Trail};
+    use crate::fold::entity::{EventRef, Lineage, Realm, RelativePosition};
 
     #[test]
     fn descriptions_stay_within_their_bytes_and_the_newest_are_kept() {
@@ -316,9 +316,9 @@ mod tests {
         let realm = Realm { tenant: "t".into(), mode: ApiMode::Live };
         let id: Arc<str> = "x".repeat(64 * 1024).into();
         for position in (1..=500).chain(490..=495) {
-            let mark = Mark { position, recorded_at: crate::event::Timestamp::default() };
-            let mut connection = Connection::unheard_of(&realm, &id, Trail { version: 1, first: mark, last: mark });
-            connection.described_at = Place(position);
+            let mark = EventRef { position, recorded_at: crate::event::Timestamp::default() };
+            let mut connection = Connection::unheard_of(&realm, &id, Lineage { version: 1, first: mark, last: mark });
+            connection.described_at = RelativePosition(position);
             kept.keep(Arc::new(connection));
             assert!(kept.bytes <= DESCRIPTIONS_BYTES && kept.order.len() == kept.connections.len());
         }

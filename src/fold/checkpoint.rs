@@ -20,15 +20,15 @@ use std::sync::Arc;
 
 use self::frames::{FrameReader, FrameWriter};
 use super::FOLD_VERSION;
-use super::bytes::{put_text, take_text};
-use super::codec::{Entity, Origin};
 use super::connection::Connection;
-use super::entity::{Mark, Realm};
+use super::entity::{EventRef, Realm};
+use super::entity_delta::{Entity, Origin};
 use super::export::Export;
 use super::id::Id;
+use super::interner::Interner;
+use super::packed_text::{put_text, take_text};
 use super::state::{Slot, State, StateBuilder};
 use super::views::Views;
-use super::words::Words;
 use crate::event::{ApiMode, Hash, Position, Timestamp};
 use crate::segment::SegmentError;
 use crate::storage::{Garbled, Put, Take};
@@ -44,16 +44,16 @@ const MOVED: u8 = 4;
 
 /// Log, position, chain value and time that a checkpoint belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct CheckpointHeader {
     pub identity: Identity,
     pub position: Position,
     pub chain: Hash,
     pub recorded_at: Timestamp,
 }
 
-impl Header {
+impl CheckpointHeader {
     fn origin(&self) -> Origin {
-        Mark { position: self.position, recorded_at: self.recorded_at }
+        EventRef { position: self.position, recorded_at: self.recorded_at }
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -119,7 +119,7 @@ impl Unusable {
 }
 
 /// Writes the whole state of `views`.
-pub(super) fn write(views: &Views, header: &Header, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(views: &Views, header: &CheckpointHeader, out: &mut dyn Write) -> io::Result<()> {
     out.write_all(&header.encode())?;
     let mut frames = FrameWriter::new(out);
     for realm in &views.realms() {
@@ -178,26 +178,26 @@ fn put_slot(out: &mut Vec<u8>, origin: &Origin, realm: &Realm, task_id: &Id, slo
 }
 
 /// Reads only the header of a checkpoint.
-pub(super) fn read_header(from: &mut dyn Read) -> Result<Header, Unusable> {
+pub(super) fn read_header(from: &mut dyn Read) -> Result<CheckpointHeader, Unusable> {
     let mut bytes = [0; HEADER_BYTES + 4];
     from.read_exact(&mut bytes)?;
-    Ok(Header::decode(&bytes)?)
+    Ok(CheckpointHeader::decode(&bytes)?)
 }
 
 /// Reads only the header of a checkpoint, written by any version of the fold.
-pub(super) fn read_any_header(from: &mut dyn Read) -> Result<Header, Unusable> {
+pub(super) fn read_any_header(from: &mut dyn Read) -> Result<CheckpointHeader, Unusable> {
     let mut bytes = [0; HEADER_BYTES + 4];
     from.read_exact(&mut bytes)?;
-    Ok(Header::decode_any(&bytes)?.1)
+    Ok(CheckpointHeader::decode_any(&bytes)?.1)
 }
 
 /// Reads the states that follow a header.
 pub(super) fn read_states(
-    header: &Header,
+    header: &CheckpointHeader,
     from: &mut dyn Read,
-    words: &mut Words,
+    interner: &mut Interner,
 ) -> Result<Vec<(Realm, State)>, Unusable> {
-    let mut loading = Loading { origin: header.origin(), words, done: Vec::new(), current: None };
+    let mut loading = Loading { origin: header.origin(), interner, done: Vec::new(), current: None };
     let mut frames = FrameReader::new(from);
     while let Some(frame) = frames.next()? {
         let mut take = Take(&frame);
@@ -211,7 +211,7 @@ pub(super) fn read_states(
 
 struct Loading<'a> {
     origin: Origin,
-    words: &'a mut Words,
+    interner: &'a mut Interner,
     done: Vec<(Realm, State)>,
     current: Option<(Realm, StateBuilder)>,
 }
@@ -230,12 +230,12 @@ impl Loading<'_> {
         match kind {
             CONNECTION => {
                 let mut connection = Connection::blank(realm, &id).take_difference(from, &self.origin)?;
-                connection.share(self.words);
+                connection.share(self.interner);
                 state.connection(Arc::new(connection));
             }
             OPEN => {
                 let mut export = Export::blank(realm, &id).take_difference(from, &self.origin)?;
-                export.share(self.words);
+                export.share(self.interner);
                 state.export(Id::of(&id), Slot::Open(Arc::new(export)));
             }
             SETTLED => state.export(Id::of(&id), Slot::Settled(from.varint()?)),

@@ -4,10 +4,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::entity::{Place, Realm, Trail, absorb_facts};
+use super::entity::{Lineage, Realm, RelativePosition, absorb_facts};
+use super::interner::Interner;
 use super::occurrence::Occurrence;
-use super::words::Words;
-use crate::event::{Attempt, Facts, Text, Timestamp, Told};
+use crate::event::{Attempt, Facts, ReportKind, Text, Timestamp};
 
 /// Permission of Fasten to fetch the patient's records. The numbers are stored, and part of tokens; never reuse one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -66,7 +66,7 @@ pub struct Connection {
     pub attempt: Arc<Attempt>,
     /// Position of the event that last changed the fields which [`Self::describe_as`] copies. Its change record has
     /// these fields, and later records refer to it.
-    pub(super) described_at: Place,
+    pub(super) described_at: RelativePosition,
     /// True if it was revoked since the last authorisation, or ever if there was none.
     pub(super) was_revoked: bool,
     /// Number of returns from revoked to authorized, whatever the statuses in between.
@@ -76,37 +76,37 @@ pub struct Connection {
     pub last_export_at: Option<Timestamp>,
     /// Since the last authorisation, an export has failed for lack of a token.
     pub needs_reconnect: bool,
-    pub trail: Trail,
+    pub trail: Lineage,
 }
 
 impl Connection {
     /// Returns the connection after an event that names it.
     pub(super) fn after(previous: Option<&Self>, realm: &Realm, id: &Arc<str>, event: Occurrence<'_>) -> Self {
-        let trail = Trail::extend(previous.map(|connection| &connection.trail), event.mark);
+        let trail = Lineage::extend(previous.map(|connection| &connection.trail), event.mark);
         let mut connection = match previous {
             Some(connection) => Self { trail, ..connection.clone() },
             None => Self::unheard_of(realm, id, trail),
         };
         let date = event.happened_by();
         connection.last_was_late = false;
-        match &event.report.told {
-            Told::Attempt { facts, .. } | Told::Revocation { facts, .. } if connection.is_history(date) => {
+        match &event.report.kind {
+            ReportKind::Attempt { facts, .. } | ReportKind::Revocation { facts, .. } if connection.is_history(date) => {
                 connection.learned_late(facts);
             }
-            Told::Attempt { status, facts, attempt } => connection.attempted(status, facts, attempt, date),
-            Told::Revocation { status, facts } => connection.revoked(status, facts, date),
-            Told::Export { org_id, outcome, .. } => {
+            ReportKind::Attempt { status, facts, attempt } => connection.attempted(status, facts, attempt, date),
+            ReportKind::Revocation { status, facts } => connection.revoked(status, facts, date),
+            ReportKind::Export { org_id, outcome, .. } => {
                 connection.exported(org_id, outcome.token_failed() && connection.was_so_at(event.heard_at()));
             }
-            Told::Unknown => {}
+            ReportKind::Unknown => {}
         }
         if previous.is_some_and(|previous| !previous.is_described_as(&connection)) {
-            connection.described_at = Place(event.mark.position);
+            connection.described_at = RelativePosition(event.mark.position);
         }
         connection
     }
 
-    pub(super) fn unheard_of(realm: &Realm, id: &Arc<str>, trail: Trail) -> Self {
+    pub(super) fn unheard_of(realm: &Realm, id: &Arc<str>, trail: Lineage) -> Self {
         Self {
             realm: realm.clone(),
             id: id.clone(),
@@ -118,7 +118,7 @@ impl Connection {
             last_was_late: false,
             facts: Arc::default(),
             attempt: Arc::default(),
-            described_at: Place(trail.first.position),
+            described_at: RelativePosition(trail.first.position),
             was_revoked: false,
             reconnect_count: 0,
             last_reconnected_at: None,
@@ -212,7 +212,7 @@ impl Connection {
     /// unchanged.
     pub(super) fn describe_as(&mut self, other: &Self) {
         let Self { last_was_late, described_at, last_export_at, needs_reconnect, trail, .. } = *self;
-        let trail = Trail { first: other.trail.first, ..trail };
+        let trail = Lineage { first: other.trail.first, ..trail };
         *self = Self { last_was_late, described_at, last_export_at, needs_reconnect, trail, ..other.clone() };
     }
 
@@ -246,10 +246,10 @@ impl Connection {
     }
 
     /// Replaces texts that other entities have too by the shared copy in memory.
-    pub(super) fn share(&mut self, words: &mut Words) {
-        words.share(&mut self.reported_status);
-        words.share_facts(Arc::make_mut(&mut self.facts));
-        words.share_attempt(Arc::make_mut(&mut self.attempt));
+    pub(super) fn share(&mut self, interner: &mut Interner) {
+        interner.share(&mut self.reported_status);
+        interner.share_facts(Arc::make_mut(&mut self.facts));
+        interner.share_attempt(Arc::make_mut(&mut self.attempt));
     }
 
     /// Returns the approximate size in memory, in bytes.

@@ -14,36 +14,36 @@ pub struct Realm {
 
 /// Position and recording time of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark {
+pub struct EventRef {
     pub position: Position,
     pub recorded_at: Timestamp,
 }
 
 /// A position alone, stored as its distance from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place(pub Position);
+pub(super) struct RelativePosition(pub Position);
 
 /// Events of an entity: their number, the first and the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Trail {
+pub struct Lineage {
     /// Number of events: 1, 2, 3, ... without gaps.
     pub version: u64,
-    pub first: Mark,
-    pub last: Mark,
+    pub first: EventRef,
+    pub last: EventRef,
 }
 
-impl Trail {
-    /// Trail of an entity that no event has touched.
-    pub(super) const NONE: Trail = {
-        let nowhere = Mark { position: 0, recorded_at: Timestamp::from_micros(0) };
-        Trail { version: 0, first: nowhere, last: nowhere }
+impl Lineage {
+    /// Lineage of an entity that no event has touched.
+    pub(super) const NONE: Lineage = {
+        let nowhere = EventRef { position: 0, recorded_at: Timestamp::from_micros(0) };
+        Lineage { version: 0, first: nowhere, last: nowhere }
     };
 
     /// Returns the trail after one more event, or the trail of a first event.
-    pub(super) fn extend(trail: Option<&Trail>, mark: Mark) -> Trail {
+    pub(super) fn extend(trail: Option<&Lineage>, mark: EventRef) -> Lineage {
         match trail {
-            Some(trail) => Trail { version: trail.version + 1, first: trail.first, last: mark },
-            None => Trail { version: 1, first: mark, last: mark },
+            Some(trail) => Lineage { version: trail.version + 1, first: trail.first, last: mark },
+            None => Lineage { version: 1, first: mark, last: mark },
         }
     }
 }

@@ -5,9 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::connection::{Connection, Status};
-use super::entity::{Mark, Realm, Trail, absorb};
+use super::entity::{EventRef, Lineage, Realm, absorb};
 use super::id::Id;
-use super::words::Words;
+use super::interner::Interner;
 use crate::event::{Link, Outcome, Stats, Text, Timestamp};
 
 /// Lifetime of an export. Fasten deletes an export 24 h after it first retrieved it. That cannot be later than the
@@ -49,12 +49,12 @@ pub struct Export {
     /// Time of the report of the outcome that counts, which is the latest one. `None` if it is the recording time of
     /// the last event.
     pub(super) heard_at: Option<Timestamp>,
-    pub trail: Trail,
+    pub trail: Lineage,
 }
 
 impl Export {
     /// Returns an export before its first event.
-    pub(super) fn unheard_of(realm: &Realm, task_id: &Arc<str>, mark: Mark) -> Self {
+    pub(super) fn unheard_of(realm: &Realm, task_id: &Arc<str>, mark: EventRef) -> Self {
         Self {
             realm: realm.clone(),
             task_id: task_id.clone(),
@@ -67,15 +67,15 @@ impl Export {
             deadline: None,
             after_revocation: false,
             heard_at: None,
-            trail: Trail { version: 0, first: mark, last: mark },
+            trail: Lineage { version: 0, first: mark, last: mark },
         }
     }
 
     /// Returns the export after the event at `mark`, except for the outcome.
     #[must_use]
-    pub(super) fn touched(&self, mark: Mark, connection_id: &Text, org_id: &Text) -> Self {
+    pub(super) fn touched(&self, mark: EventRef, connection_id: &Text, org_id: &Text) -> Self {
         let heard_at = Some(self.outcome_heard_at()).filter(|_| self.trail.version > 0);
-        let mut export = Self { trail: Trail::extend(Some(&self.trail), mark), heard_at, ..self.clone() };
+        let mut export = Self { trail: Lineage::extend(Some(&self.trail), mark), heard_at, ..self.clone() };
         absorb(&mut export.connection_id, connection_id);
         absorb(&mut export.org_id, org_id);
         export
@@ -151,9 +151,9 @@ impl Export {
     }
 
     /// Replaces texts that other entities have too by the shared copy in memory.
-    pub(super) fn share(&mut self, words: &mut Words) {
-        words.share(&mut self.failure_reason);
-        words.share(&mut self.org_id);
+    pub(super) fn share(&mut self, interner: &mut Interner) {
+        interner.share(&mut self.failure_reason);
+        interner.share(&mut self.org_id);
     }
 
     /// Returns the approximate size in memory, in bytes.

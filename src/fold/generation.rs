@@ -21,14 +21,14 @@ use tokio::runtime::Handle;
 
 pub(super) use self::files::Files;
 use super::changes::ChangeLog;
-use super::checkpoint::{self, Header, Unusable};
+use super::checkpoint::{self, CheckpointHeader, Unusable};
+use super::engine::Fold;
 use super::entity::Realm;
-use super::folding::Fold;
 use super::intake::Intake;
+use super::interner::Interner;
 use super::recorder::Recorder;
 use super::state::State;
 use super::views::Views;
-use super::words::Words;
 use crate::event::{Hash, ParsedEvent, Position, Timestamp};
 use crate::log::{HandOver, Head, Reader, Seen};
 use crate::segment::ReadError;
@@ -140,7 +140,7 @@ impl Generation {
         let changes = ChangeLog::open(&files.changes(), reader.identity(), reader.genesis(), 0);
         let begun = changes.map_err(|error| ProjectionError::from(error.at(1))).and_then(|changes| {
             let start = (0, Hash::default(), Timestamp::default());
-            Self::over(&files, changes, (Vec::new(), Words::default()), start, keeping)
+            Self::over(&files, changes, (Vec::new(), Interner::default()), start, keeping)
         });
         begun.inspect_err(|_| files.remove())
     }
@@ -148,7 +148,7 @@ impl Generation {
     fn over(
         files: &Files,
         changes: ChangeLog,
-        states: (Vec<(Realm, State)>, Words),
+        states: (Vec<(Realm, State)>, Interner),
         start: (Position, Hash, Timestamp),
         keeping: Keeping,
     ) -> Result<Self, ProjectionError> {
@@ -203,13 +203,13 @@ impl Generation {
         if chain_at(reader, end)? != Some(chain) {
             return Ok(Err(Unusable::History("its change log is of another history")));
         }
-        let mut words = Words::default();
-        let states = match checkpoint::read_states(&header, &mut file, &mut words) {
+        let mut interner = Interner::default();
+        let states = match checkpoint::read_states(&header, &mut file, &mut interner) {
             Ok(states) => states,
             Err(error) => return Ok(Err(error)),
         };
         let start = (header.position, header.chain, header.recorded_at);
-        let generation = Self::over(files, changes, (states, words), start, keeping)?;
+        let generation = Self::over(files, changes, (states, interner), start, keeping)?;
         tracing::info!(position = header.position, "the views go on from a checkpoint");
         Ok(Ok(generation))
     }
@@ -285,7 +285,7 @@ impl Generation {
         self.sync()?;
         let (files, views) = (self.files.clone(), self.fold.publish());
         let (position, chain, recorded_at) = (views.position(), views.chain(), views.recorded_at());
-        let header = Header { identity: reader.identity(), position, chain, recorded_at };
+        let header = CheckpointHeader { identity: reader.identity(), position, chain, recorded_at };
         self.saved = position;
         Ok(move || {
             files.save(position, |file| {
@@ -313,7 +313,7 @@ pub fn seen(home: &Path) -> Vec<Seen> {
             let header = File::open(files.checkpoint(position))
                 .ok()
                 .and_then(|mut file| checkpoint::read_any_header(&mut file).ok());
-            seen.extend(header.map(|Header { identity, position, chain, recorded_at }| Seen {
+            seen.extend(header.map(|CheckpointHeader { identity, position, chain, recorded_at }| Seen {
                 by: format!("a checkpoint of the views ({})", files.name(position)),
                 identity,
                 head: Head { position, chain, recorded_at },
@@ -323,13 +323,13 @@ pub fn seen(home: &Path) -> Vec<Seen> {
     seen
 }
 
-fn read_header(path: &Path) -> Result<(Header, BufReader<File>), Unusable> {
+fn read_header(path: &Path) -> Result<(CheckpointHeader, BufReader<File>), Unusable> {
     let mut file = BufReader::with_capacity(1024 * 1024, File::open(path)?);
     Ok((checkpoint::read_header(&mut file)?, file))
 }
 
 /// Checks that a checkpoint belongs to this log's history. Returns the reason if it does not.
-fn fits(header: &Header, reader: &Reader) -> Result<Result<(), &'static str>, ProjectionError> {
+fn fits(header: &CheckpointHeader, reader: &Reader) -> Result<Result<(), &'static str>, ProjectionError> {
     if header.identity != reader.identity() {
         return Ok(Err("it is of another log, or of another epoch"));
     }

@@ -97,7 +97,7 @@ impl Views {
         // Exports that belong to another connection now are still among the members.
         let members = self.exports_of(realm, owner.clone(), None);
         members.filter_map(move |(task_id, (slot, _))| {
-            let export = self.shared.past().resolve(realm, &task_id, &slot);
+            let export = self.shared.lookup().resolve(realm, &task_id, &slot);
             let then = export.and_then(|export| self.as_it_was(realm, export, at, &|| false));
             then.map(|export| export.filter(|export| export.owner() == owner)).transpose()
         })
@@ -126,7 +126,7 @@ impl Views {
 
     fn export_before(&self, realm: &Realm, export: &Export) -> Result<Option<Arc<Export>>, ReadError> {
         let position = export.trail.last.position;
-        let changes = in_realm(self.shared.past().undescribed(position)?, realm, position)?;
+        let changes = in_realm(self.shared.lookup().undescribed(position)?, realm, position)?;
         let found = changes.changes.iter().find_map(|change| match change {
             Change::Export { previous, current } if current.export.task_id == export.task_id => Some(previous),
             _ => None,

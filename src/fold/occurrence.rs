@@ -1,12 +1,12 @@
 //! Owns one event as the state sees it: its report, its position and time, and how it came. Knows no state.
 
-use super::entity::Mark;
+use super::entity::EventRef;
 use crate::event::{Report, Timestamp};
 
 #[derive(Clone, Copy)]
 pub(super) struct Occurrence<'a> {
     pub report: &'a Report,
-    pub mark: Mark,
+    pub mark: EventRef,
     /// The event did not come by a webhook, so perhaps it came long after it was reported.
     pub is_second_hand: bool,
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
-use super::folding::Fold;
+use super::engine::Fold;
 use super::generation::{Files, Generation, Keeping, ProjectionError};
 use super::intake::Intake;
 use super::rebuild::{Rebuild, Rebuilder};
@@ -37,7 +37,7 @@ const REPAIR_PAUSE_LONGEST: Duration = Duration::from_secs(6 * 3600);
 /// Usual length of a full segment of the change log.
 pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 
-pub struct Options {
+pub struct ProjectionOptions {
     /// `<data>/views`.
     pub directory: PathBuf,
     /// See [`Fold::new`].
@@ -50,7 +50,7 @@ pub struct Options {
     pub disk_reserve: u64,
 }
 
-impl Options {
+impl ProjectionOptions {
     pub(super) fn keeping(&self) -> Keeping {
         Keeping { ring_len: self.ring_len, segment_bytes: self.segment_bytes }
     }
@@ -81,7 +81,7 @@ pub enum Phase {
 pub fn spawn(
     reader: Reader,
     hand_over: HandOver,
-    options: Options,
+    options: ProjectionOptions,
     runtime: Handle,
     published: impl Fn(&Views) + Send + 'static,
 ) -> io::Result<(Projection, Rebuild)> {
@@ -114,7 +114,7 @@ pub fn spawn(
 struct Projector<F> {
     reader: Reader,
     hand_over: HandOver,
-    options: Options,
+    options: ProjectionOptions,
     runtime: Handle,
     rebuilder: Rebuilder,
     /// Delivers the generation that replaces the current one.
@@ -164,7 +164,7 @@ impl<F: Fn(&Views)> Projector<F> {
         let generation = opened.unwrap_or(Err(ProjectionError::Panicked))?;
         self.generation = Some(generation.files().clone());
         let intake = generation.intake(&self.reader, Some(self.hand_over.clone()), &self.runtime);
-        let mut run = Run { generation, intake, target, saving: None, save_after: 0, last: None };
+        let mut run = Attempt { generation, intake, target, saving: None, save_after: 0, last: None };
         let ended = catch_unwind(AssertUnwindSafe(|| run.follow(self)));
         self.reached = run.generation.position();
         run.wait_until_saved();
@@ -204,7 +204,7 @@ impl<F: Fn(&Views)> Projector<F> {
 }
 
 /// One try: from a checkpoint to the end of the log, or to a failure.
-struct Run {
+struct Attempt {
     /// Ahead of the published views.
     generation: Generation,
     intake: Intake,
@@ -224,14 +224,14 @@ struct Saving {
     before: Position,
 }
 
-impl Run {
+impl Attempt {
     fn follow<F: Fn(&Views)>(&mut self, projector: &mut Projector<F>) -> Result<(), ProjectionError> {
         self.publish(projector);
         while let Some(next) = projector.runtime.clone().block_on(self.next(projector)) {
             match next {
-                Next::ReadFailed => self.repair(projector),
-                Next::Rebuilt(generation) => self.replace(*generation, projector),
-                Next::Events(events) => {
+                Input::ReadFailed => self.repair(projector),
+                Input::Rebuilt(generation) => self.replace(*generation, projector),
+                Input::Events(events) => {
                     let taken = self.generation.take(events.map_err(ProjectionError::Log)?);
                     if taken.is_err() {
                         self.publish(projector);
@@ -255,7 +255,7 @@ impl Run {
 
     /// Returns the next input. `None` if all events were read and the log is closed, or if the reading thread has
     /// panicked.
-    async fn next<F>(&mut self, projector: &mut Projector<F>) -> Option<Next> {
+    async fn next<F>(&mut self, projector: &mut Projector<F>) -> Option<Input> {
         let Projector { rebuilder, rebuilt, next_repair, .. } = projector;
         let repair_is_due = async {
             self.generation.failed().await;
@@ -263,9 +263,9 @@ impl Run {
             tokio::time::sleep_until((*next_repair).into()).await;
         };
         tokio::select! {
-            events = self.intake.next() => events.map(Next::Events),
-            Some(generation) = rebuilt.recv() => Some(Next::Rebuilt(generation)),
-            () = repair_is_due => Some(Next::ReadFailed),
+            events = self.intake.next() => events.map(Input::Events),
+            Some(generation) = rebuilt.recv() => Some(Input::Rebuilt(generation)),
+            () = repair_is_due => Some(Input::ReadFailed),
         }
     }
 
@@ -416,7 +416,7 @@ impl Run {
     }
 }
 
-enum Next {
+enum Input {
     Events(Result<Vec<ParsedEvent>, ReadError>),
     Rebuilt(Box<Generation>),
     /// The change log could not be read, and it is time to make the views again.

@@ -19,12 +19,12 @@ const NEAR: u64 = 1000;
 
 /// Handle that starts a rebuild and returns its progress. Cheap to clone.
 #[derive(Clone)]
-pub struct Rebuild(Arc<Shared>);
+pub struct Rebuild(Arc<RebuildShared>);
 
 /// The projector's end. No rebuild starts after [`Self::stop`].
-pub(super) struct Rebuilder(Arc<Shared>);
+pub(super) struct Rebuilder(Arc<RebuildShared>);
 
-struct Shared {
+struct RebuildShared {
     reader: Reader,
     directory: PathBuf,
     keeping: Keeping,
@@ -48,7 +48,8 @@ impl Rebuild {
         let (done, rebuilt) = mpsc::channel(1);
         let (opened, running, stop) = (OnceLock::new(), Mutex::new(None), AtomicBool::new(false));
         let reached = watch::Sender::new(None);
-        let shared = Arc::new(Shared { reader, directory, keeping, runtime, opened, running, stop, reached, done });
+        let shared =
+            Arc::new(RebuildShared { reader, directory, keeping, runtime, opened, running, stop, reached, done });
         (Self(shared.clone()), Rebuilder(shared), rebuilt)
     }
 
@@ -130,7 +131,7 @@ fn join(running: Option<JoinHandle<()>>) {
     }
 }
 
-impl Shared {
+impl RebuildShared {
     /// Makes a generation that is nearly up to the head, or less far if a stop is requested.
     fn make(&self) -> Result<Generation, ProjectionError> {
         self.opened.wait();

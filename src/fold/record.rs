@@ -12,11 +12,11 @@
 
 use std::sync::Arc;
 
-use super::bytes::{put_text, take_count, take_text};
-use super::codec::{Entity, Origin};
 use super::connection::Connection;
 use super::entity::Realm;
+use super::entity_delta::{Entity, Origin};
 use super::export::{Export, JoinedExport};
+use super::packed_text::{put_text, take_count, take_text};
 use super::ring::Change;
 use crate::event::ApiMode;
 use crate::segment::ReadError;

@@ -17,7 +17,7 @@ const HANDED_BYTES: usize = 1024 * 1024;
 /// Maximum number of hand-overs that wait.
 const WAITING_MAX: usize = 16;
 
-enum Order {
+enum RecorderOrder {
     Record(Vec<Recorded>),
     /// Makes everything recorded durable, then notifies the sender.
     Sync(SyncSender<()>),
@@ -28,7 +28,7 @@ pub(super) struct Recorder {
     gathered: Vec<Recorded>,
     gathered_bytes: usize,
     /// `None` if the recorder is being dropped.
-    orders: Option<SyncSender<Order>>,
+    orders: Option<SyncSender<RecorderOrder>>,
     next_unwritten: Arc<AtomicU64>,
     /// `None` if the thread has ended.
     thread: Option<JoinHandle<Result<(), StoreError>>>,
@@ -71,17 +71,17 @@ impl Recorder {
     pub fn sync(&mut self) -> Result<(), StoreError> {
         self.hand_over()?;
         let (done, synced) = mpsc::sync_channel(1);
-        self.order(Order::Sync(done))?;
+        self.order(RecorderOrder::Sync(done))?;
         synced.recv().map_err(|_| self.failure())
     }
 
     fn hand_over(&mut self) -> Result<(), StoreError> {
         self.gathered_bytes = 0;
         let gathered = std::mem::replace(&mut self.gathered, Vec::with_capacity(HANDED_AT_ONCE));
-        self.order(Order::Record(gathered))
+        self.order(RecorderOrder::Record(gathered))
     }
 
-    fn order(&mut self, order: Order) -> Result<(), StoreError> {
+    fn order(&mut self, order: RecorderOrder) -> Result<(), StoreError> {
         let sent = self.orders.as_ref().is_some_and(|orders| orders.send(order).is_ok());
         if sent { Ok(()) } else { Err(self.failure()) }
     }
@@ -103,14 +103,14 @@ impl Drop for Recorder {
     }
 }
 
-fn run(mut writer: Writer, orders: &Receiver<Order>, next_unwritten: &AtomicU64) -> Result<(), StoreError> {
+fn run(mut writer: Writer, orders: &Receiver<RecorderOrder>, next_unwritten: &AtomicU64) -> Result<(), StoreError> {
     for order in orders {
         let synced = match order {
-            Order::Record(gathered) => {
+            RecorderOrder::Record(gathered) => {
                 gathered.iter().try_for_each(|recorded| writer.record(recorded))?;
                 None
             }
-            Order::Sync(done) => {
+            RecorderOrder::Sync(done) => {
                 writer.sync()?;
                 Some(done)
             }

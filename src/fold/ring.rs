@@ -70,13 +70,13 @@ impl PositionChanges {
     }
 }
 
-struct Held {
+struct RingEntry {
     changes: Arc<PositionChanges>,
     weight: usize,
 }
 
 pub(super) struct Ring {
-    newest: VecDeque<Held>,
+    newest: VecDeque<RingEntry>,
     len_max: usize,
     bytes: usize,
     floor: Position,
@@ -96,7 +96,7 @@ impl Ring {
     /// Adds the changes of the newest position. `weight`: see [`PositionChanges::weight`].
     pub fn push(&mut self, changes: Arc<PositionChanges>, weight: usize) {
         self.bytes += weight;
-        self.newest.push_back(Held { changes, weight });
+        self.newest.push_back(RingEntry { changes, weight });
     }
 
     /// Returns the oldest position if the ring is over its bounds.

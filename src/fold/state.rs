@@ -13,8 +13,8 @@ use std::sync::Arc;
 use super::connection::Connection;
 use super::export::{Export, JoinedExport};
 use super::id::Id;
-use super::older::Older;
 use super::ring::Change;
+use super::superseded::VersionStore;
 use crate::event::{Position, Timestamp};
 
 /// State of an export in memory.
@@ -101,13 +101,13 @@ pub(super) struct State {
     moved: BTreeSet<Id>,
     /// Open exports, in the order in which they settle.
     open: BTreeSet<(Timestamp, Id)>,
-    older_connections: Older<Arc<Connection>>,
-    older_exports: Older<Arc<Export>>,
+    superseded_connections: VersionStore<Arc<Connection>>,
+    superseded_exports: VersionStore<Arc<Export>>,
 }
 
 /// A part of a walk: the entries found at a position, and the id after which the walk goes on. `None` if nothing is
 /// left.
-pub(super) type Part<T> = (Vec<(Id, T)>, Option<Id>);
+pub(super) type ScanPart<T> = (Vec<(Id, T)>, Option<Id>);
 
 impl State {
     pub fn connection(&self, id: &Id, at: Position) -> Option<&Arc<Connection>> {
@@ -116,7 +116,7 @@ impl State {
 
     fn version<'a>(&'a self, id: &Id, connected: &'a Connected, at: Position) -> Option<&'a Arc<Connection>> {
         let newest = &connected.connection;
-        if newest.trail.last.position <= at { Some(newest) } else { self.older_connections.at(id, at) }
+        if newest.trail.last.position <= at { Some(newest) } else { self.superseded_connections.at(id, at) }
     }
 
     pub fn export(&self, task_id: &Id, at: Position) -> Option<Slot> {
@@ -127,7 +127,7 @@ impl State {
         if newest.position() <= at {
             return Some(newest.clone());
         }
-        self.older_exports.at(task_id, at).cloned().map(Slot::Open)
+        self.superseded_exports.at(task_id, at).cloned().map(Slot::Open)
     }
 
     /// Returns an export with its connection, if that is known.
@@ -137,13 +137,13 @@ impl State {
     }
 
     /// Returns connections after an id, in order. Visits at most `visits` entries.
-    pub fn connections(&self, after: Option<&Id>, at: Position, visits: usize) -> Part<Arc<Connection>> {
+    pub fn connections(&self, after: Option<&Id>, at: Position, visits: usize) -> ScanPart<Arc<Connection>> {
         let all = self.connections.range::<Id, _>(beyond(after));
         part(all, visits, |id, connected| self.version(id, connected, at).cloned())
     }
 
     /// Returns exports after a task, in order. Visits at most `visits` entries.
-    pub fn exports(&self, after: Option<&Id>, at: Position, visits: usize) -> Part<Slot> {
+    pub fn exports(&self, after: Option<&Id>, at: Position, visits: usize) -> ScanPart<Slot> {
         let all = self.exports.range::<Id, _>(beyond(after));
         part(all, visits, |task_id, slot| self.slot(task_id, slot, at))
     }
@@ -162,7 +162,7 @@ impl State {
         after: Option<&Id>,
         at: Position,
         visits: usize,
-    ) -> Part<Arc<Connection>> {
+    ) -> ScanPart<Arc<Connection>> {
         let start = (external_id.clone(), after.cloned().unwrap_or(Id::Empty));
         let pairs = self.by_external_id.range((Bound::Excluded(start), Bound::Unbounded));
         let ids = pairs.take_while(|(owner, _)| owner == external_id).map(|(_, id)| (id, ()));
@@ -173,7 +173,7 @@ impl State {
     /// Returns the exports of one connection after a task, in order. The flag says that an export may belong to another
     /// connection by now, or not yet to this one: only its own state shows that. [`Id::Empty`] stands for no
     /// connection.
-    pub fn exports_of(&self, owner: &Id, after: Option<&Id>, at: Position, visits: usize) -> Part<(Slot, bool)> {
+    pub fn exports_of(&self, owner: &Id, after: Option<&Id>, at: Position, visits: usize) -> ScanPart<(Slot, bool)> {
         let members = match owner {
             Id::Empty => Some(&self.nobodys),
             owner => self.connections.get(owner).map(|connected| &connected.exports),
@@ -190,17 +190,17 @@ impl State {
         self.exports.len()
     }
 
-    /// Applies a change. `live` has the pinned positions, in order.
-    pub fn put(&mut self, change: &Change, live: &[Position]) {
+    /// Applies a change. `pinned` has the pinned positions, in order.
+    pub fn put(&mut self, change: &Change, pinned: &[Position]) {
         match change {
-            Change::Connection { current, .. } => self.put_connection(current, live),
+            Change::Connection { current, .. } => self.put_connection(current, pinned),
             Change::Export { previous, current } => {
-                self.put_export(previous.as_ref().map(|joined| &joined.export), &current.export, live);
+                self.put_export(previous.as_ref().map(|joined| &joined.export), &current.export, pinned);
             }
         }
     }
 
-    fn put_connection(&mut self, current: &Arc<Connection>, live: &[Position]) {
+    fn put_connection(&mut self, current: &Arc<Connection>, pinned: &[Position]) {
         let id = Id::of(&current.id);
         let external_id = current.facts.external_id.as_ref();
         let connected = self.connections.get_mut(&id);
@@ -214,17 +214,17 @@ impl State {
             }
             Some(connected) => {
                 let previous = std::mem::replace(&mut connected.connection, current.clone());
-                self.older_connections.replaced(id, previous, current.trail.last.position, live);
+                self.superseded_connections.supersede(id, previous, current.trail.last.position, pinned);
             }
         }
     }
 
-    fn put_export(&mut self, previous: Option<&Arc<Export>>, current: &Arc<Export>, live: &[Position]) {
+    fn put_export(&mut self, previous: Option<&Arc<Export>>, current: &Arc<Export>, pinned: &[Position]) {
         let task_id = Id::of(&current.task_id);
         let owner = current.owner();
         if let Some(previous) = previous {
             self.open.remove(&(previous.settles_at(), task_id.clone()));
-            self.older_exports.replaced(task_id.clone(), previous.clone(), current.trail.last.position, live);
+            self.superseded_exports.supersede(task_id.clone(), previous.clone(), current.trail.last.position, pinned);
         }
         if previous.is_none_or(|previous| previous.owner() != owner) {
             self.moved.extend(previous.map(|_| task_id.clone()));
@@ -252,22 +252,22 @@ impl State {
     }
 
     #[cfg(test)]
-    pub fn older_count(&self) -> usize {
-        self.older_connections.count() + self.older_exports.count()
+    pub fn superseded_count(&self) -> usize {
+        self.superseded_connections.count() + self.superseded_exports.count()
     }
 
     /// Drops superseded versions that no pinned position can see. Checks up to `count` ids, those first that have
     /// waited longest.
-    pub fn release(&mut self, live: &[Position], count: usize) {
+    pub fn release(&mut self, pinned: &[Position], count: usize) {
         let connections = &self.connections;
         let newest = |id: &Id| connections.get(id).map(|connected| connected.connection.trail.last.position);
-        self.older_connections.release(newest, live, count);
+        self.superseded_connections.release(newest, pinned, count);
         let exports = &self.exports;
-        self.older_exports.release(|id| exports.get(id).map(Slot::position), live, count);
+        self.superseded_exports.release(|id| exports.get(id).map(Slot::position), pinned, count);
     }
 }
 
-fn part<'a, T, R, I>(all: I, visits: usize, look: impl Fn(&Id, T) -> Option<R>) -> Part<R>
+fn part<'a, T, R, I>(all: I, visits: usize, look: impl Fn(&Id, T) -> Option<R>) -> ScanPart<R>
 where
     I: Iterator<Item = (&'a Id, T)>,
 {

@@ -6,15 +6,15 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
+use super::change_lookup::ChangeLookup;
 use super::changes::{ChangeLog, Disposition};
 use super::connection::Connection;
 use super::entity::Realm;
 use super::export::JoinedExport;
 use super::id::Id;
-use super::live::{Live, Look};
-use super::past::Past;
+use super::pins::{Pin, Pins};
 use super::ring::{PositionChanges, Ring, Stretch};
-use super::state::{Part, Slot, State};
+use super::state::{ScanPart, Slot, State};
 use crate::event::{Hash, Position, Timestamp};
 use crate::log::Head;
 use crate::segment::ReadError;
@@ -23,13 +23,13 @@ use crate::token::{ChainPrefix, chain_prefix};
 /// Number of entries that are visited under one lock: some 50 µs.
 const VISITS: usize = 256;
 
-/// Shared data of all views of one fold. One thread writes to it.
-pub(super) struct Shared {
+/// State that all views of one fold share. One thread writes to it.
+pub(super) struct SharedState {
     pub realms: RwLock<BTreeMap<Realm, Arc<RwLock<State>>>>,
     pub ring: RwLock<Ring>,
     /// Has all changes that the ring has dropped. `None` if nothing that the ring has dropped is still needed.
     pub changes: Option<Arc<ChangeLog>>,
-    pub live: Live,
+    pub pins: Pins,
 }
 
 /// Locks for reading, even after a panic of the writer: the projector then drops the state and starts again from a
@@ -42,32 +42,32 @@ pub(super) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Shared {
+impl SharedState {
     pub fn state(&self, realm: &Realm) -> Option<Arc<RwLock<State>>> {
         read(&self.realms).get(realm).cloned()
     }
 
-    pub fn past(&self) -> Past<'_> {
-        Past { realms: &self.realms, ring: &self.ring, changes: self.changes.as_deref() }
+    pub fn lookup(&self) -> ChangeLookup<'_> {
+        ChangeLookup { realms: &self.realms, ring: &self.ring, changes: self.changes.as_deref() }
     }
 }
 
 /// A snapshot at one position. Reads take a lock for a moment each, and never see anything newer.
 pub struct Views {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SharedState>,
     pub(super) position: Position,
     pub(super) chain: Hash,
     pub(super) recorded_at: Timestamp,
     pub(super) connections: usize,
     pub(super) exports: usize,
     /// Pin that keeps this position's state. `None` if the views are not readable.
-    pub(super) look: Option<Look>,
+    pub(super) pin: Option<Pin>,
 }
 
 impl Views {
     /// Returns whether the state may be read. If not, these views only give the fold's progress.
     pub fn is_readable(&self) -> bool {
-        self.look.is_some()
+        self.pin.is_some()
     }
 
     /// Returns the position up to which every event is applied. 0 if none is.
@@ -122,7 +122,7 @@ impl Views {
 
     /// Returns the export of a slot, with its connection. May read the change log, which blocks.
     pub fn join(&self, realm: &Realm, task_id: &Id, slot: &Slot) -> Result<JoinedExport, ReadError> {
-        let export = self.shared.past().resolve(realm, task_id, slot)?;
+        let export = self.shared.lookup().resolve(realm, task_id, slot)?;
         Ok(match self.shared.state(realm) {
             Some(state) => read(&state).join(export, self.position),
             None => JoinedExport { export, connection: None },
@@ -186,7 +186,7 @@ impl Views {
 
     fn walk<T, F>(&self, realm: &Realm, after: Option<Id>, mut step: F) -> impl Iterator<Item = (Id, T)> + use<T, F>
     where
-        F: FnMut(&State, Option<&Id>, Position) -> Part<T>,
+        F: FnMut(&State, Option<&Id>, Position) -> ScanPart<T>,
     {
         let at = self.position;
         let mut state = self.shared.state(realm);
@@ -207,7 +207,7 @@ impl Views {
     /// Returns the changes after a position, in order, at most `count_max`. Reads the change log, which blocks, unless
     /// they are in memory: see [`Self::floor`].
     pub fn changes_after(&self, position: Position, count_max: usize) -> Result<Stretch, ReadError> {
-        self.shared.past().between(position, (self.position, chain_prefix(&self.chain)), count_max)
+        self.shared.lookup().between(position, (self.position, chain_prefix(&self.chain)), count_max)
     }
 
     /// Returns how the fold treated the positions from `from` on, as far as one frame of the change log has them. Empty
@@ -223,7 +223,7 @@ impl Views {
 
     /// Returns the changes of an event. `None` if there are none. May read the change log, which blocks.
     pub(super) fn changes_at(&self, position: Position) -> Result<Option<Arc<PositionChanges>>, ReadError> {
-        self.shared.past().at(position)
+        self.shared.lookup().at(position)
     }
 
     /// Returns the prefix of the hash chain's value at a position. `None` if it is no longer known here.

@@ -17,7 +17,7 @@ mod recent;
 mod runs;
 
 use super::files::secret::LogSecret;
-use crate::event::{Event, EventKey, Hash, Position, gist};
+use crate::event::{Event, EventKey, Hash, Position, fingerprint};
 use crate::token::Identity;
 
 pub use index::DedupSize;
@@ -80,7 +80,7 @@ impl Fingerprint {
     /// Stands for a record whose fingerprint is not known: its body decides.
     pub const UNKNOWN: Self = Self([0; 8]);
 
-    /// Returns the fingerprint of `content`, which is a [`gist`].
+    /// Returns the keyed fingerprint of `content`, which is a [`fingerprint`].
     pub fn of(secret: &LogSecret, content: &Hash) -> Self {
         let keyed = secret.keyed(b"fingerprint 1", &[content]);
         Self(std::array::from_fn(|at| keyed[at]))
@@ -101,7 +101,7 @@ impl Claim {
     /// Returns the claim of an event in the log. `None` if it claims nothing, or if its claim can no longer be read.
     pub fn of_stored(secret: &LogSecret, event: &Event) -> Option<Self> {
         let key = event.delivery.key.as_ref()?;
-        let fingerprint = Fingerprint::of(secret, &gist(&event.delivery.body));
+        let fingerprint = Fingerprint::of(secret, &fingerprint(&event.delivery.body));
         let digest = match event.conflict_of {
             Some(first) => Digest::of_conflict(secret, first, fingerprint),
             None => Digest::of_event(secret, &event.delivery.tenant, key),

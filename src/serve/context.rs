@@ -110,7 +110,7 @@ impl Context {
         }
     }
 
-    /// Resolves when the daemon is told to stop.
+    /// Resolves once the daemon is to stop.
     pub async fn shut_down(&self) {
         // A closed channel is just as final.
         drop(self.state.clone().wait_for(|state| *state == ServingState::ShuttingDown).await);

@@ -235,7 +235,8 @@ pub async fn every_page_of_exports(api: &TestApi, mut request: ListExportsReques
 
 pub fn project(directory: &std::path::Path, log: &Log, ring_len: usize) -> (Projection, Rebuild) {
     let directory = directory.join("views");
-    let options = fold::Options { directory, ring_len, checkpoint_events: 10, segment_bytes: 4096, disk_reserve: 0 };
+    let options =
+        fold::ProjectionOptions { directory, ring_len, checkpoint_events: 10, segment_bytes: 4096, disk_reserve: 0 };
     fold::spawn(log.reader.clone(), log.hand_over.clone(), options, tokio::runtime::Handle::current(), |_| {}).unwrap()
 }
 

@@ -3,7 +3,7 @@
 use cleat::proto::{Connection, ConnectionEvent, ConnectionStatus, SummarizeConnectionsResponse};
 
 use super::super::exports;
-use super::super::words::{self, or_dash, time, yes};
+use super::super::format::{self, or_dash, time, yes};
 
 pub const HEADER: [&str; 6] = ["CONNECTION", "STATUS", "EXTERNAL ID", "PLATFORM", "VERSION", "POSITION"];
 pub const EVENT_HEADER: [&str; 5] = ["POSITION", "RECORDED", "TYPE", "STATUS", "NOTES"];
@@ -16,7 +16,7 @@ fn status(connection: &Connection) -> String {
 }
 
 fn word(status: ConnectionStatus) -> String {
-    words::word(status.as_str_name(), "CONNECTION_STATUS_")
+    format::word(status.as_str_name(), "CONNECTION_STATUS_")
 }
 
 /// The row of one event in a history.
@@ -60,7 +60,7 @@ pub fn row(connection: &Connection) -> Vec<String> {
 
 /// Everything known about one connection, one fact a line.
 pub fn facts(connection: &Connection) -> Vec<Vec<String>> {
-    words::facts([
+    format::facts([
         ("connection", connection.org_connection_id.clone()),
         ("status", status(connection)),
         ("status since", time(connection.status_recorded_at)),

@@ -6,7 +6,7 @@ use crate::fold::Fold;
 /// A supervisor, with the other ends of its channels and threads.
 struct Threads {
     state: watch::Sender<ServingState>,
-    told: Told,
+    fatal: FatalCell,
     health: watch::Sender<Health>,
     phase: watch::Sender<Phase>,
     stalled: Gauge,
@@ -18,7 +18,7 @@ struct Threads {
 impl Threads {
     fn start() -> Self {
         let first = Phase::CatchingUp { through: 1 };
-        let (state, told) = (watch::Sender::new(ServingState::CatchingUp { of: 1 }), Told::default());
+        let (state, fatal) = (watch::Sender::new(ServingState::CatchingUp { of: 1 }), FatalCell::default());
         let (health, healths) = watch::channel(Health::Writable);
         let (phase, phases) = watch::channel(first);
         let (_, views) = watch::channel(Fold::new(1).publish());
@@ -26,8 +26,8 @@ impl Threads {
         let thread = thread::spawn(move || assert!(end.recv().is_err()));
         let projection = Projection { views, phase: phases, thread };
         let (writer, stalled) = (thread::spawn(|| {}), Gauge::default());
-        let supervisor = Supervisor::start(state.clone(), told.clone(), healths, projection, writer, stalled.clone());
-        Self { state, told, health, phase, stalled, projector, supervisor }
+        let supervisor = Supervisor::start(state.clone(), fatal.clone(), healths, projection, writer, stalled.clone());
+        Self { state, fatal, health, phase, stalled, projector, supervisor }
     }
 
     async fn becomes(&self, expected: ServingState) {
@@ -52,7 +52,7 @@ fn stalled(is_log_damage: bool) -> Phase {
 async fn a_failed_commit_while_the_views_catch_up_leaves_nothing_to_read() {
     let threads = Threads::start();
     threads.health.send_replace(failed());
-    assert_eq!(within(threads.told.wait()).await, Trouble("no space".into()));
+    assert_eq!(within(threads.fatal.wait()).await, FatalError("no space".into()));
     assert_eq!(*threads.state.borrow(), ServingState::CatchingUp { of: 1 });
     let ended = within(threads.supervisor.until(std::future::pending(), Duration::ZERO)).await;
     assert_eq!(ended.unwrap_err().to_string(), "the log takes nothing any more: no space");
@@ -75,7 +75,7 @@ async fn views_that_stall_end_nothing_and_serve_again_once_they_go_on() {
     threads.becomes(ServingState::Serving).await;
     threads.phase.send_replace(stalled(false));
     threads.becomes(ServingState::Stalled { position: 7, reason: "a test says so".into() }).await;
-    assert_eq!((threads.told.now(), threads.stalled.get()), (None, 7));
+    assert_eq!((threads.fatal.get(), threads.stalled.get()), (None, 7));
     threads.phase.send_replace(Phase::CatchingUp { through: 9 });
     threads.becomes(ServingState::CatchingUp { of: 9 }).await;
     threads.phase.send_replace(Phase::Following);

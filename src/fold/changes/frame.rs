@@ -11,8 +11,8 @@
 
 use std::sync::Arc;
 
-use super::super::bytes::{unzigzag, zigzag};
-use super::super::entity::Mark;
+use super::super::entity::EventRef;
+use super::super::packed_text::{unzigzag, zigzag};
 use super::super::record::{self, Describe, TakeError};
 use super::super::ring::PositionChanges;
 use crate::event::{Hash, Position, Timestamp};
@@ -56,7 +56,7 @@ impl Disposition {
 /// Result of folding one event.
 #[derive(Clone)]
 pub struct Recorded {
-    pub mark: Mark,
+    pub mark: EventRef,
     /// The chain's value at the position.
     pub chain: Hash,
     pub disposition: Disposition,
@@ -65,7 +65,7 @@ pub struct Recorded {
 }
 
 /// Builder of frames, one after the other.
-pub struct FrameBuilder {
+pub struct ChangeFrameBuilder {
     header: FrameHeader,
     dispositions: Vec<u8>,
     times: Vec<u8>,
@@ -76,7 +76,7 @@ pub struct FrameBuilder {
     record: Vec<u8>,
 }
 
-impl FrameBuilder {
+impl ChangeFrameBuilder {
     /// Creates an empty builder for the positions after `last`, where the chain's value is `chain`.
     pub fn new(last: Position, chain: Hash) -> Self {
         let header = empty(last + 1, chain);
@@ -167,12 +167,12 @@ fn empty(first: Position, before: Hash) -> FrameHeader {
 /// A decoded frame.
 pub struct ChangeFrame {
     header: FrameHeader,
-    entries: Vec<Entry>,
+    entries: Vec<ChangeEntry>,
     records: Vec<u8>,
 }
 
 /// One position of a frame.
-struct Entry {
+struct ChangeEntry {
     recorded_at: Timestamp,
     disposition: Disposition,
     chain: ChainPrefix,
@@ -223,7 +223,7 @@ impl ChangeFrame {
             return Ok(None);
         }
         let mut from = Take(record);
-        let mark = Mark { position, recorded_at: entry.recorded_at };
+        let mark = EventRef { position, recorded_at: entry.recorded_at };
         let taken = record::take(&mut from, &mark, describe).map_err(|error| match error {
             TakeError::Garbled(garbled) => damaged(garbled.0),
             TakeError::Referred(error) => error,
@@ -249,7 +249,7 @@ fn expand(stored: &[u8], bytes: usize) -> Result<Vec<u8>, Garbled> {
     PLAIN.unpack(stored, bytes).ok_or(Garbled("a change frame does not expand to its length"))
 }
 
-fn take_entries(frame: &Frame<'_>) -> Result<Vec<Entry>, Garbled> {
+fn take_entries(frame: &Frame<'_>) -> Result<Vec<ChangeEntry>, Garbled> {
     let header = &frame.header;
     let columns = expand(frame.columns, header.columns_expanded as usize)?;
     let count = header.count as usize;
@@ -261,7 +261,7 @@ fn take_entries(frame: &Frame<'_>) -> Result<Vec<Entry>, Garbled> {
         let disposition = Disposition::from_stored(*byte).ok_or(Garbled("unknown disposition"))?;
         time = time.wrapping_add(unzigzag(from.varint()?));
         let recorded_at = Timestamp::from_micros(time);
-        entries.push(Entry { recorded_at, disposition, chain: ChainPrefix::default(), record: 0..0 });
+        entries.push(ChangeEntry { recorded_at, disposition, chain: ChainPrefix::default(), record: 0..0 });
     }
     let mut end = 0_usize;
     for entry in &mut entries {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::ChangeLog;
-use super::frame::{FrameBuilder, Recorded};
+use super::frame::{ChangeFrameBuilder, Recorded};
 use crate::event::Position;
 use crate::segment::SegmentError;
 use crate::storage::StoreError;
@@ -13,7 +13,7 @@ const UNSYNCED_BYTES_MAX: usize = 512 * 1024;
 
 pub struct Writer {
     log: Arc<ChangeLog>,
-    frame: FrameBuilder,
+    frame: ChangeFrameBuilder,
     /// Length at which the growing segment is closed.
     segment_bytes: u64,
     unsynced: usize,
@@ -23,7 +23,7 @@ impl Writer {
     /// Creates a writer that continues where the change log ends.
     pub fn new(log: Arc<ChangeLog>, segment_bytes: u64) -> Self {
         let (last, chain) = log.end();
-        Self { frame: FrameBuilder::new(last, chain), log, segment_bytes, unsynced: 0 }
+        Self { frame: ChangeFrameBuilder::new(last, chain), log, segment_bytes, unsynced: 0 }
     }
 
     /// Returns the first unwritten position: every position before it can be read.

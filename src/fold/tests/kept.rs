@@ -4,12 +4,12 @@
 use tempfile::TempDir;
 
 use super::*;
-use crate::event::{Hash, Outcome, ParsedEvent, Report, Told};
+use crate::event::{Hash, Outcome, ParsedEvent, Report, ReportKind};
 use crate::fold::SEGMENT_BYTES;
 use crate::fold::changes::ChangeLog;
-use crate::fold::checkpoint::{self, Header};
+use crate::fold::checkpoint::{self, CheckpointHeader};
+use crate::fold::interner::Interner;
 use crate::fold::recorder::Recorder;
-use crate::fold::words::Words;
 use crate::token::Identity;
 
 pub(super) struct Kept {
@@ -25,7 +25,7 @@ impl Kept {
     pub fn new(ring_len: usize) -> Self {
         let directory = TempDir::new().unwrap();
         let start = (0, Hash::default(), Timestamp::default());
-        let fold = Fold::recorded((Vec::new(), Words::default()), start, recorded(&directory), ring_len);
+        let fold = Fold::recorded((Vec::new(), Interner::default()), start, recorded(&directory), ring_len);
         Self { fold, ring_len, now: 0, directory }
     }
 
@@ -34,16 +34,16 @@ impl Kept {
         self.fold.sync().unwrap();
         let views = self.fold.publish();
         let (position, chain, recorded_at) = (views.position(), views.chain(), views.recorded_at());
-        let header = Header { identity: IDENTITY, position, chain, recorded_at };
+        let header = CheckpointHeader { identity: IDENTITY, position, chain, recorded_at };
         let bytes = written(&views, &header);
         drop((views, self.fold));
 
-        let (mut from, mut words) = (&bytes[..], Words::default());
+        let (mut from, mut interner) = (&bytes[..], Interner::default());
         assert!(checkpoint::read_header(&mut from).unwrap() == header);
-        let states = checkpoint::read_states(&header, &mut from, &mut words).unwrap();
+        let states = checkpoint::read_states(&header, &mut from, &mut interner).unwrap();
         let recorded = recorded(&self.directory);
         assert_eq!(recorded.1.end(), (position, chain));
-        let mut fold = Fold::recorded((states, words), (position, chain, recorded_at), recorded, self.ring_len);
+        let mut fold = Fold::recorded((states, interner), (position, chain, recorded_at), recorded, self.ring_len);
         assert!(written(&fold.publish(), &header) == bytes, "nothing of the state is lost");
         Self { fold, ..self }
     }
@@ -62,10 +62,10 @@ impl Kept {
     /// Folds an event: an export of a connection is ready. Parses no JSON, which would take most of the time.
     pub fn exported(&mut self, connection_id: &str, task_id: &str) {
         let outcome = Outcome::Ready { links: Arc::default(), stats: None };
-        let told = Told::Export { task_id: text(task_id), org_id: None, outcome };
+        let kind = ReportKind::Export { task_id: text(task_id), org_id: None, outcome };
         let mut next = self.next(b"");
         next.body.is_readable = true;
-        next.body.report = Some(Report { connection_id: text(connection_id), date: None, told });
+        next.body.report = Some(Report { connection_id: text(connection_id), date: None, kind });
         self.fold.take(next).unwrap();
     }
 
@@ -79,7 +79,7 @@ fn recorded(directory: &TempDir) -> (Recorder, Arc<ChangeLog>) {
     (Recorder::new(changes.clone(), SEGMENT_BYTES).unwrap(), changes)
 }
 
-fn written(views: &Views, header: &Header) -> Vec<u8> {
+fn written(views: &Views, header: &CheckpointHeader) -> Vec<u8> {
     let mut bytes = Vec::new();
     checkpoint::write(views, header, &mut bytes).unwrap();
     bytes

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::reference::held;
 use super::*;
-use crate::fold::{Change, Id, Mark, record};
+use crate::fold::{Change, EventRef, Id, record};
 use crate::storage::Take;
 
 fn word(words: &'static [&'static str]) -> impl Strategy<Value = Value> {
@@ -276,7 +276,7 @@ proptest! {
         };
         for changes in fold.publish().changes_after(0, usize::MAX).unwrap().changes {
             let recorded_at = events[usize::try_from(changes.position).unwrap() - 1].recorded_at;
-            let origin = Mark { position: changes.position, recorded_at };
+            let origin = EventRef { position: changes.position, recorded_at };
             let mut bytes = Vec::new();
             record::put(&mut bytes, &origin, &changes.realm, &changes.changes);
             let mut from = Take(&bytes);

@@ -11,9 +11,9 @@ use super::world::{CHECKPOINT_EVENTS, World};
 use super::*;
 use crate::event::Hash;
 use crate::fold::changes::{ChangeLog, Disposition, Recorded};
-use crate::fold::entity::Mark;
+use crate::fold::entity::EventRef;
+use crate::fold::interner::Interner;
 use crate::fold::recorder::Recorder;
-use crate::fold::words::Words;
 use crate::fold::{Change, PositionChanges};
 use crate::segment::ReadError;
 use crate::storage::StoreError;
@@ -56,7 +56,7 @@ fn story(last: Position) -> Vec<Recorded> {
         let changes = changes.map(|it| Arc::new(PositionChanges { chain: [9; 8], ..(*it).clone() }));
         let recorded_at = Timestamp::from_micros(position.cast_signed() * 1_000_000);
         let disposition = if changes.is_some() { Disposition::Applied } else { Disposition::NoEntity };
-        Recorded { mark: Mark { position, recorded_at }, chain: chain(position), disposition, changes }
+        Recorded { mark: EventRef { position, recorded_at }, chain: chain(position), disposition, changes }
     };
     (1..=last).map(recorded).collect()
 }
@@ -271,7 +271,7 @@ fn a_change_that_cannot_be_recorded_is_in_the_ring_all_the_same() {
     let recorder = Recorder::new(log.clone(), 1).unwrap();
     fs::remove_dir_all(directory.path()).unwrap();
     let start = (0, Hash::default(), Timestamp::default());
-    let mut fold = Fold::recorded((Vec::new(), Words::default()), start, (recorder, log), 4);
+    let mut fold = Fold::recorded((Vec::new(), Interner::default()), start, (recorder, log), 4);
     let failed = (1..100_000).find(|position| {
         let body = serde_json::to_vec(&attempt(&format!("status {position}"))).unwrap();
         fold.advance(&event(*position, 0, "acme", ModeVerdict::Live, &body)).is_err()

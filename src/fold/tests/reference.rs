@@ -12,8 +12,8 @@ use self::body::Body;
 use super::properties::{events, realms};
 use super::*;
 use crate::event::{Attempt, Facts, Text};
-use crate::fold::entity::Place;
-use crate::fold::{ExportStatus, Mark, Status, Trail};
+use crate::fold::entity::RelativePosition;
+use crate::fold::{EventRef, ExportStatus, Lineage, Status};
 
 #[derive(PartialEq)]
 pub(in crate::fold) struct Reference {
@@ -41,7 +41,7 @@ impl Reference {
             return;
         }
         let realm = Realm { tenant: event.delivery.tenant.as_str().into(), mode };
-        let mark = Mark { position: event.position, recorded_at: event.recorded_at };
+        let mark = EventRef { position: event.position, recorded_at: event.recorded_at };
         if let Some(id) = body.id("org_connection_id") {
             let key = (realm.clone(), id.to_string());
             let connection = self.connections.entry(key).or_insert_with(|| new_connection(&realm, &id, mark));
@@ -62,7 +62,7 @@ impl Reference {
     }
 
     /// Returns the export that the event names, with the fields that events of both outcomes report.
-    fn export(&mut self, realm: &Realm, task_id: &Arc<str>, body: &Body, mark: Mark) -> &mut Export {
+    fn export(&mut self, realm: &Realm, task_id: &Arc<str>, body: &Body, mark: EventRef) -> &mut Export {
         let key = (realm.clone(), task_id.to_string());
         let export = self.exports.entry(key).or_insert_with(|| new_export(realm, task_id, mark));
         if export.trail.version > 0 && export.heard_at.is_none() {
@@ -75,7 +75,7 @@ impl Reference {
         export
     }
 
-    fn export_ready(&mut self, realm: &Realm, task_id: &Arc<str>, body: &Body, mark: Mark, heard: Timestamp) {
+    fn export_ready(&mut self, realm: &Realm, task_id: &Arc<str>, body: &Body, mark: EventRef, heard: Timestamp) {
         let export = self.export(realm, task_id, body, mark);
         if export.heard_at.is_some_and(|last| last > heard) {
             // History: takes only values that were never reported before.
@@ -113,7 +113,7 @@ impl Reference {
     }
 
     /// Links, stats and deadline of an earlier success stay.
-    fn export_failed(&mut self, realm: &Realm, task_id: &Arc<str>, body: &Body, mark: Mark, heard: Timestamp) {
+    fn export_failed(&mut self, realm: &Realm, task_id: &Arc<str>, body: &Body, mark: EventRef, heard: Timestamp) {
         let export = self.export(realm, task_id, body, mark);
         if export.heard_at.is_some_and(|last| last > heard) {
             return;
@@ -134,7 +134,7 @@ fn heard(event: &Event, body: &Body) -> Timestamp {
     }
 }
 
-fn new_connection(realm: &Realm, id: &Arc<str>, mark: Mark) -> Connection {
+fn new_connection(realm: &Realm, id: &Arc<str>, mark: EventRef) -> Connection {
     Connection {
         realm: realm.clone(),
         id: id.clone(),
@@ -147,16 +147,16 @@ fn new_connection(realm: &Realm, id: &Arc<str>, mark: Mark) -> Connection {
         was_revoked: false,
         facts: Arc::default(),
         attempt: Arc::default(),
-        described_at: Place(mark.position),
+        described_at: RelativePosition(mark.position),
         reconnect_count: 0,
         last_reconnected_at: None,
         last_export_at: None,
         needs_reconnect: false,
-        trail: Trail { version: 0, first: mark, last: mark },
+        trail: Lineage { version: 0, first: mark, last: mark },
     }
 }
 
-fn new_export(realm: &Realm, task_id: &Arc<str>, mark: Mark) -> Export {
+fn new_export(realm: &Realm, task_id: &Arc<str>, mark: EventRef) -> Export {
     Export {
         realm: realm.clone(),
         task_id: task_id.clone(),
@@ -169,11 +169,11 @@ fn new_export(realm: &Realm, task_id: &Arc<str>, mark: Mark) -> Export {
         deadline: None,
         after_revocation: false,
         heard_at: None,
-        trail: Trail { version: 0, first: mark, last: mark },
+        trail: Lineage { version: 0, first: mark, last: mark },
     }
 }
 
-fn change_connection(connection: &mut Connection, body: &Body, mark: Mark, heard: Timestamp) {
+fn change_connection(connection: &mut Connection, body: &Body, mark: EventRef, heard: Timestamp) {
     let before = connection.clone();
     report_connection(connection, body, mark, heard);
     let unchanged = Connection {
@@ -184,11 +184,11 @@ fn change_connection(connection: &mut Connection, body: &Body, mark: Mark, heard
         ..connection.clone()
     };
     if unchanged != before {
-        connection.described_at = Place(mark.position);
+        connection.described_at = RelativePosition(mark.position);
     }
 }
 
-fn report_connection(connection: &mut Connection, body: &Body, mark: Mark, heard: Timestamp) {
+fn report_connection(connection: &mut Connection, body: &Body, mark: EventRef, heard: Timestamp) {
     connection.trail.version += 1;
     connection.trail.last = mark;
     connection.last_was_late = false;
@@ -264,7 +264,7 @@ fn learn_facts(facts: &mut Facts, body: &Body) {
     replace_if_told(&mut facts.org_id, body.id("org_id"));
 }
 
-fn set_status(connection: &mut Connection, status: Status, word: Text, mark: Mark, date: Timestamp) {
+fn set_status(connection: &mut Connection, status: Status, word: Text, mark: EventRef, date: Timestamp) {
     if status == Status::Revoked {
         connection.was_revoked = true;
     }

@@ -9,7 +9,7 @@ use super::kept::Kept;
 use super::world::{CHECKPOINT_EVENTS, World};
 use super::*;
 use crate::event::{TEXT_BYTES_MAX, bounded};
-use crate::fold::{Change, Id, Mark, Status, record};
+use crate::fold::{Change, EventRef, Id, Status, record};
 
 #[test]
 fn a_long_text_is_its_first_part_a_mark_and_a_digest() {
@@ -140,7 +140,7 @@ fn check_large_connection(views: &Views) {
     let realm = Story::live();
     let Some(changes) = views.changes_at(REVOKED_AT).unwrap() else { panic!("it changes the connection") };
     assert!(matches!(changes.changes[..], [Change::Connection { .. }]));
-    let (mut bytes, origin) = (Vec::new(), Mark { position: REVOKED_AT, recorded_at: Timestamp::default() });
+    let (mut bytes, origin) = (Vec::new(), EventRef { position: REVOKED_AT, recorded_at: Timestamp::default() });
     record::put(&mut bytes, &origin, &realm, &changes.changes);
     assert!(bytes.len() < 100, "{} bytes", bytes.len());
 

@@ -10,7 +10,7 @@ use tokio::runtime::{Handle, Runtime};
 use super::owners::check_exports_at;
 use super::reference::{Reference, held};
 use super::*;
-use crate::fold::{Options, Phase, Projection, Rebuild, spawn};
+use crate::fold::{Phase, Projection, ProjectionOptions, Rebuild, spawn};
 use crate::log::{self, Log};
 use crate::token::Identity;
 
@@ -39,7 +39,7 @@ pub(super) fn open_log(directory: &Path, clock: &Arc<AtomicI64>) -> Log {
 }
 
 fn project(directory: &Path, log: &Log, runtime: &Handle, checkpoint_events: u64) -> (Projection, Rebuild) {
-    let options = Options {
+    let options = ProjectionOptions {
         directory: directory.join("views"),
         ring_len: 4,
         checkpoint_events,

@@ -1,7 +1,7 @@
 //! Tests of a start with the keys that journals hold.
 
 use super::*;
-use crate::event::gist;
+use crate::event::fingerprint;
 use crate::log::dedup::{Digest, Fingerprint};
 use crate::log::files::layout::DataFiles;
 use crate::log::files::secret::LogSecret;
@@ -37,7 +37,7 @@ fn keys_with(change: impl Fn(&mut JournalFrame)) -> (keys::Keys, LogSecret) {
 }
 
 fn has_conflict(keys: &keys::Keys, secret: &LogSecret) -> bool {
-    let digest = Digest::of_conflict(secret, 1, Fingerprint::of(secret, &gist(OTHER)));
+    let digest = Digest::of_conflict(secret, 1, Fingerprint::of(secret, &fingerprint(OTHER)));
     keys.index.find(digest).unwrap().is_some_and(|entry| entry.position == 2)
 }
 

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::event::{Attempt, Facts, Outcome, Report, Text, Told};
+use crate::event::{Attempt, Facts, Outcome, Report, ReportKind, Text};
 
 /// Length above which texts are not shared: longer ones hardly repeat.
 const WORD_BYTES_MAX: usize = 256;
@@ -12,9 +12,9 @@ const WORD_BYTES_MAX: usize = 256;
 const WORDS_MAX: usize = 64 * 1024;
 
 #[derive(Default)]
-pub(super) struct Words(HashSet<Arc<str>>);
+pub(super) struct Interner(HashSet<Arc<str>>);
 
-impl Words {
+impl Interner {
     /// Replaces a text by the equal one that is already in memory, or keeps it for later ones.
     pub(super) fn share(&mut self, text: &mut Text) {
         let Some(known) = text else { return };
@@ -33,23 +33,23 @@ impl Words {
 
     /// Shares the texts of a report, except links and those that belong to one patient, attempt or entity.
     pub(super) fn share_report(&mut self, report: &mut Report) {
-        match &mut report.told {
-            Told::Attempt { status, facts, attempt } => {
+        match &mut report.kind {
+            ReportKind::Attempt { status, facts, attempt } => {
                 self.share(status);
                 self.share_facts(facts);
                 self.share_attempt(attempt);
             }
-            Told::Revocation { status, facts } => {
+            ReportKind::Revocation { status, facts } => {
                 self.share(status);
                 self.share_facts(facts);
             }
-            Told::Export { org_id, outcome, .. } => {
+            ReportKind::Export { org_id, outcome, .. } => {
                 self.share(org_id);
                 if let Outcome::Failed { reason } = outcome {
                     self.share(reason);
                 }
             }
-            Told::Unknown => {}
+            ReportKind::Unknown => {}
         }
     }
 

@@ -12,15 +12,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::bytes::{put_plain, put_text, take_count, take_text, unzigzag, zigzag};
 use super::connection::{Connection, Status};
-use super::entity::{Mark, Place, Realm, Trail};
+use super::entity::{EventRef, Lineage, Realm, RelativePosition};
 use super::export::{Export, ExportStatus};
+use super::packed_text::{put_plain, put_text, take_count, take_text, unzigzag, zigzag};
 use crate::event::{Attempt, Facts, Link, Stats, Text, Timestamp};
 use crate::storage::{Garbled, Put, Take};
 
 /// Reference of times and positions: those near it take few bytes.
-pub(super) type Origin = Mark;
+pub(super) type Origin = EventRef;
 
 /// Value of one field.
 trait Value: PartialEq + Sized {
@@ -101,7 +101,7 @@ entity!(
     Connection,
     id,
     put_text,
-    |realm, id| Connection::unheard_of(realm, id, Trail::NONE),
+    |realm, id| Connection::unheard_of(realm, id, Lineage::NONE),
     |it: &Connection, blank, origin: &Origin| {
         let mut base: Connection = blank;
         if it.described_at.0 != origin.position {
@@ -133,7 +133,7 @@ entity!(
     Export,
     task_id,
     put_plain,
-    |realm, task_id| Export::unheard_of(realm, task_id, Trail::NONE.last),
+    |realm, task_id| Export::unheard_of(realm, task_id, Lineage::NONE.last),
     |_: &Export, blank, _: &Origin| blank,
     status,
     failure_reason,
@@ -170,12 +170,12 @@ impl Value for Arc<Attempt> {
     fn put(&self, out: &mut Vec<u8>, origin: &Origin) {
         let Attempt { request_id, external_state, scope, consent_expires_at } = &**self;
         put_texts(out, &[request_id, external_state, scope], origin);
-        consent_expires_at.put(out, &Trail::NONE.first);
+        consent_expires_at.put(out, &Lineage::NONE.first);
     }
 
     fn take(from: &mut Take<'_>, origin: &Origin) -> Result<Self, Garbled> {
         let [request_id, external_state, scope] = take_texts(from, origin)?;
-        let consent_expires_at = Value::take(from, &Trail::NONE.first)?;
+        let consent_expires_at = Value::take(from, &Lineage::NONE.first)?;
         Ok(Self::new(Attempt { request_id, external_state, scope, consent_expires_at }))
     }
 }
@@ -261,19 +261,19 @@ impl Value for Timestamp {
     }
 }
 
-impl Value for Mark {
+impl Value for EventRef {
     fn put(&self, out: &mut Vec<u8>, origin: &Origin) {
-        Place(self.position).put(out, origin);
+        RelativePosition(self.position).put(out, origin);
         self.recorded_at.put(out, origin);
     }
 
     fn take(from: &mut Take<'_>, origin: &Origin) -> Result<Self, Garbled> {
-        let Place(position) = Place::take(from, origin)?;
+        let RelativePosition(position) = RelativePosition::take(from, origin)?;
         Ok(Self { position, recorded_at: Timestamp::take(from, origin)? })
     }
 }
 
-impl Value for Place {
+impl Value for RelativePosition {
     fn put(&self, out: &mut Vec<u8>, origin: &Origin) {
         out.put_varint(zigzag(self.0.wrapping_sub(origin.position).cast_signed()));
     }

@@ -12,11 +12,11 @@ use super::object::{Json, Object};
 
 /// A digest that is equal for bodies of the same type, mode and data, in any order and with any white space. The data
 /// of a flat body are all fields except the envelope's. For a body that is no JSON object, every byte counts.
-pub fn gist(body: &[u8]) -> Hash {
+pub fn fingerprint(body: &[u8]) -> Hash {
     of(body, Object::read(body).as_ref())
 }
 
-/// Like [`gist`], but for a body that is parsed already. `object` is `None` if the body is no JSON object.
+/// Like [`fingerprint`], but for a body that is parsed already. `object` is `None` if the body is no JSON object.
 pub(super) fn of(body: &[u8], object: Option<&Object<'_>>) -> Hash {
     let mut hasher = Sha256::new();
     let Some(object) = object else {
@@ -61,22 +61,23 @@ mod tests {
 
     #[test]
     fn deliveries_of_one_event_tell_the_same_and_any_other_word_is_another() {
-        let first =
-            gist(br#"{"id":"a","date":"1","api_mode":"live","type":"t","data":{"a":[1,{"b":null}],"c":"\u00e9"}}"#);
+        let first = fingerprint(
+            br#"{"id":"a","date":"1","api_mode":"live","type":"t","data":{"a":[1,{"b":null}],"c":"\u00e9"}}"#,
+        );
         let again =
             r#"{ "type": "t", "data": {"c":"é","a":[1, {"b":null}]}, "date": "2", "api_mode": "live", "id": "a" }"#;
-        assert_eq!(gist(again.as_bytes()), first);
+        assert_eq!(fingerprint(again.as_bytes()), first);
         for other in [again.replace("null", "0"), again.replace("\"t\"", "\"u\""), again.replace("live", "test")] {
-            assert_ne!(gist(other.as_bytes()), first, "{other}");
+            assert_ne!(fingerprint(other.as_bytes()), first, "{other}");
         }
     }
 
     #[test]
     fn flat_and_odd_bodies_are_told_apart_by_all_they_hold() {
-        let flat = |body: &str| gist(body.as_bytes());
+        let flat = |body: &str| fingerprint(body.as_bytes());
         assert_eq!(flat(r#"{"id":"a","date":"1","b":1,"c":2}"#), flat(r#"{"c":2,"id":"b","b":1}"#));
         assert_ne!(flat(r#"{"b":1,"c":2}"#), flat(r#"{"b":1,"c":3}"#));
         assert_ne!(flat(r#"{"data":{"n":1e999}}"#), flat(r#"{"data":{"n":2e999}}"#), "beyond any number");
-        assert_ne!(gist(b"{\xff"), gist(b"{\xfe"));
+        assert_ne!(fingerprint(b"{\xff"), fingerprint(b"{\xfe"));
     }
 }

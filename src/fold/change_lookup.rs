@@ -18,13 +18,13 @@ use crate::token::ChainPrefix;
 
 /// Access to past changes. Cheap to make. Reads block.
 #[derive(Clone, Copy)]
-pub(super) struct Past<'a> {
+pub(super) struct ChangeLookup<'a> {
     pub realms: &'a RwLock<BTreeMap<Realm, Arc<RwLock<State>>>>,
     pub ring: &'a RwLock<Ring>,
     pub changes: Option<&'a ChangeLog>,
 }
 
-impl Past<'_> {
+impl ChangeLookup<'_> {
     /// Returns the changes of a position. `None` if there are none.
     pub fn at(&self, position: Position) -> Result<Option<Arc<PositionChanges>>, ReadError> {
         self.noted(self.read(position, &|connection| self.describe(connection)))

@@ -24,7 +24,7 @@ pub(super) struct WarningLimits {
 }
 
 /// A request in progress. Dropped without an end, it was abandoned by its client.
-pub(super) struct Visit<'a> {
+pub(super) struct RequestLog<'a> {
     metrics: &'a Metrics,
     warnings: &'a WarningLimits,
     /// A configured name, or empty: never the requested path.
@@ -34,7 +34,7 @@ pub(super) struct Visit<'a> {
     ended: Option<(&'static str, StatusCode)>,
 }
 
-impl<'a> Visit<'a> {
+impl<'a> RequestLog<'a> {
     pub(super) fn begin(
         metrics: &'a Metrics,
         warnings: &'a WarningLimits,
@@ -110,7 +110,7 @@ impl<'a> Visit<'a> {
     }
 }
 
-impl Drop for Visit<'_> {
+impl Drop for RequestLog<'_> {
     fn drop(&mut self) {
         let (outcome, status) = self.ended.map_or((ABANDONED, None), |(label, status)| (label, Some(status.as_u16())));
         self.metrics.webhooks(self.endpoint, outcome).inc();

@@ -6,18 +6,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::event::Position;
 
 #[derive(Clone, Default)]
-pub(super) struct Live(Arc<Mutex<BTreeMap<Position, usize>>>);
+pub(super) struct Pins(Arc<Mutex<BTreeMap<Position, usize>>>);
 
 /// Pin of one position, which lasts until it is dropped.
-pub(super) struct Look {
-    live: Live,
+pub(super) struct Pin {
+    pins: Pins,
     position: Position,
 }
 
-impl Live {
-    pub fn look(&self, position: Position) -> Look {
+impl Pins {
+    pub fn pin(&self, position: Position) -> Pin {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(position).or_default() += 1;
-        Look { live: self.clone(), position }
+        Pin { pins: self.clone(), position }
     }
 
     /// Returns the pinned positions, in order.
@@ -26,9 +26,9 @@ impl Live {
     }
 }
 
-impl Drop for Look {
+impl Drop for Pin {
     fn drop(&mut self) {
-        let mut positions = self.live.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut positions = self.pins.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = positions.get_mut(&self.position) {
             *count -= 1;
             if *count == 0 {

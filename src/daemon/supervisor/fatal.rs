@@ -7,37 +7,37 @@ use tokio::sync::watch;
 /// A failed commit of the log, with its reason. Nothing has been acknowledged since. A restart recovers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the log takes nothing any more: {0}")]
-pub struct Trouble(pub Arc<str>);
+pub struct FatalError(pub Arc<str>);
 
-/// Shared slot for the first trouble, if any. Ignores later ones.
+/// Shared slot for the first fatal error, if any. Ignores later ones.
 #[derive(Clone, Default)]
-pub struct Told(watch::Sender<Option<Trouble>>);
+pub struct FatalCell(watch::Sender<Option<FatalError>>);
 
-impl Told {
-    pub fn tell(&self, trouble: Trouble) {
+impl FatalCell {
+    pub fn set(&self, fatal_error: FatalError) {
         self.0.send_if_modified(|first| {
             let is_first = first.is_none();
             if is_first {
-                tracing::error!("{trouble}");
-                *first = Some(trouble);
+                tracing::error!("{fatal_error}");
+                *first = Some(fatal_error);
             }
             is_first
         });
     }
 
-    pub fn now(&self) -> Option<Trouble> {
+    pub fn get(&self) -> Option<FatalError> {
         self.0.borrow().clone()
     }
 
-    /// Resolves once there is trouble.
-    pub async fn wait(&self) -> Trouble {
-        let mut told = self.0.subscribe();
+    /// Resolves once there is a fatal error.
+    pub async fn wait(&self) -> FatalError {
+        let mut fatal = self.0.subscribe();
         loop {
-            if let Some(trouble) = told.borrow_and_update().clone() {
-                return trouble;
+            if let Some(fatal_error) = fatal.borrow_and_update().clone() {
+                return fatal_error;
             }
             // Never an error: `self` holds a sender.
-            drop(told.changed().await);
+            drop(fatal.changed().await);
         }
     }
 }

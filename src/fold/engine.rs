@@ -6,14 +6,14 @@ use std::sync::{Arc, RwLock};
 
 use super::apply::apply;
 use super::changes::{ChangeLog, Disposition, Recorded};
-use super::entity::{Mark, Realm};
-use super::live::{Live, Look};
+use super::entity::{EventRef, Realm};
+use super::interner::Interner;
 use super::occurrence::Occurrence;
+use super::pins::{Pin, Pins};
 use super::recorder::Recorder;
 use super::ring::{Change, PositionChanges, Ring};
 use super::state::State;
-use super::views::{Shared, Views, read, write};
-use super::words::Words;
+use super::views::{SharedState, Views, read, write};
 use crate::event::{ApiMode, Event, Hash, ParsedEvent, Position, Provenance, Timestamp};
 use crate::segment::ReadError;
 use crate::storage::StoreError;
@@ -29,15 +29,15 @@ const RELEASED_AT_ONCE: usize = 4096;
 type Applied = (Disposition, Option<Arc<PositionChanges>>);
 
 pub struct Fold {
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     recorder: Option<Recorder>,
     /// Texts that entities share.
-    words: Words,
+    interner: Interner,
     position: Position,
     chain: Hash,
     recorded_at: Timestamp,
     /// Positions that were pinned at the last publication. Until the next one, no others can be pinned.
-    live: Vec<Position>,
+    pinned: Vec<Position>,
     /// Number of changes since the last publication.
     changed: usize,
     /// Whether the ring keeps changes that the change log has, too. If not, it drops changes as early as possible, while they
@@ -54,14 +54,14 @@ impl Fold {
 
     /// Creates a fold with the state at a position. Later events are recorded.
     pub(super) fn recorded(
-        (states, words): (Vec<(Realm, State)>, Words),
+        (states, interner): (Vec<(Realm, State)>, Interner),
         (position, chain, recorded_at): (Position, Hash, Timestamp),
         (recorder, changes): (Recorder, Arc<ChangeLog>),
         ring_len: usize,
     ) -> Self {
         let states = states.into_iter().map(|(realm, state)| (realm, Arc::new(RwLock::new(state)))).collect();
         let fold = Self::over(states, position, chain, Some(changes), ring_len);
-        Self { recorder: Some(recorder), words, recorded_at, ..fold }
+        Self { recorder: Some(recorder), interner, recorded_at, ..fold }
     }
 
     fn over(
@@ -72,15 +72,15 @@ impl Fold {
         ring_len: usize,
     ) -> Self {
         let ring = RwLock::new(Ring::after_position(position, ring_len));
-        let shared = Shared { realms: RwLock::new(states), ring, changes, live: Live::default() };
+        let shared = SharedState { realms: RwLock::new(states), ring, changes, pins: Pins::default() };
         Self {
             shared: Arc::new(shared),
             recorder: None,
-            words: Words::default(),
+            interner: Interner::default(),
             position,
             chain,
             recorded_at: Timestamp::default(),
-            live: Vec::new(),
+            pinned: Vec::new(),
             changed: 0,
             is_followed: true,
         }
@@ -98,7 +98,7 @@ impl Fold {
 
     /// Like [`Self::advance`], but for an event that is parsed already.
     pub(super) fn take(&mut self, event: ParsedEvent) -> Result<(), ReadError> {
-        let mark = Mark { position: event.position, recorded_at: event.recorded_at };
+        let mark = EventRef { position: event.position, recorded_at: event.recorded_at };
         let chain = event.chain;
         let (disposition, changes) = self.apply(mark, event)?;
         (self.position, self.chain, self.recorded_at) = (mark.position, chain, mark.recorded_at);
@@ -114,21 +114,21 @@ impl Fold {
         Ok(())
     }
 
-    fn apply(&mut self, mark: Mark, event: ParsedEvent) -> Result<Applied, ReadError> {
+    fn apply(&mut self, mark: EventRef, event: ParsedEvent) -> Result<Applied, ReadError> {
         let ParsedEvent { chain, tenant, provenance, applies_to, body, .. } = event;
         let (Some(mode), true) = (applies_to, body.is_readable) else { return Ok((Disposition::Withheld, None)) };
         let Some(mut report) = body.report else { return Ok((Disposition::NoEntity, None)) };
-        self.words.share_report(&mut report);
+        self.interner.share_report(&mut report);
         let (realm, state) = self.realm(tenant, mode);
         let occurrence = Occurrence { report: &report, mark, is_second_hand: provenance != Provenance::Webhook };
-        let changes = apply(&read(&state), self.shared.past(), &realm, occurrence)?;
+        let changes = apply(&read(&state), self.shared.lookup(), &realm, occurrence)?;
         if changes.is_empty() {
             return Ok((Disposition::NoEntity, None));
         }
         let disposition = disposition(&changes, occurrence);
         let mut state = write(&state);
         for change in &changes {
-            state.put(change, &self.live);
+            state.put(change, &self.pinned);
         }
         // Exports settle only if the change log has their state.
         if self.recorder.is_some() {
@@ -169,8 +169,8 @@ impl Fold {
 
     /// Publishes the current state for readers.
     pub fn publish(&mut self) -> Arc<Views> {
-        let look = self.shared.live.look(self.position);
-        self.views(Some(look))
+        let pin = self.shared.pins.pin(self.position);
+        self.views(Some(pin))
     }
 
     /// Publishes only the progress, for callers that wait. The result is not readable: its state changes with the next
@@ -179,24 +179,24 @@ impl Fold {
         self.views(None)
     }
 
-    fn views(&mut self, look: Option<Look>) -> Arc<Views> {
-        self.live = self.shared.live.positions();
+    fn views(&mut self, pin: Option<Pin>) -> Arc<Views> {
+        self.pinned = self.shared.pins.positions();
         let released = 2 * std::mem::take(&mut self.changed) + RELEASED_AT_ONCE;
         let (mut connections, mut exports) = (0, 0);
         for state in read(&self.shared.realms).values() {
             let mut state = write(state);
-            state.release(&self.live, released);
+            state.release(&self.pinned, released);
             connections += state.connection_count();
             exports += state.export_count();
         }
         let (shared, position, chain, recorded_at) = (self.shared.clone(), self.position, self.chain, self.recorded_at);
-        Arc::new(Views { shared, position, chain, recorded_at, connections, exports, look })
+        Arc::new(Views { shared, position, chain, recorded_at, connections, exports, pin })
     }
 
     /// Returns the number of superseded versions that are kept for older pinned positions.
     #[cfg(test)]
     pub(super) fn kept_versions(&self) -> usize {
-        read(&self.shared.realms).values().map(|state| read(state).older_count()).sum()
+        read(&self.shared.realms).values().map(|state| read(state).superseded_count()).sum()
     }
 
     /// Makes the change log durable up to the current position.

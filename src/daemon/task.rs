@@ -12,14 +12,14 @@ use super::RunError;
 /// but not instant.
 const STAGE_MIN: Duration = Duration::from_secs(2);
 
-pub(super) struct Part<T> {
+pub(super) struct SupervisedTask<T> {
     name: &'static str,
     task: JoinHandle<T>,
     /// Closes when the task ends, however it ends.
     alive: oneshot::Receiver<()>,
 }
 
-impl<T: Send + 'static> Part<T> {
+impl<T: Send + 'static> SupervisedTask<T> {
     pub fn spawn(name: &'static str, work: impl Future<Output = T> + Send + 'static) -> Self {
         let (lives, alive) = oneshot::channel();
         let task = tokio::spawn(async move {
@@ -60,14 +60,14 @@ mod tests {
 
     #[tokio::test]
     async fn an_early_end_is_noticed_and_what_it_came_to_is_not_lost() {
-        let mut part = Part::spawn("the part", async { 7 });
+        let mut part = SupervisedTask::spawn("the part", async { 7 });
         assert_eq!(within(part.ends_early()).await.to_string(), "the part ended by itself");
         assert_eq!(within(part.finish(Instant::now())).await.unwrap(), Some(7));
     }
 
     #[tokio::test]
     async fn a_panic_is_told_without_its_message() {
-        let mut part = Part::spawn("the part", async { assert_eq!("secret", "", "panics") });
+        let mut part = SupervisedTask::spawn("the part", async { assert_eq!("secret", "", "panics") });
         within(part.ends_early()).await;
         assert_eq!(within(part.finish(Instant::now())).await.unwrap_err().to_string(), "the part panicked");
     }
@@ -75,7 +75,7 @@ mod tests {
     #[tokio::test]
     async fn what_does_not_end_is_cut() {
         let (held, dropped) = oneshot::channel::<()>();
-        let part = Part::spawn("the part", async move {
+        let part = SupervisedTask::spawn("the part", async move {
             std::future::pending::<()>().await;
             drop(held);
         });
