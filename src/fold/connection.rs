@@ -1,4 +1,4 @@
-//! Owns one connection, and how reports about it change it. The rules are in docs/architecture.md, "Connection state".
+//! Owns one connection, and how reports about it change it. The rules are in docs/rules.md.
 //! Knows no export and no file.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Owns one export, and how its outcomes change it. The rules are in docs/architecture.md, "Connection state". Knows no
+//! Owns one export, and how its outcomes change it. The rules are in docs/rules.md. Knows no
 //! file.
 
 use std::fmt;

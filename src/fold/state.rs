@@ -4,7 +4,7 @@
 //!
 //! An entity is never changed, only replaced, and has the position of its last change. A superseded version is kept
 //! while it is the newest at a pinned position. So a reader of that position sees the state of then. Copying the paths
-//! of persistent maps instead cost three times as much an event (docs/architecture.md).
+//! of persistent maps instead cost three times as much an event (docs/decisions.md).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;

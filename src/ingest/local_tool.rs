@@ -11,7 +11,7 @@ use crate::http::HostKind;
 /// Prefix of the webhook-ids of cleat's own tools. Fasten's begin differently. README and `config.toml` document it.
 pub const LOCAL_TOOL_MARK: &str = "dev_";
 
-/// Headers that proxies, tunnels and load balancers add: names, prefixes and suffixes. docs/architecture.md lists them.
+/// Headers that proxies, tunnels and load balancers add: names, prefixes and suffixes. docs/operations.md lists them.
 const FORWARDING_NAMES: [&str; 9] = [
     "forwarded",
     "via",

@@ -5,4 +5,5 @@
 mod edges;
 mod files;
 mod guarantees;
+mod prose;
 mod source;

@@ -1,4 +1,4 @@
-//! A second implementation of the rules in docs/architecture.md, "Connection state": written from the words, apart from
+//! A second implementation of the rules in docs/rules.md: written from the words, apart from
 //! the fold, and as plainly as possible. No sharing, no indexes, nothing fast. Where the two differ, the words decide
 //! which one is wrong.
 

@@ -1,4 +1,4 @@
-//! Tests of the rules of docs/architecture.md, "Connection state", as a table: reports about connection `c` and task
+//! Tests of the rules of docs/rules.md, as a table: reports about connection `c` and task
 //! `t`, and the state after them. Where the times of events matter, `order.rs` and `exports.rs` have tables of their
 //! own. Knows only the fold.
 

@@ -1,4 +1,4 @@
-//! The allowed outcomes of each fault, as `docs/architecture.md` has them, and how often each fault is tried.
+//! The allowed outcomes of each fault, as `docs/operations.md` has them, and how often each fault is tried.
 
 use super::harm::{Harm, Kind, Left};
 
