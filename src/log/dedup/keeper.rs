@@ -75,16 +75,7 @@ impl Keeper {
         options.index.set_waker(Arc::downgrade(&waker));
         let lost = options.lost.iter().flat_map(|span| parts(*span, options.run_events)).collect();
         let waiting = Waiting::new(woken, options.index.clone());
-        let work = Work {
-            options,
-            lost,
-            read_tries: 0,
-            has_given_up: false,
-            failed_saves: 0,
-            waiting,
-            pause: WAKE_EVERY,
-            has_failed: false,
-        };
+        let work = Work::new(options, lost, waiting);
         let thread = thread::Builder::new().name("cleat-dedup".into()).spawn(move || work.run())?;
         Ok(Self { waker, thread })
     }
@@ -123,6 +114,20 @@ struct Work {
 }
 
 impl Work {
+    /// `lost` are ranges of one run each, the newest last.
+    fn new(options: KeeperOptions, lost: VecDeque<Span>, waiting: Waiting) -> Self {
+        Self {
+            options,
+            lost,
+            read_tries: 0,
+            has_given_up: false,
+            failed_saves: 0,
+            waiting,
+            pause: WAKE_EVERY,
+            has_failed: false,
+        }
+    }
+
     fn run(mut self) {
         loop {
             let has_worked = self.step();

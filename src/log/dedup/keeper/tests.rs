@@ -30,20 +30,7 @@ fn keeper(lost: &[Span]) -> (Work, TempDir, SyncSender<()>) {
     };
     let waiting = Waiting::new(woken, options.index.clone());
     let lost = lost.iter().copied().collect();
-    (
-        Work {
-            options,
-            lost,
-            read_tries: 0,
-            has_given_up: false,
-            failed_saves: 0,
-            waiting,
-            pause: WAKE_EVERY,
-            has_failed: false,
-        },
-        directory,
-        waker,
-    )
+    (Work::new(options, lost, waiting), directory, waker)
 }
 
 #[test]
