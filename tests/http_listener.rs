@@ -152,7 +152,7 @@ async fn when_all_seats_are_at_work_the_next_connection_waits() {
 }
 
 #[tokio::test]
-async fn draining_closes_idle_and_silent_connections_and_waits_for_requests() {
+async fn drain_closes_idle_and_silent_connections_but_awaits_requests() {
     let listener = Listener::open(8, Duration::from_secs(20)).await;
     listener.answers.add_permits(1);
     let mut idle = listener.connect(REQUEST).await;
@@ -173,7 +173,7 @@ async fn draining_closes_idle_and_silent_connections_and_waits_for_requests() {
 }
 
 #[tokio::test]
-async fn a_dropped_drain_means_the_same() {
+async fn dropping_the_drain_signal_drains_as_well() {
     let listener = Listener::open(8, Duration::from_secs(20)).await;
     let mut silent = listener.connect(b"").await;
     drop(listener.drain);

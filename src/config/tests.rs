@@ -31,7 +31,7 @@ fn problems_in(text: &str, env: super::Env<'_>) -> Vec<String> {
 }
 
 #[test]
-fn the_built_in_file_says_the_defaults_but_makes_a_log_and_has_one_development_endpoint() {
+fn built_in_file_adds_only_create_and_a_development_endpoint() {
     let mut built_in = Config::load(None, &no_env).unwrap();
     let [endpoint] = &built_in.webhooks.endpoints[..] else { panic!("one endpoint") };
     assert_eq!((endpoint.name.as_str(), endpoint.tenant.as_str(), endpoint.api_mode), ("fasten", "default", None));
@@ -69,7 +69,7 @@ fn section_text(table: &str) -> &'static str {
 }
 
 #[test]
-fn an_unknown_key_is_told_with_its_line_and_column() {
+fn an_unknown_key_is_named_with_its_line_and_column() {
     let error = parse("[webhooks]\nlisten = \"127.0.0.1:1\"\n  lisden = 1\n").unwrap_err().to_string();
     assert!(error.starts_with("cleat.toml:3:3: unknown field `lisden`, expected one of `listen`"), "{error}");
 }
@@ -157,7 +157,7 @@ fn a_secret_is_refused_as_any_other_value_and_not_quoted() {
 }
 
 #[test]
-fn all_problems_are_told_at_once_and_name_their_keys() {
+fn all_problems_are_reported_at_once_and_name_their_keys() {
     let told = problems(
         "[webhooks]\nbody_limit = \"385KiB\"\ninflight_bytes = \"1KiB\"\n\
          max_connections = 0\nrequest_timeout = \"0s\"\n\
@@ -184,7 +184,7 @@ fn a_file_without_endpoints_is_refused() {
 }
 
 #[test]
-fn a_bad_secret_is_told_by_endpoint_and_label() {
+fn a_bad_secret_is_named_by_endpoint_and_label() {
     let told = problems(
         "[[webhooks.endpoints]]\nname = \"fasten\"\n\
          secrets = [\"whsec_\", { label = \"2026-06\", secret = \"c2hvcnQ=\" }]",
@@ -197,7 +197,7 @@ fn a_bad_secret_is_told_by_endpoint_and_label() {
 }
 
 #[test]
-fn names_and_labels_may_not_come_twice_and_secrets_not_seventeen_times() {
+fn repeated_names_or_labels_and_17_secrets_are_refused() {
     let endpoint = with_endpoint("");
     assert_eq!(problems(&format!("{endpoint}{endpoint}")), ["webhooks.endpoints: the name \"fasten\" is used twice"]);
     let twice = format!("{{ label = \"a\", secret = \"{SECRET}\" }}, ").repeat(2);
@@ -228,7 +228,7 @@ fn secrets_come_from_the_file_from_files_and_from_credentials() {
 }
 
 #[test]
-fn a_missing_file_or_credential_is_told_by_its_label() {
+fn a_missing_file_or_credential_is_named_by_its_label() {
     let text =
         "[[webhooks.endpoints]]\nname = \"x\"\nsecret_files = [\"/nowhere/old\"]\nsecret_credentials = [\"new\"]";
     let told = problems(text);
@@ -243,7 +243,7 @@ fn a_missing_file_or_credential_is_told_by_its_label() {
 }
 
 #[test]
-fn the_development_secret_is_refused_where_strangers_could_reach_it() {
+fn development_secret_is_refused_if_a_listener_is_off_loopback() {
     let text = format!("[[webhooks.endpoints]]\nname = \"x\"\nsecrets = [\"{DEVELOPMENT_SECRET}\"]\n");
     assert!(parse(&text).is_ok());
     let exposed = format!("[webhooks]\nlisten = \"0.0.0.0:7480\"\n{text}");
@@ -257,7 +257,7 @@ fn the_development_secret_is_refused_where_strangers_could_reach_it() {
 }
 
 #[test]
-fn the_development_secret_is_refused_to_a_unit_but_not_to_a_shell_in_a_units_terminal() {
+fn development_secret_is_refused_to_a_unit_but_not_to_its_shell() {
     let text = format!("[[webhooks.endpoints]]\nname = \"x\"\nsecrets = [\"{DEVELOPMENT_SECRET}\"]\n");
     let own = std::process::id();
     for (variable, value) in [
@@ -359,7 +359,7 @@ fn grpc_listens_on_tcp_or_a_unix_socket() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_told_by_its_path() {
+fn a_missing_file_is_named_by_its_path() {
     let error = Config::load(Some("/nowhere/cleat.toml".as_ref()), &no_env).unwrap_err();
     assert_eq!(error.to_string(), "cannot read /nowhere/cleat.toml");
 }

@@ -59,21 +59,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_early_end_is_noticed_and_what_it_came_to_is_not_lost() {
+    async fn an_early_end_is_noticed_and_its_result_is_kept() {
         let mut part = SupervisedTask::spawn("the part", async { 7 });
         assert_eq!(within(part.ends_early()).await.to_string(), "the part ended by itself");
         assert_eq!(within(part.finish(Instant::now())).await.unwrap(), Some(7));
     }
 
     #[tokio::test]
-    async fn a_panic_is_told_without_its_message() {
+    async fn a_panic_is_reported_without_its_message() {
         let mut part = SupervisedTask::spawn("the part", async { assert_eq!("secret", "", "panics") });
         within(part.ends_early()).await;
         assert_eq!(within(part.finish(Instant::now())).await.unwrap_err().to_string(), "the part panicked");
     }
 
     #[tokio::test]
-    async fn what_does_not_end_is_cut() {
+    async fn a_task_that_does_not_end_is_cut() {
         let (held, dropped) = oneshot::channel::<()>();
         let part = SupervisedTask::spawn("the part", async move {
             std::future::pending::<()>().await;

@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_two_equal_keys_counts_and_event_type_stands_in_for_type() {
+    fn last_of_equal_keys_counts_and_event_type_stands_in_for_type() {
         assert_eq!(read(r#"{"id":"a","id":"b","event_type":"x"}"#), (Some("b".into()), Some("x".into())));
     }
 

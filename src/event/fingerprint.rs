@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn deliveries_of_one_event_tell_the_same_and_any_other_word_is_another() {
+    fn a_fingerprint_is_shared_by_deliveries_of_one_event_only() {
         let first = fingerprint(
             br#"{"id":"a","date":"1","api_mode":"live","type":"t","data":{"a":[1,{"b":null}],"c":"\u00e9"}}"#,
         );
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn flat_and_odd_bodies_are_told_apart_by_all_they_hold() {
+    fn fingerprints_of_flat_and_odd_bodies_cover_all_they_hold() {
         let flat = |body: &str| fingerprint(body.as_bytes());
         assert_eq!(flat(r#"{"id":"a","date":"1","b":1,"c":2}"#), flat(r#"{"c":2,"id":"b","b":1}"#));
         assert_ne!(flat(r#"{"b":1,"c":2}"#), flat(r#"{"b":1,"c":3}"#));

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_may_be_a_number_of_digits_however_long_and_nothing_else_that_is_no_text() {
+    fn an_id_is_a_text_or_a_number_of_digits_of_any_length() {
         let huge = "9".repeat(400);
         let body =
             format!(r#"{{"a":1842,"b":"x","c":{huge},"d":-1,"e":1.5,"f":1e5,"g":null,"h":true,"i":"","j":[1],"k":0}}"#);

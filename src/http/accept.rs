@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_went_away_delays_nobody() {
+    async fn a_client_that_went_away_delays_no_other() {
         let gone = || io::Error::from(io::ErrorKind::ConnectionAborted);
         let many = std::iter::repeat_with(gone).take(1000).collect();
         // With pauses it would take more than three minutes.

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_charged_is_the_capacity() {
+    async fn a_body_is_charged_by_its_capacity() {
         let budget = Budget::new(1, 40_000);
         let held = budget.read(&mut chunks(&[10_000, 1]), 40_000).await.ok().unwrap();
         assert_eq!((held.bytes.len(), budget.shown.get()), (10_001, EACH + 20_000));

@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn another_id_peer_host_or_version_is_none() {
+    fn another_id_peer_host_or_version_is_no_local_tool() {
         for id in ["msg_1", "DEV_1", "xdev_1"] {
             assert!(!taken(id, request(), LOOPBACK), "{id}");
         }

@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_are_on_the_wire_as_the_protos_say_encoded_once_or_not() {
+    fn batches_match_the_protos_on_the_wire_encoded_once_or_not() {
         let change = |effect: Effect| Change { effect: effect.into(), ..Change::default() };
         let event = Event { tenant: "t".into(), ..Event::default() };
         let changes =

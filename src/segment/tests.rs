@@ -276,7 +276,7 @@ fn no_bytes_make_a_frame_that_was_not_written() {
 }
 
 #[test]
-fn a_frame_that_cannot_be_is_not_encoded() {
+fn an_impossible_frame_is_not_encoded() {
     let frame = frames(1, &[4], &mut StdRng::seed_from_u64(5)).remove(0);
     let frame = Frame::decode(&frame).unwrap();
     let with = |header| Frame { header, ..frame }.encode();

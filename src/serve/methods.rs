@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reserve_is_for_status_and_checks_and_not_for_imports_and_watches() {
+    fn reserve_serves_status_and_checks_not_imports_and_watches() {
         let reserved = |path| bounds(path).is_reserved;
         assert!(reserved("/cleat.v1.AdminService/GetStatus") && reserved("/grpc.health.v1.Health/Check"));
         assert!(!reserved("/grpc.health.v1.Health/Watch") && !reserved("/grpc.reflection.v1.ServerReflection/Check"));

@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_has_its_part_once_enough_is_given_back() {
+    fn a_waiting_reservation_is_granted_once_enough_is_returned() {
         let quota = Quota::new(10, 6);
         let (mut first, second) = (quota.reserve(ONE, 6).unwrap(), quota.reserve(TWO, 4).unwrap());
         let woken = Arc::new(Woken::default());
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn who_needs_little_does_not_pass_who_needs_much() {
+    fn a_small_reservation_does_not_overtake_a_large_one() {
         let (quota, woken) = (Quota::new(10, 6), Arc::new(Woken::default()));
         let (first, second) = (quota.reserve(ONE, 2).unwrap(), quota.reserve(TWO, 5).unwrap());
         let (mut much, mut little) = (pin!(quota.wait_for(ONE, 6)), pin!(quota.wait_for(ONE, 1)));
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_gone_stands_in_nobodys_way() {
+    fn an_abandoned_wait_blocks_no_other() {
         let (quota, woken) = (Quota::new(10, 6), Arc::new(Woken::default()));
         let _held = quota.reserve(ONE, 4).unwrap();
         let mut little = Box::pin(quota.wait_for(ONE, 2));

@@ -35,7 +35,7 @@ fn delivery_logs(directory: &Path) {
 }
 
 #[test]
-fn delivery_logs_are_imported_in_the_order_of_their_dates_and_only_once() {
+fn delivery_logs_are_imported_once_in_the_order_of_their_dates() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(directory.path()).ready();
     let (cli, api) = (Cli::of(&daemon), Api::connect(daemon.grpc));
@@ -63,7 +63,7 @@ fn delivery_logs_are_imported_in_the_order_of_their_dates_and_only_once() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_named_with_its_place_and_nothing_is_imported() {
+fn unreadable_file_is_named_with_its_place_and_nothing_imported() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(directory.path()).ready();
     let (good, bad) = (directory.path().join("good.json"), directory.path().join("bad.json"));
@@ -119,7 +119,7 @@ fn oversized_payloads_are_named_and_the_rest_is_imported() {
 }
 
 #[test]
-fn an_import_can_be_made_while_the_daemon_is_stopped_and_only_then() {
+fn offline_import_runs_only_while_the_daemon_is_stopped() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("config.toml");
     let file = directory.path().join("payload.json");
@@ -167,7 +167,7 @@ fn an_offline_import_keeps_the_order_of_its_payloads() {
 }
 
 #[test]
-fn an_event_of_no_known_mode_is_readmitted_once_its_endpoint_has_one() {
+fn event_without_mode_is_readmitted_once_its_endpoint_has_one() {
     let directory = tempfile::tempdir().unwrap();
     let launch = |endpoint| Launch { endpoint, ..Launch::new(directory.path()) }.start().ready();
     let daemon = launch("api_mode = \"any\"");
@@ -192,7 +192,7 @@ fn an_event_of_no_known_mode_is_readmitted_once_its_endpoint_has_one() {
 }
 
 #[test]
-fn a_mismatched_event_is_readmitted_once_the_configuration_is_mended() {
+fn mismatched_event_is_readmitted_once_its_endpoint_is_mended() {
     let directory = tempfile::tempdir().unwrap();
     let launch = |endpoint| Launch { endpoint, ..Launch::new(directory.path()) }.start().ready();
     let daemon = launch("api_mode = \"live\"");

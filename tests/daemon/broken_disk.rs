@@ -206,7 +206,7 @@ fn has_all(daemon: &Daemon, sent: &Sent, looked: &mut usize) {
 }
 
 #[test]
-fn an_error_of_the_disk_ends_it_only_in_a_commit_and_costs_nothing_acknowledged() {
+fn disk_error_ends_it_only_in_a_commit_and_takes_nothing_back() {
     let directory = tempfile::tempdir().unwrap();
     let Some(faults) = Faults::new(directory.path()) else {
         return skip("errors of the disk need a C compiler");
@@ -239,7 +239,7 @@ fn an_error_of_the_disk_ends_it_only_in_a_commit_and_costs_nothing_acknowledged(
 }
 
 #[test]
-fn an_event_that_cannot_be_read_for_now_is_known_again_once_it_can() {
+fn unreadable_event_is_known_again_once_it_can_be_read() {
     let directory = tempfile::tempdir().unwrap();
     let Some(faults) = Faults::new(directory.path()) else {
         return skip("errors of the disk need a C compiler");
@@ -337,7 +337,7 @@ impl Drop for Ext4<'_> {
 }
 
 #[test]
-fn a_file_system_that_becomes_read_only_ends_it_and_loses_nothing() {
+fn file_system_turning_read_only_ends_the_daemon_without_loss() {
     if !rustix::process::geteuid().is_root() || !Path::new("/dev/loop-control").exists() {
         return skip("a file system of its own needs root and loop devices");
     }

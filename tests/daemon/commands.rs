@@ -79,7 +79,7 @@ fn each_command_prints_what_it_is_asked_for() {
 }
 
 #[test]
-fn what_a_program_asks_for_is_json_of_the_same_names_as_the_api() {
+fn output_for_programs_is_json_with_the_names_of_the_api() {
     let directory = tempfile::tempdir().unwrap();
     let (_daemon, cli) = told(directory.path());
     for (words, field) in [

@@ -32,7 +32,7 @@ const THREADS: usize = 3;
 type Counts = BTreeMap<(Kind, Harm, Outcome), usize>;
 
 #[test]
-fn any_one_fault_in_a_data_directory_is_refused_named_mended_or_harmless() {
+fn any_one_fault_in_data_is_refused_named_mended_or_harmless() {
     let judge = Judge::of(prepared()).unwrap();
     let cases = cases();
     let only = std::env::var("CLEAT_DAMAGE_CASE").ok().map(|number| number.parse::<usize>().unwrap());

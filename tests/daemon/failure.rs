@@ -53,7 +53,7 @@ fn is_our_trouble(answer: &Answer) {
 }
 
 #[test]
-fn a_full_disk_is_never_acknowledged_and_ends_it_after_a_while_of_reading() {
+fn full_disk_acknowledges_nothing_allows_reads_and_then_ends_it() {
     let directory = tempfile::tempdir().unwrap();
     let config = "[shutdown]\nafter_storage_failure = \"10s\"\n";
     let launch = Launch { wrapped: &LIMITED, config, ..Launch::new(directory.path()) };

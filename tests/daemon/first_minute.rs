@@ -20,7 +20,7 @@ fn fact<'a>(table: &'a str, name: &str) -> Option<&'a str> {
 }
 
 #[test]
-fn what_is_sent_is_shown_and_watched() {
+fn sent_events_are_shown_and_watched() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(directory.path()).ready();
     let cli = Cli::of(&daemon);
@@ -51,7 +51,7 @@ fn what_is_sent_is_shown_and_watched() {
 }
 
 #[test]
-fn what_is_for_programs_parses() {
+fn output_for_programs_parses() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(directory.path()).ready();
     let cli = Cli::of(&daemon);
@@ -102,7 +102,7 @@ fn exit_codes_are_as_documented() {
 }
 
 #[test]
-fn a_daemon_that_hangs_up_instead_of_answering_counts_as_unreachable() {
+fn daemon_that_hangs_up_without_an_answer_is_unreachable() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let hangs_up = std::thread::spawn(move || {
@@ -115,7 +115,7 @@ fn a_daemon_that_hangs_up_instead_of_answering_counts_as_unreachable() {
 }
 
 #[test]
-fn the_data_directory_is_for_nobody_else_to_read() {
+fn the_data_directory_is_readable_by_its_owner_only() {
     let directory = tempfile::tempdir().unwrap();
     let given = directory.path().metadata().unwrap().permissions();
     let daemon = Daemon::start(directory.path()).ready();

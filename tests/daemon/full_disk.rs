@@ -157,7 +157,7 @@ fn says_why(daemon: &Daemon) {
 }
 
 #[test]
-fn on_a_full_disk_webhooks_are_refused_until_there_is_space_and_all_else_goes_on() {
+fn full_disk_refuses_only_webhooks_until_there_is_space() {
     if !rustix::process::geteuid().is_root() {
         return skip("a small disk needs root");
     }

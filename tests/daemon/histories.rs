@@ -83,7 +83,7 @@ fn counted(counts: &mut Counts, plan: &Plan) {
 }
 
 #[test]
-fn whoever_watches_sees_what_the_log_has_through_every_fault() {
+fn every_watch_sees_what_the_log_has_through_every_fault() {
     let mut counts = Counts::default();
     for seed in SEEDS {
         counted(&mut counts, &plan(seed));
@@ -92,7 +92,7 @@ fn whoever_watches_sees_what_the_log_has_through_every_fault() {
 }
 
 #[test]
-fn a_thousand_who_watch_see_what_the_log_has_through_kills_and_a_stop() {
+fn a_thousand_watches_see_the_log_through_kills_and_a_stop() {
     let mut counts = Counts::default();
     let faults = vec![Fault::Kill, Fault::Stop, Fault::Kill];
     counted(&mut counts, &Plan { watchers: 1000, faults, events: 60, pause: Duration::from_millis(400), ..plan(1000) });
@@ -123,12 +123,12 @@ mod planted {
     }
 
     #[test]
-    fn progress_that_is_told_ahead_of_events_is_noticed() {
+    fn progress_sent_ahead_of_events_is_noticed() {
         breaks("progress-ahead", &[Property::Bookmarkable]);
     }
 
     #[test]
-    fn a_change_that_is_skipped_when_a_snapshot_or_a_token_hands_over_is_noticed() {
+    fn change_skipped_at_a_snapshot_or_token_hand_over_is_noticed() {
         breaks("skip-at-hand-over", &[Property::GapFree, Property::Resumable]);
     }
 

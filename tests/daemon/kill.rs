@@ -54,7 +54,7 @@ struct Known {
 struct Expected(Vec<Sample>);
 
 #[test]
-fn an_acknowledged_event_survives_kills_under_load_and_an_unanswered_one_is_taken_once() {
+fn kills_under_load_lose_no_acknowledged_event_and_double_none() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     let mut expected = Expected::default();

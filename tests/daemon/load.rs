@@ -16,7 +16,7 @@ const DELIVERIES: u64 = 10_000;
 const CONNECTIONS: usize = 256;
 
 #[test]
-fn ten_thousand_deliveries_in_flight_are_taken_once_each_and_every_watch_agrees() {
+fn ten_thousand_deliveries_are_taken_once_and_all_watches_agree() {
     let directory = tempfile::tempdir().unwrap();
     let mut random = StdRng::seed_from_u64(1);
     let samples: Vec<Sample> = (0..DELIVERIES).map(|n| Sample::new(&format!("load-{n}"), &mut random)).collect();

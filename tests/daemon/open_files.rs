@@ -24,7 +24,7 @@ fn all_open_files_that_are_allowed_are_taken() {
 }
 
 #[test]
-fn too_few_open_files_are_told() {
+fn too_few_allowed_open_files_are_warned_of() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = under(directory.path(), 100, 300);
     let log = daemon.log();

@@ -108,7 +108,7 @@ fn an_acknowledged_event_survives_power_cuts() {
 }
 
 #[test]
-fn an_acknowledged_event_survives_a_power_cut_at_each_named_point() {
+fn acknowledged_event_survives_a_power_cut_at_each_named_point() {
     if let Some(why) = mount::missing() {
         return skip(why);
     }

@@ -38,7 +38,7 @@ fn shows_none(what: &str, text: &str, confidential: &[String]) {
 }
 
 #[test]
-fn nothing_confidential_is_in_logs_metrics_readiness_or_refusals_whatever_is_logged() {
+fn nothing_private_is_in_logs_metrics_readiness_or_refusals() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = Launch { env: &[("RUST_LOG", "trace")], ..Launch::new(directory.path()) }.start().ready();
     let sent = sent::all(&daemon);

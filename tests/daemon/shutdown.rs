@@ -107,7 +107,7 @@ fn is_shutting_down(status: &Status) {
 }
 
 #[test]
-fn sigterm_ends_it_in_order_whoever_is_connected() {
+fn sigterm_ends_it_in_order_with_any_clients_connected() {
     let directory = tempfile::tempdir().unwrap();
     let mut daemon = start(directory.path(), "5s");
     let mut idle = Sender::connect(daemon.webhooks).unwrap();

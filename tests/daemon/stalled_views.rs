@@ -98,7 +98,7 @@ fn mounts(path: &Path, options: &[&str]) -> bool {
 }
 
 #[test]
-fn a_full_disk_under_the_views_keeps_the_checkpoint_and_the_door_open() {
+fn full_views_disk_keeps_the_checkpoint_and_the_door_open() {
     let directory = tempfile::tempdir().unwrap();
     let views = directory.path().join("data/views");
     std::fs::create_dir_all(&views).unwrap();

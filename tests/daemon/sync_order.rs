@@ -134,7 +134,7 @@ fn missing() -> Option<&'static str> {
 }
 
 #[test]
-fn every_answer_follows_a_sync_that_began_after_its_events_write() {
+fn every_answer_follows_a_sync_begun_after_its_events_write() {
     if let Some(why) = missing() {
         return skip(why);
     }
@@ -163,7 +163,7 @@ fn the_check_of_the_order_notices_a_missing_fdatasync() {
 }
 
 #[test]
-fn a_sync_that_begins_before_the_write_returns_or_ends_after_the_answer_is_not_enough() {
+fn a_sync_that_begins_too_early_or_ends_too_late_is_not_enough() {
     let event = Acknowledged { position: 3, body: (0..BODY_BYTES).map(|n| u8::try_from(n % 251).unwrap()).collect() };
     let call = |name: &str, path: &str, bytes: &[u8], began, returned| Call {
         name: name.into(),

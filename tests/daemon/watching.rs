@@ -50,7 +50,7 @@ fn positions(printed: &str) -> Vec<u64> {
 }
 
 #[test]
-fn a_watch_outlives_the_daemon_however_it_ends_and_misses_nothing() {
+fn watch_outlives_any_end_of_the_daemon_and_misses_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let grpc = address();
     let mut daemon = start(directory.path(), &grpc);
@@ -131,7 +131,7 @@ fn a_run_goes_on_where_the_last_one_with_its_file_ended() {
 }
 
 #[test]
-fn a_watch_that_meets_damaged_views_comes_back_and_misses_nothing() {
+fn watch_comes_back_after_damaged_views_and_misses_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let launch = || Launch { config: "[views]\ncheckpoint_events = 20\n", ..Launch::new(directory.path()) };
     let place = directory.path().join("place");
@@ -156,7 +156,7 @@ fn a_watch_that_meets_damaged_views_comes_back_and_misses_nothing() {
 }
 
 #[test]
-fn a_command_has_each_change_once_it_has_taken_the_one_before() {
+fn a_command_gets_each_change_after_it_took_the_one_before() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = start(directory.path(), "127.0.0.1:0");
     connects(&daemon, 1..=2);

@@ -132,7 +132,7 @@ async fn an_import_that_names_two_tenants_or_endpoints_is_refused() {
 }
 
 #[tokio::test]
-async fn an_import_that_names_another_tenant_late_keeps_what_came_earlier() {
+async fn import_that_names_another_tenant_late_keeps_earlier_events() {
     let api = with_three_endpoints().await;
     let to = |id: &str, tenant: &str| ImportEventsRequest {
         tenant: tenant.to_owned(),
@@ -181,7 +181,7 @@ async fn payloads_that_wait_are_charged_by_their_number() {
 }
 
 #[tokio::test]
-async fn what_is_no_event_is_left_out_by_its_index() {
+async fn payloads_that_are_no_events_are_left_out_by_index() {
     let api = TestApi::with(Setup {
         webhooks: webhooks(
             r#"[[webhooks.endpoints]]
@@ -214,7 +214,7 @@ async fn what_is_no_event_is_left_out_by_its_index() {
 }
 
 #[tokio::test]
-async fn a_dry_run_tells_what_an_import_then_does_and_appends_nothing() {
+async fn a_dry_run_reports_what_an_import_does_and_appends_nothing() {
     let mut random = StdRng::seed_from_u64(7);
     let api = TestApi::open().await;
     let (mut seen, mut before) = ([0; 4], Vec::<Value>::new());
@@ -273,7 +273,7 @@ async fn without_its_scope_a_caller_writes_nothing() {
 }
 
 #[tokio::test]
-async fn only_a_mismatched_event_whose_endpoint_is_mended_is_readmitted_and_once() {
+async fn only_a_mended_mismatched_event_is_readmitted_and_only_once() {
     use cleat::event::ModeVerdict::{Live, Mismatched};
     let api = TestApi::open().await;
     // The endpoint of event 1 takes either mode by now.

@@ -190,7 +190,7 @@ async fn watches_that_take_nothing_keep_no_place_of_a_scan() {
 
 /// All watches with the same request share the changes that are read for them.
 #[tokio::test]
-async fn a_watch_that_takes_nothing_holds_up_none_that_asks_alike() {
+async fn a_watch_that_takes_nothing_delays_none_of_the_same_request() {
     let api = TestApi::with(Setup { watches_max: 100, watches_share: 100, ..Setup::default() }).await;
     let request = WatchConnectionsRequest { include_event: true, ..Default::default() };
     // The windows are large enough for the first messages, but too small for some change.
@@ -253,7 +253,7 @@ async fn a_watch_of_the_health_counts_and_ends_as_any_watch() {
 }
 
 #[tokio::test]
-async fn two_callers_that_hold_all_they_may_leave_room_for_a_third() {
+async fn two_callers_at_their_limits_leave_room_for_a_third() {
     let api = TestApi::open().await;
     let mut held = Vec::new();
     for source in [[127, 0, 0, 2], [127, 0, 0, 3]] {

@@ -28,7 +28,7 @@ async fn wire(to: SocketAddr, cut: oneshot::Receiver<()>) -> SocketAddr {
 }
 
 #[tokio::test]
-async fn a_watch_whose_peer_has_vanished_ends_within_half_a_minute_and_makes_room() {
+async fn watch_of_a_vanished_peer_ends_within_30_s_and_makes_room() {
     let api = TestApi::with(Setup { watches_max: 1, ..Setup::default() }).await;
     let (cut, is_cut) = oneshot::channel();
     let address = wire(api.address, is_cut).await;

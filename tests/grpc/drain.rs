@@ -39,7 +39,7 @@ async fn a_drain_ends_every_watch_with_its_reason_and_then_the_server() {
 }
 
 #[tokio::test]
-async fn what_was_published_before_the_drain_is_sent_before_the_goodbye() {
+async fn changes_published_before_the_drain_precede_the_goodbye() {
     for _ in 0..40 {
         let (publish, views) = watch::channel(views_of([], 10));
         let api = TestApi::over(views).await;

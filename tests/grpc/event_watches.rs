@@ -51,7 +51,7 @@ fn positions(messages: &[WatchEventsResponse]) -> Vec<u64> {
 }
 
 #[tokio::test]
-async fn every_event_is_told_once_and_in_order_wherever_a_watch_starts() {
+async fn every_event_is_sent_once_in_order_wherever_a_watch_starts() {
     let api = TestApi::open().await;
     let mut random = StdRng::seed_from_u64(9);
     for number in 0..300 {
@@ -75,7 +75,7 @@ async fn every_event_is_told_once_and_in_order_wherever_a_watch_starts() {
 }
 
 #[tokio::test]
-async fn a_live_watch_tells_what_comes_and_no_other_tenants() {
+async fn a_live_watch_shows_new_events_of_its_tenant_only() {
     let principal = Principal::new([Arc::from("acme"), Arc::from("other")], &[Scope::ExportsLinks]);
     let api = TestApi::with(Setup { principal, ..Setup::default() }).await;
     api.append(&json!({"id": "before"})).await;
@@ -103,7 +103,7 @@ async fn a_live_watch_tells_what_comes_and_no_other_tenants() {
 }
 
 #[tokio::test]
-async fn a_quiet_watch_is_told_that_it_lives_and_an_old_one_is_sent_away() {
+async fn quiet_watch_gets_heartbeats_and_an_old_one_is_sent_away() {
     let api = TestApi::with(Setup { watch_max_age: Duration::from_secs(3), ..Setup::default() }).await;
     let heartbeat_interval = Some(prost_types::Duration { seconds: 1, nanos: 0 });
     let mut stream = watch(&api, WatchEventsRequest { heartbeat_interval, ..Default::default() }).await;

@@ -72,7 +72,7 @@ async fn large_events_come_in_messages_that_a_client_takes() {
 }
 
 #[tokio::test]
-async fn a_contradiction_is_listed_with_what_it_contradicts_and_changes_nothing() {
+async fn conflict_is_listed_with_its_first_event_and_changes_nothing() {
     let api = TestApi::open().await;
     api.append(&connected("e1", "c", "patient", "authorized")).await;
     api.append(&exported("e2", "t", "c")).await;
@@ -86,7 +86,7 @@ async fn a_contradiction_is_listed_with_what_it_contradicts_and_changes_nothing(
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_listed_and_another_tenants_events_are_not() {
+async fn unreadable_events_are_listed_but_not_those_of_other_tenants() {
     let api = TestApi::with(Setup {
         principal: Principal::loopback([Arc::from("acme"), Arc::from("other")]),
         ..Setup::default()

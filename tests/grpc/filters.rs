@@ -96,7 +96,7 @@ async fn a_summary_counts_what_a_list_shows() {
 }
 
 #[tokio::test]
-async fn a_batch_is_of_one_position_in_the_order_asked_and_whole_or_refused() {
+async fn batch_is_whole_in_order_and_of_one_position_or_it_is_refused() {
     let api = TestApi::open().await;
     for id in ["c1", "c2"] {
         api.append(&connected(id, id, "x", "authorized")).await;

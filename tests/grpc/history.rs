@@ -51,7 +51,7 @@ async fn as_of(api: &TestApi, moment: Moment) -> Result<Connection, tonic::Statu
 }
 
 #[tokio::test]
-async fn every_event_of_a_connection_is_told_once_with_the_state_after_it() {
+async fn history_lists_every_event_once_with_the_state_after_it() {
     let api = story().await;
     let events = history(&api).await;
     let positions: Vec<u64> = events.iter().map(|event| event.position).collect();
@@ -97,7 +97,7 @@ async fn any_state_can_be_asked_for_as_of_an_earlier_position_or_time() {
 }
 
 #[tokio::test]
-async fn a_moment_that_is_not_yet_or_was_before_all_and_a_token_of_another_list_are_refused() {
+async fn future_or_too_early_moments_and_foreign_tokens_are_refused() {
     let api = story().await;
     let (code, reason, _) = refused(as_of(&api, Moment::Position(21)).await);
     assert_eq!((code, reason.as_str()), (Code::InvalidArgument, "INVALID_FIELD"));
@@ -112,7 +112,7 @@ async fn a_moment_that_is_not_yet_or_was_before_all_and_a_token_of_another_list_
 }
 
 #[tokio::test]
-async fn views_that_are_rebuilt_tell_the_same_and_the_daemon_goes_on_meanwhile() {
+async fn rebuilt_views_show_the_same_and_the_daemon_goes_on_meanwhile() {
     let api = story().await;
     let before = history(&api).await;
     api.admin().rebuild_views(RebuildViewsRequest {}).await.unwrap();

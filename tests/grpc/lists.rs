@@ -38,7 +38,7 @@ async fn tasks(api: &TestApi, filter: ExportFilter) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn connections_are_filtered_by_every_field_and_come_in_the_order_of_their_ids() {
+async fn connections_are_filtered_by_every_field_and_ordered_by_id() {
     let api = populated().await;
     let any = list(&api, ConnectionFilter::default()).await;
     assert_eq!(ids(&any), ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8"]);
@@ -58,7 +58,7 @@ async fn connections_are_filtered_by_every_field_and_come_in_the_order_of_their_
 }
 
 #[tokio::test]
-async fn exports_are_filtered_by_every_field_and_come_in_the_order_of_their_tasks() {
+async fn exports_are_filtered_by_every_field_and_ordered_by_task() {
     let api = populated().await;
     assert_eq!(tasks(&api, ExportFilter::default()).await.len(), 10);
     let of = vec!["c8".into(), "c1".into(), "c0".into()];
@@ -99,7 +99,7 @@ async fn later_pages_show_the_state_of_the_first_one() {
 }
 
 #[tokio::test]
-async fn a_filter_that_matches_little_costs_a_bounded_page_and_loses_nothing() {
+async fn filter_with_few_matches_costs_bounded_pages_and_loses_none() {
     let bodies = (0..10_050).map(|number| connected("", &format!("c{number:05}"), "x", "authorized"));
     let last = revoked("", "c10049");
     let (_publish, views) = watch::channel(views_of(bodies.chain([last]), 1));

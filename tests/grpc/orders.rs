@@ -20,7 +20,7 @@ fn sorted<T: Clone>(rows: &[T], descending: bool, rank: impl Fn(&T) -> Option<Ti
 }
 
 #[tokio::test]
-async fn an_order_is_that_of_all_rows_whatever_the_filter_and_the_page() {
+async fn an_order_holds_over_all_rows_for_any_filter_and_page_size() {
     let mut random = StdRng::seed_from_u64(6);
     let api = populated(&mut random).await;
     // The end of this connection's consent is unknown.

@@ -27,7 +27,7 @@ async fn a_caller_reads_what_it_wrote_with_the_token_of_its_append() {
 }
 
 #[tokio::test]
-async fn the_token_of_any_answer_can_be_read_from_again_even_when_it_is_old() {
+async fn token_of_any_answer_serves_later_reads_even_when_old() {
     let api = TestApi::with(Setup { ring_len: 1, ..Setup::default() }).await;
     let first = api.append(&connected("e1", "c", "x", "authorized")).await;
     let request = GetConnectionRequest { consistency: Some(at_least(api.token(&first))), ..get("c") };
@@ -42,7 +42,7 @@ async fn the_token_of_any_answer_can_be_read_from_again_even_when_it_is_old() {
 }
 
 #[tokio::test]
-async fn a_connection_tells_all_that_is_known_of_it() {
+async fn a_connection_shows_all_that_is_known_of_it() {
     let api = TestApi::open().await;
     api.append(&connected("e1", "c", "x", "authorized")).await;
     api.append(&revoked("e2", "c")).await;
@@ -64,7 +64,7 @@ async fn a_connection_tells_all_that_is_known_of_it() {
 }
 
 #[tokio::test]
-async fn an_export_tells_its_links_and_the_patient_of_its_connection() {
+async fn an_export_shows_its_links_and_the_patient_of_its_connection() {
     let api = TestApi::open().await;
     api.append(&exported("e1", "t", "c")).await;
     api.append(&connected("e2", "c", "x", "authorized")).await;
@@ -78,7 +78,7 @@ async fn an_export_tells_its_links_and_the_patient_of_its_connection() {
 }
 
 #[tokio::test]
-async fn an_event_is_found_by_position_and_by_key_and_bears_the_bodys_own_bytes() {
+async fn event_is_found_by_position_and_key_with_its_bodys_own_bytes() {
     let api = TestApi::open().await;
     let body = exported("e1", "t", "c");
     api.append(&body).await;
@@ -105,7 +105,7 @@ async fn an_event_is_found_by_position_and_by_key_and_bears_the_bodys_own_bytes(
 }
 
 #[tokio::test]
-async fn head_and_status_tell_where_the_log_is() {
+async fn head_and_status_show_where_the_log_is() {
     let api = TestApi::open().await;
     let status = api.admin().get_status(GetStatusRequest {}).await.unwrap().into_inner();
     assert_eq!((status.head_position, status.head_recorded_at), (0, None));

@@ -61,7 +61,7 @@ fn seconds(seconds: i64) -> prost_types::Duration {
 }
 
 #[tokio::test]
-async fn what_depends_on_the_time_of_asking_is_for_lists_only() {
+async fn filters_by_the_time_of_asking_are_for_lists_only() {
     let api = TestApi::open().await;
     let since = Some(prost_types::Timestamp::default());
     for filter in [
@@ -211,7 +211,7 @@ async fn a_read_token_must_be_of_this_history() {
 }
 
 #[tokio::test]
-async fn what_does_not_become_fresh_in_time_is_stale() {
+async fn a_read_that_is_not_fresh_in_time_is_stale() {
     let api = TestApi::open().await;
     let mut consistency = at_least(Token::read(api.reader.identity(), 5, &[0; 32]).encode());
     consistency.max_wait = Some(prost_types::Duration { seconds: 0, nanos: 1_000_000 });
@@ -223,7 +223,7 @@ async fn what_does_not_become_fresh_in_time_is_stale() {
 }
 
 #[tokio::test]
-async fn a_tenant_is_named_unless_there_is_one_and_only_the_callers_own_will_do() {
+async fn one_of_several_tenants_must_be_named_and_be_the_callers_own() {
     let principal = Principal::loopback([Arc::from("acme"), Arc::from("other")]);
     let api = TestApi::with(Setup { principal, ..Setup::default() }).await;
     let answer = api.connections().list_connections(ListConnectionsRequest::default()).await;
@@ -239,7 +239,7 @@ async fn a_tenant_is_named_unless_there_is_one_and_only_the_callers_own_will_do(
 }
 
 #[tokio::test]
-async fn there_are_no_more_watches_than_may_be_and_a_closed_one_makes_room() {
+async fn watches_are_limited_and_a_closed_one_makes_room() {
     let api = TestApi::with(Setup { watches_max: 1, ..Setup::default() }).await;
     let open = api.connections().watch_connections(start(Start::Live(true))).await.unwrap();
     let answer = api.connections().watch_connections(start(Start::Live(true))).await;
@@ -253,7 +253,7 @@ async fn there_are_no_more_watches_than_may_be_and_a_closed_one_makes_room() {
 }
 
 #[tokio::test]
-async fn what_no_handler_sees_is_refused_with_a_reason_too() {
+async fn requests_that_no_handler_sees_are_refused_with_a_reason() {
     let api = TestApi::open().await;
     let unknown = call(&api, "/cleat.v1.EventService/Nothing", Vec::new()).await;
     assert_eq!(refused(unknown), (Code::Unimplemented, "UNKNOWN_METHOD".into(), false));
@@ -272,7 +272,7 @@ async fn what_no_handler_sees_is_refused_with_a_reason_too() {
 }
 
 #[tokio::test]
-async fn a_deadline_that_passes_is_told_with_its_reason() {
+async fn a_passed_deadline_is_answered_with_its_reason() {
     let api = TestApi::open().await;
     let ahead = Token::read(api.reader.identity(), 9, &[0; 32]).encode();
     let requirement = Some(Requirement::AtLeastAsFresh(ahead));
@@ -348,7 +348,7 @@ async fn the_serving_state_is_the_reason_that_requests_get() {
 }
 
 #[tokio::test]
-async fn views_that_are_not_readable_are_never_read_whatever_the_state() {
+async fn unreadable_views_are_never_read_whatever_the_state() {
     let mut fold = Fold::new(10);
     let (publish, views) = watch::channel(fold.progress());
     let api = TestApi::over(views).await;

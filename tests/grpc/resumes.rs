@@ -82,7 +82,7 @@ async fn a_watch_goes_on_after_any_message_and_after_any_position() {
 }
 
 #[tokio::test]
-async fn a_change_bears_its_event_and_a_watch_of_some_types_sees_what_these_brought() {
+async fn changes_bear_their_events_and_are_filtered_by_event_types() {
     let api = lived().await;
     let request = WatchConnectionsRequest { include_event: true, ..Default::default() };
     let whole = messages(&api, starting(Start::AfterPosition(0), &request)).await;
@@ -111,7 +111,7 @@ async fn a_change_bears_its_event_and_a_watch_of_some_types_sees_what_these_brou
 }
 
 #[tokio::test]
-async fn from_inside_a_snapshot_the_whole_snapshot_comes_again() {
+async fn a_resume_from_inside_a_snapshot_repeats_the_whole_snapshot() {
     let api = lived().await;
     let whole = messages(&api, snapshot()).await;
     let end = whole.iter().position(|it| matches!(it.message, Some(Message::SnapshotEnd(_)))).unwrap();
@@ -130,7 +130,7 @@ async fn from_inside_a_snapshot_the_whole_snapshot_comes_again() {
 }
 
 #[tokio::test]
-async fn a_watch_from_before_the_first_event_is_resumed_without_a_snapshot() {
+async fn watch_from_before_the_first_event_resumes_without_a_snapshot() {
     let api = TestApi::open().await;
     let first = messages(&api, WatchConnectionsRequest::default()).await;
     api.append(&connected("e1", "c", "x", "authorized")).await;
@@ -141,7 +141,7 @@ async fn a_watch_from_before_the_first_event_is_resumed_without_a_snapshot() {
 }
 
 #[tokio::test]
-async fn a_watch_that_is_old_is_sent_away_and_goes_on_from_there_while_changes_pour_in() {
+async fn old_watch_is_sent_away_and_resumes_while_changes_pour_in() {
     let api = TestApi::with(Setup { watch_max_age: Duration::from_secs(1), ring_len: 20, ..Setup::default() }).await;
     let pouring = async {
         for number in 0.. {

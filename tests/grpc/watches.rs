@@ -89,7 +89,7 @@ async fn open_followers(api: &TestApi, head: u64) -> Vec<(ConnectionFilter, Foll
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn watches_started_before_during_and_after_the_changes_agree_with_the_lists() {
+async fn watches_started_at_any_time_agree_with_the_lists() {
     // The ring is small, so that some watches read changes that it no longer holds.
     let api = TestApi::with(Setup { watches_max: 40, watches_share: 40, ring_len: 20, ..Setup::default() }).await;
     let mut followers = open_followers(&api, 0).await;
@@ -148,7 +148,7 @@ async fn a_snapshot_larger_than_a_batch_comes_in_several() {
 }
 
 #[tokio::test]
-async fn a_change_shows_how_it_looks_through_the_filter_and_what_was_before() {
+async fn change_shows_its_effect_in_the_filter_and_the_state_before() {
     let api = TestApi::open().await;
     let request =
         WatchConnectionsRequest { filter: Some(patients(&["x"])), include_previous: true, ..Default::default() };
@@ -216,7 +216,7 @@ async fn a_watch_of_exports_sees_nothing_of_a_connection_without_any() {
 }
 
 #[tokio::test]
-async fn a_heartbeat_means_that_all_before_it_was_sent_even_if_nothing_matched() {
+async fn heartbeat_means_all_before_it_was_sent_even_without_a_match() {
     let api = TestApi::open().await;
     let heartbeat_interval = Some(prost_types::Duration { seconds: 1, nanos: 0 });
     let request = WatchConnectionsRequest { filter: Some(patients(&["x"])), heartbeat_interval, ..Default::default() };
@@ -230,7 +230,7 @@ async fn a_heartbeat_means_that_all_before_it_was_sent_even_if_nothing_matched()
 
 /// The client takes so little that the server has to wait for it, while the ring holds next to nothing.
 #[tokio::test]
-async fn a_watch_that_falls_behind_is_told_and_skips_nothing() {
+async fn a_watch_that_falls_behind_is_informed_and_skips_nothing() {
     let api = TestApi::with(Setup { ring_len: 1, ..Setup::default() }).await;
     let mut follower = Follower::over(api.narrow_channel().await, WatchConnectionsRequest::default()).await;
     follower.until(0).await;
@@ -248,7 +248,7 @@ async fn a_watch_that_falls_behind_is_told_and_skips_nothing() {
 }
 
 #[tokio::test]
-async fn changes_that_are_published_together_are_all_sent_one_position_after_the_other() {
+async fn changes_published_together_are_sent_position_by_position() {
     let (publish, views) = watch::channel(views_of([], 1000));
     let api = TestApi::over(views).await;
     let mut follower = Follower::start(&api, WatchConnectionsRequest::default()).await;

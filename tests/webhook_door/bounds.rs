@@ -150,7 +150,7 @@ async fn a_disk_that_stalls_is_503_and_the_retry_finds_its_event() {
 }
 
 #[tokio::test]
-async fn a_log_whose_writer_died_is_503_and_does_not_say_that_the_daemon_stops() {
+async fn dead_log_writer_is_503_and_not_reported_as_a_daemon_stop() {
     let door = TestDoor::open().await;
     assert_eq!(door.send(&Request::signed("fasten", OLD, "msg_0", "{}")).await.taken(), (1, false));
     door.writer_dies.store(true, Ordering::SeqCst);
@@ -174,7 +174,7 @@ async fn until_taken(door: &TestDoor, request: &Request, taken: (u64, bool)) {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_does_not_take_its_event_or_its_charge_back() {
+async fn client_that_hangs_up_takes_back_neither_event_nor_charge() {
     let door = TestDoor::open().await;
     door.disk_stalls.store(true, Ordering::SeqCst);
     let mut stream = door.connect().await;

@@ -33,7 +33,7 @@ impl io::Write for Lines {
 }
 
 #[tokio::test]
-async fn neither_logs_nor_metrics_show_ids_paths_headers_bodies_or_secrets() {
+async fn logs_and_metrics_show_no_ids_paths_headers_bodies_or_secrets() {
     let door = TestDoor::open().await;
 
     let body =

@@ -28,7 +28,7 @@ async fn an_unknown_endpoint_is_404_and_never_a_label() {
 }
 
 #[tokio::test]
-async fn another_method_is_405_and_told_which_is_allowed() {
+async fn another_method_is_405_and_the_answer_names_the_allowed_one() {
     let door = TestDoor::open().await;
     for method in ["GET", "PUT", "DELETE", "OPTIONS", "PATCH"] {
         let answer = door.refuses(&Request { method, ..good() }, 405, "METHOD_NOT_ALLOWED", "method_not_allowed").await;
@@ -138,7 +138,7 @@ async fn a_replayed_stale_webhook_does_not_make_the_clock_doubtful() {
 }
 
 #[tokio::test]
-async fn distinct_stale_webhooks_make_the_clock_doubtful_until_a_fresh_one() {
+async fn distinct_stale_webhooks_raise_clock_doubt_until_a_fresh_one() {
     let door = TestDoor::open().await;
     for id in ["msg_1", "msg_2", "msg_3"] {
         assert!(!door.clock_is_doubtful());
@@ -201,7 +201,7 @@ async fn a_flood_of_one_refusal_leaves_the_others_listed() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_is_counted_and_listed() {
+async fn connections_without_a_request_are_counted_and_listed() {
     let door = TestDoor::with("header_timeout = \"300ms\"").await;
     let oversized = format!("POST /webhooks/fasten HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(200_000));
     let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
@@ -245,7 +245,7 @@ async fn an_idle_or_answered_connection_is_not_counted_as_refused() {
 }
 
 #[tokio::test]
-async fn the_first_fault_in_the_order_of_checks_is_the_one_told() {
+async fn the_first_fault_in_the_order_of_checks_is_reported() {
     let door = TestDoor::with("body_limit = \"1KiB\"").await;
     let all_wrong = Request { body: vec![b'x'; 2000], ..Request::signed("fasten", WRONG, "a.b", "") };
     let all_wrong = all_wrong.set("content-length", "2000");

@@ -11,7 +11,7 @@ use hmac::{Hmac, Mac as _};
 use crate::support::{NEW, NOW, OLD, Request, TestDoor, WRONG, sign};
 
 #[tokio::test]
-async fn every_payload_known_of_fasten_is_taken_and_kept_byte_for_byte() {
+async fn every_known_fasten_payload_is_taken_and_kept_byte_for_byte() {
     let door = TestDoor::open().await;
     let fixtures = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures")).unwrap();
     let mut taken = 0;
@@ -26,7 +26,7 @@ async fn every_payload_known_of_fasten_is_taken_and_kept_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn an_event_keeps_all_that_was_signed_and_the_answer_tells_where_it_is() {
+async fn event_keeps_all_that_was_signed_and_the_answer_locates_it() {
     let door = TestDoor::open().await;
     let body = r#"{"api_mode":"test","id":"e-1","type":"webhook.test"}"#;
     let request = Request::signed("fasten", NEW, "msg_1", body);
@@ -64,7 +64,7 @@ async fn a_duplicate_is_answered_with_the_first_position() {
 }
 
 #[tokio::test]
-async fn a_duplicate_that_tells_something_else_is_answered_as_one_and_kept_once() {
+async fn conflicting_duplicate_is_answered_as_one_and_kept_once() {
     let door = TestDoor::open().await;
     let deliver = |id: &'static str, task: &str| {
         let body = format!(r#"{{"id":"e-1","api_mode":"live","date":"{id}","data":{{"task_id":"{task}"}}}}"#);
@@ -83,7 +83,7 @@ async fn a_duplicate_that_tells_something_else_is_answered_as_one_and_kept_once(
 }
 
 #[tokio::test]
-async fn without_an_id_in_the_body_the_webhook_id_tells_duplicates() {
+async fn the_webhook_id_finds_duplicates_without_an_id_in_the_body() {
     let door = TestDoor::open().await;
     let live = r#"{"api_mode":"live"}"#;
     assert_eq!(door.send(&Request::signed("fasten", OLD, "msg_1", live)).await.taken(), (1, false));
@@ -119,7 +119,7 @@ async fn a_body_that_is_no_text_is_verified_over_its_bytes() {
 }
 
 #[tokio::test]
-async fn old_and_new_secret_overlap_and_one_right_signature_of_several_is_enough() {
+async fn old_and_new_secrets_overlap_and_one_right_signature_suffices() {
     let door = TestDoor::open().await;
     for (position, secret, label) in [(1, OLD, "old"), (2, NEW, "2")] {
         let id = format!("msg_{position}");
@@ -176,7 +176,7 @@ async fn an_event_of_no_known_mode_is_kept_and_claims_no_key() {
 }
 
 #[tokio::test]
-async fn the_development_secret_serves_direct_requests_and_others_serve_forwarded_ones() {
+async fn development_secret_serves_direct_but_not_forwarded_requests() {
     let door = TestDoor::open().await;
     assert_eq!(door.send(&Request::signed("dev", DEVELOPMENT_SECRET, "dev_1", "{}")).await.taken(), (1, false));
     let forwarded = Request::signed("dev", OLD, "dev_2", "{}").and("x-forwarded-for", "203.0.113.7");

@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_grows_to_a_bound_and_begins_anew_with_the_daemons_wish() {
+    fn pause_grows_to_a_bound_and_restarts_at_the_daemons_wish() {
         let mut pause = Pause::default();
         for longest in [200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000] {
             let longest = Duration::from_millis(longest);

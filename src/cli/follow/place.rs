@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_found_again_and_kept_at_once_only_where_it_is_asked_for() {
+    fn a_place_is_found_again_and_saved_at_once_only_on_request() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("place");
         let kept = || Place::open(Some(&file)).unwrap().token();

@@ -49,7 +49,7 @@ fn stalled(is_log_damage: bool) -> Phase {
 }
 
 #[tokio::test]
-async fn a_failed_commit_while_the_views_catch_up_leaves_nothing_to_read() {
+async fn a_failed_commit_during_catch_up_leaves_nothing_to_read() {
     let threads = Threads::start();
     threads.health.send_replace(failed());
     assert_eq!(within(threads.fatal.wait()).await, FatalError("no space".into()));

@@ -27,7 +27,7 @@ fn every_return_from_revoked_to_authorized_is_counted() {
 }
 
 #[test]
-fn an_attempt_replaces_the_one_before_as_a_whole_and_facts_survive_their_absence() {
+fn new_attempt_replaces_the_last_wholly_and_absent_facts_stay() {
     let full = json!({
         "org_connection_id": "c", "connection_status": "authorized", "external_id": "x", "platform_type": "epic",
         "endpoint_id": "e", "brand_id": "b", "portal_id": "p", "tefca_directory_id": "d",
@@ -69,7 +69,7 @@ fn the_version_counts_events_that_name_it_and_no_others() {
 }
 
 #[test]
-fn realms_never_mix_and_events_without_one_only_move_the_position() {
+fn realms_never_mix_and_realmless_events_only_move_the_position() {
     let mut story = Story::new();
     let body = serde_json::to_vec(&attempt("authorized")).unwrap();
     story.happens("acme", ModeVerdict::Mismatched, &body);
@@ -83,7 +83,7 @@ fn realms_never_mix_and_events_without_one_only_move_the_position() {
 }
 
 #[test]
-fn an_event_changes_a_connection_and_an_export_at_most_however_many_exports_there_are() {
+fn an_event_changes_at_most_one_connection_and_one_export() {
     let other = |task: &str| body("patient.ehi_export_success", &json!({"org_connection_id": "c", "task_id": task}));
     let story = Story::new().given(&other("t1")).given(&other("t2")).given(&attempt("authorized")).given(&ready());
     let stretch = story.views.changes_after(0, 10).unwrap();

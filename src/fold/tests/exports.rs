@@ -126,7 +126,7 @@ fn the_table_of_exports_holds() {
 }
 
 #[test]
-fn a_token_that_failed_before_the_last_authorisation_asks_for_nothing() {
+fn token_failure_before_an_authorisation_needs_no_reconnect() {
     let failed = |story: Story, how| story.given_as(how, &told("failed token_refresh_failure", 40));
     let authorized = || Story::new().at(50).given(&told("authorized", 50)).at(60);
     assert!(!failed(authorized(), Import).connection("c").needs_reconnect);
@@ -135,7 +135,7 @@ fn a_token_that_failed_before_the_last_authorisation_asks_for_nothing() {
 }
 
 #[test]
-fn an_export_stands_alone_until_an_event_of_its_task_names_a_connection() {
+fn an_export_stands_alone_until_an_event_names_its_connection() {
     let nameless = body("patient.ehi_export_success", &json!({"task_id": "t", "download_link": "https://x.test/1"}));
     let story = Story::new().given(&nameless);
     assert_eq!((story.export("t").connection_id.clone(), story.counts()), (None, (0, 1)));

@@ -75,7 +75,7 @@ fn events_of_other_concerns_are_kept_only() {
 
 /// The document's five events, with its own values where it has some, and every field that it lists.
 #[test]
-fn every_field_of_the_users_document_is_in_the_state_or_in_the_raw_event() {
+fn every_field_of_the_document_is_in_the_state_or_the_raw_event() {
     let success = json!({
         "download_link": "https://api.connect.fastenhealth.com/v1/bridge/fhir/ehi-export/fedec7b7-8cf6-4bc9-72032b426473/download/2024-06-12-6715-4ae4-bde5-ab97519bd1fa.jsonl",
         "org_connection_id": "189484f4-1234-1234-1234-78a8caa3b64a",

@@ -81,7 +81,7 @@ fn a_checkpoint_that_is_damaged_or_gone_leaves_the_one_before() {
 }
 
 #[test]
-fn without_a_checkpoint_that_fits_the_views_are_made_anew() {
+fn views_without_a_fitting_checkpoint_are_rebuilt_from_the_log() {
     let harms: [&dyn Fn(&Path); 5] = [
         &|views| fs::remove_dir_all(views).unwrap(),
         &|views| checkpoints(views).iter().for_each(|path| fs::remove_file(path).unwrap()),
@@ -100,7 +100,7 @@ fn without_a_checkpoint_that_fits_the_views_are_made_anew() {
 
 /// An upgrade to another version of the fold, and a downgrade after it.
 #[test]
-fn an_older_generation_is_kept_until_the_new_one_has_a_checkpoint_at_the_head() {
+fn old_generation_is_kept_until_the_new_has_a_head_checkpoint() {
     let of_another_version = |views: &Path| checkpoints(views).iter().for_each(|path| change(path, 5));
     let mut world = grown().killed_to_save_nothing(of_another_version);
     world.check();
@@ -167,7 +167,7 @@ fn refuse(files: &[PathBuf]) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_checkpoint_that_the_system_refuses_to_read_leaves_the_one_before_and_is_kept() {
+fn checkpoint_with_read_error_is_kept_and_the_one_before_used() {
     let mut aside = Vec::new();
     let mut world = grown().killed(|views| aside = refuse(&checkpoints(views)[1..]));
     world.check();
@@ -182,7 +182,7 @@ fn a_checkpoint_that_the_system_refuses_to_read_leaves_the_one_before_and_is_kep
 }
 
 #[test]
-fn checkpoints_that_the_system_refuses_to_read_are_named_and_kept() {
+fn checkpoints_with_read_errors_are_named_and_kept() {
     let (mut found, mut aside) = (Vec::new(), Vec::new());
     let mut world = grown().killed(|views| {
         found = checkpoints(views);
@@ -209,7 +209,7 @@ fn a_half_written_checkpoint_is_swept() {
 }
 
 #[test]
-fn a_change_log_that_ends_before_the_checkpoint_or_is_of_another_history_is_not_used() {
+fn a_foreign_or_too_short_change_log_is_not_used() {
     let early = World::new();
     grow(&early, 0, CHECKPOINT_EVENTS);
     let early = early.restarted();
@@ -228,7 +228,7 @@ fn a_change_log_that_ends_before_the_checkpoint_or_is_of_another_history_is_not_
 }
 
 #[test]
-fn checkpoints_of_another_history_are_not_used_and_one_ahead_of_the_log_is_its_damage() {
+fn foreign_checkpoint_is_unused_and_one_ahead_is_log_damage() {
     let (longer, mut shorter) = (grown().killed(|_| {}), World::new());
     grow(&shorter, 0, 40);
     shorter.views();
@@ -289,7 +289,7 @@ fn views_serve_until_those_that_are_made_again_have_come_as_far() {
 }
 
 #[test]
-fn damage_that_only_a_reader_meets_is_made_good_from_the_log() {
+fn damage_met_only_by_a_reader_is_made_good_from_the_log() {
     let mut world = grown();
     let realm = Realm { tenant: "acme".into(), mode: ApiMode::Live };
     let old = world.views();
@@ -305,7 +305,7 @@ fn damage_that_only_a_reader_meets_is_made_good_from_the_log() {
 
 /// A checkpoint has to read an export that once moved, to find its owner. The fold itself need not read it.
 #[test]
-fn damage_that_only_a_checkpoint_meets_is_made_good_from_the_log() {
+fn damage_met_only_by_a_checkpoint_is_made_good_from_the_log() {
     let mut world = World::new();
     let ready = |fields: Value| body("patient.ehi_export_success", &fields);
     world.happens(&ready(json!({"task_id": "t", "download_link": "https://x.test/1"})));
@@ -339,7 +339,7 @@ fn damage_changes_of(world: &World, generation: &str) {
 }
 
 #[test]
-fn a_rebuild_takes_the_place_of_what_serves_and_is_what_the_next_start_finds() {
+fn rebuilt_views_replace_the_serving_ones_and_survive_a_restart() {
     let mut world = grown();
     let old = world.views();
     world.begin_rebuild();
@@ -364,7 +364,7 @@ impl Drop for Ending<'_> {
 }
 
 #[test]
-fn rebuilds_that_are_asked_for_while_views_are_made_again_harm_nothing() {
+fn rebuild_requests_while_views_are_remade_harm_nothing() {
     let mut world = grown();
     let (rebuild, is_over) = (world.rebuild.clone(), AtomicBool::new(false));
     let mut replaced = 0;

@@ -69,7 +69,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_handed_over_and_what_is_read_join_without_a_gap(steps in prop::collection::vec(step(), 1..30)) {
+    fn handed_over_and_read_events_join_without_a_gap(steps in prop::collection::vec(step(), 1..30)) {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let clock = Arc::default();
@@ -101,7 +101,7 @@ proptest! {
 }
 
 #[test]
-fn a_fold_that_keeps_up_reads_nothing_from_the_log_and_one_that_is_behind_joins_again() {
+fn fold_reads_the_log_only_when_it_is_behind_and_then_rejoins() {
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
     let directory = tempfile::tempdir().unwrap();
     let log = open_log(directory.path(), &Arc::default());

@@ -81,7 +81,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     #[test]
-    fn live_restored_and_rebuilt_state_are_what_the_written_rules_say(steps in prop::collection::vec(step(), 1..14)) {
+    fn live_restored_and_rebuilt_states_follow_the_written_rules(steps in prop::collection::vec(step(), 1..14)) {
         live(steps);
     }
 }

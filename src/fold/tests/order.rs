@@ -98,7 +98,7 @@ fn the_table_of_orders_holds() {
 }
 
 #[test]
-fn history_tells_only_what_was_never_told() {
+fn an_older_event_adds_only_facts_not_yet_known() {
     let full = |external_id: &str, platform: &str, hour| {
         let data = json!({
             "org_connection_id": "c", "connection_status": "authorized", "external_id": external_id,
@@ -122,7 +122,7 @@ fn history_tells_only_what_was_never_told() {
 }
 
 #[test]
-fn a_date_that_cannot_be_read_is_the_time_it_was_recorded() {
+fn an_unreadable_date_counts_as_the_time_of_recording() {
     for date in [json!("soon"), json!(7), json!(""), json!(null)] {
         let mut odd = revocation();
         odd["date"] = date;

@@ -46,7 +46,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_exports_of_a_connection_at_a_position_are_the_same_to_all_who_look_from_it_or_later(
+    fn exports_of_a_connection_as_of_a_position_never_change(
         bodies in prop::collection::vec(bodies(), 1..40),
         restart_after in prop::collection::vec(prop::bool::weighted(0.1), 40),
     ) {
@@ -80,7 +80,7 @@ proptest! {
 /// At position 4 the connection has "stays", "changes" in its state of then, and "leaves", which belongs to another one
 /// now. It does not yet have "comes", which belongs to another one then, and "new".
 #[test]
-fn an_export_that_moved_changed_or_came_later_is_listed_as_it_was() {
+fn export_that_moved_changed_or_came_later_is_listed_as_it_was() {
     let export = |task: &str, id: &str| {
         body("patient.ehi_export_success", &json!({"org_connection_id": id, "task_id": task, "download_link": id}))
     };

@@ -225,7 +225,7 @@ fn check_indexes(views: &Views) {
 
 proptest! {
     #[test]
-    fn the_fold_takes_any_event_and_its_views_do_not_depend_on_what_is_looked_at_meanwhile(
+    fn fold_takes_any_event_and_views_do_not_depend_on_readers(
         events in events(),
         looked_after in prop::collection::vec(any::<bool>(), 80),
         let_go_after in prop::collection::vec(any::<bool>(), 80),

@@ -101,7 +101,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_is_recorded_can_be_read_frame_by_frame_and_all_after_a_sync() {
+fn recorded_frames_are_read_once_written_and_all_after_a_sync() {
     let directory = TempDir::new().unwrap();
     let (log, story) = (open(directory.path()), story(3000));
     let mut recorder = recorder(&log);
@@ -248,7 +248,7 @@ fn a_full_segment_that_is_gone_or_of_another_place_is_refused() {
 }
 
 #[test]
-fn a_disk_that_fails_is_named_by_what_waits_for_it_and_by_all_that_comes_after() {
+fn disk_failure_is_named_and_every_later_sync_fails() {
     let directory = TempDir::new().unwrap();
     let (log, story) = (open(directory.path()), story(3000));
     let mut recorder = recorder(&log);

@@ -38,7 +38,7 @@ fn ids_that_are_empty_or_neither_strings_nor_digits_are_absent() {
 }
 
 #[test]
-fn a_date_beyond_what_the_api_can_tell_is_absent() {
+fn a_date_beyond_the_range_of_the_api_is_absent() {
     for date in ["-009999-01-01T00:00:00Z", "0000-12-31T23:59:59.5Z", "2026-08-04", ""] {
         let data = json!({"org_connection_id": "c", "consent_expires_at": date});
         let connection = Story::new().given(&body("patient.connection_success", &data)).connection("c");
@@ -47,7 +47,7 @@ fn a_date_beyond_what_the_api_can_tell_is_absent() {
 }
 
 #[test]
-fn events_of_other_concerns_and_unreadable_bodies_only_move_the_position() {
+fn other_events_and_unreadable_bodies_only_move_the_position() {
     let data = json!({"org_connection_id": "c", "task_id": "t", "connection_status": "authorized"});
     let mut story = Story::new();
     for kind in ["webhook.test", "patient.request_health_system", "patient.request_support"] {

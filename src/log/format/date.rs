@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_that_are_not_there_are_refused() {
+    fn dates_that_do_not_exist_are_refused() {
         for text in ["2026-00-01", "2026-13-01", "2026-02-29", "1900-02-29", "2026-04-31", "2026-04-00"] {
             assert_eq!(parse(format!("{text}T00:00:00Z").as_bytes()), None, "{text}");
         }

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_erasure_is_refused() {
+    fn bytes_that_are_no_erasure_are_refused() {
         let good = encoded();
         for length in 0..good.len() {
             assert!(ErasedPayload::decode(&good[..length]).is_err(), "{length} bytes");

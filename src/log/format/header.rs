@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_timestamp_that_is_printed_the_same_is_a_number() {
+    fn only_a_timestamp_that_prints_the_same_is_stored_as_a_number() {
         for text in ["", "+5", "007", "-0", " 1", "1.0", "9223372036854775808", "-9223372036854775808", "١"] {
             assert_eq!(Header::seconds_of(text), None, "{text}");
         }

@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_that_is_printed_otherwise_is_none() {
+    fn a_date_that_would_print_differently_is_not_packed() {
         for text in ["2026-13-04T14:03:11Z", "2026-05-04T14:03:60Z", "2026-05-04t14:03:11Z", "2026-02-30T00:00:00Z"] {
             assert_eq!((packed(text).date, packed(text).text), (None, text.as_bytes().to_vec()));
         }
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_stays_as_it_is() {
+    fn a_text_that_is_no_id_stays_as_it_is() {
         for text in [&UUID.to_uppercase(), &UUID[..35], &UUID.replace('-', "_"), "g8fad5bd9cb469fa16570867728950f"] {
             assert_eq!(packed(text).text, text.as_bytes());
         }

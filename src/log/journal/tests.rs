@@ -198,7 +198,7 @@ fn a_large_frame_is_put_a_part_at_a_time() {
 }
 
 #[test]
-fn without_one_of_its_chunks_a_frame_is_none() {
+fn a_frame_without_one_of_its_chunks_is_not_recovered() {
     let frames = frames([(1, 50), (1, 30_000), (1, 60)]);
     let values = value::encode(&frames[1]).unwrap();
     assert_eq!(values.last().unwrap().0, key(2, 0), "chunk 0 comes last");
@@ -329,7 +329,7 @@ impl Pace for Slow {
 }
 
 #[test]
-fn a_large_journal_is_shortened_before_it_is_removed_but_no_other_name_of_its_file_is() {
+fn a_large_journal_is_shortened_before_removal_unless_linked() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     let copy = path.join("copy");

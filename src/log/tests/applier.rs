@@ -185,7 +185,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn each_record_is_new_a_duplicate_or_a_conflict_as_the_model_says(steps in prop::collection::vec(step(), 1..120)) {
+    fn each_record_is_new_duplicate_or_conflict_as_in_the_model(steps in prop::collection::vec(step(), 1..120)) {
         let mut world = World::new();
         for step in steps {
             match step {

@@ -204,7 +204,7 @@ fn a_development_webhook_is_stamped_and_confirms_no_clock() {
 }
 
 #[test]
-fn a_development_webhook_is_not_stamped_against_what_confirms_the_time() {
+fn development_webhook_is_not_stamped_against_other_evidence() {
     let machine = Machine::start();
     machine.webhook("a").unwrap();
     machine.step(2 * HOUR);
@@ -214,7 +214,7 @@ fn a_development_webhook_is_not_stamped_against_what_confirms_the_time() {
 }
 
 #[test]
-fn a_webhook_is_not_stamped_by_a_clock_that_is_set_after_it_was_verified() {
+fn a_clock_set_after_verification_does_not_stamp_the_webhook() {
     let machine = Machine::start();
     let appender = &machine.log.as_ref().unwrap().appender;
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -228,7 +228,7 @@ fn a_webhook_is_not_stamped_by_a_clock_that_is_set_after_it_was_verified() {
 }
 
 #[test]
-fn a_clock_near_the_newest_event_of_an_earlier_start_stamps_no_import() {
+fn clock_near_the_last_event_before_a_restart_stamps_no_import() {
     let mut machine = Machine::start();
     machine.webhook("a").unwrap();
     machine.restart();
@@ -311,7 +311,7 @@ fn a_clock_behind_the_log_stamps_nothing() {
 }
 
 #[test]
-fn a_synchronised_clock_needs_no_webhook_and_confirms_the_rest_of_its_life() {
+fn clock_once_synchronised_needs_no_webhook_until_a_restart() {
     let mut machine = Machine::start();
     machine.synchronised.store(true, Ordering::SeqCst);
     machine.import("a").unwrap();

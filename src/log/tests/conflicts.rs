@@ -14,7 +14,7 @@ const AGAIN: &[u8] = br#"{"type":"t","id":"a","date":"2","data":{"y":2,"x":1}}"#
 const OTHER: &[u8] = br#"{"id":"a","date":"3","type":"t","data":{"x":1,"y":3}}"#;
 
 #[test]
-fn a_duplicate_that_tells_something_else_is_kept_once_and_changes_nothing() {
+fn conflicting_duplicate_is_kept_once_and_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path(), options()).unwrap();
     let first = append(&log, "a", FIRST).unwrap();
@@ -33,7 +33,7 @@ fn a_duplicate_that_tells_something_else_is_kept_once_and_changes_nothing() {
 }
 
 #[test]
-fn two_that_come_at_once_are_compared() {
+fn deliveries_that_come_at_once_are_compared() {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path(), options()).unwrap();
     let all = [FIRST, OTHER, AGAIN, OTHER].map(|body| delivery("a", body)).to_vec();
@@ -56,7 +56,7 @@ fn a_body_is_freed_before_its_event_is_durable() {
 }
 
 #[test]
-fn what_cannot_be_compared_for_now_breaks_its_sequence_off() {
+fn an_event_that_cannot_be_compared_ends_its_sequence() {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path(), options()).unwrap();
     append(&log, "a", FIRST).unwrap();

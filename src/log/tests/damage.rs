@@ -123,7 +123,7 @@ fn a_missing_or_cut_file_is_found_mended_or_harmless() {
 }
 
 #[test]
-fn a_lost_segment_costs_its_own_range_and_webhooks_are_still_taken() {
+fn lost_segment_costs_only_its_range_and_webhooks_are_taken() {
     let directory = filled();
     let log_directory = directory.path().join("log");
     let segments: Vec<_> = names(&log_directory).into_iter().filter(|name| ends_with(name, ".seg")).collect();
@@ -230,7 +230,7 @@ fn unreadable(log: &Log, through: u64) -> Vec<u64> {
 }
 
 #[test]
-fn a_damaged_value_of_a_closed_journal_costs_its_own_events_and_the_journal_is_kept() {
+fn damaged_value_costs_only_its_events_and_its_journal_is_kept() {
     let directory = two_journals();
     let log_directory = directory.path().join("log");
     damage_value(&log_directory.join(FIRST_JOURNAL).join("db"), 7);
@@ -265,7 +265,7 @@ fn a_journal_of_another_log_is_refused_or_left_out() {
 }
 
 #[test]
-fn a_journal_of_another_log_that_begins_beyond_our_end_is_refused() {
+fn foreign_journal_that_begins_beyond_our_end_is_refused() {
     const SECOND: &str = "journal-00000000000000000002";
     // Its second journal holds 71 to 80, or 11 to 20.
     for (before, ours) in [(70, SECOND), (10, FIRST_JOURNAL)] {

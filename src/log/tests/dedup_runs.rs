@@ -106,7 +106,7 @@ fn a_missing_damaged_or_foreign_run_is_made_again_and_no_other() {
 }
 
 #[test]
-fn a_lost_run_of_what_is_not_sealed_is_made_again() {
+fn a_lost_run_of_unsealed_events_is_made_again() {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path(), options()).unwrap();
     for n in 1..=EVENTS {
@@ -186,7 +186,7 @@ fn wait_until(log: &Log, coverage: Coverage) {
 }
 
 #[test]
-fn while_keys_are_missing_nothing_is_taken_that_could_be_there_already() {
+fn possible_duplicates_are_refused_while_keys_are_missing() {
     let directory = filled(options().fresh, "");
     fs::remove_dir_all(directory.path().join("dedup")).unwrap();
     let permits = Arc::new(Permits::default());
@@ -248,7 +248,7 @@ fn what_the_system_refuses_to_read_for_a_moment_is_no_gap() {
 }
 
 #[test]
-fn the_end_of_the_log_that_the_system_refuses_to_read_at_the_start_is_lost_for_now() {
+fn log_end_with_a_read_error_at_the_start_is_lost_for_now() {
     let directory = filled(options().fresh, "");
     let files = DataFiles::at(directory.path()).unwrap();
     let mut examined = gather(&files).unwrap();

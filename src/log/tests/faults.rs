@@ -78,7 +78,7 @@ fn append_until_failure(log: &Log) -> Vec<u64> {
 }
 
 #[test]
-fn after_the_nth_operation_fails_nothing_is_acknowledged_and_reads_go_on() {
+fn failed_disk_operation_ends_acknowledgements_but_not_reads() {
     let _turn = take_turn();
     for n in 0..12 {
         let directory = tempfile::tempdir().unwrap();
@@ -140,7 +140,7 @@ fn a_second_opener_is_refused_and_the_first_goes_on() {
 }
 
 #[test]
-fn webhooks_are_refused_while_the_disk_is_nearly_full_and_taken_again_after() {
+fn webhooks_are_refused_only_while_the_disk_is_nearly_full() {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path(), Options { disk_reserve: u64::MAX, ..options() }).unwrap();
     let mut health = log.health.clone();

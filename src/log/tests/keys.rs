@@ -43,14 +43,14 @@ fn has_conflict(keys: &keys::Keys, secret: &LogSecret) -> bool {
 
 /// Format 1 used fingerprints of another length for its digests of conflicts, and stored none.
 #[test]
-fn a_conflict_of_an_older_format_says_nothing_of_the_secret_and_is_known_again() {
+fn old_format_conflict_is_known_again_and_keeps_the_secret() {
     let (keys, secret) = keys_with(|frame| frame.keys = vec![JournalKey { digest: [1; 16], fingerprint: [0; 8] }]);
     assert_eq!(*secret.key, [5; 32]);
     assert!(has_conflict(&keys, &secret));
 }
 
 #[test]
-fn keys_that_must_be_read_and_cannot_be_are_not_called_known() {
+fn keys_that_cannot_be_read_are_not_called_known() {
     let (keys, secret) = keys_with(|frame| frame.generation += 1);
     assert!(has_conflict(&keys, &secret));
     assert_eq!(keys.index.recent_mut().complete().count(), 2);

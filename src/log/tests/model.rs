@@ -194,7 +194,7 @@ proptest! {
 }
 
 #[test]
-fn the_largest_record_is_kept_and_a_larger_one_is_refused_without_harm() {
+fn largest_record_is_kept_and_a_larger_one_harmlessly_refused() {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path(), options()).unwrap();
     let body = Body::Random { seed: 5, len: 478 * 1024 }.bytes();

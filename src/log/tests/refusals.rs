@@ -235,7 +235,7 @@ fn parts_of_another_log_are_refused() {
 }
 
 #[test]
-fn a_segment_of_another_log_within_the_range_of_ours_is_refused_and_kept() {
+fn foreign_segment_within_our_range_is_refused_and_kept() {
     let sealed = |events: u64, identity| {
         let directory = tempfile::tempdir().unwrap();
         let fresh = Fresh { identity, ..options().fresh };

@@ -132,7 +132,7 @@ fn before_and_after_sealing() -> (tempfile::TempDir, tempfile::TempDir) {
 }
 
 #[test]
-fn a_crash_between_a_segments_name_and_its_journals_end_leaves_the_segment() {
+fn crash_before_a_journal_is_removed_leaves_its_named_segment() {
     let (before, after) = before_and_after_sealing();
     let journals: Vec<_> =
         names(&before.path().join("log")).into_iter().filter(|name| name.starts_with("journal")).collect();
@@ -150,7 +150,7 @@ fn a_crash_between_a_segments_name_and_its_journals_end_leaves_the_segment() {
 }
 
 #[test]
-fn a_damaged_segment_whose_journal_is_still_there_is_sealed_again() {
+fn damaged_segment_is_sealed_again_if_its_journal_is_there() {
     let (before, after) = before_and_after_sealing();
     for journal in names(&before.path().join("log")) {
         let place = after.path().join("log").join(&journal);
@@ -252,7 +252,7 @@ fn journal_with_a_wrong_record(directory: &Path) {
 }
 
 #[test]
-fn a_frame_with_a_wrong_record_is_sealed_as_it_is_and_named_as_damage() {
+fn frame_with_a_wrong_record_is_sealed_as_is_and_named_damage() {
     let directory = tempfile::tempdir().unwrap();
     journal_with_a_wrong_record(directory.path());
     for _ in 0..2 {

@@ -47,7 +47,7 @@ fn selected(log: &Log, is_wanted: impl Fn(&EventHeader<'_>) -> bool) -> Vec<Even
 }
 
 #[test]
-fn choosing_by_headers_is_choosing_among_all() {
+fn selection_by_headers_equals_selection_among_all_events() {
     let directory = tempfile::tempdir().unwrap();
     let log = mixed(directory.path());
     let all = read_all(&log.reader);

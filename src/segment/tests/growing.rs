@@ -34,7 +34,7 @@ fn a_growing_segment_is_read_as_it_grows_and_becomes_a_segment() {
 
 /// The frames before the damage are left, and the segment goes on after them.
 #[test]
-fn a_growing_segment_that_was_cut_or_changed_goes_on_after_its_last_whole_frame() {
+fn harmed_growing_segment_goes_on_after_its_last_whole_frame() {
     let frames = frames(10, &[3, 1, 5], &mut StdRng::seed_from_u64(5));
     let original = tempfile::tempdir().unwrap();
     let growing = GrowingSegment::create(original.path(), header(10)).unwrap();

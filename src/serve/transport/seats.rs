@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_longest_idle_connection_of_the_greediest_caller_goes_first() {
+    async fn longest_idle_connection_of_the_greediest_caller_goes_first() {
         let seats = Seats::with(FOUR);
         let other = seats.take(TWO).unwrap();
         let first = seats.take(ONE).unwrap();

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_says_nothing_or_only_half_the_preface_is_given_up() {
+    async fn a_client_without_a_whole_preface_is_given_up() {
         let (_silent, reading) = connected(Patience { preface: SOON, ..LATE });
         assert!(times_out(reading).await);
         let (mut slow, reading) = connected(Patience { preface: SOON, ..LATE });
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_sent_the_preface_may_be_silent() {
+    async fn a_client_that_sent_the_preface_may_be_silent() {
         let (mut client, mut reading) = connected(Patience { preface: SOON, ..LATE });
         client.write_all(&[0; PREFACE_BYTES]).await.unwrap();
         reading.read_exact(&mut [0; PREFACE_BYTES]).await.unwrap();
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_told_the_last_word_may_finish_its_own() {
+    async fn a_client_may_finish_sending_after_the_servers_last_byte() {
         let (mut client, mut server) = connected(LATE);
         let closes = tokio::spawn(async move { server.shutdown().await });
         client.read_to_end(&mut Vec::new()).await.unwrap();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_never_closes_is_left_after_a_while() {
+    async fn a_client_that_never_closes_is_left_after_a_while() {
         let (_client, mut server) = connected(Patience { farewell: SOON, ..LATE });
         server.shutdown().await.unwrap();
     }

@@ -159,7 +159,7 @@ mod tests {
     const LATE: Duration = Duration::from_secs(3600);
 
     #[tokio::test]
-    async fn work_that_takes_long_neither_silences_a_watch_nor_keeps_it_open() {
+    async fn long_work_neither_silences_a_watch_nor_keeps_it_open() {
         let state = watch::Sender::new(ServingState::Serving);
         let mut life_of_heartbeats = life(SOON, LATE, &state);
         assert!(matches!(life_of_heartbeats.finish(pending::<()>()).await, Turn::Heartbeat));

@@ -77,7 +77,7 @@ async fn follow(feeds: &ChangeFeeds, feed: &Feed<Shared>, views: Arc<Views>, new
 }
 
 #[tokio::test]
-async fn those_who_ask_alike_have_one_feed_of_what_they_ask_for_and_nobody_else() {
+async fn equal_queries_share_a_feed_and_other_queries_have_their_own() {
     let feeds = ChangeFeeds::of_views(&views(100, 0));
     let (one, alike, another) = (feeds.of(&query("0")), feeds.of(&query("0")), feeds.of(&query("1")));
     assert!(Arc::ptr_eq(&one, &alike) && !Arc::ptr_eq(&one, &another));
@@ -93,7 +93,7 @@ async fn those_who_ask_alike_have_one_feed_of_what_they_ask_for_and_nobody_else(
 }
 
 #[tokio::test]
-async fn a_feed_lets_go_of_what_the_ring_has_let_go_of_and_says_so() {
+async fn a_feed_drops_what_the_ring_has_dropped_and_says_so() {
     let feeds = ChangeFeeds::of_views(&views(100, 0));
     let all = feeds.of(&query(""));
     follow(&feeds, &all, views(100, 6), 6).await;
@@ -104,7 +104,7 @@ async fn a_feed_lets_go_of_what_the_ring_has_let_go_of_and_says_so() {
 }
 
 #[test]
-fn who_has_had_a_part_of_what_is_told_together_reads_the_rest_for_itself() {
+fn watch_with_part_of_a_batch_reads_the_rest_itself() {
     let feed = Feed::after(2);
     feed.take([Seen { first: 4, at: At { position: 6, chain: [0; 8] }, what: () }]);
     assert_eq!((next(&feed, 2), next(&feed, 3)), (Ok(Some(6)), Ok(Some(6))));
@@ -112,7 +112,7 @@ fn who_has_had_a_part_of_what_is_told_together_reads_the_rest_for_itself() {
 }
 
 #[test]
-fn a_feed_that_could_not_see_says_that_it_has_missed() {
+fn a_feed_that_missed_changes_says_so() {
     let feed = Feed::after(2);
     assert_eq!((next(&feed, 1), next(&feed, 2)), (Err("missed"), Ok(None)));
     let stretch = views(100, 4).changes_after(2, 10).unwrap();

@@ -54,7 +54,7 @@ fn a_flipped_bit_in_garbage_of_a_journal_hides_nothing() {
 
 /// Neither a start nor the fold reads these frames.
 #[test]
-fn damage_of_changes_that_only_a_watch_reads_is_logged_and_made_good() {
+fn damage_that_only_a_watch_reads_is_logged_and_made_good() {
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");
     prepared().tree.write(&data);
@@ -78,7 +78,7 @@ fn damage_of_changes_that_only_a_watch_reads_is_logged_and_made_good() {
 }
 
 #[test]
-fn a_log_put_back_below_a_checkpoint_is_refused_by_what_has_seen_more() {
+fn log_put_back_is_refused_by_each_file_that_has_seen_more() {
     let mut tree = with_older_log(prepared());
     for (part, seen_by) in [("none", "its witness"), ("witness", "a checkpoint"), ("dedup", "a checkpoint")] {
         tree.remove(Path::new(part));
@@ -110,7 +110,7 @@ fn a_missing_or_empty_directory_is_refused_and_no_log_is_made() {
 }
 
 #[test]
-fn a_whole_directory_put_back_is_found_by_the_anchor_and_by_who_was_further() {
+fn whole_directory_put_back_is_found_by_anchor_and_clients() {
     let prepared = prepared();
     let directory = tempfile::tempdir().unwrap();
     let data = directory.path().join("data");

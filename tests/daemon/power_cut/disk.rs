@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_becomes_durable_after_the_cut_though_it_can_be_read_until_the_power_is_back() {
+    fn writes_after_the_cut_are_read_until_power_on_but_not_durable() {
         let mut disk = half_way();
         disk.cut_after(0, Keep::Nothing);
         assert_eq!(disk.was_cut(), Some(SIZE / PAGE));
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tearing_cut_keeps_about_half_of_the_pieces_whole_and_the_same_ones_for_a_seed() {
+    fn tearing_cut_keeps_about_half_the_pieces_whole_by_its_seed() {
         for piece in [512, PAGE] {
             let torn = after_a_cut(half_way(), Keep::Half { piece, seed: 7 });
             let kept = torn.chunks(piece).filter(|bytes| bytes.iter().all(|byte| *byte == 1)).count();

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_interrupted_by_another_has_its_beginning_and_its_return() {
+    fn interrupted_call_has_its_beginning_and_its_return() {
         let text = r#"7  1.0 fdatasync(3<\x2f\x61> <unfinished ...>
 8  1.1 writev(4<\x73\x3a\x5b\x31\x5d>, [{iov_base="\x61\x62", iov_len=2}, {iov_base="\x63", iov_len=1}], 2) = 3
 7  1.2 <... fdatasync resumed>) = -1 EIO (Input/output error)

@@ -56,7 +56,7 @@ fn what_is_damaged_is_given_up_at_once() {
 }
 
 #[test]
-fn a_hole_of_what_is_not_sealed_is_stepped_over_at_once() {
+fn a_hole_in_unsealed_journals_is_stepped_over_at_once() {
     let frame = |first| (first, bytes::Bytes::from_static(b"unreadable"));
     let journal =
         |sequence, firsts: &[u64]| JournalFrames { sequence, frames: firsts.iter().copied().map(frame).collect() };
@@ -88,7 +88,7 @@ fn refused(run: &Run) -> RunError {
 }
 
 #[test]
-fn a_run_that_cannot_be_read_again_and_again_is_made_again() {
+fn a_run_with_repeated_read_errors_is_made_again() {
     let (mut work, _directory, _waker) = keeper(&[]);
     let run = add_run(&work, 0, 100);
     let index = work.options.index.clone();
@@ -104,7 +104,7 @@ fn a_run_that_cannot_be_read_again_and_again_is_made_again() {
 }
 
 #[test]
-fn a_run_is_not_blamed_for_the_one_before_it_in_its_place() {
+fn a_run_is_not_blamed_for_the_one_that_it_replaced() {
     let (mut work, _directory, _waker) = keeper(&[]);
     let before = add_run(&work, 0, 100);
     let asked = work.options.index.runs();
@@ -130,7 +130,7 @@ fn damage_wakes_the_keeper() {
 }
 
 #[test]
-fn a_table_that_cannot_be_saved_keeps_no_other_from_it() {
+fn a_table_that_cannot_be_saved_does_not_stop_the_others() {
     let (mut work, directory, _waker) = keeper(&[]);
     for after in [0, 100, 200] {
         let head = Head { position: after + 100, chain: [0; 32], recorded_at: Timestamp::default() };

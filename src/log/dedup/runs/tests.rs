@@ -190,7 +190,7 @@ impl Pace for Lengths<'_> {
 }
 
 #[test]
-fn a_run_is_written_and_read_back_in_pieces_before_it_has_its_name() {
+fn run_is_written_and_read_back_in_pieces_before_it_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let entries = entries(&mut StdRng::seed_from_u64(4), 0, 20_000);
     let mut pace = Lengths(directory.path(), Vec::new());
@@ -226,7 +226,7 @@ impl Pace for Harm<'_> {
 }
 
 #[test]
-fn a_run_that_the_disk_did_not_keep_as_it_was_written_gets_no_name() {
+fn run_that_the_disk_did_not_keep_as_written_gets_no_name() {
     let directory = tempfile::tempdir().unwrap();
     let entries = entries(&mut StdRng::seed_from_u64(14), 0, 6000);
     let write_harmed = |at| {

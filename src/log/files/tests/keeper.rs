@@ -134,7 +134,7 @@ fn one_slot_is_overwritten_until_it_is_synced() {
 }
 
 #[test]
-fn mark_synced_is_durable_when_it_returns_and_turns() {
+fn mark_synced_is_durable_on_return_and_switches_the_slot() {
     let store = Arc::new(Recorder::default());
     let keeper = keeper(&store, NEVER);
     keeper.mark(&witness(1)).unwrap();
@@ -167,7 +167,7 @@ fn mark_synced_waits_for_a_sync_that_runs() {
 }
 
 #[test]
-fn nothing_marked_is_nothing_written() {
+fn nothing_is_written_without_a_mark() {
     let store = Arc::new(Recorder::default());
     keeper(&store, OFTEN).stop();
     assert!(store.ops().is_empty());
@@ -204,7 +204,7 @@ fn write_that_fails_is_an_error_of_the_mark() {
 }
 
 #[test]
-fn whatever_a_power_cut_takes_a_recent_witness_is_left() {
+fn a_power_cut_always_leaves_a_recent_witness() {
     for seed in 0..4_u64 {
         let store = Arc::new(Recorder::default());
         let keeper = keeper(&store, OFTEN);

@@ -109,7 +109,7 @@ fn a_key_without_a_subject_is_refused() {
 }
 
 #[test]
-fn what_makes_no_frame_is_refused_when_it_is_finished() {
+fn an_invalid_frame_is_refused_when_it_is_finished() {
     assert!(builder().finish().is_err(), "an empty one");
     let record = Record::new(&deliveries(1, 1)[0]).unwrap();
     let push = |times: [i64; 2], conflict_of: Option<u64>| {

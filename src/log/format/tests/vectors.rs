@@ -84,7 +84,7 @@ fn records_in_clear_are_the_bytes_of_the_vectors() {
 }
 
 #[test]
-fn an_encrypted_record_and_a_key_commitment_are_as_in_the_vectors() {
+fn encrypted_record_and_key_commitment_match_the_vectors() {
     let vectors = Vectors::read();
     let clear = Record::new(&delivery(2)).unwrap().header().clone();
     let encrypted = Header { codec: 1, subject: 9, ..clear.clone() };

@@ -70,7 +70,7 @@ fn a_shortened_file_is_found_short() {
 }
 
 #[test]
-fn what_sled_cannot_open_is_read() {
+fn a_journal_that_sled_cannot_open_is_read() {
     let victim = Victim::of(small_frames(100));
     let mut bytes = victim.good.clone();
     // The header of sled's first segment.
@@ -80,7 +80,7 @@ fn what_sled_cannot_open_is_read() {
 }
 
 #[test]
-fn a_search_finds_values_wherever_they_lie_and_none_inside_another() {
+fn search_finds_values_anywhere_but_none_inside_another() {
     let frames = frames([(1, 400), (1, 5000), (1, 20_000)]);
     let values = |frame| value::encode(frame).unwrap().into_iter().map(|(_, value)| value);
     let directory = tempfile::tempdir().unwrap();
@@ -116,7 +116,7 @@ fn what_lies_inside_a_value_is_no_value() {
 }
 
 #[test]
-fn two_different_frames_that_both_fit_are_none() {
+fn two_different_frames_that_both_fit_are_both_left_out() {
     let frames = frames([(1, 400), (1, 300)]);
     let decoded = Frame::decode(&frames[1].frame).unwrap();
     let other = Frame { private: b"other", ..decoded }.encode().unwrap().into();

@@ -112,7 +112,7 @@ fn check(query: &Query, views: &[Arc<Views>]) {
 
 proptest! {
     #[test]
-    fn exports_that_move_and_change_are_shown_when_their_connection_is(steps in prop::collection::vec(step(), 1..40)) {
+    fn moved_and_changed_exports_show_when_their_connection_does(steps in prop::collection::vec(step(), 1..40)) {
         let mut fold = Fold::new(100);
         let mut views = vec![fold.publish()];
         for (at, step) in steps.iter().enumerate() {

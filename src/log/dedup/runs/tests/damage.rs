@@ -106,7 +106,7 @@ fn each_shortened_or_lengthened_file_is_found() {
 }
 
 #[test]
-fn lengths_that_cannot_be_take_no_memory() {
+fn impossible_lengths_take_no_memory() {
     let (_directory, path, ..) = two_blocks();
     let good = fs::read(&path).unwrap();
     let tail = good.len() - 26;

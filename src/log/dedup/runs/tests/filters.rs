@@ -52,7 +52,7 @@ fn a_stored_filter_answers_for_ever_as_when_it_was_made() {
 }
 
 #[test]
-fn a_filter_whose_numbers_cannot_be_is_refused() {
+fn a_filter_with_impossible_numbers_is_refused() {
     let good = Filter::build(&[1, 22, 333, 4444]).unwrap().encode();
     // It has 24 prints. The first three pairs give 24 prints, too.
     for (length, segments) in [(6, 2), (3, 6), (12, 0), (0, 0), (8, 2), (u32::MAX, u32::MAX), (1 << 31, u32::MAX - 1)] {

@@ -77,7 +77,7 @@ fn gaps_are_what_no_run_covers() {
 }
 
 #[test]
-fn an_interrupted_merge_loads_as_the_merged_run_whatever_is_left_of_its_inputs() {
+fn interrupted_merge_loads_as_its_result_with_any_inputs_left() {
     let directory = tempfile::tempdir().unwrap();
     let kept = runs(directory.path(), &[(0, 10), (10, 20), (20, 30), (30, 40)]);
     merge(directory.path(), &kept[1..3], &mut AtOnce).unwrap();
@@ -112,7 +112,7 @@ fn inputs_stay_in_use_if_the_merged_run_is_damaged() {
 }
 
 #[test]
-fn of_runs_that_overlap_otherwise_the_shorter_one_is_unusable() {
+fn the_shorter_of_two_partly_overlapping_runs_is_unusable() {
     let directory = tempfile::tempdir().unwrap();
     let kept = runs(directory.path(), &[(0, 10), (5, 30), (29, 31), (20, 25), (40, 50), (45, 55)]);
     let found = loaded(directory.path());
@@ -140,7 +140,7 @@ fn a_set_takes_no_run_that_overlaps_unless_it_covers() {
 }
 
 #[test]
-fn a_run_that_cannot_be_used_is_named_with_its_reason_and_stops_no_other() {
+fn unusable_run_is_named_with_its_reason_and_stops_no_other() {
     let directory = tempfile::tempdir().unwrap();
     let kept = runs(directory.path(), &[(0, 10), (10, 20), (20, 30)]);
     let at = |name: &str| directory.path().join(name);

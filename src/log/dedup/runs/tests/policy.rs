@@ -65,7 +65,7 @@ proptest! {
     }
 
     #[test]
-    fn so_do_runs_that_come_before_one_another(sizes in sizes(600)) {
+    fn runs_that_precede_one_another_stay_few_and_seldom_copied(sizes in sizes(600)) {
         let mut runs: Vec<Simulated> = Vec::new();
         for keys in sizes {
             if let Some(first) = runs.first_mut() {
@@ -133,7 +133,7 @@ fn the_largest_runs_are_left_alone() {
 }
 
 #[test]
-fn small_runs_become_one_only_once_no_more_can_come_between() {
+fn small_runs_merge_only_once_no_other_can_come_between() {
     let run = |keys| Size { keys, is_joined: true };
     let after_gap = |keys| Size { keys, is_joined: false };
     assert_eq!(due_of(&[run(5), run(5)]), None, "more may follow");
