@@ -19,13 +19,13 @@ pub use readmit::{Readmitted, Unreadmitted};
 /// Why a backfill ends early. Events imported until then stay.
 #[derive(Debug, thiserror::Error)]
 pub enum BackfillError {
-    #[error("the log takes nothing any more")]
+    #[error("the log is closed")]
     Closed,
     #[error(transparent)]
     Append(#[from] AppendError),
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error("what reads the log panicked")]
+    #[error("the task that reads the log panicked")]
     Panicked,
     #[error("a dry run takes at most 1000000 different events; give it a part of them")]
     TooManyKeys,

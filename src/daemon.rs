@@ -67,7 +67,7 @@ pub enum RunError {
     Serve(#[from] ServeError),
     #[error(transparent)]
     FatalError(#[from] FatalError),
-    #[error("{0} ended by itself")]
+    #[error("{0} ended unexpectedly")]
     Ended(&'static str),
     /// Without the message of the panic, which may quote data.
     #[error("{0} panicked")]
@@ -183,7 +183,7 @@ async fn open_log(config: &Config, world: &World, metrics: &Metrics) -> Result<L
         let directory = directory.clone();
         move || log::open(&directory, options)
     });
-    let log = opened.await.map_err(|_| RunError::Panicked("what opens the log"))?;
+    let log = opened.await.map_err(|_| RunError::Panicked("the task that opens the log"))?;
     let log = log.map_err(|source| RunError::Open { directory: directory.display().to_string(), source })?;
     metrics.log_head_position.set(log.reader.head().position);
     tracing::info!(directory = %directory.display(), head = log.reader.head().position, "the log is open");

@@ -101,6 +101,6 @@ async fn draining(drain: &mut Drain) {
 fn report(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         // Without its message, which could quote a request.
-        tracing::error!(panicked = error.is_panic(), "the task of a connection died");
+        tracing::error!(panicked = error.is_panic(), "the task of a connection failed");
     }
 }

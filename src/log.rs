@@ -111,7 +111,7 @@ pub enum OpenError {
          log, remove the anchor"
     )]
     Anchored { anchor: String, says: String },
-    #[error("no log is made")]
+    #[error("cannot create a log")]
     Init(#[from] files::layout::InitError),
     #[error(transparent)]
     Segment(#[from] crate::segment::SegmentError),

@@ -50,7 +50,7 @@ pub enum SegmentError {
     /// The bytes read are not the bytes written.
     #[error("{} is damaged from position {from} on: {reason}", path.display())]
     Damaged { path: PathBuf, from: Position, reason: &'static str },
-    #[error("{} is of another log, or of another epoch", path.display())]
+    #[error("{} belongs to another log or another epoch", path.display())]
     Foreign { path: PathBuf },
     #[error("{} has format {format}, which a newer version of cleat wrote", path.display())]
     Newer { path: PathBuf, format: u8 },
@@ -62,7 +62,7 @@ pub enum SegmentError {
 /// Reason why a position cannot be read.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReadError {
-    #[error("what is stored from position {from} on is damaged: {reason}")]
+    #[error("the data from position {from} on is damaged: {reason}")]
     Damaged { from: Position, reason: &'static str },
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -75,7 +75,7 @@ impl SegmentError {
             Self::Io { operation, path, source } => ReadError::Store(refused(operation, path, source)),
             Self::Damaged { reason, .. } => ReadError::Damaged { from: position, reason },
             Self::Foreign { .. } | Self::Newer { .. } | Self::OutOfOrder(_) => {
-                ReadError::Damaged { from: position, reason: "its segment is not the one that was opened" }
+                ReadError::Damaged { from: position, reason: "its segment has changed since it was opened" }
             }
         }
     }

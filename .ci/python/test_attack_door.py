@@ -123,7 +123,7 @@ class Memory(AttackCase):
         with under(large, self.daemon.webhooks), under(small, self.daemon.webhooks):
             self.webhooks_are_taken()
         self.assertGreater(self.metric('cleat_webhooks_total{endpoint="fasten",outcome="overloaded"}'), 0)
-        self.assertLessEqual(self.daemon.log().count("could not take a webhook"), 1)
+        self.assertLessEqual(self.daemon.log().count("cannot accept a webhook"), 1)
 
     def test_small_unsigned_bodies_leave_room_for_small_signed_ones(self) -> None:
         with under(Attack(first=all_but_a_byte(16 * 1024)), self.daemon.webhooks):

@@ -15,6 +15,6 @@ pub(super) fn allow(connections: u64) {
     let needed = connections + OTHERS;
     // `None` if there is no limit.
     if let Some(allowed) = allowed.filter(|allowed| *allowed < needed) {
-        tracing::warn!(allowed, needed, "fewer open files are allowed than the connections that are may need");
+        tracing::warn!(allowed, needed, "the limit of open files is lower than the connections may need");
     }
 }

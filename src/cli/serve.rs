@@ -148,7 +148,7 @@ fn told_to_stop() -> std::io::Result<Arc<Notify>> {
         next().await;
         told.notify_one();
         next().await;
-        tracing::warn!("told twice: stopping at once; what was acknowledged is durable");
+        tracing::warn!("received a second stop signal: exiting at once; acknowledged events are durable");
         std::process::exit(1);
     });
     Ok(stop)

@@ -9,8 +9,8 @@ pub(super) fn problems(config: &Config, env: Env<'_>, problems: &mut Vec<String>
     development_secret(config, env, problems);
     if let (Some(address), None) = (exposed_api(config), config.grpc.unauthenticated) {
         problems.push(format!(
-            "grpc.listen: {address} is not a loopback address, and the API authenticates nobody: \
-             set grpc.unauthenticated = \"read-only\" to let whoever reaches it read"
+            "grpc.listen: {address} is not a loopback address, and the API does not authenticate callers: \
+             set grpc.unauthenticated = \"read-only\" to let anyone who reaches it read"
         ));
     }
 }
@@ -41,8 +41,8 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     for (key, address) in listeners(config).filter(|(_, address)| !address.ip().is_loopback()) {
         let consequence = match key {
             "webhooks.listen" => "the door speaks plain HTTP: put a TLS proxy before it",
-            "operations.listen" => "whoever reaches it reads metrics and the names of endpoints",
-            _ => "the API authenticates nobody: whoever reaches it reads all state and all download links",
+            "operations.listen" => "anyone who reaches it can read metrics and the names of endpoints",
+            _ => "the API does not authenticate callers: anyone who reaches it can read all state and download links",
         };
         warnings.push(format!("{key}: {address} is not a loopback address, and {consequence}"));
     }

@@ -46,7 +46,7 @@ impl Supervisor {
         });
         let threads = tokio::task::spawn_blocking(move || {
             if projector.join().is_err() {
-                tracing::error!("the projector panicked: the views stand still until a restart");
+                tracing::error!("the projector panicked: the views do not advance until a restart");
             }
             writer.join().map_err(|_| RunError::Panicked("the log's writer"))
         });

@@ -42,7 +42,7 @@ impl<T: Send + 'static> SupervisedTask<T> {
             Ok(Ok(ended)) => Ok(Some(ended)),
             Ok(Err(_)) => Err(RunError::Panicked(self.name)),
             Err(_) => {
-                tracing::warn!("{} did not end in time and is cut", self.name);
+                tracing::warn!("{} did not end in time; aborting it", self.name);
                 self.task.abort();
                 Ok(None)
             }
@@ -61,7 +61,7 @@ mod tests {
     #[tokio::test]
     async fn an_early_end_is_noticed_and_its_result_is_kept() {
         let mut part = SupervisedTask::spawn("the part", async { 7 });
-        assert_eq!(within(part.ends_early()).await.to_string(), "the part ended by itself");
+        assert_eq!(within(part.ends_early()).await.to_string(), "the part ended unexpectedly");
         assert_eq!(within(part.finish(Instant::now())).await.unwrap(), Some(7));
     }
 

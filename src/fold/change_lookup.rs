@@ -50,7 +50,7 @@ impl ChangeLookup<'_> {
     }
 
     fn changes(&self, position: Position) -> Result<&ChangeLog, ReadError> {
-        self.changes.ok_or(ReadError::Damaged { from: position, reason: "no change log holds it" })
+        self.changes.ok_or(ReadError::Damaged { from: position, reason: "no change log holds the position" })
     }
 
     /// Completes a connection with the fields that the record of another position holds. The newest state has them for

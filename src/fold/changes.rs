@@ -207,7 +207,7 @@ impl ChangeLog {
             drop(segments);
             segment.map_or(Ok(None), |segment| segment.read(position))
         };
-        let missing = ReadError::Damaged { from: position, reason: "no change segment holds it" };
+        let missing = ReadError::Damaged { from: position, reason: "no change segment holds the position" };
         read.map_err(|error| error.at(position))?.ok_or(missing)
     }
 
@@ -258,7 +258,7 @@ fn open_full(paths: &[PathBuf], identity: Identity, genesis: Hash) -> Result<Vec
         let segment = Segment::open(path, identity)?;
         let (last, after) = full.last().map_or((0, Some(genesis)), |segment| (segment.last(), segment.after()));
         if first != last + 1 || Some(segment.header().before) != after || segment.after().is_none() {
-            let reason = "it does not go on where the one before it ends, or is not whole";
+            let reason = "it does not continue the segment before it, or is not whole";
             return Err(SegmentError::Damaged { path: path.clone(), from: first, reason });
         }
         full.push(Arc::new(segment));
@@ -276,7 +276,10 @@ fn open_growing(
 ) -> Result<GrowingSegment, SegmentError> {
     let path = GrowingSegment::path(directory, next.first);
     for stray in paths.iter().filter(|stray| GrowingSegment::is_named(stray) && **stray != path) {
-        tracing::warn!(path = %stray.display(), "a change segment goes on after none: what it held is made again");
+        tracing::warn!(
+            path = %stray.display(),
+            "removing a change segment that follows no other; its changes are recorded again"
+        );
         fs::remove_file(stray).map_err(|source| SegmentError::Io {
             operation: "remove",
             path: stray.clone(),
@@ -291,13 +294,13 @@ fn open_growing(
         Ok(growing) if *growing.header() == next => {
             if growing.cut_bytes() > 0 {
                 let (after, bytes) = (growing.last(), growing.cut_bytes());
-                tracing::info!(after, bytes, "the end of the change log is torn: what it held is made again");
+                tracing::info!(after, bytes, "cut the torn end off the change log; its changes are recorded again");
             }
             Ok(growing)
         }
         // The header can be lost like the rest until the first sync.
         Ok(_) | Err(SegmentError::Damaged { .. }) => {
-            tracing::info!(after, "the end of the change log is lost: what it held is made again");
+            tracing::info!(after, "the end of the change log is lost; its changes are recorded again");
             GrowingSegment::create(directory, next)
         }
         Err(error) => Err(error),

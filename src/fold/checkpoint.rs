@@ -72,14 +72,14 @@ impl CheckpointHeader {
 
     fn decode(bytes: &[u8]) -> Result<Self, Garbled> {
         let (fold_version, header) = Self::decode_any(bytes)?;
-        if fold_version == FOLD_VERSION { Ok(header) } else { Err(Garbled("it is of another version of the fold")) }
+        if fold_version == FOLD_VERSION { Ok(header) } else { Err(Garbled("it has another fold version")) }
     }
 
     /// Decodes a header written by any version of the fold. Also returns that version.
     pub fn decode_any(bytes: &[u8]) -> Result<(u16, Self), Garbled> {
         let mut take = Take(bytes);
         if take.array()? != *MAGIC {
-            return Err(Garbled("it has another format"));
+            return Err(Garbled("it has an unknown format"));
         }
         let fold_version = take.u16()?;
         let identity =
@@ -102,7 +102,7 @@ pub(super) enum Unusable {
     Io(#[from] io::Error),
     #[error("{0}")]
     History(&'static str),
-    #[error("its change log: {0}")]
+    #[error("its change log cannot be used: {0}")]
     ChangeLog(#[source] SegmentError),
 }
 
@@ -226,7 +226,7 @@ impl Loading<'_> {
             self.current = Some((Realm { tenant: id, mode }, StateBuilder::default()));
             return Ok(());
         }
-        let (realm, state) = self.current.as_mut().ok_or(Garbled("an entity is of no realm"))?;
+        let (realm, state) = self.current.as_mut().ok_or(Garbled("an entity belongs to no realm"))?;
         match kind {
             CONNECTION => {
                 let mut connection = Connection::blank(realm, &id).take_difference(from, &self.origin)?;

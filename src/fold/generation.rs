@@ -49,10 +49,10 @@ pub enum ProjectionError {
     #[error("the log ends at {head}, before position {seen}, which its views have seen (directory `views`)")]
     LogIsShort { head: Position, seen: Position },
     /// A file of the views cannot be read or written now. Data that was written before stays as it is.
-    #[error("the views' own files: {0}")]
+    #[error("files of the views: {0}")]
     Files(#[source] StoreError),
     /// The views' own files were read and found damaged. The state is derived again from the log.
-    #[error("the views' own files: {0}")]
+    #[error("files of the views: {0}")]
     Damaged(#[source] ReadError),
     /// A bug. Its place is logged.
     #[error("the fold panicked")]
@@ -130,7 +130,7 @@ impl Generation {
             }
         }
         files::remove_useless(home, None).map_err(failed("remove a generation"))?;
-        tracing::info!(through = reader.head().position, "the views are made from the log's first event on");
+        tracing::info!(through = reader.head().position, "building the views from the first event of the log");
         Self::begin(home, reader, keeping)
     }
 
@@ -198,10 +198,10 @@ impl Generation {
         };
         let (end, chain) = changes.end();
         if end < header.position {
-            return Ok(Err(Unusable::History("its change log ends before it")));
+            return Ok(Err(Unusable::History("its change log ends before the checkpoint")));
         }
         if chain_at(reader, end)? != Some(chain) {
-            return Ok(Err(Unusable::History("its change log is of another history")));
+            return Ok(Err(Unusable::History("its change log belongs to another history")));
         }
         let mut interner = Interner::default();
         let states = match checkpoint::read_states(&header, &mut file, &mut interner) {
@@ -210,7 +210,7 @@ impl Generation {
         };
         let start = (header.position, header.chain, header.recorded_at);
         let generation = Self::over(files, changes, (states, interner), start, keeping)?;
-        tracing::info!(position = header.position, "the views go on from a checkpoint");
+        tracing::info!(position = header.position, "resuming the views from a checkpoint");
         Ok(Ok(generation))
     }
 
@@ -331,14 +331,14 @@ fn read_header(path: &Path) -> Result<(CheckpointHeader, BufReader<File>), Unusa
 /// Checks that a checkpoint belongs to this log's history. Returns the reason if it does not.
 fn fits(header: &CheckpointHeader, reader: &Reader) -> Result<Result<(), &'static str>, ProjectionError> {
     if header.identity != reader.identity() {
-        return Ok(Err("it is of another log, or of another epoch"));
+        return Ok(Err("it belongs to another log or another epoch"));
     }
     let head = reader.head().position;
     if header.position > head {
         return Err(ProjectionError::LogIsShort { head, seen: header.position });
     }
     let same = chain_at(reader, header.position)? == Some(header.chain);
-    Ok(if same { Ok(()) } else { Err("it is of another history") })
+    Ok(if same { Ok(()) } else { Err("it belongs to another history") })
 }
 
 fn chain_at(reader: &Reader, position: Position) -> Result<Option<Hash>, ProjectionError> {

@@ -33,7 +33,7 @@ impl Views {
             Change::Connection { previous, current } if *current.id == *id => Some((current.clone(), previous.clone())),
             _ => None,
         });
-        let missing = ReadError::Damaged { from: position, reason: "it does not have the connection that it should" };
+        let missing = ReadError::Damaged { from: position, reason: "its record lacks the expected connection" };
         let (connection, previous) = found.ok_or(missing)?;
         Ok(Moment { changes, connection, previous })
     }
@@ -131,7 +131,7 @@ impl Views {
             Change::Export { previous, current } if current.export.task_id == export.task_id => Some(previous),
             _ => None,
         });
-        let missing = ReadError::Damaged { from: position, reason: "it does not have the export that it should" };
+        let missing = ReadError::Damaged { from: position, reason: "its record lacks the expected export" };
         Ok(found.ok_or(missing)?.as_ref().map(|previous| previous.export.clone()))
     }
 
@@ -146,6 +146,6 @@ fn in_realm(
     realm: &Realm,
     from: Position,
 ) -> Result<Arc<PositionChanges>, ReadError> {
-    let reason = "it does not have the change that it should";
+    let reason = "its record lacks the expected change";
     changes.filter(|changes| changes.realm == *realm).ok_or(ReadError::Damaged { from, reason })
 }

@@ -177,7 +177,7 @@ impl<F: Fn(&Views)> Projector<F> {
     fn stall(&mut self, position: Position, error: &ProjectionError) {
         let (reason, is_log_damage): (Arc<str>, _) = (error.to_string().into(), error.is_log_damage());
         if matches!(error, ProjectionError::Damaged(_)) && self.condemned != Some(position) {
-            tracing::error!(position, %error, "the views are made again; until then those that there are serve");
+            tracing::error!(position, %error, "rebuilding the views; the present ones, if any, serve until then");
             self.condemned = Some(position);
             let condemned = self.generation.take().map_or(Ok(()), |files| files.remove_checkpoints());
             if let Err(error) = condemned {
@@ -188,7 +188,11 @@ impl<F: Fn(&Views)> Projector<F> {
             let views = self.sender.borrow().clone();
             self.outdated = Some(views).filter(|views| is_first && views.is_readable());
         } else {
-            tracing::error!(position, %error, "the views cannot go on; webhooks are still taken, and it is tried again");
+            tracing::error!(
+                position,
+                %error,
+                "the views are stalled; webhooks are still accepted, and the projector tries again"
+            );
             self.outdated = None;
         }
         if self.outdated.is_none() {
@@ -278,12 +282,12 @@ impl Attempt {
         projector.next_repair = Instant::now() + projector.repair_pause;
         projector.repair_pause = (projector.repair_pause * 2).min(REPAIR_PAUSE_LONGEST);
         if !self.generation.fits_twice(projector.options.disk_reserve) {
-            tracing::error!("the disk has too little free space to make the views again");
+            tracing::error!("the disk has too little free space to rebuild the views; trying again after a pause");
             return;
         }
-        tracing::info!("the views are made again, since their files cannot be read; until then they serve");
+        tracing::info!("rebuilding the views, because their files cannot be read; the present ones serve until then");
         if let Err(error) = projector.rebuilder.start() {
-            tracing::error!(%error, "the views cannot be made again");
+            tracing::error!(%error, "cannot start a rebuild of the views");
         }
     }
 
@@ -351,9 +355,9 @@ impl Attempt {
     /// are rebuilt.
     fn wait_until_saved(&mut self) -> bool {
         let Some(Saving { thread, before }) = self.saving.take() else { return true };
-        let saved = thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that writes it panicked")));
+        let saved = thread.join().unwrap_or_else(|_| Err(io::Error::other("the writing thread panicked")));
         let Err(error) = saved else { return true };
-        tracing::warn!(%error, position = self.generation.saved, "a checkpoint was not written; it is tried again");
+        tracing::warn!(%error, position = self.generation.saved, "cannot write a checkpoint; trying again later");
         self.generation.saved = before;
         false
     }
@@ -369,12 +373,12 @@ impl Attempt {
                 projector.generation = Some(rebuilt.files().clone());
                 projector.repair_pause = REPAIR_PAUSE;
                 let old = std::mem::replace(&mut self.generation, rebuilt);
-                tracing::info!(position = self.generation.position(), "the rebuilt views serve");
+                tracing::info!(position = self.generation.position(), "serving the rebuilt views");
                 self.publish(projector);
                 old.remove();
             }
             Err(error) => {
-                tracing::error!(%error, "the rebuilt views cannot take over; those that serve go on");
+                tracing::error!(%error, "the rebuilt views cannot take over; the present ones keep serving");
                 rebuilt.remove();
             }
         }
@@ -411,7 +415,7 @@ impl Attempt {
     fn finish<F>(&mut self, projector: &Projector<F>) {
         self.wait_until_saved();
         if let Err(error) = self.save(projector) {
-            tracing::error!(%error, "the views were not saved; the next start folds more");
+            tracing::error!(%error, "cannot save the views; the next start folds more events");
         }
     }
 }

@@ -68,7 +68,7 @@ impl Rebuild {
             let made = catch_unwind(AssertUnwindSafe(|| shared.make())).unwrap_or(Err(ProjectionError::Panicked));
             match made {
                 Ok(generation) => shared.hand_over(generation),
-                Err(error) => tracing::error!(%error, "the views were not rebuilt; those that serve go on"),
+                Err(error) => tracing::error!(%error, "cannot rebuild the views; the present ones keep serving"),
             }
             shared.reached.send_replace(None);
         });
@@ -159,7 +159,7 @@ impl RebuildShared {
 
     fn hand_over(&self, generation: Generation) {
         if self.done.blocking_send(Box::new(generation)).is_err() {
-            tracing::debug!("the projector has ended: the next start removes what was made for it");
+            tracing::debug!("the projector has ended; the next start removes the rebuilt views");
         }
     }
 }

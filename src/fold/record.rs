@@ -166,7 +166,7 @@ pub(super) fn take(
 }
 
 fn change(from: &mut Take<'_>, connections: &[Arc<Connection>], exports: &[Arc<Export>]) -> Result<Change, Garbled> {
-    const MISSING: Garbled = Garbled("a change is of nothing");
+    const MISSING: Garbled = Garbled("a change names no entity");
     match from.u8()? {
         CONNECTION => {
             let (previous, current) = (from.varint()?, from.varint()?);
@@ -182,7 +182,7 @@ fn change(from: &mut Take<'_>, connections: &[Arc<Connection>], exports: &[Arc<E
             let (previous, current) = (joined()?, joined()?.ok_or(MISSING)?);
             Ok(Change::Export { previous, current })
         }
-        _ => Err(Garbled("a change is of an unknown kind")),
+        _ => Err(Garbled("a change has an unknown kind")),
     }
 }
 
@@ -190,5 +190,5 @@ fn change(from: &mut Take<'_>, connections: &[Arc<Connection>], exports: &[Arc<E
 fn referred<T>(known: &[Arc<T>], number: u64) -> Result<Option<Arc<T>>, Garbled> {
     let Some(at) = number.checked_sub(1) else { return Ok(None) };
     let found = usize::try_from(at).ok().and_then(|at| known.get(at));
-    found.cloned().map(Some).ok_or(Garbled("a record refers to what it does not hold"))
+    found.cloned().map(Some).ok_or(Garbled("a record refers to an entity that it does not hold"))
 }

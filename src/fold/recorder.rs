@@ -89,7 +89,7 @@ impl Recorder {
     /// Returns the reason why the thread has ended.
     fn failure(&mut self) -> StoreError {
         let ended = self.thread.take().map(JoinHandle::join);
-        let panicked = || StoreError::new("record changes", "the thread that does it has ended");
+        let panicked = || StoreError::new("record changes", "the recording thread has ended");
         ended.and_then(Result::ok).and_then(Result::err).unwrap_or_else(panicked)
     }
 }
@@ -117,7 +117,7 @@ fn run(mut writer: Writer, orders: &Receiver<RecorderOrder>, next_unwritten: &At
         };
         next_unwritten.store(writer.next_unwritten(), Ordering::Release);
         if synced.is_some_and(|done| done.send(()).is_err()) {
-            tracing::debug!("nobody waits for the changes any more");
+            tracing::debug!("the caller of a sync has gone");
         }
     }
     Ok(())

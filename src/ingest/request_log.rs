@@ -70,7 +70,7 @@ impl<'a> RequestLog<'a> {
             Err(refusal @ Refusal::StaleTimestamp) => (
                 &warnings.stale,
                 refusal.label(),
-                "refused a rightly signed webhook for its timestamp: a replay, or our clock is wrong",
+                "refused a correctly signed webhook for its timestamp: a replay, or this machine's clock is wrong",
             ),
             Err(refusal @ Refusal::DevelopmentSecretRefused) => (
                 &warnings.development_secret,
@@ -85,22 +85,22 @@ impl<'a> RequestLog<'a> {
             Ok(accepted @ Accepted { mode: ModeVerdict::Mismatched, .. }) => (
                 &warnings.mismatched,
                 accepted.label(),
-                "kept an event of the other api_mode than the endpoint's; it changes nothing",
+                "kept an event whose api_mode is not its endpoint's; it changes nothing",
             ),
             Ok(accepted @ Accepted { conflict: true, .. }) => (
                 &warnings.conflict,
                 accepted.label(),
-                "a duplicate tells something else than the first of its key: it is kept and changes nothing",
+                "kept a duplicate whose content differs from the first event of its key; it changes nothing",
             ),
-            Err(refusal @ Refusal::Overloaded) => (&warnings.overloaded, refusal.label(), "could not take a webhook"),
+            Err(refusal @ Refusal::Overloaded) => (&warnings.overloaded, refusal.label(), "cannot accept a webhook"),
             Err(
                 refusal @ (Refusal::StorageSlow | Refusal::KeysUnknown | Refusal::StorageFailed | Refusal::DiskFull),
-            ) => (&warnings.storage, refusal.label(), "could not take a webhook"),
+            ) => (&warnings.storage, refusal.label(), "cannot accept a webhook"),
             Err(refusal @ Refusal::ClockRefused) => (
                 &warnings.clock,
                 refusal.label(),
-                "could not take a webhook: this machine's clock is behind the newest event of the log, or nothing confirms it \
-                 for a webhook that cleat's own tools signed",
+                "cannot accept a webhook: this machine's clock is behind the newest event of the log, or nothing \
+                 confirms it for a webhook that cleat's own tools signed",
             ),
             _ => return,
         };

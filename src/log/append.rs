@@ -37,10 +37,10 @@ pub struct Appended {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
     /// The log failed, until a restart. Whether it has the event is unknown; sending the event again is safe.
-    #[error("the log takes nothing any more: {0}")]
+    #[error("the log accepts no more events: {0}")]
     Failed(Arc<str>),
     /// The log may have this event already, but cannot be read there.
-    #[error("cannot tell whether the event is a duplicate")]
+    #[error("cannot decide whether the event is a duplicate")]
     Unconfirmed(#[source] ReadError),
     #[error("the log is closed")]
     Closed,
@@ -48,9 +48,9 @@ pub enum AppendError {
     #[error(transparent)]
     Clock(#[from] ClockError),
     /// Nothing was appended. The condition ends on its own.
-    #[error("nothing is taken now")]
+    #[error("the log accepts no events for now")]
     NoRoom(#[from] NoRoom),
-    #[error("a record of {size} bytes is more than the log takes ({RECORD_BYTES_MAX})")]
+    #[error("a record of {size} bytes is larger than the maximum of {RECORD_BYTES_MAX} bytes")]
     TooLarge { size: usize },
     /// A field is longer than a record can hold.
     #[error("the event cannot be stored")]
@@ -127,7 +127,7 @@ impl Reply {
     pub fn send(self, result: Result<Taken, AppendError>) {
         // The caller may be gone (its connection broke). Then the answer has no reader, and the event stays.
         if self.0.send(result).is_err() {
-            tracing::debug!("nobody waits for an answer any more");
+            tracing::debug!("the caller of an append has gone");
         }
     }
 }

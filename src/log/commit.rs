@@ -64,9 +64,9 @@ impl Committer {
     /// nothing acknowledged.
     fn make_durable(&mut self, assembly: &mut Assembly) -> Result<(), StoreError> {
         let frames: Vec<NewFrame> =
-            assembly.take_frames().map_err(|garbled| StoreError::new("make a frame", garbled))?;
+            assembly.take_frames().map_err(|garbled| StoreError::new("encode a frame", garbled))?;
         let Some((journal, is_first)) = self.journals.active() else {
-            return Err(StoreError::new("write the journal", "none is open"));
+            return Err(StoreError::new("write the journal", "no journal is open"));
         };
         self.journals.commit(&frames)?;
         let witness = Witness { identity: self.identity, journal, head: assembly.head() };

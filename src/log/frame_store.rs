@@ -96,7 +96,7 @@ impl FrameStore {
     pub fn read(&self, position: Position) -> Result<Bytes, ReadError> {
         #[cfg(test)]
         self.take_refusal()?;
-        let missing = || ReadError::Damaged { from: position, reason: "no frame holds it" };
+        let missing = || ReadError::Damaged { from: position, reason: "no frame holds the position" };
         let sealed = {
             let inner = self.inner();
             if let Some(frame) = unsealed(&inner.journals, position) {

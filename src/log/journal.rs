@@ -129,7 +129,7 @@ impl JournalWriter for Journal {
 impl Drop for Journal {
     fn drop(&mut self) {
         if let Err(error) = close(self.db.take()) {
-            tracing::warn!(journal = self.sequence, %error, "a journal was not closed well");
+            tracing::warn!(journal = self.sequence, %error, "a journal was not closed cleanly");
         }
     }
 }

@@ -165,7 +165,7 @@ impl Journals {
     fn send(&self, message: Message) {
         // The sealer takes messages until this end is dropped. If it has panicked, no spare comes any more.
         if self.sealer.send(message).is_err() {
-            tracing::error!("the sealer has ended");
+            tracing::error!("the sealer ended unexpectedly; no further journal is opened");
         }
     }
 
@@ -185,7 +185,7 @@ impl Journals {
 
     /// Commits frames. Returns once they are on stable storage.
     pub fn commit(&mut self, frames: &[NewFrame]) -> Result<(), StoreError> {
-        let closed = || StoreError::new("write the journal", "none is open");
+        let closed = || StoreError::new("write the journal", "no journal is open");
         let active = self.active.as_mut().ok_or_else(closed)?;
         for frame in frames {
             active.journal.put(&frame.journal_frame)?;

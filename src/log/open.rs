@@ -145,7 +145,7 @@ pub(super) fn open_with(directory: &Path, options: Options, create_journal: Crea
         Found::Initialised(_) | Found::CleatLost => files.lock_exclusively()?,
         Found::Missing | Found::Empty | Found::Unfinished if options.create => {
             refuse_if_anchored(options.anchor.as_deref())?;
-            tracing::warn!(directory = %directory.display(), "a new log is made");
+            tracing::warn!(directory = %directory.display(), "creating a new log");
             layout::init(directory, &options.fresh)?
         }
         found => return Err(missing(&found)),

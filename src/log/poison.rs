@@ -52,9 +52,9 @@ impl Poison {
             let changes = !matches!(health, Health::Failed(_)) && *health != next;
             if changes {
                 if let Some(reason) = refusal {
-                    tracing::warn!(%reason, "no webhook is taken until this passes");
+                    tracing::warn!(%reason, "refusing webhooks for now");
                 } else {
-                    tracing::info!("webhooks are taken again");
+                    tracing::info!("accepting webhooks again");
                 }
                 *health = next;
             }

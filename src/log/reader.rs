@@ -208,7 +208,7 @@ impl Reader {
                 tracing::warn!(
                     position,
                     reason,
-                    "a duplicate counts as the same as the first of its key, which cannot be read"
+                    "the first event of a key cannot be read; its duplicate counts as having the same content"
                 );
                 Ok(None)
             }
@@ -272,7 +272,7 @@ impl Reader {
 }
 
 fn unreadable(error: &RunError) -> ReadError {
-    let (operation, reason) = ("look a key up", with_causes(error));
+    let (operation, reason) = ("look up a key", with_causes(error));
     ReadError::Store(match error {
         RunError::Io { .. } => StoreError::new(operation, reason),
         RunError::Damaged { .. } => StoreError::damage(operation, reason),
@@ -289,7 +289,7 @@ fn list(bytes: &[u8], position: Position) -> Result<FrameListing<'_>, ReadError>
         let frame = Frame::decode(bytes)?;
         // The nearest frame before a hole.
         if frame.header.last() < position {
-            return Err(Garbled("no frame holds it"));
+            return Err(Garbled("no frame holds the position"));
         }
         Ok(FrameListing { header: frame.header, listing: Listing::of(frame)? })
     };

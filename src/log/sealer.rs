@@ -175,7 +175,7 @@ impl Sealer {
         match journal::set_aside(&self.options.directory, sequence) {
             Ok(()) => tracing::warn!(
                 sequence,
-                "a journal beside events that are missing is sealed as far as it can be read, and kept as .aside"
+                "sealed the readable part of a journal next to missing events, and kept the journal as .aside"
             ),
             Err(error) => tracing::warn!(sequence, %error, "a journal cannot be kept as .aside"),
         }
@@ -221,7 +221,10 @@ impl Sealer {
         }
         for run in runs.iter().filter(|run| run.len() > 1) {
             if let Err(error) = self.merge_run(run) {
-                tracing::warn!(error = with_causes(&error), "small segments cannot be merged");
+                tracing::warn!(
+                    error = with_causes(&error),
+                    "small segments cannot be merged; the next sealed journal triggers another try"
+                );
             }
         }
     }
@@ -328,14 +331,14 @@ impl Pace for WriterLink {
 fn remove(directory: &Path, sequence: u64, pace: &mut dyn Pace) -> bool {
     let removed = journal::remove(directory, sequence, pace);
     if let Err(error) = &removed {
-        tracing::warn!(sequence, %error, "a journal cannot be removed; the next start does");
+        tracing::warn!(sequence, %error, "a journal cannot be removed; the next start removes it");
     }
     removed.is_ok()
 }
 
 fn log_failure(is_failing: &mut bool, what: &'static str, error: &dyn std::error::Error) {
     if !std::mem::replace(is_failing, true) {
-        tracing::warn!(error = with_causes(error), "{what}; it is tried again");
+        tracing::warn!(error = with_causes(error), "{what}; trying again");
     }
 }
 
@@ -403,6 +406,6 @@ fn records_of<'a>(frame: &Frame<'a>) -> Option<Vec<StoredRecord<'a>>> {
     }
     let records = format::records(frame);
     records
-        .inspect_err(|reason| tracing::error!(first, last, %reason, "events cannot be read; they are kept as they are"))
+        .inspect_err(|reason| tracing::error!(first, last, %reason, "events cannot be read; keeping them as they are"))
         .ok()
 }

@@ -35,7 +35,7 @@ impl Segment {
     /// name says. If the footer is damaged, walks over the frames. In that case everything after a damaged frame is
     /// damaged, too.
     pub fn open(path: &Path, identity: Identity) -> Result<Self, SegmentError> {
-        let name = SegmentName::of(path).ok_or_else(|| damaged(path, 0, "its name is none of a segment"))?;
+        let name = SegmentName::of(path).ok_or_else(|| damaged(path, 0, "its name is not that of a segment"))?;
         Self::open_as(path, name, identity)
     }
 
@@ -53,7 +53,7 @@ impl Segment {
         let has_range = header.first == name.first
             && if is_footer_damaged { index.last <= name.last } else { index.last == name.last };
         if !has_range || index.entries.first().is_some_and(|entry| entry.first != name.first) {
-            return Err(damaged(path, name.first, "it is not of the range that its name says"));
+            return Err(damaged(path, name.first, "it does not have the range in its name"));
         }
         Ok(Self { path: path.to_owned(), name, file, header, index, is_footer_damaged })
     }
@@ -80,7 +80,7 @@ impl Segment {
         let skipped = self.index.find(position).unwrap_or(0);
         self.index.entries[skipped..].iter().map(|entry| {
             let frame = self.read(entry.first)?;
-            frame.ok_or_else(|| self.damaged(entry.first, "no frame holds it"))
+            frame.ok_or_else(|| self.damaged(entry.first, "no frame holds the position"))
         })
     }
 
@@ -132,7 +132,7 @@ impl Segment {
         }
         let found = self.index.find(position).and_then(|number| Some((number, self.index.range(number)?)));
         let Some((number, range)) = found else {
-            return Err(self.damaged(self.index.last + 1, "no frame is found there"));
+            return Err(self.damaged(self.index.last + 1, "no frame was found there"));
         };
         let first = self.index.entries[number].first;
         read_frame(&self.file, &self.path, first, Some(range), position).map(Some)
@@ -157,7 +157,7 @@ impl Segment {
         let mut unpaused = 0;
         while index.last < self.name.last {
             let from = index.last + 1;
-            let bytes = self.read(from)?.ok_or_else(|| self.damaged(from, "no frame holds it"))?;
+            let bytes = self.read(from)?.ok_or_else(|| self.damaged(from, "no frame holds the position"))?;
             let frame = Frame::decode(&bytes).map_err(|garbled| self.damaged(from, garbled.0))?;
             index.push(&frame.header, bytes.len()).map_err(|garbled| self.damaged(from, garbled.0))?;
             digest.update(&bytes);
@@ -174,7 +174,7 @@ impl Segment {
         if is_there && stored == footer && bytes == index.end + footer.len() as u64 {
             Ok(())
         } else {
-            Err(self.damaged(self.name.first, "its footer is not the one of its frames"))
+            Err(self.damaged(self.name.first, "its footer does not match its frames"))
         }
     }
 
@@ -199,11 +199,11 @@ pub(super) fn read_frame(
     };
     let mut bytes = vec![0; length];
     if !read_at(file, &mut bytes, start).map_err(failed("read", path))? {
-        return Err(damaged(path, first, "the file ends too soon"));
+        return Err(damaged(path, first, "the file is too short"));
     }
     let frame = Frame::decode(&bytes).map_err(|garbled| damaged(path, first, garbled.0))?;
     if frame.header.first != first || !(first..=frame.header.last()).contains(&position) {
-        return Err(damaged(path, first, "a frame is not where it belongs"));
+        return Err(damaged(path, first, "a frame is in the wrong place"));
     }
     Ok(bytes)
 }

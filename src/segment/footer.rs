@@ -47,13 +47,13 @@ impl Index {
     /// Checks that a frame follows the last one.
     pub fn check_next(&self, frame: &FrameHeader) -> Result<(), Garbled> {
         if frame.first != self.last + 1 {
-            return Err(Garbled("its positions do not go on"));
+            return Err(Garbled("its positions do not continue those before it"));
         }
         if frame.before != self.after {
-            return Err(Garbled("its chain does not go on"));
+            return Err(Garbled("its chain does not continue the chain before it"));
         }
         if frame.first_recorded_at < self.last_recorded_at {
-            return Err(Garbled("its time goes back"));
+            return Err(Garbled("its time is before that of the frame before it"));
         }
         Ok(())
     }
@@ -108,7 +108,7 @@ impl Index {
     pub fn entries_bytes(tail: &[u8]) -> Result<usize, Garbled> {
         let mut take = Take(tail);
         if !tail.ends_with(MAGIC) {
-            return Err(Garbled("the file does not end as a segment does"));
+            return Err(Garbled("the file does not end with the magic bytes of a segment"));
         }
         (take.u32()? as usize).checked_mul(ENTRY_BYTES).ok_or(Garbled("the footer is too large"))
     }
@@ -119,9 +119,9 @@ impl Index {
             .len()
             .checked_sub(TAIL_BYTES)
             .map(|at| bytes.split_at(at))
-            .ok_or(Garbled("the footer ends too soon"))?;
+            .ok_or(Garbled("the footer is too short"))?;
         if Self::entries_bytes(tail)? != entries.len() {
-            return Err(Garbled("the footer has another length"));
+            return Err(Garbled("the length of the footer is wrong"));
         }
         let mut take = Take(tail);
         take.u32()?;

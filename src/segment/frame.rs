@@ -77,7 +77,7 @@ impl FrameHeader {
             return Err(Garbled("unknown frame codec"));
         }
         if self.count == 0 || self.first == 0 || self.first.checked_add(u64::from(self.count)).is_none() {
-            return Err(Garbled("a frame's positions cannot be"));
+            return Err(Garbled("a frame's positions are invalid"));
         }
         if self.first_recorded_at > self.last_recorded_at {
             return Err(Garbled("a frame's times are out of order"));
@@ -91,7 +91,7 @@ impl FrameHeader {
     fn check_parts(&self, columns_stored: usize, private_bytes: usize) -> Result<(), Garbled> {
         let is_verbatim = columns_stored == self.columns_expanded as usize;
         if self.codec != ZSTD && !is_verbatim {
-            return Err(Garbled("a frame's columns have another length"));
+            return Err(Garbled("the length of a frame's columns is wrong"));
         }
         if self.is_gap() && private_bytes != 0 {
             return Err(Garbled("a gap has private bytes"));

@@ -69,7 +69,7 @@ impl GrowingSegment {
             return Err(SegmentError::Foreign { path: path.to_owned() });
         }
         if header.first != first {
-            let reason = "it does not begin where its name says";
+            let reason = "it does not begin at the position in its name";
             return Err(SegmentError::Damaged { path: path.to_owned(), from: first, reason });
         }
         let mut index = walk(&file, &header, read_if_whole).map_err(failed("read", path))?;
@@ -130,7 +130,7 @@ impl GrowingSegment {
             }
             Err(error) => {
                 if let Err(error) = self.file.set_len(self.synced.load(Ordering::Acquire)) {
-                    tracing::warn!(%error, "what was not synced cannot be cut off a segment");
+                    tracing::warn!(%error, "the unsynced end of a segment cannot be cut off");
                 }
                 Err(failed("sync", &self.path)(error))
             }

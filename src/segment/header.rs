@@ -57,7 +57,7 @@ pub(super) fn read_header(file: &File, path: &Path, first: Position) -> Result<S
     let mut bytes = [0; BYTES];
     match file.read_exact_at(&mut bytes, 0) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            let reason = "the file ends too soon";
+            let reason = "the file is too short";
             return Err(SegmentError::Damaged { path: path.to_owned(), from: first, reason });
         }
         read => read.map_err(failed("read", path))?,
@@ -91,7 +91,7 @@ impl SegmentHeader {
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
         let mut take = Take(bytes);
         if take.array()? != *MAGIC {
-            return Err(Garbled("it is no segment").into());
+            return Err(Garbled("it is not a segment").into());
         }
         let format = take.u8()?;
         let header = Self {
@@ -112,7 +112,7 @@ impl SegmentHeader {
             return Err(Unreadable::Newer(format));
         }
         if header.first == 0 {
-            return Err(Garbled("a segment begins at position 1 at the earliest").into());
+            return Err(Garbled("a segment cannot begin at position 0").into());
         }
         Ok(header)
     }

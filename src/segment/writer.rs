@@ -40,7 +40,7 @@ impl Drop for Temporary {
         if let Err(error) = fs::remove_file(&self.0)
             && error.kind() != ErrorKind::NotFound
         {
-            tracing::warn!(%error, "a half-written segment cannot be removed; the next start does");
+            tracing::warn!(%error, "a half-written segment cannot be removed; the next start removes it");
         }
     }
 }
@@ -49,7 +49,7 @@ impl<P: Pace> SegmentWriter<P> {
     /// Creates a temporary file in `directory`. All of the work is done at `pace`.
     pub fn create(directory: &Path, header: SegmentHeader, pace: P) -> Result<Self, SegmentError> {
         if header.first == 0 {
-            return Err(SegmentError::OutOfOrder("a segment begins at position 1 at the earliest"));
+            return Err(SegmentError::OutOfOrder("a segment cannot begin at position 0"));
         }
         let (file, temporary) = create_new(directory, header.first)?;
         let index = Index::empty(header.first, header.before, header::BYTES as u64);
@@ -76,7 +76,7 @@ impl<P: Pace> SegmentWriter<P> {
     /// replace a file that has the name already.
     pub fn finish(mut self) -> Result<Segment, SegmentError> {
         if self.index.entries.is_empty() {
-            return Err(SegmentError::OutOfOrder("a segment has at least one frame"));
+            return Err(SegmentError::OutOfOrder("a segment needs at least one frame"));
         }
         let temporary = &self.temporary.0;
         let digest = self.digest.clone();
@@ -123,5 +123,5 @@ fn create_new(directory: &Path, first: Position) -> Result<(File, Temporary), Se
             Err(error) => return Err(failed("create", &path)(error)),
         }
     }
-    Err(failed("create a file in", directory)(io::Error::other("too many half-written segments are there")))
+    Err(failed("create a file in", directory)(io::Error::other("there are too many half-written segments")))
 }

@@ -122,7 +122,7 @@ impl AdminService for Admin {
         let rebuild = self.0.rebuild.clone();
         let started = off_runtime(move || rebuild.start()).await?;
         started
-            .inspect_err(|error| tracing::error!(%error, "no rebuild can be started"))
+            .inspect_err(|error| tracing::error!(%error, "cannot start a rebuild of the views"))
             .map_err(|_| Refusal::Internal)?;
         Ok(Response::new(RebuildViewsResponse {}))
     }

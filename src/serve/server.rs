@@ -216,6 +216,6 @@ fn reflection() -> Builder<'static> {
 /// Resolves when the daemon shuts down, or is gone.
 async fn drained(mut state: watch::Receiver<ServingState>) {
     if state.wait_for(|state| *state == ServingState::ShuttingDown).await.is_err() {
-        tracing::debug!("nobody is left who could say that it shuts down");
+        tracing::debug!("the sender of the serving state has gone; shutting down");
     }
 }

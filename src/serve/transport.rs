@@ -89,6 +89,6 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 fn report(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
         // The error's message is left out: it could quote a request.
-        tracing::error!(panicked = error.is_panic(), "the task of a connection died");
+        tracing::error!(panicked = error.is_panic(), "the task of a connection failed");
     }
 }

@@ -60,7 +60,7 @@ pub struct Take<'a>(pub &'a [u8]);
 
 impl<'a> Take<'a> {
     pub fn bytes(&mut self, len: usize) -> Result<&'a [u8], Garbled> {
-        let (head, rest) = self.0.split_at_checked(len).ok_or(Garbled("ends too soon"))?;
+        let (head, rest) = self.0.split_at_checked(len).ok_or(Garbled("the bytes end too soon"))?;
         self.0 = rest;
         Ok(head)
     }
@@ -120,6 +120,6 @@ impl<'a> Take<'a> {
 
     /// Checks that nothing is left.
     pub fn end(self) -> Result<(), Garbled> {
-        if self.0.is_empty() { Ok(()) } else { Err(Garbled("goes on past its end")) }
+        if self.0.is_empty() { Ok(()) } else { Err(Garbled("bytes follow the end")) }
     }
 }

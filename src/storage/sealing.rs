@@ -19,7 +19,7 @@ pub fn seal(private: &[u8], out: &mut Vec<u8>) {
 /// Returns the private bytes.
 pub fn unseal(sealed: &[u8]) -> Result<&[u8], Garbled> {
     let mut take = Take(sealed);
-    if take.u8()? == CLEAR { Ok(take.0) } else { Err(Garbled("it is sealed by a codec of a newer version")) }
+    if take.u8()? == CLEAR { Ok(take.0) } else { Err(Garbled("it is sealed with a codec of a newer version")) }
 }
 
 #[cfg(test)]

@@ -169,7 +169,7 @@ fn start_into(case: &Case, faults: &Faults, directory: &Path, env: &[(&str, &str
     faults.disarm();
     faults.arm();
     let mut daemon = start(directory, env);
-    let shows = |log: &str| ["\"serving\"", "the views cannot go on"].iter().any(|it| log.contains(it));
+    let shows = |log: &str| ["\"serving\"", "the views are stalled"].iter().any(|it| log.contains(it));
     let what = format!("{} {}", case.operation, case.path);
     until(&what, || daemon.status().is_some() || shows(&daemon.log()));
     // Some operations come a little later.

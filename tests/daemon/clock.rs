@@ -126,7 +126,7 @@ fn a_clock_behind_the_log_takes_nothing_and_says_so() {
     });
     let metrics = daemon.operations("/metrics").1;
     assert!(metrics.contains("outcome=\"clock_refused\"} 3"), "{metrics}");
-    assert_eq!(daemon.log().matches("could not take a webhook: this machine's clock").count(), 1);
+    assert_eq!(daemon.log().matches("cannot accept a webhook: this machine's clock").count(), 1);
     let refused = Cli::of(&daemon).call(&["import", &machine.path("payload.json")]);
     assert!(refused.stderr.contains("CLOCK_BEHIND"), "{}", refused.stderr);
     // The daemon never becomes ready, so the views may not be complete yet.

@@ -72,7 +72,7 @@ fn full_disk_acknowledges_nothing_allows_reads_and_then_ends_it() {
     assert_eq!((import.code, import.stderr.contains("STORAGE_READ_ONLY")), (4, true), "{}", import.stderr);
     until("it says why", || {
         let (status, why) = daemon.operations("/readyz");
-        status == 503 && why.contains("the log takes nothing any more")
+        status == 503 && why.contains("the log accepts no more events")
     });
     assert_eq!(daemon.operations("/livez").0, 200);
     let api = Api::connect(daemon.grpc);
@@ -98,7 +98,7 @@ fn a_stop_while_reads_go_on_does_not_hide_the_failure() {
     let told = std::fs::read_to_string(log).unwrap();
     let last: serde_json::Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
     assert_eq!(last["level"], "ERROR");
-    assert!(last["message"].as_str().unwrap().starts_with("the log takes nothing any more: "), "{last}");
+    assert!(last["message"].as_str().unwrap().starts_with("the log accepts no more events: "), "{last}");
 }
 
 fn tells_only_lines_of_json(daemon: &Daemon) {

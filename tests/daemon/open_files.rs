@@ -20,7 +20,7 @@ fn all_open_files_that_are_allowed_are_taken() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = under(directory.path(), 100, 4096);
     assert_eq!(limits(&daemon), ["4096", "4096"]);
-    assert!(!daemon.log().contains("fewer open files"), "{}", daemon.log());
+    assert!(!daemon.log().contains("the limit of open files"), "{}", daemon.log());
 }
 
 #[test]
@@ -28,6 +28,6 @@ fn too_few_allowed_open_files_are_warned_of() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = under(directory.path(), 100, 300);
     let log = daemon.log();
-    let line = log.lines().find(|line| line.contains("fewer open files")).expect("a warning");
+    let line = log.lines().find(|line| line.contains("the limit of open files")).expect("a warning");
     assert!(line.contains("\"level\":\"WARN\"") && line.contains("\"allowed\":300"), "{line}");
 }

@@ -152,7 +152,7 @@ fn a_second_sigterm_ends_it_at_once_and_takes_nothing_back() {
     until("it stops", || daemon.log().contains(r#""message":"stopping""#));
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.ended().code(), Some(1));
-    assert!(daemon.log().contains("told twice"));
+    assert!(daemon.log().contains("received a second stop signal"));
     drop(half_body);
 
     has_all(directory.path(), PRELOADED);

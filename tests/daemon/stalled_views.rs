@@ -124,7 +124,7 @@ fn full_views_disk_keeps_the_checkpoint_and_the_door_open() {
     let daemon = daemon.ready();
     let api = Api::connect(daemon.grpc);
     assert_eq!(usize::try_from(last).unwrap(), api.connections().len());
-    let resumed = daemon.log().lines().filter(|line| line.contains("the views go on from a checkpoint")).count();
+    let resumed = daemon.log().lines().filter(|line| line.contains("resuming the views from a checkpoint")).count();
     assert!(resumed > 0, "nothing is folded from the start: {}", daemon.log());
     drop((api, sender));
     assert_eq!(daemon.terminate().code(), Some(0));

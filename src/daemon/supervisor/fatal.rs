@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 /// A failed commit of the log, with its reason. Nothing has been acknowledged since. A restart recovers.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the log takes nothing any more: {0}")]
+#[error("the log accepts no more events: {0}")]
 pub struct FatalError(pub Arc<str>);
 
 /// Shared slot for the first fatal error, if any. Ignores later ones.

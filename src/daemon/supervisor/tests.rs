@@ -55,7 +55,7 @@ async fn a_failed_commit_during_catch_up_leaves_nothing_to_read() {
     assert_eq!(within(threads.fatal.wait()).await, FatalError("no space".into()));
     assert_eq!(*threads.state.borrow(), ServingState::CatchingUp { of: 1 });
     let ended = within(threads.supervisor.until(std::future::pending(), Duration::ZERO)).await;
-    assert_eq!(ended.unwrap_err().to_string(), "the log takes nothing any more: no space");
+    assert_eq!(ended.unwrap_err().to_string(), "the log accepts no more events: no space");
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn a_failed_commit_leaves_the_views_to_read() {
     threads.phase.send_replace(Phase::Following);
     threads.becomes(ServingState::Serving).await;
     threads.health.send_replace(failed());
-    let reason = "the log takes nothing any more: no space".into();
+    let reason = "the log accepts no more events: no space".into();
     threads.becomes(ServingState::ReadOnly { reason }).await;
 }
 
@@ -108,5 +108,5 @@ async fn a_failure_during_the_drain_is_the_end_that_is_reported() {
     threads.health.send_replace(failed());
     drop(threads.projector);
     let ended = within(threads.supervisor.joined()).await;
-    assert_eq!(ended.unwrap_err().to_string(), "the log takes nothing any more: no space");
+    assert_eq!(ended.unwrap_err().to_string(), "the log accepts no more events: no space");
 }

@@ -217,7 +217,7 @@ impl ChangeFrame {
     ) -> Result<Option<PositionChanges>, ReadError> {
         let damaged = |reason| ReadError::Damaged { from: position, reason };
         let number = position.checked_sub(self.header.first).and_then(|number| usize::try_from(number).ok());
-        let entry = number.and_then(|number| self.entries.get(number)).ok_or(damaged("no record of it"))?;
+        let entry = number.and_then(|number| self.entries.get(number)).ok_or(damaged("no record of the position"))?;
         let record = &self.records[entry.record.clone()];
         if record.is_empty() {
             return Ok(None);
@@ -246,7 +246,7 @@ pub fn dispositions(bytes: &[u8], from: Position) -> Result<Vec<Disposition>, Re
 
 /// Expands `stored`, which must give exactly `bytes` bytes.
 fn expand(stored: &[u8], bytes: usize) -> Result<Vec<u8>, Garbled> {
-    PLAIN.unpack(stored, bytes).ok_or(Garbled("a change frame does not expand to its length"))
+    PLAIN.unpack(stored, bytes).ok_or(Garbled("a change frame does not expand to the stated length"))
 }
 
 fn take_entries(frame: &Frame<'_>) -> Result<Vec<ChangeEntry>, Garbled> {

@@ -67,7 +67,7 @@ impl<'a> FrameReader<'a> {
         let mut take = Take(&header);
         let (expanded, stored, crc) = (take.u32()? as usize, take.u32()? as usize, take.u32()?);
         if expanded > FRAME_BYTES_MAX || stored > FRAME_BYTES_MAX {
-            return Err(Garbled("a frame is larger than frames can be").into());
+            return Err(Garbled("a frame is too large").into());
         }
         let mut bytes = vec![0; stored];
         self.from.read_exact(&mut bytes)?;
@@ -75,7 +75,7 @@ impl<'a> FrameReader<'a> {
             return Err(Garbled("a frame's checksum is wrong").into());
         }
         let packed = unseal(&bytes)?;
-        let frame = PLAIN.unpack(packed, expanded).ok_or(Garbled("a frame does not expand to its length"))?;
+        let frame = PLAIN.unpack(packed, expanded).ok_or(Garbled("a frame does not expand to the stated length"))?;
         Ok(Some(frame).filter(|frame| !frame.is_empty()))
     }
 }

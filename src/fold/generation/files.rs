@@ -78,7 +78,7 @@ impl Files {
         let old = all.len().saturating_sub(CHECKPOINTS_KEPT);
         for position in &all[..old] {
             if let Err(error) = fs::remove_file(self.checkpoint(*position)) {
-                tracing::warn!(position, %error, "an older checkpoint cannot be removed");
+                tracing::warn!(position, %error, "an older checkpoint cannot be removed; the next one tries again");
             }
         }
         Ok(())
@@ -97,7 +97,11 @@ impl Files {
     /// later start.
     pub fn remove(&self) {
         if let Err(error) = fs::remove_dir_all(self.directory()) {
-            tracing::warn!(number = self.number, %error, "a generation of the views cannot be removed");
+            tracing::warn!(
+                number = self.number,
+                %error,
+                "a generation of the views cannot be removed; it stays for a later start"
+            );
         }
     }
 

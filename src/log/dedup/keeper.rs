@@ -149,7 +149,7 @@ impl Work {
             Some(Ok(())) => (self.pause, self.has_failed) = (WAKE_EVERY, false),
             Some(Err(error)) => {
                 if !std::mem::replace(&mut self.has_failed, true) {
-                    tracing::warn!(error = with_causes(&error), "dedup runs are not kept up; it is tried again");
+                    tracing::warn!(error = with_causes(&error), "cannot update the dedup runs; trying again");
                 }
                 self.pause = (self.pause * 2).min(PAUSE_LONGEST);
                 return false;
@@ -216,7 +216,7 @@ impl Work {
         self.note_coverage();
         let Span { after, through } = span;
         let micros = now().as_micros() - started.as_micros();
-        tracing::debug!(after, through, micros, "the keys of a lost dedup run are read again");
+        tracing::debug!(after, through, micros, "read the keys of a lost dedup run from the log");
         Ok(())
     }
 
@@ -230,7 +230,7 @@ impl Work {
         let count = within + others.count();
         if count > 0 {
             let Span { after, through } = table.span();
-            tracing::warn!(after, through, count, "events have a key that others have, too: the first of a key counts");
+            tracing::warn!(after, through, count, "several events have the same key; the first event of a key counts");
         }
     }
 
@@ -242,10 +242,10 @@ impl Work {
         if before != coverage && coverage == Coverage::Whole {
             if self.has_given_up {
                 tracing::warn!(
-                    "the keys of lost dedup runs are read again, but for those of events that cannot be read"
+                    "read the keys of all lost dedup runs from the log, except those of events that cannot be read"
                 );
             } else {
-                tracing::info!("all lost dedup runs are made again");
+                tracing::info!("read the keys of all lost dedup runs from the log");
             }
         }
     }
@@ -273,7 +273,7 @@ impl Work {
             if !runs.has(&run) {
                 continue;
             }
-            tracing::error!(path = %run.path().display(), "a dedup run is damaged: it is made again from the log");
+            tracing::error!(path = %run.path().display(), "a dedup run is damaged; rebuilding it from the log");
             self.lost.extend(parts(run.span(), self.options.run_events));
             self.lost.make_contiguous().sort_unstable();
             self.read_tries = 0;

@@ -52,7 +52,7 @@ fn read_frame(
     let frame = Frame::decode(&bytes).map_err(damaged)?;
     let header = frame.header;
     if header.last() < from {
-        return Err(damaged(Garbled("no frame holds it")));
+        return Err(damaged(Garbled("no frame holds the position")));
     }
     let (mut end, mut recorded_at) = (header.after, header.last_recorded_at);
     for record in format::records(&frame).map_err(damaged)? {

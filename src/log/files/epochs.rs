@@ -86,7 +86,7 @@ impl Epochs {
 }
 
 fn decode_line(line: &str) -> Result<Epoch, Undecodable> {
-    let garbled = Undecodable::Damaged("a line is not that of an epoch");
+    let garbled = Undecodable::Damaged("a line does not describe an epoch");
     let words: Vec<&str> = line.split(' ').collect();
     let ["epoch", id, "from", from, "chain", before] = words[..] else { return Err(garbled) };
     let from: Position = from.parse().ok().filter(|parsed: &Position| parsed.to_string() == from).ok_or(garbled)?;

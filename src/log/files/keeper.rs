@@ -197,7 +197,7 @@ impl AnchorKeeper {
         let began = Instant::now();
         while !self.thread.is_finished() {
             if began.elapsed() > ANCHOR_PATIENCE {
-                tracing::warn!("the anchor's volume does not answer: the anchor is left as it is");
+                tracing::warn!("the anchor's volume does not answer; the anchor is not renewed");
                 return;
             }
             thread::sleep(ANCHOR_LOOK_EVERY);

@@ -317,7 +317,7 @@ fn make_directory(path: &Path) -> Result<(), FileError> {
         match DirBuilder::new().mode(0o700).create(directory) {
             // Another process was faster; the lock decides which of the two goes on.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
-            made => made.map_err(failed("make", directory))?,
+            made => made.map_err(failed("create", directory))?,
         }
         if let Some(above) = directory.parent() {
             sync_directory(above)?;

@@ -34,11 +34,11 @@ pub fn open(bytes: &[u8], magic: [u8; 8], format: u8) -> Result<&[u8], Undecodab
         return Err(Undecodable::Damaged("its checksum is wrong"));
     }
     if sector[..8] != magic {
-        return Err(Undecodable::Damaged("it is another file"));
+        return Err(Undecodable::Damaged("its magic bytes are wrong"));
     }
     match sector[8] {
         found if found == format => Ok(&sector[FIELDS..CRC]),
         found if found > format => Err(Undecodable::Newer { format: found.into(), made_by: None }),
-        _ => Err(Undecodable::Damaged("it has a format that never was")),
+        _ => Err(Undecodable::Damaged("it has an unknown format")),
     }
 }

@@ -36,14 +36,14 @@ pub fn open<'a>(
     }
     let mut lines = body.lines();
     if lines.next() != Some(title) {
-        return Err(Undecodable::Damaged("it has another title"));
+        return Err(Undecodable::Damaged("its title is wrong"));
     }
     let found = lines.next().and_then(|line| line.strip_prefix("format ")?.parse::<u32>().ok());
     let lines: Vec<&str> = lines.collect();
     match found {
         Some(found) if formats.contains(&found) => Ok((found, lines)),
         Some(found) if found > *formats.end() => Err(Undecodable::Newer { format: found, made_by: made_by(&lines) }),
-        _ => Err(Undecodable::Damaged("it has a format that never was")),
+        _ => Err(Undecodable::Damaged("it has an unknown format")),
     }
 }
 

@@ -172,14 +172,14 @@ impl WitnessFile {
     /// the slot that is not the newest may be overwritten. Leaves a file of a newer format as it is.
     pub fn open(path: &Path) -> Result<(Self, WitnessRead), FileError> {
         if !path.try_exists().map_err(failed("look for", path))? {
-            write_private(path, &first_file(None)).map_err(failed("make", path))?;
+            write_private(path, &first_file(None)).map_err(failed("create", path))?;
         }
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed("open", path))?;
         file.sync_all().map_err(failed("sync", path))?;
         fadvise(&file, 0, None, Advice::DontNeed).map_err(io::Error::from).map_err(failed("drop pages of", path))?;
         let found = read(path)?;
         if !matches!(found.state, WitnessState::Newer { .. }) {
-            set_length(&file).map_err(failed("mend the length of", path))?;
+            set_length(&file).map_err(failed("repair the length of", path))?;
         }
         Ok((Self { file, path: path.to_owned() }, found))
     }

@@ -235,7 +235,7 @@ impl Row {
             return Err(Garbled("a record has a key but no subject number"));
         }
         if marks & !MARKS != 0 || has_zero || is_erased_with_bytes || self.header.webhook_seconds == Some(i64::MIN) {
-            return Err(Garbled("a record's marks cannot be"));
+            return Err(Garbled("a record's marks are invalid"));
         }
         if self.form > RESEALED { Err(Garbled("unknown form of a record")) } else { Ok(()) }
     }
@@ -272,7 +272,7 @@ impl<'a> Fixed<'a> {
     /// Returns a header with only the fields of fixed width.
     fn header(&self, at: usize, entrances: &[Arc<Entrance>]) -> Result<Header, Garbled> {
         let wide = |column: &[u8]| u16::from_be_bytes([column[2 * at], column[2 * at + 1]]);
-        let entrance = entrances.get(usize::from(self.entrances[at])).ok_or(Garbled("an entrance is not there"))?;
+        let entrance = entrances.get(usize::from(self.entrances[at])).ok_or(Garbled("a record has no entrance"))?;
         let (mode, is_unreadable) = Header::mode_from_stored(self.modes[at], self.dispositions[at])?;
         Ok(Header {
             entrance: Arc::clone(entrance),

@@ -38,7 +38,7 @@ impl ErasedPayload {
     pub fn decode(bytes: &[u8]) -> Result<Self, Garbled> {
         let mut take = Take(bytes);
         if take.u8()? != VERSION {
-            return Err(Garbled("an erasure is encoded as a newer version does"));
+            return Err(Garbled("an erasure has the encoding of a newer version"));
         }
         let generation = take.u32()?;
         // Grows only while there are bytes, whatever a count says.

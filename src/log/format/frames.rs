@@ -66,7 +66,7 @@ impl StoredRecord<'_> {
             (Private::Erased(_), _) => (Contents::Erased, record::known(&self.header)),
             (Private::Whole(bytes), CLEAR) => (Contents::Whole, record::delivery(&self.header, bytes)?),
             (_, CLEAR | AES_256_GCM) => (Contents::Encrypted, record::known(&self.header)),
-            _ => return Err(Garbled("a record is encoded as a newer version does")),
+            _ => return Err(Garbled("a record has the encoding of a newer version")),
         };
         Ok(Event {
             position: self.position,
@@ -175,10 +175,10 @@ impl FrameBuilder {
         let elapsed = recorded_at.as_micros().checked_sub(self.last_recorded_at.as_micros());
         let elapsed_micros = elapsed.and_then(|elapsed| u64::try_from(elapsed).ok());
         if elapsed_micros.is_none() {
-            self.fault = Some(Garbled("a record's time is before the one before it"));
+            self.fault = Some(Garbled("a record's time is before that of the record before it"));
         }
         if conflict_of.is_some_and(|first| first >= self.next()) {
-            self.fault = Some(Garbled("a record contradicts one that is not before it"));
+            self.fault = Some(Garbled("a record conflicts with a position that is not before it"));
         }
         let (form, bytes, digest) = private.stored();
         self.chain = chain::next(&self.chain, self.next(), recorded_at, conflict_of, content);
@@ -280,7 +280,7 @@ fn stored_records<'a>(frame: &Frame<'a>, rows: Vec<Row>) -> Result<Vec<StoredRec
         let before = records.last().map_or(frame.header.before, |record| record.chain);
         records.push(stored_record(position, row, &before, &mut private)?);
     }
-    if private.is_empty() { Ok(records) } else { Err(Garbled("a frame's private bytes go on past its records")) }
+    if private.is_empty() { Ok(records) } else { Err(Garbled("a frame has private bytes after its records")) }
 }
 
 fn rows(frame: &Frame<'_>) -> Result<Vec<Row>, Garbled> {
@@ -290,13 +290,13 @@ fn rows(frame: &Frame<'_>) -> Result<Vec<Row>, Garbled> {
     let expanded;
     let verbatim = if codec == ZSTD {
         let found = PLAIN.expand(frame.columns, bytes);
-        expanded = found.ok_or(Garbled("a frame's columns do not expand to their length"))?;
+        expanded = found.ok_or(Garbled("a frame's columns do not expand to the stated length"))?;
         &expanded
     } else {
         frame.columns
     };
     if verbatim.len() != bytes {
-        return Err(Garbled("a frame's columns have another length"));
+        return Err(Garbled("the length of a frame's columns is wrong"));
     }
     columns::decode(verbatim, count as usize, first_recorded_at)
 }
@@ -310,10 +310,10 @@ fn stored_record<'a>(
 ) -> Result<StoredRecord<'a>, Garbled> {
     let Row { header, recorded_at, conflict_of, form, private_bytes, digest } = row;
     if conflict_of.is_some_and(|first| first >= position) {
-        return Err(Garbled("a record contradicts one that is not before it"));
+        return Err(Garbled("a record conflicts with a position that is not before it"));
     }
     let (bytes, rest) =
-        private.split_at_checked(private_bytes).ok_or(Garbled("a frame's private bytes end too soon"))?;
+        private.split_at_checked(private_bytes).ok_or(Garbled("a frame's private bytes are too short"))?;
     *private = rest;
     let private = match (form, digest) {
         (WHOLE, None) => Private::Whole(bytes),

@@ -71,11 +71,11 @@ pub(super) fn unpack(packed: &Packed, organisation: Option<Id>, bytes_max: usize
     for byte in &packed.text {
         let mut next = || {
             named += 1;
-            packed.ids.get(named - 1).ok_or(Garbled("a packed text names an id too many"))
+            packed.ids.get(named - 1).ok_or(Garbled("a packed text names more ids than it has"))
         };
         let again = |from: u8| {
             let id = packed.ids.get(usize::from(byte - from));
-            id.ok_or(Garbled("a packed text names an id that is not there"))
+            id.ok_or(Garbled("a packed text names an id that does not exist"))
         };
         match *byte {
             NEXT_UUID => put_uuid(&mut out, next()?),
@@ -91,7 +91,7 @@ pub(super) fn unpack(packed: &Packed, organisation: Option<Id>, bytes_max: usize
             return Err(Garbled("a packed text is too long"));
         }
     }
-    if named == packed.ids.len() { Ok(out) } else { Err(Garbled("a packed text leaves an id over")) }
+    if named == packed.ids.len() { Ok(out) } else { Err(Garbled("a packed text does not name all of its ids")) }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -99,7 +99,7 @@ impl PrivateFields {
         let flags = take.u8()?;
         let has = |flag| flags & flag != 0;
         if flags & !FLAGS != 0 || has(TIMESTAMP) == header.webhook_seconds.is_some() {
-            return Err(Garbled("a record's flags cannot be"));
+            return Err(Garbled("a record's flags are invalid"));
         }
         let date = if has(DATE) { Some(take_date(&mut take, header)?) } else { None };
         let webhook_signature = if has(SIGNATURE) { print_signature(&take.array()?) } else { take_text(&mut take)? };
@@ -114,9 +114,9 @@ impl PrivateFields {
         let text_bytes = take_length(&mut take, TEXT_BYTES_MAX)?;
         let text = if has(ZSTD) {
             let expanded = RECORDS.expand(take.0, text_bytes);
-            expanded.ok_or(Garbled("a record does not expand to its length"))?
+            expanded.ok_or(Garbled("a record does not expand to the stated length"))?
         } else {
-            Some(take.0.to_vec()).filter(|text| text.len() == text_bytes).ok_or(Garbled("a text has another length"))?
+            Some(take.0.to_vec()).filter(|text| text.len() == text_bytes).ok_or(Garbled("a text's length is wrong"))?
         };
         let packed = Packed { ids, date, text };
         let text =
@@ -147,7 +147,7 @@ impl StoredKey {
             (true, true, false) => Ok(Self::Id),
             (true, false, true) => Ok(Self::WebhookId),
             (true, false, false) => Ok(Self::Verbatim(take_text(take)?)),
-            _ => Err(Garbled("a record's key is in two ways")),
+            _ => Err(Garbled("the flags of a record's key contradict each other")),
         }
     }
 
@@ -175,7 +175,7 @@ fn put_key(out: &mut Vec<u8>, delivery: &Delivery) -> u8 {
 }
 
 fn take_date(take: &mut Take<'_>, header: &Header) -> Result<i64, Garbled> {
-    let seconds = header.webhook_seconds.ok_or(Garbled("a date leans on a timestamp that is no number"))?;
+    let seconds = header.webhook_seconds.ok_or(Garbled("a date depends on a timestamp that is not a number"))?;
     Ok(seconds.wrapping_add(unzigzag(take.varint()?)))
 }
 

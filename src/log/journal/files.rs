@@ -55,7 +55,7 @@ impl JournalFiles {
         match fs::read_dir(self.blobs())?.count() {
             0 => Ok(()),
             count => {
-                Err(io::Error::other(format!("{} holds {count}, which are never durable", self.blobs().display())))
+                Err(io::Error::other(format!("{} holds {count} files that no sync covers", self.blobs().display())))
             }
         }
     }

@@ -95,7 +95,7 @@ const fn joined_bytes(frame_bytes: usize, count: usize) -> usize {
 pub fn encode(frame: &JournalFrame) -> Result<Vec<(Key, Vec<u8>)>, Garbled> {
     let header = Frame::decode(&frame.frame)?.header;
     if frame.keys.len() > COUNT_MAX || frame.keys.len() != header.count as usize {
-        return Err(Garbled("a frame has not one key for each of its records"));
+        return Err(Garbled("a frame does not have one key for each record"));
     }
     let mut joined = Vec::with_capacity(joined_bytes(frame.frame.len(), frame.keys.len()));
     joined.put_u32(frame.generation);
@@ -154,7 +154,7 @@ impl<'a> Part<'a> {
     /// Decodes exactly the bytes of one value.
     pub fn decode(value: &'a [u8]) -> Result<Self, Garbled> {
         let part = Self::begin(value)?;
-        if part.value_bytes() == value.len() { Ok(part) } else { Err(Garbled("a value goes on past its end")) }
+        if part.value_bytes() == value.len() { Ok(part) } else { Err(Garbled("bytes follow the end of a value")) }
     }
 
     /// Decodes the value that `bytes` begin with, whatever follows it.
@@ -173,7 +173,7 @@ impl<'a> Part<'a> {
             && (1..=PART_BYTES_MAX).contains(&length)
             && (is_last || length == PART_BYTES_MAX);
         if !possible {
-            return Err(Garbled("a value's numbers cannot be"));
+            return Err(Garbled("a value's fields are invalid"));
         }
         let part = take.bytes(length)?;
         if crc32c::crc32c_append(crc32c::crc32c(&bytes[..CRC_AT]), part) != crc {

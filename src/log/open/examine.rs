@@ -67,7 +67,7 @@ pub(in crate::log) fn gather(files: &DataFiles) -> Result<Examined, OpenError> {
     let sources = sealed.segments().map(|segment| segment.header().source);
     let highest = journal::highest(&log).map_err(|error| StoreError::new("list the journals", error))?;
     let known = sources.chain([highest]).chain(witness.map(|witness| witness.journal));
-    let exhausted = || StoreError::new("number the next journal", "a journal has the last number that there is");
+    let exhausted = || StoreError::new("number the next journal", "a journal has the highest possible number");
     let next_sequence = known.max().unwrap_or(0).checked_add(1).ok_or_else(exhausted)?;
     let unsealed = journals::read(&log, &sequences, &mut sealed, witness.as_ref(), secret.as_ref(), &mut notes)?;
     Ok(Examined {

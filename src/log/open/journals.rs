@@ -188,7 +188,7 @@ impl Reading<'_> {
             self.push_beyond_holes(sequence, recovered);
         }
         if self.unsealed.journals.len() == before {
-            self.notes.note(format!("journal {sequence} holds nothing that joins up with the log: it is set aside"));
+            self.notes.note(format!("journal {sequence} holds no frame that continues the log: it is set aside"));
             self.unsealed.aside.push(sequence);
         }
         self.check_rest(sequence, recovered);
@@ -203,7 +203,7 @@ impl Reading<'_> {
             let next = self.end.position + 1;
             self.refuse(OpenError::Damaged { range: next..=next.max(self.witnessed), reason });
         } else {
-            self.notes.note(format!("journal {sequence} holds nothing that can be read: it is set aside"));
+            self.notes.note(format!("journal {sequence} holds nothing readable: it is set aside"));
             self.unsealed.aside.push(sequence);
         }
     }
@@ -273,8 +273,8 @@ impl Reading<'_> {
             self.refuse(OpenError::Damaged { range: reached + 1..=last, reason });
         } else {
             self.notes.note(format!(
-                "journal {sequence} has bytes that do not join up with position {reached}: they are taken for a commit that a \
-                 power cut tore, which was not acknowledged. What was damaged since the last sync of the witness looks the same"
+                "journal {sequence} has bytes that do not continue the log after position {reached}: they count as an \
+                 unacknowledged commit that a power cut tore. Damage since the last sync of the witness looks the same"
             ));
         }
     }

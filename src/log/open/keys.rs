@@ -53,7 +53,7 @@ pub(in crate::log) fn settle_secret(examined: &mut Examined, runs: &RunSet, fres
             return secret;
         }
         tracing::warn!(
-            "the file SECRET is of another log: a new one is made, and all keys are read from the log again"
+            "the file SECRET belongs to another log; creating a new one, and reading all keys from the log again"
         );
         examined.is_secret_damaged = true;
     }
@@ -97,9 +97,9 @@ pub(in crate::log) fn collect(
     let unusable = loaded.unusable.iter().filter(|file| !matches!(file.source, UnusableRun::Io(_)));
     let unusable = unusable.map(|file| file.path.clone());
     let unneeded = unusable.chain(loaded.covered).chain(others.iter().map(|run| run.path().to_owned()));
-    loaded.unusable.iter().for_each(|file| tracing::warn!(error = with_causes(file), "a dedup run is made again"));
+    loaded.unusable.iter().for_each(|file| tracing::warn!(error = with_causes(file), "rebuilding a dedup run"));
     if !others.is_empty() {
-        tracing::warn!(runs = others.len(), "dedup runs of another log secret are made again");
+        tracing::warn!(runs = others.len(), "rebuilding the dedup runs of another log secret");
     }
     clear(directory, unneeded.collect()).map_err(|error| StoreError::new("open the dedup runs", error))?;
     let mut collector = Collector { secret, run_events, recent: RecentKeys::after(0), lost: Vec::new() };
@@ -120,7 +120,7 @@ fn report(lost: &[Span]) {
         tracing::warn!(
             after,
             through,
-            "no dedup run has the keys of these positions: they are read from the log again"
+            "no dedup run has the keys of these positions; reading the keys from the log again"
         );
     }
 }
@@ -157,7 +157,7 @@ impl Collector<'_> {
                 self.recent.add(KeyTable::of(tail.after, head.unwrap_or(nowhere), is_whole, &entries));
             }
             Some(Err(error)) => {
-                tracing::warn!(%error, "the newest keys cannot be read from the log: it is tried again");
+                tracing::warn!(%error, "the newest keys cannot be read from the log; trying again");
                 self.lost.push(tail);
             }
             None => self.lost.push(tail),
@@ -198,7 +198,7 @@ impl Collector<'_> {
             }
             if let Some(first) = self.recent.claim(Claim { digest, fingerprint }, position) {
                 let first = first.position;
-                tracing::warn!(first, position, "two events of the log have one key: the second is a duplicate");
+                tracing::warn!(first, position, "two events of the log have the same key; the second is a duplicate");
             }
         }
     }

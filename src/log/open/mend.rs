@@ -26,7 +26,7 @@ impl Examined {
         if self.is_secret_damaged {
             secret::write(&files.secret(), secret)?;
         }
-        self.remove_leftovers(files).map_err(|error| StoreError::new("remove what a crash left over", error))?;
+        self.remove_leftovers(files).map_err(|error| StoreError::new("remove the leftovers of a crash", error))?;
         Ok(())
     }
 

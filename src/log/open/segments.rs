@@ -234,14 +234,14 @@ impl SealedLog {
         }
         let segment = segment.and_then(|segment| {
             let goes_on = self.end.chain.is_none_or(|chain| chain == segment.header().before);
-            if goes_on { Ok(segment) } else { Err("its chain does not go on from the segment before it") }
+            if goes_on { Ok(segment) } else { Err("its chain does not continue that of the segment before it") }
         });
         match segment {
             Ok(segment) => {
                 if segment.after().is_none() {
                     notes.lose(segment.readable_through() + 1..=name.last, "its segment is damaged there");
                 } else if segment.is_footer_damaged() {
-                    notes.note(format!("the footer of {name} is damaged: its frames were walked over"));
+                    notes.note(format!("the footer of {name} is damaged: the frames are found without it"));
                 }
                 self.sealed.push(Sealed::Segment(Arc::new(segment)));
             }

@@ -44,7 +44,7 @@ impl ChangeFeeds {
             match changes(views, self.through().position).await {
                 Ok(stretch) => self.take(&stretch, views),
                 Err(error) => {
-                    tracing::error!(%error, "the changes cannot be read; each watch reads for itself");
+                    tracing::error!(%error, "changes cannot be read for a feed; each watch reads them on its own");
                     self.miss(end);
                 }
             }

@@ -43,7 +43,7 @@ impl EventFeeds {
                 // Continues after events that are not asked for, or cannot be read.
                 Ok(None) => reader.tail(end.position),
                 Err(error) => {
-                    tracing::error!(%error, "events cannot be read; each watch reads for itself");
+                    tracing::error!(%error, "events cannot be read for a feed; each watch reads them on its own");
                     self.miss(end);
                     reader.tail(end.position)
                 }

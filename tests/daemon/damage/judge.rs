@@ -31,7 +31,7 @@ const CAUSES: [&str; 7] = [
 ];
 
 /// Complaints that may also come over a whole directory, but need not.
-const OF_A_SLOW_DISK: [&str; 2] = ["no webhook is taken until this passes", "webhooks are taken again"];
+const OF_A_SLOW_DISK: [&str; 2] = ["refusing webhooks for now", "accepting webhooks again"];
 
 /// Output that must name the damaged events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -49,7 +49,7 @@ impl Point {
             Start(Before::Lost("CLEAT")) => &["/CLEAT is missing: a start makes it again"],
             Start(Before::Damaged("SECRET")) => &["a copy of the secret in the file SECRET is damaged"],
             Start(Before::Lost("SECRET")) => {
-                &["the file SECRET is lost", "dedup runs of another log secret are made again"]
+                &["the file SECRET is lost", "rebuilding the dedup runs of another log secret"]
             }
             Start(Before::Unsealed(_)) => &["is still there, and is sealed again"],
             _ => &[],

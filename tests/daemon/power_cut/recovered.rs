@@ -19,10 +19,10 @@ const USUAL: [&str; 3] = [
     // A life may end before lost runs are rebuilt.
     "no dedup run has the keys of these positions",
     // For example, the first half of a commit.
-    "they are taken for a commit that a power cut tore, which was not acknowledged",
+    "they count as an unacknowledged commit that a power cut tore",
 ];
 /// Warning of a start in a directory without a log.
-pub const NEW: &str = "a new log is made";
+pub const NEW: &str = "creating a new log";
 
 /// Events that the next daemon must have.
 #[derive(Default)]

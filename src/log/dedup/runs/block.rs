@@ -38,7 +38,7 @@ pub(super) fn decode(page: &[u8; PAGE_BYTES], span: Span) -> Result<Vec<KeyEntry
     let mut take = Take(covered);
     let count = usize::from(take.u16()?);
     if !(1..=ENTRIES_MAX).contains(&count) {
-        return Err(Garbled("a block has an impossible number of entries"));
+        return Err(Garbled("a block has an invalid number of entries"));
     }
     let mut entries = Vec::with_capacity(count);
     for _ in 0..count {

@@ -64,7 +64,7 @@ impl Filter {
 
     pub fn decode(bytes: &[u8]) -> Result<Self, Garbled> {
         let (covered, crc) =
-            bytes.split_at_checked(bytes.len().wrapping_sub(CRC_BYTES)).ok_or(Garbled("a filter ends too soon"))?;
+            bytes.split_at_checked(bytes.len().wrapping_sub(CRC_BYTES)).ok_or(Garbled("a filter is too short"))?;
         if Take(crc).u32()? != crc32c::crc32c(covered) {
             return Err(Garbled("the checksum of a filter is wrong"));
         }
@@ -74,7 +74,7 @@ impl Filter {
         let length = (u64::from(segments) + 2).checked_mul(u64::from(segment_length));
         if !rest.is_empty() || length != Some(prints.len() as u64) || !segment_length.is_power_of_two() || segments == 0
         {
-            return Err(Garbled("a filter has another length than it says"));
+            return Err(Garbled("the length of a filter does not match its fields"));
         }
         let prints = prints.iter().map(|print| u16::from_be_bytes(*print)).collect();
         Ok(Self { seed, segment_length, segments, prints })

@@ -48,7 +48,7 @@ impl Tail {
         let mut take = Take(bytes);
         let tail = Self { offset: take.u64()?, partitions: take.u32()? as usize, blocks: take.u32()? as usize };
         take.u32()?;
-        if take.0 == MAGIC { Ok(tail) } else { Err(Garbled("the file does not end as a run does")) }
+        if take.0 == MAGIC { Ok(tail) } else { Err(Garbled("the file does not end with the magic bytes of a run")) }
     }
 
     /// Returns the length of the footer, without the tail.
@@ -119,7 +119,7 @@ impl Footer {
         let (covered, mut crc) = bytes
             .split_at_checked(bytes.len().wrapping_sub(4 + MAGIC.len()))
             .map(|(covered, crc)| (covered, Take(crc)))
-            .ok_or(Garbled("the footer ends too soon"))?;
+            .ok_or(Garbled("the footer is too short"))?;
         if crc.u32()? != crc32c::crc32c(covered) {
             return Err(Garbled("the checksum of the footer is wrong"));
         }
@@ -131,7 +131,7 @@ impl Footer {
             let (first, first_block, blocks) = (take.u64()?, take.u32()? as usize, take.u32()? as usize);
             let filter_bytes = take.u32()? as usize;
             if !(1..=PARTITION_BLOCKS).contains(&blocks) {
-                return Err(Garbled("a partition has an impossible number of blocks"));
+                return Err(Garbled("a partition has an invalid number of blocks"));
             }
             footer.partitions.push(Partition { first, first_block, blocks, filter_bytes, offset });
         }
@@ -141,7 +141,7 @@ impl Footer {
         if footer.agrees_with_itself() && footer.offset() == tail.offset && footer.holds(keys) {
             Ok(footer)
         } else {
-            Err(Garbled("the footer does not agree with itself"))
+            Err(Garbled("the footer contradicts itself"))
         }
     }
 

@@ -60,14 +60,14 @@ impl Page {
     pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
         let mut take = Take(bytes);
         if take.array()? != *MAGIC {
-            return Err(Garbled("it is no dedup run").into());
+            return Err(Garbled("it is not a dedup run").into());
         }
         let format = take.u8()?;
         // The older formats have their checksum elsewhere.
         if format < FORMAT {
             return Err(Unreadable::Older(format));
         }
-        let checked = bytes.get(..CHECKED_BYTES).ok_or(Garbled("it ends too soon"))?;
+        let checked = bytes.get(..CHECKED_BYTES).ok_or(Garbled("it is too short"))?;
         if Take(&bytes[CHECKED_BYTES..]).u32()? != crc32c::crc32c(checked) {
             return Err(Garbled("the checksum of the header is wrong").into());
         }
@@ -87,7 +87,7 @@ impl Page {
             return Err(Garbled("the rest of the header page is not empty").into());
         }
         if position <= after {
-            return Err(Garbled("it ends before it begins").into());
+            return Err(Garbled("its range ends before it begins").into());
         }
         Ok(Self { header: RunHeader { origin, fingerprint_version, after, head }, keys })
     }

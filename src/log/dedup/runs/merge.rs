@@ -48,10 +48,10 @@ fn merged_header(inputs: &[Arc<Run>]) -> Result<RunHeader, MergeError> {
     for pair in inputs.windows(2) {
         let (one, next) = (pair[0].header(), pair[1].header());
         if one.head.position != next.after {
-            return Err(MergeError::Apart("one does not begin where the one before ends"));
+            return Err(MergeError::Apart("a run does not begin where the run before it ends"));
         }
         if one.origin != next.origin || one.fingerprint_version != next.fingerprint_version {
-            return Err(MergeError::Apart("one has another origin or another version of fingerprints"));
+            return Err(MergeError::Apart("the runs differ in their origin or their version of fingerprints"));
         }
     }
     Ok(RunHeader { after: first.after, ..*last })

@@ -18,7 +18,7 @@ impl Drop for Temporary {
         if let Err(error) = fs::remove_file(&self.0)
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(%error, "a half-written dedup run cannot be removed; the next start does");
+            tracing::warn!(%error, "a half-written dedup run cannot be removed; the next start removes it");
         }
     }
 }
@@ -82,6 +82,6 @@ impl<'a> Pieces<'a> {
     /// Pauses. Fails if the work is no longer wanted.
     pub fn pause(&mut self) -> io::Result<()> {
         self.pace.pause();
-        if self.pace.is_over() { Err(io::Error::other("it is not wanted any more")) } else { Ok(()) }
+        if self.pace.is_over() { Err(io::Error::other("the work is no longer needed")) } else { Ok(()) }
     }
 }

@@ -27,7 +27,7 @@ pub(in crate::log) enum UnusableRun {
     Older(u8),
     #[error("it has format {0}, which a newer version of cleat wrote")]
     Newer(u8),
-    #[error("it is of another log, another epoch or another log secret")]
+    #[error("it belongs to another log, another epoch or another log secret")]
     Foreign,
     #[error("it overlaps with a longer run")]
     Overlapping,
@@ -89,7 +89,7 @@ impl Run {
         if Span::of(path) == Some(run.page.header.span()) {
             Ok(run)
         } else {
-            Err(Garbled("it does not cover what its name says").into())
+            Err(Garbled("it does not cover the range in its name").into())
         }
     }
 
@@ -184,11 +184,11 @@ impl Run {
     }
 
     fn block(&self, number: usize) -> Result<Vec<KeyEntry>, RunError> {
-        let offset = self.footer.block_offset(number).ok_or_else(|| self.damaged("it has no such block"))?;
+        let offset = self.footer.block_offset(number).ok_or_else(|| self.damaged("a block is missing"))?;
         let mut page = [0; PAGE_BYTES];
         match self.file.read_exact_at(&mut page, offset) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(self.damaged("it ends too soon"));
+                return Err(self.damaged("it is too short"));
             }
             read => read.map_err(|source| RunError::Io { path: self.path.clone(), source })?,
         }
@@ -196,7 +196,7 @@ impl Run {
         let keys = self.page.keys - (number * block::ENTRIES_MAX) as u64;
         let is_its_own = entries.len() as u64 == keys.min(block::ENTRIES_MAX as u64)
             && entries.first().map(|entry| entry.digest.prefix()) == self.footer.firsts.get(number).copied();
-        if is_its_own { Ok(entries) } else { Err(self.damaged("a block is not where it belongs")) }
+        if is_its_own { Ok(entries) } else { Err(self.damaged("a block is in the wrong place")) }
     }
 
     fn damaged(&self, reason: &'static str) -> RunError {
@@ -248,7 +248,7 @@ impl Iterator for Entries<'_> {
 
 /// Reads a part of the file. Allocates memory only for bytes that the file has, whatever length it claims.
 fn read(file: &File, file_bytes: u64, offset: u64, length: u64) -> Result<Vec<u8>, UnusableRun> {
-    let too_short = Garbled("it ends too soon");
+    let too_short = Garbled("it is too short");
     if offset.checked_add(length).is_none_or(|end| end > file_bytes) {
         return Err(too_short.into());
     }
@@ -260,10 +260,10 @@ fn read(file: &File, file_bytes: u64, offset: u64, length: u64) -> Result<Vec<u8
 }
 
 fn read_footer(file: &File, file_bytes: u64, keys: u64) -> Result<Footer, UnusableRun> {
-    let tail_at = file_bytes.checked_sub(TAIL_BYTES as u64).ok_or(Garbled("it ends too soon"))?;
+    let tail_at = file_bytes.checked_sub(TAIL_BYTES as u64).ok_or(Garbled("it is too short"))?;
     let tail = Tail::decode(&read(file, file_bytes, tail_at, TAIL_BYTES as u64)?)?;
     if tail.offset.checked_add(tail.footer_bytes()) != Some(tail_at) {
-        return Err(Garbled("its footer has another length than it says").into());
+        return Err(Garbled("the length of its footer does not match its tail").into());
     }
     let bytes = read(file, file_bytes, tail.offset, file_bytes - tail.offset)?;
     Ok(Footer::decode(&bytes, tail, keys)?)
@@ -272,7 +272,7 @@ fn read_footer(file: &File, file_bytes: u64, keys: u64) -> Result<Footer, Unusab
 fn read_filter(file: &File, file_bytes: u64, partition: &Partition) -> Result<Filter, UnusableRun> {
     let offset = partition.filter_offset();
     let pages = read(file, file_bytes, offset, partition.end() - offset)?;
-    let (filter, rest) = pages.split_at_checked(partition.filter_bytes).ok_or(Garbled("a filter ends too soon"))?;
+    let (filter, rest) = pages.split_at_checked(partition.filter_bytes).ok_or(Garbled("a filter is too short"))?;
     if rest.iter().any(|byte| *byte != 0) {
         return Err(Garbled("the rest of a filter's page is not empty").into());
     }

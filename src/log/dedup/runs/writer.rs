@@ -21,13 +21,13 @@ const PIECE_ENTRIES: usize = PIECE_BYTES / PAGE_BYTES * block::ENTRIES_MAX;
 pub(in crate::log) enum WriteRunError {
     #[error("cannot {operation} {}", path.display())]
     Io { operation: &'static str, path: PathBuf, source: io::Error },
-    #[error("a dedup run cannot hold what it was given: {0}")]
+    #[error("the entries cannot form a dedup run: {0}")]
     Impossible(&'static str),
-    #[error("a filter for the keys of a dedup run is not found: {0}")]
+    #[error("cannot build a filter for the keys of a dedup run: {0}")]
     Filter(&'static str),
-    #[error("{} is not what was written", path.display())]
+    #[error("{} differs from the bytes that were written", path.display())]
     NotAsWritten { path: PathBuf, source: UnusableRun },
-    #[error("a block is not what was written")]
+    #[error("a block differs from the bytes that were written")]
     BlockNotAsWritten(#[source] RunError),
 }
 
@@ -68,7 +68,7 @@ pub(super) struct RunWriter<'a> {
 impl<'a> RunWriter<'a> {
     pub fn create(directory: &'a Path, header: RunHeader, pace: &'a mut dyn Pace) -> Result<Self, WriteRunError> {
         if header.head.position <= header.after {
-            return Err(WriteRunError::Impossible("it ends before it begins"));
+            return Err(WriteRunError::Impossible("the range ends before it begins"));
         }
         let path = header.span().temporary_path(directory);
         let pieces = Pieces::create(path.clone(), pace).map_err(failed("create", &path))?;
@@ -91,11 +91,11 @@ impl<'a> RunWriter<'a> {
     /// Appends an entry, whose digest must be above the last one.
     pub fn push(&mut self, entry: KeyEntry) -> Result<(), WriteRunError> {
         if self.last >= Some(entry.digest) {
-            return Err(WriteRunError::Impossible("the digests do not rise"));
+            return Err(WriteRunError::Impossible("the digests are not ascending"));
         }
         let is_within = (1..=self.header.head.position.min(block::POSITION_MAX)).contains(&entry.position);
         if !is_within {
-            return Err(WriteRunError::Impossible("a position is out of its range"));
+            return Err(WriteRunError::Impossible("a position is out of range"));
         }
         let prefix = entry.digest.prefix();
         if self.prefixes.last() != Some(&prefix) {
@@ -119,7 +119,7 @@ impl<'a> RunWriter<'a> {
         let not_as_written = |source| WriteRunError::NotAsWritten { path: temporary.clone(), source };
         let mut run = Run::open_under_any_name(&temporary).map_err(not_as_written)?;
         if !run.is_as_written(&page, &self.footer) {
-            return Err(not_as_written(Garbled("its header or its footer is another one").into()));
+            return Err(not_as_written(Garbled("its header or its footer differs").into()));
         }
         verify(&run, &mut self.pieces)?;
         let path = self.header.span().path(self.directory);
@@ -163,7 +163,7 @@ fn verify(run: &Run, pieces: &mut Pieces<'_>) -> Result<(), WriteRunError> {
     for (number, entry) in run.entries().enumerate() {
         let entry = entry.map_err(WriteRunError::BlockNotAsWritten)?;
         if !run.may_contain(entry.digest) {
-            let source = Garbled("a filter does not know a key").into();
+            let source = Garbled("a filter lacks a key").into();
             return Err(WriteRunError::NotAsWritten { path: run.path().to_owned(), source });
         }
         if number % PIECE_ENTRIES == PIECE_ENTRIES - 1 {
