@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 BINARY = ROOT / "target" / "release" / "cleat"
 TENANT = "clinic"
 # Of these tests alone; not the published one.
