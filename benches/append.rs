@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use cleat::event::{Delivery, Timestamp};
-use cleat::log::{Commit, Fresh, Log, Options, TimeEvidence, TimeSource};
+use cleat::log::{Commit, Fresh, Log, LogOptions, TimeEvidence, TimeSource};
 use cleat::token::Identity;
 use tokio::task::JoinSet;
 
@@ -64,7 +64,7 @@ fn open(directory: &Path) -> Log {
         COMMITS.fetch_add(1, Ordering::Relaxed);
         STORED.fetch_add(commit.bytes, Ordering::Relaxed);
     });
-    let options = Options { batch_events: BATCH_EVENTS, on_commit, ..Options::new(time, fresh) };
+    let options = LogOptions { batch_events: BATCH_EVENTS, on_commit, ..LogOptions::new(time, fresh) };
     cleat::log::open(directory, options).unwrap()
 }
 

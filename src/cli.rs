@@ -3,28 +3,26 @@
 //! Data goes to stdout, everything else to stderr. The daemon itself is in the library; the code here only uses it.
 
 mod admin;
+mod args;
 mod client;
 mod connections;
 mod events;
 mod exports;
 mod follow;
 mod format;
-mod hardening;
 mod import;
 mod log;
-mod moments;
-mod open_files;
 mod print;
+mod process;
 mod send;
 mod serve;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use tonic::Code;
 
-use self::moments::{Span, Time};
+use self::args::ConfigFile;
 
 /// The durable record of an organisation's Fasten Connect connections.
 ///
@@ -78,25 +76,7 @@ struct Serve {
     core_dumps: bool,
 }
 
-#[derive(Args)]
-struct ConfigFile {
-    /// The configuration; without it, the built-in one for development.
-    #[arg(long, value_name = "FILE", env = "CLEAT_CONFIG")]
-    config: Option<PathBuf>,
-}
-
 const WRONG_USAGE: u8 = 2;
-
-/// How to print.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For a person.
-    Table,
-    /// One JSON document.
-    Json,
-    /// One JSON document a line.
-    Ndjson,
-}
 
 impl Command {
     /// Whether the command restricts its umask. The others leave it to the commands that they run themselves.
@@ -125,9 +105,9 @@ pub fn run() -> ExitCode {
         Err(help) => help.exit(),
     };
     if command.reads_secrets() {
-        hardening::keep_files_private();
+        process::keep_files_private();
         if !command.may_dump_core()
-            && let Err(error) = hardening::forbid_core_dumps()
+            && let Err(error) = process::forbid_core_dumps()
         {
             print::error(&anyhow::Error::new(error).context("cannot forbid core dumps"));
             return ExitCode::FAILURE;
@@ -154,12 +134,6 @@ pub fn run() -> ExitCode {
             ExitCode::from(code(&error))
         }
     }
-}
-
-/// The current time: the only reading of the wall clock.
-#[expect(clippy::disallowed_methods, reason = "this is the edge")]
-fn now() -> jiff::Timestamp {
-    jiff::Timestamp::now()
 }
 
 /// Whether the reader of our output has closed the pipe.

@@ -6,9 +6,10 @@
 //!   stop:   door ─▶ the last appender goes: writer ─▶ projector ─▶ watches, gRPC ─▶ operations
 //! ```
 
+mod error;
+mod fatal;
 mod listeners;
 mod readiness;
-mod stopping;
 mod supervisor;
 mod task;
 
@@ -24,21 +25,26 @@ use crate::config::{Config, Unauthenticated};
 use crate::event::Nonces;
 use crate::fold::{self, Projection, Rebuild};
 use crate::ingest::{Door, StaleSignal};
-use crate::log::{self, Appender, HandOver, Log, OpenError, TimeSource};
+use crate::log::{self, Appender, HandOver, Log, TimeSource};
 use crate::metrics::Metrics;
 use crate::operations::Operations;
 use crate::rejections::Rejections;
 use crate::serve::{self, Api, Principal, ServeError, ServingState};
 
+pub use error::RunError;
+use fatal::FatalCell;
+pub use fatal::FatalError;
 use listeners::Listeners;
 pub use listeners::{Addresses, BindError};
-use stopping::Stopping;
-pub use supervisor::FatalError;
-use supervisor::{FatalCell, Supervisor};
+use supervisor::Supervisor;
 use task::SupervisedTask;
 
 /// Directory of the views in the data directory.
 const VIEWS: &str = "views";
+
+/// Time for gRPC connections to close once every stream has ended: a peer that never answers would hold the server
+/// indefinitely.
+const GRPC_LINGER: Duration = Duration::from_secs(3);
 
 /// Sources of time and randomness. The library takes both from here only.
 #[derive(Clone)]
@@ -54,26 +60,6 @@ pub struct Daemon {
     config: Config,
     world: World,
     listeners: Listeners,
-}
-
-/// Why the daemon ended other than by a requested, orderly stop.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    #[error("cannot open the log in {directory}")]
-    Open { directory: String, source: OpenError },
-    #[error("cannot start a thread")]
-    Thread(#[from] std::io::Error),
-    #[error(transparent)]
-    Serve(#[from] ServeError),
-    #[error(transparent)]
-    FatalError(#[from] FatalError),
-    #[error("{0} ended unexpectedly")]
-    Ended(&'static str),
-    /// Without the message of the panic, which may quote data.
-    #[error("{0} panicked")]
-    Panicked(&'static str),
-    #[error("{0} did not end in time")]
-    Cut(&'static str),
 }
 
 impl Daemon {
@@ -99,7 +85,7 @@ impl Daemon {
 
         let (stale, rejections) = (StaleSignal::default(), Rejections::default());
         let opened = Arc::new(OnceLock::new());
-        let seen = readiness::Seen {
+        let seen = readiness::ReadinessSources {
             state: state.subscribe(),
             fatal: fatal.clone(),
             drain: drained.clone(),
@@ -128,7 +114,7 @@ impl Daemon {
             backfill,
             state: state.subscribe(),
         };
-        let options = serve::Options {
+        let options = serve::ApiOptions {
             principal: principal(&config),
             watches_max: config.grpc.max_watches,
             watches_share: config.grpc.max_watches_per_caller,
@@ -163,7 +149,7 @@ impl Daemon {
 async fn open_log(config: &Config, world: &World, metrics: &Metrics) -> Result<Log, RunError> {
     let directory = config.data.directory().to_owned();
     let counted = metrics.clone();
-    let options = log::Options {
+    let options = log::LogOptions {
         create: config.data.create,
         anchor: config.data.anchor.clone(),
         seen: fold::seen(&directory.join(VIEWS)),
@@ -177,7 +163,7 @@ async fn open_log(config: &Config, world: &World, metrics: &Metrics) -> Result<L
             counted.batch_events.observe(f64::from(u32::try_from(commit.events).unwrap_or(u32::MAX)));
             counted.log_head_position.set(commit.head.position);
         }),
-        ..log::Options::new(world.time.clone(), world.fresh.clone())
+        ..log::LogOptions::new(world.time.clone(), world.fresh.clone())
     };
     let opened = tokio::task::spawn_blocking({
         let directory = directory.clone();
@@ -223,4 +209,30 @@ fn principal(config: &Config) -> Principal {
 
 fn door(config: &Config, world: &World, metrics: &Metrics, appender: Appender) -> Door {
     Door::new(&config.webhooks, appender, world.time.now.clone(), world.nonces.clone(), metrics.clone())
+}
+
+/// The running parts of a daemon that stops.
+struct Stopping {
+    door: SupervisedTask<()>,
+    supervisor: Supervisor,
+    state: watch::Sender<ServingState>,
+    grpc: SupervisedTask<Result<(), ServeError>>,
+}
+
+impl Stopping {
+    /// Stops the parts in the order of the data flow: waiting requests still get an answer, and watches their last
+    /// changes.
+    async fn finish(self, deadline: Instant) -> Result<(), RunError> {
+        // The door's end drops the last appender, which closes the log.
+        let door = self.door.finish(deadline).await;
+        let name = "the log and the views";
+        let log = SupervisedTask::spawn(name, self.supervisor.joined()).finish(deadline).await;
+        self.state.send_replace(ServingState::ShuttingDown);
+        let grpc = self.grpc.finish(deadline.min(Instant::now() + GRPC_LINGER)).await;
+        // Cut connections are the fault of their peers. A log that was cut may have failed without a report.
+        log?.unwrap_or(Err(RunError::Cut(name)))?;
+        door?;
+        grpc?.unwrap_or(Ok(()))?;
+        Ok(())
+    }
 }

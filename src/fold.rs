@@ -13,48 +13,29 @@
 //! - Entities are shared and never changed: a [`Views`] shows one position as long as it exists.
 //! - All files are derived: a damaged or missing file is rebuilt from the log.
 
-mod apply;
-mod change_lookup;
 mod changes;
-mod checkpoint;
-mod connection;
 mod engine;
-mod entity;
-mod entity_delta;
-mod export;
+mod entities;
+mod format;
 mod generation;
 mod history;
-mod id;
 mod intake;
-mod interner;
-mod occurrence;
-mod packed_text;
-mod pins;
 mod projector;
 mod rebuild;
-mod record;
-mod recorder;
-mod ring;
 mod state;
-mod superseded;
 #[cfg(test)]
 mod tests;
 mod views;
 
-pub use changes::Disposition;
-pub use connection::{Connection, Status};
+pub use changes::{Disposition, Stretch};
 pub use engine::Fold;
-pub use entity::{EventRef, Lineage, Realm};
-pub use export::{Export, ExportStatus, JoinedExport};
+pub use entities::{
+    Change, Connection, EventRef, Export, ExportStatus, Id, JoinedExport, Lineage, PositionChanges, Realm, Status,
+};
+pub use format::FOLD_VERSION;
 pub use generation::seen;
 pub use history::Moment;
-pub use id::Id;
-pub use projector::{Phase, Projection, ProjectionOptions, SEGMENT_BYTES, spawn};
+pub use projector::{Projection, ProjectionOptions, ProjectionPhase, SEGMENT_BYTES, spawn};
 pub use rebuild::Rebuild;
-pub use ring::{Change, PositionChanges, Stretch};
-pub use state::Slot;
+pub use state::ExportSlot;
 pub use views::Views;
-
-/// Version of the fold's results and file formats. It grows whenever the same events give another state, or a file gets
-/// another format. Files of an older fold are derived again.
-pub const FOLD_VERSION: u16 = 6;

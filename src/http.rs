@@ -20,31 +20,23 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{Request, Response};
+use hyper::Request;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 pub use accept::next;
-use connection::Connection;
+pub use connection::Drain;
+use connection::{HttpConnection, draining};
 pub use host::HostKind;
 pub use observer::{Observer, Refused};
-pub use problem::problem;
+pub use problem::{Reply, problem};
 pub use request_body::RequestBody;
-use seats::Seats;
+use seats::HttpSeats;
 pub use write_deadline::WriteDeadline;
-
-/// The answer of a handler.
-pub type Reply = Response<Full<Bytes>>;
-
-/// Turns true once, when the daemon stops. A dropped sender means the same.
-pub type Drain = watch::Receiver<bool>;
 
 /// Limits of a listener for its clients.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct ListenerLimits {
     /// Maximum number of open connections. At this limit, the connection that has kept its seat longest without a
     /// success gives way to the next.
     pub connections: u32,
@@ -55,12 +47,17 @@ pub struct Limits {
 
 /// Serves until `drain`, then ends when the requests in flight are answered. The caller bounds that time: dropping the
 /// future cuts the rest.
-pub async fn serve<H, F>(listener: TcpListener, limits: Limits, observer: Observer, mut drain: Drain, handler: H)
-where
+pub async fn serve<H, F>(
+    listener: TcpListener,
+    limits: ListenerLimits,
+    observer: Observer,
+    mut drain: Drain,
+    handler: H,
+) where
     H: Fn(Request<RequestBody>, SocketAddr) -> F + Clone + Send + 'static,
     F: Future<Output = Reply> + Send + 'static,
 {
-    let seats = Seats::new(limits.connections, observer);
+    let seats = HttpSeats::new(limits.connections, observer);
     let stopping = drain.clone();
     let mut connections = JoinSet::new();
     {
@@ -84,18 +81,10 @@ where
     }
 }
 
-async fn arrive(listener: &TcpListener, seats: &Arc<Seats>) -> Connection {
+async fn arrive(listener: &TcpListener, seats: &Arc<HttpSeats>) -> HttpConnection {
     let (stream, peer) = next(|context| listener.poll_accept(context)).await;
     let permit = seats.take().await;
-    Connection { stream, peer, permit }
-}
-
-/// Resolves when the daemon stops.
-async fn draining(drain: &mut Drain) {
-    match drain.wait_for(|stop| *stop).await {
-        // An error means that the sender is gone, and the daemon with it.
-        Ok(_) | Err(_) => {}
-    }
+    HttpConnection { stream, peer, permit }
 }
 
 fn report(ended: Result<(), JoinError>) {

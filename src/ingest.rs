@@ -10,7 +10,6 @@
 
 mod body;
 mod budget;
-mod deliver;
 mod local_tool;
 mod outcome;
 mod request;
@@ -29,24 +28,26 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Endpoint, Secret, Webhooks};
-use crate::event::{ApiMode, Clock, Nonces};
-use crate::http::{self, Drain, Limits, Observer, Reply, RequestBody};
-use crate::log::{Appender, TimeEvidence};
+use crate::event::{ApiMode, Body, Clock, Delivery, EventKey, ModeVerdict, Nonces, Provenance};
+use crate::http::{self, Drain, ListenerLimits, Observer, Reply, RequestBody};
+use crate::log::{AppendError, Appended, Appender, ClockReading, DatedEvidence, NoRoom, TimeEvidence};
 use crate::metrics::Metrics;
 use crate::rejections::{Rejected, Rejections};
+use crate::token::Token;
 
-use budget::InflightBudget;
-use outcome::{Accepted, Refusal};
+use budget::{InflightBudget, InflightReservation};
+use outcome::{Accepted, WebhookRefusal};
 use request::SignedHeaders;
 use request_log::{RequestLog, WarningLimits};
-use verify::{Keyring, Tolerance};
+use unabandoned::Unabandoned;
+use verify::{Keyring, Parts as VerifiedParts, Tolerance, Verified};
 
 pub use local_tool::LOCAL_TOOL_MARK;
 pub use stale::StaleSignal;
 
 /// The door, ready to serve. Holds an appender until [`Door::serve`] ends.
 pub struct Door {
-    gates: HashMap<String, Gate>,
+    gates: HashMap<String, DoorEndpoint>,
     appender: Appender,
     clock: Clock,
     nonces: Nonces,
@@ -58,11 +59,11 @@ pub struct Door {
     body_limit: usize,
     tolerance: Tolerance,
     request_timeout: std::time::Duration,
-    limits: Limits,
+    limits: ListenerLimits,
 }
 
 /// One endpoint, with its keys prepared.
-struct Gate {
+struct DoorEndpoint {
     name: String,
     tenant: String,
     api_mode: Option<ApiMode>,
@@ -74,7 +75,7 @@ impl Door {
     pub fn new(config: &Webhooks, appender: Appender, clock: Clock, nonces: Nonces, metrics: Metrics) -> Self {
         let mut secrets = config.endpoints.iter().flat_map(|endpoint| &endpoint.secrets);
         let for_development = secrets.all(Secret::is_development);
-        let gate = |endpoint: &Endpoint| (endpoint.name.clone(), Gate::new(endpoint, for_development));
+        let gate = |endpoint: &Endpoint| (endpoint.name.clone(), DoorEndpoint::new(endpoint, for_development));
         let budget = InflightBudget::new(config.inflight_bytes.as_u64(), &metrics.webhook_inflight_bytes);
         Self {
             gates: config.endpoints.iter().map(gate).collect(),
@@ -89,7 +90,7 @@ impl Door {
             body_limit: usize::try_from(config.body_limit.as_u64()).unwrap_or(usize::MAX),
             tolerance: Tolerance::new(config.timestamp_tolerance),
             request_timeout: config.request_timeout,
-            limits: Limits { connections: config.max_connections, header_timeout: config.header_timeout },
+            limits: ListenerLimits { connections: config.max_connections, header_timeout: config.header_timeout },
         }
     }
 
@@ -127,7 +128,7 @@ impl Door {
             RequestLog::begin(&self.metrics, &self.warnings, gate.map_or("", |gate| gate.name.as_str()), started);
         let answer = match gate {
             Some(gate) => self.answer(gate, &parts, peer, &mut body, deadline, &mut request_log).await,
-            None => Err(Refusal::UnknownEndpoint),
+            None => Err(WebhookRefusal::UnknownEndpoint),
         };
         if let Err(refusal) = &answer {
             self.rejections.push(Rejected {
@@ -137,7 +138,7 @@ impl Door {
                 body_bytes: request_log.body_bytes(),
             });
             // After a slow body, nothing more is on its way.
-            if *refusal != Refusal::BodySlow {
+            if *refusal != WebhookRefusal::BodySlow {
                 body::discard(&mut body, deadline).await;
             }
         }
@@ -146,34 +147,34 @@ impl Door {
 
     async fn answer(
         &self,
-        gate: &Gate,
+        gate: &DoorEndpoint,
         parts: &Parts,
         peer: SocketAddr,
         body: &mut RequestBody,
         deadline: Instant,
         request_log: &mut RequestLog<'_>,
-    ) -> Result<Accepted, Refusal> {
+    ) -> Result<Accepted, WebhookRefusal> {
         if parts.method != Method::POST {
-            return Err(Refusal::MethodNotAllowed);
+            return Err(WebhookRefusal::MethodNotAllowed);
         }
         let headers = SignedHeaders::read(parts, peer)?;
         let body = timeout_at(deadline, body::read(body, &self.budget, self.body_limit)).await;
-        let body = body.unwrap_or(Err(Refusal::BodySlow))?;
+        let body = body.unwrap_or(Err(WebhookRefusal::BodySlow))?;
         request_log.body(body.bytes.len());
         let (verified_at, now) = (self.appender.read_clock(), (self.clock)());
         let (webhook_id, seconds) = (headers.id.clone(), headers.seconds);
         let verified = gate.keyring.verify(headers, body, now, self.tolerance);
         match &verified {
             Ok(verified) if verified.evidence() == TimeEvidence::Signed => self.stale.observe_fresh(now),
-            Err(Refusal::StaleTimestamp) => self.stale.observe_stale(webhook_id, seconds, now),
+            Err(WebhookRefusal::StaleTimestamp) => self.stale.observe_stale(webhook_id, seconds, now),
             Ok(_) | Err(_) => {}
         }
-        let arrival = deliver::Arrival::new(gate, verified?, verified_at, (self.nonces)());
+        let arrival = Arrival::new(gate, verified?, verified_at, (self.nonces)());
         arrival.append(&self.appender, deadline).await
     }
 }
 
-impl Gate {
+impl DoorEndpoint {
     /// Builds a gate. `for_development` if no endpoint has a secret other than the development one.
     fn new(endpoint: &Endpoint, for_development: bool) -> Self {
         Self {
@@ -182,5 +183,79 @@ impl Gate {
             api_mode: endpoint.api_mode,
             keyring: Keyring::new(&endpoint.secrets, for_development),
         }
+    }
+}
+
+/// A verified webhook on its way to the log.
+struct Arrival {
+    delivery: Delivery,
+    evidence: DatedEvidence,
+    reservation: InflightReservation,
+}
+
+impl Arrival {
+    /// Parses the body, the only time. Keeps an unreadable one, too: sending it again would repair nothing.
+    /// `verified_at` is the reading of the log's clock when the webhook was verified.
+    fn new(gate: &DoorEndpoint, verified: Verified, verified_at: ClockReading, nonce: [u8; 16]) -> Self {
+        let VerifiedParts {
+            webhook_id,
+            webhook_timestamp,
+            webhook_signature,
+            secret_label,
+            evidence,
+            body,
+            reservation,
+        } = verified.into_parts();
+        let body = Body::received(body);
+        let envelope = &body.parsed().envelope;
+        let mode = ModeVerdict::judge(envelope.api_mode.as_deref(), gate.api_mode);
+        // An event that applies to no mode claims no key: once the configuration is corrected, it may come again and be
+        // applied.
+        let key = mode.applies_to().map(|_| EventKey::of(envelope.id.as_deref(), &webhook_id));
+        let delivery = Delivery {
+            tenant: gate.tenant.clone(),
+            endpoint: gate.name.clone(),
+            provenance: Provenance::Webhook,
+            mode,
+            key,
+            webhook_id,
+            webhook_timestamp,
+            webhook_signature,
+            secret_label,
+            nonce,
+            body,
+        };
+        Self { delivery, evidence: verified_at.with(evidence), reservation }
+    }
+
+    /// Appends the event. Waits until it is durable, or until the deadline for the sender's answer.
+    async fn append(self, appender: &Appender, deadline: Instant) -> Result<Accepted, WebhookRefusal> {
+        let Self { delivery, evidence, reservation } = self;
+        let (log, mode) = (appender.clone(), delivery.mode);
+        // Outlives a client that hangs up or is answered 503: the log still holds the reserved bytes. The log answers
+        // every append, so this ends.
+        let append = Unabandoned::new(async move {
+            let ended = log.append_dated(delivery, evidence).await;
+            drop(reservation);
+            ended
+        });
+        let Ok(ended) = timeout_at(deadline, append).await else {
+            return Err(WebhookRefusal::StorageSlow);
+        };
+        let Appended { position, duplicate, conflict, reached } = ended.map_err(|error| refusal(&error))?;
+        let token = Token::read(appender.identity(), reached.position, &reached.chain).encode();
+        Ok(Accepted { position, duplicate, token, conflict, mode })
+    }
+}
+
+fn refusal(error: &AppendError) -> WebhookRefusal {
+    match error {
+        // With an appender alive, only a panic of its writer closes the log: a stop waits for the door.
+        AppendError::Failed(_) | AppendError::Unconfirmed(_) | AppendError::Closed => WebhookRefusal::StorageFailed,
+        AppendError::Clock(_) => WebhookRefusal::ClockRefused,
+        AppendError::NoRoom(NoRoom::DiskFull) => WebhookRefusal::DiskFull,
+        AppendError::NoRoom(NoRoom::KeysUnknown) => WebhookRefusal::KeysUnknown,
+        AppendError::NoRoom(_) => WebhookRefusal::StorageSlow,
+        AppendError::TooLarge { .. } | AppendError::Unstorable(_) => WebhookRefusal::BodyTooLarge,
     }
 }

@@ -11,11 +11,11 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpListener;
 
-use crate::http::{self, Drain, HostKind, Limits, Observer, Reply, problem};
+use crate::http::{self, Drain, HostKind, ListenerLimits, Observer, Reply, problem};
 use crate::metrics::{self, Metrics};
 
 /// Limits that are enough for any monitoring. `config.toml` documents them.
-const LIMITS: Limits = Limits { connections: 64, header_timeout: Duration::from_secs(2) };
+const LIMITS: ListenerLimits = ListenerLimits { connections: 64, header_timeout: Duration::from_secs(2) };
 
 /// Returns the reasons why the daemon is not ready, none if it is ready. Must not block, nor quote anything
 /// confidential.

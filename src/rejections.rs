@@ -25,10 +25,10 @@ pub struct Rejected {
 /// One ring for each reason, so a flood of one reason displaces only its own. Cheap to clone; all clones share the
 /// rings.
 #[derive(Clone, Default)]
-pub struct Rejections(Arc<Mutex<Kept>>);
+pub struct Rejections(Arc<Mutex<KeptRejections>>);
 
 #[derive(Default)]
-struct Kept {
+struct KeptRejections {
     next_number: u64,
     /// Bounded, since the reasons are constants in the code.
     by_reason: BTreeMap<&'static str, VecDeque<(u64, Rejected)>>,

@@ -7,46 +7,25 @@
 //!
 //! - Every answer comes from one position, and reports it.
 //! - A watch is a pulled stream: no task, channel or buffer belongs to a subscriber.
-//! - Every error is a [`Refusal`] and carries its reason. `status.rs` turns it into a gRPC status; no other file
+//! - Every error is a [`Refusal`] and carries its reason. `refusal.rs` turns it into a gRPC status; no other file
 //!   chooses a code.
 //! - The services read, with these exceptions: imports and readmissions append to the log through `backfill`, and
 //!   `RebuildViews` starts a rebuild.
 
-mod admin;
-mod as_of;
-mod asked;
-mod backfill;
-mod caller;
-mod connections;
-mod consistency;
-mod context;
-mod convert;
-mod deadline;
-mod engine;
-mod event_filter;
-mod events;
-mod exports;
-mod filter;
-mod health;
-mod history;
-mod methods;
-mod order;
-mod pages;
+mod limits;
 mod principal;
-mod quota;
-mod read_events;
-mod scan;
-mod scans;
+mod query;
+mod read;
+mod refusal;
+mod rpc;
 mod server;
-mod snapshots;
-mod state;
-mod status;
-mod summary;
+mod serving_state;
 mod transport;
 mod watch;
+mod wire;
 
 pub use principal::{Principal, Scope};
-pub use server::{Api, Listener, Options, ServeError, Sources};
-pub use state::ServingState;
-pub use status::Refusal;
+pub use refusal::Refusal;
+pub use server::{Api, ApiOptions, Listener, ServeError, Sources};
+pub use serving_state::ServingState;
 pub use transport::CONNECTIONS_MAX;

@@ -12,7 +12,7 @@ mod pacing;
 mod sealing;
 
 pub use atomic_file::{sweep, write_private, write_whole};
-pub use codec::{Garbled, Put, Take};
+pub use codec::{DecodeError, Put, Take};
 pub use compression::{Compression, Contexts, Dictionary, PLAIN};
 pub use disk_space::free_space;
 pub use pacing::{AtOnce, PIECE_BYTES, Pace, Pacer};

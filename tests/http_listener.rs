@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use cleat::http::{self, Limits, Observer, RequestBody, problem};
+use cleat::http::{self, ListenerLimits, Observer, RequestBody, problem};
 use cleat::metrics::{Gauge, Metrics};
 use http_body_util::BodyExt as _;
 use hyper::StatusCode;
@@ -59,7 +59,7 @@ impl Listener {
                 }
             }
         };
-        let limits = Limits { connections, header_timeout };
+        let limits = ListenerLimits { connections, header_timeout };
         let serving =
             tokio::spawn(http::serve(listener, limits, Observer::new(&metrics, "test", |_| {}), draining, handler));
         Self { address, metrics, open, begun, answers, drain, serving }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use cleat::event::{Delivery, ModeVerdict, Provenance, Timestamp};
 use cleat::fold::{self, Connection, Fold, Views};
-use cleat::log::{Fresh, Log, Options, Reader, TimeEvidence, TimeSource};
+use cleat::log::{Fresh, Log, LogOptions, Reader, TimeEvidence, TimeSource};
 use cleat::token::Identity;
 use tokio::runtime::Handle;
 
 fn open(directory: &Path) -> Log {
     let time = TimeSource::trusted(Arc::new(|| Timestamp::from_micros(1_790_000_000_000_000)));
     let fresh = Fresh::new(Identity { log_id: 7, epoch: 8 }, [9; 32]);
-    let options = Options { batch_events: 16, dedup_run_events: 100, ..Options::new(time, fresh) };
+    let options = LogOptions { batch_events: 16, dedup_run_events: 100, ..LogOptions::new(time, fresh) };
     cleat::log::open(directory, options).unwrap()
 }
 

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Instant;
 
 use cleat::event::Delivery;
-use cleat::log::{Appender, Commit, Fresh, Log, Options, TimeEvidence, TimeSource};
+use cleat::log::{Appender, Commit, Fresh, Log, LogOptions, TimeEvidence, TimeSource};
 use cleat::token::Identity;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
@@ -67,7 +67,7 @@ pub fn open(directory: &Path, year: Year) -> Log {
     let time = TimeSource::trusted(year.clock(position.clone()));
     let fresh = Fresh::new(Identity { log_id: rand::random(), epoch: rand::random() }, rand::random());
     let on_commit = Box::new(move |commit: Commit| position.store(commit.head.position - before, Ordering::Relaxed));
-    let options = Options { on_commit, ..Options::new(time, fresh) };
+    let options = LogOptions { on_commit, ..LogOptions::new(time, fresh) };
     cleat::log::open(directory, options).unwrap()
 }
 

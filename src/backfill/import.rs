@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::{Backfill, BackfillError, Entrance, off_runtime};
+use super::handle::{Backfill, BackfillEndpoint, BackfillError, off_runtime};
 use crate::event::{Body, Delivery, EventKey, Hash, ModeVerdict, Provenance, fingerprint};
 use crate::log::{Appended, ReadError, Reader, Sequence};
 
@@ -50,7 +50,7 @@ pub struct Summary {
 /// One import, batch by batch.
 pub struct Import {
     backfill: Backfill,
-    entrance: Entrance,
+    endpoint: BackfillEndpoint,
     sequence: Sequence,
     summary: Summary,
     /// Number of payloads processed up to now.
@@ -59,11 +59,24 @@ pub struct Import {
     claimed: Option<Claimed>,
 }
 
+impl Backfill {
+    /// Begins an import as if through this endpoint of the tenant. An empty name means the tenant's only endpoint.
+    /// `None` if the tenant has no such endpoint.
+    pub fn import(&self, tenant: &str, endpoint: &str, dry_run: bool) -> Option<Import> {
+        let of_tenant: Vec<_> = self.endpoints.iter().filter(|found| found.tenant == tenant).collect();
+        let found = match of_tenant[..] {
+            [only] if endpoint.is_empty() => only,
+            _ => of_tenant.into_iter().find(|found| found.name == endpoint)?,
+        };
+        Some(Import::new(self.clone(), found.clone(), dry_run))
+    }
+}
+
 impl Import {
-    pub(super) fn new(backfill: Backfill, entrance: Entrance, dry_run: bool) -> Self {
+    pub(super) fn new(backfill: Backfill, endpoint: BackfillEndpoint, dry_run: bool) -> Self {
         Self {
             backfill,
-            entrance,
+            endpoint,
             sequence: Sequence::default(),
             summary: Summary::default(),
             given: 0,
@@ -77,7 +90,7 @@ impl Import {
 
     /// The endpoint's name.
     pub fn endpoint(&self) -> &str {
-        &self.entrance.endpoint
+        &self.endpoint.name
     }
 
     pub fn is_dry_run(&self) -> bool {
@@ -172,14 +185,14 @@ impl Import {
         if envelope.kind.is_none() {
             return Err(Unfit::NoType);
         }
-        let mode = ModeVerdict::judge(envelope.api_mode.as_deref(), self.entrance.api_mode);
+        let mode = ModeVerdict::judge(envelope.api_mode.as_deref(), self.endpoint.api_mode);
         if mode.applies_to().is_none() {
             return Err(if mode == ModeVerdict::Mismatched { Unfit::OtherMode } else { Unfit::NoMode });
         }
         let key = Some(EventKey::of_import(envelope.id.as_deref(), &body));
         Ok(Delivery {
-            tenant: self.entrance.tenant.clone(),
-            endpoint: self.entrance.endpoint.clone(),
+            tenant: self.endpoint.tenant.clone(),
+            endpoint: self.endpoint.name.clone(),
             provenance: Provenance::Import,
             mode,
             key,

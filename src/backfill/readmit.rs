@@ -1,6 +1,6 @@
 //! Readmits events that applied to no mode: once the configuration is corrected, a local event applies each of them.
 
-use super::{Backfill, BackfillError, off_runtime};
+use super::handle::{Backfill, BackfillError, off_runtime};
 use crate::event::{Delivery, Event, EventKey, ModeVerdict, Position, Provenance};
 use crate::log::{Appended, TimeEvidence};
 
@@ -44,10 +44,10 @@ impl Backfill {
         if delivery.mode.applies_to().is_some() {
             return Err(Unreadmitted::HasMode);
         }
-        let entrance = self.entrances.iter().find(|entrance| entrance.endpoint == delivery.endpoint);
-        let entrance = entrance.ok_or(Unreadmitted::NoEndpoint)?;
+        let endpoint = self.endpoints.iter().find(|endpoint| endpoint.name == delivery.endpoint);
+        let endpoint = endpoint.ok_or(Unreadmitted::NoEndpoint)?;
         let envelope = &delivery.body.parsed().envelope;
-        let mode = ModeVerdict::judge(envelope.api_mode.as_deref(), entrance.api_mode);
+        let mode = ModeVerdict::judge(envelope.api_mode.as_deref(), endpoint.api_mode);
         match mode {
             ModeVerdict::Live | ModeVerdict::Test => {}
             ModeVerdict::Mismatched => return Err(Unreadmitted::StillMismatched),

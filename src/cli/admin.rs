@@ -5,9 +5,10 @@ use cleat::proto::admin_service_client::AdminServiceClient;
 use cleat::proto::{GetStatusRequest, GetStatusResponse, ListRejectedDeliveriesRequest, RejectedDelivery};
 use tonic::transport::Channel;
 
+use super::args::Output;
 use super::client::Target;
 use super::format::{self, or_dash, time};
-use super::{Output, print};
+use super::print;
 
 #[derive(Args)]
 pub(super) struct Ask {

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use clap::Args;
 use cleat::proto;
+use cleat::proto::connection_service_client::ConnectionServiceClient;
 use tonic::transport::{Channel, Endpoint};
 
 /// Maximum size of a message. Streams may be large; tonic's own limit is 4 MiB.
@@ -37,6 +38,10 @@ impl Realm {
     pub fn api_mode(&self) -> i32 {
         let mode = if self.test { proto::ApiMode::Test } else { proto::ApiMode::Live };
         mode.into()
+    }
+
+    pub async fn connection_client(&self) -> anyhow::Result<ConnectionServiceClient<Channel>> {
+        Ok(ConnectionServiceClient::new(self.target.connect().await?).max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 }
 

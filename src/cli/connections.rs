@@ -6,12 +6,11 @@ mod watch;
 
 use clap::{Args, Subcommand};
 use cleat::proto;
-use cleat::proto::connection_service_client::ConnectionServiceClient;
-use tonic::transport::Channel;
 
 use self::filter::{Filter, When};
-use super::client::{MESSAGE_BYTES_MAX, PAGE_ROWS, Realm, Top, rows};
-use super::{Output, print};
+use super::args::Output;
+use super::client::{PAGE_ROWS, Realm, Top, rows};
+use super::print;
 
 #[derive(Subcommand)]
 pub(super) enum Connections {
@@ -69,10 +68,6 @@ impl Connections {
     }
 }
 
-async fn client(realm: &Realm) -> anyhow::Result<ConnectionServiceClient<Channel>> {
-    Ok(ConnectionServiceClient::new(realm.target.connect().await?).max_decoding_message_size(MESSAGE_BYTES_MAX))
-}
-
 impl One {
     async fn get(self) -> anyhow::Result<()> {
         let request = proto::GetConnectionRequest {
@@ -81,12 +76,12 @@ impl One {
             org_connection_id: self.id,
             ..proto::GetConnectionRequest::default()
         };
-        let response = client(&self.realm).await?.get_connection(request).await?.into_inner();
+        let response = self.realm.connection_client().await?.get_connection(request).await?.into_inner();
         print::one("cleat.v1.Connection", &response.connection.unwrap_or_default(), self.output, show::facts)
     }
 
     async fn history(self) -> anyhow::Result<()> {
-        let mut client = client(&self.realm).await?;
+        let mut client = self.realm.connection_client().await?;
         let request = proto::ListConnectionEventsRequest {
             tenant: self.realm.tenant(),
             api_mode: self.realm.api_mode(),
@@ -106,7 +101,7 @@ impl One {
 impl List {
     async fn run(self) -> anyhow::Result<()> {
         let Self { many: Many { filter, when, realm, output }, top } = self;
-        let mut client = client(&realm).await?;
+        let mut client = realm.connection_client().await?;
         let request = proto::ListConnectionsRequest {
             tenant: realm.tenant(),
             api_mode: realm.api_mode(),
@@ -132,7 +127,7 @@ impl Many {
             filter: Some(self.when.into_proto(self.filter)),
             ..proto::SummarizeConnectionsRequest::default()
         };
-        let summary = client(&self.realm).await?.summarize_connections(request).await?.into_inner();
+        let summary = self.realm.connection_client().await?.summarize_connections(request).await?.into_inner();
         print::one("cleat.v1.SummarizeConnectionsResponse", &summary, self.output, show::summary)
     }
 }

@@ -1,6 +1,4 @@
-//! `events get`, `read` and `readmit`. `watch` has its own file.
-
-mod watch;
+//! `events get`, `read`, `watch` and `readmit`.
 
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -8,12 +6,16 @@ use cleat::proto;
 use cleat::proto::admin_service_client::AdminServiceClient;
 use cleat::proto::event_service_client::EventServiceClient;
 use cleat::proto::get_event_request::Event as Asked;
-use cleat::proto::{Event, ReadmittedEvent};
+use cleat::proto::watch_events_response::Message;
+use cleat::proto::watch_start::Position;
+use cleat::proto::{Event, ReadmittedEvent, WatchEventsResponse};
 use tonic::transport::Channel;
 
+use super::args::Output;
 use super::client::{MESSAGE_BYTES_MAX, Target};
+use super::follow::{self, FollowArgs, Liveness, Watched};
 use super::format::{self, or_dash, time, word};
-use super::{Output, print};
+use super::print;
 
 #[derive(Subcommand)]
 pub(super) enum Events {
@@ -22,7 +24,7 @@ pub(super) enum Events {
     /// Show events in order, from one position to another.
     Read(Read),
     /// Show events as they come, until interrupted.
-    Watch(watch::Watch),
+    Watch(Watch),
     /// Apply events of the other mode than their endpoint had, once the configuration is mended. It may be done again.
     Readmit(Readmit),
 }
@@ -68,6 +70,22 @@ pub(super) struct Read {
     /// The last position; without it, the head.
     #[arg(long)]
     to: Option<u64>,
+    #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
+    target: Target,
+    /// `table` for a line an event, else the events of the API, one a line.
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Output,
+}
+
+#[derive(Args)]
+pub(super) struct Watch {
+    /// Begin after this position; 0 is before the first event. Without it: with what comes from now on.
+    #[arg(long, value_name = "POSITION")]
+    after: Option<u64>,
+    #[command(flatten)]
+    follow_args: FollowArgs,
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
@@ -131,6 +149,46 @@ impl Read {
     }
 }
 
+impl Watched for WatchEventsResponse {
+    fn resume_token(&self) -> &str {
+        &self.resume_token
+    }
+
+    fn liveness(&self) -> Liveness {
+        match &self.message {
+            Some(Message::GoingAway(going)) => Liveness::GoingAway(going.reconnect_after),
+            Some(Message::CaughtUp(_) | Message::Heartbeat(_)) => Liveness::Quiet,
+            _ => Liveness::Busy,
+        }
+    }
+}
+
+impl Watch {
+    async fn run(self) -> anyhow::Result<()> {
+        let Self { after, follow_args, filter, target, output } = self;
+        let start = after.map_or(Position::Live(true), Position::AfterPosition);
+        let request = proto::WatchEventsRequest {
+            tenant: target.tenant.clone(),
+            filter: Some(filter.into_proto()),
+            heartbeat_interval: Some(follow_args.heartbeat()),
+            ..proto::WatchEventsRequest::default()
+        };
+        let open = async |token: Option<String>| {
+            let start = Some(follow::start(token, &start));
+            let request = proto::WatchEventsRequest { start, ..request.clone() };
+            Ok(client(&target).await?.watch_events(request).await?.into_inner())
+        };
+        let handle = async |message: &WatchEventsResponse| {
+            let Some(Message::EventBatch(batch)) = &message.message else { return Ok(()) };
+            for event in &batch.events {
+                show_event(event, follow_args.exec.as_deref(), output).await?;
+            }
+            Ok(())
+        };
+        follow_args.follow(open, handle).await
+    }
+}
+
 impl Readmit {
     async fn run(self) -> anyhow::Result<()> {
         let mut client = AdminServiceClient::new(self.target.connect().await?);
@@ -179,6 +237,16 @@ fn print_row(event: &Event) -> anyhow::Result<()> {
     let recorded = format!("{:<27}", time(event.recorded_at));
     let mode = format!("{:<10}", mode(event));
     print::row(&[&position, &recorded, &mode, &event.endpoint, kind(event), &event.event_key])
+}
+
+async fn show_event(event: &Event, command: Option<&str>, output: Output) -> anyhow::Result<()> {
+    match (command, output) {
+        (Some(command), _) => {
+            follow::until_done(command, &print::json("cleat.v1.Event", event, false)?, event.position).await
+        }
+        (None, Output::Table) => print_row(event),
+        (None, Output::Json | Output::Ndjson) => print::line(&print::json("cleat.v1.Event", event, false)?),
+    }
 }
 
 /// Everything known about one event, one fact a line.

@@ -6,9 +6,10 @@ use cleat::proto::export_service_client::ExportServiceClient;
 use cleat::proto::{Export, ExportLink};
 use tonic::transport::Channel;
 
+use super::args::{Output, Span, Time};
 use super::client::{MESSAGE_BYTES_MAX, Realm, Top, rows};
 use super::format::{self, or_dash, time, yes};
-use super::{Output, Span, Time, print};
+use super::print;
 
 const HEADER: [&str; 6] = ["TASK", "STATUS", "REASON", "CONNECTION", "EXTERNAL ID", "DEADLINE"];
 

@@ -1,34 +1,38 @@
 //! Keeps a watch going: when it breaks, connects again automatically, with the token of the last handled message, while
 //! that may help. So nothing is missed. After an end of this process, only messages that were being handled, or were
-//! handled after the place was last kept, come again.
+//! handled after the token was last saved, come again. Also runs a command for a change until it succeeds.
 
-mod exec;
-mod pause;
-mod place;
+mod token_file;
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 use cleat::proto::WatchStart;
 use cleat::proto::watch_start::Position;
+use rand::RngExt as _;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
 use tonic::{Code, Status, Streaming};
 use tonic_types::{ErrorInfo, StatusExt as _};
 
-use self::pause::Pause;
-use self::place::Place;
+use self::token_file::TokenFile;
+use super::args::Span;
 use super::client::Unreachable;
-use super::{Span, print};
-
-pub(super) use exec::until_done;
+use super::print;
 
 /// Number of heartbeats that may be missing.
 const HEARTBEATS_MISSED: u32 = 3;
 
+const PAUSE_FIRST: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
 #[derive(Args)]
-pub(super) struct Keep {
+pub(super) struct FollowArgs {
     /// Keep the place in this file: go on where the last run with it ended.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -44,11 +48,11 @@ pub(super) struct Keep {
 pub(super) trait Watched {
     fn resume_token(&self) -> &str;
 
-    fn pulse(&self) -> Pulse;
+    fn liveness(&self) -> Liveness;
 }
 
 /// The state of the watch, according to a message.
-pub(super) enum Pulse {
+pub(super) enum Liveness {
     /// More messages may come at once.
     Busy,
     Quiet,
@@ -63,13 +67,13 @@ pub(super) fn start(token: Option<String>, asked: &Position) -> WatchStart {
 }
 
 /// How one stream ended.
-enum Broken {
+enum StreamEnd {
     /// Trying again may help.
     ForNow(String),
     ForGood(anyhow::Error),
 }
 
-impl Keep {
+impl FollowArgs {
     pub fn heartbeat(&self) -> prost_types::Duration {
         self.heartbeat.into()
     }
@@ -85,31 +89,31 @@ impl Keep {
         open: impl AsyncFn(Option<String>) -> anyhow::Result<Streaming<M>>,
         handle: impl AsyncFn(&M) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let mut place = Place::open(self.token_file.as_deref())?;
+        let mut token_file = TokenFile::open(self.token_file.as_deref())?;
         let ended = {
-            let following = pin!(self.again_and_again(&mut place, open, handle));
+            let following = pin!(self.again_and_again(&mut token_file, open, handle));
             tokio::select! {
                 ended = following => ended,
                 interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot listen for signals"),
             }
         };
-        place.save()?;
+        token_file.save()?;
         ended
     }
 
     async fn again_and_again<M: Watched>(
         &self,
-        place: &mut Place,
+        token_file: &mut TokenFile,
         open: impl AsyncFn(Option<String>) -> anyhow::Result<Streaming<M>>,
         handle: impl AsyncFn(&M) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let (mut pause, mut connected) = (Pause::default(), false);
         loop {
-            let why = match self.once(place, &mut pause, &mut connected, &open, &handle).await {
-                Broken::ForGood(error) => return Err(error),
-                Broken::ForNow(why) => why,
+            let why = match self.once(token_file, &mut pause, &mut connected, &open, &handle).await {
+                StreamEnd::ForGood(error) => return Err(error),
+                StreamEnd::ForNow(why) => why,
             };
-            place.save()?;
+            token_file.save()?;
             let wait = pause.next();
             print::note(&format!("{why}; trying again in {:.1} s", wait.as_secs_f64()));
             tokio::time::sleep(wait).await;
@@ -119,14 +123,14 @@ impl Keep {
     /// Handles one stream to its end.
     async fn once<M: Watched>(
         &self,
-        place: &mut Place,
+        token_file: &mut TokenFile,
         pause: &mut Pause,
         connected: &mut bool,
         open: impl AsyncFn(Option<String>) -> anyhow::Result<Streaming<M>>,
         handle: impl AsyncFn(&M) -> anyhow::Result<()>,
-    ) -> Broken {
-        let silent = || Broken::ForNow("the daemon says nothing".to_owned());
-        let opened = tokio::time::timeout(self.watchdog(), open(place.token())).await;
+    ) -> StreamEnd {
+        let silent = || StreamEnd::ForNow("the daemon says nothing".to_owned());
+        let opened = tokio::time::timeout(self.watchdog(), open(token_file.token())).await;
         let mut messages = match opened {
             Err(_) => return silent(),
             Ok(Err(error)) => return refused(error, *connected),
@@ -137,37 +141,37 @@ impl Keep {
             let message = match tokio::time::timeout(self.watchdog(), messages.message()).await {
                 Err(_) => return silent(),
                 Ok(Err(status)) => return broken(status),
-                Ok(Ok(None)) => return Broken::ForNow("the watch ended without a word".to_owned()),
+                Ok(Ok(None)) => return StreamEnd::ForNow("the watch ended without a word".to_owned()),
                 Ok(Ok(Some(message))) => message,
             };
-            let pulse = message.pulse();
-            let at_once = self.exec.is_some() || !matches!(pulse, Pulse::Busy);
-            let handled = handle(&message).await.and_then(|()| place.reach(message.resume_token(), at_once));
+            let liveness = message.liveness();
+            let at_once = self.exec.is_some() || !matches!(liveness, Liveness::Busy);
+            let handled = handle(&message).await.and_then(|()| token_file.reach(message.resume_token(), at_once));
             if let Err(error) = handled {
-                return Broken::ForGood(error);
+                return StreamEnd::ForGood(error);
             }
-            pause.reset(if let Pulse::GoingAway(after) = pulse { after } else { None });
+            pause.reset(if let Liveness::GoingAway(after) = liveness { after } else { None });
         }
     }
 }
 
 /// Judges why a stream could not be opened. A daemon that was never reached may not exist: that ends the watch.
-fn refused(error: anyhow::Error, connected: bool) -> Broken {
+fn refused(error: anyhow::Error, connected: bool) -> StreamEnd {
     if error.is::<Unreachable>() && connected {
-        return Broken::ForNow(format!("{error:#}"));
+        return StreamEnd::ForNow(format!("{error:#}"));
     }
     match error.downcast::<Status>() {
         Ok(status) => broken(status),
-        Err(error) => Broken::ForGood(error),
+        Err(error) => StreamEnd::ForGood(error),
     }
 }
 
 /// Judges why a stream broke. A request that is refused as such would be refused again: that ends the watch. Damage does not:
 /// views are made again while they serve, and a damaged part of the log can be put back.
-fn broken(status: Status) -> Broken {
+fn broken(status: Status) -> StreamEnd {
     let is_too_large = |info: &ErrorInfo| info.reason == "CHANGE_TOO_LARGE";
     if status.get_error_details().error_info().is_some_and(is_too_large) {
-        return Broken::ForGood(status.into());
+        return StreamEnd::ForGood(status.into());
     }
     match status.code() {
         Code::InvalidArgument
@@ -176,7 +180,79 @@ fn broken(status: Status) -> Broken {
         | Code::PermissionDenied
         | Code::Unauthenticated
         | Code::Unimplemented
-        | Code::OutOfRange => Broken::ForGood(status.into()),
-        code => Broken::ForNow(format!("the watch broke ({code:?}: {})", status.message())),
+        | Code::OutOfRange => StreamEnd::ForGood(status.into()),
+        code => StreamEnd::ForNow(format!("the watch broke ({code:?}: {})", status.message())),
+    }
+}
+
+/// Runs a command by the shell, with the JSON on stdin and its position as `CLEAT_POSITION`. Repeats it, with growing
+/// pauses, until it exits with 0.
+pub(super) async fn until_done(command: &str, json: &str, position: u64) -> anyhow::Result<()> {
+    let mut pause = Pause::default();
+    loop {
+        let status = run_once(command, json, position).await.context("cannot run the command")?;
+        if status.success() {
+            return Ok(());
+        }
+        let wait = pause.next();
+        print::note(&format!(
+            "the command failed at position {position} ({status}); running it again in {:.1} s",
+            wait.as_secs_f64()
+        ));
+        tokio::time::sleep(wait).await;
+    }
+}
+
+async fn run_once(command: &str, json: &str, position: u64) -> std::io::Result<ExitStatus> {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]).env("CLEAT_POSITION", position.to_string()).stdin(Stdio::piped());
+    let mut child = shell.kill_on_drop(true).spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        match stdin.write_all(format!("{json}\n").as_bytes()).await {
+            // The command need not read its input.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error),
+            _ => drop(stdin),
+        }
+    }
+    child.wait().await
+}
+
+/// The pause before the next try: longer each time, and random, so that many clients do not come back at once.
+#[derive(Default)]
+struct Pause {
+    tries: u32,
+    /// Pause that the daemon asked for.
+    wished: Option<Duration>,
+}
+
+impl Pause {
+    /// Records a success: the next pause is the shortest again, after the time that the daemon may have asked for.
+    fn reset(&mut self, wished: Option<prost_types::Duration>) {
+        self.tries = 0;
+        self.wished = wished.and_then(|wished| Duration::try_from(wished).ok()).map(|wished| wished.min(PAUSE_MAX));
+    }
+
+    fn next(&mut self) -> Duration {
+        let longest = PAUSE_FIRST.saturating_mul(1 << self.tries.min(10)).min(PAUSE_MAX);
+        self.tries = self.tries.saturating_add(1);
+        // Between half of it and all of it.
+        self.wished.take().unwrap_or_default() + longest.mul_f64(rand::rng().random_range(0.5..1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pause_grows_to_a_bound_and_restarts_at_the_daemons_wish() {
+        let mut pause = Pause::default();
+        for longest in [200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000] {
+            let longest = Duration::from_millis(longest);
+            assert!((longest / 2..=longest).contains(&pause.next()));
+        }
+        pause.reset(Some(prost_types::Duration { seconds: 2, nanos: 0 }));
+        assert!((2100..=2200).contains(&pause.next().as_millis()));
+        assert!((200..=400).contains(&pause.next().as_millis()), "a wish is for once");
     }
 }

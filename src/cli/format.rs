@@ -22,6 +22,6 @@ pub(super) fn word(name: &str, prefix: &str) -> String {
 
 /// The facts that are not empty, one a line.
 pub(super) fn facts<const N: usize>(facts: [(&str, String); N]) -> Vec<Vec<String>> {
-    let told = facts.into_iter().filter(|(_, fact)| !fact.is_empty());
-    told.map(|(name, fact)| vec![name.to_owned(), fact]).collect()
+    let present = facts.into_iter().filter(|(_, fact)| !fact.is_empty());
+    present.map(|(name, fact)| vec![name.to_owned(), fact]).collect()
 }

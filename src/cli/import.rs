@@ -1,21 +1,24 @@
 //! `import`: appends payloads from Fasten's delivery logs, through the daemon or without it.
 
-mod offline;
 mod payloads;
 
 use std::path::PathBuf;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use clap::Args;
-use cleat::config::BODY_LIMIT_MAX;
+use cleat::backfill::Backfill;
+use cleat::config::{BODY_LIMIT_MAX, Webhooks};
+use cleat::daemon::World;
+use cleat::log::{self, Log};
 use cleat::proto::admin_service_client::AdminServiceClient;
 use cleat::proto::{ImportEventsRequest, ImportEventsResponse};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::payloads::Payload;
+use super::args::{ConfigFile, Output};
 use super::client::Target;
-use super::{ConfigFile, Output, format, print};
+use super::{format, print, serve};
 
 #[derive(Args)]
 pub(super) struct Import {
@@ -49,13 +52,10 @@ impl Import {
         let (payloads, oversized): (Vec<_>, Vec<_>) = read.into_iter().partition(Payload::fits_a_request);
         let bar = ProgressBar::new(payloads.len() as u64);
         bar.set_style(ProgressStyle::with_template("{bar:40} {pos} of {len}, {per_sec}, {eta} to go")?);
-        let told = bar.clone();
-        let batches = payloads::batches(&payloads).inspect(move |batch| told.inc(batch.len() as u64));
-        let mut response = if self.offline {
-            offline::import(&self, batches).await?
-        } else {
-            self.through_the_daemon(batches).await?
-        };
+        let progress = bar.clone();
+        let batches = payloads::batches(&payloads).inspect(move |batch| progress.inc(batch.len() as u64));
+        let mut response =
+            if self.offline { import_offline(&self, batches).await? } else { self.through_the_daemon(batches).await? };
         bar.finish_and_clear();
         for payload in &oversized {
             print::note(&format!("{payload}: no webhooks.body_limit may be over {BODY_LIMIT_MAX}"));
@@ -76,6 +76,52 @@ impl Import {
         });
         let mut client = AdminServiceClient::new(self.target.connect().await?);
         Ok(client.import_events(tokio_stream::iter(requests)).await?.into_inner())
+    }
+}
+
+/// Imports offline: opens the log here instead of in the daemon, and closes it again.
+async fn import_offline(
+    command: &Import,
+    batches: impl Iterator<Item = Vec<Bytes>>,
+) -> anyhow::Result<ImportEventsResponse> {
+    let config = serve::load(command.config.config.as_deref())?;
+    let tenant = tenant_of(&config.webhooks, &command.target.tenant)?;
+    let World { time, nonces, fresh } = serve::world(&config, command.trust_clock);
+    let directory = config.data.directory();
+    let options = log::LogOptions {
+        create: config.data.create,
+        anchor: config.data.anchor.clone(),
+        seen: cleat::fold::seen(&directory.join("views")),
+        batch_events: config.log.batch_events,
+        journal_bytes: config.log.journal_bytes.as_u64(),
+        disk_reserve: config.log.disk_reserve.as_u64(),
+        dedup_run_events: config.log.dedup_run_events,
+        ..log::LogOptions::new(time, fresh)
+    };
+    let opened = log::open(directory, options);
+    let Log { appender, reader, writer, .. } =
+        opened.with_context(|| format!("cannot open the log in {}", directory.display()))?;
+    let backfill = Backfill::new(&config.webhooks, reader.clone(), appender.downgrade(), nonces);
+    let import = backfill.import(tenant, &command.endpoint, command.dry_run);
+    let mut import = import.context("the tenant has no such endpoint, or has several and none is named")?;
+    for batch in batches {
+        import.take(batch).await?;
+    }
+    let position = reader.head().position;
+    drop(appender);
+    if writer.join().is_err() {
+        bail!("the log's writer panicked");
+    }
+    Ok(ImportEventsResponse { position, ..import.summary().into() })
+}
+
+/// The named tenant, or the only one.
+fn tenant_of<'a>(config: &'a Webhooks, named: &'a str) -> anyhow::Result<&'a str> {
+    let mut tenants = config.endpoints.iter().map(|endpoint| endpoint.tenant.as_str());
+    match (named, tenants.next()) {
+        ("", Some(first)) if tenants.all(|other| other == first) => Ok(first),
+        ("", _) => bail!("there are several tenants: name one with --tenant"),
+        (named, _) => Ok(named),
     }
 }
 

@@ -15,7 +15,7 @@ use tonic_types::StatusExt as _;
 use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory as _};
 use unicode_width::UnicodeWidthChar as _;
 
-use super::Output;
+use super::args::Output;
 
 /// Maximum width of a table's cell, and of the padding of any cell.
 const CELL_COLUMNS_MAX: usize = 60;

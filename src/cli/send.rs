@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
 use super::client::Unreachable;
-use super::print;
+use super::{print, serve};
 
 /// Timeout of the whole exchange: the daemon answers or refuses within its `request_timeout`, which is less by default.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -121,7 +121,7 @@ impl Send {
             Kind::Test => ("webhook.test", serde_json::json!({ "hello": "world", "random": id })),
         };
         let mode = if self.test { "test" } else { "live" };
-        let date = super::now().to_string();
+        let date = serve::now().to_string();
         serde_json::json!({ "api_mode": mode, "date": date, "id": id, "type": kind, "data": data })
     }
 
@@ -135,7 +135,7 @@ impl Send {
     }
 
     async fn post(&self, id: &str, body: Vec<u8>) -> anyhow::Result<(StatusCode, String)> {
-        let timestamp = super::now().as_second();
+        let timestamp = serve::now().as_second();
         let request = Request::post(format!("/webhooks/{}", self.endpoint))
             .header("host", &self.address)
             .header("content-type", "application/json")

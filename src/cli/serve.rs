@@ -15,7 +15,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
-use super::{open_files, print};
+use super::{print, process};
 
 /// Number of threads for blocking reads: more than the scans that run at once, which are three per core. Each thread
 /// keeps memory of its own, so there are fewer than possible requests. A read without a free thread waits.
@@ -82,7 +82,7 @@ pub(super) fn serve(path: Option<&Path>, trust_clock: bool) -> ExitCode {
 }
 
 fn start(config: Config, trust_clock: bool) -> anyhow::Result<()> {
-    open_files::allow(u64::from(config.webhooks.max_connections) + cleat::serve::CONNECTIONS_MAX as u64);
+    process::allow_open_files(u64::from(config.webhooks.max_connections) + cleat::serve::CONNECTIONS_MAX as u64);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .max_blocking_threads(BLOCKING_THREADS_MIN.max(BLOCKING_THREADS_PER_CORE * cores))
@@ -96,7 +96,7 @@ fn start(config: Config, trust_clock: bool) -> anyhow::Result<()> {
 }
 
 async fn run(config: Config, trust_clock: bool) -> anyhow::Result<()> {
-    let stop = told_to_stop().context("cannot listen for signals")?;
+    let stop = stop_on_signals().context("cannot listen for signals")?;
     let world = world(&config, trust_clock);
     let daemon = Daemon::bind(config, world).await?;
     let addresses = daemon.addresses();
@@ -110,7 +110,7 @@ async fn run(config: Config, trust_clock: bool) -> anyhow::Result<()> {
 pub(super) fn world(config: &Config, trust_clock: bool) -> World {
     World {
         time: TimeSource {
-            now: Arc::new(|| Timestamp::from_micros(super::now().as_microsecond())),
+            now: Arc::new(|| Timestamp::from_micros(now().as_microsecond())),
             uptime: Arc::new(uptime),
             synchronised: Arc::new(kernel_clock::is_synchronised),
             trusted: trust_clock,
@@ -122,8 +122,14 @@ pub(super) fn world(config: &Config, trust_clock: bool) -> World {
 }
 
 /// Identity and secret of a new log.
-pub(super) fn fresh() -> Fresh {
+fn fresh() -> Fresh {
     Fresh::new(Identity { log_id: rand::random(), epoch: rand::random() }, rand::random())
+}
+
+/// The current time: the only reading of the wall clock.
+#[expect(clippy::disallowed_methods, reason = "this is the edge")]
+pub(super) fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
 }
 
 fn uptime() -> Duration {
@@ -133,7 +139,7 @@ fn uptime() -> Duration {
 
 /// Handles SIGTERM and SIGINT from now on. The first signal notifies, for an orderly stop. The second ends the process
 /// at once, even in the middle of work.
-fn told_to_stop() -> std::io::Result<Arc<Notify>> {
+fn stop_on_signals() -> std::io::Result<Arc<Notify>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut next = async move || {
         tokio::select! {
@@ -142,11 +148,11 @@ fn told_to_stop() -> std::io::Result<Arc<Notify>> {
         }
     };
     let stop = Arc::new(Notify::new());
-    let told = stop.clone();
+    let notify = stop.clone();
     // Detached: it lives as long as the process, and may end it.
     tokio::spawn(async move {
         next().await;
-        told.notify_one();
+        notify.notify_one();
         next().await;
         tracing::warn!("received a second stop signal: exiting at once; acknowledged events are durable");
         std::process::exit(1);

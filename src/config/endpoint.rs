@@ -10,9 +10,9 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
-use super::Env;
 use super::permissions::{self, Findings};
 use super::secret::{Secret, shown, shown_path};
+use super::value::Env;
 use crate::event::ApiMode;
 
 /// One path under `/webhooks/`, with its tenant and the secrets that may sign for it.

@@ -8,10 +8,25 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::Deserialize;
 
-use super::Env;
 use super::endpoint::{Endpoint, Written};
 use super::permissions::Findings;
-use super::value::{Listen, duration, mode, size};
+use super::value::{Env, Listen, duration, mode, size};
+
+/// The whole configuration, one field for each section.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub data: Data,
+    pub webhooks: Webhooks,
+    pub grpc: Grpc,
+    pub operations: Operations,
+    pub log: Log,
+    pub views: Views,
+    pub shutdown: Shutdown,
+    /// Warnings about files, from when they were read.
+    #[serde(skip)]
+    pub(super) file_warnings: Vec<String>,
+}
 
 /// Maximum of `body_limit`. Larger bodies would not fit the log's largest event.
 pub const BODY_LIMIT_MAX: ByteSize = ByteSize::kib(384);

@@ -2,7 +2,10 @@
 
 use std::ffi::OsString;
 
-use super::{BUILT_IN, Config, ConfigError, DEVELOPMENT_SECRET, Listen, permissions};
+use super::load::BUILT_IN;
+use super::secret::DEVELOPMENT_SECRET;
+use super::value::Listen;
+use super::{Config, ConfigError, permissions};
 use crate::event::ApiMode;
 
 const SECRET: &str = "whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
@@ -222,7 +225,7 @@ fn secrets_come_from_the_file_from_files_and_from_credentials() {
     );
     let config = Config::parse("cleat.toml", &text, &env).unwrap();
     let endpoint = &config.webhooks.endpoints[0];
-    assert_eq!(endpoint.secrets.iter().map(super::Secret::label).collect::<Vec<_>>(), ["1", "old", "new"]);
+    assert_eq!(endpoint.secrets.iter().map(super::secret::Secret::label).collect::<Vec<_>>(), ["1", "old", "new"]);
     assert!(endpoint.secrets.iter().all(|secret| secret.key() == [b'A'; 32]));
     assert_eq!(endpoint.api_mode, Some(ApiMode::Live));
 }

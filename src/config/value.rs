@@ -1,6 +1,7 @@
 //! Values that TOML has no type for: durations ("5m"), sizes, permission bits, and addresses that may be Unix sockets.
 //! Knows no key.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,6 +9,9 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+
+/// Looks up an environment variable.
+pub type Env<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// Address on which a server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]

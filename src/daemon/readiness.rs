@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
-use super::supervisor::FatalCell;
+use super::fatal::FatalCell;
 use crate::event::Position;
 use crate::http::Drain;
 use crate::ingest::StaleSignal;
@@ -23,7 +23,7 @@ pub(super) struct OpenLog {
 }
 
 /// The sources of the reasons.
-pub(super) struct Seen {
+pub(super) struct ReadinessSources {
     pub state: watch::Receiver<ServingState>,
     pub fatal: FatalCell,
     pub drain: Drain,
@@ -31,7 +31,7 @@ pub(super) struct Seen {
     pub log: Arc<OnceLock<OpenLog>>,
 }
 
-impl Seen {
+impl ReadinessSources {
     pub fn reasons(self, stale: StaleSignal, time: TimeSource) -> Readiness {
         Arc::new(move || {
             let state = match &*self.state.borrow() {

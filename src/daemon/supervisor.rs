@@ -1,7 +1,6 @@
 //! Supervises the threads of the log and the fold, derives the serving state from them, and joins them at the end. Only
 //! a failed commit of the log ends the daemon. Webhooks are still taken, whatever happens to the views.
 
-mod fatal;
 #[cfg(test)]
 mod tests;
 
@@ -11,12 +10,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::RunError;
-use crate::fold::{Phase, Projection};
+use super::error::RunError;
+use super::fatal::{FatalCell, FatalError};
+use crate::fold::{Projection, ProjectionPhase};
 use crate::log::Health;
 use crate::metrics::Gauge;
 use crate::serve::ServingState;
-pub use fatal::{FatalCell, FatalError};
 
 pub(super) struct Supervisor {
     health: watch::Receiver<Health>,
@@ -82,14 +81,14 @@ impl Supervisor {
 /// unreadable after a failed commit.
 async fn serving(
     state: watch::Sender<ServingState>,
-    mut phase: watch::Receiver<Phase>,
+    mut phase: watch::Receiver<ProjectionPhase>,
     fatal: FatalCell,
     stalled: Gauge,
 ) {
     let mut failed = None;
     loop {
         let current = phase.borrow_and_update().clone();
-        stalled.set(if let Phase::Stalled { position, .. } = &current { *position } else { 0 });
+        stalled.set(if let ProjectionPhase::Stalled { position, .. } = &current { *position } else { 0 });
         become_unless_final(&state, state_of(current, failed.as_ref()));
         tokio::select! {
             fatal_error = fatal.wait(), if failed.is_none() => failed = Some(fatal_error),
@@ -103,13 +102,15 @@ async fn serving(
     }
 }
 
-fn state_of(phase: Phase, failed: Option<&FatalError>) -> ServingState {
+fn state_of(phase: ProjectionPhase, failed: Option<&FatalError>) -> ServingState {
     match (phase, failed) {
-        (Phase::CatchingUp { through }, _) => ServingState::CatchingUp { of: through },
-        (Phase::Following, None) => ServingState::Serving,
-        (Phase::Following, Some(fatal_error)) => ServingState::ReadOnly { reason: fatal_error.to_string().into() },
-        (Phase::Stalled { reason, is_log_damage: true, .. }, _) => ServingState::Damaged { reason },
-        (Phase::Stalled { position, reason, .. }, _) => ServingState::Stalled { position, reason },
+        (ProjectionPhase::CatchingUp { through }, _) => ServingState::CatchingUp { of: through },
+        (ProjectionPhase::Following, None) => ServingState::Serving,
+        (ProjectionPhase::Following, Some(fatal_error)) => {
+            ServingState::ReadOnly { reason: fatal_error.to_string().into() }
+        }
+        (ProjectionPhase::Stalled { reason, is_log_damage: true, .. }, _) => ServingState::Damaged { reason },
+        (ProjectionPhase::Stalled { position, reason, .. }, _) => ServingState::Stalled { position, reason },
     }
 }
 

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::RunError;
+use super::error::RunError;
 
 /// Minimum time for each stage of a stop, even if earlier stages used up the grace period: closing the log is quick,
 /// but not instant.

@@ -8,12 +8,12 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 
-use super::Hash;
 use super::envelope::Envelope;
 use super::fingerprint::{self, fingerprint};
 use super::kind::Kind;
 use super::object::Object;
 use super::payload;
+use super::position::Hash;
 use super::report::Report;
 
 /// The bytes of a body, valid or not.

@@ -12,7 +12,7 @@ use super::object::Name;
 
 /// The canonical form of a JSON text. `None` if it cannot be read: too deep, or with a huge number.
 pub(super) fn canonical(json: &str) -> Option<String> {
-    let value: Value<'_> = serde_json::from_str(json).ok()?;
+    let value: CanonicalValue<'_> = serde_json::from_str(json).ok()?;
     let mut text = Vec::with_capacity(json.len());
     serde_json::to_writer(&mut text, &value).ok()?;
     String::from_utf8(text).ok()
@@ -20,7 +20,7 @@ pub(super) fn canonical(json: &str) -> Option<String> {
 
 #[derive(serde::Serialize)]
 #[serde(untagged)]
-enum Value<'a> {
+enum CanonicalValue<'a> {
     Null,
     Truth(bool),
     Number(Number),
@@ -29,7 +29,7 @@ enum Value<'a> {
     Fields(BTreeMap<Name<'a>, Self>),
 }
 
-impl<'de> Deserialize<'de> for Value<'de> {
+impl<'de> Deserialize<'de> for CanonicalValue<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Any)
     }
@@ -38,38 +38,38 @@ impl<'de> Deserialize<'de> for Value<'de> {
 struct Any;
 
 impl<'de> Visitor<'de> for Any {
-    type Value = Value<'de>;
+    type Value = CanonicalValue<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Value::Null)
+        Ok(CanonicalValue::Null)
     }
 
     fn visit_bool<E>(self, truth: bool) -> Result<Self::Value, E> {
-        Ok(Value::Truth(truth))
+        Ok(CanonicalValue::Truth(truth))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-        Ok(Value::Number(number.into()))
+        Ok(CanonicalValue::Number(number.into()))
     }
 
     fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
-        Ok(Value::Number(number.into()))
+        Ok(CanonicalValue::Number(number.into()))
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
-        Ok(Number::from_f64(number).map_or(Value::Null, Value::Number))
+        Ok(Number::from_f64(number).map_or(CanonicalValue::Null, CanonicalValue::Number))
     }
 
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Value::Text(Cow::Borrowed(text)))
+        Ok(CanonicalValue::Text(Cow::Borrowed(text)))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Value::Text(Cow::Owned(text.to_owned())))
+        Ok(CanonicalValue::Text(Cow::Owned(text.to_owned())))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
@@ -77,7 +77,7 @@ impl<'de> Visitor<'de> for Any {
         while let Some(element) = elements.next_element()? {
             list.push(element);
         }
-        Ok(Value::List(list))
+        Ok(CanonicalValue::List(list))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
@@ -85,7 +85,7 @@ impl<'de> Visitor<'de> for Any {
         while let Some((name, value)) = entries.next_entry()? {
             fields.insert(name, value);
         }
-        Ok(Value::Fields(fields))
+        Ok(CanonicalValue::Fields(fields))
     }
 }
 

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 
 use sha2::{Digest as _, Sha256};
 
-use super::Hash;
 use super::canonical;
 use super::envelope::Envelope;
 use super::object::{Json, Object};
+use super::position::Hash;
 
 /// A digest that is equal for bodies of the same type, mode and data, in any order and with any white space. The data
 /// of a flat body are all fields except the envelope's. For a body that is no JSON object, every byte counts.

@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::Timestamp;
 use super::kind::Kind;
 use super::object::{Json, Object};
 use super::report::{Attempt, Facts, Link, Outcome, Report, ReportKind, Stats};
 use super::text::{Text, URL_BYTES_MAX, bounded, bounded_to};
+use super::time::Timestamp;
 
 /// 0001-01-01T00:00:00Z: the first instant that `google.protobuf.Timestamp` can represent.
 const FIRST: Timestamp = Timestamp::from_micros(-62_135_596_800_000_000);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Timestamp;
 use super::text::Text;
+use super::time::Timestamp;
 
 /// The report of one event.
 pub struct Report {

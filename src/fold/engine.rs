@@ -1,18 +1,16 @@
 //! Owns the running fold: applies one event after the other to the state that all views share. One thread owns it.
 //! Knows no source of events and no file.
 
+mod apply;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
-use super::apply::apply;
-use super::changes::{ChangeLog, Disposition, Recorded};
-use super::entity::{EventRef, Realm};
-use super::interner::Interner;
-use super::occurrence::Occurrence;
-use super::pins::{Pin, Pins};
-use super::recorder::Recorder;
-use super::ring::{Change, PositionChanges, Ring};
-use super::state::State;
+use self::apply::apply;
+use super::changes::{ChangeLog, Disposition, Recorded, Recorder, Ring};
+use super::entities::{Change, EventRef, Interner, Occurrence, PositionChanges, Realm};
+use super::state::RealmState;
+use super::state::pins::{Pin, Pins};
 use super::views::{SharedState, Views, read, write};
 use crate::event::{ApiMode, Event, Hash, ParsedEvent, Position, Provenance, Timestamp};
 use crate::segment::ReadError;
@@ -54,7 +52,7 @@ impl Fold {
 
     /// Creates a fold with the state at a position. Later events are recorded.
     pub(super) fn recorded(
-        (states, interner): (Vec<(Realm, State)>, Interner),
+        (states, interner): (Vec<(Realm, RealmState)>, Interner),
         (position, chain, recorded_at): (Position, Hash, Timestamp),
         (recorder, changes): (Recorder, Arc<ChangeLog>),
         ring_len: usize,
@@ -65,7 +63,7 @@ impl Fold {
     }
 
     fn over(
-        states: BTreeMap<Realm, Arc<RwLock<State>>>,
+        states: BTreeMap<Realm, Arc<RwLock<RealmState>>>,
         position: Position,
         chain: Hash,
         changes: Option<Arc<ChangeLog>>,
@@ -140,12 +138,12 @@ impl Fold {
     }
 
     /// Returns a realm by its parts, with its state. Known realms share their name in memory.
-    fn realm(&self, tenant: Arc<str>, mode: ApiMode) -> (Realm, Arc<RwLock<State>>) {
+    fn realm(&self, tenant: Arc<str>, mode: ApiMode) -> (Realm, Arc<RwLock<RealmState>>) {
         let named = Realm { tenant, mode };
         if let Some((realm, state)) = read(&self.shared.realms).get_key_value(&named) {
             return (realm.clone(), state.clone());
         }
-        let state = Arc::<RwLock<State>>::default();
+        let state = Arc::<RwLock<RealmState>>::default();
         write(&self.shared.realms).insert(named.clone(), state.clone());
         (named, state)
     }

@@ -10,7 +10,9 @@
 //! checkpoint it begins a new generation. It never repairs an older one, and keeps it until the new one has a
 //! checkpoint at the log's head.
 
+pub mod checkpoint;
 mod files;
+mod unusable;
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
@@ -19,18 +21,17 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
+use self::checkpoint::CheckpointHeader;
 pub(super) use self::files::Files;
-use super::changes::ChangeLog;
-use super::checkpoint::{self, CheckpointHeader, Unusable};
+use self::unusable::Unusable;
+use super::changes::{ChangeLog, Recorder};
 use super::engine::Fold;
-use super::entity::Realm;
+use super::entities::{Interner, Realm};
 use super::intake::Intake;
-use super::interner::Interner;
-use super::recorder::Recorder;
-use super::state::State;
+use super::state::RealmState;
 use super::views::Views;
 use crate::event::{Hash, ParsedEvent, Position, Timestamp};
-use crate::log::{HandOver, Head, Reader, Seen};
+use crate::log::{HandOver, Head, Reader, SeenPoint};
 use crate::segment::ReadError;
 use crate::storage::StoreError;
 
@@ -148,7 +149,7 @@ impl Generation {
     fn over(
         files: &Files,
         changes: ChangeLog,
-        states: (Vec<(Realm, State)>, Interner),
+        states: (Vec<(Realm, RealmState)>, Interner),
         start: (Position, Hash, Timestamp),
         keeping: Keeping,
     ) -> Result<Self, ProjectionError> {
@@ -305,7 +306,7 @@ impl Generation {
 
 /// Returns how far each checkpoint under `home` has seen the log. A log that ends before that is not whole. Checkpoints
 /// that cannot be read are left out.
-pub fn seen(home: &Path) -> Vec<Seen> {
+pub fn seen(home: &Path) -> Vec<SeenPoint> {
     let generations = files::generations(home).unwrap_or_default();
     let mut seen = Vec::new();
     for files in &generations {
@@ -313,7 +314,7 @@ pub fn seen(home: &Path) -> Vec<Seen> {
             let header = File::open(files.checkpoint(position))
                 .ok()
                 .and_then(|mut file| checkpoint::read_any_header(&mut file).ok());
-            seen.extend(header.map(|CheckpointHeader { identity, position, chain, recorded_at }| Seen {
+            seen.extend(header.map(|CheckpointHeader { identity, position, chain, recorded_at }| SeenPoint {
                 by: format!("a checkpoint of the views ({})", files.name(position)),
                 identity,
                 head: Head { position, chain, recorded_at },

@@ -6,11 +6,7 @@
 
 use std::sync::Arc;
 
-use super::connection::Connection;
-use super::entity::Realm;
-use super::export::{Export, JoinedExport};
-use super::id::Id;
-use super::ring::{Change, PositionChanges};
+use super::entities::{Change, Connection, Export, Id, JoinedExport, PositionChanges, Realm};
 use super::views::Views;
 use crate::event::{Position, bounded};
 use crate::segment::ReadError;

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::event::{ParsedEvent, Position};
-use crate::log::{HandOver, Reader, Tail, Taken};
+use crate::log::{HandOver, HandedOver, Reader, Tail};
 use crate::segment::ReadError;
 use crate::storage::StoreError;
 
@@ -68,11 +68,11 @@ impl Intake {
     fn take_handed_over(&mut self) -> Option<Vec<ParsedEvent>> {
         let through = self.reader.head().position.min(self.after + TAKEN_MAX);
         match self.hand_over.as_ref()?.take(self.after, through) {
-            Taken::Events(events) => {
+            HandedOver::Events(events) => {
                 self.ahead = None;
                 Some(events)
             }
-            Taken::Behind => None,
+            HandedOver::Behind => None,
         }
     }
 

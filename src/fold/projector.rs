@@ -60,14 +60,14 @@ impl ProjectionOptions {
 pub struct Projection {
     /// Closed once the thread has ended; the last value stays. See [`Views::is_readable`].
     pub views: watch::Receiver<Arc<Views>>,
-    pub phase: watch::Receiver<Phase>,
+    pub phase: watch::Receiver<ProjectionPhase>,
     /// Ends once the log is closed and every event that can be applied is applied.
     pub thread: JoinHandle<()>,
 }
 
 /// Progress of the views.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Phase {
+pub enum ProjectionPhase {
     /// They do not yet cover the events that were in the log when the projection started, or started again.
     CatchingUp { through: Position },
     /// They cover those events, and each new event soon after it is durable.
@@ -86,7 +86,7 @@ pub fn spawn(
     published: impl Fn(&Views) + Send + 'static,
 ) -> io::Result<(Projection, Rebuild)> {
     let (sender, views) = watch::channel(Fold::new(options.ring_len).progress());
-    let (phases, phase) = watch::channel(Phase::CatchingUp { through: reader.head().position });
+    let (phases, phase) = watch::channel(ProjectionPhase::CatchingUp { through: reader.head().position });
     let (rebuild, rebuilder, rebuilt) =
         Rebuild::new(reader.clone(), options.directory.clone(), options.keeping(), runtime.clone());
     let projector = Projector {
@@ -120,7 +120,7 @@ struct Projector<F> {
     /// Delivers the generation that replaces the current one.
     rebuilt: mpsc::Receiver<Box<Generation>>,
     sender: watch::Sender<Arc<Views>>,
-    phases: watch::Sender<Phase>,
+    phases: watch::Sender<ProjectionPhase>,
     published: F,
     /// Last position that was applied.
     reached: Position,
@@ -164,7 +164,7 @@ impl<F: Fn(&Views)> Projector<F> {
         let generation = opened.unwrap_or(Err(ProjectionError::Panicked))?;
         self.generation = Some(generation.files().clone());
         let intake = generation.intake(&self.reader, Some(self.hand_over.clone()), &self.runtime);
-        let mut run = Attempt { generation, intake, target, saving: None, save_after: 0, last: None };
+        let mut run = ProjectionAttempt { generation, intake, target, saving: None, save_after: 0, last: None };
         let ended = catch_unwind(AssertUnwindSafe(|| run.follow(self)));
         self.reached = run.generation.position();
         run.wait_until_saved();
@@ -196,7 +196,7 @@ impl<F: Fn(&Views)> Projector<F> {
             self.outdated = None;
         }
         if self.outdated.is_none() {
-            self.phases.send_replace(Phase::Stalled { position, reason, is_log_damage });
+            self.phases.send_replace(ProjectionPhase::Stalled { position, reason, is_log_damage });
             self.sender.send_replace(Fold::new(self.options.ring_len).progress());
         }
     }
@@ -208,7 +208,7 @@ impl<F: Fn(&Views)> Projector<F> {
 }
 
 /// One try: from a checkpoint to the end of the log, or to a failure.
-struct Attempt {
+struct ProjectionAttempt {
     /// Ahead of the published views.
     generation: Generation,
     intake: Intake,
@@ -228,7 +228,7 @@ struct Saving {
     before: Position,
 }
 
-impl Attempt {
+impl ProjectionAttempt {
     fn follow<F: Fn(&Views)>(&mut self, projector: &mut Projector<F>) -> Result<(), ProjectionError> {
         self.publish(projector);
         while let Some(next) = projector.runtime.clone().block_on(self.next(projector)) {
@@ -306,13 +306,15 @@ impl Attempt {
         let views = if catching_up { self.generation.progress() } else { self.generation.publish() };
         projector.sender.send_replace(views.clone());
         (projector.published)(&views);
-        let next = if catching_up { Phase::CatchingUp { through: self.target } } else { Phase::Following };
+        let next =
+            if catching_up { ProjectionPhase::CatchingUp { through: self.target } } else { ProjectionPhase::Following };
         projector.phases.send_if_modified(|phase| {
             // A failure is over once its event is applied.
-            let is_over = !matches!(phase, Phase::Stalled { position: at, .. } if catching_up && position < *at);
+            let is_over =
+                !matches!(phase, ProjectionPhase::Stalled { position: at, .. } if catching_up && position < *at);
             let is_new = is_over && *phase != next;
             if is_new {
-                if next == Phase::Following {
+                if next == ProjectionPhase::Following {
                     tracing::info!(position, "the views follow the log");
                 }
                 *phase = next;

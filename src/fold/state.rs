@@ -6,27 +6,27 @@
 //! while it is the newest at a pinned position. So a reader of that position sees the state of then. Copying the paths
 //! of persistent maps instead cost three times as much an event (docs/decisions.md).
 
+pub mod pins;
+mod superseded;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::connection::Connection;
-use super::export::{Export, JoinedExport};
-use super::id::Id;
-use super::ring::Change;
-use super::superseded::VersionStore;
+use self::superseded::VersionStore;
+use super::entities::{Change, Connection, Export, Id, JoinedExport};
 use crate::event::{Position, Timestamp};
 
 /// State of an export in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Slot {
+pub enum ExportSlot {
     /// The whole export. Its links may still work, or it changed not long ago.
     Open(Arc<Export>),
     /// Position of the event that changed it last. The change log has the rest.
     Settled(Position),
 }
 
-impl Slot {
+impl ExportSlot {
     /// Returns the position of the last change.
     pub fn position(&self) -> Position {
         match self {
@@ -90,11 +90,11 @@ impl Members {
 }
 
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct RealmState {
     connections: BTreeMap<Id, Connected>,
     /// Pairs of an `external_id` and a connection. Those of connections that have another `external_id` now stay.
     by_external_id: BTreeSet<(Id, Id)>,
-    exports: BTreeMap<Id, Slot>,
+    exports: BTreeMap<Id, ExportSlot>,
     /// Exports that belong, or once belonged, to no connection.
     nobodys: Members,
     /// Exports that belonged to another connection, or to none, before.
@@ -109,7 +109,7 @@ pub(super) struct State {
 /// left.
 pub(super) type ScanPart<T> = (Vec<(Id, T)>, Option<Id>);
 
-impl State {
+impl RealmState {
     pub fn connection(&self, id: &Id, at: Position) -> Option<&Arc<Connection>> {
         self.version(id, self.connections.get(id)?, at)
     }
@@ -119,15 +119,15 @@ impl State {
         if newest.trail.last.position <= at { Some(newest) } else { self.superseded_connections.at(id, at) }
     }
 
-    pub fn export(&self, task_id: &Id, at: Position) -> Option<Slot> {
+    pub fn export(&self, task_id: &Id, at: Position) -> Option<ExportSlot> {
         self.slot(task_id, self.exports.get(task_id)?, at)
     }
 
-    fn slot(&self, task_id: &Id, newest: &Slot, at: Position) -> Option<Slot> {
+    fn slot(&self, task_id: &Id, newest: &ExportSlot, at: Position) -> Option<ExportSlot> {
         if newest.position() <= at {
             return Some(newest.clone());
         }
-        self.superseded_exports.at(task_id, at).cloned().map(Slot::Open)
+        self.superseded_exports.at(task_id, at).cloned().map(ExportSlot::Open)
     }
 
     /// Returns an export with its connection, if that is known.
@@ -143,7 +143,7 @@ impl State {
     }
 
     /// Returns exports after a task, in order. Visits at most `visits` entries.
-    pub fn exports(&self, after: Option<&Id>, at: Position, visits: usize) -> ScanPart<Slot> {
+    pub fn exports(&self, after: Option<&Id>, at: Position, visits: usize) -> ScanPart<ExportSlot> {
         let all = self.exports.range::<Id, _>(beyond(after));
         part(all, visits, |task_id, slot| self.slot(task_id, slot, at))
     }
@@ -173,7 +173,13 @@ impl State {
     /// Returns the exports of one connection after a task, in order. The flag says that an export may belong to another
     /// connection by now, or not yet to this one: only its own state shows that. [`Id::Empty`] stands for no
     /// connection.
-    pub fn exports_of(&self, owner: &Id, after: Option<&Id>, at: Position, visits: usize) -> ScanPart<(Slot, bool)> {
+    pub fn exports_of(
+        &self,
+        owner: &Id,
+        after: Option<&Id>,
+        at: Position,
+        visits: usize,
+    ) -> ScanPart<(ExportSlot, bool)> {
         let members = match owner {
             Id::Empty => Some(&self.nobodys),
             owner => self.connections.get(owner).map(|connected| &connected.exports),
@@ -231,7 +237,7 @@ impl State {
             self.own(&owner, &task_id);
         }
         self.open.insert((current.settles_at(), task_id.clone()));
-        self.exports.insert(task_id, Slot::Open(current.clone()));
+        self.exports.insert(task_id, ExportSlot::Open(current.clone()));
     }
 
     fn own(&mut self, owner: &Id, task_id: &Id) {
@@ -245,7 +251,7 @@ impl State {
         for _ in 0..count_max {
             let Some((_, task_id)) = self.open.first().filter(|(at, _)| *at < now) else { return };
             if let Some(slot) = self.exports.get_mut(task_id) {
-                *slot = Slot::Settled(slot.position());
+                *slot = ExportSlot::Settled(slot.position());
             }
             self.open.pop_first();
         }
@@ -263,7 +269,7 @@ impl State {
         let newest = |id: &Id| connections.get(id).map(|connected| connected.connection.trail.last.position);
         self.superseded_connections.release(newest, pinned, count);
         let exports = &self.exports;
-        self.superseded_exports.release(|id| exports.get(id).map(Slot::position), pinned, count);
+        self.superseded_exports.release(|id| exports.get(id).map(ExportSlot::position), pinned, count);
     }
 }
 
@@ -291,9 +297,9 @@ fn beyond(after: Option<&Id>) -> (Bound<&Id>, Bound<&Id>) {
 /// first connection belong to none.
 #[derive(Default)]
 pub(super) struct StateBuilder {
-    state: State,
+    state: RealmState,
     connections: Vec<(Id, Connected)>,
-    exports: Vec<(Id, Slot)>,
+    exports: Vec<(Id, ExportSlot)>,
     by_external_id: Vec<(Id, Id)>,
     open: Vec<(Timestamp, Id)>,
 }
@@ -306,8 +312,8 @@ impl StateBuilder {
         self.connections.push((id, Connected { connection, exports: Members::default() }));
     }
 
-    pub fn export(&mut self, task_id: Id, slot: Slot) {
-        if let Slot::Open(export) = &slot {
+    pub fn export(&mut self, task_id: Id, slot: ExportSlot) {
+        if let ExportSlot::Open(export) = &slot {
             self.open.push((export.settles_at(), task_id.clone()));
         }
         self.own(&task_id);
@@ -325,9 +331,9 @@ impl StateBuilder {
         members.insert(task_id);
     }
 
-    pub fn finish(self) -> State {
+    pub fn finish(self) -> RealmState {
         // Each map sorts its entries, and is then filled from one end to the other.
-        State {
+        RealmState {
             connections: self.connections.into_iter().collect(),
             by_external_id: self.by_external_id.into_iter().collect(),
             exports: self.exports.into_iter().collect(),

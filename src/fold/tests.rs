@@ -24,7 +24,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Connection, Export, Fold, Realm, Views};
+use super::engine::Fold;
+use super::entities::{Connection, Export, Realm};
+use super::views::Views;
 pub(super) use stalls::panic_if_planted;
 
 use crate::event::{ApiMode, Contents, Delivery, Event, ModeVerdict, Position, Provenance, Timestamp};

@@ -6,15 +6,10 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use super::change_lookup::ChangeLookup;
-use super::changes::{ChangeLog, Disposition};
-use super::connection::Connection;
-use super::entity::Realm;
-use super::export::JoinedExport;
-use super::id::Id;
-use super::pins::{Pin, Pins};
-use super::ring::{PositionChanges, Ring, Stretch};
-use super::state::{ScanPart, Slot, State};
+use super::changes::{ChangeLog, ChangeLookup, Disposition, Ring, Stretch};
+use super::entities::{Connection, Id, JoinedExport, PositionChanges, Realm};
+use super::state::pins::{Pin, Pins};
+use super::state::{ExportSlot, RealmState, ScanPart};
 use crate::event::{Hash, Position, Timestamp};
 use crate::log::Head;
 use crate::segment::ReadError;
@@ -25,7 +20,7 @@ const VISITS: usize = 256;
 
 /// State that all views of one fold share. One thread writes to it.
 pub(super) struct SharedState {
-    pub realms: RwLock<BTreeMap<Realm, Arc<RwLock<State>>>>,
+    pub realms: RwLock<BTreeMap<Realm, Arc<RwLock<RealmState>>>>,
     pub ring: RwLock<Ring>,
     /// Has all changes that the ring has dropped. `None` if nothing that the ring has dropped is still needed.
     pub changes: Option<Arc<ChangeLog>>,
@@ -43,7 +38,7 @@ pub(super) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 }
 
 impl SharedState {
-    pub fn state(&self, realm: &Realm) -> Option<Arc<RwLock<State>>> {
+    pub fn state(&self, realm: &Realm) -> Option<Arc<RwLock<RealmState>>> {
         read(&self.realms).get(realm).cloned()
     }
 
@@ -121,7 +116,7 @@ impl Views {
     }
 
     /// Returns the export of a slot, with its connection. May read the change log, which blocks.
-    pub fn join(&self, realm: &Realm, task_id: &Id, slot: &Slot) -> Result<JoinedExport, ReadError> {
+    pub fn join(&self, realm: &Realm, task_id: &Id, slot: &ExportSlot) -> Result<JoinedExport, ReadError> {
         let export = self.shared.lookup().resolve(realm, task_id, slot)?;
         Ok(match self.shared.state(realm) {
             Some(state) => read(&state).join(export, self.position),
@@ -146,7 +141,7 @@ impl Views {
     }
 
     /// Returns all exports after a task, in order.
-    pub fn exports(&self, realm: &Realm, after: Option<Id>) -> impl Iterator<Item = (Id, Slot)> + use<> {
+    pub fn exports(&self, realm: &Realm, after: Option<Id>) -> impl Iterator<Item = (Id, ExportSlot)> + use<> {
         self.walk(realm, after, |state, after, at| state.exports(after, at, VISITS))
     }
 
@@ -157,7 +152,7 @@ impl Views {
         realm: &Realm,
         (from, to): (Timestamp, Timestamp),
         after: Option<&Id>,
-    ) -> impl Iterator<Item = (Id, Slot)> + use<> {
+    ) -> impl Iterator<Item = (Id, ExportSlot)> + use<> {
         let (at, state) = (self.position, self.shared.state(realm));
         let mut ids = Vec::new();
         let mut last = (from, Id::Empty);
@@ -180,13 +175,13 @@ impl Views {
         realm: &Realm,
         owner: Id,
         after: Option<Id>,
-    ) -> impl Iterator<Item = (Id, (Slot, bool))> + use<> {
+    ) -> impl Iterator<Item = (Id, (ExportSlot, bool))> + use<> {
         self.walk(realm, after, move |state, after, at| state.exports_of(&owner, after, at, VISITS))
     }
 
     fn walk<T, F>(&self, realm: &Realm, after: Option<Id>, mut step: F) -> impl Iterator<Item = (Id, T)> + use<T, F>
     where
-        F: FnMut(&State, Option<&Id>, Position) -> ScanPart<T>,
+        F: FnMut(&RealmState, Option<&Id>, Position) -> ScanPart<T>,
     {
         let at = self.position;
         let mut state = self.shared.state(realm);

@@ -13,13 +13,17 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use super::first_request::FirstRequest;
 use super::observer::Refused;
 use super::peer_stream::PeerStream;
+use super::problem::Reply;
 use super::request_body::RequestBody;
-use super::seats::ConnectionPermit;
-use super::{Drain, Reply, draining};
+use super::seats::HttpPermit;
+
+/// Turns true once, when the daemon stops. A dropped sender means the same.
+pub type Drain = watch::Receiver<bool>;
 
 /// Limit of unread input. The headers of a request must fit in it.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -28,13 +32,13 @@ const BUFFER_BYTES: usize = 64 * 1024;
 const FIRST_BYTE_GRACE: Duration = Duration::from_millis(50);
 
 /// One connection and its seat.
-pub(super) struct Connection {
+pub(super) struct HttpConnection {
     pub stream: TcpStream,
     pub peer: SocketAddr,
-    pub permit: ConnectionPermit,
+    pub permit: HttpPermit,
 }
 
-impl Connection {
+impl HttpConnection {
     /// Serves the connection until the peer leaves, a limit ends it, the daemon drains, or another connection needs the
     /// seat.
     pub async fn run<H, F>(self, header_timeout: Duration, drain: Drain, handler: H)
@@ -55,7 +59,7 @@ impl Connection {
 async fn serve<H, F>(
     stream: TcpStream,
     peer: SocketAddr,
-    permit: Arc<ConnectionPermit>,
+    permit: Arc<HttpPermit>,
     header_timeout: Duration,
     mut drain: Drain,
     handler: H,
@@ -120,7 +124,7 @@ fn reason(error: &hyper::Error) -> Refused {
 
 /// Waits for the first byte. False if none arrives. A connection that never sent one counts as busy for hyper, which
 /// would not close it at drain.
-async fn speaks(stream: &TcpStream, permit: &ConnectionPermit, header_timeout: Duration, drain: &mut Drain) -> bool {
+async fn speaks(stream: &TcpStream, permit: &HttpPermit, header_timeout: Duration, drain: &mut Drain) -> bool {
     let mut first_byte = [0];
     let silence = async {
         tokio::time::sleep(FIRST_BYTE_GRACE.min(header_timeout)).await;
@@ -136,5 +140,13 @@ async fn speaks(stream: &TcpStream, permit: &ConnectionPermit, header_timeout: D
             permit.observer().refused(Refused::Silent);
             false
         }
+    }
+}
+
+/// Resolves when the daemon stops.
+pub(super) async fn draining(drain: &mut Drain) {
+    match drain.wait_for(|stop| *stop).await {
+        // An error means that the sender is gone, and the daemon with it.
+        Ok(_) | Err(_) => {}
     }
 }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::first_request::FirstRequest;
-use super::seats::ConnectionPermit;
+use super::seats::HttpPermit;
 use super::write_deadline::WriteDeadline;
 
 /// Maximum idle time of a connection while more than half of the seats are taken. `config.toml` documents it.
@@ -20,7 +20,7 @@ const IDLE_WHEN_CROWDED: Duration = Duration::from_secs(2);
 
 pub(super) struct PeerStream<S> {
     stream: S,
-    permit: Arc<ConnectionPermit>,
+    permit: Arc<HttpPermit>,
     first: Arc<FirstRequest>,
     write_deadline: WriteDeadline,
     /// End of the idle time of a connection. `None` unless the peer sends nothing between two requests.
@@ -31,7 +31,7 @@ pub(super) struct PeerStream<S> {
 }
 
 impl<S> PeerStream<S> {
-    pub fn new(stream: S, permit: Arc<ConnectionPermit>, first: Arc<FirstRequest>, write_timeout: Duration) -> Self {
+    pub fn new(stream: S, permit: Arc<HttpPermit>, first: Arc<FirstRequest>, write_timeout: Duration) -> Self {
         let write_deadline = WriteDeadline::new(write_timeout);
         Self { stream, permit, first, write_deadline, idle_until: None, idle_check: None }
     }

@@ -6,7 +6,8 @@ use hyper::header::CONTENT_TYPE;
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
-use super::Reply;
+/// The answer of a handler.
+pub type Reply = Response<Full<Bytes>>;
 
 #[derive(Serialize)]
 struct Problem<'a> {

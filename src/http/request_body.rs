@@ -9,15 +9,15 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::first_request::FirstRequest;
-use super::seats::ConnectionPermit;
+use super::seats::HttpPermit;
 
 pub struct RequestBody {
     incoming: Incoming,
-    permit: Arc<ConnectionPermit>,
+    permit: Arc<HttpPermit>,
 }
 
 impl RequestBody {
-    pub(super) fn new(incoming: Incoming, permit: Arc<ConnectionPermit>, first: &FirstRequest) -> Self {
+    pub(super) fn new(incoming: Incoming, permit: Arc<HttpPermit>, first: &FirstRequest) -> Self {
         permit.head_complete();
         if first.take_whole(incoming.size_hint().exact()) || incoming.is_end_stream() {
             permit.request_complete();

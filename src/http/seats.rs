@@ -13,7 +13,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::observer::Observer;
 
-pub(super) struct Seats {
+pub(super) struct HttpSeats {
     capacity: usize,
     free: Arc<Semaphore>,
     evictable: Mutex<Evictable>,
@@ -31,7 +31,7 @@ struct Evictable {
 
 /// The state of an open connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum SeatPhase {
     /// No byte of a request has arrived since the last answer.
     Idle,
     /// Waits for the head of a request.
@@ -43,16 +43,16 @@ enum Phase {
 }
 
 /// A connection's seat, free again when this is dropped. Its phase decides whether the connection may be evicted.
-pub(super) struct ConnectionPermit {
-    seats: Arc<Seats>,
-    turn: Mutex<Turn>,
+pub(super) struct HttpPermit {
+    seats: Arc<HttpSeats>,
+    turn: Mutex<SeatTurn>,
     evicted: Arc<Notify>,
     _seat: Option<OwnedSemaphorePermit>,
 }
 
-struct Turn {
+struct SeatTurn {
     ticket: u64,
-    phase: Phase,
+    phase: SeatPhase,
     /// The first bytes have not all been read.
     is_new: bool,
     /// The handler has answered, and the answer is not written yet.
@@ -61,7 +61,7 @@ struct Turn {
     write_blocked: bool,
 }
 
-impl Seats {
+impl HttpSeats {
     pub fn new(capacity: u32, observer: Observer) -> Arc<Self> {
         let free = Arc::new(Semaphore::new(capacity as usize));
         Arc::new(Self {
@@ -75,7 +75,7 @@ impl Seats {
 
     /// Takes a seat for an accepted connection. Evicts one connection if none is free, and waits if none may be
     /// evicted. At most one task calls this at a time.
-    pub async fn take(self: &Arc<Self>) -> ConnectionPermit {
+    pub async fn take(self: &Arc<Self>) -> HttpPermit {
         let seat = loop {
             if let Ok(seat) = self.free.clone().try_acquire_owned() {
                 break Some(seat);
@@ -92,8 +92,8 @@ impl Seats {
         };
         self.observer.opened();
         let ticket = self.lock().ticket();
-        let turn = Turn { ticket, phase: Phase::Head, is_new: true, answered: false, write_blocked: false };
-        ConnectionPermit { seats: self.clone(), turn: Mutex::new(turn), evicted: Arc::default(), _seat: seat }
+        let turn = SeatTurn { ticket, phase: SeatPhase::Head, is_new: true, answered: false, write_blocked: false };
+        HttpPermit { seats: self.clone(), turn: Mutex::new(turn), evicted: Arc::default(), _seat: seat }
     }
 
     fn evict_first(&self) -> bool {
@@ -120,7 +120,7 @@ impl Evictable {
     }
 }
 
-impl ConnectionPermit {
+impl HttpPermit {
     /// Resolves when another connection needs this one's seat.
     pub async fn evicted(&self) {
         self.evicted.notified().await;
@@ -129,8 +129,8 @@ impl ConnectionPermit {
     /// Records that bytes of a request have arrived.
     pub fn bytes_arrived(&self) {
         self.change(|turn| {
-            if turn.phase == Phase::Idle {
-                turn.phase = Phase::Head;
+            if turn.phase == SeatPhase::Idle {
+                turn.phase = SeatPhase::Head;
             }
         });
     }
@@ -143,11 +143,11 @@ impl ConnectionPermit {
     }
 
     pub fn head_complete(&self) {
-        self.change(|turn| turn.phase = Phase::Body);
+        self.change(|turn| turn.phase = SeatPhase::Body);
     }
 
     pub fn request_complete(&self) {
-        self.change(|turn| (turn.phase, turn.is_new) = (Phase::Answer, false));
+        self.change(|turn| (turn.phase, turn.is_new) = (SeatPhase::Answer, false));
     }
 
     /// Records that the handler has answered. Only a success moves the connection to the end of the order of eviction.
@@ -164,7 +164,7 @@ impl ConnectionPermit {
     pub fn flushed(&self) {
         self.change(|turn| {
             if std::mem::take(&mut turn.answered) {
-                turn.phase = Phase::Idle;
+                turn.phase = SeatPhase::Idle;
             }
         });
     }
@@ -174,12 +174,12 @@ impl ConnectionPermit {
     }
 
     pub fn is_idle(&self) -> bool {
-        self.lock().phase == Phase::Idle
+        self.lock().phase == SeatPhase::Idle
     }
 
     /// Whether a request has begun to arrive, and its head is not complete.
     pub fn reads_head(&self) -> bool {
-        self.lock().phase == Phase::Head
+        self.lock().phase == SeatPhase::Head
     }
 
     pub fn is_crowded(&self) -> bool {
@@ -190,7 +190,7 @@ impl ConnectionPermit {
         &self.seats.observer
     }
 
-    fn change(&self, change: impl FnOnce(&mut Turn)) {
+    fn change(&self, change: impl FnOnce(&mut SeatTurn)) {
         let mut turn = self.lock();
         let (ticket, waited) = (turn.ticket, turn.waits_for_peer());
         change(&mut turn);
@@ -205,12 +205,12 @@ impl ConnectionPermit {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Turn> {
+    fn lock(&self) -> MutexGuard<'_, SeatTurn> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for ConnectionPermit {
+impl Drop for HttpPermit {
     fn drop(&mut self) {
         let ticket = self.lock().ticket;
         self.seats.lock().waiting.remove(&ticket);
@@ -218,11 +218,11 @@ impl Drop for ConnectionPermit {
     }
 }
 
-impl Turn {
+impl SeatTurn {
     fn waits_for_peer(&self) -> bool {
         match self.phase {
-            Phase::Idle | Phase::Head | Phase::Body => !self.is_new,
-            Phase::Answer => self.write_blocked,
+            SeatPhase::Idle | SeatPhase::Head | SeatPhase::Body => !self.is_new,
+            SeatPhase::Answer => self.write_blocked,
         }
     }
 }

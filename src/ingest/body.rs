@@ -10,8 +10,8 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame};
 use tokio::time::{Instant, timeout_at};
 
-use super::budget::{InflightBudget, Reservation, SMALL_BODY_BYTES};
-use super::outcome::Refusal;
+use super::budget::{InflightBudget, InflightReservation, SMALL_BODY_BYTES};
+use super::outcome::WebhookRefusal;
 
 /// Maximum number of bytes read from a refused body: more than any honest sender has left to send.
 const DISCARDED_BYTES_MAX: u64 = 1024 * 1024;
@@ -24,7 +24,7 @@ const BODY_RATE: u64 = 64 * 1024;
 /// A whole body with its reservation.
 pub(super) struct Held {
     pub(super) bytes: Bytes,
-    pub(super) reservation: Reservation,
+    pub(super) reservation: InflightReservation,
 }
 
 /// Reads the frames of a body, and refuses a body slower than the minimum rate.
@@ -43,10 +43,10 @@ where
     }
 
     /// The next frame. `None` if the body has ended.
-    async fn frame(&mut self) -> Result<Option<Frame<Bytes>>, Refusal> {
+    async fn frame(&mut self) -> Result<Option<Frame<Bytes>>, WebhookRefusal> {
         let deadline = self.started + BODY_GRACE + Duration::from_secs(self.received / BODY_RATE);
-        let frame = timeout_at(deadline, self.body.frame()).await.map_err(|_| Refusal::BodySlow)?;
-        let frame = frame.transpose().map_err(|_| Refusal::BodyBroken)?;
+        let frame = timeout_at(deadline, self.body.frame()).await.map_err(|_| WebhookRefusal::BodySlow)?;
+        let frame = frame.transpose().map_err(|_| WebhookRefusal::BodyBroken)?;
         let arrived = frame.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
         self.received += arrived as u64;
         Ok(frame)
@@ -54,21 +54,21 @@ where
 }
 
 /// Reads the whole body, of at most `limit` bytes. Refuses a body that announces more, without reading it.
-pub(super) async fn read<B>(body: &mut B, budget: &InflightBudget, limit: usize) -> Result<Held, Refusal>
+pub(super) async fn read<B>(body: &mut B, budget: &InflightBudget, limit: usize) -> Result<Held, WebhookRefusal>
 where
     B: Body<Data = Bytes> + Unpin,
 {
     let size = body.size_hint();
     let announced = usize::try_from(size.lower()).unwrap_or(usize::MAX);
     if announced > limit {
-        return Err(Refusal::BodyTooLarge);
+        return Err(WebhookRefusal::BodyTooLarge);
     }
     let longest = if size.exact().is_some() { announced } else { limit };
     let mut reservation = budget.reserve(announced).await?;
     let revoked = reservation.revoked();
     let bytes = tokio::select! {
         biased;
-        () = revoked.notified() => return Err(Refusal::Overloaded),
+        () = revoked.notified() => return Err(WebhookRefusal::Overloaded),
         bytes = fill(Paced::new(body), &mut reservation, announced, longest) => bytes?,
     };
     reservation.complete()?;
@@ -77,10 +77,10 @@ where
 
 async fn fill<B>(
     mut body: Paced<'_, B>,
-    reservation: &mut Reservation,
+    reservation: &mut InflightReservation,
     announced: usize,
     longest: usize,
-) -> Result<Vec<u8>, Refusal>
+) -> Result<Vec<u8>, WebhookRefusal>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -88,7 +88,7 @@ where
     while let Some(frame) = body.frame().await? {
         let Some(data) = frame.data_ref() else { continue };
         if data.len() > longest - bytes.len() {
-            return Err(Refusal::BodyTooLarge);
+            return Err(WebhookRefusal::BodyTooLarge);
         }
         let needed = bytes.len() + data.len();
         if needed > bytes.capacity() {
@@ -142,7 +142,11 @@ mod tests {
             Self { budget: InflightBudget::new(2 * (requests * EACH + bytes), &shown), shown }
         }
 
-        async fn read<B: Body<Data = Bytes> + Unpin>(&self, body: &mut B, limit: usize) -> Result<Held, Refusal> {
+        async fn read<B: Body<Data = Bytes> + Unpin>(
+            &self,
+            body: &mut B,
+            limit: usize,
+        ) -> Result<Held, WebhookRefusal> {
             read(body, &self.budget, limit).await
         }
     }
@@ -198,7 +202,7 @@ mod tests {
     async fn a_full_share_refuses_and_gets_back_what_a_refused_body_had() {
         let budget = Budget::new(2, 100);
         let first = budget.read(&mut chunks(&[60]), 100).await.ok().unwrap();
-        assert_eq!(budget.read(&mut chunks(&[30, 11]), 100).await.err(), Some(Refusal::Overloaded));
+        assert_eq!(budget.read(&mut chunks(&[30, 11]), 100).await.err(), Some(WebhookRefusal::Overloaded));
         assert_eq!(budget.shown.get(), EACH + 60);
         let second = budget.read(&mut chunks(&[30, 10]), 40).await.ok().unwrap();
         assert_eq!(budget.shown.get(), 2 * EACH + 100);
@@ -213,7 +217,7 @@ mod tests {
         for _ in 0..2 {
             held.push(budget.read(&mut chunks(&[]), 100).await.ok().unwrap());
         }
-        assert_eq!(budget.read(&mut chunks(&[]), 100).await.err(), Some(Refusal::Overloaded));
+        assert_eq!(budget.read(&mut chunks(&[]), 100).await.err(), Some(WebhookRefusal::Overloaded));
         held.pop();
         assert!(budget.read(&mut chunks(&[]), 100).await.is_ok());
     }
@@ -223,7 +227,7 @@ mod tests {
         let budget = Budget::new(1, 20_000);
         let mut large = Announced(chunks(&[20_000]), 20_000);
         let _large = budget.read(&mut large, 20_000).await.ok().unwrap();
-        assert_eq!(budget.read(&mut chunks(&[17_000]), 20_000).await.err(), Some(Refusal::Overloaded));
+        assert_eq!(budget.read(&mut chunks(&[17_000]), 20_000).await.err(), Some(WebhookRefusal::Overloaded));
         let _small = budget.read(&mut chunks(&[16_000]), 20_000).await.ok().unwrap();
         assert_eq!(budget.shown.get(), 2 * EACH + 36_000);
     }
@@ -240,7 +244,7 @@ mod tests {
         let mut next = stalled(100);
         let mut next = Box::pin(budget.read(&mut next, 100));
         let (oldest, stayed) = tokio::join!(oldest, stays(&mut next));
-        assert_eq!((oldest.err(), stayed), (Some(Refusal::Overloaded), true));
+        assert_eq!((oldest.err(), stayed), (Some(WebhookRefusal::Overloaded), true));
         assert_eq!(budget.shown.get(), 2 * EACH + 200);
         drop((whole, next));
         assert_eq!(budget.shown.get(), 0);
@@ -272,9 +276,9 @@ mod tests {
         let budget = Budget::new(2, 1000);
         assert!(budget.read(&mut Full::new(Bytes::from_static(b"12345678")), 8).await.is_ok());
         let mut announced = Full::new(Bytes::from_static(b"123456789"));
-        assert_eq!(budget.read(&mut announced, 8).await.err(), Some(Refusal::BodyTooLarge));
+        assert_eq!(budget.read(&mut announced, 8).await.err(), Some(WebhookRefusal::BodyTooLarge));
         assert_eq!(announced.size_hint().exact(), Some(9), "it was not touched");
-        assert_eq!(budget.read(&mut chunks(&[4, 4, 1]), 8).await.err(), Some(Refusal::BodyTooLarge));
+        assert_eq!(budget.read(&mut chunks(&[4, 4, 1]), 8).await.err(), Some(WebhookRefusal::BodyTooLarge));
         assert_eq!(budget.shown.get(), 0);
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::outcome::Refusal;
+use super::outcome::WebhookRefusal;
 use crate::config::REQUEST_BYTES;
 use crate::metrics::Gauge;
 
@@ -25,13 +25,13 @@ pub(super) struct InflightBudget {
 
 struct Share {
     limit: u64,
-    state: Mutex<State>,
+    state: Mutex<BudgetState>,
     freed: Notify,
     shown: Gauge,
 }
 
 #[derive(Default)]
-struct State {
+struct BudgetState {
     used: u64,
     /// The part of `used` that revoked reservations have not given back yet.
     leaving: u64,
@@ -45,7 +45,7 @@ struct Incomplete {
 }
 
 /// The reservation of one request. Released when dropped.
-pub(super) struct Reservation {
+pub(super) struct InflightReservation {
     share: Arc<Share>,
     large: Arc<Share>,
     ticket: u64,
@@ -62,9 +62,9 @@ impl InflightBudget {
     }
 
     /// Reserves memory for a request before its body, which announces `announced` bytes, or 0.
-    pub(super) async fn reserve(&self, announced: usize) -> Result<Reservation, Refusal> {
+    pub(super) async fn reserve(&self, announced: usize) -> Result<InflightReservation, WebhookRefusal> {
         let share = if announced > SMALL_BODY_BYTES { &self.large } else { &self.small };
-        let mut reservation = Reservation {
+        let mut reservation = InflightReservation {
             share: share.clone(),
             large: self.large.clone(),
             ticket: self.ticket(),
@@ -85,7 +85,7 @@ impl InflightBudget {
 
 impl Share {
     /// Adds bytes to a reservation of this share. Revokes older ones of incomplete bodies if there is no room.
-    async fn take(&self, reservation: &mut Reservation, bytes: u64) -> Result<(), Refusal> {
+    async fn take(&self, reservation: &mut InflightReservation, bytes: u64) -> Result<(), WebhookRefusal> {
         // Most find room at once, and need no notification.
         let mut has_taken = self.try_take(reservation, bytes)?;
         while !has_taken {
@@ -100,10 +100,10 @@ impl Share {
     }
 
     /// Returns whether there was room. If not, revokes the older reservations that must make room.
-    fn try_take(&self, reservation: &mut Reservation, bytes: u64) -> Result<bool, Refusal> {
+    fn try_take(&self, reservation: &mut InflightReservation, bytes: u64) -> Result<bool, WebhookRefusal> {
         let mut state = self.lock();
         if reservation.bytes > 0 && !state.incomplete.contains_key(&reservation.ticket) {
-            return Err(Refusal::Overloaded);
+            return Err(WebhookRefusal::Overloaded);
         }
         if state.used + bytes > self.limit {
             state.make_room(self.limit, bytes, reservation.ticket)?;
@@ -117,17 +117,17 @@ impl Share {
         Ok(true)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, BudgetState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl BudgetState {
     /// Revokes reservations older than `ticket` until `bytes` will fit.
-    fn make_room(&mut self, limit: u64, bytes: u64, ticket: u64) -> Result<(), Refusal> {
+    fn make_room(&mut self, limit: u64, bytes: u64, ticket: u64) -> Result<(), WebhookRefusal> {
         while self.used - self.leaving + bytes > limit {
             let oldest = self.incomplete.first_entry().filter(|oldest| *oldest.key() < ticket);
-            let Incomplete { bytes, revoked } = oldest.ok_or(Refusal::Overloaded)?.remove();
+            let Incomplete { bytes, revoked } = oldest.ok_or(WebhookRefusal::Overloaded)?.remove();
             self.leaving += bytes;
             revoked.notify_one();
         }
@@ -135,10 +135,10 @@ impl State {
     }
 }
 
-impl Reservation {
+impl InflightReservation {
     /// Reserves a buffer of `capacity` bytes in place of one of `held`. Moves the reservation to the share of large
     /// bodies once the buffer is too large for the small one.
-    pub(super) async fn grow(&mut self, held: usize, capacity: usize) -> Result<(), Refusal> {
+    pub(super) async fn grow(&mut self, held: usize, capacity: usize) -> Result<(), WebhookRefusal> {
         let share = self.share.clone();
         if capacity <= SMALL_BODY_BYTES || Arc::ptr_eq(&share, &self.large) {
             return share.take(self, (capacity - held) as u64).await;
@@ -163,13 +163,13 @@ impl Reservation {
     }
 
     /// Marks the body as whole: it cannot be revoked any more. An error if it has been revoked.
-    pub(super) fn complete(&mut self) -> Result<(), Refusal> {
+    pub(super) fn complete(&mut self) -> Result<(), WebhookRefusal> {
         self.complete = self.share.lock().incomplete.remove(&self.ticket).is_some();
-        if self.complete { Ok(()) } else { Err(Refusal::Overloaded) }
+        if self.complete { Ok(()) } else { Err(WebhookRefusal::Overloaded) }
     }
 }
 
-impl Drop for Reservation {
+impl Drop for InflightReservation {
     fn drop(&mut self) {
         if self.bytes == 0 {
             return;

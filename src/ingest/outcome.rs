@@ -29,7 +29,7 @@ pub(super) struct Accepted {
 
 /// Reason for a refusal. The event is not in the log, except that for `StorageSlow` and `StorageFailed` it may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum WebhookRefusal {
     UnknownEndpoint,
     MethodNotAllowed,
     /// The header and its fault.
@@ -64,33 +64,33 @@ pub(super) enum HeaderFault {
 /// The client left before its answer. If its request was complete, the event may be in the log.
 pub(super) const ABANDONED: &str = "abandoned";
 
-const ALL_REFUSALS: [Refusal; 18] = [
-    Refusal::UnknownEndpoint,
-    Refusal::MethodNotAllowed,
-    Refusal::Header("webhook-id", HeaderFault::Missing),
-    Refusal::Header("webhook-id", HeaderFault::Repeated),
-    Refusal::Header("webhook-id", HeaderFault::Oversized),
-    Refusal::Header("webhook-id", HeaderFault::Malformed),
-    Refusal::BodyTooLarge,
-    Refusal::BodySlow,
-    Refusal::BodyBroken,
-    Refusal::SignatureMismatch,
-    Refusal::StaleTimestamp,
-    Refusal::DevelopmentSecretRefused,
-    Refusal::Overloaded,
-    Refusal::StorageSlow,
-    Refusal::KeysUnknown,
-    Refusal::StorageFailed,
-    Refusal::ClockRefused,
-    Refusal::DiskFull,
+const ALL_REFUSALS: [WebhookRefusal; 18] = [
+    WebhookRefusal::UnknownEndpoint,
+    WebhookRefusal::MethodNotAllowed,
+    WebhookRefusal::Header("webhook-id", HeaderFault::Missing),
+    WebhookRefusal::Header("webhook-id", HeaderFault::Repeated),
+    WebhookRefusal::Header("webhook-id", HeaderFault::Oversized),
+    WebhookRefusal::Header("webhook-id", HeaderFault::Malformed),
+    WebhookRefusal::BodyTooLarge,
+    WebhookRefusal::BodySlow,
+    WebhookRefusal::BodyBroken,
+    WebhookRefusal::SignatureMismatch,
+    WebhookRefusal::StaleTimestamp,
+    WebhookRefusal::DevelopmentSecretRefused,
+    WebhookRefusal::Overloaded,
+    WebhookRefusal::StorageSlow,
+    WebhookRefusal::KeysUnknown,
+    WebhookRefusal::StorageFailed,
+    WebhookRefusal::ClockRefused,
+    WebhookRefusal::DiskFull,
 ];
 
 /// All labels of a known endpoint. They start at zero, so that the first of each shows as a rise.
 pub(super) fn labels() -> impl Iterator<Item = &'static str> {
-    let refused = ALL_REFUSALS.into_iter().filter(|refusal| *refusal != Refusal::UnknownEndpoint);
+    let refused = ALL_REFUSALS.into_iter().filter(|refusal| *refusal != WebhookRefusal::UnknownEndpoint);
     ["accepted", "accepted_mode_mismatch", "accepted_mode_unknown", "duplicate", "duplicate_conflict", ABANDONED]
         .into_iter()
-        .chain(refused.map(Refusal::label))
+        .chain(refused.map(WebhookRefusal::label))
 }
 
 impl Accepted {
@@ -113,7 +113,7 @@ impl Accepted {
     }
 }
 
-impl Refusal {
+impl WebhookRefusal {
     /// The label in metrics and logs.
     pub(super) fn label(self) -> &'static str {
         match self {

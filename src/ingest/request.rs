@@ -11,7 +11,7 @@ use hyper::http::request;
 use hyper::{HeaderMap, Uri};
 
 use super::local_tool::is_local_tool;
-use super::outcome::{HeaderFault, Refusal};
+use super::outcome::{HeaderFault, WebhookRefusal};
 
 const ID: &str = "webhook-id";
 const TIMESTAMP: &str = "webhook-timestamp";
@@ -45,18 +45,18 @@ pub(super) fn endpoint(uri: &Uri) -> Option<&str> {
 }
 
 impl SignedHeaders {
-    pub(super) fn read(parts: &request::Parts, peer: SocketAddr) -> Result<Self, Refusal> {
+    pub(super) fn read(parts: &request::Parts, peer: SocketAddr) -> Result<Self, WebhookRefusal> {
         let headers = &parts.headers;
         let id = only(headers, ID, ID_BYTES_MAX)?;
         // With dots in the id, `id.timestamp.body` could be split in another place.
         demand(ID, id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'.'))?;
         let timestamp = only(headers, TIMESTAMP, TIMESTAMP_BYTES_MAX)?;
         demand(TIMESTAMP, timestamp.bytes().all(|byte| byte.is_ascii_digit()))?;
-        let seconds = timestamp.parse().map_err(|_| Refusal::Header(TIMESTAMP, HeaderFault::Malformed))?;
+        let seconds = timestamp.parse().map_err(|_| WebhookRefusal::Header(TIMESTAMP, HeaderFault::Malformed))?;
         let signature = only(headers, SIGNATURE, SIGNATURE_BYTES_MAX)?;
         let entries = || signature.split(' ').filter(|entry| !entry.is_empty());
         if entries().nth(SIGNATURES_MAX).is_some() {
-            return Err(Refusal::Header(SIGNATURE, HeaderFault::Oversized));
+            return Err(WebhookRefusal::Header(SIGNATURE, HeaderFault::Oversized));
         }
         Ok(Self {
             id: id.to_owned(),
@@ -70,21 +70,21 @@ impl SignedHeaders {
 }
 
 /// The value of a header that comes once, is not empty, not too long, and is text.
-fn only<'a>(headers: &'a HeaderMap, name: &'static str, bytes_max: usize) -> Result<&'a str, Refusal> {
+fn only<'a>(headers: &'a HeaderMap, name: &'static str, bytes_max: usize) -> Result<&'a str, WebhookRefusal> {
     let mut values = headers.get_all(name).iter();
     let value = match (values.next(), values.next()) {
         (Some(value), None) if !value.is_empty() => value,
-        (Some(_), Some(_)) => return Err(Refusal::Header(name, HeaderFault::Repeated)),
-        _ => return Err(Refusal::Header(name, HeaderFault::Missing)),
+        (Some(_), Some(_)) => return Err(WebhookRefusal::Header(name, HeaderFault::Repeated)),
+        _ => return Err(WebhookRefusal::Header(name, HeaderFault::Missing)),
     };
     if value.len() > bytes_max {
-        return Err(Refusal::Header(name, HeaderFault::Oversized));
+        return Err(WebhookRefusal::Header(name, HeaderFault::Oversized));
     }
-    value.to_str().map_err(|_| Refusal::Header(name, HeaderFault::Malformed))
+    value.to_str().map_err(|_| WebhookRefusal::Header(name, HeaderFault::Malformed))
 }
 
-fn demand(name: &'static str, well_formed: bool) -> Result<(), Refusal> {
-    if well_formed { Ok(()) } else { Err(Refusal::Header(name, HeaderFault::Malformed)) }
+fn demand(name: &'static str, well_formed: bool) -> Result<(), WebhookRefusal> {
+    if well_formed { Ok(()) } else { Err(WebhookRefusal::Header(name, HeaderFault::Malformed)) }
 }
 
 /// Decodes a signature of version 1. `None` if it is of another version or cannot be decoded: a sender may use versions
@@ -106,7 +106,7 @@ mod tests {
 
     use super::*;
 
-    fn read(pairs: &[(&'static str, &str)]) -> Result<SignedHeaders, Refusal> {
+    fn read(pairs: &[(&'static str, &str)]) -> Result<SignedHeaders, WebhookRefusal> {
         let pair = |(name, value): &(&'static str, &str)| {
             (HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap())
         };
@@ -119,7 +119,7 @@ mod tests {
 
     fn fault(id: &str, timestamp: &str, signature: &str) -> Option<(&'static str, HeaderFault)> {
         match read(&[(ID, id), (TIMESTAMP, timestamp), (SIGNATURE, signature)]) {
-            Err(Refusal::Header(name, fault)) => Some((name, fault)),
+            Err(WebhookRefusal::Header(name, fault)) => Some((name, fault)),
             Err(other) => panic!("{other:?}"),
             Ok(_) => None,
         }

@@ -4,7 +4,7 @@
 use hyper::StatusCode;
 use tokio::time::Instant;
 
-use super::outcome::{ABANDONED, Accepted, Refusal};
+use super::outcome::{ABANDONED, Accepted, WebhookRefusal};
 use crate::event::ModeVerdict;
 use crate::http::Reply;
 use crate::metrics::Metrics;
@@ -52,7 +52,7 @@ impl<'a> RequestLog<'a> {
         self.body_bytes
     }
 
-    pub(super) fn end(mut self, answer: Result<Accepted, Refusal>) -> Reply {
+    pub(super) fn end(mut self, answer: Result<Accepted, WebhookRefusal>) -> Reply {
         self.warn(&answer);
         let (label, reply) = match answer {
             Ok(accepted) => (accepted.label(), accepted.reply()),
@@ -64,15 +64,15 @@ impl<'a> RequestLog<'a> {
 
     /// Logs the outcomes that an operator must know, although the sender was answered. At most one line a minute for
     /// each cause.
-    fn warn(&self, answer: &Result<Accepted, Refusal>) {
+    fn warn(&self, answer: &Result<Accepted, WebhookRefusal>) {
         let (endpoint, warnings) = (self.endpoint, self.warnings);
         let (limit, outcome, message) = match answer {
-            Err(refusal @ Refusal::StaleTimestamp) => (
+            Err(refusal @ WebhookRefusal::StaleTimestamp) => (
                 &warnings.stale,
                 refusal.label(),
                 "refused a correctly signed webhook for its timestamp: a replay, or this machine's clock is wrong",
             ),
-            Err(refusal @ Refusal::DevelopmentSecretRefused) => (
+            Err(refusal @ WebhookRefusal::DevelopmentSecretRefused) => (
                 &warnings.development_secret,
                 refusal.label(),
                 "refused a webhook that only the development secret matched: it is not from this machine's tools",
@@ -92,11 +92,16 @@ impl<'a> RequestLog<'a> {
                 accepted.label(),
                 "kept a duplicate whose content differs from the first event of its key; it changes nothing",
             ),
-            Err(refusal @ Refusal::Overloaded) => (&warnings.overloaded, refusal.label(), "cannot accept a webhook"),
+            Err(refusal @ WebhookRefusal::Overloaded) => {
+                (&warnings.overloaded, refusal.label(), "cannot accept a webhook")
+            }
             Err(
-                refusal @ (Refusal::StorageSlow | Refusal::KeysUnknown | Refusal::StorageFailed | Refusal::DiskFull),
+                refusal @ (WebhookRefusal::StorageSlow
+                | WebhookRefusal::KeysUnknown
+                | WebhookRefusal::StorageFailed
+                | WebhookRefusal::DiskFull),
             ) => (&warnings.storage, refusal.label(), "cannot accept a webhook"),
-            Err(refusal @ Refusal::ClockRefused) => (
+            Err(refusal @ WebhookRefusal::ClockRefused) => (
                 &warnings.clock,
                 refusal.label(),
                 "cannot accept a webhook: this machine's clock is behind the newest event of the log, or nothing \

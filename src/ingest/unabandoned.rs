@@ -1,4 +1,4 @@
-//! Work that goes on when its caller stops waiting. Knows nothing of the work.
+//! Work that goes on when its caller stops waiting. Knows nothing of the work. Kept apart: it knows no webhooks.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -12,9 +12,9 @@ use sha2::Sha256;
 use subtle::{Choice, ConstantTimeEq as _};
 
 use super::body::Held;
-use super::budget::Reservation;
+use super::budget::InflightReservation;
 use super::local_tool::LOCAL_TOOL_MARK;
-use super::outcome::Refusal;
+use super::outcome::WebhookRefusal;
 use super::request::SignedHeaders;
 use crate::config::Secret;
 use crate::event::Timestamp;
@@ -23,11 +23,11 @@ use crate::log::TimeEvidence;
 /// The keys of one endpoint.
 pub(super) struct Keyring {
     /// The development key comes last, so that it counts only if no other matches.
-    keys: Vec<Key>,
+    keys: Vec<SigningKey>,
     for_development: bool,
 }
 
-struct Key {
+struct SigningKey {
     label: String,
     mac: Hmac<Sha256>,
     development: bool,
@@ -57,7 +57,7 @@ pub(super) struct Parts {
     pub(super) secret_label: String,
     pub(super) evidence: TimeEvidence,
     pub(super) body: Bytes,
-    pub(super) reservation: Reservation,
+    pub(super) reservation: InflightReservation,
 }
 
 impl Tolerance {
@@ -78,9 +78,9 @@ impl Keyring {
         // HMAC takes a key of any length: no secret is lost here.
         let key = |secret: &Secret| {
             let mac = Hmac::new_from_slice(secret.key()).ok()?;
-            Some(Key { label: secret.label().to_owned(), mac, development: secret.is_development() })
+            Some(SigningKey { label: secret.label().to_owned(), mac, development: secret.is_development() })
         };
-        let mut keys: Vec<Key> = secrets.iter().filter_map(key).collect();
+        let mut keys: Vec<SigningKey> = secrets.iter().filter_map(key).collect();
         keys.sort_by_key(|key| key.development);
         Self { keys, for_development }
     }
@@ -93,13 +93,14 @@ impl Keyring {
         body: Held,
         now: Timestamp,
         tolerance: Tolerance,
-    ) -> Result<Verified, Refusal> {
-        let key = self.keys.iter().find(|key| key.signed(&headers, &body.bytes)).ok_or(Refusal::SignatureMismatch)?;
+    ) -> Result<Verified, WebhookRefusal> {
+        let key =
+            self.keys.iter().find(|key| key.signed(&headers, &body.bytes)).ok_or(WebhookRefusal::SignatureMismatch)?;
         if key.development && !headers.from_local_tool {
-            return Err(Refusal::DevelopmentSecretRefused);
+            return Err(WebhookRefusal::DevelopmentSecretRefused);
         }
         if !tolerance.allows(headers.seconds, now) {
-            return Err(Refusal::StaleTimestamp);
+            return Err(WebhookRefusal::StaleTimestamp);
         }
         let evidence = self.time_evidence(key, &headers.id);
         let SignedHeaders { id, timestamp, signature, .. } = headers;
@@ -108,7 +109,7 @@ impl Keyring {
 
     /// The evidence of the time from a webhook with this id. Local tools take the time from the same clock that judges
     /// them.
-    fn time_evidence(&self, key: &Key, webhook_id: &str) -> TimeEvidence {
+    fn time_evidence(&self, key: &SigningKey, webhook_id: &str) -> TimeEvidence {
         if key.development && self.for_development {
             TimeEvidence::Development
         } else if key.development || webhook_id.starts_with(LOCAL_TOOL_MARK) {
@@ -119,7 +120,7 @@ impl Keyring {
     }
 }
 
-impl Key {
+impl SigningKey {
     /// Whether one of the signatures is of this key. The time does not depend on which one it is, or on how much of it
     /// is right.
     fn signed(&self, headers: &SignedHeaders, body: &[u8]) -> bool {

@@ -11,17 +11,17 @@ const BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Both ends of the hand-over. The writer offers events, one fold takes them.
 #[derive(Clone)]
-pub struct HandOver(Arc<Mutex<Waiting>>);
+pub struct HandOver(Arc<Mutex<WaitingEvents>>);
 
 /// Adjacent waiting events.
-struct Waiting {
+struct WaitingEvents {
     events: VecDeque<ParsedEvent>,
     events_max: usize,
     bytes: usize,
 }
 
 /// Waiting events after a position.
-pub enum Taken {
+pub enum HandedOver {
     /// Adjacent events, at least one.
     Events(Vec<ParsedEvent>),
     /// No event waits, or only later ones: the next one must be read from the log.
@@ -31,7 +31,7 @@ pub enum Taken {
 impl HandOver {
     /// Creates an empty hand-over. At most `events_max` events wait in it.
     pub(super) fn new(events_max: usize) -> Self {
-        Self(Arc::new(Mutex::new(Waiting { events: VecDeque::new(), events_max, bytes: 0 })))
+        Self(Arc::new(Mutex::new(WaitingEvents { events: VecDeque::new(), events_max, bytes: 0 })))
     }
 
     /// Adds the events of a commit, which is durable. If they do not fit, drops the oldest.
@@ -42,7 +42,7 @@ impl HandOver {
     }
 
     /// Takes the events after one position up to another, and drops those before.
-    pub fn take(&self, after: Position, through: Position) -> Taken {
+    pub fn take(&self, after: Position, through: Position) -> HandedOver {
         let mut waiting = self.waiting();
         let known = waiting.events.partition_point(|event| event.position <= after);
         let known = waiting.take_first(known);
@@ -51,15 +51,15 @@ impl HandOver {
         let taken = waiting.take_first(count);
         drop(waiting);
         drop(known);
-        if taken.is_empty() { Taken::Behind } else { Taken::Events(taken) }
+        if taken.is_empty() { HandedOver::Behind } else { HandedOver::Events(taken) }
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> MutexGuard<'_, WaitingEvents> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Waiting {
+impl WaitingEvents {
     /// Adds events. Returns the oldest ones that do not fit any more.
     fn push(&mut self, events: Vec<ParsedEvent>) -> Vec<ParsedEvent> {
         self.bytes += events.iter().map(|event| event.body.weight).sum::<usize>();

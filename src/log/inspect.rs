@@ -8,13 +8,14 @@ use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use super::dedup::KeyIndex;
-use super::files::layout::{self, DataFiles, Found};
+use super::files::layout::{self, DataFiles, FoundDirectory};
 use super::files::secret::LogSecret;
 use super::frame_store::Sealed;
-use super::open::{Examined, Notes, gather};
+use super::head::Head;
+use super::open::{Examined, Notes, OpenError, gather};
 use super::reader::Reader;
-use super::{Head, OpenError, StoreError};
 use crate::event::Position;
+use crate::storage::StoreError;
 use crate::telemetry::with_causes;
 use crate::token::Identity;
 
@@ -67,7 +68,7 @@ pub struct ReadOnlyLog {
 pub fn open_read_only(directory: &Path) -> Result<ReadOnlyLog, OpenError> {
     let files = DataFiles::at(directory).map_err(|error| StoreError::new("find the data directory", error))?;
     match layout::look(directory)? {
-        Found::Initialised(_) | Found::CleatLost => {}
+        FoundDirectory::Initialised(_) | FoundDirectory::CleatLost => {}
         found => return Err(OpenError::NoLog { found: found.to_string() }),
     }
     let _lock = files.lock_for_reading()?;

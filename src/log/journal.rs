@@ -29,7 +29,7 @@ use crate::storage::StoreError;
 use files::JournalFiles;
 
 pub(super) use files::{highest, list, remove, set_aside, sweep};
-pub(super) use recovery::{Found, RecoverError, Recovered, recover};
+pub(super) use recovery::{FoundFrames, RecoverError, Recovered, recover};
 pub(super) use value::{FINGERPRINT_VERSION, JournalFrame, JournalKey, frame_bytes_max, values_bytes};
 
 /// Size of sled's page cache. Written values are never read again: 32 MiB gained nothing over this.

@@ -42,7 +42,7 @@ pub enum NoRoom {
 
 /// Limits from the configuration.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct JournalLimits {
     /// Bytes of values in one journal.
     pub journal_bytes: u64,
     /// Bytes of the disk that stay free.
@@ -64,7 +64,7 @@ pub(super) enum Message {
 pub(super) struct Journals {
     store: Arc<FrameStore>,
     directory: PathBuf,
-    limits: Limits,
+    limits: JournalLimits,
     active: Option<Active>,
     /// True if the next journal was asked for. The sealer opens the first one unasked.
     has_asked: bool,
@@ -82,7 +82,7 @@ struct Active {
 }
 
 impl Active {
-    fn is_full(&self, limits: Limits, uptime: Duration) -> bool {
+    fn is_full(&self, limits: JournalLimits, uptime: Duration) -> bool {
         self.journal.bytes() >= limits.journal_bytes
             || self.journal.values() >= VALUES_MAX
             || self.events >= EVENTS_MAX
@@ -91,7 +91,7 @@ impl Active {
 
     /// Returns whether the next journal is due to be opened. Opening takes several syncs, so it does not happen during
     /// a switch.
-    fn is_half_full(&self, limits: Limits, uptime: Duration) -> bool {
+    fn is_half_full(&self, limits: JournalLimits, uptime: Duration) -> bool {
         self.journal.bytes() >= limits.journal_bytes / 2
             || self.journal.values() >= VALUES_MAX / 2
             || self.events >= EVENTS_MAX / 2
@@ -110,7 +110,7 @@ impl Journals {
     pub fn new(
         store: Arc<FrameStore>,
         directory: PathBuf,
-        limits: Limits,
+        limits: JournalLimits,
         spares: Receiver<Box<dyn JournalWriter>>,
         sealer: SyncSender<Message>,
     ) -> Self {

@@ -1,14 +1,15 @@
 //! Opens the log: examines the data directory, repairs what may be repaired, and starts the threads of the writer, the
 //! witness, the sealer and the keeper of dedup runs. Must not know the layout of any file.
 
+mod error;
 mod examine;
 mod identity;
 mod journals;
 pub(super) mod keys;
 mod mend;
+mod notes;
 mod segments;
 
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -16,33 +17,30 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+pub use self::error::OpenError;
 pub(super) use self::examine::{Examined, gather};
-use self::keys::Keys;
-use super::append::Appender;
-use super::clock::{ClockGuard, TimeSource};
-use super::commit::Committer;
+use self::keys::LoadedKeys;
+pub(super) use self::notes::Notes;
+pub use self::notes::SeenPoint;
 use super::dedup::{Keeper, KeeperOptions};
 use super::files::anchor::{AnchorFile, AnchorRead};
 use super::files::keeper::WitnessKeeper;
-use super::files::layout::{self, DataFiles, DataLock, Found, Fresh};
+use super::files::layout::{self, DataFiles, DataLock, FoundDirectory, Fresh};
 use super::files::secret::LogSecret;
 use super::files::witness::{Witness, WitnessFile};
 use super::hand_over::HandOver;
+use super::head::{Commit, Health};
 use super::journal::Journal;
-use super::journals::{CreateJournal, Limits};
-use super::poison::{Poison, Watchman};
+use super::journals::{CreateJournal, JournalLimits};
 use super::reader::Reader;
 use super::sealer::{self, SealerOptions};
-use super::sequencer::Sequencer;
-use super::{Commit, Head, Health, OpenError};
-use crate::event::Position;
+use super::write::{Appender, ClockGuard, Committer, Poison, Sequencer, TimeSource, Watchman};
 use crate::storage::StoreError;
-use crate::token::Identity;
 
 /// Period of the witness's syncs. It bounds how much of the witness a power cut may take.
 const WITNESS_SYNC_EVERY: Duration = Duration::from_secs(1);
 
-pub struct Options {
+pub struct LogOptions {
     pub time: TimeSource,
     /// Identity and secret of a log that does not exist yet. The secret also replaces a lost one.
     pub fresh: Fresh,
@@ -51,7 +49,7 @@ pub struct Options {
     /// Path of a witness on another volume.
     pub anchor: Option<PathBuf>,
     /// Points of the log that other files have seen.
-    pub seen: Vec<Seen>,
+    pub seen: Vec<SeenPoint>,
     /// Maximum number of deliveries that one commit takes.
     pub batch_events: usize,
     /// Maximum number of committed events that wait for the fold.
@@ -66,7 +64,7 @@ pub struct Options {
     pub on_commit: Box<dyn Fn(Commit) + Send>,
 }
 
-impl Options {
+impl LogOptions {
     /// Returns the usual bounds. The log is created where there is none, and may fill its disk.
     pub fn new(time: TimeSource, fresh: Fresh) -> Self {
         Self {
@@ -85,41 +83,6 @@ impl Options {
     }
 }
 
-/// Point of the log that a file outside it names.
-#[derive(Debug, Clone)]
-pub struct Seen {
-    /// Name of the file, as in "a checkpoint (views/1/...)".
-    pub by: String,
-    pub identity: Identity,
-    pub head: Head,
-}
-
-/// Problems that are no reason to refuse the log.
-#[derive(Debug, Default)]
-pub(super) struct Notes {
-    /// Problems that cost nothing: other files have the same content.
-    pub mended: Vec<String>,
-    pub losses: Vec<Loss>,
-}
-
-/// Acknowledged events that cannot be read.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("events {} to {} cannot be read: {reason}", .range.start(), .range.end())]
-pub(super) struct Loss {
-    pub range: RangeInclusive<Position>,
-    pub reason: &'static str,
-}
-
-impl Notes {
-    pub fn note(&mut self, text: String) {
-        self.mended.push(text);
-    }
-
-    pub fn lose(&mut self, range: RangeInclusive<Position>, reason: &'static str) {
-        self.losses.push(Loss { range, reason });
-    }
-}
-
 /// An open log.
 pub struct Log {
     pub appender: Appender,
@@ -134,16 +97,20 @@ pub struct Log {
 
 /// Opens the log in `directory`, or creates it. Blocks: it reads the unsealed part, and the end of the log that no
 /// dedup run covers.
-pub fn open(directory: &Path, options: Options) -> Result<Log, OpenError> {
+pub fn open(directory: &Path, options: LogOptions) -> Result<Log, OpenError> {
     open_with(directory, options, |directory, sequence| Ok(Box::new(Journal::create(directory, sequence)?)))
 }
 
 /// Like [`open`], but with the given constructor of journals.
-pub(super) fn open_with(directory: &Path, options: Options, create_journal: CreateJournal) -> Result<Log, OpenError> {
+pub(super) fn open_with(
+    directory: &Path,
+    options: LogOptions,
+    create_journal: CreateJournal,
+) -> Result<Log, OpenError> {
     let files = DataFiles::at(directory).map_err(|error| StoreError::new("find the data directory", error))?;
     let lock = match layout::look(directory)? {
-        Found::Initialised(_) | Found::CleatLost => files.lock_exclusively()?,
-        Found::Missing | Found::Empty | Found::Unfinished if options.create => {
+        FoundDirectory::Initialised(_) | FoundDirectory::CleatLost => files.lock_exclusively()?,
+        FoundDirectory::Missing | FoundDirectory::Empty | FoundDirectory::Unfinished if options.create => {
             refuse_if_anchored(options.anchor.as_deref())?;
             tracing::warn!(directory = %directory.display(), "creating a new log");
             layout::init(directory, &options.fresh)?
@@ -166,7 +133,8 @@ pub(super) fn open_with(directory: &Path, options: Options, create_journal: Crea
 /// Creates an empty log, or finishes one whose creation was cut short. Refuses if the anchor has seen a log.
 pub fn init(directory: &Path, fresh: &Fresh, anchor: Option<&Path>) -> Result<(), OpenError> {
     // A directory that holds something is refused by `layout::init`, whatever the anchor says.
-    if matches!(layout::look(directory)?, Found::Missing | Found::Empty | Found::Unfinished) {
+    if matches!(layout::look(directory)?, FoundDirectory::Missing | FoundDirectory::Empty | FoundDirectory::Unfinished)
+    {
         refuse_if_anchored(anchor)?;
     }
     layout::init(directory, fresh)?;
@@ -176,15 +144,15 @@ pub fn init(directory: &Path, fresh: &Fresh, anchor: Option<&Path>) -> Result<()
 /// Checks that `directory` has a log. The error describes the actual content. Changes nothing.
 pub fn find(directory: &Path) -> Result<(), OpenError> {
     match layout::look(directory)? {
-        Found::Initialised(_) | Found::CleatLost => Ok(()),
+        FoundDirectory::Initialised(_) | FoundDirectory::CleatLost => Ok(()),
         found => Err(missing(&found)),
     }
 }
 
-fn missing(found: &Found) -> OpenError {
+fn missing(found: &FoundDirectory) -> OpenError {
     match found {
         // Neither `cleat init` nor data.create would create a log there.
-        Found::NotOurs(_) => OpenError::NoLog { found: found.to_string() },
+        FoundDirectory::NotOurs(_) => OpenError::NoLog { found: found.to_string() },
         _ => OpenError::NotCreated { found: found.to_string() },
     }
 }
@@ -208,8 +176,8 @@ fn start(
     lock: DataLock,
     examined: Examined,
     secret: Arc<LogSecret>,
-    keys: Keys,
-    options: Options,
+    keys: LoadedKeys,
+    options: LogOptions,
     create_journal: CreateJournal,
 ) -> Result<Log, OpenError> {
     let (identity, head) = (examined.identity(), examined.head());
@@ -237,7 +205,7 @@ fn start(
         head: heads.subscribe(),
         now: time.now.clone(),
     })?;
-    let limits = Limits { journal_bytes: options.journal_bytes, disk_reserve: options.disk_reserve };
+    let limits = JournalLimits { journal_bytes: options.journal_bytes, disk_reserve: options.disk_reserve };
     let whole = Witness { identity, journal: last_journal, head };
     let witness = start_witness(files, options.anchor, &poison, &whole, is_witness_damaged)?;
     let (journals, sealer) = sealer::spawn(SealerOptions {

@@ -7,18 +7,16 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::Head;
-use super::applier::Known;
-use super::dedup::{Claim, Coverage, DedupSize, Digest, Fingerprint, KeyEntry, KeyIndex, RunError, RunSet, RunView};
+use super::dedup::key::{Claim, Digest, Fingerprint, Known};
+use super::dedup::{Coverage, DedupRunError, DedupSize, KeyEntry, KeyIndex, RunSet, RunView};
 use super::files::secret::LogSecret;
 use super::format::{self, Listing, Row, StoredRecord};
 use super::frame_store::FrameStore;
+use super::head::Head;
 use super::journals::NoRoom;
 use crate::event::{Contents, Event, EventKey, Hash, Kind, ModeVerdict, Position, Provenance, Timestamp};
-use crate::segment::ReadError;
-use crate::segment::{Frame, FrameHeader};
-use crate::storage::Garbled;
-use crate::storage::StoreError;
+use crate::segment::{Frame, FrameHeader, ReadError};
+use crate::storage::{DecodeError, StoreError};
 use crate::telemetry::with_causes;
 use crate::token::Identity;
 
@@ -271,15 +269,15 @@ impl Reader {
     }
 }
 
-fn unreadable(error: &RunError) -> ReadError {
+fn unreadable(error: &DedupRunError) -> ReadError {
     let (operation, reason) = ("look up a key", with_causes(error));
     ReadError::Store(match error {
-        RunError::Io { .. } => StoreError::new(operation, reason),
-        RunError::Damaged { .. } => StoreError::damage(operation, reason),
+        DedupRunError::Io { .. } => StoreError::new(operation, reason),
+        DedupRunError::Damaged { .. } => StoreError::damage(operation, reason),
     })
 }
 
-fn damaged(from: Position, garbled: Garbled) -> ReadError {
+fn damaged(from: Position, garbled: DecodeError) -> ReadError {
     ReadError::Damaged { from, reason: garbled.0 }
 }
 
@@ -289,7 +287,7 @@ fn list(bytes: &[u8], position: Position) -> Result<FrameListing<'_>, ReadError>
         let frame = Frame::decode(bytes)?;
         // The nearest frame before a hole.
         if frame.header.last() < position {
-            return Err(Garbled("no frame holds the position"));
+            return Err(DecodeError("no frame holds the position"));
         }
         Ok(FrameListing { header: frame.header, listing: Listing::of(frame)? })
     };

@@ -14,10 +14,10 @@ use std::time::Duration;
 use super::format::{self, FrameBuilder, StoredRecord};
 use super::frame_store::{FrameStore, JournalFrames, Sealed};
 use super::journal::{self, JournalWriter};
-use super::journals::{self, CreateJournal, Journals, Limits, Message, NoRoom};
-use super::poison::Poison;
+use super::journals::{self, CreateJournal, JournalLimits, Journals, Message, NoRoom};
+use super::write::Poison;
 use crate::segment::{Frame, Segment, SegmentError, SegmentHeader, SegmentName, SegmentWriter};
-use crate::storage::{AtOnce, Garbled, Pace, Pacer, free_space};
+use crate::storage::{AtOnce, DecodeError, Pace, Pacer, free_space};
 use crate::telemetry::with_causes;
 use crate::token::Identity;
 
@@ -42,7 +42,7 @@ enum SealError {
     #[error(transparent)]
     Segment(#[from] SegmentError),
     #[error("a frame in memory cannot be read")]
-    Frame(#[from] Garbled),
+    Frame(#[from] DecodeError),
     #[error("cannot sync the directory of the log")]
     Sync(#[source] std::io::Error),
     #[error("{} exists and does not hold the journal's frames", .0.display())]
@@ -55,7 +55,7 @@ pub(super) struct SealerOptions {
     /// `<data>/log`.
     pub directory: PathBuf,
     pub identity: Identity,
-    pub limits: Limits,
+    pub limits: JournalLimits,
     pub poison: Poison,
     pub create_journal: CreateJournal,
     /// Sequence of the next journal.

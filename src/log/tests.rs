@@ -25,15 +25,16 @@ use zeroize::Zeroizing;
 
 use super::dedup::Coverage;
 use super::*;
+use crate::event::Timestamp;
 use crate::event::{Delivery, Event, EventKey, ModeVerdict, Provenance};
 use crate::token::Identity;
 
 const IDENTITY: Identity = Identity { log_id: 0xc1ea7, epoch: 1 };
 
 /// Returns options with a clock that advances by a millisecond for each reading.
-fn options() -> Options {
+fn options() -> LogOptions {
     let now = AtomicI64::new(1_700_000_000_000_000);
-    Options {
+    LogOptions {
         time: TimeSource::trusted(Arc::new(move || Timestamp::from_micros(now.fetch_add(1_000, Ordering::Relaxed)))),
         fresh: Fresh { identity: IDENTITY, secret: Zeroizing::new([5; 32]) },
         create: true,
@@ -49,8 +50,8 @@ fn options() -> Options {
 }
 
 /// Returns options for a log whose journals hold a few commits.
-fn small_journals() -> Options {
-    Options { journal_bytes: 8 * 1024, ..options() }
+fn small_journals() -> LogOptions {
+    LogOptions { journal_bytes: 8 * 1024, ..options() }
 }
 
 fn delivery(id: &str, body: &[u8]) -> Delivery {

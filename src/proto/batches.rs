@@ -1,8 +1,8 @@
 //! Messages `cleat.v1.ChangeBatch` and `cleat.v1.EventBatch` of the protos, each sent to many watches. Knows nothing of
 //! how a batch is made.
 
+use super::generated::{Change, Event};
 use super::once::Once;
-use super::{Change, Event};
 
 /// All matching changes of one position. Never split over two messages.
 #[derive(Clone, PartialEq, prost::Message)]

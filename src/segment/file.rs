@@ -10,13 +10,13 @@ use rustix::fs::{Advice, fadvise};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
+use super::error::{SegmentError, failed};
 use super::footer::{Index, TAIL_BYTES};
 use super::frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameStart};
 use super::header::{self, SegmentHeader, read_header};
 use super::name::SegmentName;
-use super::{SegmentError, failed};
 use crate::event::{Hash, Position, Timestamp};
-use crate::storage::{AtOnce, Garbled, PIECE_BYTES, Pace};
+use crate::storage::{AtOnce, DecodeError, PIECE_BYTES, Pace};
 use crate::token::Identity;
 
 /// An open segment. Its file stays readable after it is removed.
@@ -229,8 +229,8 @@ pub(super) fn read_if_whole(file: &File, bytes: &mut [u8], offset: u64) -> io::R
 }
 
 /// Reads the footer. The inner `Err` is the reason if it is damaged.
-fn read_footer(file: &File, bytes: u64) -> io::Result<Result<Index, Garbled>> {
-    let unreadable = Garbled("the footer cannot be read");
+fn read_footer(file: &File, bytes: u64) -> io::Result<Result<Index, DecodeError>> {
+    let unreadable = DecodeError("the footer cannot be read");
     let Some(tail_at) = bytes.checked_sub(TAIL_BYTES as u64) else { return Ok(Err(unreadable)) };
     let mut tail = [0; TAIL_BYTES];
     if !read_if_whole(file, &mut tail, tail_at)? {

@@ -3,7 +3,7 @@
 
 use super::frame::FrameHeader;
 use crate::event::{Hash, Position, Timestamp};
-use crate::storage::{Garbled, Put, Take};
+use crate::storage::{DecodeError, Put, Take};
 
 const MAGIC: &[u8; 8] = b"cleatend";
 const ENTRY_BYTES: usize = 24;
@@ -45,21 +45,21 @@ impl Index {
     }
 
     /// Checks that a frame follows the last one.
-    pub fn check_next(&self, frame: &FrameHeader) -> Result<(), Garbled> {
+    pub fn check_next(&self, frame: &FrameHeader) -> Result<(), DecodeError> {
         if frame.first != self.last + 1 {
-            return Err(Garbled("its positions do not continue those before it"));
+            return Err(DecodeError("its positions do not continue those before it"));
         }
         if frame.before != self.after {
-            return Err(Garbled("its chain does not continue the chain before it"));
+            return Err(DecodeError("its chain does not continue the chain before it"));
         }
         if frame.first_recorded_at < self.last_recorded_at {
-            return Err(Garbled("its time is before that of the frame before it"));
+            return Err(DecodeError("its time is before that of the frame before it"));
         }
         Ok(())
     }
 
     /// Adds a frame of `bytes` bytes, which must follow the last one.
-    pub fn push(&mut self, frame: &FrameHeader, bytes: usize) -> Result<(), Garbled> {
+    pub fn push(&mut self, frame: &FrameHeader, bytes: usize) -> Result<(), DecodeError> {
         self.check_next(frame)?;
         self.entries.push(Entry { first: frame.first, last_recorded_at: frame.last_recorded_at, offset: self.end });
         self.last = frame.last();
@@ -105,23 +105,23 @@ impl Index {
     }
 
     /// Returns the number of bytes of entries before a tail, as the tail says.
-    pub fn entries_bytes(tail: &[u8]) -> Result<usize, Garbled> {
+    pub fn entries_bytes(tail: &[u8]) -> Result<usize, DecodeError> {
         let mut take = Take(tail);
         if !tail.ends_with(MAGIC) {
-            return Err(Garbled("the file does not end with the magic bytes of a segment"));
+            return Err(DecodeError("the file does not end with the magic bytes of a segment"));
         }
-        (take.u32()? as usize).checked_mul(ENTRY_BYTES).ok_or(Garbled("the footer is too large"))
+        (take.u32()? as usize).checked_mul(ENTRY_BYTES).ok_or(DecodeError("the footer is too large"))
     }
 
     /// Decodes a footer. `end` is where it begins in the file.
-    pub fn decode(bytes: &[u8], end: u64) -> Result<Self, Garbled> {
+    pub fn decode(bytes: &[u8], end: u64) -> Result<Self, DecodeError> {
         let (entries, tail) = bytes
             .len()
             .checked_sub(TAIL_BYTES)
             .map(|at| bytes.split_at(at))
-            .ok_or(Garbled("the footer is too short"))?;
+            .ok_or(DecodeError("the footer is too short"))?;
         if Self::entries_bytes(tail)? != entries.len() {
-            return Err(Garbled("the length of the footer is wrong"));
+            return Err(DecodeError("the length of the footer is wrong"));
         }
         let mut take = Take(tail);
         take.u32()?;
@@ -129,7 +129,7 @@ impl Index {
         let after = take.array()?;
         take.bytes(32)?;
         if take.u32()? != crc32c::crc32c(&bytes[..bytes.len() - 12]) {
-            return Err(Garbled("the checksum of the footer is wrong"));
+            return Err(DecodeError("the checksum of the footer is wrong"));
         }
         let mut index =
             Self { entries: Vec::with_capacity(entries.len() / ENTRY_BYTES), last, last_recorded_at, after, end };
@@ -140,6 +140,6 @@ impl Index {
         }
         let rises = index.entries.is_sorted_by(|one, next| one.first < next.first && one.offset < next.offset);
         let is_within = index.entries.last().is_some_and(|last| last.first <= index.last && last.offset < end);
-        if rises && is_within { Ok(index) } else { Err(Garbled("the footer's frames are out of order")) }
+        if rises && is_within { Ok(index) } else { Err(DecodeError("the footer's frames are out of order")) }
     }
 }

@@ -11,7 +11,7 @@
 //! ```
 
 use crate::event::{Hash, Position, Timestamp};
-use crate::storage::{Garbled, Put, Take};
+use crate::storage::{DecodeError, Put, Take};
 
 const FORMAT: u8 = 2;
 const VERBATIM: u8 = 0;
@@ -72,29 +72,29 @@ impl FrameHeader {
         self.codec == GAP
     }
 
-    fn check(&self) -> Result<(), Garbled> {
+    fn check(&self) -> Result<(), DecodeError> {
         if !matches!(self.codec, VERBATIM | ZSTD | GAP) {
-            return Err(Garbled("unknown frame codec"));
+            return Err(DecodeError("unknown frame codec"));
         }
         if self.count == 0 || self.first == 0 || self.first.checked_add(u64::from(self.count)).is_none() {
-            return Err(Garbled("a frame's positions are invalid"));
+            return Err(DecodeError("a frame's positions are invalid"));
         }
         if self.first_recorded_at > self.last_recorded_at {
-            return Err(Garbled("a frame's times are out of order"));
+            return Err(DecodeError("a frame's times are out of order"));
         }
         if self.columns_expanded > COLUMNS_BYTES_MAX {
-            return Err(Garbled("a frame's columns are too large"));
+            return Err(DecodeError("a frame's columns are too large"));
         }
         Ok(())
     }
 
-    fn check_parts(&self, columns_stored: usize, private_bytes: usize) -> Result<(), Garbled> {
+    fn check_parts(&self, columns_stored: usize, private_bytes: usize) -> Result<(), DecodeError> {
         let is_verbatim = columns_stored == self.columns_expanded as usize;
         if self.codec != ZSTD && !is_verbatim {
-            return Err(Garbled("the length of a frame's columns is wrong"));
+            return Err(DecodeError("the length of a frame's columns is wrong"));
         }
         if self.is_gap() && private_bytes != 0 {
-            return Err(Garbled("a gap has private bytes"));
+            return Err(DecodeError("a gap has private bytes"));
         }
         Ok(())
     }
@@ -102,10 +102,10 @@ impl FrameHeader {
 
 impl FrameStart {
     /// Reads the first [`FRAME_HEADER_BYTES`] of a frame.
-    pub fn read(bytes: &[u8]) -> Result<Self, Garbled> {
+    pub fn read(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut take = Take(bytes);
         if take.u8()? != FORMAT {
-            return Err(Garbled("no frame of a known format begins here"));
+            return Err(DecodeError("no frame of a known format begins here"));
         }
         let header = FrameHeader {
             codec: take.u8()?,
@@ -119,13 +119,13 @@ impl FrameStart {
         };
         let (columns_stored, private_bytes) = (take.u32()? as usize, take.u32()? as usize);
         if take.u64()? != 0 || take.u32()? != 0 {
-            return Err(Garbled("a reserved field of a frame is not 0"));
+            return Err(DecodeError("a reserved field of a frame is not 0"));
         }
         let start = Self { header, columns_stored, private_bytes, crc: take.u32()? };
         start.header.check()?;
         start.header.check_parts(start.columns_stored, start.private_bytes)?;
         if start.bytes() > FRAME_BYTES_MAX {
-            return Err(Garbled("a frame is too large"));
+            return Err(DecodeError("a frame is too large"));
         }
         Ok(start)
     }
@@ -137,12 +137,12 @@ impl FrameStart {
 }
 
 impl<'a> Frame<'a> {
-    pub fn encode(&self) -> Result<Vec<u8>, Garbled> {
+    pub fn encode(&self) -> Result<Vec<u8>, DecodeError> {
         self.header.check()?;
         self.header.check_parts(self.columns.len(), self.private.len())?;
         let bytes = FRAME_HEADER_BYTES + self.columns.len() + self.private.len();
         if bytes > FRAME_BYTES_MAX {
-            return Err(Garbled("a frame is too large"));
+            return Err(DecodeError("a frame is too large"));
         }
         let mut out = Vec::with_capacity(bytes);
         out.put_u8(FORMAT);
@@ -155,7 +155,7 @@ impl<'a> Frame<'a> {
         out.put(&self.header.after);
         out.put_u32(self.header.columns_expanded);
         for part in [self.columns, self.private] {
-            out.put_u32(u32::try_from(part.len()).map_err(|_| Garbled("a frame is too large"))?);
+            out.put_u32(u32::try_from(part.len()).map_err(|_| DecodeError("a frame is too large"))?);
         }
         out.put_u64(0);
         out.put_u32(0);
@@ -166,13 +166,13 @@ impl<'a> Frame<'a> {
     }
 
     /// Decodes exactly the bytes of one frame.
-    pub fn decode(bytes: &'a [u8]) -> Result<Self, Garbled> {
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let start = FrameStart::read(bytes)?;
         let mut rest = Take(&bytes[FRAME_HEADER_BYTES..]);
         let (columns, private) = (rest.bytes(start.columns_stored)?, rest.bytes(start.private_bytes)?);
         rest.end()?;
         if crc(&bytes[..CRC_AT], &[columns, private]) != start.crc {
-            return Err(Garbled("a frame's checksum is wrong"));
+            return Err(DecodeError("a frame's checksum is wrong"));
         }
         Ok(Self { header: start.header, columns, private })
     }

@@ -12,14 +12,14 @@ use std::sync::{PoisonError, RwLock};
 use rustix::fs::{Advice, fadvise};
 use sha2::{Digest as _, Sha256};
 
-use super::file::{read_at, read_frame, read_if_whole, walk};
+use super::error::{SegmentError, failed};
+use super::file::{Segment, read_at, read_frame, read_if_whole, walk};
 use super::footer::Index;
 use super::frame::Frame;
 use super::header::{self, SegmentHeader, read_header};
 use super::name::SegmentName;
-use super::{Segment, SegmentError, failed};
 use crate::event::{Hash, Position};
-use crate::storage::Garbled;
+use crate::storage::DecodeError;
 use crate::token::Identity;
 
 const EXTENSION: &str = "open";
@@ -111,7 +111,7 @@ impl GrowingSegment {
     /// Appends the bytes of one frame, which must follow the last one. The frame can be read when this returns, and is
     /// durable after [`Self::sync`]. After a system error the file may have a torn end, which the next append replaces.
     pub fn append(&self, frame: &[u8]) -> Result<(), SegmentError> {
-        let out_of_order = |garbled: Garbled| SegmentError::OutOfOrder(garbled.0);
+        let out_of_order = |garbled: DecodeError| SegmentError::OutOfOrder(garbled.0);
         let decoded = Frame::decode(frame).map_err(out_of_order)?;
         self.index().check_next(&decoded.header).map_err(out_of_order)?;
         self.file.write_all_at(frame, self.bytes()).map_err(failed("write", &self.path))?;

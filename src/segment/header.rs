@@ -6,10 +6,10 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use super::error::{SegmentError, failed};
 use super::name::SegmentName;
-use super::{SegmentError, failed};
 use crate::event::{Hash, Position};
-use crate::storage::{Garbled, Put, Take};
+use crate::storage::{DecodeError, Put, Take};
 use crate::token::Identity;
 
 const MAGIC: &[u8; 8] = b"cleatseg";
@@ -31,22 +31,22 @@ pub struct SegmentHeader {
 }
 
 /// Reason why a header cannot be used.
-pub(super) enum Unreadable {
-    Garbled(Garbled),
+pub(super) enum UnreadableSegment {
+    DecodeError(DecodeError),
     Newer(u8),
 }
 
-impl From<Garbled> for Unreadable {
-    fn from(garbled: Garbled) -> Self {
-        Self::Garbled(garbled)
+impl From<DecodeError> for UnreadableSegment {
+    fn from(garbled: DecodeError) -> Self {
+        Self::DecodeError(garbled)
     }
 }
 
-impl Unreadable {
+impl UnreadableSegment {
     /// Converts to the error of a file. `from` is its first position.
     pub fn of(self, path: &Path, from: Position) -> SegmentError {
         match self {
-            Self::Garbled(garbled) => SegmentError::Damaged { path: path.to_owned(), from, reason: garbled.0 },
+            Self::DecodeError(garbled) => SegmentError::Damaged { path: path.to_owned(), from, reason: garbled.0 },
             Self::Newer(format) => SegmentError::Newer { path: path.to_owned(), format },
         }
     }
@@ -88,10 +88,10 @@ impl SegmentHeader {
     }
 
     /// Decodes the first [`BYTES`] of a file.
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, UnreadableSegment> {
         let mut take = Take(bytes);
         if take.array()? != *MAGIC {
-            return Err(Garbled("it is not a segment").into());
+            return Err(DecodeError("it is not a segment").into());
         }
         let format = take.u8()?;
         let header = Self {
@@ -105,14 +105,14 @@ impl SegmentHeader {
             merges: take.u8()?,
         };
         if take.u32()? != crc32c::crc32c(&bytes[..BYTES - 4]) {
-            return Err(Garbled("the checksum of the header is wrong").into());
+            return Err(DecodeError("the checksum of the header is wrong").into());
         }
         // Only a whole header says which format wrote it.
         if format != FORMAT {
-            return Err(Unreadable::Newer(format));
+            return Err(UnreadableSegment::Newer(format));
         }
         if header.first == 0 {
-            return Err(Garbled("a segment cannot begin at position 0").into());
+            return Err(DecodeError("a segment cannot begin at position 0").into());
         }
         Ok(header)
     }

@@ -11,6 +11,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
 
 use super::*;
+use crate::event::Position;
 use crate::event::{Hash, Timestamp};
 use crate::storage::{AtOnce, PIECE_BYTES, Pace};
 use crate::token::Identity;

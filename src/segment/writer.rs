@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use super::error::{SegmentError, failed};
+use super::file::Segment;
 use super::footer::Index;
 use super::frame::Frame;
 use super::header::{self, SegmentHeader};
 use super::name::SegmentName;
-use super::{Segment, SegmentError, failed};
 use crate::event::Position;
 use crate::storage::{PIECE_BYTES, Pace};
 
@@ -23,7 +24,7 @@ const TEMPORARY_MAX: usize = 1000;
 pub struct SegmentWriter<P> {
     directory: PathBuf,
     header: SegmentHeader,
-    temporary: Temporary,
+    temporary: TemporarySegment,
     file: BufWriter<File>,
     unsynced: usize,
     pace: P,
@@ -32,9 +33,9 @@ pub struct SegmentWriter<P> {
 }
 
 /// A file that is removed when this is dropped.
-struct Temporary(PathBuf);
+struct TemporarySegment(PathBuf);
 
-impl Drop for Temporary {
+impl Drop for TemporarySegment {
     fn drop(&mut self) {
         // A finished segment keeps its own name, a hard link. A file that is already gone is no error.
         if let Err(error) = fs::remove_file(&self.0)
@@ -114,11 +115,11 @@ impl<P: Pace> SegmentWriter<P> {
 }
 
 /// Creates a file that no other writer has.
-fn create_new(directory: &Path, first: Position) -> Result<(File, Temporary), SegmentError> {
+fn create_new(directory: &Path, first: Position) -> Result<(File, TemporarySegment), SegmentError> {
     for number in 0..TEMPORARY_MAX {
         let path = directory.join(format!("{first:020}.{number}.new"));
         match File::create_new(&path) {
-            Ok(file) => return Ok((file, Temporary(path))),
+            Ok(file) => return Ok((file, TemporarySegment(path))),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(failed("create", &path)(error)),
         }

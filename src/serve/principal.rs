@@ -6,9 +6,10 @@ use std::sync::Arc;
 use tonic::service::interceptor::InterceptorLayer;
 use tonic::{Request, Status};
 
-use super::asked;
-use super::status::Refusal;
+use super::refusal::Refusal;
+use crate::event::ApiMode;
 use crate::fold::Realm;
+use crate::proto;
 
 /// A right beyond seeing a tenant's state. Without it a field is left out, or a call is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,7 +69,7 @@ impl Principal {
 
     /// Like [`Self::tenant`], but with the request's `api_mode`.
     pub(super) fn realm(&self, tenant: &str, mode: i32) -> Result<Realm, Refusal> {
-        Ok(Realm { tenant: self.tenant(tenant)?, mode: asked::mode(mode)? })
+        Ok(Realm { tenant: self.tenant(tenant)?, mode: api_mode(mode)? })
     }
 
     pub(super) fn sees_links(&self) -> bool {
@@ -96,4 +97,13 @@ pub(super) fn everyone_is(
         request.extensions_mut().insert(principal.clone());
         Ok(request)
     })
+}
+
+/// Returns the mode that a request asks for. An unspecified mode means live.
+fn api_mode(mode: i32) -> Result<ApiMode, Refusal> {
+    match proto::ApiMode::try_from(mode) {
+        Ok(proto::ApiMode::Unspecified | proto::ApiMode::Live) => Ok(ApiMode::Live),
+        Ok(proto::ApiMode::Test) => Ok(ApiMode::Test),
+        Err(_) => Err(Refusal::InvalidField { field: "api_mode", problem: "no such mode" }),
+    }
 }

@@ -10,36 +10,29 @@ use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::codegen::http::Response;
 use tonic::service::Routes;
-use tonic_health::pb::health_server::HealthServer;
+use tonic_health::pb::health_server::{self, HealthServer};
 use tonic_health::server::HealthReporter;
 use tonic_reflection::server::Builder;
 use tower::layer::Layer as _;
 use tower::util::MapResponseLayer;
 
-use super::admin::Admin;
-use super::caller::Caller;
-use super::connections::Connections;
-use super::context::Context;
-use super::deadline::Deadline;
-use super::engine;
-use super::events::Events;
-use super::exports::Exports;
-use super::health::{self, BoundedHealth};
-use super::methods;
+use super::limits::{Caller, Quota, Scans};
 use super::principal::{Principal, everyone_is};
-use super::quota::Quota;
-use super::scans::Scans;
-use super::snapshots::Snapshots;
-use super::state::ServingState;
-use super::transport::{self, Bounds, Routed};
-use super::watch::{ChangeFeeds, EventFeeds};
+use super::read::{Context, RetainedViews};
+use super::rpc::health;
+use super::rpc::{AdminRpc, BoundedHealth, ConnectionsRpc, EventsRpc, ExportsRpc};
+use super::serving_state::ServingState;
+use super::transport::middleware;
+use super::transport::{self, Bounds, Deadline, MethodBounds, Routed};
+use super::watch::connections::ChangeFeeds;
+use super::watch::events::EventFeeds;
 use crate::backfill::Backfill;
 use crate::event::{Clock, Timestamp};
 use crate::fold::{Rebuild, Views};
 use crate::log::Reader;
 use crate::metrics::Gauge;
 use crate::proto;
-use crate::proto::admin_service_server::AdminServiceServer;
+use crate::proto::admin_service_server::{self, AdminServiceServer};
 use crate::proto::connection_service_server::ConnectionServiceServer;
 use crate::proto::event_service_server::EventServiceServer;
 use crate::proto::export_service_server::ExportServiceServer;
@@ -53,6 +46,17 @@ const INFLIGHT_BYTES_SHARE: usize = 28 * 1024 * 1024;
 const CATCH_UP_BYTES: usize = 16 * 1024 * 1024;
 const CATCH_UP_BYTES_SHARE: usize = 6 * 1024 * 1024;
 
+/// Size of the largest message of all: one of an import.
+const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Maximum size of other requests. The largest filter fits.
+const REQUEST_BYTES_MAX: usize = 512 * 1024;
+/// Prefix of the reflection services, in all their versions.
+const REFLECTION: &str = "grpc.reflection.";
+/// Maximum age of a reflection stream. A client asks all that it needs within seconds.
+const REFLECTION_AGE_MAX: Duration = Duration::from_secs(300);
+/// Maximum age of an import: time for some ten million payloads.
+const IMPORT_AGE_MAX: Duration = Duration::from_secs(3600);
+
 /// Sources of the answers.
 pub struct Sources {
     pub views: watch::Receiver<Arc<Views>>,
@@ -63,7 +67,7 @@ pub struct Sources {
     pub state: watch::Receiver<ServingState>,
 }
 
-pub struct Options {
+pub struct ApiOptions {
     /// Principal of every caller.
     pub principal: Principal,
     /// Maximum number of watches open at the same time.
@@ -100,11 +104,11 @@ pub struct Api {
 }
 
 impl Api {
-    pub fn new(sources: Sources, options: Options) -> Self {
+    pub fn new(sources: Sources, options: ApiOptions) -> Self {
         let change_feeds = Arc::new(ChangeFeeds::of_views(&sources.views.borrow()));
         let event_feeds = Arc::new(EventFeeds::of_log(&sources.reader));
         let inflight = Quota::new(INFLIGHT_BYTES, INFLIGHT_BYTES_SHARE);
-        let bounds = Bounds::new(options.watches_max, options.watches_share, inflight.clone(), methods::bounds);
+        let bounds = Bounds::new(options.watches_max, options.watches_share, inflight.clone(), method_bounds);
         let context = Context {
             views: sources.views,
             reader: sources.reader,
@@ -112,7 +116,7 @@ impl Api {
             rejections: sources.rejections,
             backfill: sources.backfill,
             state: sources.state,
-            snapshots: Snapshots::default(),
+            snapshots: RetainedViews::default(),
             scans: Arc::new(Scans::new(inflight.clone())),
             inflight,
             catch_up: Quota::new(CATCH_UP_BYTES, CATCH_UP_BYTES_SHARE),
@@ -133,7 +137,7 @@ impl Api {
     pub async fn serve(self, listener: Listener) -> Result<(), ServeError> {
         let reporter = HealthReporter::new();
         let health = HealthServer::new(BoundedHealth::new(self.context.clone(), &reporter));
-        let routes = self.routes()?.add_service(health.max_decoding_message_size(methods::MESSAGE_BYTES_MAX));
+        let routes = self.routes()?.add_service(health.max_decoding_message_size(MESSAGE_BYTES_MAX));
         let bounds = self.bounds.clone();
         let service = as_one_service(routes, self.principal);
         let drained = drained(self.context.state.clone());
@@ -169,20 +173,14 @@ impl Api {
 
     fn routes(&self) -> Result<Routes, ServeError> {
         let context = || self.context.clone();
-        let connections = Connections { context: context(), feeds: self.change_feeds.clone() };
-        let events = Events { context: context(), feeds: self.event_feeds.clone() };
+        let connections = ConnectionsRpc { context: context(), feeds: self.change_feeds.clone() };
+        let events = EventsRpc { context: context(), feeds: self.event_feeds.clone() };
         let mut routes = Routes::builder();
         routes
-            .add_service(
-                ConnectionServiceServer::new(connections).max_decoding_message_size(methods::MESSAGE_BYTES_MAX),
-            )
-            .add_service(
-                ExportServiceServer::new(Exports(context())).max_decoding_message_size(methods::MESSAGE_BYTES_MAX),
-            )
-            .add_service(EventServiceServer::new(events).max_decoding_message_size(methods::MESSAGE_BYTES_MAX))
-            .add_service(
-                AdminServiceServer::new(Admin(context())).max_decoding_message_size(methods::MESSAGE_BYTES_MAX),
-            )
+            .add_service(ConnectionServiceServer::new(connections).max_decoding_message_size(MESSAGE_BYTES_MAX))
+            .add_service(ExportServiceServer::new(ExportsRpc(context())).max_decoding_message_size(MESSAGE_BYTES_MAX))
+            .add_service(EventServiceServer::new(events).max_decoding_message_size(MESSAGE_BYTES_MAX))
+            .add_service(AdminServiceServer::new(AdminRpc(context())).max_decoding_message_size(MESSAGE_BYTES_MAX))
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?);
         Ok(routes.routes())
@@ -192,7 +190,7 @@ impl Api {
 /// Makes one service of the routes: gives every request the principal, enforces its deadline, and gives every error a
 /// reason.
 fn as_one_service(routes: Routes, principal: Principal) -> impl Routed {
-    let routes = Deadline(MapResponseLayer::new(engine::explained).layer(routes.prepare()));
+    let routes = Deadline(MapResponseLayer::new(middleware::explained).layer(routes.prepare()));
     let boxed = MapResponseLayer::new(|response: Response<_>| response.map(Body::new));
     boxed.layer(everyone_is(principal).layer(routes))
 }
@@ -217,5 +215,35 @@ fn reflection() -> Builder<'static> {
 async fn drained(mut state: watch::Receiver<ServingState>) {
     if state.wait_for(|state| *state == ServingState::ShuttingDown).await.is_err() {
         tracing::debug!("the sender of the serving state has gone; shutting down");
+    }
+}
+
+/// Returns the bounds of a method by its path, `/service/Method`.
+fn method_bounds(path: &str) -> MethodBounds {
+    let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or_default();
+    let is_administrative = service == admin_service_server::SERVICE_NAME;
+    let is_import = is_administrative && method == "ImportEvents";
+    let is_reflection = service.starts_with(REFLECTION);
+    MethodBounds {
+        // Not imports: they take as much memory as they may, unlike the other methods of their service. Not watches of
+        // the health: they would keep their place.
+        is_reserved: is_administrative && !is_import || service == health_server::SERVICE_NAME && method == "Check",
+        is_client_stream: is_import || is_reflection,
+        age_max: if is_import { Some(IMPORT_AGE_MAX) } else { is_reflection.then_some(REFLECTION_AGE_MAX) },
+        message_bytes: if is_import { MESSAGE_BYTES_MAX } else { REQUEST_BYTES_MAX },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserve_serves_status_and_checks_not_imports_and_watches() {
+        let reserved = |path| method_bounds(path).is_reserved;
+        assert!(reserved("/cleat.v1.AdminService/GetStatus") && reserved("/grpc.health.v1.Health/Check"));
+        assert!(!reserved("/grpc.health.v1.Health/Watch") && !reserved("/grpc.reflection.v1.ServerReflection/Check"));
+        assert!(!reserved("/cleat.v1.AdminService/ImportEvents") && !reserved("/cleat.v1.EventService/GetHead"));
+        assert!(!reserved("") && !reserved("/cleat.v1.AdminServiceX/GetStatus"));
     }
 }

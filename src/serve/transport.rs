@@ -6,13 +6,13 @@
 mod answer_body;
 mod bounds;
 mod connection;
+pub(super) mod middleware;
 mod open_stream;
 mod progress;
 mod request_body;
 mod seats;
 mod socket;
 
-use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -21,38 +21,15 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
-use tonic::body::Body;
-use tonic::codegen::Service;
-use tonic::codegen::http::{Request, Response};
 
 pub(super) use self::bounds::{Bounds, MethodBounds};
+pub use self::connection::Routed;
+pub use self::middleware::Deadline;
 pub use self::seats::CONNECTIONS_MAX;
-use self::seats::Seats;
+use self::seats::GrpcSeats;
 use self::socket::Socket;
-use super::caller::Caller;
+use super::limits::Caller;
 use crate::http::next;
-
-const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
-/// Maximum number of streams of one connection, watches included.
-const STREAMS_MAX: u32 = 128;
-/// Bytes of its request, and again of its answer, that each stream may hold without a charge. Small requests are
-/// answered however much others hold.
-const FREE_BYTES: usize = 16 * 1024;
-
-/// Service that answers the requests.
-pub(super) trait Routed:
-    Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static
-{
-}
-
-impl<S> Routed for S where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
-        + Clone
-        + Send
-        + Sync
-        + 'static
-{
-}
 
 /// Serves until `drained`, and then until every connection has ended.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
@@ -61,7 +38,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     service: impl Routed,
     drained: impl Future<Output = ()>,
 ) {
-    let seats = Seats::new();
+    let seats = GrpcSeats::new();
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut drained = pin!(drained);

@@ -52,47 +52,47 @@ impl Put for Vec<u8> {
 /// The bytes ended too soon, or hold an impossible value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Garbled(pub &'static str);
+pub struct DecodeError(pub &'static str);
 
 /// Takes values from the front of a byte slice.
 #[derive(Clone, Copy)]
 pub struct Take<'a>(pub &'a [u8]);
 
 impl<'a> Take<'a> {
-    pub fn bytes(&mut self, len: usize) -> Result<&'a [u8], Garbled> {
-        let (head, rest) = self.0.split_at_checked(len).ok_or(Garbled("the bytes end too soon"))?;
+    pub fn bytes(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+        let (head, rest) = self.0.split_at_checked(len).ok_or(DecodeError("the bytes end too soon"))?;
         self.0 = rest;
         Ok(head)
     }
 
-    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Garbled> {
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let mut out = [0; N];
         out.copy_from_slice(self.bytes(N)?);
         Ok(out)
     }
 
-    pub fn u8(&mut self) -> Result<u8, Garbled> {
+    pub fn u8(&mut self) -> Result<u8, DecodeError> {
         Ok(self.array::<1>()?[0])
     }
 
-    pub fn u16(&mut self) -> Result<u16, Garbled> {
+    pub fn u16(&mut self) -> Result<u16, DecodeError> {
         Ok(u16::from_be_bytes(self.array()?))
     }
 
-    pub fn u32(&mut self) -> Result<u32, Garbled> {
+    pub fn u32(&mut self) -> Result<u32, DecodeError> {
         Ok(u32::from_be_bytes(self.array()?))
     }
 
-    pub fn u64(&mut self) -> Result<u64, Garbled> {
+    pub fn u64(&mut self) -> Result<u64, DecodeError> {
         Ok(u64::from_be_bytes(self.array()?))
     }
 
-    pub fn i64(&mut self) -> Result<i64, Garbled> {
+    pub fn i64(&mut self) -> Result<i64, DecodeError> {
         Ok(i64::from_be_bytes(self.array()?))
     }
 
     /// Reads a number that [`Put::put_varint`] wrote.
-    pub fn varint(&mut self) -> Result<u64, Garbled> {
+    pub fn varint(&mut self) -> Result<u64, DecodeError> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.u8()?;
@@ -105,21 +105,21 @@ impl<'a> Take<'a> {
                 return Ok(value);
             }
         }
-        Err(Garbled("a number is too large"))
+        Err(DecodeError("a number is too large"))
     }
 
-    pub fn prefixed(&mut self) -> Result<&'a [u8], Garbled> {
+    pub fn prefixed(&mut self) -> Result<&'a [u8], DecodeError> {
         let len = self.u32()?;
         self.bytes(len as usize)
     }
 
-    pub fn text(&mut self) -> Result<String, Garbled> {
+    pub fn text(&mut self) -> Result<String, DecodeError> {
         let bytes = self.prefixed()?;
-        std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| Garbled("text is not UTF-8"))
+        std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| DecodeError("text is not UTF-8"))
     }
 
     /// Checks that nothing is left.
-    pub fn end(self) -> Result<(), Garbled> {
-        if self.0.is_empty() { Ok(()) } else { Err(Garbled("bytes follow the end")) }
+    pub fn end(self) -> Result<(), DecodeError> {
+        if self.0.is_empty() { Ok(()) } else { Err(DecodeError("bytes follow the end")) }
     }
 }

@@ -6,7 +6,7 @@
 //! u8 codec 0 ‖ private bytes
 //! ```
 
-use super::{Garbled, Put, Take};
+use super::codec::{DecodeError, Put, Take};
 
 const CLEAR: u8 = 0;
 
@@ -17,9 +17,9 @@ pub fn seal(private: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Returns the private bytes.
-pub fn unseal(sealed: &[u8]) -> Result<&[u8], Garbled> {
+pub fn unseal(sealed: &[u8]) -> Result<&[u8], DecodeError> {
     let mut take = Take(sealed);
-    if take.u8()? == CLEAR { Ok(take.0) } else { Err(Garbled("it is sealed with a codec of a newer version")) }
+    if take.u8()? == CLEAR { Ok(take.0) } else { Err(DecodeError("it is sealed with a codec of a newer version")) }
 }
 
 #[cfg(test)]

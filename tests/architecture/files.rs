@@ -29,6 +29,26 @@ fn no_file_is_dead() {
 }
 
 #[test]
+fn documents_name_files_that_exist() {
+    let mut named = 0;
+    let documents = std::fs::read_dir(source::root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let documents = documents.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    for document in documents.chain(["README.md", "CONTRIBUTING.md"].map(|name| source::root().join(name))) {
+        let text = std::fs::read_to_string(&document).unwrap();
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "/_-.".contains(c);
+        for path in text
+            .split(|c| !is_part(c))
+            .filter(|path| EVERYWHERE.iter().any(|root| path.starts_with(&format!("{root}/"))))
+        {
+            let path = path.trim_end_matches('.');
+            assert!(source::root().join(path).exists(), "{} names {path}", document.display());
+            named += 1;
+        }
+    }
+    assert!(named > 100, "only {named} paths found");
+}
+
+#[test]
 fn files_stay_small_enough_to_read() {
     for source in source::all(&EVERYWHERE) {
         assert!(source.lines() <= 500, "{} has {} lines, at most 500 are allowed", source.path, source.lines());

@@ -24,7 +24,35 @@ impl Source {
     pub fn named(&self) -> BTreeSet<Vec<String>> {
         let mut names = Names::default();
         names.visit_file(&self.syntax);
-        names.0
+        names.paths.into_iter().map(|(_, path)| path).collect()
+    }
+
+    /// Returns the file's module, as segments below `src`.
+    pub fn module(&self) -> Vec<String> {
+        let path = self.path.trim_start_matches("src/").trim_end_matches(".rs");
+        path.split('/').map(str::to_owned).collect()
+    }
+
+    /// Returns every path of the crate that the file names outside its tests, as segments below `src`. A path that
+    /// begins with a child module counts, too.
+    pub fn named_in_crate(&self) -> BTreeSet<Vec<String>> {
+        let children = self.children();
+        let mut names = Names { skips_tests: true, ..Names::default() };
+        names.visit_file(&self.syntax);
+        names
+            .paths
+            .into_iter()
+            .filter_map(|(inner, path)| resolve(&[self.module(), inner].concat(), &path, &children))
+            .collect()
+    }
+
+    /// Returns the modules that are declared without a body.
+    fn children(&self) -> Vec<String> {
+        let names = self.syntax.items.iter().filter_map(|item| match item {
+            syn::Item::Mod(ItemMod { ident, content: None, .. }) => Some(ident.to_string()),
+            _ => None,
+        });
+        names.collect()
     }
 
     /// Returns the two possible files of each module that is declared without a body.
@@ -32,13 +60,10 @@ impl Source {
         let stem = self.path.trim_end_matches(".rs");
         let is_root = ["lib", "main"].iter().any(|root| stem.ends_with(&format!("/{root}")));
         let directory = if is_root { Path::new(stem).parent().unwrap() } else { Path::new(stem) };
-        let names = self.syntax.items.iter().filter_map(|item| match item {
-            syn::Item::Mod(ItemMod { ident, content: None, .. }) => Some(ident.to_string()),
-            _ => None,
-        });
         let file = |path: PathBuf| path.to_str().unwrap().to_owned();
         let beside = |name: &str| Path::new(stem).parent().unwrap().join(format!("{name}.rs"));
-        names.map(|name| [file(directory.join(format!("{name}.rs"))), file(beside(&name))]).collect()
+        let files = |name: &String| [file(directory.join(format!("{name}.rs"))), file(beside(name))];
+        self.children().iter().map(files).collect()
     }
 }
 
@@ -73,17 +98,40 @@ fn read(path: &Path) -> Source {
     Source { path: path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned(), text, syntax }
 }
 
+/// Returns a path as segments below `src`. `None` if it leads out of the crate, or is a name of the module itself.
+fn resolve(module: &[String], path: &[String], children: &[String]) -> Option<Vec<String>> {
+    let begin = match path.first()?.as_str() {
+        "crate" => return Some(path[1..].to_vec()),
+        "self" | "super" => {
+            let steps = path.iter().take_while(|segment| *segment == "super").count();
+            let rest = path.iter().skip_while(|segment| ["self", "super"].contains(&segment.as_str()));
+            return Some(module[..module.len() - steps].iter().chain(rest).cloned().collect());
+        }
+        first => first,
+    };
+    children.iter().any(|child| child == begin).then(|| [module, path].concat())
+}
+
+/// The paths of a file, each with the inline modules around it.
 #[derive(Default)]
-struct Names(BTreeSet<Vec<String>>);
+struct Names {
+    paths: BTreeSet<(Vec<String>, Vec<String>)>,
+    inner: Vec<String>,
+    skips_tests: bool,
+}
 
 impl Names {
+    fn add(&mut self, path: Vec<String>) {
+        self.paths.insert((self.inner.clone(), path));
+    }
+
     fn tree(&mut self, prefix: &[String], tree: &UseTree) {
         let with = |name: &syn::Ident| [prefix, &[name.to_string()]].concat();
         match tree {
             UseTree::Path(path) => self.tree(&with(&path.ident), &path.tree),
-            UseTree::Name(name) => drop(self.0.insert(with(&name.ident))),
-            UseTree::Rename(rename) => drop(self.0.insert(with(&rename.ident))),
-            UseTree::Glob(_) => drop(self.0.insert(prefix.to_vec())),
+            UseTree::Name(name) => self.add(with(&name.ident)),
+            UseTree::Rename(rename) => self.add(with(&rename.ident)),
+            UseTree::Glob(_) => self.add(prefix.to_vec()),
             UseTree::Group(group) => group.items.iter().for_each(|item| self.tree(prefix, item)),
         }
     }
@@ -104,7 +152,7 @@ impl Names {
                         path.clear();
                     }
                     path.push(ident.to_string());
-                    self.0.insert(path.clone());
+                    self.add(path.clone());
                     colons = 0;
                     continue;
                 }
@@ -116,12 +164,24 @@ impl Names {
 }
 
 impl<'ast> Visit<'ast> for Names {
+    fn visit_item_mod(&mut self, item: &'ast ItemMod) {
+        let is_test = item.attrs.iter().any(|attribute| {
+            attribute.path().is_ident("cfg") && attribute.parse_args::<syn::Ident>().is_ok_and(|cfg| cfg == "test")
+        });
+        if self.skips_tests && is_test {
+            return;
+        }
+        self.inner.push(item.ident.to_string());
+        visit::visit_item_mod(self, item);
+        self.inner.pop();
+    }
+
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
         self.tree(&[], &item.tree);
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        self.0.insert(path.segments.iter().map(|segment| segment.ident.to_string()).collect());
+        self.add(path.segments.iter().map(|segment| segment.ident.to_string()).collect());
         visit::visit_path(self, path);
     }
 

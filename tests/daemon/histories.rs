@@ -1,6 +1,6 @@
 //! Watches through kills, stops, pauses and lost data, read slowly, left and resumed at random. The messages of each
 //! are checked against the log. A history comes from a seed, as far as the test controls chance; `CLEAT_HISTORIES=20`
-//! runs 20 histories of new seeds.
+//! runs 20 histories of new seeds. A proxy that spoils messages shows that the check notices known bugs.
 
 mod asks;
 mod checker;
@@ -9,22 +9,22 @@ mod driver;
 mod history;
 mod lineage;
 mod reading;
+mod spoiling_proxy;
 mod story;
 mod streams;
 mod watcher;
 mod writers;
 
-use std::collections::BTreeMap;
-#[cfg(feature = "planted-bugs")]
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rand::RngExt as _;
 
-use checker::violations;
+use checker::{Property, violations};
 use counts::Counts;
 use driver::{Plan, run};
 use history::Fault;
+use spoiling_proxy::Spoiling;
 
 /// Seeds of every run, including each that has ever failed.
 const SEEDS: [u64; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
@@ -69,7 +69,7 @@ const OF_EACH: [(&str, usize); 23] = [
 
 fn plan(seed: u64) -> Plan {
     let pause = Duration::from_millis(8);
-    Plan { seed, watchers: 14, faults: FAULTS.to_vec(), events: 600, pause, bug: None }
+    Plan { seed, watchers: 14, faults: FAULTS.to_vec(), events: 600, pause, proxy: None }
 }
 
 #[track_caller]
@@ -109,41 +109,43 @@ fn histories_of_new_seeds_hold_as_well() {
     counts.at_least(count, &OF_EACH);
 }
 
-#[cfg(feature = "planted-bugs")]
-mod planted {
-    use super::*;
-    use checker::Property;
+#[test]
+fn a_history_through_a_proxy_that_spoils_nothing_holds() {
+    let mut counts = Counts::default();
+    counted(&mut counts, &Plan { proxy: Some(Spoiling::Nothing), ..plan(1) });
+    // Both come only through the proxy.
+    counts.at_least(1, &[("changes together", 1000), ("whole snapshots", 5)]);
+}
 
-    /// Checks that a history under this bug breaks each of these properties.
-    #[track_caller]
-    fn breaks(bug: &'static str, properties: &[Property]) {
-        let found = violations(&run(&Plan { bug: Some(bug), ..plan(1) }));
-        let found: BTreeSet<_> = found.iter().map(|violation| violation.property).collect();
-        assert!(properties.iter().all(|property| found.contains(property)), "{bug}: {found:?}");
-    }
+/// Checks that a history through a proxy that spoils watches breaks each of these properties.
+#[track_caller]
+fn breaks(spoiling: Spoiling, properties: &[Property]) {
+    let found = violations(&run(&Plan { proxy: Some(spoiling), ..plan(1) }));
+    let found: BTreeSet<_> = found.iter().map(|violation| violation.property).collect();
+    assert!(properties.iter().all(|property| found.contains(property)), "{spoiling:?}: {found:?}");
+}
 
-    #[test]
-    fn progress_sent_ahead_of_events_is_noticed() {
-        breaks("progress-ahead", &[Property::Bookmarkable]);
-    }
+#[test]
+fn progress_sent_ahead_of_events_is_noticed() {
+    breaks(Spoiling::ProgressAhead, &[Property::Bookmarkable]);
+}
 
-    #[test]
-    fn change_skipped_at_a_snapshot_or_token_hand_over_is_noticed() {
-        breaks("skip-at-hand-over", &[Property::GapFree, Property::Resumable]);
-    }
+#[test]
+fn change_skipped_at_a_snapshot_or_token_hand_over_is_noticed() {
+    breaks(Spoiling::SkipAtHandOver, &[Property::GapFree, Property::Resumable]);
+}
 
-    #[test]
-    fn a_change_that_comes_twice_is_noticed() {
-        breaks("repeat", &[Property::Unique]);
-    }
+#[test]
+fn a_change_that_comes_twice_is_noticed() {
+    breaks(Spoiling::Repeat, &[Property::Unique]);
+}
 
-    #[test]
-    fn changes_of_one_position_that_are_split_are_noticed() {
-        breaks("split", &[Property::Atomic]);
-    }
+#[test]
+fn changes_of_one_position_that_are_split_are_noticed() {
+    breaks(Spoiling::Split, &[Property::Atomic]);
+}
 
-    #[test]
-    fn a_token_of_another_log_that_is_taken_is_noticed() {
-        breaks("any-epoch", &[Property::EpochSafe]);
-    }
+#[test]
+fn a_token_of_another_log_that_is_taken_is_noticed() {
+    breaks(Spoiling::AnyEpoch, &[Property::EpochSafe]);
 }

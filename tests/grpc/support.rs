@@ -20,7 +20,7 @@ use cleat::proto::{
     read_consistency::Requirement,
 };
 use cleat::rejections::Rejections;
-use cleat::serve::{Api, Listener, Options, Principal, ServeError, ServingState, Sources};
+use cleat::serve::{Api, ApiOptions, Listener, Principal, ServeError, ServingState, Sources};
 use cleat::token::{Identity, Token};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -89,7 +89,7 @@ impl TestApi {
     /// Opens an API over a log whose commits are slow, so that an import fills its queue.
     pub async fn slow() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let options = cleat::log::Options {
+        let options = cleat::log::LogOptions {
             on_commit: Box::new(|_| std::thread::sleep(Duration::from_millis(2))),
             ..log_options(IDENTITY)
         };
@@ -130,7 +130,7 @@ impl TestApi {
         let backfill = backfill(&setup.webhooks, &reader, &appender);
         let rejections = Rejections::default();
         let sources = Sources { views, reader: reader.clone(), rebuild, rejections, backfill, state: states };
-        let options = Options {
+        let options = ApiOptions {
             watch_max_age: setup.watch_max_age,
             watches_share: setup.watches_share,
             ..options(setup.principal, setup.watches_max)
@@ -245,9 +245,9 @@ pub fn backfill(webhooks: &Webhooks, reader: &Reader, appender: &Appender) -> Ba
     Backfill::new(webhooks, reader.clone(), appender.downgrade(), nonces)
 }
 
-pub fn options(principal: Principal, watches_max: usize) -> Options {
+pub fn options(principal: Principal, watches_max: usize) -> ApiOptions {
     let watches_gauge = Metrics::new().watches.clone();
-    Options {
+    ApiOptions {
         principal,
         watches_max,
         watches_share: watches_max,
@@ -304,12 +304,12 @@ fn open_log_of(directory: &std::path::Path, fresh: Identity) -> Log {
 }
 
 /// Returns options whose clock goes on by a second each time it is read.
-fn log_options(identity: Identity) -> cleat::log::Options {
+fn log_options(identity: Identity) -> cleat::log::LogOptions {
     let now = AtomicI64::new(1_790_000_000_000_000);
     let clock: Clock = Arc::new(move || Timestamp::from_micros(now.fetch_add(1_000_000, Ordering::Relaxed)));
     let time = cleat::log::TimeSource::trusted(clock);
     let fresh = cleat::log::Fresh::new(identity, [9; 32]);
-    cleat::log::Options { batch_events: 100, dedup_run_events: 1000, ..cleat::log::Options::new(time, fresh) }
+    cleat::log::LogOptions { batch_events: 100, dedup_run_events: 1000, ..cleat::log::LogOptions::new(time, fresh) }
 }
 
 pub fn at_least(token: String) -> ReadConsistency {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cleat::config::{Config, DEVELOPMENT_SECRET};
 use cleat::event::{Clock, Timestamp};
 use cleat::ingest::{Door, StaleSignal};
-use cleat::log::{Fresh, Log, Options, Reader, TimeSource};
+use cleat::log::{Fresh, Log, LogOptions, Reader, TimeSource};
 use cleat::metrics::Metrics;
 use cleat::rejections::{Rejected, Rejections};
 use cleat::token::Identity;
@@ -146,8 +146,8 @@ fn open_log(directory: &std::path::Path, disk_stalls: Arc<AtomicBool>, writer_di
         Timestamp::from_micros(NOW * 1_000_000)
     });
     let fresh = Fresh::new(Identity { log_id: 1, epoch: 2 }, [9; 32]);
-    let options = Options::new(TimeSource::trusted(clock), fresh);
-    cleat::log::open(directory, Options { batch_events: 16, dedup_run_events: 1000, ..options }).unwrap()
+    let options = LogOptions::new(TimeSource::trusted(clock), fresh);
+    cleat::log::open(directory, LogOptions { batch_events: 16, dedup_run_events: 1000, ..options }).unwrap()
 }
 
 /// Fails a test that would hang.

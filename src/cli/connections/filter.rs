@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use cleat::proto;
 
-use super::super::{Span, Time};
+use crate::cli::args::{Span, Time};
 
 /// For lists and watches.
 #[derive(Args)]
@@ -56,15 +56,14 @@ enum Status {
 
 impl Status {
     fn into_proto(self) -> i32 {
-        use proto::ConnectionStatus as Told;
-        let told = match self {
-            Self::Unknown => Told::Unknown,
-            Self::Authorized => Told::Authorized,
-            Self::Rejected => Told::Rejected,
-            Self::Revoked => Told::Revoked,
-            Self::Unrecognized => Told::Unrecognized,
+        let status = match self {
+            Self::Unknown => proto::ConnectionStatus::Unknown,
+            Self::Authorized => proto::ConnectionStatus::Authorized,
+            Self::Rejected => proto::ConnectionStatus::Rejected,
+            Self::Revoked => proto::ConnectionStatus::Revoked,
+            Self::Unrecognized => proto::ConnectionStatus::Unrecognized,
         };
-        told.into()
+        status.into()
     }
 }
 

@@ -2,8 +2,8 @@
 
 use cleat::proto::{Connection, ConnectionEvent, ConnectionStatus, SummarizeConnectionsResponse};
 
-use super::super::exports;
-use super::super::format::{self, or_dash, time, yes};
+use crate::cli::exports;
+use crate::cli::format::{self, or_dash, time, yes};
 
 pub const HEADER: [&str; 6] = ["CONNECTION", "STATUS", "EXTERNAL ID", "PLATFORM", "VERSION", "POSITION"];
 pub const EVENT_HEADER: [&str; 5] = ["POSITION", "RECORDED", "TYPE", "STATUS", "NOTES"];

@@ -6,11 +6,12 @@ use cleat::proto::watch_connections_response::Message;
 use cleat::proto::watch_start::Position;
 use cleat::proto::{self, Change, Connection, WatchConnectionsResponse};
 
-use super::super::client::Realm;
-use super::super::follow::{self, Keep, Pulse, Watched};
-use super::super::{Output, exports, print};
 use super::filter::Filter;
-use super::{client, show};
+use super::show;
+use crate::cli::args::Output;
+use crate::cli::client::Realm;
+use crate::cli::follow::{self, FollowArgs, Liveness, Watched};
+use crate::cli::{exports, print};
 
 #[derive(Args)]
 pub struct Watch {
@@ -18,7 +19,7 @@ pub struct Watch {
     #[arg(long)]
     snapshot: bool,
     #[command(flatten)]
-    keep: Keep,
+    follow_args: FollowArgs,
     #[command(flatten)]
     filter: Filter,
     /// Only changes that events of this type brought, as Fasten writes it. Repeat it for more.
@@ -36,39 +37,39 @@ impl Watched for WatchConnectionsResponse {
         &self.resume_token
     }
 
-    fn pulse(&self) -> Pulse {
+    fn liveness(&self) -> Liveness {
         match &self.message {
-            Some(Message::GoingAway(going)) => Pulse::GoingAway(going.reconnect_after),
-            Some(Message::CaughtUp(_) | Message::Heartbeat(_)) => Pulse::Quiet,
-            _ => Pulse::Busy,
+            Some(Message::GoingAway(going)) => Liveness::GoingAway(going.reconnect_after),
+            Some(Message::CaughtUp(_) | Message::Heartbeat(_)) => Liveness::Quiet,
+            _ => Liveness::Busy,
         }
     }
 }
 
 impl Watch {
     pub async fn run(self) -> anyhow::Result<()> {
-        let Self { snapshot, keep, filter, event_type, realm, output } = self;
+        let Self { snapshot, follow_args, filter, event_type, realm, output } = self;
         let start = if snapshot { Position::Snapshot(true) } else { Position::Live(true) };
         let request = proto::WatchConnectionsRequest {
             tenant: realm.tenant(),
             api_mode: realm.api_mode(),
             filter: Some(proto::ConnectionFilter { event_types: event_type, ..filter.into_proto() }),
-            heartbeat_interval: Some(keep.heartbeat()),
+            heartbeat_interval: Some(follow_args.heartbeat()),
             ..proto::WatchConnectionsRequest::default()
         };
         let open = async |token: Option<String>| {
             let start = Some(follow::start(token, &start));
             let request = proto::WatchConnectionsRequest { start, ..request.clone() };
-            Ok(client(&realm).await?.watch_connections(request).await?.into_inner())
+            Ok(realm.connection_client().await?.watch_connections(request).await?.into_inner())
         };
-        let handle = async |message: &WatchConnectionsResponse| match (&keep.exec, output) {
+        let handle = async |message: &WatchConnectionsResponse| match (&follow_args.exec, output) {
             (Some(command), _) => run_for_each(command, message).await,
             (None, Output::Table) => rows(message).iter().try_for_each(|row| print::row(row)),
             (None, Output::Json | Output::Ndjson) => {
                 print::line(&print::json("cleat.v1.WatchConnectionsResponse", message, false)?)
             }
         };
-        keep.follow(open, handle).await
+        follow_args.follow(open, handle).await
     }
 }
 

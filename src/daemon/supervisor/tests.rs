@@ -8,7 +8,7 @@ struct Threads {
     state: watch::Sender<ServingState>,
     fatal: FatalCell,
     health: watch::Sender<Health>,
-    phase: watch::Sender<Phase>,
+    phase: watch::Sender<ProjectionPhase>,
     stalled: Gauge,
     /// The projector ends when this is dropped.
     projector: std::sync::mpsc::SyncSender<()>,
@@ -17,7 +17,7 @@ struct Threads {
 
 impl Threads {
     fn start() -> Self {
-        let first = Phase::CatchingUp { through: 1 };
+        let first = ProjectionPhase::CatchingUp { through: 1 };
         let (state, fatal) = (watch::Sender::new(ServingState::CatchingUp { of: 1 }), FatalCell::default());
         let (health, healths) = watch::channel(Health::Writable);
         let (phase, phases) = watch::channel(first);
@@ -44,8 +44,8 @@ fn failed() -> Health {
     Health::Failed("no space".into())
 }
 
-fn stalled(is_log_damage: bool) -> Phase {
-    Phase::Stalled { position: 7, reason: "a test says so".into(), is_log_damage }
+fn stalled(is_log_damage: bool) -> ProjectionPhase {
+    ProjectionPhase::Stalled { position: 7, reason: "a test says so".into(), is_log_damage }
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn a_failed_commit_during_catch_up_leaves_nothing_to_read() {
 #[tokio::test]
 async fn a_failed_commit_leaves_the_views_to_read() {
     let threads = Threads::start();
-    threads.phase.send_replace(Phase::Following);
+    threads.phase.send_replace(ProjectionPhase::Following);
     threads.becomes(ServingState::Serving).await;
     threads.health.send_replace(failed());
     let reason = "the log accepts no more events: no space".into();
@@ -71,14 +71,14 @@ async fn a_failed_commit_leaves_the_views_to_read() {
 #[tokio::test]
 async fn views_that_stall_end_nothing_and_serve_again_once_they_go_on() {
     let threads = Threads::start();
-    threads.phase.send_replace(Phase::Following);
+    threads.phase.send_replace(ProjectionPhase::Following);
     threads.becomes(ServingState::Serving).await;
     threads.phase.send_replace(stalled(false));
     threads.becomes(ServingState::Stalled { position: 7, reason: "a test says so".into() }).await;
     assert_eq!((threads.fatal.get(), threads.stalled.get()), (None, 7));
-    threads.phase.send_replace(Phase::CatchingUp { through: 9 });
+    threads.phase.send_replace(ProjectionPhase::CatchingUp { through: 9 });
     threads.becomes(ServingState::CatchingUp { of: 9 }).await;
-    threads.phase.send_replace(Phase::Following);
+    threads.phase.send_replace(ProjectionPhase::Following);
     threads.becomes(ServingState::Serving).await;
     assert_eq!(threads.stalled.get(), 0);
 

@@ -11,13 +11,12 @@
 
 use std::sync::Arc;
 
-use super::super::entity::EventRef;
-use super::super::packed_text::{unzigzag, zigzag};
-use super::super::record::{self, Describe, TakeError};
-use super::super::ring::PositionChanges;
+use super::record::{self, Describe, TakeError};
 use crate::event::{Hash, Position, Timestamp};
+use crate::fold::entities::{EventRef, PositionChanges};
+use crate::fold::format::packed_text::{unzigzag, zigzag};
 use crate::segment::{Frame, FrameHeader, ReadError};
-use crate::storage::{Garbled, PLAIN, Put, StoreError, Take, seal, unseal};
+use crate::storage::{DecodeError, PLAIN, Put, StoreError, Take, seal, unseal};
 use crate::token::ChainPrefix;
 
 /// Maximum number of positions in a frame.
@@ -129,9 +128,9 @@ impl ChangeFrameBuilder {
     /// Returns the bytes of the frame and begins an empty one after it.
     pub fn finish(&mut self) -> Result<Vec<u8>, StoreError> {
         let columns = [&self.dispositions, &self.times, &self.lengths, &self.chains].map(Vec::as_slice).concat();
-        let too_large = |_| Garbled("its columns are too large");
+        let too_large = |_| DecodeError("its columns are too large");
         let positions = format!("record the changes of positions {} to {}", self.header.first, self.next() - 1);
-        let refused = |garbled: Garbled| StoreError::new(positions.as_str(), garbled);
+        let refused = |garbled: DecodeError| StoreError::new(positions.as_str(), garbled);
         let compressed = PLAIN.compress(&columns);
         let header = FrameHeader {
             codec: if compressed.is_some() { ZSTD } else { VERBATIM },
@@ -188,7 +187,7 @@ impl ChangeFrame {
             let entries = take_entries(&frame)?;
             let records_bytes = entries.last().map_or(0, |last| last.record.end);
             if records_bytes > RECORDS_BYTES_MAX {
-                return Err(Garbled("the records of a change frame are too large"));
+                return Err(DecodeError("the records of a change frame are too large"));
             }
             let records = expand(unseal(frame.private)?, records_bytes)?;
             Ok(Self { header: frame.header, entries, records })
@@ -225,7 +224,7 @@ impl ChangeFrame {
         let mut from = Take(record);
         let mark = EventRef { position, recorded_at: entry.recorded_at };
         let taken = record::take(&mut from, &mark, describe).map_err(|error| match error {
-            TakeError::Garbled(garbled) => damaged(garbled.0),
+            TakeError::DecodeError(garbled) => damaged(garbled.0),
             TakeError::Referred(error) => error,
         });
         let (realm, changes) = taken?;
@@ -241,15 +240,15 @@ pub fn dispositions(bytes: &[u8], from: Position) -> Result<Vec<Disposition>, Re
         let skipped = usize::try_from(from - frame.header.first).unwrap_or(usize::MAX);
         Ok(take_entries(&frame)?.iter().skip(skipped).map(|entry| entry.disposition).collect())
     };
-    list().map_err(|garbled: Garbled| ReadError::Damaged { from, reason: garbled.0 })
+    list().map_err(|garbled: DecodeError| ReadError::Damaged { from, reason: garbled.0 })
 }
 
 /// Expands `stored`, which must give exactly `bytes` bytes.
-fn expand(stored: &[u8], bytes: usize) -> Result<Vec<u8>, Garbled> {
-    PLAIN.unpack(stored, bytes).ok_or(Garbled("a change frame does not expand to the stated length"))
+fn expand(stored: &[u8], bytes: usize) -> Result<Vec<u8>, DecodeError> {
+    PLAIN.unpack(stored, bytes).ok_or(DecodeError("a change frame does not expand to the stated length"))
 }
 
-fn take_entries(frame: &Frame<'_>) -> Result<Vec<ChangeEntry>, Garbled> {
+fn take_entries(frame: &Frame<'_>) -> Result<Vec<ChangeEntry>, DecodeError> {
     let header = &frame.header;
     let columns = expand(frame.columns, header.columns_expanded as usize)?;
     let count = header.count as usize;
@@ -258,7 +257,7 @@ fn take_entries(frame: &Frame<'_>) -> Result<Vec<ChangeEntry>, Garbled> {
     let mut time = header.first_recorded_at.as_micros();
     let mut entries = Vec::with_capacity(count);
     for byte in dispositions {
-        let disposition = Disposition::from_stored(*byte).ok_or(Garbled("unknown disposition"))?;
+        let disposition = Disposition::from_stored(*byte).ok_or(DecodeError("unknown disposition"))?;
         time = time.wrapping_add(unzigzag(from.varint()?));
         let recorded_at = Timestamp::from_micros(time);
         entries.push(ChangeEntry { recorded_at, disposition, chain: ChainPrefix::default(), record: 0..0 });
@@ -267,7 +266,7 @@ fn take_entries(frame: &Frame<'_>) -> Result<Vec<ChangeEntry>, Garbled> {
     for entry in &mut entries {
         let length = usize::try_from(from.varint()?).ok();
         let begin = end;
-        end = length.and_then(|length| begin.checked_add(length)).ok_or(Garbled("a record is too large"))?;
+        end = length.and_then(|length| begin.checked_add(length)).ok_or(DecodeError("a record is too large"))?;
         entry.record = begin..end;
     }
     for entry in entries.iter_mut().filter(|entry| !entry.record.is_empty()) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::ChangeLog;
+use super::change_log::ChangeLog;
 use super::frame::{ChangeFrameBuilder, Recorded};
 use crate::event::Position;
 use crate::segment::SegmentError;

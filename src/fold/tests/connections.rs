@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::event::Attempt;
-use crate::fold::Change;
+use crate::fold::entities::Change;
 
 #[test]
 fn the_time_of_a_status_is_that_of_the_event_that_brought_it() {

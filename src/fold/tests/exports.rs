@@ -5,7 +5,7 @@ use serde_json::json;
 use super::order::date;
 use super::*;
 use crate::event::Provenance::{self, Import, Local, Webhook};
-use crate::fold::{ExportStatus, Id};
+use crate::fold::entities::{ExportStatus, Id};
 
 /// A report, the hour of its `date`, the hour at which it is recorded, and how it came.
 type Given = (&'static str, i64, i64, Provenance);

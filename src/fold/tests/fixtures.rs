@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::event::Envelope;
-use crate::fold::{ExportStatus, Status};
+use crate::fold::entities::{ExportStatus, Status};
 
 fn fixture(name: &str) -> Value {
     let path = format!("{}/tests/fixtures/{name}.json", env!("CARGO_MANIFEST_DIR"));

@@ -152,7 +152,7 @@ fn a_checkpoint_that_cannot_be_written_is_tried_again() {
     }
     world.check();
     assert!(!checkpoints(&world.directory.path().join("views")).is_empty());
-    assert_eq!(world.phase(), crate::fold::Phase::Following);
+    assert_eq!(world.phase(), crate::fold::projector::ProjectionPhase::Following);
 }
 
 /// Replaces each file by a directory, which the system refuses to read. Returns where the files are now.
@@ -298,7 +298,7 @@ fn damage_met_only_by_a_reader_is_made_good_from_the_log() {
     damage_changes(&world);
     assert!(matches!(settled(&old), Err(ReadError::Damaged { .. })));
     world.wait_until_replaced(&old);
-    assert!(settled(&world.views()).unwrap() && world.phase() == crate::fold::Phase::Following);
+    assert!(settled(&world.views()).unwrap() && world.phase() == crate::fold::projector::ProjectionPhase::Following);
     world.check();
     world.restarted().check();
 }
@@ -422,7 +422,7 @@ fn rebuild_unsaved(world: &mut World, number: u64) -> bool {
 fn a_rebuild_that_cannot_be_saved_leaves_what_serves() {
     let mut world = grown();
     assert!((2..20).any(|number| rebuild_unsaved(&mut world, number)), "every checkpoint was saved before");
-    assert_eq!(world.phase(), crate::fold::Phase::Following);
+    assert_eq!(world.phase(), crate::fold::projector::ProjectionPhase::Following);
     grow(&world, 70, 10);
     world.check();
 }

@@ -5,11 +5,10 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::event::{Hash, Outcome, ParsedEvent, Report, ReportKind};
-use crate::fold::SEGMENT_BYTES;
-use crate::fold::changes::ChangeLog;
-use crate::fold::checkpoint::{self, CheckpointHeader};
-use crate::fold::interner::Interner;
-use crate::fold::recorder::Recorder;
+use crate::fold::changes::{ChangeLog, Recorder};
+use crate::fold::entities::Interner;
+use crate::fold::generation::checkpoint::{self, CheckpointHeader};
+use crate::fold::projector::SEGMENT_BYTES;
 use crate::token::Identity;
 
 pub(super) struct Kept {

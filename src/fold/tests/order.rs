@@ -4,8 +4,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::fold::Status;
-use crate::fold::Status::{Authorized, Rejected, Revoked};
+use crate::fold::entities::Status::{self, Authorized, Rejected, Revoked};
 
 /// Content of a delivery, the hour of its `date`, and the hour at which it is recorded.
 type Given = (&'static str, i64, i64);

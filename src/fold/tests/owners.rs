@@ -10,7 +10,7 @@ use super::kept::Kept;
 use super::properties::realms;
 use super::reference::Reference;
 use super::*;
-use crate::fold::Id;
+use crate::fold::entities::Id;
 
 /// Checks that the views list the exports of each connection after a position as `then` has them.
 #[track_caller]

@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::reference::held;
 use super::*;
-use crate::fold::{Change, EventRef, Id, record};
+use crate::fold::changes::record;
+use crate::fold::entities::{Change, EventRef, Id};
 use crate::storage::Take;
 
 fn word(words: &'static [&'static str]) -> impl Strategy<Value = Value> {

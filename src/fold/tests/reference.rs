@@ -12,8 +12,7 @@ use self::body::Body;
 use super::properties::{events, realms};
 use super::*;
 use crate::event::{Attempt, Facts, Text};
-use crate::fold::entity::RelativePosition;
-use crate::fold::{EventRef, ExportStatus, Lineage, Status};
+use crate::fold::entities::{EventRef, ExportStatus, Lineage, RelativePosition, Status};
 
 #[derive(PartialEq)]
 pub(in crate::fold) struct Reference {

@@ -3,7 +3,7 @@
 //! own. Knows only the fold.
 
 use super::*;
-use crate::fold::{ExportStatus, Status};
+use crate::fold::entities::{ExportStatus, Status};
 
 /// A rule; the reported events, one a line; the connection after them; the export after them.
 type Rule = (&'static str, &'static [&'static str], &'static str, &'static str);

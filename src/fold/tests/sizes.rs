@@ -9,7 +9,8 @@ use super::kept::Kept;
 use super::world::{CHECKPOINT_EVENTS, World};
 use super::*;
 use crate::event::{TEXT_BYTES_MAX, bounded};
-use crate::fold::{Change, EventRef, Id, Status, record};
+use crate::fold::changes::record;
+use crate::fold::entities::{Change, EventRef, Id, Status};
 
 #[test]
 fn a_long_text_is_its_first_part_a_mark_and_a_digest() {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::world::World;
 use super::*;
-use crate::fold::Phase;
+use crate::fold::projector::ProjectionPhase;
 
 /// The fold panics at an event of this connection while the flag is set.
 const PLANTED: &str = "the fold panics here";
@@ -35,7 +35,7 @@ fn a_fold_that_panics_at_an_event_stalls_until_it_can_go_on() {
     for number in 100..200 {
         connects(&world, &format!("c{number}"));
     }
-    assert!(matches!(world.phase(), Phase::Stalled { position: 101, .. }), "the log has 201 events by now");
+    assert!(matches!(world.phase(), ProjectionPhase::Stalled { position: 101, .. }), "the log has 201 events by now");
 
     // A stop does not wait for the fold, and the next start stalls at the same event.
     let mut world = world.restarted();

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::reference::held;
 use super::*;
-use crate::fold::Status;
+use crate::fold::entities::Status;
 
 #[test]
 fn a_flat_body_says_the_same_as_a_nested_one() {

@@ -10,7 +10,8 @@ use tokio::runtime::{Handle, Runtime};
 use super::owners::check_exports_at;
 use super::reference::{Reference, held};
 use super::*;
-use crate::fold::{Phase, Projection, ProjectionOptions, Rebuild, spawn};
+use crate::fold::projector::{Projection, ProjectionOptions, ProjectionPhase, spawn};
+use crate::fold::rebuild::Rebuild;
 use crate::log::{self, Log};
 use crate::token::Identity;
 
@@ -33,8 +34,8 @@ pub(super) fn open_log(directory: &Path, clock: &Arc<AtomicI64>) -> Log {
     let clock = clock.clone();
     let time = log::TimeSource::trusted(Arc::new(move || Timestamp::from_micros(clock.load(Ordering::SeqCst))));
     let fresh = log::Fresh::new(Identity { log_id: 7, epoch: 8 }, [9; 32]);
-    let usual = log::Options::new(time, fresh);
-    let options = log::Options { batch_events: 16, hand_over_events: 8, dedup_run_events: 1000, ..usual };
+    let usual = log::LogOptions::new(time, fresh);
+    let options = log::LogOptions { batch_events: 16, hand_over_events: 8, dedup_run_events: 1000, ..usual };
     log::open(directory, options).unwrap()
 }
 
@@ -162,10 +163,12 @@ impl World {
     /// Waits until the views stall. Returns the position that they cannot pass, the reason, and whether the log is
     /// damaged.
     pub fn stalled(&mut self) -> (Position, String, bool) {
-        let stalled = self.projection.phase.wait_for(|phase| matches!(phase, Phase::Stalled { .. }));
+        let stalled = self.projection.phase.wait_for(|phase| matches!(phase, ProjectionPhase::Stalled { .. }));
         let within = async { tokio::time::timeout(PATIENCE, stalled).await.expect("they stall").unwrap().clone() };
         match self.runtime.block_on(within) {
-            Phase::Stalled { position, reason, is_log_damage } => (position, reason.to_string(), is_log_damage),
+            ProjectionPhase::Stalled { position, reason, is_log_damage } => {
+                (position, reason.to_string(), is_log_damage)
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -179,7 +182,7 @@ impl World {
 
     /// Waits until the views follow the log again.
     pub fn follows(&mut self) {
-        let follows = self.projection.phase.wait_for(|phase| *phase == Phase::Following);
+        let follows = self.projection.phase.wait_for(|phase| *phase == ProjectionPhase::Following);
         let within = async { drop(tokio::time::timeout(PATIENCE, follows).await.expect("they follow").unwrap()) };
         self.runtime.block_on(within);
     }
@@ -192,7 +195,7 @@ impl World {
         self.rebuild.start().unwrap();
     }
 
-    pub fn phase(&self) -> Phase {
+    pub fn phase(&self) -> ProjectionPhase {
         self.projection.phase.borrow().clone()
     }
 

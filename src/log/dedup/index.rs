@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockWriteGuard, Weak};
 
+use super::key::{Digest, KeyEntry};
 use super::recent::{KeyTable, RecentKeys};
-use super::runs::{Run, RunError, RunSet};
-use super::{Digest, KeyEntry};
-use crate::log::Head;
+use super::runs::{DedupRun, DedupRunError, RunSet};
+use crate::log::head::Head;
 
 /// Number of full tables of keys in memory at which nothing more is appended: some 700 MB, after 12 million events
 /// without a saved run.
@@ -55,7 +55,7 @@ pub struct KeyIndex {
     /// Replaced sets of runs that a caller may still hold.
     replaced: Mutex<Vec<Weak<RunSet>>>,
     /// Runs that were found damaged.
-    damaged: Mutex<Vec<Arc<Run>>>,
+    damaged: Mutex<Vec<Arc<DedupRun>>>,
     /// Waker of the thread that keeps runs. It ends with that thread.
     waker: OnceLock<Weak<SyncSender<()>>>,
 }
@@ -115,7 +115,7 @@ impl KeyIndex {
     }
 
     /// Returns the first entry with a key, from memory or the runs. May read a run, which blocks.
-    pub fn find(&self, digest: Digest) -> Result<Option<KeyEntry>, RunError> {
+    pub fn find(&self, digest: Digest) -> Result<Option<KeyEntry>, DedupRunError> {
         // While these runs are held, memory keeps the keys that they do not have.
         let runs = self.runs();
         let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner).find(digest);
@@ -124,12 +124,12 @@ impl KeyIndex {
     }
 
     /// Looks a key up in `runs`. Notes a damaged run, so that it is rebuilt.
-    pub fn find_in(&self, runs: &RunSet, digest: Digest) -> Result<Option<KeyEntry>, RunError> {
+    pub fn find_in(&self, runs: &RunSet, digest: Digest) -> Result<Option<KeyEntry>, DedupRunError> {
         runs.find(digest).inspect_err(|error| self.note_damage(runs.runs(), error))
     }
 
     /// Notes the run that `error` names, if it must be rebuilt.
-    pub(super) fn note_damage(&self, runs: &[Arc<Run>], error: &RunError) {
+    pub(super) fn note_damage(&self, runs: &[Arc<DedupRun>], error: &DedupRunError) {
         let Some(run) = runs.iter().find(|run| run.path() == error.path()) else { return };
         if run.is_lost_by(error) {
             let mut damaged = self.damaged();
@@ -141,7 +141,7 @@ impl KeyIndex {
         }
     }
 
-    fn damaged(&self) -> MutexGuard<'_, Vec<Arc<Run>>> {
+    fn damaged(&self) -> MutexGuard<'_, Vec<Arc<DedupRun>>> {
         self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -174,7 +174,7 @@ impl KeyIndex {
     }
 
     /// Takes the runs that were found damaged since the last call.
-    pub(super) fn take_damaged(&self) -> Vec<Arc<Run>> {
+    pub(super) fn take_damaged(&self) -> Vec<Arc<DedupRun>> {
         std::mem::take(&mut *self.damaged())
     }
 

@@ -13,15 +13,15 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::super::Head;
-use super::super::files::secret::LogSecret;
-use super::super::frame_store::FrameStore;
 use super::index::{Coverage, KeyIndex};
+use super::key::{FINGERPRINT_VERSION, KeyEntry, RunOrigin};
 use super::lost::{self, Collected};
 use super::recent::KeyTable;
-use super::runs::{self, MergeError, Overlap, Run, RunHeader, Span, WriteRunError};
-use super::{FINGERPRINT_VERSION, KeyEntry, RunOrigin};
+use super::runs::{self, DedupRun, MergeError, Overlap, RunHeader, Span, WriteRunError};
 use crate::event::{Clock, Timestamp};
+use crate::log::files::secret::LogSecret;
+use crate::log::frame_store::FrameStore;
+use crate::log::head::Head;
 use crate::storage::{Pace, Pacer, StoreError, free_space};
 use crate::telemetry::with_causes;
 
@@ -74,8 +74,8 @@ impl Keeper {
         let waker = Arc::new(waker);
         options.index.set_waker(Arc::downgrade(&waker));
         let lost = options.lost.iter().flat_map(|span| parts(*span, options.run_events)).collect();
-        let waiting = Waiting::new(woken, options.index.clone());
-        let work = Work::new(options, lost, waiting);
+        let waiting = KeeperPace::new(woken, options.index.clone());
+        let work = KeeperWork::new(options, lost, waiting);
         let thread = thread::Builder::new().name("cleat-dedup".into()).spawn(move || work.run())?;
         Ok(Self { waker, thread })
     }
@@ -97,7 +97,7 @@ fn parts(span: Span, run_events: u64) -> impl Iterator<Item = Span> {
         .map(move |after| Span { after, through: span.through.min(after.saturating_add(run_events)) })
 }
 
-struct Work {
+struct KeeperWork {
     options: KeeperOptions,
     /// Ranges of one run each, the newest last.
     lost: VecDeque<Span>,
@@ -107,15 +107,15 @@ struct Work {
     has_given_up: bool,
     /// Number of times that a table could not be saved.
     failed_saves: usize,
-    waiting: Waiting,
+    waiting: KeeperPace,
     pause: Duration,
     /// True if the last step failed, which was logged.
     has_failed: bool,
 }
 
-impl Work {
+impl KeeperWork {
     /// `lost` are ranges of one run each, the newest last.
-    fn new(options: KeeperOptions, lost: VecDeque<Span>, waiting: Waiting) -> Self {
+    fn new(options: KeeperOptions, lost: VecDeque<Span>, waiting: KeeperPace) -> Self {
         Self {
             options,
             lost,
@@ -285,7 +285,7 @@ impl Work {
     }
 
     /// Returns the runs to merge next. `None` if none are due, or too little of the disk is free.
-    fn due(&self) -> Option<Vec<Arc<Run>>> {
+    fn due(&self) -> Option<Vec<Arc<DedupRun>>> {
         let reserve = self.options.disk_reserve.saturating_mul(MERGE_RESERVE_FACTOR);
         if free_space(&self.options.directory).is_ok_and(|free| free < reserve) {
             return None;
@@ -294,7 +294,7 @@ impl Work {
         runs::due(runs.runs()).map(|range| runs.runs()[range].to_vec())
     }
 
-    fn merge(&mut self, adjacent: &[Arc<Run>]) -> Result<(), StepError> {
+    fn merge(&mut self, adjacent: &[Arc<DedupRun>]) -> Result<(), StepError> {
         let KeeperOptions { directory, index, .. } = &self.options;
         self.waiting.is_merging = true;
         let merged = runs::merge(directory, adjacent, &mut self.waiting);
@@ -329,7 +329,7 @@ enum StepError {
 }
 
 /// Pace of the thread's work: slow unless the work is urgent or the writer has gone.
-struct Waiting {
+struct KeeperPace {
     woken: Receiver<()>,
     /// True if the current work is urgent.
     is_needed: bool,
@@ -341,7 +341,7 @@ struct Waiting {
     pacer: Pacer,
 }
 
-impl Waiting {
+impl KeeperPace {
     fn new(woken: Receiver<()>, index: Arc<KeyIndex>) -> Self {
         Self { woken, is_needed: false, has_ended: false, is_merging: false, index, pacer: Pacer::new() }
     }
@@ -357,7 +357,7 @@ impl Waiting {
     }
 }
 
-impl Pace for Waiting {
+impl Pace for KeeperPace {
     fn is_slow(&self) -> bool {
         !self.is_needed && !self.has_ended
     }

@@ -1,14 +1,14 @@
 //! Reads the keys that no run covers out of the log again. Knows the log's frames, and no file of the runs.
 
-use super::super::Head;
-use super::super::files::secret::LogSecret;
-use super::super::format::{self, ErasedPayload};
-use super::super::frame_store::FrameStore;
+use super::key::{Claim, Digest, Fingerprint, KeyEntry};
 use super::runs::Span;
-use super::{Claim, Digest, Fingerprint, KeyEntry};
 use crate::event::{Kind, Position};
+use crate::log::files::secret::LogSecret;
+use crate::log::format::{self, ErasedPayload};
+use crate::log::frame_store::FrameStore;
+use crate::log::head::Head;
 use crate::segment::{Frame, ReadError};
-use crate::storage::{Garbled, StoreError};
+use crate::storage::{DecodeError, StoreError};
 
 /// The keys of a range.
 pub struct Collected {
@@ -48,11 +48,11 @@ fn read_frame(
     collected: &mut Collected,
 ) -> Result<Position, ReadError> {
     let bytes = store.read(from)?;
-    let damaged = |garbled: Garbled| ReadError::Damaged { from, reason: garbled.0 };
+    let damaged = |garbled: DecodeError| ReadError::Damaged { from, reason: garbled.0 };
     let frame = Frame::decode(&bytes).map_err(damaged)?;
     let header = frame.header;
     if header.last() < from {
-        return Err(damaged(Garbled("no frame holds the position")));
+        return Err(damaged(DecodeError("no frame holds the position")));
     }
     let (mut end, mut recorded_at) = (header.after, header.last_recorded_at);
     for record in format::records(&frame).map_err(damaged)? {

@@ -6,10 +6,10 @@ use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 
+use super::key::{Claim, Digest, Fingerprint, KeyEntry};
 use super::runs::Span;
-use super::{Claim, Digest, Fingerprint, KeyEntry};
 use crate::event::{Hash as ChainHash, Position, Timestamp};
-use crate::log::Head;
+use crate::log::head::Head;
 
 /// Uses the prefix as it is. Digests are uniform already: hashing them again would only cost time.
 impl Hash for Digest {
@@ -37,7 +37,7 @@ impl Hasher for TakeAsIs {
     }
 }
 
-type Keys = HashMap<Digest, (Position, Fingerprint), BuildHasherDefault<TakeAsIs>>;
+type KeyMap = HashMap<Digest, (Position, Fingerprint), BuildHasherDefault<TakeAsIs>>;
 
 /// The keys of adjacent positions.
 pub struct KeyTable {
@@ -47,14 +47,14 @@ pub struct KeyTable {
     /// True if the table has every key of its positions. If not, no run is made of it: a later start may be able to
     /// read the missing keys.
     is_complete: bool,
-    keys: Keys,
+    keys: KeyMap,
 }
 
 impl KeyTable {
     /// Makes a table of the keys after `after` and up to `head`, given in any order. Keeps the lowest position of each
     /// key.
     pub fn of(after: Position, head: Head, is_complete: bool, entries: &[KeyEntry]) -> Self {
-        let mut keys = Keys::with_capacity_and_hasher(entries.len(), BuildHasherDefault::default());
+        let mut keys = KeyMap::with_capacity_and_hasher(entries.len(), BuildHasherDefault::default());
         for KeyEntry { digest, position, fingerprint } in entries {
             let first = keys.entry(*digest).or_insert((*position, *fingerprint));
             if *position < first.0 {
@@ -185,5 +185,5 @@ impl RecentKeys {
 
 fn new_table(after: Position) -> KeyTable {
     let head = Head { position: after, chain: ChainHash::default(), recorded_at: Timestamp::default() };
-    KeyTable { after, head, is_complete: true, keys: Keys::default() }
+    KeyTable { after, head, is_complete: true, keys: KeyMap::default() }
 }

@@ -38,43 +38,11 @@ mod tests;
 mod tiers;
 mod writer;
 
-use super::{Digest, Fingerprint, RunOrigin};
-use crate::event::Position;
-use crate::log::Head;
-
+pub(in crate::log) use header::RunHeader;
 pub(in crate::log) use load::{LoadError, Loaded, load, prepare, remove};
 pub(in crate::log) use merge::{MergeError, merge};
-pub(in crate::log) use run::{Run, RunError, UnusableRun};
+pub(in crate::log) use run::{DedupRun, DedupRunError, UnusableRun};
 pub(in crate::log) use set::{Overlap, RunSet};
 pub(in crate::log) use span::Span;
 pub(in crate::log) use tiers::due;
 pub(in crate::log) use writer::{WriteRunError, write};
-
-/// Bytes of a page, the unit of a look-up.
-const PAGE_BYTES: usize = 4096;
-
-/// Log, fingerprint version and positions of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::log) struct RunHeader {
-    pub origin: RunOrigin,
-    /// Version of the fingerprint algorithm.
-    pub fingerprint_version: u8,
-    /// Position before the run's first one.
-    pub after: Position,
-    /// Head at the run's last position.
-    pub head: Head,
-}
-
-impl RunHeader {
-    pub fn span(&self) -> Span {
-        Span { after: self.after, through: self.head.position }
-    }
-}
-
-/// Key, and the position that claimed it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::log) struct KeyEntry {
-    pub digest: Digest,
-    pub position: Position,
-    pub fingerprint: Fingerprint,
-}

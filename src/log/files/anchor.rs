@@ -4,8 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::witness::{Slot, Witness};
-use super::{FileError, Undecodable, read_file, sector};
+use super::file::{FileError, Undecodable, read_file};
+use super::sector;
+use super::witness::{Witness, WitnessSlot};
 use crate::storage::write_private;
 
 /// State and content of the file.
@@ -22,7 +23,7 @@ pub fn read(path: &Path) -> Result<AnchorRead, FileError> {
     if bytes.len() > sector::BYTES {
         return Ok(AnchorRead::Damaged("it is longer than an anchor"));
     }
-    Ok(match Slot::decode(&bytes) {
+    Ok(match WitnessSlot::decode(&bytes) {
         Ok(slot) => AnchorRead::Whole(slot.witness),
         Err(Undecodable::Damaged(reason)) => AnchorRead::Damaged(reason),
         Err(Undecodable::Newer { format, .. }) => AnchorRead::Newer { format },
@@ -45,7 +46,7 @@ impl AnchorFile {
     }
 
     /// Replaces the file. Warns about a failure once, until it works again. Returns whether it worked.
-    pub fn renew(&mut self, slot: &Slot) -> bool {
+    pub fn renew(&mut self, slot: &WitnessSlot) -> bool {
         let renewed = write_private(&self.path, &slot.encode());
         let path = self.path.display();
         match &renewed {

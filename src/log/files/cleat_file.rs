@@ -11,7 +11,8 @@
 
 use std::path::Path;
 
-use super::{FileError, Undecodable, failed, read_file, text};
+use super::file::{FileError, Undecodable, failed, read_file};
+use super::text;
 use crate::storage::write_private;
 
 /// Format of the whole directory. Format 1 had no such file. Format 2 had journals without fingerprints, and flat dedup

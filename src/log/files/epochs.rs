@@ -9,7 +9,8 @@
 
 use std::path::Path;
 
-use super::{FileError, Undecodable, failed, read_file, text};
+use super::file::{FileError, Undecodable, failed, read_file};
+use super::text;
 use crate::event::{Hash, Position};
 use crate::storage::write_private;
 

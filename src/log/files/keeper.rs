@@ -11,19 +11,19 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::anchor::AnchorFile;
-use super::witness::{NextSlot, SLOTS, Slot, Witness, WitnessStore};
+use super::witness::{NextSlot, SLOTS, Witness, WitnessSlot, WitnessStore};
 use crate::storage::StoreError;
 
 /// Writes the witness after each commit, and syncs it off the commit's path.
 pub struct WitnessKeeper {
-    shared: Arc<Shared>,
+    shared: Arc<SharedWitness>,
     /// Ends the thread when it is dropped.
     stop: SyncSender<()>,
     thread: JoinHandle<()>,
     anchor: Option<AnchorKeeper>,
 }
 
-struct Shared {
+struct SharedWitness {
     store: Arc<dyn WitnessStore>,
     slots: Mutex<Slots>,
     /// Signals that a sync has ended.
@@ -33,7 +33,7 @@ struct Shared {
 struct Slots {
     next: NextSlot,
     /// Last witness that was marked.
-    newest: Option<Slot>,
+    newest: Option<WitnessSlot>,
     /// True if the slot was written since its last sync.
     is_unsynced: bool,
     /// True while a sync is running: nothing may be written.
@@ -57,7 +57,7 @@ impl WitnessKeeper {
     ) -> std::io::Result<Self> {
         let slots =
             Slots { next, newest: None, is_unsynced: false, is_syncing: false, is_waiting: false, failed: None };
-        let shared = Arc::new(Shared { store, slots: Mutex::new(slots), synced: Condvar::new() });
+        let shared = Arc::new(SharedWitness { store, slots: Mutex::new(slots), synced: Condvar::new() });
         let (stop, stopped) = sync_channel(0);
         let syncing = shared.clone();
         let sync = move || {
@@ -108,7 +108,7 @@ impl WitnessKeeper {
     }
 }
 
-impl Shared {
+impl SharedWitness {
     fn lock(&self) -> MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -142,7 +142,7 @@ impl Slots {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        self.newest = Some(Slot { number: self.next.number, witness: *witness });
+        self.newest = Some(WitnessSlot { number: self.next.number, witness: *witness });
         self.next.number = self.next.number.saturating_add(1);
         Ok(())
     }
@@ -173,7 +173,7 @@ struct AnchorKeeper {
 }
 
 impl AnchorKeeper {
-    fn spawn(mut anchor: AnchorFile, shared: Arc<Shared>, every: Duration) -> std::io::Result<Self> {
+    fn spawn(mut anchor: AnchorFile, shared: Arc<SharedWitness>, every: Duration) -> std::io::Result<Self> {
         let (stop, stopped) = sync_channel(0);
         let thread = thread::Builder::new().name("cleat-anchor".into()).spawn(move || {
             let mut anchored = 0;

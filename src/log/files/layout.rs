@@ -1,22 +1,22 @@
 //! Layout of a data directory: its names, its locks, its creation, and the state of a path where one should be. Knows
 //! nothing of the content of a segment, a journal, a run or a view.
 
-use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fmt, io};
 
 use zeroize::Zeroizing;
 
 use super::cleat_file::{self, CleatFile, FORMAT};
 use super::epochs::{self, Epoch, Epochs, EpochsError};
+use super::file::{FileError, failed};
 use super::secret::{self, LogSecret};
 use super::witness::{self, Witness, WitnessState};
-use super::{FileError, failed};
 use crate::event::{Position, Timestamp};
-use crate::log::{Head, format};
+use crate::log::format;
+use crate::log::head::Head;
 use crate::storage::write_private;
 use crate::token::Identity;
 
@@ -145,7 +145,7 @@ fn take(file: File, lock: impl Fn(&File) -> Result<(), TryLockError>) -> Result<
 
 /// State of a path where a data directory should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
+pub enum FoundDirectory {
     Missing,
     /// Directory without files. `lost+found` and names with a leading dot do not count: any volume has them.
     Empty,
@@ -158,7 +158,7 @@ pub enum Found {
     CleatLost,
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for FoundDirectory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("the directory does not exist"),
@@ -174,14 +174,14 @@ impl fmt::Display for Found {
 }
 
 /// Finds out the state of a path, and changes nothing. A directory of a newer format is an error.
-pub fn look(path: &Path) -> Result<Found, FileError> {
+pub fn look(path: &Path) -> Result<FoundDirectory, FileError> {
     let files = DataFiles::at(path).map_err(failed("find", path))?;
     let names = match names(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(FoundDirectory::Missing),
         names => names.map_err(failed("list", path))?,
     };
     let damaged = match cleat_file::read(&files.cleat()) {
-        Ok(file) => return Ok(Found::Initialised(file)),
+        Ok(file) => return Ok(FoundDirectory::Initialised(file)),
         Err(FileError::Missing { .. }) => false,
         Err(FileError::Damaged { .. }) => true,
         Err(error) => return Err(error),
@@ -189,14 +189,14 @@ pub fn look(path: &Path) -> Result<Found, FileError> {
     let in_log = names_if_any(&files.log())?;
     let is_of_log = |name: &String| name.starts_with("journal-") || name.contains(".seg");
     if damaged || in_log.iter().any(is_of_log) || has_acknowledged(&files)? {
-        return Ok(Found::CleatLost);
+        return Ok(FoundDirectory::CleatLost);
     }
     let foreign = names.iter().find(|name| !is_ours(name)).cloned();
     let foreign = foreign.or_else(|| in_log.first().map(|name| format!("{LOG}/{name}")));
     Ok(match foreign {
-        Some(name) => Found::NotOurs(name),
-        None if names.is_empty() => Found::Empty,
-        None => Found::Unfinished,
+        Some(name) => FoundDirectory::NotOurs(name),
+        None if names.is_empty() => FoundDirectory::Empty,
+        None => FoundDirectory::Unfinished,
     })
 }
 
@@ -299,10 +299,10 @@ pub fn init(path: &Path, fresh: &Fresh) -> Result<DataLock, InitError> {
 fn refuse(files: &DataFiles) -> Result<(), InitError> {
     let path = files.path().to_owned();
     match look(&path)? {
-        Found::Missing | Found::Empty | Found::Unfinished => Ok(()),
-        Found::Initialised(_) => Err(InitError::Initialised(path)),
-        Found::NotOurs(name) => Err(InitError::NotOurs { path, name }),
-        Found::CleatLost => Err(InitError::HoldsLog(path)),
+        FoundDirectory::Missing | FoundDirectory::Empty | FoundDirectory::Unfinished => Ok(()),
+        FoundDirectory::Initialised(_) => Err(InitError::Initialised(path)),
+        FoundDirectory::NotOurs(name) => Err(InitError::NotOurs { path, name }),
+        FoundDirectory::CleatLost => Err(InitError::HoldsLog(path)),
     }
 }
 

@@ -13,9 +13,9 @@ use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::file::{FileError, Undecodable, failed, read_file};
 use super::sector::{self, BLOCK};
-use super::{FileError, Undecodable, failed, read_file};
-use crate::storage::{Garbled, Put, Take, write_private};
+use crate::storage::{DecodeError, Put, Take, write_private};
 
 const MAGIC: [u8; 8] = *b"cleatkey";
 const FORMAT: u8 = 1;
@@ -83,7 +83,7 @@ impl LogSecret {
     fn decode_copy(bytes: &[u8]) -> Result<Self, Undecodable> {
         let mut fields = Take(sector::open(bytes, MAGIC, FORMAT)?);
         let mut read = || Ok(Self { generation: fields.u32()?, key: Zeroizing::new(fields.array()?) });
-        read().map_err(|Garbled(reason)| Undecodable::Damaged(reason))
+        read().map_err(|DecodeError(reason)| Undecodable::Damaged(reason))
     }
 }
 

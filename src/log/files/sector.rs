@@ -6,7 +6,7 @@
 //!
 //! The checksum is in the same place in every format, so that a newer one can be recognised.
 
-use super::Undecodable;
+use super::file::Undecodable;
 
 pub const BYTES: usize = 512;
 /// Distance between two copies of a record: no write to one touches a page or a disk's block of the other.

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::witness::Witness;
 use crate::event::{Position, Timestamp};
-use crate::log::Head;
+use crate::log::head::Head;
 use crate::token::Identity;
 
 const IDENTITY: Identity = Identity { log_id: 0x0123_4567_89ab_cdef, epoch: u128::MAX - 5 };

@@ -9,7 +9,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::Undecodable;
+use super::file::Undecodable;
 
 const NO_HEX: Undecodable = Undecodable::Damaged("a number is not in hexadecimal");
 

@@ -15,12 +15,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, fadvise};
 
+use super::file::{FileError, Undecodable, failed, read_file};
 use super::sector::{self, BLOCK, Sector};
-use super::{FileError, Undecodable, failed, read_file};
 use crate::event::Timestamp;
-use crate::log::Head;
-use crate::storage::StoreError;
-use crate::storage::{Garbled, Put, Take, write_private};
+use crate::log::head::Head;
+use crate::storage::{DecodeError, Put, StoreError, Take, write_private};
 use crate::token::Identity;
 
 const MAGIC: [u8; 8] = *b"cleatwit";
@@ -39,7 +38,7 @@ pub struct Witness {
 
 /// Witness as it is in a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slot {
+pub struct WitnessSlot {
     /// Number of the write. Grows with every write: the highest number counts.
     pub number: u64,
     pub witness: Witness,
@@ -78,7 +77,7 @@ pub struct WitnessRead {
     pub next: NextSlot,
 }
 
-impl Slot {
+impl WitnessSlot {
     pub fn encode(&self) -> Sector {
         let Witness { identity, journal, head } = self.witness;
         let mut fields = Vec::with_capacity(sector::BYTES);
@@ -94,10 +93,10 @@ impl Slot {
 
     pub fn decode(bytes: &[u8]) -> Result<Self, Undecodable> {
         let fields = Take(sector::open(bytes, MAGIC, FORMAT)?);
-        Self::take(fields).map_err(|Garbled(reason)| Undecodable::Damaged(reason))
+        Self::take(fields).map_err(|DecodeError(reason)| Undecodable::Damaged(reason))
     }
 
-    fn take(mut fields: Take<'_>) -> Result<Self, Garbled> {
+    fn take(mut fields: Take<'_>) -> Result<Self, DecodeError> {
         let number = fields.u64()?;
         let identity =
             Identity { log_id: u128::from_be_bytes(fields.array()?), epoch: u128::from_be_bytes(fields.array()?) };
@@ -115,7 +114,7 @@ impl Slot {
 pub fn first_file(witness: Option<Witness>) -> Vec<u8> {
     let mut file = vec![0; FILE_BYTES];
     if let Some(witness) = witness {
-        file[..sector::BYTES].copy_from_slice(&Slot { number: 1, witness }.encode());
+        file[..sector::BYTES].copy_from_slice(&WitnessSlot { number: 1, witness }.encode());
     }
     file
 }
@@ -133,11 +132,11 @@ pub(super) fn decode(bytes: &[u8]) -> WitnessRead {
     if bytes.len() == FILE_BYTES && is_zero(bytes) {
         return nothing(WitnessState::Unwritten);
     }
-    let mut newest: Option<(usize, Slot)> = None;
+    let mut newest: Option<(usize, WitnessSlot)> = None;
     let mut damaged = bytes.len() != FILE_BYTES;
     for index in 0..SLOTS {
         let bytes = bytes.get(index * BLOCK..).unwrap_or_default();
-        match Slot::decode(bytes) {
+        match WitnessSlot::decode(bytes) {
             Ok(slot) if newest.is_none_or(|(_, other)| other.number < slot.number) => newest = Some((index, slot)),
             Ok(_) => {}
             Err(Undecodable::Newer { format, .. }) => return nothing(WitnessState::Newer { format }),

@@ -1,4 +1,5 @@
-//! Hash chain: each record commits to all before it. Knows only the digest of a record's content.
+//! Hash chain: each record commits to all before it. Knows only the digest of a record's content. Kept apart: a verifier
+//! of logs needs this definition and nothing else.
 //!
 //! ```text
 //! h(0) = SHA-256("cleat log 2" ‖ log id)

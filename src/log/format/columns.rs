@@ -18,7 +18,7 @@ use super::header::{CLAIMS_KEY, CLEAR, Entrance, FIRST_OF_SUBJECT, Header};
 use super::varint::{self, take_length, unzigzag, zigzag};
 use crate::event::{Contents, Hash, Kind, Position, Provenance, Timestamp};
 use crate::segment::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES};
-use crate::storage::{Garbled, Put, Take};
+use crate::storage::{DecodeError, Put, Take};
 
 /// Limit of records in a frame: the number of an entrance is a byte.
 pub(in crate::log) const RECORDS_MAX: usize = 256;
@@ -189,9 +189,9 @@ fn seconds(recorded_at: Timestamp) -> i64 {
 }
 
 /// Decodes the rows of `count` records. The first record was recorded at `from` or later.
-pub(super) fn decode(bytes: &[u8], count: usize, from: Timestamp) -> Result<Vec<Row>, Garbled> {
+pub(super) fn decode(bytes: &[u8], count: usize, from: Timestamp) -> Result<Vec<Row>, DecodeError> {
     if count > RECORDS_MAX {
-        return Err(Garbled("a frame has too many records"));
+        return Err(DecodeError("a frame has too many records"));
     }
     let mut take = Take(bytes);
     let entrances = (0..=take.u8()?).map(|_| take_entrance(&mut take)).collect::<Result<Vec<_>, _>>()?;
@@ -227,17 +227,17 @@ pub(super) fn decode(bytes: &[u8], count: usize, from: Timestamp) -> Result<Vec<
 }
 
 impl Row {
-    fn check(&self, marks: u8) -> Result<(), Garbled> {
+    fn check(&self, marks: u8) -> Result<(), DecodeError> {
         let has_zero = self.conflict_of == Some(0) || (marks & HAS_SUBJECT != 0 && self.header.subject == 0);
         let is_erased_with_bytes = self.form == ERASED && self.private_bytes > 0;
         let header = &self.header;
         if header.subject == 0 && (header.codec != CLEAR || header.key_commitment.is_some()) {
-            return Err(Garbled("a record has a key but no subject number"));
+            return Err(DecodeError("a record has a key but no subject number"));
         }
         if marks & !MARKS != 0 || has_zero || is_erased_with_bytes || self.header.webhook_seconds == Some(i64::MIN) {
-            return Err(Garbled("a record's marks are invalid"));
+            return Err(DecodeError("a record's marks are invalid"));
         }
-        if self.form > RESEALED { Err(Garbled("unknown form of a record")) } else { Ok(()) }
+        if self.form > RESEALED { Err(DecodeError("unknown form of a record")) } else { Ok(()) }
     }
 }
 
@@ -255,7 +255,7 @@ struct Fixed<'a> {
 }
 
 impl<'a> Fixed<'a> {
-    fn take(take: &mut Take<'a>, count: usize) -> Result<Self, Garbled> {
+    fn take(take: &mut Take<'a>, count: usize) -> Result<Self, DecodeError> {
         Ok(Self {
             entrances: take.bytes(count)?,
             provenances: take.bytes(count)?,
@@ -270,13 +270,13 @@ impl<'a> Fixed<'a> {
     }
 
     /// Returns a header with only the fields of fixed width.
-    fn header(&self, at: usize, entrances: &[Arc<Entrance>]) -> Result<Header, Garbled> {
+    fn header(&self, at: usize, entrances: &[Arc<Entrance>]) -> Result<Header, DecodeError> {
         let wide = |column: &[u8]| u16::from_be_bytes([column[2 * at], column[2 * at + 1]]);
-        let entrance = entrances.get(usize::from(self.entrances[at])).ok_or(Garbled("a record has no entrance"))?;
+        let entrance = entrances.get(usize::from(self.entrances[at])).ok_or(DecodeError("a record has no entrance"))?;
         let (mode, is_unreadable) = Header::mode_from_stored(self.modes[at], self.dispositions[at])?;
         Ok(Header {
             entrance: Arc::clone(entrance),
-            provenance: Provenance::from_stored(self.provenances[at]).ok_or(Garbled("unknown provenance"))?,
+            provenance: Provenance::from_stored(self.provenances[at]).ok_or(DecodeError("unknown provenance"))?,
             mode,
             is_unreadable,
             kind: Kind::from_stored(wide(self.kinds)),
@@ -290,24 +290,24 @@ impl<'a> Fixed<'a> {
     }
 }
 
-fn take_entrance(take: &mut Take<'_>) -> Result<Arc<Entrance>, Garbled> {
+fn take_entrance(take: &mut Take<'_>) -> Result<Arc<Entrance>, DecodeError> {
     let mut name = || {
         let length = take.u8()?;
-        str::from_utf8(take.bytes(usize::from(length))?).map_err(|_| Garbled("text is not UTF-8"))
+        str::from_utf8(take.bytes(usize::from(length))?).map_err(|_| DecodeError("text is not UTF-8"))
     };
     let (tenant, endpoint, secret_label) = (name()?, name()?, name()?);
     Entrance::new(tenant, endpoint, secret_label, take.array()?).map(Arc::new)
 }
 
-fn later(time: Timestamp, micros: u64) -> Result<Timestamp, Garbled> {
-    let later = time.as_micros().checked_add_unsigned(micros).ok_or(Garbled("a record's time is out of range"))?;
+fn later(time: Timestamp, micros: u64) -> Result<Timestamp, DecodeError> {
+    let later = time.as_micros().checked_add_unsigned(micros).ok_or(DecodeError("a record's time is out of range"))?;
     Ok(Timestamp::from_micros(later))
 }
 
 /// Reads a field for each record that has it.
 fn optional<T>(
     has: impl Iterator<Item = bool>,
-    mut take: impl FnMut() -> Result<T, Garbled>,
-) -> Result<Vec<Option<T>>, Garbled> {
+    mut take: impl FnMut() -> Result<T, DecodeError>,
+) -> Result<Vec<Option<T>>, DecodeError> {
     has.map(|has| if has { take().map(Some) } else { Ok(None) }).collect()
 }

@@ -2,7 +2,7 @@
 //! always printed the same again: stored bytes must not depend on a library's way of printing. Knows nothing of the
 //! text around a date.
 
-use crate::storage::Garbled;
+use crate::storage::DecodeError;
 
 pub(super) const BYTES: usize = 20;
 const FORM: &[u8; BYTES] = b"0000-00-00T00:00:00Z";
@@ -27,10 +27,10 @@ pub(super) fn parse(text: &[u8]) -> Option<i64> {
     (printed == text).then_some(seconds)
 }
 
-pub(super) fn put(out: &mut Vec<u8>, seconds: i64) -> Result<(), Garbled> {
+pub(super) fn put(out: &mut Vec<u8>, seconds: i64) -> Result<(), DecodeError> {
     let (year, month, day) = civil(seconds.div_euclid(DAY));
     if !(0..10_000).contains(&year) {
-        return Err(Garbled("a date is out of range"));
+        return Err(DecodeError("a date is out of range"));
     }
     let time = seconds.rem_euclid(DAY);
     let start = out.len();

@@ -10,7 +10,7 @@
 //! back.
 
 use crate::event::Position;
-use crate::storage::{Garbled, Take};
+use crate::storage::{DecodeError, Take};
 
 const VERSION: u8 = 1;
 
@@ -35,17 +35,17 @@ pub(in crate::log) struct ErasedPayload {
 }
 
 impl ErasedPayload {
-    pub fn decode(bytes: &[u8]) -> Result<Self, Garbled> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut take = Take(bytes);
         if take.u8()? != VERSION {
-            return Err(Garbled("an erasure has the encoding of a newer version"));
+            return Err(DecodeError("an erasure has the encoding of a newer version"));
         }
         let generation = take.u32()?;
         // Grows only while there are bytes, whatever a count says.
         let subjects = (0..take.u32()?).map(|_| take.u32()).collect::<Result<_, _>>()?;
         let count = take.u32()?;
         let record = |_| Ok(ErasedRecord { position: take.u64()?, digest: take.array()? });
-        let records = (0..count).map(record).collect::<Result<_, Garbled>>()?;
+        let records = (0..count).map(record).collect::<Result<_, DecodeError>>()?;
         let payload = Self { generation, subjects, records, who: take.text()?, why: take.text()? };
         take.end()?;
         Ok(payload)

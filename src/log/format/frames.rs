@@ -9,7 +9,7 @@ use super::header::{AES_256_GCM, CLEAR, Header};
 use super::record::{self, Record};
 use crate::event::{Contents, Event, Hash, Position, Timestamp};
 use crate::segment::{FRAME_BYTES_MAX, Frame, FrameHeader, Gap};
-use crate::storage::{Garbled, PLAIN};
+use crate::storage::{DecodeError, PLAIN};
 
 const VERBATIM: u8 = 0;
 const ZSTD: u8 = 1;
@@ -61,12 +61,12 @@ impl<'a> Private<'a> {
 
 impl StoredRecord<'_> {
     /// Returns the event. It has no body if the private bytes cannot be read.
-    pub fn event(&self) -> Result<Event, Garbled> {
+    pub fn event(&self) -> Result<Event, DecodeError> {
         let (contents, delivery) = match (&self.private, self.header.codec) {
             (Private::Erased(_), _) => (Contents::Erased, record::known(&self.header)),
             (Private::Whole(bytes), CLEAR) => (Contents::Whole, record::delivery(&self.header, bytes)?),
             (_, CLEAR | AES_256_GCM) => (Contents::Encrypted, record::known(&self.header)),
-            _ => return Err(Garbled("a record has the encoding of a newer version")),
+            _ => return Err(DecodeError("a record has the encoding of a newer version")),
         };
         Ok(Event {
             position: self.position,
@@ -98,7 +98,7 @@ pub(in crate::log) struct FrameBuilder {
     columns: ColumnsBuilder,
     private: Vec<u8>,
     /// Reason why the pushed records make no frame.
-    fault: Option<Garbled>,
+    fault: Option<DecodeError>,
 }
 
 impl FrameBuilder {
@@ -156,7 +156,7 @@ impl FrameBuilder {
         let position = self.next();
         let chain = self.add(record.recorded_at, record.conflict_of, &record.header, record.private, &record.content);
         if position != record.position || chain != record.chain {
-            self.fault = Some(Garbled("a record does not follow the one before it"));
+            self.fault = Some(DecodeError("a record does not follow the one before it"));
         }
     }
 
@@ -175,10 +175,10 @@ impl FrameBuilder {
         let elapsed = recorded_at.as_micros().checked_sub(self.last_recorded_at.as_micros());
         let elapsed_micros = elapsed.and_then(|elapsed| u64::try_from(elapsed).ok());
         if elapsed_micros.is_none() {
-            self.fault = Some(Garbled("a record's time is before that of the record before it"));
+            self.fault = Some(DecodeError("a record's time is before that of the record before it"));
         }
         if conflict_of.is_some_and(|first| first >= self.next()) {
-            self.fault = Some(Garbled("a record conflicts with a position that is not before it"));
+            self.fault = Some(DecodeError("a record conflicts with a position that is not before it"));
         }
         let (form, bytes, digest) = private.stored();
         self.chain = chain::next(&self.chain, self.next(), recorded_at, conflict_of, content);
@@ -199,11 +199,11 @@ impl FrameBuilder {
 
     /// Returns the frame's bytes, and continues after it with an empty frame. After an error, the pushed records are
     /// still there, and make no frame.
-    pub fn finish(&mut self) -> Result<Vec<u8>, Garbled> {
+    pub fn finish(&mut self) -> Result<Vec<u8>, DecodeError> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        let columns = self.columns.encode().ok_or(Garbled("a frame has too few or too many records"))?;
+        let columns = self.columns.encode().ok_or(DecodeError("a frame has too few or too many records"))?;
         let compressed = PLAIN.compress(&columns);
         let header = FrameHeader {
             codec: if compressed.is_some() { ZSTD } else { VERBATIM },
@@ -213,7 +213,8 @@ impl FrameBuilder {
             last_recorded_at: self.last_recorded_at,
             before: self.before,
             after: self.chain,
-            columns_expanded: u32::try_from(columns.len()).map_err(|_| Garbled("a frame's columns are too large"))?,
+            columns_expanded: u32::try_from(columns.len())
+                .map_err(|_| DecodeError("a frame's columns are too large"))?,
         };
         let stored = compressed.as_deref().unwrap_or(&columns);
         let frame = Frame { header, columns: stored, private: &self.private }.encode()?;
@@ -234,7 +235,7 @@ pub(in crate::log) struct Listing<'a> {
 }
 
 impl<'a> Listing<'a> {
-    pub fn of(frame: Frame<'a>) -> Result<Self, Garbled> {
+    pub fn of(frame: Frame<'a>) -> Result<Self, DecodeError> {
         let rows = if Gap::of(&frame)?.is_some() { Vec::new() } else { rows(&frame)? };
         Ok(Self { frame, rows })
     }
@@ -245,18 +246,18 @@ impl<'a> Listing<'a> {
     }
 
     /// Returns the records. Checks times, and the chain from `before` to `after`.
-    pub fn into_records(self) -> Result<Vec<StoredRecord<'a>>, Garbled> {
+    pub fn into_records(self) -> Result<Vec<StoredRecord<'a>>, DecodeError> {
         let Self { frame, rows } = self;
         if rows.is_empty() { Ok(Vec::new()) } else { checked(&frame, rows) }
     }
 }
 
 /// Decodes a frame's records. Checks positions, times, and the chain from `before` to `after`. A gap has no records.
-pub(in crate::log) fn records<'a>(frame: &Frame<'a>) -> Result<Vec<StoredRecord<'a>>, Garbled> {
+pub(in crate::log) fn records<'a>(frame: &Frame<'a>) -> Result<Vec<StoredRecord<'a>>, DecodeError> {
     Listing::of(*frame)?.into_records()
 }
 
-fn checked<'a>(frame: &Frame<'a>, rows: Vec<Row>) -> Result<Vec<StoredRecord<'a>>, Garbled> {
+fn checked<'a>(frame: &Frame<'a>, rows: Vec<Row>) -> Result<Vec<StoredRecord<'a>>, DecodeError> {
     let header = &frame.header;
     let records = stored_records(frame, rows)?;
     let ends = |record: Option<&StoredRecord<'_>>| record.map(|record| (record.recorded_at, record.chain));
@@ -264,39 +265,39 @@ fn checked<'a>(frame: &Frame<'a>, rows: Vec<Row>) -> Result<Vec<StoredRecord<'a>
     if begins_in_time && ends(records.last()) == Some((header.last_recorded_at, header.after)) {
         Ok(records)
     } else {
-        Err(Garbled("a frame's chain or times are broken"))
+        Err(DecodeError("a frame's chain or times are broken"))
     }
 }
 
 /// Like [`records`], but does not check the chain value after the last record, nor the times of the first and the last.
-pub(super) fn unchecked<'a>(frame: &Frame<'a>) -> Result<Vec<StoredRecord<'a>>, Garbled> {
+pub(super) fn unchecked<'a>(frame: &Frame<'a>) -> Result<Vec<StoredRecord<'a>>, DecodeError> {
     stored_records(frame, rows(frame)?)
 }
 
-fn stored_records<'a>(frame: &Frame<'a>, rows: Vec<Row>) -> Result<Vec<StoredRecord<'a>>, Garbled> {
+fn stored_records<'a>(frame: &Frame<'a>, rows: Vec<Row>) -> Result<Vec<StoredRecord<'a>>, DecodeError> {
     let mut private = frame.private;
     let mut records: Vec<StoredRecord<'a>> = Vec::with_capacity(rows.len());
     for (position, row) in (frame.header.first..).zip(rows) {
         let before = records.last().map_or(frame.header.before, |record| record.chain);
         records.push(stored_record(position, row, &before, &mut private)?);
     }
-    if private.is_empty() { Ok(records) } else { Err(Garbled("a frame has private bytes after its records")) }
+    if private.is_empty() { Ok(records) } else { Err(DecodeError("a frame has private bytes after its records")) }
 }
 
-fn rows(frame: &Frame<'_>) -> Result<Vec<Row>, Garbled> {
+fn rows(frame: &Frame<'_>) -> Result<Vec<Row>, DecodeError> {
     let FrameHeader { codec, count, columns_expanded, first_recorded_at, .. } = frame.header;
     let bytes = usize::try_from(columns_expanded).ok().filter(|bytes| *bytes <= columns::COLUMNS_BYTES_MAX);
-    let bytes = bytes.ok_or(Garbled("a frame's columns are too large"))?;
+    let bytes = bytes.ok_or(DecodeError("a frame's columns are too large"))?;
     let expanded;
     let verbatim = if codec == ZSTD {
         let found = PLAIN.expand(frame.columns, bytes);
-        expanded = found.ok_or(Garbled("a frame's columns do not expand to the stated length"))?;
+        expanded = found.ok_or(DecodeError("a frame's columns do not expand to the stated length"))?;
         &expanded
     } else {
         frame.columns
     };
     if verbatim.len() != bytes {
-        return Err(Garbled("the length of a frame's columns is wrong"));
+        return Err(DecodeError("the length of a frame's columns is wrong"));
     }
     columns::decode(verbatim, count as usize, first_recorded_at)
 }
@@ -307,19 +308,19 @@ fn stored_record<'a>(
     row: Row,
     before: &Hash,
     private: &mut &'a [u8],
-) -> Result<StoredRecord<'a>, Garbled> {
+) -> Result<StoredRecord<'a>, DecodeError> {
     let Row { header, recorded_at, conflict_of, form, private_bytes, digest } = row;
     if conflict_of.is_some_and(|first| first >= position) {
-        return Err(Garbled("a record conflicts with a position that is not before it"));
+        return Err(DecodeError("a record conflicts with a position that is not before it"));
     }
     let (bytes, rest) =
-        private.split_at_checked(private_bytes).ok_or(Garbled("a frame's private bytes are too short"))?;
+        private.split_at_checked(private_bytes).ok_or(DecodeError("a frame's private bytes are too short"))?;
     *private = rest;
     let private = match (form, digest) {
         (WHOLE, None) => Private::Whole(bytes),
         (ERASED, Some(digest)) => Private::Erased(digest),
         (RESEALED, Some(digest)) => Private::Resealed { digest, bytes },
-        _ => return Err(Garbled("unknown form of a record")),
+        _ => return Err(DecodeError("unknown form of a record")),
     };
     let content = header.content(&private.digest());
     let chain = chain::next(before, position, recorded_at, conflict_of, &content);

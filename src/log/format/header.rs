@@ -16,9 +16,9 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::packing::Id;
+use super::packing::PackedId;
 use crate::event::{Hash, Kind, ModeVerdict, Provenance};
-use crate::storage::{Garbled, Put};
+use crate::storage::{DecodeError, Put};
 
 const VERSION: u8 = 2;
 pub(super) const CLAIMS_KEY: u8 = 1;
@@ -43,14 +43,14 @@ pub(in crate::log) struct Entrance {
     tenant: String,
     endpoint: String,
     secret_label: String,
-    organisation: Id,
+    organisation: PackedId,
 }
 
 impl Entrance {
     /// Makes an entrance. Refuses a name of more than 255 bytes.
-    pub fn new(tenant: &str, endpoint: &str, secret_label: &str, organisation: Id) -> Result<Self, Garbled> {
+    pub fn new(tenant: &str, endpoint: &str, secret_label: &str, organisation: PackedId) -> Result<Self, DecodeError> {
         if [tenant, endpoint, secret_label].iter().any(|name| u8::try_from(name.len()).is_err()) {
-            return Err(Garbled("a tenant, an endpoint or a secret label is too long"));
+            return Err(DecodeError("a tenant, an endpoint or a secret label is too long"));
         }
         let [tenant, endpoint, secret_label] = [tenant, endpoint, secret_label].map(str::to_owned);
         Ok(Self { tenant, endpoint, secret_label, organisation })
@@ -69,8 +69,8 @@ impl Entrance {
     }
 
     /// Returns the organisation's id. `None` if the body named none, or one that is no UUID in lower case.
-    pub fn organisation(&self) -> Option<Id> {
-        Some(self.organisation).filter(|id| *id != Id::default())
+    pub fn organisation(&self) -> Option<PackedId> {
+        Some(self.organisation).filter(|id| *id != PackedId::default())
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -124,7 +124,7 @@ impl Header {
     }
 
     /// Returns the verdict, and whether the body was unreadable.
-    pub(super) fn mode_from_stored(mode: u8, disposition: u8) -> Result<(ModeVerdict, bool), Garbled> {
+    pub(super) fn mode_from_stored(mode: u8, disposition: u8) -> Result<(ModeVerdict, bool), DecodeError> {
         Ok(match (mode, disposition) {
             (LIVE, TAKEN) => (ModeVerdict::Live, false),
             (TEST, TAKEN) => (ModeVerdict::Test, false),
@@ -133,7 +133,7 @@ impl Header {
             (0, UNREADABLE) => (ModeVerdict::Unknown, true),
             (0, MISMATCHED) => (ModeVerdict::Mismatched, false),
             (0, UNKNOWN) => (ModeVerdict::Unknown, false),
-            _ => return Err(Garbled("unknown mode or disposition")),
+            _ => return Err(DecodeError("unknown mode or disposition")),
         })
     }
 

@@ -11,10 +11,10 @@
 //! that is printed the same again from its seconds. Ids and the date are found where a run of hex digits begins.
 
 use super::date;
-use crate::storage::Garbled;
+use crate::storage::DecodeError;
 
 /// 16 bytes of a UUID.
-pub(super) type Id = [u8; 16];
+pub(super) type PackedId = [u8; 16];
 
 const NEXT_UUID: u8 = 0x01;
 const NEXT_HEX: u8 = 0x02;
@@ -37,14 +37,14 @@ const YEAR_BYTES: usize = 4;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Packed {
     /// Ids in the order in which the text names them.
-    pub ids: Vec<Id>,
+    pub ids: Vec<PackedId>,
     /// Seconds since the epoch. `None` if the text names no date.
     pub date: Option<i64>,
     pub text: Vec<u8>,
 }
 
 /// Packs a text. Looks for a date only if `has_date`. `None` if the text cannot be packed exactly.
-pub(super) fn pack(text: &[u8], organisation: Option<Id>, has_date: bool) -> Option<Packed> {
+pub(super) fn pack(text: &[u8], organisation: Option<PackedId>, has_date: bool) -> Option<Packed> {
     let mut packer = Packer { text, organisation, has_date, packed: Packed::default(), literal_from: 0 };
     packer.packed.text.reserve(text.len());
     let mut at = 0;
@@ -63,7 +63,11 @@ pub(super) fn pack(text: &[u8], organisation: Option<Id>, has_date: bool) -> Opt
 }
 
 /// Returns the text, of at most `bytes_max`. The packed text must name all of its ids.
-pub(super) fn unpack(packed: &Packed, organisation: Option<Id>, bytes_max: usize) -> Result<Vec<u8>, Garbled> {
+pub(super) fn unpack(
+    packed: &Packed,
+    organisation: Option<PackedId>,
+    bytes_max: usize,
+) -> Result<Vec<u8>, DecodeError> {
     // Enough for most texts. The vector grows for any other.
     let expected = packed.text.len() + (packed.ids.len() + 4) * UUID_BYTES;
     let mut out = Vec::with_capacity(expected.min(bytes_max));
@@ -71,27 +75,27 @@ pub(super) fn unpack(packed: &Packed, organisation: Option<Id>, bytes_max: usize
     for byte in &packed.text {
         let mut next = || {
             named += 1;
-            packed.ids.get(named - 1).ok_or(Garbled("a packed text names more ids than it has"))
+            packed.ids.get(named - 1).ok_or(DecodeError("a packed text names more ids than it has"))
         };
         let again = |from: u8| {
             let id = packed.ids.get(usize::from(byte - from));
-            id.ok_or(Garbled("a packed text names an id that does not exist"))
+            id.ok_or(DecodeError("a packed text names an id that does not exist"))
         };
         match *byte {
             NEXT_UUID => put_uuid(&mut out, next()?),
             NEXT_HEX => put_hex(&mut out, next()?),
-            RESERVED => return Err(Garbled("a packed text has a reserved byte")),
-            ORGANISATION => put_uuid(&mut out, &organisation.ok_or(Garbled("no organisation is known"))?),
-            DATE => date::put(&mut out, packed.date.ok_or(Garbled("no date is known"))?)?,
+            RESERVED => return Err(DecodeError("a packed text has a reserved byte")),
+            ORGANISATION => put_uuid(&mut out, &organisation.ok_or(DecodeError("no organisation is known"))?),
+            DATE => date::put(&mut out, packed.date.ok_or(DecodeError("no date is known"))?)?,
             AGAIN_UUID..AGAIN_HEX => put_uuid(&mut out, again(AGAIN_UUID)?),
             AGAIN_HEX..0x20 => put_hex(&mut out, again(AGAIN_HEX)?),
             byte => out.push(byte),
         }
         if out.len() > bytes_max {
-            return Err(Garbled("a packed text is too long"));
+            return Err(DecodeError("a packed text is too long"));
         }
     }
-    if named == packed.ids.len() { Ok(out) } else { Err(Garbled("a packed text does not name all of its ids")) }
+    if named == packed.ids.len() { Ok(out) } else { Err(DecodeError("a packed text does not name all of its ids")) }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -126,7 +130,7 @@ fn is_digit(byte: u8) -> bool {
 /// Text that is being packed.
 struct Packer<'a> {
     text: &'a [u8],
-    organisation: Option<Id>,
+    organisation: Option<PackedId>,
     has_date: bool,
     packed: Packed,
     /// Offset before which everything is packed.
@@ -150,7 +154,7 @@ impl Packer<'_> {
         Some(bytes)
     }
 
-    fn uuid(&mut self, id: Id) -> Option<u8> {
+    fn uuid(&mut self, id: PackedId) -> Option<u8> {
         if self.organisation == Some(id) { Some(ORGANISATION) } else { self.name(id, NEXT_UUID, AGAIN_UUID) }
     }
 
@@ -160,7 +164,7 @@ impl Packer<'_> {
     }
 
     /// Returns the code of an id. `None` if there are too many ids.
-    fn name(&mut self, id: Id, next: u8, again: u8) -> Option<u8> {
+    fn name(&mut self, id: PackedId, next: u8, again: u8) -> Option<u8> {
         let ids = &mut self.packed.ids;
         let known = ids.iter().take(AGAIN_MAX).zip(again..).find(|(other, _)| **other == id);
         if let Some((_, code)) = known {
@@ -185,7 +189,7 @@ impl Packer<'_> {
 const GROUPS: [(usize, usize); 5] = [(0, 8), (9, 13), (14, 18), (19, 23), (24, 36)];
 
 /// Returns the UUID that a text begins with. `None` if it is not in lower case, in which it is printed again.
-pub(super) fn parse_uuid(text: &[u8]) -> Option<Id> {
+pub(super) fn parse_uuid(text: &[u8]) -> Option<PackedId> {
     let text = text.get(..UUID_BYTES)?;
     if GROUPS[1..].iter().any(|(from, _)| text[from - 1] != b'-') {
         return None;
@@ -200,8 +204,8 @@ pub(super) fn parse_uuid(text: &[u8]) -> Option<Id> {
 }
 
 /// Returns the id whose 32 hex digits a text begins with. `None` if they are not in lower case.
-fn parse_hex(text: &[u8]) -> Option<Id> {
-    let mut id = Id::default();
+fn parse_hex(text: &[u8]) -> Option<PackedId> {
+    let mut id = PackedId::default();
     let mut all = 0;
     for (byte, digits) in id.iter_mut().zip(text.get(..HEX_BYTES)?.chunks_exact(2)) {
         let (high, low) = (VALUES[usize::from(digits[0])], VALUES[usize::from(digits[1])]);
@@ -226,11 +230,11 @@ const VALUES: [u8; 256] = {
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
-fn put_hex(out: &mut Vec<u8>, id: &Id) {
+fn put_hex(out: &mut Vec<u8>, id: &PackedId) {
     out.extend_from_slice(&hex(id));
 }
 
-fn put_uuid(out: &mut Vec<u8>, id: &Id) {
+fn put_uuid(out: &mut Vec<u8>, id: &PackedId) {
     let hex = hex(id);
     for (from, to) in [(0, 8), (8, 12), (12, 16), (16, 20), (20, 32)] {
         if from > 0 {
@@ -240,7 +244,7 @@ fn put_uuid(out: &mut Vec<u8>, id: &Id) {
     }
 }
 
-fn hex(id: &Id) -> [u8; HEX_BYTES] {
+fn hex(id: &PackedId) -> [u8; HEX_BYTES] {
     let mut hex = [0; HEX_BYTES];
     for (digits, byte) in hex.chunks_exact_mut(2).zip(id) {
         digits.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
@@ -261,7 +265,7 @@ mod tests {
     const DATE_TEXT: &str = "2026-05-04T14:03:11Z";
     const BYTES_MAX: usize = 1 << 20;
 
-    fn organisation() -> Option<Id> {
+    fn organisation() -> Option<PackedId> {
         parse_uuid(ORGANISATION_ID.as_bytes())
     }
 
@@ -315,7 +319,7 @@ mod tests {
 
     #[test]
     fn what_was_not_packed_is_refused() {
-        let refused = |text: &[u8], ids: &[Id]| {
+        let refused = |text: &[u8], ids: &[PackedId]| {
             let packed = Packed { ids: ids.to_vec(), date: None, text: text.to_vec() };
             unpack(&packed, None, 40).is_err()
         };

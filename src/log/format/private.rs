@@ -19,10 +19,10 @@ use bytes::Bytes;
 
 use super::dictionary::{self, RECORDS};
 use super::header::Header;
-use super::packing::{Id, Packed, pack, unpack};
+use super::packing::{Packed, PackedId, pack, unpack};
 use super::varint::{take_length, unzigzag, zigzag};
 use crate::event::{Delivery, EventKey};
-use crate::storage::{Garbled, Put, Take};
+use crate::storage::{DecodeError, Put, Take};
 
 const KEY_IS_ID: u8 = 1;
 const KEY_IS_WEBHOOK_ID: u8 = 2;
@@ -48,7 +48,7 @@ pub(super) struct PrivateFields {
 }
 
 /// Encodes the private bytes of a delivery with this header.
-pub(super) fn encode(delivery: &Delivery, header: &Header) -> Result<Vec<u8>, Garbled> {
+pub(super) fn encode(delivery: &Delivery, header: &Header) -> Result<Vec<u8>, DecodeError> {
     let mut out = Vec::with_capacity(256);
     out.put(&delivery.nonce);
     encode_q(&mut out, delivery, header)?;
@@ -56,10 +56,10 @@ pub(super) fn encode(delivery: &Delivery, header: &Header) -> Result<Vec<u8>, Ga
 }
 
 /// Appends Q alone, which is the part that an encryption seals.
-pub(super) fn encode_q(out: &mut Vec<u8>, delivery: &Delivery, header: &Header) -> Result<(), Garbled> {
+pub(super) fn encode_q(out: &mut Vec<u8>, delivery: &Delivery, header: &Header) -> Result<(), DecodeError> {
     let text = [delivery.webhook_id.as_bytes(), &delivery.body].concat();
     if text.len() > TEXT_BYTES_MAX {
-        return Err(Garbled("a record is too long"));
+        return Err(DecodeError("a record is too long"));
     }
     let flags_at = out.len();
     out.put_u8(0);
@@ -90,16 +90,16 @@ pub(super) fn encode_q(out: &mut Vec<u8>, delivery: &Delivery, header: &Header) 
 }
 
 impl PrivateFields {
-    pub fn decode(bytes: &[u8], header: &Header) -> Result<Self, Garbled> {
+    pub fn decode(bytes: &[u8], header: &Header) -> Result<Self, DecodeError> {
         if header.dictionary != dictionary::NUMBER {
-            return Err(Garbled("a record is compressed with a dictionary of a newer version"));
+            return Err(DecodeError("a record is compressed with a dictionary of a newer version"));
         }
         let mut take = Take(bytes);
         let random = take.array()?;
         let flags = take.u8()?;
         let has = |flag| flags & flag != 0;
         if flags & !FLAGS != 0 || has(TIMESTAMP) == header.webhook_seconds.is_some() {
-            return Err(Garbled("a record's flags are invalid"));
+            return Err(DecodeError("a record's flags are invalid"));
         }
         let date = if has(DATE) { Some(take_date(&mut take, header)?) } else { None };
         let webhook_signature = if has(SIGNATURE) { print_signature(&take.array()?) } else { take_text(&mut take)? };
@@ -109,24 +109,26 @@ impl PrivateFields {
         };
         let key = StoredKey::take(&mut take, header.claims_key, flags)?;
         let count = if has(IDS) { take.u8()? } else { 0 };
-        let ids = (0..count).map(|_| take.array()).collect::<Result<Vec<Id>, _>>()?;
+        let ids = (0..count).map(|_| take.array()).collect::<Result<Vec<PackedId>, _>>()?;
         let id_bytes = take_length(&mut take, TEXT_BYTES_MAX)?;
         let text_bytes = take_length(&mut take, TEXT_BYTES_MAX)?;
         let text = if has(ZSTD) {
             let expanded = RECORDS.expand(take.0, text_bytes);
-            expanded.ok_or(Garbled("a record does not expand to the stated length"))?
+            expanded.ok_or(DecodeError("a record does not expand to the stated length"))?
         } else {
-            Some(take.0.to_vec()).filter(|text| text.len() == text_bytes).ok_or(Garbled("a text's length is wrong"))?
+            Some(take.0.to_vec())
+                .filter(|text| text.len() == text_bytes)
+                .ok_or(DecodeError("a text's length is wrong"))?
         };
         let packed = Packed { ids, date, text };
         let text =
             if has(IDS) { unpack(&packed, header.entrance.organisation(), TEXT_BYTES_MAX)? } else { packed.text };
         if text.len() < id_bytes {
-            return Err(Garbled("a record ends within its webhook-id"));
+            return Err(DecodeError("a record ends within its webhook-id"));
         }
         let mut body = Bytes::from(text);
         let webhook_id =
-            String::from_utf8(body.split_to(id_bytes).into()).map_err(|_| Garbled("a webhook-id is not UTF-8"))?;
+            String::from_utf8(body.split_to(id_bytes).into()).map_err(|_| DecodeError("a webhook-id is not UTF-8"))?;
         let key = key.into_key(&webhook_id);
         Ok(Self { random, webhook_id, webhook_timestamp, webhook_signature, key, body })
     }
@@ -141,13 +143,13 @@ enum StoredKey {
 }
 
 impl StoredKey {
-    fn take(take: &mut Take<'_>, claims_key: bool, flags: u8) -> Result<Self, Garbled> {
+    fn take(take: &mut Take<'_>, claims_key: bool, flags: u8) -> Result<Self, DecodeError> {
         match (claims_key, flags & KEY_IS_ID != 0, flags & KEY_IS_WEBHOOK_ID != 0) {
             (false, false, false) => Ok(Self::None),
             (true, true, false) => Ok(Self::Id),
             (true, false, true) => Ok(Self::WebhookId),
             (true, false, false) => Ok(Self::Verbatim(take_text(take)?)),
-            _ => Err(Garbled("the flags of a record's key contradict each other")),
+            _ => Err(DecodeError("the flags of a record's key contradict each other")),
         }
     }
 
@@ -174,8 +176,8 @@ fn put_key(out: &mut Vec<u8>, delivery: &Delivery) -> u8 {
     }
 }
 
-fn take_date(take: &mut Take<'_>, header: &Header) -> Result<i64, Garbled> {
-    let seconds = header.webhook_seconds.ok_or(Garbled("a date depends on a timestamp that is not a number"))?;
+fn take_date(take: &mut Take<'_>, header: &Header) -> Result<i64, DecodeError> {
+    let seconds = header.webhook_seconds.ok_or(DecodeError("a date depends on a timestamp that is not a number"))?;
     Ok(seconds.wrapping_add(unzigzag(take.varint()?)))
 }
 
@@ -210,7 +212,7 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.put(text.as_bytes());
 }
 
-fn take_text(take: &mut Take<'_>) -> Result<String, Garbled> {
+fn take_text(take: &mut Take<'_>) -> Result<String, DecodeError> {
     let length = take_length(take, TEXT_BYTES_MAX)?;
-    String::from_utf8(take.bytes(length)?.to_vec()).map_err(|_| Garbled("text is not UTF-8"))
+    String::from_utf8(take.bytes(length)?.to_vec()).map_err(|_| DecodeError("text is not UTF-8"))
 }

@@ -7,11 +7,11 @@ use sha2::{Digest as _, Sha256};
 use super::columns;
 use super::dictionary;
 use super::header::{CLEAR, Entrance, Header};
-use super::packing::{Id, parse_uuid};
+use super::packing::{PackedId, parse_uuid};
 use super::private::{self, PrivateFields};
 use crate::event::{Body, Delivery, Hash, ModeVerdict};
 use crate::segment::FRAME_BYTES_MAX;
-use crate::storage::Garbled;
+use crate::storage::DecodeError;
 
 /// Record without the fields that the writer assigns, made at the door.
 #[derive(Clone)]
@@ -23,7 +23,7 @@ pub(in crate::log) struct Record {
 
 impl Record {
     /// Makes a record. Refuses one that is larger than a frame, and names that are too long.
-    pub fn new(delivery: &Delivery) -> Result<Self, Garbled> {
+    pub fn new(delivery: &Delivery) -> Result<Self, DecodeError> {
         let Delivery { tenant, endpoint, secret_label, body, .. } = delivery;
         let body = body.parsed();
         let organisation = packed_organisation(body.organisation.as_deref());
@@ -44,13 +44,13 @@ impl Record {
         let content = header.content(&Sha256::digest(&private).into());
         let record = Self { header, private, content };
         if columns::FRAME_OVERHEAD_BYTES + record.size() > FRAME_BYTES_MAX {
-            return Err(Garbled("a record is too large for a frame"));
+            return Err(DecodeError("a record is too large for a frame"));
         }
         Ok(record)
     }
 
     /// Returns exactly the delivery from which the record was made.
-    pub fn delivery(&self) -> Result<Delivery, Garbled> {
+    pub fn delivery(&self) -> Result<Delivery, DecodeError> {
         delivery(&self.header, &self.private)
     }
 
@@ -75,7 +75,7 @@ impl Record {
 }
 
 /// Makes a delivery from a header and its private bytes in clear.
-pub(super) fn delivery(header: &Header, private: &[u8]) -> Result<Delivery, Garbled> {
+pub(super) fn delivery(header: &Header, private: &[u8]) -> Result<Delivery, DecodeError> {
     let fields = PrivateFields::decode(private, header)?;
     Ok(Delivery {
         key: fields.key,
@@ -107,7 +107,7 @@ pub(super) fn known(header: &Header) -> Delivery {
 }
 
 /// Returns the organisation's id. Zeros if it is absent, or no UUID in lower case.
-fn packed_organisation(id: Option<&str>) -> Id {
+fn packed_organisation(id: Option<&str>) -> PackedId {
     let id = id.filter(|id| id.len() == 36);
     id.and_then(|id| parse_uuid(id.as_bytes())).unwrap_or_default()
 }

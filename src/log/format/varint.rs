@@ -1,6 +1,6 @@
 //! Signed numbers and lengths in as few bytes as they need, built on the varints of `storage`. Knows no format.
 
-use crate::storage::{Garbled, Take};
+use crate::storage::{DecodeError, Take};
 
 /// Length of the longest varint.
 pub(super) const BYTES_MAX: usize = 10;
@@ -14,9 +14,9 @@ pub(super) fn unzigzag(value: u64) -> i64 {
 }
 
 /// Reads a length of at most `max`.
-pub(super) fn take_length(from: &mut Take<'_>, max: usize) -> Result<usize, Garbled> {
+pub(super) fn take_length(from: &mut Take<'_>, max: usize) -> Result<usize, DecodeError> {
     let length = usize::try_from(from.varint()?).ok().filter(|length| *length <= max);
-    length.ok_or(Garbled("a length is too large"))
+    length.ok_or(DecodeError("a length is too large"))
 }
 
 #[cfg(test)]

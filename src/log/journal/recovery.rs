@@ -30,7 +30,7 @@ fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Rec
 
 /// Frames that join up.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct FoundFrames {
     pub frames: Vec<JournalFrame>,
     /// Last position of the last frame. The start of the walk if there is no frame.
     pub reached: Position,
@@ -104,8 +104,8 @@ impl Recovered {
     }
 
     /// Returns the frames that follow a position. `chain` is the chain value there; `None` accepts any.
-    pub fn follow(&self, after: Position, chain: Option<Hash>) -> Found {
-        let mut found = Found { frames: Vec::new(), reached: after, chain, recorded_at: None };
+    pub fn follow(&self, after: Position, chain: Option<Hash>) -> FoundFrames {
+        let mut found = FoundFrames { frames: Vec::new(), reached: after, chain, recorded_at: None };
         while let Some((header, frame)) = self.frame_after(&found) {
             found.frames.push(frame.clone());
             found.reached = header.last();
@@ -116,7 +116,7 @@ impl Recovered {
     }
 
     /// Returns the one frame that follows. `None` if there is none, or if several fit.
-    fn frame_after(&self, found: &Found) -> Option<&(FrameHeader, JournalFrame)> {
+    fn frame_after(&self, found: &FoundFrames) -> Option<&(FrameHeader, JournalFrame)> {
         let candidates = self.frames.get(&found.reached.checked_add(1)?)?;
         let mut fitting = candidates.iter().filter(|(header, _)| {
             found.chain.is_none_or(|chain| chain == header.before)

@@ -19,7 +19,7 @@ const WINDOW_BYTES: usize = 1024 * 1024;
 
 /// Offsets of the copies of one value, and its length.
 #[derive(Default)]
-struct Place {
+struct ValuePlace {
     offsets: Vec<u64>,
     bytes: u64,
 }
@@ -27,7 +27,7 @@ struct Place {
 /// Places of the values in a file.
 pub struct Search {
     file: File,
-    places: BTreeMap<(Position, u16), Place>,
+    places: BTreeMap<(Position, u16), ValuePlace>,
 }
 
 impl Search {

@@ -91,7 +91,7 @@ fn kill(log_directory: &Path) -> TempDir {
     left
 }
 
-fn recovered(log_directory: &Path) -> Found {
+fn recovered(log_directory: &Path) -> FoundFrames {
     recover(log_directory, SEQUENCE).unwrap().follow(0, Some(BEFORE))
 }
 

@@ -18,7 +18,7 @@ use bytes::Bytes;
 
 use crate::event::Position;
 use crate::segment::{FRAME_BYTES_MAX, Frame};
-use crate::storage::{Garbled, Put, Take};
+use crate::storage::{DecodeError, Put, Take};
 
 const FORMAT: u8 = 2;
 /// Version of the fingerprints in this format.
@@ -39,7 +39,7 @@ const FINGERPRINT_BYTES: usize = 8;
 const KEY_BYTES: usize = DIGEST_BYTES + FINGERPRINT_BYTES;
 const CHUNKS_MAX: usize = joined_bytes(FRAME_BYTES_MAX, COUNT_MAX).div_ceil(PART_BYTES_MAX);
 
-pub type Key = [u8; 10];
+pub type ValueKey = [u8; 10];
 
 /// Dedup key of a record: short digests of its claim and of its content.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub struct Part<'a> {
     pub bytes: &'a [u8],
 }
 
-pub fn key(first: Position, chunk: u16) -> Key {
+pub fn key(first: Position, chunk: u16) -> ValueKey {
     let mut key = [0; 10];
     key[..8].copy_from_slice(&first.to_be_bytes());
     key[8..].copy_from_slice(&chunk.to_be_bytes());
@@ -92,10 +92,10 @@ const fn joined_bytes(frame_bytes: usize, count: usize) -> usize {
 }
 
 /// Encodes a frame as values, in the order in which they must be put. Chunk 0 is last: without it there is no frame.
-pub fn encode(frame: &JournalFrame) -> Result<Vec<(Key, Vec<u8>)>, Garbled> {
+pub fn encode(frame: &JournalFrame) -> Result<Vec<(ValueKey, Vec<u8>)>, DecodeError> {
     let header = Frame::decode(&frame.frame)?.header;
     if frame.keys.len() > COUNT_MAX || frame.keys.len() != header.count as usize {
-        return Err(Garbled("a frame does not have one key for each record"));
+        return Err(DecodeError("a frame does not have one key for each record"));
     }
     let mut joined = Vec::with_capacity(joined_bytes(frame.frame.len(), frame.keys.len()));
     joined.put_u32(frame.generation);
@@ -104,7 +104,7 @@ pub fn encode(frame: &JournalFrame) -> Result<Vec<(Key, Vec<u8>)>, Garbled> {
         joined.put(&key.digest);
         joined.put(&key.fingerprint);
     }
-    let too_large = |_| Garbled("a frame is too large");
+    let too_large = |_| DecodeError("a frame is too large");
     let parts: Vec<&[u8]> = joined.chunks(PART_BYTES_MAX).collect();
     let chunks = u16::try_from(parts.len()).map_err(too_large)?;
     let values = parts.into_iter().enumerate().rev().map(|(chunk, bytes)| {
@@ -121,7 +121,7 @@ pub fn encode(frame: &JournalFrame) -> Result<Vec<(Key, Vec<u8>)>, Garbled> {
 }
 
 /// Decodes a frame from the joined bytes of all parts, and their format.
-pub fn join(format: u8, joined: &[u8]) -> Result<JournalFrame, Garbled> {
+pub fn join(format: u8, joined: &[u8]) -> Result<JournalFrame, DecodeError> {
     let mut take = Take(joined);
     let generation = take.u32()?;
     let frame = take.prefixed()?;
@@ -138,8 +138,8 @@ pub fn join(format: u8, joined: &[u8]) -> Result<JournalFrame, Garbled> {
 }
 
 impl<'a> Part<'a> {
-    fn encode(&self) -> Result<Vec<u8>, Garbled> {
-        let length = u16::try_from(self.bytes.len()).map_err(|_| Garbled("a part is too long"))?;
+    fn encode(&self) -> Result<Vec<u8>, DecodeError> {
+        let length = u16::try_from(self.bytes.len()).map_err(|_| DecodeError("a part is too long"))?;
         let mut out = Vec::with_capacity(HEADER_BYTES + self.bytes.len());
         out.put_u8(self.format);
         out.put_u64(self.first);
@@ -152,17 +152,17 @@ impl<'a> Part<'a> {
     }
 
     /// Decodes exactly the bytes of one value.
-    pub fn decode(value: &'a [u8]) -> Result<Self, Garbled> {
+    pub fn decode(value: &'a [u8]) -> Result<Self, DecodeError> {
         let part = Self::begin(value)?;
-        if part.value_bytes() == value.len() { Ok(part) } else { Err(Garbled("bytes follow the end of a value")) }
+        if part.value_bytes() == value.len() { Ok(part) } else { Err(DecodeError("bytes follow the end of a value")) }
     }
 
     /// Decodes the value that `bytes` begin with, whatever follows it.
-    pub fn begin(bytes: &'a [u8]) -> Result<Self, Garbled> {
+    pub fn begin(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut take = Take(bytes);
         let format = take.u8()?;
         if !matches!(format, FORMAT_WITHOUT_FINGERPRINTS | FORMAT) {
-            return Err(Garbled("no value of a known format begins here"));
+            return Err(DecodeError("no value of a known format begins here"));
         }
         let (first, chunk, chunks) = (take.u64()?, take.u16()?, take.u16()?);
         let (length, crc) = (usize::from(take.u16()?), take.u32()?);
@@ -173,11 +173,11 @@ impl<'a> Part<'a> {
             && (1..=PART_BYTES_MAX).contains(&length)
             && (is_last || length == PART_BYTES_MAX);
         if !possible {
-            return Err(Garbled("a value's fields are invalid"));
+            return Err(DecodeError("a value's fields are invalid"));
         }
         let part = take.bytes(length)?;
         if crc32c::crc32c_append(crc32c::crc32c(&bytes[..CRC_AT]), part) != crc {
-            return Err(Garbled("a value's checksum is wrong"));
+            return Err(DecodeError("a value's checksum is wrong"));
         }
         Ok(Self { format, first, chunk, chunks, bytes: part })
     }

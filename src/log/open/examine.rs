@@ -7,21 +7,21 @@ use std::sync::mpsc::sync_channel;
 use std::thread;
 use std::time::Duration;
 
-use super::super::dedup::RunOrigin;
-use super::super::files::FileError;
-use super::super::files::anchor::{self, AnchorRead};
-use super::super::files::layout::DataFiles;
-use super::super::files::secret::{self, LogSecret, SecretRead};
-use super::super::files::witness::{self, Witness, WitnessRead, WitnessState};
-use super::super::format;
-use super::super::frame_store::FrameStore;
-use super::super::journal;
-use super::super::{Head, OpenError};
+use super::error::OpenError;
 use super::identity::{self, Naming};
 use super::journals::{self, Unsealed};
+use super::notes::{Notes, SeenPoint};
 use super::segments::{self, Named, SealedLog};
-use super::{Notes, Seen};
 use crate::event::{Event, Hash, Position};
+use crate::log::dedup::key::RunOrigin;
+use crate::log::files::anchor::{self, AnchorRead};
+use crate::log::files::file::FileError;
+use crate::log::files::layout::DataFiles;
+use crate::log::files::secret::{self, LogSecret, SecretRead};
+use crate::log::files::witness::{self, Witness, WitnessRead, WitnessState};
+use crate::log::frame_store::FrameStore;
+use crate::log::head::Head;
+use crate::log::{format, journal};
 use crate::segment::Frame;
 use crate::storage::StoreError;
 use crate::telemetry::with_causes;
@@ -94,23 +94,23 @@ impl Examined {
     }
 
     /// Refuses a log of which the witness, the anchor or another file has seen more, or another history.
-    pub fn check(&mut self, anchor: Option<&Path>, seen: &[Seen]) -> Result<(), OpenError> {
+    pub fn check(&mut self, anchor: Option<&Path>, seen: &[SeenPoint]) -> Result<(), OpenError> {
         if let Some(refusal) = self.sealed.refusal.take().or_else(|| self.unsealed.refusal.take()) {
             return Err(refusal);
         }
-        let witness = self.witness.map(|Witness { identity, head, .. }| Seen {
+        let witness = self.witness.map(|Witness { identity, head, .. }| SeenPoint {
             by: "its witness (file `witness`)".to_owned(),
             identity,
             head,
         });
         let anchor = anchor.map_or(Ok(None), |path| self.read_anchor(path))?;
-        let all: Vec<&Seen> = witness.iter().chain(&anchor).chain(seen).collect();
+        let all: Vec<&SeenPoint> = witness.iter().chain(&anchor).chain(seen).collect();
         all.iter().try_for_each(|seen| self.check_seen(seen))?;
         self.restore_hidden_chain(&all)
     }
 
     /// Takes the chain value at the head from another file, if damage hides it. Without it nothing can be appended.
-    fn restore_hidden_chain(&mut self, seen: &[&Seen]) -> Result<(), OpenError> {
+    fn restore_hidden_chain(&mut self, seen: &[&SeenPoint]) -> Result<(), OpenError> {
         let head = &mut self.unsealed.head;
         if !self.unsealed.is_chain_hidden {
             return Ok(());
@@ -129,7 +129,7 @@ impl Examined {
 
     /// Returns the point that the anchor has seen. A missing, damaged or unreadable anchor does not stop the start; one
     /// of another log or of a newer format does.
-    fn read_anchor(&mut self, path: &Path) -> Result<Option<Seen>, OpenError> {
+    fn read_anchor(&mut self, path: &Path) -> Result<Option<SeenPoint>, OpenError> {
         let shown = path.display();
         let note = match read_in_time(path) {
             None => format!("the volume of the anchor {shown} does not answer: nothing is compared with it"),
@@ -137,7 +137,7 @@ impl Examined {
                 return Err(OpenError::ForeignAnchor { anchor: shown.to_string() });
             }
             Some(Ok(AnchorRead::Whole(Witness { identity, head, .. }))) => {
-                return Ok(Some(Seen { by: format!("the anchor ({shown})"), identity, head }));
+                return Ok(Some(SeenPoint { by: format!("the anchor ({shown})"), identity, head }));
             }
             Some(Ok(AnchorRead::Newer { format })) => return Err(newer(path, format)),
             Some(Ok(AnchorRead::Missing)) => format!("there is no anchor {shown}: one is written"),
@@ -151,7 +151,7 @@ impl Examined {
     }
 
     /// Checks that the log reaches the point that another file has seen, on the same chain.
-    pub fn check_seen(&self, seen: &Seen) -> Result<(), OpenError> {
+    pub fn check_seen(&self, seen: &SeenPoint) -> Result<(), OpenError> {
         if seen.identity.log_id != self.named.log_id {
             return Err(OpenError::Foreign { what: seen.by.clone() });
         }

@@ -3,13 +3,15 @@
 
 use std::path::Path;
 
-use super::super::files::FileError;
-use super::super::files::cleat_file::{self, CleatFile, FORMAT};
-use super::super::files::epochs::{self, Epoch, Epochs};
-use super::super::files::layout::DataFiles;
-use super::super::files::witness::Witness;
-use super::super::format;
-use super::{Notes, OpenError, segments};
+use super::error::OpenError;
+use super::notes::Notes;
+use super::segments;
+use crate::log::files::cleat_file::{self, CleatFile, FORMAT};
+use crate::log::files::epochs::{self, Epoch, Epochs};
+use crate::log::files::file::FileError;
+use crate::log::files::layout::DataFiles;
+use crate::log::files::witness::Witness;
+use crate::log::format;
 use crate::segment::{SegmentError, SegmentHeader};
 use crate::token::Identity;
 

@@ -5,16 +5,17 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::super::dedup::{Claim, Digest};
-use super::super::files::secret::LogSecret;
-use super::super::files::witness::Witness;
-use super::super::format;
-use super::super::frame_store::JournalFrames;
-use super::super::journal::{self, Found, JournalFrame, Recovered};
-use super::super::{Head, OpenError};
-use super::Notes;
+use super::error::OpenError;
+use super::notes::Notes;
 use super::segments::SealedLog;
 use crate::event::{Hash, Position, Timestamp};
+use crate::log::dedup::key::{Claim, Digest};
+use crate::log::files::secret::LogSecret;
+use crate::log::files::witness::Witness;
+use crate::log::format;
+use crate::log::frame_store::JournalFrames;
+use crate::log::head::Head;
+use crate::log::journal::{self, FoundFrames, JournalFrame, Recovered};
 use crate::segment::Frame;
 
 /// Maximum bytes of values in one commit: the most that a power cut may leave of a commit that was never answered.
@@ -23,7 +24,7 @@ const COMMIT_BYTES_MAX: u64 = 640 * 1024;
 /// Content of the journals.
 pub(in crate::log) struct Unsealed {
     /// Frames by journal, ascending, each with its journal's sequence. A journal with a hole has several entries.
-    pub journals: Vec<(u64, Found)>,
+    pub journals: Vec<(u64, FoundFrames)>,
     pub head: Head,
     /// Whether damage hides the chain at the head. If so, its value is 0 there.
     pub is_chain_hidden: bool,
@@ -45,7 +46,7 @@ impl Unsealed {
     }
 
     pub fn frames(&self) -> Vec<JournalFrames> {
-        let frames = |(sequence, found): &(u64, Found)| JournalFrames {
+        let frames = |(sequence, found): &(u64, FoundFrames)| JournalFrames {
             sequence: *sequence,
             frames: found.frames.iter().filter_map(|frame| with_first(&frame.frame)).collect(),
         };
@@ -76,7 +77,7 @@ pub(in crate::log) fn read(
     }
     // Without a witness, the last journal that holds anything is the one that it would name.
     let last = journals.iter().rev().find(|(_, recovered)| !recovered.is_blank()).map_or(0, |(sequence, _)| *sequence);
-    let mut reading = Reading {
+    let mut reading = JournalReading {
         named: witness.map_or(last, |witness| witness.journal),
         witnessed: witness.map_or(0, |witness| witness.head.position),
         journals: &journals,
@@ -132,7 +133,7 @@ struct End {
     chain: Option<Hash>,
 }
 
-struct Reading<'a> {
+struct JournalReading<'a> {
     /// Sequence of the last journal that a slot has named.
     named: u64,
     /// Position up to which the witness has seen the log.
@@ -146,7 +147,7 @@ struct Reading<'a> {
     unsealed: Unsealed,
 }
 
-impl Reading<'_> {
+impl JournalReading<'_> {
     fn begin(&mut self) {
         let end = self.sealed.end;
         self.end = End { position: end.position, chain: end.chain };
@@ -208,7 +209,7 @@ impl Reading<'_> {
         }
     }
 
-    fn push(&mut self, sequence: u64, found: Found) {
+    fn push(&mut self, sequence: u64, found: FoundFrames) {
         if found.frames.is_empty() {
             return;
         }

@@ -5,19 +5,20 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::super::OpenError;
-use super::super::dedup::{
-    self, Claim, Collected, Coverage, Digest, Fingerprint, KeyEntry, KeyIndex, KeyTable, LoadError, Loaded, RecentKeys,
-    RunOrigin, RunSet, Span, UnusableRun,
-};
-use super::super::files::layout::Fresh;
-use super::super::files::secret::LogSecret;
-use super::super::journal::{JournalFrame, JournalKey};
-use super::super::{Head, format};
-use super::Seen;
+use super::error::OpenError;
 use super::examine::Examined;
 use super::journals::are_foreign;
+use super::notes::SeenPoint;
 use crate::event::{Position, Timestamp};
+use crate::log::dedup::key::{Claim, Digest, Fingerprint, RunOrigin};
+use crate::log::dedup::{
+    self, Collected, Coverage, KeyEntry, KeyIndex, KeyTable, LoadError, Loaded, RecentKeys, RunSet, Span, UnusableRun,
+};
+use crate::log::files::layout::Fresh;
+use crate::log::files::secret::LogSecret;
+use crate::log::format;
+use crate::log::head::Head;
+use crate::log::journal::{JournalFrame, JournalKey};
 use crate::segment::Frame;
 use crate::storage::StoreError;
 use crate::telemetry::with_causes;
@@ -27,7 +28,7 @@ use crate::telemetry::with_causes;
 const TAIL_RUNS: u64 = 2;
 
 /// Keys of a log.
-pub(in crate::log) struct Keys {
+pub(in crate::log) struct LoadedKeys {
     pub index: KeyIndex,
     pub origin: RunOrigin,
     /// Ranges whose runs are lost, ascending.
@@ -83,11 +84,11 @@ pub(in crate::log) fn collect(
     loaded: Loaded,
     directory: &Path,
     run_events: u64,
-) -> Result<Keys, OpenError> {
+) -> Result<LoadedKeys, OpenError> {
     if let Some(newest) = loaded.set.runs().last() {
         let by = "its newest dedup run (directory `dedup`)".to_owned();
         let header = newest.header();
-        examined.check_seen(&Seen { by, identity: header.origin.identity, head: header.head })?;
+        examined.check_seen(&SeenPoint { by, identity: header.origin.identity, head: header.head })?;
     }
     let origin = examined.run_origin(secret);
     let (of_secret, others): (Vec<_>, Vec<_>) =
@@ -107,7 +108,7 @@ pub(in crate::log) fn collect(
     let Collector { recent, lost, .. } = collector;
     report(&lost);
     let coverage = if lost.is_empty() { Coverage::Whole } else { Coverage::Partial };
-    Ok(Keys { index: KeyIndex::new(recent, runs, coverage), origin, lost })
+    Ok(LoadedKeys { index: KeyIndex::new(recent, runs, coverage), origin, lost })
 }
 
 fn clear(directory: &Path, unneeded: Vec<PathBuf>) -> io::Result<()> {

@@ -1,18 +1,17 @@
 //! Repairs what an examination found lost, damaged or left over, once everything else agrees: the small files, and the
 //! leftovers of a crash between two steps of sealing or merging. Must not know the layout of the files.
+//! Kept apart: nothing else of a start writes.
 
 use std::fs::{self, File};
 use std::io;
 
-use super::super::files::cleat_file;
-use super::super::files::epochs;
-use super::super::files::layout::DataFiles;
-use super::super::files::secret::{self, LogSecret};
-use super::super::journal;
-use super::OpenError;
+use super::error::OpenError;
 use super::examine::Examined;
-use crate::storage::StoreError;
-use crate::storage::{AtOnce, sweep};
+use crate::log::files::layout::DataFiles;
+use crate::log::files::secret::{self, LogSecret};
+use crate::log::files::{cleat_file, epochs};
+use crate::log::journal;
+use crate::storage::{AtOnce, StoreError, sweep};
 
 impl Examined {
     /// Repairs the directory. `secret` is the one to write if the stored one is lost or damaged.

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::super::files::epochs::Epochs;
-use super::super::format;
-use super::super::frame_store::Sealed;
-use super::super::journal::Recovered;
-use super::{Notes, OpenError};
+use super::error::OpenError;
+use super::notes::Notes;
 use crate::event::{Hash, Position, Timestamp};
+use crate::log::files::epochs::Epochs;
+use crate::log::format;
+use crate::log::frame_store::Sealed;
+use crate::log::journal::Recovered;
 use crate::segment::{Frame, Segment, SegmentError, SegmentName};
 use crate::storage::StoreError;
 use crate::token::Identity;

@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::log::applier::{Known, Verdict, apply};
-use crate::log::dedup::{Claim, Digest, Fingerprint, KeyEntry, KeyTable, RecentKeys, Span};
+use crate::log::dedup::key::{Claim, Digest, Fingerprint, Known};
+use crate::log::dedup::{KeyEntry, KeyTable, RecentKeys, Span};
 use crate::log::files::secret::LogSecret;
+use crate::log::write::applier::{Verdict, apply};
 
 #[derive(Debug, Clone)]
 enum Step {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::log::{ClockError, Sequence};
+use crate::log::write::{ClockError, Sequence};
 
 const BOUND: Duration = Duration::from_secs(600);
 const MINUTE: i64 = 60;
@@ -57,7 +57,7 @@ impl Machine {
             trusted: self.trusted,
             bound: BOUND,
         };
-        self.log = Some(open(self.directory.path(), Options { time, ..options() }).unwrap());
+        self.log = Some(open(self.directory.path(), LogOptions { time, ..options() }).unwrap());
     }
 
     /// Lets time pass, for the clock too.

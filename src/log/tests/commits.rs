@@ -3,9 +3,9 @@
 use std::sync::Mutex;
 use std::sync::mpsc::sync_channel;
 
-use super::super::journal::{Journal, JournalFrame, JournalWriter};
-use super::super::open::open_with;
 use super::*;
+use crate::log::journal::{Journal, JournalFrame, JournalWriter};
+use crate::log::open::open_with;
 
 /// Maximum bytes of one commit, less than a start accepts for one.
 const COMMIT_BYTES_MAX: u64 = 512 * 1024;
@@ -63,7 +63,7 @@ fn a_commit_of_tiny_records_stays_within_its_bounds() {
     let (release, gate) = sync_channel::<()>(1);
     let gate = Mutex::new(gate);
     let on_commit = Box::new(move |_| gate.lock().unwrap().recv().unwrap_or_default());
-    let options = Options { batch_events: 65_536, on_commit, ..options() };
+    let options = LogOptions { batch_events: 65_536, on_commit, ..options() };
     let log = open_with(directory.path(), options, |directory, sequence| {
         Ok(Box::new(MeasuredJournal { journal: Journal::create(directory, sequence)?, synced: AtomicU64::new(0) }))
     });

@@ -5,9 +5,9 @@ use std::task::{Context, Poll, Waker};
 
 use super::*;
 use crate::event::ApiMode;
-use crate::log::Sequence;
-use crate::log::dedup::{Claim, Digest, Fingerprint};
+use crate::log::dedup::key::{Claim, Digest, Fingerprint};
 use crate::log::files::secret::LogSecret;
+use crate::log::write::Sequence;
 
 const FIRST: &[u8] = br#"{"id":"a","date":"1","type":"t","data":{"x":1,"y":2}}"#;
 const AGAIN: &[u8] = br#"{"type":"t","id":"a","date":"2","data":{"y":2,"x":1}}"#;

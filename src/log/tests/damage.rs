@@ -37,7 +37,7 @@ enum Outcome {
 
 /// Opens the log and reads every event by its position.
 fn outcome(directory: &Path) -> Outcome {
-    let Ok(log) = open(directory, Options { create: false, ..options() }) else { return Outcome::Refused };
+    let Ok(log) = open(directory, LogOptions { create: false, ..options() }) else { return Outcome::Refused };
     assert_eq!(log.reader.head().position, EVENTS, "the log is shorter in silence");
     let mut outcome = Outcome::Whole;
     for n in 1..=EVENTS {
@@ -128,7 +128,7 @@ fn lost_segment_costs_only_its_range_and_webhooks_are_taken() {
     let log_directory = directory.path().join("log");
     let segments: Vec<_> = names(&log_directory).into_iter().filter(|name| ends_with(name, ".seg")).collect();
     fs::remove_file(log_directory.join(&segments[1])).unwrap();
-    let log = open(directory.path(), Options { create: false, ..options() }).unwrap();
+    let log = open(directory.path(), LogOptions { create: false, ..options() }).unwrap();
     let damaged = |n| matches!(log.reader.get(n), Err(ReadError::Damaged { .. }));
     assert!(!damaged(30) && damaged(31) && damaged(60) && !damaged(61));
     assert_eq!(append(&log, "new", b"{}").unwrap().position, EVENTS + 1);
@@ -146,7 +146,7 @@ fn what_a_cut_segment_has_lost_is_named() {
     let file = fs::OpenOptions::new().write(true).open(log_directory.join(&name)).unwrap();
     file.set_len(file.metadata().unwrap().len() / 2).unwrap();
     let problems = open_read_only(directory.path()).unwrap().inspection.problems;
-    let log = open(directory.path(), Options { create: false, ..options() }).unwrap();
+    let log = open(directory.path(), LogOptions { create: false, ..options() }).unwrap();
     let lost = unreadable(&log, 30);
     close(log);
     let range = format!("events {} to {} cannot be read", lost[0], lost[lost.len() - 1]);
@@ -181,7 +181,7 @@ fn a_closed_journal_that_is_damaged_costs_its_own_range() {
     let half = used(&db) / 2;
     db[half..].fill(0);
     fs::write(journal.join("db"), db).unwrap();
-    let log = open(directory.path(), Options { create: false, ..options() }).unwrap();
+    let log = open(directory.path(), LogOptions { create: false, ..options() }).unwrap();
     assert_eq!(log.reader.head().position, 60);
     assert!(log.reader.get(1).unwrap().is_some() && log.reader.get(31).unwrap().is_some());
     assert!(matches!(log.reader.get(30), Err(ReadError::Damaged { .. })));
@@ -235,7 +235,7 @@ fn damaged_value_costs_only_its_events_and_its_journal_is_kept() {
     let log_directory = directory.path().join("log");
     damage_value(&log_directory.join(FIRST_JOURNAL).join("db"), 7);
     for _ in 0..2 {
-        let log = open(directory.path(), Options { create: false, ..options() }).unwrap();
+        let log = open(directory.path(), LogOptions { create: false, ..options() }).unwrap();
         assert_eq!((log.reader.head().position, unreadable(&log, 60)), (60, vec![7]));
         wait_until_sealed(&log);
         assert_eq!(unreadable(&log, 60), [7]);
@@ -273,7 +273,7 @@ fn foreign_journal_that_begins_beyond_our_end_is_refused() {
         let other = tempfile::tempdir().unwrap();
         let fresh = Fresh::new(Identity { log_id: 9, epoch: 1 }, [9; 32]);
         for range in [1..=before, before + 1..=before + 10] {
-            let log = open(other.path(), Options { fresh: fresh.clone(), ..options() }).unwrap();
+            let log = open(other.path(), LogOptions { fresh: fresh.clone(), ..options() }).unwrap();
             for n in range {
                 assert_eq!(append(&log, &n.to_string(), &body(n)).unwrap().position, n);
             }
@@ -290,7 +290,7 @@ fn foreign_journal_that_begins_beyond_our_end_is_refused() {
 fn filled_by(log_id: u128, events: u64) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let fresh = Fresh::new(Identity { log_id, epoch: 1 }, [5; 32]);
-    let log = open(directory.path(), Options { fresh, ..options() }).unwrap();
+    let log = open(directory.path(), LogOptions { fresh, ..options() }).unwrap();
     for n in 1..=events {
         assert_eq!(append(&log, &n.to_string(), &body(n)).unwrap().position, n);
     }

@@ -5,26 +5,26 @@ use std::fs;
 use std::sync::{Condvar, Mutex};
 
 use super::*;
-use crate::log::NoRoom;
 use crate::log::dedup::Span;
 use crate::log::files::layout::DataFiles;
+use crate::log::journals::NoRoom;
 use crate::log::open::{gather, keys};
 
 const EVENTS: u64 = 350;
 
-fn options() -> Options {
-    Options { dedup_run_events: 100, ..super::options() }
+fn options() -> LogOptions {
+    LogOptions { dedup_run_events: 100, ..super::options() }
 }
 
 /// Creates a closed, sealed log with runs up to 100, 200 and 300.
 fn filled(fresh: Fresh, prefix: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
-    let log = open(directory.path(), Options { fresh: fresh.clone(), ..options() }).unwrap();
+    let log = open(directory.path(), LogOptions { fresh: fresh.clone(), ..options() }).unwrap();
     for n in 1..=EVENTS {
         append(&log, &format!("{prefix}{n}"), b"{}").unwrap();
     }
     close(log);
-    let log = open(directory.path(), Options { fresh, ..options() }).unwrap();
+    let log = open(directory.path(), LogOptions { fresh, ..options() }).unwrap();
     wait_until_sealed(&log);
     close(log);
     assert_eq!(runs(directory.path()), [(0, 100), (100, 200), (200, 300)]);
@@ -171,7 +171,7 @@ impl Permits {
             }
             now().plus_micros(hours * 3_600_000_000)
         };
-        open(directory, Options { time: TimeSource::trusted(Arc::new(now)), ..options() }).unwrap()
+        open(directory, LogOptions { time: TimeSource::trusted(Arc::new(now)), ..options() }).unwrap()
     }
 }
 
@@ -325,7 +325,7 @@ fn runs_are_saved_again_once_they_can_be() {
 #[test]
 fn memory_for_keys_that_cannot_be_saved_is_bounded() {
     let directory = tempfile::tempdir().unwrap();
-    let options = || Options { dedup_run_events: 1, ..super::options() };
+    let options = || LogOptions { dedup_run_events: 1, ..super::options() };
     let log = open(directory.path(), options()).unwrap();
     fs::remove_dir(directory.path().join("dedup")).unwrap();
     let mut taken = 0;
@@ -352,7 +352,7 @@ fn memory_for_keys_that_cannot_be_saved_is_bounded() {
 #[test]
 fn runs_are_merged_and_each_key_is_found() {
     let directory = tempfile::tempdir().unwrap();
-    let options = || Options { dedup_run_events: 10, ..super::options() };
+    let options = || LogOptions { dedup_run_events: 10, ..super::options() };
     let log = open(directory.path(), options()).unwrap();
     let events = 10 * 8 * 9;
     for n in 1..=events {
@@ -421,7 +421,7 @@ fn a_lost_secret_is_made_again_and_every_key_is_known() {
     fs::remove_file(directory.path().join("SECRET")).unwrap();
     let log = open(
         directory.path(),
-        Options { fresh: Fresh { secret: Zeroizing::new([9; 32]), ..options().fresh }, ..options() },
+        LogOptions { fresh: Fresh { secret: Zeroizing::new([9; 32]), ..options().fresh }, ..options() },
     );
     close(log.unwrap());
     check(directory.path());
@@ -457,7 +457,7 @@ fn a_retry_of_an_event_that_cannot_be_read_is_answered() {
 #[test]
 fn a_segment_that_is_put_back_has_its_keys_again() {
     let directory = tempfile::tempdir().unwrap();
-    let options = || Options { dedup_run_events: 10, ..super::options() };
+    let options = || LogOptions { dedup_run_events: 10, ..super::options() };
     let log = open(directory.path(), super::options()).unwrap();
     (1..=30).for_each(|n| assert_eq!(append(&log, &n.to_string(), b"{}").unwrap().position, n));
     close(log);

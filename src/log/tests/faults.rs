@@ -4,9 +4,9 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::super::journal::{Journal, JournalFrame, JournalWriter};
-use super::super::open::open_with;
 use super::*;
+use crate::log::journal::{Journal, JournalFrame, JournalWriter};
+use crate::log::open::open_with;
 
 /// A journal whose n-th operation fails, as do all after it.
 struct FailingJournal(Journal);
@@ -121,7 +121,7 @@ fn a_failed_commit_answers_every_waiter() {
 fn a_writer_that_panics_fails_the_log() {
     let directory = tempfile::tempdir().unwrap();
     let on_commit = Box::new(|_| panic!("a bug"));
-    let log = open(directory.path(), Options { on_commit, ..options() }).unwrap();
+    let log = open(directory.path(), LogOptions { on_commit, ..options() }).unwrap();
     assert!(append(&log, "a", b"{}").is_err());
     let Log { appender, writer, health, .. } = log;
     drop(appender);
@@ -142,7 +142,7 @@ fn a_second_opener_is_refused_and_the_first_goes_on() {
 #[test]
 fn webhooks_are_refused_only_while_the_disk_is_nearly_full() {
     let directory = tempfile::tempdir().unwrap();
-    let log = open(directory.path(), Options { disk_reserve: u64::MAX, ..options() }).unwrap();
+    let log = open(directory.path(), LogOptions { disk_reserve: u64::MAX, ..options() }).unwrap();
     let mut health = log.health.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     // True also while no webhook comes.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::fingerprint;
-use crate::log::dedup::{Digest, Fingerprint};
+use crate::log::dedup::key::{Digest, Fingerprint};
 use crate::log::files::layout::DataFiles;
 use crate::log::files::secret::LogSecret;
 use crate::log::journal::{JournalFrame, JournalKey};
@@ -23,7 +23,7 @@ fn filled() -> tempfile::TempDir {
 }
 
 /// Returns the keys that a start finds after `change` to the last frame, and the secret that it takes.
-fn keys_with(change: impl Fn(&mut JournalFrame)) -> (keys::Keys, LogSecret) {
+fn keys_with(change: impl Fn(&mut JournalFrame)) -> (keys::LoadedKeys, LogSecret) {
     let directory = filled();
     let files = DataFiles::at(directory.path()).unwrap();
     let mut examined: Examined = gather(&files).unwrap();
@@ -36,7 +36,7 @@ fn keys_with(change: impl Fn(&mut JournalFrame)) -> (keys::Keys, LogSecret) {
     (keys, secret)
 }
 
-fn has_conflict(keys: &keys::Keys, secret: &LogSecret) -> bool {
+fn has_conflict(keys: &keys::LoadedKeys, secret: &LogSecret) -> bool {
     let digest = Digest::of_conflict(secret, 1, Fingerprint::of(secret, &fingerprint(OTHER)));
     keys.index.find(digest).unwrap().is_some_and(|entry| entry.position == 2)
 }

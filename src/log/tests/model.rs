@@ -136,7 +136,7 @@ fn check_all(log: &Log, model: &Model) {
 
 fn run(operations: Vec<Operation>) {
     let mut directory = tempfile::tempdir().unwrap();
-    let options = || Options { dedup_run_events: 50, journal_bytes: 256 * 1024, ..options() };
+    let options = || LogOptions { dedup_run_events: 50, journal_bytes: 256 * 1024, ..options() };
     let mut log = open(directory.path(), options()).unwrap();
     let mut model = Model::default();
     for operation in operations {

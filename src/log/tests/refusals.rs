@@ -23,7 +23,7 @@ fn filled() -> tempfile::TempDir {
 
 fn refused(directory: &Path) -> OpenError {
     let before = contents(directory);
-    let error = open(directory, Options { create: false, ..options() }).err().expect("it opened");
+    let error = open(directory, LogOptions { create: false, ..options() }).err().expect("it opened");
     assert_eq!(contents(directory), before, "a refused start changes nothing");
     error
 }
@@ -44,7 +44,7 @@ fn contents(directory: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
 }
 
 fn opens_whole(directory: &Path) {
-    let log = open(directory, Options { create: false, ..options() }).unwrap();
+    let log = open(directory, LogOptions { create: false, ..options() }).unwrap();
     let events = read_all(&log.reader);
     assert_eq!(events.iter().map(|event| event.position).collect::<Vec<_>>(), (1..=EVENTS).collect::<Vec<_>>());
     assert!(append(&log, "7", b"{}").unwrap().duplicate);
@@ -55,7 +55,7 @@ fn opens_whole(directory: &Path) {
 fn a_missing_or_empty_directory_is_no_log() {
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("not/mounted");
-    let error = open(&missing, Options { create: false, ..options() }).err().unwrap().to_string();
+    let error = open(&missing, LogOptions { create: false, ..options() }).err().unwrap().to_string();
     assert!(error.contains("does not exist") && error.contains("cleat init"), "{error}");
     assert!(!missing.exists());
     let error = refused(directory.path()).to_string();
@@ -75,7 +75,7 @@ fn an_init_makes_a_log_once() {
     for anchor in [None, Some(&*anchor)] {
         assert!(with_causes(&init(&path, &options().fresh, anchor).unwrap_err()).contains("already"));
     }
-    let log = open(&path, Options { create: false, ..options() }).unwrap();
+    let log = open(&path, LogOptions { create: false, ..options() }).unwrap();
     assert_eq!((log.reader.identity(), log.reader.head().position), (IDENTITY, 0));
     close(log);
 }
@@ -106,16 +106,19 @@ fn a_log_put_back_from_an_older_copy_is_refused() {
 fn a_log_that_ends_before_what_another_file_has_seen_is_refused() {
     let directory = filled();
     let head = Head { position: 100, chain: [1; 32], recorded_at: Timestamp::default() };
-    let seen = vec![Seen { by: "a checkpoint of the views".into(), identity: IDENTITY, head }];
-    let error = open(directory.path(), Options { seen, ..options() }).err().unwrap();
+    let seen = vec![SeenPoint { by: "a checkpoint of the views".into(), identity: IDENTITY, head }];
+    let error = open(directory.path(), LogOptions { seen, ..options() }).err().unwrap();
     assert!(matches!(&error, OpenError::Shorter { ends: 60, seen: 100, .. }), "{error}");
-    let seen =
-        vec![Seen { by: "a checkpoint of the views".into(), identity: IDENTITY, head: Head { position: 50, ..head } }];
-    let error = open(directory.path(), Options { seen, ..options() }).err().unwrap();
+    let seen = vec![SeenPoint {
+        by: "a checkpoint of the views".into(),
+        identity: IDENTITY,
+        head: Head { position: 50, ..head },
+    }];
+    let error = open(directory.path(), LogOptions { seen, ..options() }).err().unwrap();
     assert!(matches!(&error, OpenError::OtherHistory { position: 50, .. }), "{error}");
     let foreign = Identity { log_id: 9, epoch: 9 };
-    let seen = vec![Seen { by: "a checkpoint of the views".into(), identity: foreign, head }];
-    let error = open(directory.path(), Options { seen, ..options() }).err().unwrap();
+    let seen = vec![SeenPoint { by: "a checkpoint of the views".into(), identity: foreign, head }];
+    let error = open(directory.path(), LogOptions { seen, ..options() }).err().unwrap();
     assert!(matches!(&error, OpenError::Foreign { .. }), "{error}");
 }
 
@@ -125,17 +128,17 @@ fn a_whole_directory_put_back_is_found_by_the_anchor() {
     let older = copy_of(directory.path());
     let volume = tempfile::tempdir().unwrap();
     let anchor = Some(volume.path().join("anchor"));
-    let log = open(directory.path(), Options { anchor: anchor.clone(), ..options() }).unwrap();
+    let log = open(directory.path(), LogOptions { anchor: anchor.clone(), ..options() }).unwrap();
     append(&log, "later", b"{}").unwrap();
     close(log);
-    let error = open(older.path(), Options { anchor: anchor.clone(), ..options() }).err().unwrap();
+    let error = open(older.path(), LogOptions { anchor: anchor.clone(), ..options() }).err().unwrap();
     assert!(matches!(&error, OpenError::Shorter { ends: 60, seen: 61, by } if by.contains("anchor")), "{error}");
     close(open(older.path(), options()).unwrap());
-    close(open(directory.path(), Options { anchor: anchor.clone(), ..options() }).unwrap());
+    close(open(directory.path(), LogOptions { anchor: anchor.clone(), ..options() }).unwrap());
     let fresh = Fresh { identity: Identity { log_id: 2, epoch: 2 }, ..options().fresh };
     let other = tempfile::tempdir().unwrap();
-    close(open(other.path(), Options { fresh, ..options() }).unwrap());
-    let error = open(other.path(), Options { anchor, ..options() }).err().unwrap();
+    close(open(other.path(), LogOptions { fresh, ..options() }).unwrap());
+    let error = open(other.path(), LogOptions { anchor, ..options() }).err().unwrap();
     assert!(matches!(error, OpenError::ForeignAnchor { .. }), "{error}");
 }
 
@@ -144,12 +147,12 @@ fn no_log_is_made_in_the_place_of_one_that_the_anchor_has_seen() {
     let volume = tempfile::tempdir().unwrap();
     let anchor = Some(volume.path().join("anchor"));
     let directory = tempfile::tempdir().unwrap();
-    let log = open(directory.path(), Options { anchor: anchor.clone(), ..options() }).unwrap();
+    let log = open(directory.path(), LogOptions { anchor: anchor.clone(), ..options() }).unwrap();
     append(&log, "1", b"{}").unwrap();
     close(log);
     let unmounted = tempfile::tempdir().unwrap();
     for says in ["has seen one up to position 1.", "may have seen one, and is damaged"] {
-        let error = open(unmounted.path(), Options { anchor: anchor.clone(), ..options() }).err().unwrap();
+        let error = open(unmounted.path(), LogOptions { anchor: anchor.clone(), ..options() }).err().unwrap();
         assert!(error.to_string().contains(says), "{error}");
         let error = init(unmounted.path(), &options().fresh, anchor.as_deref()).unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
@@ -217,7 +220,7 @@ fn parts_of_another_log_are_refused() {
     let other = tempfile::tempdir().unwrap();
     let fresh = Fresh { identity: Identity { log_id: 2, epoch: 2 }, ..options().fresh };
     for _ in 0..2 {
-        let log = open(other.path(), Options { fresh: fresh.clone(), ..options() }).unwrap();
+        let log = open(other.path(), LogOptions { fresh: fresh.clone(), ..options() }).unwrap();
         append_all(&log, (0..60).map(|n| delivery(&n.to_string(), b"{}")).collect());
         close(log);
     }
@@ -240,7 +243,7 @@ fn foreign_segment_within_our_range_is_refused_and_kept() {
         let directory = tempfile::tempdir().unwrap();
         let fresh = Fresh { identity, ..options().fresh };
         for _ in 0..2 {
-            let log = open(directory.path(), Options { fresh: fresh.clone(), ..options() }).unwrap();
+            let log = open(directory.path(), LogOptions { fresh: fresh.clone(), ..options() }).unwrap();
             append_all(&log, (0..events).map(|n| delivery(&n.to_string(), b"{}")).collect());
             wait_until_sealed(&log);
             close(log);
@@ -262,7 +265,7 @@ fn a_secret_of_another_log_is_taken_for_lost() {
     let secret = other.path().join("data/SECRET");
     // Once with the unsealed part, once with the dedup runs.
     for dedup_run_events in [u64::MAX, EVENTS / 3] {
-        let options = || Options { dedup_run_events, ..options() };
+        let options = || LogOptions { dedup_run_events, ..options() };
         let directory = tempfile::tempdir().unwrap();
         let log = open(directory.path(), options()).unwrap();
         (1..=EVENTS).for_each(|n| assert_eq!(append(&log, &n.to_string(), b"{}").unwrap().position, n));
@@ -307,7 +310,7 @@ fn a_directory_of_each_landed_format_is_opened() {
         assert_eq!(reader.get(9).unwrap().unwrap().chain[..8], chain);
         // A start raises the format, and the next one finds it raised.
         for _ in 0..2 {
-            let log = open(directory.path(), Options { create: false, ..options() }).unwrap();
+            let log = open(directory.path(), LogOptions { create: false, ..options() }).unwrap();
             all_are_known(&log);
             close(log);
             let cleat = fs::read_to_string(directory.path().join("CLEAT")).unwrap();

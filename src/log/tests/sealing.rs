@@ -52,7 +52,7 @@ fn full_journals_are_sealed_while_events_are_appended() {
 #[test]
 fn the_next_journal_is_opened_once_the_active_one_is_half_full() {
     let directory = tempfile::tempdir().unwrap();
-    let log = open(directory.path(), Options { journal_bytes: 64 * 1024, ..options() }).unwrap();
+    let log = open(directory.path(), LogOptions { journal_bytes: 64 * 1024, ..options() }).unwrap();
     let journals = || names(&directory.path().join("log")).iter().filter(|name| name.starts_with("journal-")).count();
     let mut random = StdRng::seed_from_u64(5);
     let mut body = [0; 1500];

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::{Contents, Kind};
-use crate::log::EventHeader;
+use crate::log::reader::EventHeader;
 
 const EVENTS: u64 = 300;
 

@@ -12,11 +12,10 @@ use tonic::body::Body;
 use tonic::codegen::StdError;
 use tonic::codegen::http::HeaderMap;
 
-use super::super::quota::Reservation;
-use super::super::status::Refusal;
-use super::FREE_BYTES;
-use super::open_stream::OpenStream;
+use super::open_stream::{FREE_BYTES, OpenStream};
 use super::progress::Progress;
+use crate::serve::limits::Reservation;
+use crate::serve::refusal::Refusal;
 
 pub(super) struct AnswerBody {
     content: Body,

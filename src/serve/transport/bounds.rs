@@ -4,10 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::caller::Caller;
-use super::super::quota::{Quota, Reservation};
-use super::super::status::Refusal;
-use super::seats::ConnectionPermit;
+use super::seats::GrpcPermit;
+use crate::serve::limits::{Caller, Quota, Reservation};
+use crate::serve::refusal::Refusal;
 
 /// Maximum number of streams beyond those of watches. Two callers never hold all of anything.
 const CALLS_MAX: usize = 512;
@@ -18,7 +17,7 @@ const RESERVE_SHARE: usize = 20;
 
 /// Bounds of a method's requests.
 #[derive(Clone, Copy)]
-pub(in super::super) struct MethodBounds {
+pub(in crate::serve) struct MethodBounds {
     /// Whether the method is also served on the reserve of connections and streams.
     pub is_reserved: bool,
     /// Whether the client sends any number of messages, rather than one.
@@ -29,7 +28,7 @@ pub(in super::super) struct MethodBounds {
     pub message_bytes: usize,
 }
 
-pub(in super::super) struct Bounds {
+pub(in crate::serve) struct Bounds {
     streams: Arc<Quota>,
     reserve: Arc<Quota>,
     inflight: Arc<Quota>,
@@ -58,7 +57,7 @@ impl Bounds {
     }
 
     /// Returns the permit of a new stream.
-    pub(super) fn admit(&self, seat: &ConnectionPermit, method: MethodBounds) -> Result<Reservation, Refusal> {
+    pub(super) fn admit(&self, seat: &GrpcPermit, method: MethodBounds) -> Result<Reservation, Refusal> {
         if !method.is_reserved && seat.is_reserve() {
             return Err(Refusal::TooManyConnections);
         }

@@ -20,10 +20,31 @@ use super::answer_body::AnswerBody;
 use super::bounds::Bounds;
 use super::open_stream::OpenStream;
 use super::progress::{STREAM, StreamExecutor};
-use super::request_body::RequestBody;
-use super::seats::ConnectionPermit;
+use super::request_body::BoundedBody;
+use super::seats::GrpcPermit;
 use super::socket::Socket;
-use super::{HEADER_LIST_BYTES_MAX, Routed, STREAMS_MAX};
+
+const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
+/// Maximum number of streams of one connection, watches included.
+const STREAMS_MAX: u32 = 128;
+/// Service that answers the requests.
+pub trait Routed:
+    tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<S> Routed for S where
+    S: tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
 
 /// Interval of pings. A peer that vanished is noticed within half a minute, even by a watch that has nothing to send.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -40,7 +61,7 @@ const CONNECTION_WINDOW: u32 = 256 * 1024;
 /// `stopping` turns true and its streams have ended.
 pub(super) async fn run<S: Routed>(
     socket: Socket<impl AsyncRead + AsyncWrite + Unpin + Send + 'static>,
-    permit: Arc<ConnectionPermit>,
+    permit: Arc<GrpcPermit>,
     bounds: Arc<Bounds>,
     mut stopping: watch::Receiver<bool>,
     service: S,
@@ -86,7 +107,7 @@ async fn stopped(stopping: &mut watch::Receiver<bool>) {
 }
 
 /// Returns when the connection has had no stream for long enough.
-async fn idle(permit: &ConnectionPermit) {
+async fn idle(permit: &GrpcPermit) {
     loop {
         let now = Instant::now();
         let due = permit.idle_since().unwrap_or(now) + IDLE_MAX;
@@ -99,7 +120,7 @@ async fn idle(permit: &ConnectionPermit) {
 
 /// Admits the requests of a connection.
 struct Requests<S> {
-    permit: Arc<ConnectionPermit>,
+    permit: Arc<GrpcPermit>,
     bounds: Arc<Bounds>,
     service: S,
 }
@@ -123,7 +144,7 @@ impl<S: Routed> Service<Request<Incoming>> for Requests<S> {
             let response = if let Some(refusal) = refusal {
                 Status::from(refusal).into_http()
             } else {
-                let mut request = request.map(|body| Body::new(RequestBody::new(body, method, stream.clone())));
+                let mut request = request.map(|body| Body::new(BoundedBody::new(body, method, stream.clone())));
                 request.extensions_mut().insert(caller);
                 service.call(request).await?
             };

@@ -3,11 +3,15 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::super::quota::{QuotaFull, Reservation};
-use super::seats::ConnectionPermit;
+use super::seats::GrpcPermit;
+use crate::serve::limits::{QuotaFull, Reservation};
+
+/// Bytes of its request, and again of its answer, that each stream may hold without a charge. Small requests are
+/// answered however much others hold.
+pub const FREE_BYTES: usize = 16 * 1024;
 
 pub(super) struct OpenStream {
-    connection: Arc<ConnectionPermit>,
+    connection: Arc<GrpcPermit>,
     /// Charge for the announced bytes of the request. The data made of them lives as long as the stream.
     request: Mutex<Reservation>,
     /// Permit of one open stream. `None` if the stream is refused at once.
@@ -15,7 +19,7 @@ pub(super) struct OpenStream {
 }
 
 impl OpenStream {
-    pub fn new(connection: Arc<ConnectionPermit>, request: Reservation, permit: Option<Reservation>) -> Arc<Self> {
+    pub fn new(connection: Arc<GrpcPermit>, request: Reservation, permit: Option<Reservation>) -> Arc<Self> {
         connection.open_stream();
         Arc::new(Self { connection, request: Mutex::new(request), _permit: permit })
     }

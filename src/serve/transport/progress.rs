@@ -23,10 +23,10 @@ tokio::task_local! {
 }
 
 #[derive(Default)]
-pub(super) struct Progress(Mutex<State>);
+pub(super) struct Progress(Mutex<StreamState>);
 
 #[derive(Default)]
-struct State {
+struct StreamState {
     /// Time at which the piece was handed over that the reader has not taken yet. `None` if there is none.
     waiting_since: Option<Instant>,
     expired: bool,
@@ -90,7 +90,7 @@ impl Progress {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, StreamState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

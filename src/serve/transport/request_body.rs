@@ -11,16 +11,16 @@ use hyper::body::{Body as HttpBody, Frame, Incoming};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tonic::Status;
 
-use super::super::status::Refusal;
-use super::open_stream::OpenStream;
-use super::{FREE_BYTES, MethodBounds};
+use super::bounds::MethodBounds;
+use super::open_stream::{FREE_BYTES, OpenStream};
+use crate::serve::refusal::Refusal;
 
 /// Time within which a request must be complete.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time within which each message of a client's stream must be complete, once cleat has asked for it.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
-pub(super) struct RequestBody<B = Incoming> {
+pub(super) struct BoundedBody<B = Incoming> {
     body: B,
     bounds: MethodBounds,
     timeout: Duration,
@@ -34,7 +34,7 @@ pub(super) struct RequestBody<B = Incoming> {
     stream: Arc<OpenStream>,
 }
 
-impl<B> RequestBody<B> {
+impl<B> BoundedBody<B> {
     pub fn new(body: B, bounds: MethodBounds, stream: Arc<OpenStream>) -> Self {
         let timeout = if bounds.is_client_stream { MESSAGE_TIMEOUT } else { REQUEST_TIMEOUT };
         let expires = bounds.age_max.map(|age| Instant::now() + age);
@@ -73,7 +73,7 @@ impl<B> RequestBody<B> {
     }
 }
 
-impl<B: HttpBody<Data = Bytes, Error = hyper::Error> + Unpin> HttpBody for RequestBody<B> {
+impl<B: HttpBody<Data = Bytes, Error = hyper::Error> + Unpin> HttpBody for BoundedBody<B> {
     type Data = Bytes;
     type Error = Status;
 
@@ -149,10 +149,9 @@ impl Framing {
 mod tests {
     use std::task::Waker;
 
-    use super::super::super::caller::Caller;
-    use super::super::super::quota::{Quota, Reservation};
-    use super::super::seats::Seats;
     use super::*;
+    use crate::serve::limits::{Caller, Quota, Reservation};
+    use crate::serve::transport::seats::GrpcSeats;
 
     /// Body of a client that sends messages without a pause.
     struct Eager;
@@ -169,12 +168,12 @@ mod tests {
     #[tokio::test]
     async fn a_stream_ends_at_its_age_however_much_it_sends() {
         let caller = Caller::User(1);
-        let connection = Arc::new(Seats::new().take(caller).unwrap());
+        let connection = Arc::new(GrpcSeats::new().take(caller).unwrap());
         for age in [Duration::ZERO, Duration::from_secs(60)] {
             let bounds =
                 MethodBounds { is_reserved: false, is_client_stream: true, age_max: Some(age), message_bytes: 10 };
             let charge = Reservation::empty(&Quota::new(10, 10), caller);
-            let mut body = RequestBody::new(Eager, bounds, OpenStream::new(connection.clone(), charge, None));
+            let mut body = BoundedBody::new(Eager, bounds, OpenStream::new(connection.clone(), charge, None));
             let frame = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
             let Poll::Ready(Some(frame)) = frame else { panic!("it has ended, or there is more") };
             assert_eq!(frame.is_err(), age.is_zero());

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::super::caller::Caller;
+use crate::serve::limits::Caller;
 
 /// Maximum number of connections. Further ones are closed at once, which leaves file descriptors for the webhooks.
 pub const CONNECTIONS_MAX: usize = 256;
@@ -34,18 +34,18 @@ enum SeatKind {
     Reserve,
 }
 
-pub(super) struct Seats {
+pub(super) struct GrpcSeats {
     bounds: SeatBounds,
-    table: Mutex<Table>,
+    table: Mutex<SeatTable>,
 }
 
 #[derive(Default)]
-struct Table {
+struct SeatTable {
     next: u64,
-    taken: BTreeMap<u64, Taken>,
+    taken: BTreeMap<u64, TakenSeat>,
 }
 
-struct Taken {
+struct TakenSeat {
     caller: Caller,
     kind: SeatKind,
     streams: usize,
@@ -55,15 +55,15 @@ struct Taken {
 }
 
 /// Seat of an open connection. Free again when dropped.
-pub(super) struct ConnectionPermit {
-    seats: Arc<Seats>,
+pub(super) struct GrpcPermit {
+    seats: Arc<GrpcSeats>,
     number: u64,
     pub caller: Caller,
     kind: SeatKind,
     evicted: Arc<Notify>,
 }
 
-impl Seats {
+impl GrpcSeats {
     pub fn new() -> Arc<Self> {
         Self::with(BOUNDS)
     }
@@ -73,7 +73,7 @@ impl Seats {
     }
 
     /// Takes a seat. `None` if all seats that the caller may have are taken by connections with streams.
-    pub fn take(self: &Arc<Self>, caller: Caller) -> Option<ConnectionPermit> {
+    pub fn take(self: &Arc<Self>, caller: Caller) -> Option<GrpcPermit> {
         let SeatBounds { ordinary, ordinary_share, reserve, reserve_share } = self.bounds;
         let mut table = self.lock();
         let kind = if table.make_room(SeatKind::Ordinary, caller, ordinary, ordinary_share) {
@@ -86,18 +86,18 @@ impl Seats {
         let evicted = Arc::new(Notify::new());
         let number = table.next;
         table.next += 1;
-        let taken = Taken { caller, kind, streams: 0, idle_since: Instant::now(), evicted: evicted.clone() };
+        let taken = TakenSeat { caller, kind, streams: 0, idle_since: Instant::now(), evicted: evicted.clone() };
         table.taken.insert(number, taken);
         drop(table);
-        Some(ConnectionPermit { seats: self.clone(), number, caller, kind, evicted })
+        Some(GrpcPermit { seats: self.clone(), number, caller, kind, evicted })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
+    fn lock(&self) -> MutexGuard<'_, SeatTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Table {
+impl SeatTable {
     /// Makes room for a connection, by evicting an idle one if necessary. Returns whether there is room.
     fn make_room(&mut self, kind: SeatKind, caller: Caller, total: usize, share: usize) -> bool {
         let mut by_caller: HashMap<Caller, usize> = HashMap::new();
@@ -125,7 +125,7 @@ impl Table {
     }
 }
 
-impl ConnectionPermit {
+impl GrpcPermit {
     /// Whether only reserved methods are served on the connection.
     pub fn is_reserve(&self) -> bool {
         self.kind == SeatKind::Reserve
@@ -154,14 +154,14 @@ impl ConnectionPermit {
     }
 
     /// Changes the connection's entry. An evicted connection has none.
-    fn update(&self, change: impl FnOnce(&mut Taken)) {
+    fn update(&self, change: impl FnOnce(&mut TakenSeat)) {
         if let Some(taken) = self.seats.lock().taken.get_mut(&self.number) {
             change(taken);
         }
     }
 }
 
-impl Drop for ConnectionPermit {
+impl Drop for GrpcPermit {
     fn drop(&mut self) {
         self.seats.lock().taken.remove(&self.number);
     }
@@ -176,19 +176,19 @@ mod tests {
     const THREE: Caller = Caller::User(3);
     const FOUR: SeatBounds = SeatBounds { ordinary: 4, ordinary_share: 3, reserve: 2, reserve_share: 1 };
 
-    fn busy(seats: &Arc<Seats>, caller: Caller) -> ConnectionPermit {
+    fn busy(seats: &Arc<GrpcSeats>, caller: Caller) -> GrpcPermit {
         let permit = seats.take(caller).unwrap();
         permit.open_stream();
         permit
     }
 
-    async fn is_evicted(permit: &ConnectionPermit) -> bool {
+    async fn is_evicted(permit: &GrpcPermit) -> bool {
         tokio::time::timeout(std::time::Duration::ZERO, permit.evicted()).await.is_ok()
     }
 
     #[tokio::test]
     async fn a_caller_leaves_seats_to_others_and_to_the_reserve() {
-        let seats = Seats::with(FOUR);
+        let seats = GrpcSeats::with(FOUR);
         let _own = [busy(&seats, ONE), busy(&seats, ONE), busy(&seats, ONE)];
         assert!(busy(&seats, ONE).is_reserve());
         let reserved = busy(&seats, ONE);
@@ -202,7 +202,7 @@ mod tests {
 
     #[tokio::test]
     async fn longest_idle_connection_of_the_greediest_caller_goes_first() {
-        let seats = Seats::with(FOUR);
+        let seats = GrpcSeats::with(FOUR);
         let other = seats.take(TWO).unwrap();
         let first = seats.take(ONE).unwrap();
         let second = busy(&seats, ONE);
@@ -216,7 +216,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_caller_at_its_share_evicts_only_its_own_connections() {
-        let seats = Seats::with(FOUR);
+        let seats = GrpcSeats::with(FOUR);
         let idle = seats.take(ONE).unwrap();
         let other = seats.take(TWO).unwrap();
         let _busy = [busy(&seats, ONE), busy(&seats, ONE)];
@@ -229,7 +229,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_is_idle_between_its_streams() {
-        let seats = Seats::with(FOUR);
+        let seats = GrpcSeats::with(FOUR);
         let permit = seats.take(ONE).unwrap();
         assert!(permit.idle_since().is_some());
         permit.open_stream();

@@ -1,6 +1,7 @@
 //! Runs a daemon through its faults while others write and watch, and collects the sessions of the watchers.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -20,6 +21,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::asks::{ENTITIES, EVENTS};
 use super::history::{Fault, Generation, History, Session};
+use super::spoiling_proxy::{self, Spoiling};
 use super::story::Sample;
 use super::watcher::{Place, Watcher};
 use super::writers::{Door, Writers};
@@ -42,8 +44,8 @@ pub struct Plan {
     pub events: usize,
     /// Pause of each writer between two events.
     pub pause: Duration,
-    /// Bug that the daemon is to have.
-    pub bug: Option<&'static str>,
+    /// Proxy that watches of connections go through. `None` if they go directly to the daemon.
+    pub proxy: Option<Spoiling>,
 }
 
 pub fn run(plan: &Plan) -> History {
@@ -63,7 +65,7 @@ struct Driver {
     directory: TempDir,
     runtime: Runtime,
     random: StdRng,
-    bug: Option<&'static str>,
+    proxy: Option<Spoiling>,
     /// The running daemon. `None` while there is none.
     daemon: Option<Daemon>,
     writers: Arc<Writers>,
@@ -79,15 +81,16 @@ impl Driver {
     fn start(plan: &Plan) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let daemon = start(&directory, plan.bug);
+        let daemon = start(&directory);
         let durable = Arc::<AtomicU64>::default();
         let door = Door { address: daemon.webhooks, durable: durable.clone() };
-        let place = Place { generation: 0, run: 0, channels: channels(&runtime, &daemon), durable };
+        let (connection_channels, event_channels) = channels(&runtime, &daemon, plan.proxy);
+        let place = Place { generation: 0, run: 0, connection_channels, event_channels, durable };
         Self {
             directory,
             runtime,
             random: StdRng::seed_from_u64(plan.seed),
-            bug: plan.bug,
+            proxy: plan.proxy,
             daemon: Some(daemon),
             writers: Arc::new(Writers::start(plan.seed, door, plan.pause)),
             places: watch::Sender::new(place),
@@ -154,7 +157,7 @@ impl Driver {
 
     /// Starts a daemon over the same data.
     fn start_again(&mut self) {
-        let daemon = start(&self.directory, self.bug);
+        let daemon = start(&self.directory);
         self.announce(daemon, |_| ());
     }
 
@@ -168,7 +171,7 @@ impl Driver {
         if let Some(copy) = &copy {
             std::fs::rename(copy, self.data()).unwrap();
         }
-        let daemon = start(&self.directory, self.bug);
+        let daemon = start(&self.directory);
         let head = Api::connect(daemon.grpc).head();
         self.copy_of = copy.map(|_| (self.generations.len() - 1, head));
         let durable = Arc::new(AtomicU64::new(head));
@@ -180,10 +183,10 @@ impl Driver {
     }
 
     fn announce(&mut self, daemon: Daemon, change: impl FnOnce(&mut Place)) {
-        let channels = channels(&self.runtime, &daemon);
+        let channels = channels(&self.runtime, &daemon, self.proxy);
         self.places.send_modify(|place| {
             place.run += 1;
-            place.channels = channels;
+            (place.connection_channels, place.event_channels) = channels;
             change(place);
         });
         let durable = self.places.borrow().durable.clone();
@@ -232,16 +235,23 @@ impl Driver {
     }
 }
 
-fn start(directory: &TempDir, bug: Option<&str>) -> Daemon {
-    let env = bug.map(|bug| ("CLEAT_PLANTED_BUG", bug));
-    let launch = Launch { grpc_keys: GRPC, env: env.as_slice(), ..Launch::new(directory.path()) };
+fn start(directory: &TempDir) -> Daemon {
+    let launch = Launch { grpc_keys: GRPC, ..Launch::new(directory.path()) };
     launch.start().ready()
 }
 
-fn channels(runtime: &Runtime, daemon: &Daemon) -> Arc<[Channel]> {
+/// Returns the channels for watches of connections, and the channels for watches of events. Starts the proxy, if any:
+/// each start of the daemon has its own, so that no watch reaches a later start.
+fn channels(runtime: &Runtime, daemon: &Daemon, proxy: Option<Spoiling>) -> (Arc<[Channel]>, Arc<[Channel]>) {
     let _runtime = runtime.enter();
+    let direct = channels_to(daemon.grpc);
+    let proxied = proxy.map(|spoiling| channels_to(spoiling_proxy::start(direct[0].clone(), spoiling)));
+    (proxied.unwrap_or_else(|| direct.clone()), direct)
+}
+
+fn channels_to(address: SocketAddr) -> Arc<[Channel]> {
     // A slow reader's stream fills soon. Its connection, which others share, does not.
-    let endpoint = Endpoint::from_shared(format!("http://{}", daemon.grpc)).unwrap();
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
     let endpoint = endpoint.initial_stream_window_size(65_535).initial_connection_window_size(1 << 30);
     (0..CHANNELS).map(|_| endpoint.connect_lazy()).collect()
 }

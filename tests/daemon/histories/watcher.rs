@@ -28,9 +28,20 @@ const BOOKMARKS: usize = 3000;
 pub struct Place {
     pub generation: usize,
     pub run: usize,
-    pub channels: Arc<[Channel]>,
+    /// Channels for watches of connections, which may lead through a proxy.
+    pub connection_channels: Arc<[Channel]>,
+    /// Channels for watches of events.
+    pub event_channels: Arc<[Channel]>,
     /// Last position acknowledged in this generation.
     pub durable: Arc<AtomicU64>,
+}
+
+impl Place {
+    /// Returns the channel for a watcher's request.
+    fn channel(&self, watcher: usize, asks: &Asks) -> Channel {
+        let channels = if asks.events { &self.event_channels } else { &self.connection_channels };
+        channels[watcher % channels.len()].clone()
+    }
 }
 
 pub struct Watcher {
@@ -69,7 +80,7 @@ impl Watcher {
             let (generation, run, asks) = (place.generation, place.run, self.asks);
             let mut session =
                 Session { generation, run, asks, start, durable, told: Vec::new(), slow: 0, end: End::Left };
-            let channel = place.channels[self.number % place.channels.len()].clone();
+            let channel = place.channel(self.number, &self.asks);
             session.end = match streams::open(channel, &self.asks, &session.start).await {
                 Ok(messages) => self.follow(messages, &mut session).await,
                 Err(status) => reason(&status).map_or(End::Unheard, End::Refused),

@@ -3,17 +3,17 @@
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
-use super::super::super::frame_store::JournalFrames;
-use super::super::recent::RecentKeys;
-use super::super::runs::{RunError, RunSet};
-use super::super::{Digest, Fingerprint};
 use super::*;
-use crate::storage::{AtOnce, Garbled};
+use crate::log::dedup::key::{Digest, Fingerprint};
+use crate::log::dedup::recent::RecentKeys;
+use crate::log::dedup::runs::{DedupRunError, RunSet};
+use crate::log::frame_store::JournalFrames;
+use crate::storage::{AtOnce, DecodeError};
 use crate::token::Identity;
 
 /// Returns a keeper that has lost these ranges of a log without frames, its directory, and the sender that keeps it
 /// running.
-fn keeper(lost: &[Span]) -> (Work, TempDir, SyncSender<()>) {
+fn keeper(lost: &[Span]) -> (KeeperWork, TempDir, SyncSender<()>) {
     let directory = tempfile::tempdir().unwrap();
     let (waker, woken) = sync_channel(1);
     let options = KeeperOptions {
@@ -28,9 +28,9 @@ fn keeper(lost: &[Span]) -> (Work, TempDir, SyncSender<()>) {
         head: watch::channel(Head { position: 0, chain: [0; 32], recorded_at: Timestamp::default() }).1,
         now: Arc::new(|| Timestamp::from_micros(0)),
     };
-    let waiting = Waiting::new(woken, options.index.clone());
+    let waiting = KeeperPace::new(woken, options.index.clone());
     let lost = lost.iter().copied().collect();
-    (Work::new(options, lost, waiting), directory, waker)
+    (KeeperWork::new(options, lost, waiting), directory, waker)
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_hole_in_unsealed_journals_is_stepped_over_at_once() {
 }
 
 /// Writes a run of one key, and publishes it in the index.
-fn add_run(work: &Work, after: u64, through: u64) -> Arc<Run> {
+fn add_run(work: &KeeperWork, after: u64, through: u64) -> Arc<DedupRun> {
     let head = Head { position: through, chain: [0; 32], recorded_at: Timestamp::default() };
     let KeeperOptions { index, directory, origin, .. } = &work.options;
     let header = RunHeader { origin: *origin, fingerprint_version: FINGERPRINT_VERSION, after, head };
@@ -83,8 +83,8 @@ fn digest(n: u64) -> Digest {
     Digest::from_bytes(std::array::from_fn(|at| bytes[at % 8] ^ 0x55))
 }
 
-fn refused(run: &Run) -> RunError {
-    RunError::Io { path: run.path().to_owned(), source: std::io::Error::other("refused") }
+fn refused(run: &DedupRun) -> DedupRunError {
+    DedupRunError::Io { path: run.path().to_owned(), source: std::io::Error::other("refused") }
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn a_run_is_not_blamed_for_the_one_that_it_replaced() {
     let before = add_run(&work, 0, 100);
     let asked = work.options.index.runs();
     let run = add_run(&work, 0, 100);
-    let damaged = RunError::Damaged { path: before.path().to_owned(), source: Garbled("a test") };
+    let damaged = DedupRunError::Damaged { path: before.path().to_owned(), source: DecodeError("a test") };
     work.options.index.note_damage(asked.runs(), &damaged);
     work.drop_damaged();
     assert!(work.options.index.runs().has(&run) && run.path().exists());
@@ -124,7 +124,7 @@ fn damage_wakes_the_keeper() {
     let waker = Arc::new(waker);
     work.options.index.set_waker(Arc::downgrade(&waker));
     work.waiting.woken = woken;
-    let damaged = RunError::Damaged { path: run.path().to_owned(), source: Garbled("a test") };
+    let damaged = DedupRunError::Damaged { path: run.path().to_owned(), source: DecodeError("a test") };
     work.options.index.note_damage(work.options.index.runs().runs(), &damaged);
     assert!(work.waiting.woken.try_recv().is_ok());
 }
@@ -138,7 +138,8 @@ fn a_table_that_cannot_be_saved_does_not_stop_the_others() {
     }
     let in_the_way = Span { after: 0, through: 100 }.temporary_path(directory.path());
     std::fs::create_dir(&in_the_way).unwrap();
-    let runs = |work: &Work| work.options.index.runs().runs().iter().map(|run| run.span().after).collect::<Vec<_>>();
+    let runs =
+        |work: &KeeperWork| work.options.index.runs().runs().iter().map(|run| run.span().after).collect::<Vec<_>>();
     assert!(!work.step());
     assert!(work.step() && work.step());
     assert_eq!(runs(&work), [100, 200]);
@@ -159,7 +160,7 @@ fn a_merge_is_cut_short_by_a_stop_and_by_damage() {
     assert_eq!((index.runs().runs().len(), files()), (8, 8));
 
     work.waiting.has_ended = false;
-    let damaged = RunError::Damaged { path: due[7].path().to_owned(), source: Garbled("a test") };
+    let damaged = DedupRunError::Damaged { path: due[7].path().to_owned(), source: DecodeError("a test") };
     index.note_damage(&due, &damaged);
     work.merge(&due).unwrap();
     assert_eq!((index.runs().runs().len(), files()), (8, 8));

@@ -1,9 +1,10 @@
 //! Data block of a run: sorted entries in one page. Knows nothing of the blocks around it. See `runs.rs` for its bytes.
 
-use super::super::{Digest, Fingerprint};
-use super::{KeyEntry, PAGE_BYTES, Span};
+use super::header::PAGE_BYTES;
+use super::span::Span;
 use crate::event::Position;
-use crate::storage::{Garbled, Put, Take};
+use crate::log::dedup::key::{Digest, Fingerprint, KeyEntry};
+use crate::storage::{DecodeError, Put, Take};
 
 const POSITION_BYTES: usize = 5;
 const ENTRY_BYTES: usize = 16 + POSITION_BYTES + 8;
@@ -30,15 +31,15 @@ pub(super) fn encode(entries: &[KeyEntry]) -> Vec<u8> {
 }
 
 /// Decodes a block of the run that covers `span`. Returns at least one entry, in order of digest.
-pub(super) fn decode(page: &[u8; PAGE_BYTES], span: Span) -> Result<Vec<KeyEntry>, Garbled> {
+pub(super) fn decode(page: &[u8; PAGE_BYTES], span: Span) -> Result<Vec<KeyEntry>, DecodeError> {
     let (covered, crc) = page.split_at(PAGE_BYTES - CRC_BYTES);
     if Take(crc).u32()? != crc32c::crc32c(covered) {
-        return Err(Garbled("the checksum of a block is wrong"));
+        return Err(DecodeError("the checksum of a block is wrong"));
     }
     let mut take = Take(covered);
     let count = usize::from(take.u16()?);
     if !(1..=ENTRIES_MAX).contains(&count) {
-        return Err(Garbled("a block has an invalid number of entries"));
+        return Err(DecodeError("a block has an invalid number of entries"));
     }
     let mut entries = Vec::with_capacity(count);
     for _ in 0..count {
@@ -49,11 +50,11 @@ pub(super) fn decode(page: &[u8; PAGE_BYTES], span: Span) -> Result<Vec<KeyEntry
         entries.push(KeyEntry { digest, position, fingerprint: Fingerprint(take.array()?) });
     }
     if !entries.is_sorted_by(|one, next| one.digest < next.digest) {
-        return Err(Garbled("the entries of a block are out of order"));
+        return Err(DecodeError("the entries of a block are out of order"));
     }
     // Entries of an erasure have earlier positions.
     if !entries.iter().all(|entry| (1..=span.through).contains(&entry.position)) {
-        return Err(Garbled("a block has a position that the run does not cover"));
+        return Err(DecodeError("a block has a position that the run does not cover"));
     }
     Ok(entries)
 }

@@ -13,7 +13,7 @@
 
 use xorf::BinaryFuse16;
 
-use crate::storage::{Garbled, Put, Take};
+use crate::storage::{DecodeError, Put, Take};
 
 const CRC_BYTES: usize = 4;
 /// Bytes of a filter without its prints.
@@ -62,11 +62,11 @@ impl Filter {
         out
     }
 
-    pub fn decode(bytes: &[u8]) -> Result<Self, Garbled> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let (covered, crc) =
-            bytes.split_at_checked(bytes.len().wrapping_sub(CRC_BYTES)).ok_or(Garbled("a filter is too short"))?;
+            bytes.split_at_checked(bytes.len().wrapping_sub(CRC_BYTES)).ok_or(DecodeError("a filter is too short"))?;
         if Take(crc).u32()? != crc32c::crc32c(covered) {
-            return Err(Garbled("the checksum of a filter is wrong"));
+            return Err(DecodeError("the checksum of a filter is wrong"));
         }
         let mut take = Take(covered);
         let (seed, segment_length, segments) = (take.u64()?, take.u32()?, take.u32()?);
@@ -74,7 +74,7 @@ impl Filter {
         let length = (u64::from(segments) + 2).checked_mul(u64::from(segment_length));
         if !rest.is_empty() || length != Some(prints.len() as u64) || !segment_length.is_power_of_two() || segments == 0
         {
-            return Err(Garbled("the length of a filter does not match its fields"));
+            return Err(DecodeError("the length of a filter does not match its fields"));
         }
         let prints = prints.iter().map(|print| u16::from_be_bytes(*print)).collect();
         Ok(Self { seed, segment_length, segments, prints })

@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
-use super::{PAGE_BYTES, block};
-use crate::storage::{Garbled, Put, Take};
+use super::block;
+use super::header::PAGE_BYTES;
+use crate::storage::{DecodeError, Put, Take};
 
 /// Number of blocks in a full partition: at most 1,048,576 keys.
 pub(super) const PARTITION_BLOCKS: usize = (1 << 20) / block::ENTRIES_MAX;
@@ -37,18 +38,18 @@ impl Partition {
 
 /// Tail of a run, which describes the footer before it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Tail {
+pub(super) struct RunTail {
     pub offset: u64,
     partitions: usize,
     blocks: usize,
 }
 
-impl Tail {
-    pub fn decode(bytes: &[u8]) -> Result<Self, Garbled> {
+impl RunTail {
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut take = Take(bytes);
         let tail = Self { offset: take.u64()?, partitions: take.u32()? as usize, blocks: take.u32()? as usize };
         take.u32()?;
-        if take.0 == MAGIC { Ok(tail) } else { Err(Garbled("the file does not end with the magic bytes of a run")) }
+        if take.0 == MAGIC { Ok(tail) } else { Err(DecodeError("the file does not end with the magic bytes of a run")) }
     }
 
     /// Returns the length of the footer, without the tail.
@@ -115,13 +116,13 @@ impl Footer {
     }
 
     /// Decodes the footer and the tail of a run with this number of keys.
-    pub fn decode(bytes: &[u8], tail: Tail, keys: u64) -> Result<Self, Garbled> {
+    pub fn decode(bytes: &[u8], tail: RunTail, keys: u64) -> Result<Self, DecodeError> {
         let (covered, mut crc) = bytes
             .split_at_checked(bytes.len().wrapping_sub(4 + MAGIC.len()))
             .map(|(covered, crc)| (covered, Take(crc)))
-            .ok_or(Garbled("the footer is too short"))?;
+            .ok_or(DecodeError("the footer is too short"))?;
         if crc.u32()? != crc32c::crc32c(covered) {
-            return Err(Garbled("the checksum of the footer is wrong"));
+            return Err(DecodeError("the checksum of the footer is wrong"));
         }
         let mut take = Take(covered);
         let firsts = Vec::with_capacity(tail.blocks.min(covered.len() / 8));
@@ -131,7 +132,7 @@ impl Footer {
             let (first, first_block, blocks) = (take.u64()?, take.u32()? as usize, take.u32()? as usize);
             let filter_bytes = take.u32()? as usize;
             if !(1..=PARTITION_BLOCKS).contains(&blocks) {
-                return Err(Garbled("a partition has an invalid number of blocks"));
+                return Err(DecodeError("a partition has an invalid number of blocks"));
             }
             footer.partitions.push(Partition { first, first_block, blocks, filter_bytes, offset });
         }
@@ -141,7 +142,7 @@ impl Footer {
         if footer.agrees_with_itself() && footer.offset() == tail.offset && footer.holds(keys) {
             Ok(footer)
         } else {
-            Err(Garbled("the footer contradicts itself"))
+            Err(DecodeError("the footer contradicts itself"))
         }
     }
 

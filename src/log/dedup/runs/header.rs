@@ -1,12 +1,33 @@
 //! Header of a run: the log and the positions that it belongs to. Knows nothing of blocks and filters. See `runs.rs`
 //! for its bytes.
 
-use super::super::RunOrigin;
-use super::{PAGE_BYTES, RunHeader};
-use crate::event::Timestamp;
-use crate::log::Head;
-use crate::storage::{Garbled, Put, Take};
+use super::span::Span;
+use crate::event::{Position, Timestamp};
+use crate::log::dedup::key::RunOrigin;
+use crate::log::head::Head;
+use crate::storage::{DecodeError, Put, Take};
 use crate::token::Identity;
+
+/// Bytes of a page, the unit of a look-up.
+pub const PAGE_BYTES: usize = 4096;
+
+/// Log, fingerprint version and positions of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::log) struct RunHeader {
+    pub origin: RunOrigin,
+    /// Version of the fingerprint algorithm.
+    pub fingerprint_version: u8,
+    /// Position before the run's first one.
+    pub after: Position,
+    /// Head at the run's last position.
+    pub head: Head,
+}
+
+impl RunHeader {
+    pub fn span(&self) -> Span {
+        Span { after: self.after, through: self.head.position }
+    }
+}
 
 const MAGIC: &[u8; 3] = b"cdr";
 pub(super) const FORMAT: u8 = 3;
@@ -16,15 +37,15 @@ const BYTES: usize = CHECKED_BYTES + 4;
 
 /// Reason why a header cannot be used.
 #[derive(Debug)]
-pub(super) enum Unreadable {
-    Garbled(Garbled),
+pub(super) enum UnreadableRun {
+    DecodeError(DecodeError),
     Older(u8),
     Newer(u8),
 }
 
-impl From<Garbled> for Unreadable {
-    fn from(garbled: Garbled) -> Self {
-        Self::Garbled(garbled)
+impl From<DecodeError> for UnreadableRun {
+    fn from(garbled: DecodeError) -> Self {
+        Self::DecodeError(garbled)
     }
 }
 
@@ -57,23 +78,23 @@ impl Page {
     }
 
     /// Decodes the beginning of a file, which may be shorter than a page.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, UnreadableRun> {
         let mut take = Take(bytes);
         if take.array()? != *MAGIC {
-            return Err(Garbled("it is not a dedup run").into());
+            return Err(DecodeError("it is not a dedup run").into());
         }
         let format = take.u8()?;
         // The older formats have their checksum elsewhere.
         if format < FORMAT {
-            return Err(Unreadable::Older(format));
+            return Err(UnreadableRun::Older(format));
         }
-        let checked = bytes.get(..CHECKED_BYTES).ok_or(Garbled("it is too short"))?;
+        let checked = bytes.get(..CHECKED_BYTES).ok_or(DecodeError("it is too short"))?;
         if Take(&bytes[CHECKED_BYTES..]).u32()? != crc32c::crc32c(checked) {
-            return Err(Garbled("the checksum of the header is wrong").into());
+            return Err(DecodeError("the checksum of the header is wrong").into());
         }
         // Only an intact header says which version wrote it.
         if format > FORMAT {
-            return Err(Unreadable::Newer(format));
+            return Err(UnreadableRun::Newer(format));
         }
         let identity =
             Identity { log_id: u128::from_be_bytes(take.array()?), epoch: u128::from_be_bytes(take.array()?) };
@@ -84,10 +105,10 @@ impl Page {
         let head = Head { position, chain, recorded_at: Timestamp::from_micros(take.i64()?) };
         let keys = take.u64()?;
         if bytes.len() != PAGE_BYTES || bytes[BYTES..].iter().any(|byte| *byte != 0) {
-            return Err(Garbled("the rest of the header page is not empty").into());
+            return Err(DecodeError("the rest of the header page is not empty").into());
         }
         if position <= after {
-            return Err(Garbled("its range ends before it begins").into());
+            return Err(DecodeError("its range ends before it begins").into());
         }
         Ok(Self { header: RunHeader { origin, fingerprint_version, after, head }, keys })
     }

@@ -7,9 +7,10 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::run::{Run, UnusableRun};
+use super::header::{self, RunHeader};
+use super::run::{DedupRun, UnusableRun};
 use super::set::RunSet;
-use super::{RunHeader, Span, header};
+use super::span::Span;
 use crate::storage::sweep;
 
 /// Runs in a directory.
@@ -50,7 +51,7 @@ pub(in crate::log) fn load(directory: &Path, is_ours: impl Fn(&RunHeader) -> boo
     let paths = list(directory).map_err(|source| LoadError::List { path: directory.to_owned(), source })?;
     let (mut found, mut unusable) = (Vec::new(), Vec::new());
     for path in paths {
-        match Run::open(&path) {
+        match DedupRun::open(&path) {
             Ok(run) if is_ours(run.header()) => found.push(Arc::new(run)),
             Ok(_) => unusable.push(UnusableFile { path, source: UnusableRun::Foreign }),
             Err(UnusableRun::Newer(format)) => return Err(LoadError::Newer { path, format }),
@@ -84,7 +85,7 @@ fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Selects runs from the longest on. Skips a run that overlaps with one selected before.
-fn choose(mut found: Vec<Arc<Run>>, unusable: Vec<UnusableFile>) -> Loaded {
+fn choose(mut found: Vec<Arc<DedupRun>>, unusable: Vec<UnusableFile>) -> Loaded {
     found.sort_by_key(|run| (u64::MAX - run.span().positions(), run.span().after));
     let mut loaded = Loaded { set: RunSet::default(), covered: Vec::new(), unusable };
     for run in found {

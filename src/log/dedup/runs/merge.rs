@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::run::{Entries, Run, RunError};
+use super::header::RunHeader;
+use super::run::{DedupRun, DedupRunError, Entries};
 use super::writer::{RunWriter, WriteRunError};
-use super::{KeyEntry, RunHeader};
+use crate::log::dedup::key::KeyEntry;
 use crate::storage::Pace;
 
 /// Reason why runs were not merged. The inputs are unchanged.
@@ -15,18 +16,22 @@ pub(in crate::log) enum MergeError {
     #[error("dedup runs cannot be merged: {0}")]
     Apart(&'static str),
     #[error("a dedup run cannot be merged")]
-    Input(#[from] RunError),
+    Input(#[from] DedupRunError),
     #[error("the merged dedup run cannot be written")]
     Write(#[from] WriteRunError),
 }
 
 /// Writes one run with all keys of adjacent runs, which must be in order. The run is durable and verified when this
 /// returns.
-pub(in crate::log) fn merge(directory: &Path, inputs: &[Arc<Run>], pace: &mut dyn Pace) -> Result<Run, MergeError> {
+pub(in crate::log) fn merge(
+    directory: &Path,
+    inputs: &[Arc<DedupRun>],
+    pace: &mut dyn Pace,
+) -> Result<DedupRun, MergeError> {
     let header = merged_header(inputs)?;
     let mut sources = Vec::with_capacity(inputs.len());
     for input in inputs {
-        sources.extend(Source::of(input.entries())?);
+        sources.extend(MergeSource::of(input.entries())?);
     }
     let mut writer = RunWriter::create(directory, header, pace)?;
     let mut last = None;
@@ -40,7 +45,7 @@ pub(in crate::log) fn merge(directory: &Path, inputs: &[Arc<Run>], pace: &mut dy
     Ok(writer.finish()?)
 }
 
-fn merged_header(inputs: &[Arc<Run>]) -> Result<RunHeader, MergeError> {
+fn merged_header(inputs: &[Arc<DedupRun>]) -> Result<RunHeader, MergeError> {
     let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else {
         return Err(MergeError::Apart("there are none"));
     };
@@ -58,20 +63,20 @@ fn merged_header(inputs: &[Arc<Run>]) -> Result<RunHeader, MergeError> {
 }
 
 /// Remaining entries of a run.
-struct Source<'a> {
+struct MergeSource<'a> {
     next: KeyEntry,
     rest: Entries<'a>,
 }
 
-impl<'a> Source<'a> {
+impl<'a> MergeSource<'a> {
     /// Takes the first entry. `None` if no entry is left.
-    fn of(mut rest: Entries<'a>) -> Result<Option<Self>, RunError> {
+    fn of(mut rest: Entries<'a>) -> Result<Option<Self>, DedupRunError> {
         Ok(rest.next().transpose()?.map(|next| Self { next, rest }))
     }
 }
 
 /// Takes the entry with the lowest digest. Among equal digests, takes the one with the lowest position.
-fn take_lowest(sources: &mut Vec<Source<'_>>) -> Result<Option<KeyEntry>, RunError> {
+fn take_lowest(sources: &mut Vec<MergeSource<'_>>) -> Result<Option<KeyEntry>, DedupRunError> {
     let lowest = sources.iter_mut().enumerate().min_by_key(|(_, source)| (source.next.digest, source.next.position));
     let Some((number, source)) = lowest else { return Ok(None) };
     let entry = source.next;

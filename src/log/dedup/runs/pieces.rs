@@ -10,9 +10,9 @@ use rustix::fs::{Advice, fadvise};
 use crate::storage::{PIECE_BYTES, Pace};
 
 /// File that is removed when this is dropped.
-struct Temporary(PathBuf);
+struct TemporaryRun(PathBuf);
 
-impl Drop for Temporary {
+impl Drop for TemporaryRun {
     fn drop(&mut self) {
         // Once the file has its name, it is no longer at this path.
         if let Err(error) = fs::remove_file(&self.0)
@@ -25,7 +25,7 @@ impl Drop for Temporary {
 
 /// File that is being written.
 pub(super) struct Pieces<'a> {
-    temporary: Temporary,
+    temporary: TemporaryRun,
     file: File,
     /// Bytes that are not written yet: less than a piece.
     unwritten: Vec<u8>,
@@ -36,7 +36,7 @@ impl<'a> Pieces<'a> {
     /// Creates the file. Replaces one that a crash left.
     pub fn create(path: PathBuf, pace: &'a mut dyn Pace) -> io::Result<Self> {
         let file = File::create(&path)?;
-        Ok(Self { temporary: Temporary(path), file, unwritten: Vec::with_capacity(PIECE_BYTES), pace })
+        Ok(Self { temporary: TemporaryRun(path), file, unwritten: Vec::with_capacity(PIECE_BYTES), pace })
     }
 
     pub fn path(&self) -> &Path {

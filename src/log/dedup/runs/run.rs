@@ -1,19 +1,18 @@
 //! Open run: its filters and its index are in memory, its blocks are read one at a time. Writes nothing.
 
-use std::fmt;
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::vec;
+use std::{fmt, io, vec};
 
-use super::super::{Digest, FINGERPRINT_VERSION, Fingerprint};
+use super::block;
 use super::filter::Filter;
-use super::footer::{Footer, Partition, TAIL_BYTES, Tail};
-use super::header::{Page, Unreadable};
-use super::{KeyEntry, PAGE_BYTES, RunHeader, Span, block};
-use crate::storage::Garbled;
+use super::footer::{Footer, Partition, RunTail, TAIL_BYTES};
+use super::header::{PAGE_BYTES, Page, RunHeader, UnreadableRun};
+use super::span::Span;
+use crate::log::dedup::key::{Digest, FINGERPRINT_VERSION, Fingerprint, KeyEntry};
+use crate::storage::DecodeError;
 
 /// Reason why a run cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +20,7 @@ pub(in crate::log) enum UnusableRun {
     #[error("it cannot be read")]
     Io(#[from] io::Error),
     #[error("it is damaged")]
-    Damaged(#[from] Garbled),
+    Damaged(#[from] DecodeError),
     /// Run of an older format. It is rebuilt from the log.
     #[error("it has the old format {0}")]
     Older(u8),
@@ -33,29 +32,29 @@ pub(in crate::log) enum UnusableRun {
     Overlapping,
 }
 
-impl From<Unreadable> for UnusableRun {
-    fn from(unreadable: Unreadable) -> Self {
+impl From<UnreadableRun> for UnusableRun {
+    fn from(unreadable: UnreadableRun) -> Self {
         match unreadable {
-            Unreadable::Garbled(garbled) => Self::Damaged(garbled),
-            Unreadable::Older(format) => Self::Older(format),
-            Unreadable::Newer(format) => Self::Newer(format),
+            UnreadableRun::DecodeError(garbled) => Self::Damaged(garbled),
+            UnreadableRun::Older(format) => Self::Older(format),
+            UnreadableRun::Newer(format) => Self::Newer(format),
         }
     }
 }
 
 /// Reason why an open run cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::log) enum RunError {
+pub(in crate::log) enum DedupRunError {
     #[error("cannot read the dedup run {}", path.display())]
     Io { path: PathBuf, source: io::Error },
     #[error("the dedup run {} is damaged", path.display())]
-    Damaged { path: PathBuf, source: Garbled },
+    Damaged { path: PathBuf, source: DecodeError },
 }
 
 /// Number of refused reads at which a run is rebuilt: its disk may never read it.
 const IO_ERRORS_MAX: u32 = 3;
 
-impl RunError {
+impl DedupRunError {
     pub fn path(&self) -> &Path {
         match self {
             Self::Io { path, .. } | Self::Damaged { path, .. } => path,
@@ -64,7 +63,7 @@ impl RunError {
 }
 
 /// Open run. Its file stays readable after it is removed.
-pub(in crate::log) struct Run {
+pub(in crate::log) struct DedupRun {
     path: PathBuf,
     file: File,
     file_bytes: u64,
@@ -76,20 +75,20 @@ pub(in crate::log) struct Run {
     io_errors: AtomicU32,
 }
 
-impl fmt::Debug for Run {
+impl fmt::Debug for DedupRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Run").field(&self.path).finish()
     }
 }
 
-impl Run {
+impl DedupRun {
     /// Reads and checks all of a run but its blocks. The run must cover the span that its name gives.
     pub fn open(path: &Path) -> Result<Self, UnusableRun> {
         let run = Self::open_under_any_name(path)?;
         if Span::of(path) == Some(run.page.header.span()) {
             Ok(run)
         } else {
-            Err(Garbled("it does not cover the range in its name").into())
+            Err(DecodeError("it does not cover the range in its name").into())
         }
     }
 
@@ -117,10 +116,10 @@ impl Run {
     }
 
     /// Counts a read error. Returns whether the run must be rebuilt.
-    pub fn is_lost_by(&self, error: &RunError) -> bool {
+    pub fn is_lost_by(&self, error: &DedupRunError) -> bool {
         match error {
-            RunError::Damaged { .. } => true,
-            RunError::Io { .. } => self.io_errors.fetch_add(1, Ordering::Relaxed) + 1 >= IO_ERRORS_MAX,
+            DedupRunError::Damaged { .. } => true,
+            DedupRunError::Io { .. } => self.io_errors.fetch_add(1, Ordering::Relaxed) + 1 >= IO_ERRORS_MAX,
         }
     }
 
@@ -154,7 +153,7 @@ impl Run {
     }
 
     /// Looks a digest up. Reads nothing if the filter says no, otherwise one block.
-    pub fn find(&self, digest: Digest) -> Result<Option<KeyEntry>, RunError> {
+    pub fn find(&self, digest: Digest) -> Result<Option<KeyEntry>, DedupRunError> {
         if !self.may_contain(digest) {
             return Ok(None);
         }
@@ -183,14 +182,14 @@ impl Run {
         KeyEntry { fingerprint, ..entry }
     }
 
-    fn block(&self, number: usize) -> Result<Vec<KeyEntry>, RunError> {
+    fn block(&self, number: usize) -> Result<Vec<KeyEntry>, DedupRunError> {
         let offset = self.footer.block_offset(number).ok_or_else(|| self.damaged("a block is missing"))?;
         let mut page = [0; PAGE_BYTES];
         match self.file.read_exact_at(&mut page, offset) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(self.damaged("it is too short"));
             }
-            read => read.map_err(|source| RunError::Io { path: self.path.clone(), source })?,
+            read => read.map_err(|source| DedupRunError::Io { path: self.path.clone(), source })?,
         }
         let entries = block::decode(&page, self.span()).map_err(|garbled| self.damaged(garbled.0))?;
         let keys = self.page.keys - (number * block::ENTRIES_MAX) as u64;
@@ -199,14 +198,14 @@ impl Run {
         if is_its_own { Ok(entries) } else { Err(self.damaged("a block is in the wrong place")) }
     }
 
-    fn damaged(&self, reason: &'static str) -> RunError {
-        RunError::Damaged { path: self.path.clone(), source: Garbled(reason) }
+    fn damaged(&self, reason: &'static str) -> DedupRunError {
+        DedupRunError::Damaged { path: self.path.clone(), source: DecodeError(reason) }
     }
 }
 
 /// Entries of a run.
 pub(in crate::log) struct Entries<'a> {
-    run: &'a Run,
+    run: &'a DedupRun,
     /// Number of the block to read next.
     next: usize,
     block: vec::IntoIter<KeyEntry>,
@@ -216,7 +215,7 @@ pub(in crate::log) struct Entries<'a> {
 
 impl Entries<'_> {
     /// Reads the next block, which must begin after the last one.
-    fn advance(&mut self) -> Result<(), RunError> {
+    fn advance(&mut self) -> Result<(), DedupRunError> {
         let entries = self.run.block(self.next)?;
         if entries.first().map(|entry| entry.digest) <= self.last {
             return Err(self.run.damaged("its blocks are out of order"));
@@ -229,7 +228,7 @@ impl Entries<'_> {
 }
 
 impl Iterator for Entries<'_> {
-    type Item = Result<KeyEntry, RunError>;
+    type Item = Result<KeyEntry, DedupRunError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if let Some(entry) = self.block.next() {
@@ -248,7 +247,7 @@ impl Iterator for Entries<'_> {
 
 /// Reads a part of the file. Allocates memory only for bytes that the file has, whatever length it claims.
 fn read(file: &File, file_bytes: u64, offset: u64, length: u64) -> Result<Vec<u8>, UnusableRun> {
-    let too_short = Garbled("it is too short");
+    let too_short = DecodeError("it is too short");
     if offset.checked_add(length).is_none_or(|end| end > file_bytes) {
         return Err(too_short.into());
     }
@@ -260,10 +259,10 @@ fn read(file: &File, file_bytes: u64, offset: u64, length: u64) -> Result<Vec<u8
 }
 
 fn read_footer(file: &File, file_bytes: u64, keys: u64) -> Result<Footer, UnusableRun> {
-    let tail_at = file_bytes.checked_sub(TAIL_BYTES as u64).ok_or(Garbled("it is too short"))?;
-    let tail = Tail::decode(&read(file, file_bytes, tail_at, TAIL_BYTES as u64)?)?;
+    let tail_at = file_bytes.checked_sub(TAIL_BYTES as u64).ok_or(DecodeError("it is too short"))?;
+    let tail = RunTail::decode(&read(file, file_bytes, tail_at, TAIL_BYTES as u64)?)?;
     if tail.offset.checked_add(tail.footer_bytes()) != Some(tail_at) {
-        return Err(Garbled("the length of its footer does not match its tail").into());
+        return Err(DecodeError("the length of its footer does not match its tail").into());
     }
     let bytes = read(file, file_bytes, tail.offset, file_bytes - tail.offset)?;
     Ok(Footer::decode(&bytes, tail, keys)?)
@@ -272,9 +271,9 @@ fn read_footer(file: &File, file_bytes: u64, keys: u64) -> Result<Footer, Unusab
 fn read_filter(file: &File, file_bytes: u64, partition: &Partition) -> Result<Filter, UnusableRun> {
     let offset = partition.filter_offset();
     let pages = read(file, file_bytes, offset, partition.end() - offset)?;
-    let (filter, rest) = pages.split_at_checked(partition.filter_bytes).ok_or(Garbled("a filter is too short"))?;
+    let (filter, rest) = pages.split_at_checked(partition.filter_bytes).ok_or(DecodeError("a filter is too short"))?;
     if rest.iter().any(|byte| *byte != 0) {
-        return Err(Garbled("the rest of a filter's page is not empty").into());
+        return Err(DecodeError("the rest of a filter's page is not empty").into());
     }
     Ok(Filter::decode(filter)?)
 }

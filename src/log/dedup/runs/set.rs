@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use super::super::Digest;
-use super::run::{Run, RunError};
-use super::{KeyEntry, Span};
+use super::run::{DedupRun, DedupRunError};
+use super::span::Span;
 use crate::event::Position;
+use crate::log::dedup::key::{Digest, KeyEntry};
 
 /// Overlap of a new run with a run in the set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -19,11 +19,11 @@ pub(in crate::log) struct Overlap {
 /// Runs that do not overlap, ascending, with or without gaps between them.
 #[derive(Debug, Clone, Default)]
 pub(in crate::log) struct RunSet {
-    runs: Vec<Arc<Run>>,
+    runs: Vec<Arc<DedupRun>>,
 }
 
 impl RunSet {
-    pub fn runs(&self) -> &[Arc<Run>] {
+    pub fn runs(&self) -> &[Arc<DedupRun>] {
         &self.runs
     }
 
@@ -34,7 +34,7 @@ impl RunSet {
 
     /// Looks a digest up. Asks the run with the lower positions first, so the first record of a key is found even if
     /// another record has the key, too. An error names the run that cannot be read: its keys are not known.
-    pub fn find(&self, digest: Digest) -> Result<Option<KeyEntry>, RunError> {
+    pub fn find(&self, digest: Digest) -> Result<Option<KeyEntry>, DedupRunError> {
         self.runs.iter().find_map(|run| run.find(digest).transpose()).transpose()
     }
 
@@ -44,7 +44,7 @@ impl RunSet {
     }
 
     /// Returns the set with one more run.
-    pub fn with(&self, run: Arc<Run>) -> Result<Self, Overlap> {
+    pub fn with(&self, run: Arc<DedupRun>) -> Result<Self, Overlap> {
         let mut runs = self.runs.clone();
         if let Some(existing) = runs.iter().find(|existing| existing.span().overlaps(run.span())) {
             return Err(Overlap { new: run.span(), existing: existing.span() });
@@ -55,18 +55,18 @@ impl RunSet {
     }
 
     /// Returns the set with `run` in place of the runs that it covers.
-    pub fn with_merged(&self, run: Arc<Run>) -> Result<Self, Overlap> {
+    pub fn with_merged(&self, run: Arc<DedupRun>) -> Result<Self, Overlap> {
         let left = self.runs.iter().filter(|existing| !run.span().covers(existing.span()));
         Self { runs: left.cloned().collect() }.with(run)
     }
 
     /// Returns whether the set has this very run, and not another one in its place.
-    pub fn has(&self, run: &Arc<Run>) -> bool {
+    pub fn has(&self, run: &Arc<DedupRun>) -> bool {
         self.runs.iter().any(|existing| Arc::ptr_eq(existing, run))
     }
 
     /// Returns the set without a run.
-    pub fn without(&self, run: &Arc<Run>) -> Self {
+    pub fn without(&self, run: &Arc<DedupRun>) -> Self {
         let left = self.runs.iter().filter(|existing| !Arc::ptr_eq(existing, run));
         Self { runs: left.cloned().collect() }
     }

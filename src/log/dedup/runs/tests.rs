@@ -20,7 +20,10 @@ use tempfile::TempDir;
 
 use super::load::UnusableFile;
 use super::*;
-use crate::event::Timestamp;
+use crate::event::{Position, Timestamp};
+use crate::log::dedup::KeyEntry;
+use crate::log::dedup::key::{Digest, Fingerprint, RunOrigin};
+use crate::log::head::Head;
 use crate::storage::{AtOnce, PIECE_BYTES, Pace};
 use crate::token::Identity;
 
@@ -48,7 +51,7 @@ fn entries(random: &mut StdRng, after: Position, through: Position) -> Vec<KeyEn
     (after + 1..=through).map(|position| entry(random, position)).collect()
 }
 
-fn write_run(directory: &Path, after: Position, through: Position, entries: &[KeyEntry]) -> Arc<Run> {
+fn write_run(directory: &Path, after: Position, through: Position, entries: &[KeyEntry]) -> Arc<DedupRun> {
     Arc::new(write(directory, header(after, through), entries.to_vec(), &mut AtOnce).unwrap())
 }
 
@@ -64,11 +67,11 @@ fn model(entries: &[KeyEntry]) -> Model {
     model
 }
 
-fn all(run: &Run) -> Vec<KeyEntry> {
+fn all(run: &DedupRun) -> Vec<KeyEntry> {
     run.entries().map(Result::unwrap).collect()
 }
 
-fn check(run: &Run, model: &Model) {
+fn check(run: &DedupRun, model: &Model) {
     assert_eq!(all(run), model.values().copied().collect::<Vec<_>>());
     assert_eq!(run.keys(), model.len() as u64);
     for entry in model.values() {
@@ -106,7 +109,7 @@ fn a_run_is_read_as_it_was_written() {
         let model = model(&entries[..usize::try_from(keys).unwrap()]);
         let written = write_run(directory.path(), after, after + 10_000, &entries);
         let path = directory.path().join(format!("{after:020}-{:020}.run", after + 10_000));
-        let opened = Run::open(&path).unwrap();
+        let opened = DedupRun::open(&path).unwrap();
         assert_eq!((written.path(), opened.path()), (&*path, &*path));
         assert_eq!(
             (opened.header(), written.header()),

@@ -8,7 +8,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::Run;
+use super::run::DedupRun;
 
 /// Number of runs of a tier that become one.
 pub(super) const RUNS_MAX: usize = 8;
@@ -35,7 +35,7 @@ impl Size {
 }
 
 /// Returns which of the ascending runs to merge. `None` if nothing is due.
-pub(in crate::log) fn due(runs: &[Arc<Run>]) -> Option<Range<usize>> {
+pub(in crate::log) fn due(runs: &[Arc<DedupRun>]) -> Option<Range<usize>> {
     let sizes = runs.iter().enumerate().map(|(number, run)| {
         let before = number.checked_sub(1).map(|before| runs[before].header());
         let is_joined = before.map_or(run.header().after == 0, |before| {

@@ -4,14 +4,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::super::Digest;
+use super::block;
 use super::filter::Filter;
 use super::footer::{Footer, PARTITION_BLOCKS, Partition};
-use super::header::Page;
+use super::header::{PAGE_BYTES, Page, RunHeader};
 use super::pieces::Pieces;
-use super::run::{Run, RunError, UnusableRun};
-use super::{KeyEntry, PAGE_BYTES, RunHeader, block};
-use crate::storage::{Garbled, PIECE_BYTES, Pace};
+use super::run::{DedupRun, DedupRunError, UnusableRun};
+use crate::log::dedup::key::{Digest, KeyEntry};
+use crate::storage::{DecodeError, PIECE_BYTES, Pace};
 
 /// Number of entries that are read back in one piece.
 const PIECE_ENTRIES: usize = PIECE_BYTES / PAGE_BYTES * block::ENTRIES_MAX;
@@ -28,7 +28,7 @@ pub(in crate::log) enum WriteRunError {
     #[error("{} differs from the bytes that were written", path.display())]
     NotAsWritten { path: PathBuf, source: UnusableRun },
     #[error("a block differs from the bytes that were written")]
-    BlockNotAsWritten(#[source] RunError),
+    BlockNotAsWritten(#[source] DedupRunError),
 }
 
 /// Writes entries, in any order, as the run with this header. The run is durable and verified when this returns. Keeps
@@ -38,7 +38,7 @@ pub(in crate::log) fn write(
     header: RunHeader,
     mut entries: Vec<KeyEntry>,
     pace: &mut dyn Pace,
-) -> Result<Run, WriteRunError> {
+) -> Result<DedupRun, WriteRunError> {
     entries.sort_unstable_by_key(|entry| (entry.digest, entry.position));
     entries.dedup_by_key(|entry| entry.digest);
     let mut writer = RunWriter::create(directory, header, pace)?;
@@ -108,7 +108,7 @@ impl<'a> RunWriter<'a> {
     }
 
     /// Finishes the run. Returns once it was read back and verified, and is durable under its name.
-    pub fn finish(mut self) -> Result<Run, WriteRunError> {
+    pub fn finish(mut self) -> Result<DedupRun, WriteRunError> {
         self.end_block()?;
         self.end_partition()?;
         let footer = self.footer.encode();
@@ -117,9 +117,9 @@ impl<'a> RunWriter<'a> {
         let temporary = self.pieces.path().to_owned();
         self.pieces.finish(&page.encode()).map_err(failed("sync", &temporary))?;
         let not_as_written = |source| WriteRunError::NotAsWritten { path: temporary.clone(), source };
-        let mut run = Run::open_under_any_name(&temporary).map_err(not_as_written)?;
+        let mut run = DedupRun::open_under_any_name(&temporary).map_err(not_as_written)?;
         if !run.is_as_written(&page, &self.footer) {
-            return Err(not_as_written(Garbled("its header or its footer differs").into()));
+            return Err(not_as_written(DecodeError("its header or its footer differs").into()));
         }
         verify(&run, &mut self.pieces)?;
         let path = self.header.span().path(self.directory);
@@ -159,11 +159,11 @@ impl<'a> RunWriter<'a> {
 }
 
 /// Reads all of a run, and asks its filters for each key.
-fn verify(run: &Run, pieces: &mut Pieces<'_>) -> Result<(), WriteRunError> {
+fn verify(run: &DedupRun, pieces: &mut Pieces<'_>) -> Result<(), WriteRunError> {
     for (number, entry) in run.entries().enumerate() {
         let entry = entry.map_err(WriteRunError::BlockNotAsWritten)?;
         if !run.may_contain(entry.digest) {
-            let source = Garbled("a filter lacks a key").into();
+            let source = DecodeError("a filter lacks a key").into();
             return Err(WriteRunError::NotAsWritten { path: run.path().to_owned(), source });
         }
         if number % PIECE_ENTRIES == PIECE_ENTRIES - 1 {

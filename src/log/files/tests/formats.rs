@@ -10,9 +10,10 @@ use super::{flips, mode, witness};
 use crate::log::files::anchor::{self, AnchorFile, AnchorRead};
 use crate::log::files::cleat_file::{self, CleatFile};
 use crate::log::files::epochs::{self, Epoch, Epochs, EpochsError};
+use crate::log::files::file::{FileError, Undecodable};
 use crate::log::files::secret::{self, LogSecret, SecretRead};
-use crate::log::files::witness::Slot;
-use crate::log::files::{FileError, Undecodable, sector, text};
+use crate::log::files::witness::WitnessSlot;
+use crate::log::files::{sector, text};
 
 fn cleat() -> CleatFile {
     CleatFile { format: 3, log_id: 0xfeed_0000_0000_0000_0000_0000_0000_beef, made_by: "0.1.0-rc.1+x".into() }
@@ -240,7 +241,7 @@ fn anchor_is_renewed_whole_and_read_back() {
     assert_eq!(anchor::read(&path).unwrap(), AnchorRead::Missing);
     let mut file = AnchorFile::new(path.clone());
     for position in [4, 5] {
-        assert!(file.renew(&Slot { number: position, witness: witness(position) }));
+        assert!(file.renew(&WitnessSlot { number: position, witness: witness(position) }));
         assert_eq!(anchor::read(&path).unwrap(), AnchorRead::Whole(witness(position)));
     }
     assert_eq!(mode(&path), 0o600);
@@ -251,7 +252,7 @@ fn anchor_is_renewed_whole_and_read_back() {
 fn anchor_with_any_change_is_damaged_and_a_newer_one_named() {
     let directory = tempdir().unwrap();
     let path = directory.path().join("data.anchor");
-    let bytes = Slot { number: 9, witness: witness(8) }.encode();
+    let bytes = WitnessSlot { number: 9, witness: witness(8) }.encode();
     let cuts = (0..bytes.len()).map(|length| bytes[..length].to_vec());
     let longer = [&bytes[..], b"\0"].concat();
     for changed in flips(&bytes).step_by(7).map(|(_, flipped)| flipped).chain(cuts).chain([longer]) {
@@ -267,7 +268,7 @@ fn anchor_that_cannot_be_written_works_again_later() {
     let directory = tempdir().unwrap();
     let volume = directory.path().join("not mounted");
     let mut file = AnchorFile::new(volume.join("data.anchor"));
-    let slot = Slot { number: 1, witness: witness(1) };
+    let slot = WitnessSlot { number: 1, witness: witness(1) };
     assert!(!file.renew(&slot) && !file.renew(&slot));
     fs::create_dir(&volume).unwrap();
     assert!(file.renew(&slot));

@@ -7,13 +7,11 @@ use std::path::{Path, PathBuf};
 use tempfile::tempdir;
 
 use super::{IDENTITY, flips, mode, witness};
-use crate::log::files::cleat_file;
-use crate::log::files::epochs;
-use crate::log::files::layout::{DataFiles, DataLock, Found, Fresh, InitError, LockError, init, look};
+use crate::log::files::file::FileError;
+use crate::log::files::layout::{DataFiles, DataLock, FoundDirectory, Fresh, InitError, LockError, init, look};
 use crate::log::files::secret::{self, SecretRead};
-use crate::log::files::text;
 use crate::log::files::witness::{self, WitnessState};
-use crate::log::files::{FileError, sector};
+use crate::log::files::{cleat_file, epochs, sector, text};
 use crate::token::Identity;
 
 /// Names in the order in which they are created.
@@ -32,7 +30,7 @@ fn assert_is_complete(path: &Path, identity: Identity) {
     let files = DataFiles::at(path).unwrap();
     let cleat = cleat_file::read(&files.cleat()).unwrap();
     assert_eq!((cleat.log_id, cleat.made_by.as_str()), (identity.log_id, "0.1.0"));
-    assert_eq!(look(path).unwrap(), Found::Initialised(cleat));
+    assert_eq!(look(path).unwrap(), FoundDirectory::Initialised(cleat));
     let epochs = epochs::read(&files.epochs()).unwrap();
     assert_eq!((epochs.last().id, epochs.last().from, epochs.all().len()), (identity.epoch, 1, 1));
     assert!(matches!(secret::read(&files.secret()).unwrap(), SecretRead::Whole(secret) if *secret.key == [6; 32]));
@@ -62,7 +60,7 @@ fn tree(path: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
 fn init_makes_all_that_is_missing_above_and_below() {
     let directory = tempdir().unwrap();
     let path = directory.path().join("a/b/data");
-    assert_eq!(look(&path).unwrap(), Found::Missing);
+    assert_eq!(look(&path).unwrap(), FoundDirectory::Missing);
     made(&path);
     assert_is_complete(&path, IDENTITY);
     for made in ["a", "a/b", "a/b/data"] {
@@ -113,7 +111,7 @@ fn init_that_failed_at_a_step_did_all_before_it_and_is_finished() {
         assert!(matches!(make(directory.path(), IDENTITY), Err(InitError::File(FileError::Io { .. }))), "{name}");
         let there = STEPS.map(|name| directory.path().join(name).exists());
         assert_eq!(there, [0, 1, 2, 3, 4].map(|made| made < step), "{name}");
-        assert_eq!(look(directory.path()).unwrap(), Found::Unfinished);
+        assert_eq!(look(directory.path()).unwrap(), FoundDirectory::Unfinished);
         fs::remove_dir(&blocker).unwrap();
         let other = Identity { log_id: 1, epoch: 2 };
         drop(make(directory.path(), other).unwrap());
@@ -138,7 +136,7 @@ fn init_that_was_cut_is_finished_whatever_it_left() {
                 fs::write(directory.path().join(format!("{}.new", STEPS[done])), left).unwrap();
             }
             let is_empty = fs::read_dir(directory.path()).unwrap().next().is_none();
-            let expected = if is_empty { Found::Empty } else { Found::Unfinished };
+            let expected = if is_empty { FoundDirectory::Empty } else { FoundDirectory::Unfinished };
             assert_eq!(look(directory.path()).unwrap(), expected, "after {done} steps");
             let other = Identity { log_id: 3, epoch: 4 };
             drop(make(directory.path(), other).unwrap());
@@ -154,13 +152,13 @@ fn init_accepts_the_root_of_a_volume() {
     let directory = tempdir().unwrap();
     fs::create_dir(directory.path().join("lost+found")).unwrap();
     fs::write(directory.path().join(".keep"), "").unwrap();
-    assert_eq!(look(directory.path()).unwrap(), Found::Empty);
+    assert_eq!(look(directory.path()).unwrap(), FoundDirectory::Empty);
     made(directory.path());
     assert_is_complete(directory.path(), IDENTITY);
 }
 
 /// Checks that a spoiled directory refuses an init, which then changes nothing.
-fn assert_refused(spoil: impl Fn(&DataFiles), expected: &Found) {
+fn assert_refused(spoil: impl Fn(&DataFiles), expected: &FoundDirectory) {
     let directory = tempdir().unwrap();
     let files = made(directory.path());
     spoil(&files);
@@ -168,8 +166,8 @@ fn assert_refused(spoil: impl Fn(&DataFiles), expected: &Found) {
     assert_eq!(look(directory.path()).unwrap(), *expected);
     let refused = make(directory.path(), IDENTITY).map(drop).unwrap_err();
     let is_right = match expected {
-        Found::Initialised(_) => matches!(refused, InitError::Initialised(_)),
-        Found::NotOurs(_) => matches!(refused, InitError::NotOurs { .. }),
+        FoundDirectory::Initialised(_) => matches!(refused, InitError::Initialised(_)),
+        FoundDirectory::NotOurs(_) => matches!(refused, InitError::NotOurs { .. }),
         _ => matches!(refused, InitError::HoldsLog(_)),
     };
     assert!(is_right, "{refused}");
@@ -184,7 +182,7 @@ fn directory_with_a_log_and_no_cleat_file_is_never_made_again() {
                 fs::remove_file(files.cleat()).unwrap();
                 make(files);
             },
-            &Found::CleatLost,
+            &FoundDirectory::CleatLost,
         );
     };
     lost(&|files| fs::write(files.log().join("00000000000000000001-00000000000000000009.seg"), "").unwrap());
@@ -208,16 +206,16 @@ fn directory_with_a_damaged_cleat_file_is_never_made_again() {
     let directory = tempdir().unwrap();
     let bytes = fs::read(made(directory.path()).cleat()).unwrap();
     for (_, flipped) in flips(&bytes).step_by(97) {
-        assert_refused(|files| fs::write(files.cleat(), &flipped).unwrap(), &Found::CleatLost);
+        assert_refused(|files| fs::write(files.cleat(), &flipped).unwrap(), &FoundDirectory::CleatLost);
     }
-    assert_refused(|files| fs::write(files.cleat(), "").unwrap(), &Found::CleatLost);
+    assert_refused(|files| fs::write(files.cleat(), "").unwrap(), &FoundDirectory::CleatLost);
 }
 
 #[test]
 fn directory_that_is_complete_is_never_made_again() {
     let directory = tempdir().unwrap();
     let cleat = cleat_file::read(&made(directory.path()).cleat()).unwrap();
-    let expected = Found::Initialised(cleat);
+    let expected = FoundDirectory::Initialised(cleat);
     assert_refused(|_| {}, &expected);
     assert_refused(|files| fs::write(files.path().join("notes.txt"), "").unwrap(), &expected);
 }
@@ -228,7 +226,7 @@ fn directory_of_others_is_left_alone_and_names_the_file() {
     fs::write(directory.path().join("thesis.tex"), "").unwrap();
     fs::write(directory.path().join("lock"), "").unwrap();
     let before = tree(directory.path());
-    assert_eq!(look(directory.path()).unwrap(), Found::NotOurs("thesis.tex".into()));
+    assert_eq!(look(directory.path()).unwrap(), FoundDirectory::NotOurs("thesis.tex".into()));
     let refused = make(directory.path(), IDENTITY).map(drop).unwrap_err();
     assert!(refused.to_string().ends_with("holds `thesis.tex`, which is no file of cleat's"), "{refused}");
     assert_eq!(tree(directory.path()), before);
@@ -236,7 +234,7 @@ fn directory_of_others_is_left_alone_and_names_the_file() {
         fs::remove_file(files.cleat()).unwrap();
         fs::write(files.log().join("db"), "").unwrap();
     };
-    assert_refused(in_log, &Found::NotOurs("log/db".into()));
+    assert_refused(in_log, &FoundDirectory::NotOurs("log/db".into()));
 }
 
 #[test]

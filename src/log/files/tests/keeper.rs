@@ -11,7 +11,9 @@ use super::witness;
 use crate::event::Position;
 use crate::log::files::anchor::{self, AnchorFile, AnchorRead};
 use crate::log::files::keeper::WitnessKeeper;
-use crate::log::files::witness::{NextSlot, Slot, WitnessFile, WitnessState, WitnessStore, decode, first_file, read};
+use crate::log::files::witness::{
+    NextSlot, WitnessFile, WitnessSlot, WitnessState, WitnessStore, decode, first_file, read,
+};
 use crate::storage::StoreError;
 
 const FIRST: NextSlot = NextSlot { slot: 0, number: 1 };
@@ -81,7 +83,7 @@ impl WitnessStore for Recorder {
         if self.recorded.lock().unwrap().fails_writes {
             return Err(StoreError::new("write the slot", "the disk says no"));
         }
-        let position = Slot::decode(bytes).unwrap().witness.head.position;
+        let position = WitnessSlot::decode(bytes).unwrap().witness.head.position;
         self.push(Op::Write(slot, position, bytes.to_vec()));
         Ok(())
     }

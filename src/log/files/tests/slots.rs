@@ -7,14 +7,14 @@ use tempfile::tempdir;
 use super::{flips, mode, witness};
 use crate::log::files::sector;
 use crate::log::files::witness::{
-    NextSlot, Slot, WitnessFile, WitnessRead, WitnessState, WitnessStore as _, decode, first_file, read,
+    NextSlot, WitnessFile, WitnessRead, WitnessSlot, WitnessState, WitnessStore as _, decode, first_file, read,
 };
 
 /// Returns a file with position 20 as write 5 in slot 1, and position 10 as write 4 in slot 0.
 fn file() -> Vec<u8> {
     let mut file = first_file(None);
     for (at, number, position) in [(0, 4, 10), (4096, 5, 20)] {
-        file[at..at + 512].copy_from_slice(&Slot { number, witness: witness(position) }.encode());
+        file[at..at + 512].copy_from_slice(&WitnessSlot { number, witness: witness(position) }.encode());
     }
     file
 }
@@ -96,7 +96,7 @@ fn file_that_was_cut_has_both_slots_again_once_opened() {
     fs::write(&path, &file()[..600]).unwrap();
     let (opened, found) = WitnessFile::open(&path).unwrap();
     assert_eq!(found.state, WitnessState::OneSlotDamaged);
-    opened.write(1, &Slot { number: found.next.number, witness: witness(30) }.encode()).unwrap();
+    opened.write(1, &WitnessSlot { number: found.next.number, witness: witness(30) }.encode()).unwrap();
     opened.sync().unwrap();
     let found = read(&path).unwrap();
     assert_eq!((found.newest, found.state), (Some(witness(30)), WitnessState::Whole));

@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use super::*;
 use crate::event::{Contents, Event};
 use crate::segment::Gap;
-use crate::storage::Garbled;
+use crate::storage::DecodeError;
 
 /// Returns a frame of some deliveries with their private bytes stored as `form` makes them, and the chain value after
 /// the original frame.
@@ -20,7 +20,7 @@ fn stored_as(form: impl for<'a> Fn(&'a [u8]) -> Private<'a>) -> (Vec<u8>, Hash) 
     (builder.finish().unwrap(), frame.header.after)
 }
 
-fn events(bytes: &[u8]) -> Result<Vec<Event>, Garbled> {
+fn events(bytes: &[u8]) -> Result<Vec<Event>, DecodeError> {
     records(&Frame::decode(bytes)?)?.iter().map(StoredRecord::event).collect()
 }
 

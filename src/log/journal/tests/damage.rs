@@ -20,7 +20,7 @@ impl Victim {
 
     /// Reads the journal with `db` as its `db` file. Checks that it finds the first frames that were written and
     /// nothing else, and that it changes nothing.
-    fn read_with(&self, db: &[u8]) -> Found {
+    fn read_with(&self, db: &[u8]) -> FoundFrames {
         fs::write(&self.db, db).unwrap();
         let before = contents(self.files().path());
         let found = recovered(self.directory.path());
@@ -34,7 +34,7 @@ impl Victim {
         JournalFiles::of(self.directory.path(), SEQUENCE)
     }
 
-    fn is_whole(&self, found: &Found) -> bool {
+    fn is_whole(&self, found: &FoundFrames) -> bool {
         found.frames.len() == self.frames.len()
     }
 }

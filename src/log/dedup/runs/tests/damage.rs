@@ -7,12 +7,12 @@ use super::*;
 
 /// Opens and reads a damaged run. No wrong answer may pass for right. Returns whether all of the run was right.
 fn answers_only_what_was_written(path: &Path, model: &Model, probes: &[KeyEntry]) -> bool {
-    let Ok(run) = Run::open(path) else { return false };
+    let Ok(run) = DedupRun::open(path) else { return false };
     let mut all = true;
     for probe in probes {
         match run.find(probe.digest) {
             Ok(found) => assert_eq!(found, model.get(&probe.digest.to_bytes()).copied()),
-            Err(RunError::Damaged { path: named, .. }) => {
+            Err(DedupRunError::Damaged { path: named, .. }) => {
                 assert_eq!(named, path);
                 all = false;
             }
@@ -61,14 +61,14 @@ fn each_flipped_bit_is_found() {
 #[test]
 fn a_flipped_bit_of_an_open_run_costs_no_other_block() {
     let (_directory, path, model, _) = two_blocks();
-    let run = Run::open(&path).unwrap();
+    let run = DedupRun::open(&path).unwrap();
     let file = open_to_change(&path);
     file.write_all_at(&[0xff, 0xff], 4096).unwrap();
     let (found, damaged): (Vec<&KeyEntry>, Vec<_>) = model.values().partition(|entry| run.find(entry.digest).is_ok());
     assert_eq!((damaged.len(), found.len()), (141, 9));
     assert!(found.iter().all(|entry| run.find(entry.digest).unwrap() == Some(**entry)));
     let mut entries = run.entries();
-    assert!(matches!(entries.next(), Some(Err(RunError::Damaged { .. }))));
+    assert!(matches!(entries.next(), Some(Err(DedupRunError::Damaged { .. }))));
     assert!(entries.next().is_none(), "it ends after an error");
 }
 
@@ -82,7 +82,7 @@ fn a_block_that_is_another_one_is_found() {
     file.read_exact_at(&mut second, 2 * 4096).unwrap();
     file.write_all_at(&second, 4096).unwrap();
     let sorted: Vec<_> = model(&entries).into_values().collect();
-    assert!(matches!(run.find(sorted[0].digest), Err(RunError::Damaged { .. })));
+    assert!(matches!(run.find(sorted[0].digest), Err(DedupRunError::Damaged { .. })));
     assert_eq!(run.find(sorted[141].digest).unwrap(), Some(sorted[141]));
 }
 
@@ -93,14 +93,14 @@ fn each_shortened_or_lengthened_file_is_found() {
     let file = open_to_change(&path);
     for length in (0..good.len()).rev() {
         file.set_len(length as u64).unwrap();
-        assert!(matches!(Run::open(&path), Err(UnusableRun::Damaged(_))), "at {length}");
+        assert!(matches!(DedupRun::open(&path), Err(UnusableRun::Damaged(_))), "at {length}");
     }
     for more in [1, 26, 4096] {
         fs::write(&path, [&good[..], &vec![0; more]].concat()).unwrap();
-        assert!(matches!(Run::open(&path), Err(UnusableRun::Damaged(_))), "by {more}");
+        assert!(matches!(DedupRun::open(&path), Err(UnusableRun::Damaged(_))), "by {more}");
     }
     fs::write(&path, [&good[..], &good[good.len() - 26..]].concat()).unwrap();
-    assert!(matches!(Run::open(&path), Err(UnusableRun::Damaged(_))), "by another tail");
+    assert!(matches!(DedupRun::open(&path), Err(UnusableRun::Damaged(_))), "by another tail");
     fs::write(&path, good).unwrap();
     assert!(answers_only_what_was_written(&path, &model, &probes));
 }
@@ -117,7 +117,7 @@ fn impossible_lengths_take_no_memory() {
         let crc = crc32c::crc32c(&bytes[footer..tail + 16]).to_be_bytes();
         bytes[tail + 16..tail + 20].copy_from_slice(&crc);
         fs::write(&path, bytes).unwrap();
-        assert!(matches!(Run::open(&path), Err(UnusableRun::Damaged(_))), "at {at}");
+        assert!(matches!(DedupRun::open(&path), Err(UnusableRun::Damaged(_))), "at {at}");
     }
 }
 
@@ -140,23 +140,23 @@ fn a_header_that_does_not_fit_the_blocks_is_found() {
     let (_directory, path, model, probes) = two_blocks();
     for keys in [0, 1, 141, 283, u64::MAX] {
         change_header(&path, 97, &u64::to_be_bytes(keys));
-        assert!(matches!(Run::open(&path), Err(UnusableRun::Damaged(_))), "{keys} keys");
+        assert!(matches!(DedupRun::open(&path), Err(UnusableRun::Damaged(_))), "{keys} keys");
     }
     change_header(&path, 97, &u64::to_be_bytes(149));
     assert!(!answers_only_what_was_written(&path, &model, &probes));
     change_header(&path, 97, &u64::to_be_bytes(150));
     assert!(answers_only_what_was_written(&path, &model, &probes));
     change_header(&path, 49, &u64::to_be_bytes(100));
-    assert!(matches!(Run::open(&path), Err(UnusableRun::Damaged(_))), "it ends before it begins");
+    assert!(matches!(DedupRun::open(&path), Err(UnusableRun::Damaged(_))), "it ends before it begins");
 }
 
 #[test]
 fn another_format_is_known_by_its_number() {
     let (_directory, path, ..) = two_blocks();
     set_format(&path, 4);
-    assert!(matches!(Run::open(&path), Err(UnusableRun::Newer(4))));
+    assert!(matches!(DedupRun::open(&path), Err(UnusableRun::Newer(4))));
     open_to_change(&path).write_all_at(&[5], 3).unwrap();
-    assert!(matches!(Run::open(&path), Err(UnusableRun::Damaged(_))), "a flipped bit makes no newer format");
+    assert!(matches!(DedupRun::open(&path), Err(UnusableRun::Damaged(_))), "a flipped bit makes no newer format");
     open_to_change(&path).write_all_at(&[2], 3).unwrap();
-    assert!(matches!(Run::open(&path), Err(UnusableRun::Older(2))));
+    assert!(matches!(DedupRun::open(&path), Err(UnusableRun::Older(2))));
 }

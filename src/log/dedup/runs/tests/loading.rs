@@ -4,7 +4,7 @@ use super::damage::set_format;
 use super::*;
 
 /// Writes runs that cover these positions, with one key for each position.
-fn runs(directory: &Path, spans: &[(Position, Position)]) -> Vec<Arc<Run>> {
+fn runs(directory: &Path, spans: &[(Position, Position)]) -> Vec<Arc<DedupRun>> {
     let mut random = StdRng::seed_from_u64(13);
     let run = |(after, through): &(Position, Position)| {
         write_run(directory, *after, *through, &entries(&mut random, *after, *through))
@@ -71,7 +71,7 @@ fn gaps_are_what_no_run_covers() {
     assert_eq!(gaps(&RunSet::default(), 7), [(0, 7)]);
     let run = set.runs()[1].clone();
     assert_eq!(gaps(&set.without(&run), 30), [(0, 5), (10, 20)]);
-    let again = Arc::new(Run::open(run.path()).unwrap());
+    let again = Arc::new(DedupRun::open(run.path()).unwrap());
     assert_eq!(spans(&set.without(&again)), spans(&set), "it is another one");
     assert!(set.has(&run) && !set.has(&again));
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn merged(directory: &Path, inputs: &[Arc<Run>]) -> Result<Run, MergeError> {
+fn merged(directory: &Path, inputs: &[Arc<DedupRun>]) -> Result<DedupRun, MergeError> {
     merge(directory, inputs, &mut AtOnce)
 }
 
@@ -22,7 +22,7 @@ fn adjacent_runs_become_one_and_stay_as_they_were() {
     let run = merged(directory.path(), &inputs).unwrap();
     assert_eq!(run.header(), &header(5, 1200));
     check(&run, &model(&entries.concat()));
-    check(&Run::open(run.path()).unwrap(), &model(&entries.concat()));
+    check(&DedupRun::open(run.path()).unwrap(), &model(&entries.concat()));
     inputs.iter().zip(&entries).for_each(|(input, entries)| check(input, &model(entries)));
     let mut after = names(directory.path());
     after.retain(|name| !before.contains(name));
@@ -84,7 +84,7 @@ fn a_merge_of_a_damaged_run_says_which_and_leaves_nothing() {
     bytes[3 * 4096 + 100] ^= 1;
     fs::write(runs[1].path(), bytes).unwrap();
     let before = names(directory.path());
-    let Err(MergeError::Input(RunError::Damaged { path, .. })) = merged(directory.path(), &runs) else {
+    let Err(MergeError::Input(DedupRunError::Damaged { path, .. })) = merged(directory.path(), &runs) else {
         panic!("it is merged")
     };
     assert_eq!(path, runs[1].path());

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::tiers::{FINAL_TIER, MERGED_KEYS_MAX, RUNS_MAX, Size, due_of};
+use crate::log::dedup::runs::tiers::{FINAL_TIER, MERGED_KEYS_MAX, RUNS_MAX, Size, due_of};
 
 /// Run, with the tiers in which each of its original runs was copied.
 #[derive(Clone)]

@@ -1,0 +1,121 @@
+//! Owns reads of past changes by position: the ring has the newest changes, the change log has all before them. Knows
+//! no file and no encoding.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::change_log::ChangeLog;
+use super::recent::{Ring, Stretch};
+use super::record::Describe;
+use crate::event::Position;
+use crate::fold::entities::{Change, Connection, Export, Id, PositionChanges, Realm};
+use crate::fold::state::{ExportSlot, RealmState};
+use crate::segment::ReadError;
+use crate::token::ChainPrefix;
+
+/// Access to past changes. Cheap to make. Reads block.
+#[derive(Clone, Copy)]
+pub struct ChangeLookup<'a> {
+    pub realms: &'a RwLock<BTreeMap<Realm, Arc<RwLock<RealmState>>>>,
+    pub ring: &'a RwLock<Ring>,
+    pub changes: Option<&'a ChangeLog>,
+}
+
+impl ChangeLookup<'_> {
+    /// Returns the changes of a position. `None` if there are none.
+    pub fn at(&self, position: Position) -> Result<Option<Arc<PositionChanges>>, ReadError> {
+        self.noted(self.read(position, &|connection| self.describe(connection)))
+    }
+
+    /// Like [`Self::at`], but does not note a failure. `describe` completes the connections of a record in the change log.
+    fn read(&self, position: Position, describe: &Describe<'_>) -> Result<Option<Arc<PositionChanges>>, ReadError> {
+        let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
+        if position > ring.floor() {
+            return Ok(ring.at(position).cloned());
+        }
+        drop(ring);
+        Ok(self.changes(position)?.at(position, describe)?.map(Arc::new))
+    }
+
+    /// A failed read is noted: the projector has the views made again.
+    fn noted<T>(&self, read: Result<T, ReadError>) -> Result<T, ReadError> {
+        read.inspect_err(|error| {
+            if let Some(changes) = self.changes {
+                changes.note(error);
+            }
+        })
+    }
+
+    fn changes(&self, position: Position) -> Result<&ChangeLog, ReadError> {
+        self.changes.ok_or(ReadError::Damaged { from: position, reason: "no change log holds the position" })
+    }
+
+    /// Completes a connection with the fields that the record of another position holds. The newest state has them for
+    /// most connections.
+    fn describe(&self, connection: &mut Connection) -> Result<(), ReadError> {
+        let position = connection.described_at.0;
+        let realm = self.realms.read().unwrap_or_else(PoisonError::into_inner).get(&connection.realm).cloned();
+        let id = Id::of(&connection.id);
+        let newest = realm.and_then(|state| {
+            let state = state.read().unwrap_or_else(PoisonError::into_inner);
+            state.connection(&id, Position::MAX).cloned()
+        });
+        if let Some(newest) = newest.filter(|newest| newest.described_at == connection.described_at) {
+            connection.describe_as(&newest);
+            return Ok(());
+        }
+        let in_ring = self.ring.read().unwrap_or_else(PoisonError::into_inner).at(position).cloned();
+        let is_described = match in_ring.as_ref().and_then(|changes| changes.description_of(connection)) {
+            Some(described) => {
+                connection.describe_as(described);
+                true
+            }
+            None => self.changes(position)?.describe(connection)?,
+        };
+        let reason = "it does not have the connection that it should";
+        if is_described { Ok(()) } else { Err(ReadError::Damaged { from: position, reason }) }
+    }
+
+    /// Returns the changes of a position, and reads only its own record. A connection may lack the fields that another
+    /// record holds.
+    pub fn undescribed(&self, position: Position) -> Result<Option<Arc<PositionChanges>>, ReadError> {
+        self.noted(self.read(position, &|_| Ok(())))
+    }
+
+    /// Returns the changes after a position and up to another, in order, at most `count_max`. May return fewer if they
+    /// are not in memory.
+    pub fn between(
+        &self,
+        after: Position,
+        to: (Position, ChainPrefix),
+        count_max: usize,
+    ) -> Result<Stretch, ReadError> {
+        let in_memory = self.ring.read().unwrap_or_else(PoisonError::into_inner).between(after, to, count_max);
+        let describe = |connection: &mut Connection| self.describe(connection);
+        let read = || self.changes(after + 1)?.between(after, to, count_max, &describe);
+        in_memory.map_or_else(|| self.noted(read()), Ok)
+    }
+
+    /// Returns the export of a slot.
+    pub fn resolve(&self, realm: &Realm, task_id: &Id, slot: &ExportSlot) -> Result<Arc<Export>, ReadError> {
+        match slot {
+            ExportSlot::Open(export) => Ok(export.clone()),
+            ExportSlot::Settled(changed_at) => self.export(realm, task_id, *changed_at),
+        }
+    }
+
+    /// Returns an export as the event at a position left it.
+    fn export(&self, realm: &Realm, task_id: &Id, changed_at: Position) -> Result<Arc<Export>, ReadError> {
+        let changes = self.undescribed(changed_at)?.filter(|changes| changes.realm == *realm);
+        let found = changes.and_then(|changes| {
+            changes.changes.iter().find_map(|change| match change {
+                Change::Export { current, .. } if Id::of(&current.export.task_id) == *task_id => {
+                    Some(current.export.clone())
+                }
+                Change::Connection { .. } | Change::Export { .. } => None,
+            })
+        });
+        let reason = "it does not have the export that it should";
+        self.noted(found.ok_or(ReadError::Damaged { from: changed_at, reason }))
+    }
+}

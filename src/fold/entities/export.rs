@@ -1,0 +1,196 @@
+//! Owns one export, and how its outcomes change it. The rules are in docs/rules.md. Knows no
+//! file.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::connection::{Connection, Status};
+use super::entity::{EventRef, Lineage, Realm, absorb};
+use super::id::Id;
+use super::interner::Interner;
+use crate::event::{Link, Outcome, Stats, Text, Timestamp};
+
+/// Lifetime of an export. Fasten deletes an export 24 h after it first retrieved it. That cannot be later than the
+/// first report that the export is ready.
+const LIFETIME_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
+
+/// Outcome of an export. The numbers are stored, and part of tokens; never reuse one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ExportStatus {
+    Ready = 1,
+    Failed = 2,
+}
+
+impl ExportStatus {
+    pub fn from_stored(byte: u8) -> Option<Self> {
+        [Self::Ready, Self::Failed].into_iter().find(|status| *status as u8 == byte)
+    }
+}
+
+/// One task at Fasten.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Export {
+    pub realm: Realm,
+    /// Fasten's id; opaque.
+    pub task_id: Arc<str>,
+    pub status: ExportStatus,
+    /// Reason as Fasten wrote it; an open list. `None` unless FAILED.
+    pub failure_reason: Text,
+    /// `None` until an event names it.
+    pub connection_id: Text,
+    pub org_id: Text,
+    /// Like `stats` and `deadline`, kept after a later failure: the failure may be late news of an earlier try.
+    pub links: Arc<[Link]>,
+    pub stats: Option<Arc<Stats>>,
+    /// Latest time at which the links can still work.
+    pub deadline: Option<Timestamp>,
+    /// The export is READY, although its connection was revoked at that time.
+    pub after_revocation: bool,
+    /// Time of the report of the outcome that counts, which is the latest one. `None` if it is the recording time of
+    /// the last event.
+    pub heard_at: Option<Timestamp>,
+    pub trail: Lineage,
+}
+
+impl Export {
+    /// Returns an export before its first event.
+    pub fn unheard_of(realm: &Realm, task_id: &Arc<str>, mark: EventRef) -> Self {
+        Self {
+            realm: realm.clone(),
+            task_id: task_id.clone(),
+            status: ExportStatus::Failed,
+            failure_reason: None,
+            connection_id: None,
+            org_id: None,
+            links: Arc::default(),
+            stats: None,
+            deadline: None,
+            after_revocation: false,
+            heard_at: None,
+            trail: Lineage { version: 0, first: mark, last: mark },
+        }
+    }
+
+    /// Returns the export after the event at `mark`, except for the outcome.
+    #[must_use]
+    pub fn touched(&self, mark: EventRef, connection_id: &Text, org_id: &Text) -> Self {
+        let heard_at = Some(self.outcome_heard_at()).filter(|_| self.trail.version > 0);
+        let mut export = Self { trail: Lineage::extend(Some(&self.trail), mark), heard_at, ..self.clone() };
+        absorb(&mut export.connection_id, connection_id);
+        absorb(&mut export.org_id, org_id);
+        export
+    }
+
+    /// Returns the time of the report of the outcome that counts.
+    pub fn outcome_heard_at(&self) -> Timestamp {
+        self.heard_at.unwrap_or(self.trail.last.recorded_at)
+    }
+
+    /// Applies an outcome. `heard_at` is before the recording time of its event only if the event did not come by a
+    /// webhook. `connection` is the one that the export belongs to, as it is now.
+    pub fn ended(&mut self, outcome: &Outcome, heard_at: Timestamp, connection: Option<&Connection>) {
+        let before = self.heard_at;
+        let latest = before.map_or(heard_at, |before| before.max(heard_at));
+        self.heard_at = Some(latest).filter(|latest| *latest != self.trail.last.recorded_at);
+        if before.is_some_and(|before| heard_at < before) {
+            return self.learned_late(outcome, heard_at);
+        }
+        match outcome {
+            Outcome::Ready { links, stats } => {
+                self.ready(links, stats.as_ref(), heard_at);
+                let revoked = |it: &Connection| it.status == Status::Revoked && it.was_so_at(heard_at);
+                self.after_revocation = connection.is_some_and(revoked);
+            }
+            Outcome::Failed { reason } => self.failed(reason),
+        }
+    }
+
+    /// Takes from history only values that were never reported before.
+    fn learned_late(&mut self, outcome: &Outcome, heard_at: Timestamp) {
+        let Outcome::Ready { links, stats } = outcome else { return };
+        if self.deadline.is_none() {
+            self.deadline = Some(heard_at.plus_micros(LIFETIME_MICROS));
+            self.links = links.clone();
+        }
+        if self.stats.is_none() {
+            self.stats.clone_from(stats);
+        }
+    }
+
+    fn ready(&mut self, links: &Arc<[Link]>, stats: Option<&Arc<Stats>>, heard_at: Timestamp) {
+        self.status = ExportStatus::Ready;
+        self.failure_reason = None;
+        // Before the deadline, this is another report of the same export. After it, Fasten has made the export again,
+        // and the old links are dead.
+        let anew = self.deadline.is_none_or(|deadline| deadline < heard_at);
+        if anew {
+            self.deadline = Some(heard_at.plus_micros(LIFETIME_MICROS));
+        }
+        if anew || !links.is_empty() {
+            self.links = links.clone();
+        }
+        if stats.is_some() {
+            self.stats = stats.cloned();
+        }
+    }
+
+    fn failed(&mut self, reason: &Text) {
+        self.status = ExportStatus::Failed;
+        self.failure_reason.clone_from(reason);
+        self.after_revocation = false;
+    }
+
+    /// Returns the id of the connection that it belongs to, or [`Id::Empty`] if none is known.
+    pub fn owner(&self) -> Id {
+        self.connection_id.as_ref().map_or(Id::Empty, Id::of)
+    }
+
+    /// Returns the time from which the state can leave memory: the deadline, or else a day after the last event.
+    pub fn settles_at(&self) -> Timestamp {
+        self.deadline.unwrap_or_else(|| self.trail.last.recorded_at.plus_micros(LIFETIME_MICROS))
+    }
+
+    /// Replaces texts that other entities have too by the shared copy in memory.
+    pub fn share(&mut self, interner: &mut Interner) {
+        interner.share(&mut self.failure_reason);
+        interner.share(&mut self.org_id);
+    }
+
+    /// Returns the approximate size in memory, in bytes.
+    pub fn weight(&self) -> usize {
+        let links: usize = self.links.iter().map(|link| size_of::<Link>() + link.url.len()).sum();
+        let stats = self
+            .stats
+            .as_ref()
+            .map_or(0, |stats| stats.total_by_resource_type.keys().map(|kind| kind.len() + 32).sum::<usize>());
+        let texts = [&self.failure_reason, &self.connection_id, &self.org_id];
+        let texts: usize = texts.into_iter().flatten().map(|text| text.len()).sum();
+        size_of::<Self>() + self.task_id.len() + texts + links + stats
+    }
+}
+
+/// An export, with its connection at the same position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinedExport {
+    pub export: Arc<Export>,
+    pub connection: Option<Arc<Connection>>,
+}
+
+impl JoinedExport {
+    /// Returns the integrator's id of the patient, which the connection has.
+    pub fn external_id(&self) -> Option<&str> {
+        self.connection.as_ref()?.facts.external_id.as_deref()
+    }
+}
+
+// Links open patient records, so they stay out of logs, panics and test output.
+impl fmt::Debug for Export {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Export")
+            .field("realm", &self.realm)
+            .field("task_id", &self.task_id)
+            .field("status", &self.status)
+            .field("trail", &self.trail)
+            .finish_non_exhaustive()
+    }
+}

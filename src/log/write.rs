@@ -1,0 +1,15 @@
+//! The way of a record into the log: queue, order, time, decision about its key, commit. One thread writes.
+
+mod append;
+pub mod applier;
+mod batch;
+mod clock;
+mod commit;
+mod poison;
+mod sequencer;
+
+pub use append::{AppendError, Appended, Appender, Enqueued, Sequence, WeakAppender};
+pub use clock::{ClockError, ClockGuard, ClockReading, DatedEvidence, TimeEvidence, TimeSource};
+pub use commit::Committer;
+pub use poison::{Poison, Watchman};
+pub use sequencer::Sequencer;

@@ -1,0 +1,319 @@
+//! The way into the log: passes deliveries to the sequencer and waits for their positions. Must not know how it
+//! commits.
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::clock::{ClockError, ClockReading, DatedEvidence, TimeEvidence, TimeSource};
+use crate::event::{Delivery, ParsedBody, Position, Provenance};
+use crate::log::dedup::key::{Claim, Digest, Fingerprint, Known};
+use crate::log::dedup::{Coverage, KeyEntry, RunSet};
+use crate::log::files::secret::LogSecret;
+use crate::log::format::Record;
+use crate::log::head::Head;
+use crate::log::journals::NoRoom;
+use crate::log::reader::Reader;
+use crate::segment::ReadError;
+use crate::storage::DecodeError;
+use crate::token::Identity;
+
+/// Maximum bytes of a delivery, headers and body. It must fit one commit even if none of it can be compressed.
+pub const RECORD_BYTES_MAX: usize = 480 * 1024;
+
+/// Durable place of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Position of the first event with the key.
+    pub position: Position,
+    /// Whether the log had the key already.
+    pub duplicate: bool,
+    /// Whether the first event has other content. This one is stored as well.
+    pub conflict: bool,
+    /// Durable point of the log, at or after the event. If the event is new, the event itself.
+    pub reached: Head,
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AppendError {
+    /// The log failed, until a restart. Whether it has the event is unknown; sending the event again is safe.
+    #[error("the log accepts no more events: {0}")]
+    Failed(Arc<str>),
+    /// The log may have this event already, but cannot be read there.
+    #[error("cannot decide whether the event is a duplicate")]
+    Unconfirmed(#[source] ReadError),
+    #[error("the log is closed")]
+    Closed,
+    /// Nothing was appended, and the event's key is free.
+    #[error(transparent)]
+    Clock(#[from] ClockError),
+    /// Nothing was appended. The condition ends on its own.
+    #[error("the log accepts no events for now")]
+    NoRoom(#[from] NoRoom),
+    #[error("a record of {size} bytes is larger than the maximum of {RECORD_BYTES_MAX} bytes")]
+    TooLarge { size: usize },
+    /// A field is longer than a record can hold.
+    #[error("the event cannot be stored")]
+    Unstorable(#[from] DecodeError),
+}
+
+/// One delivery on its way to the sequencer.
+pub(in crate::log) struct Pending {
+    pub prepared: Prepared,
+    pub claim: Claim,
+    pub looked_up: LookedUp,
+    pub origin: DeliveryOrigin,
+    pub reply: AppendReply,
+}
+
+/// Entries that the runs have for a delivery's key.
+pub(in crate::log) struct LookedUp {
+    pub known: Known,
+    /// Runs that were searched. While this is held, memory keeps the keys that they do not have.
+    pub runs: Arc<RunSet>,
+}
+
+/// A delivery as it is stored, and as the fold needs it. The delivered bytes must not stay in memory next to the record
+/// while the disk works.
+pub(in crate::log) struct Prepared {
+    pub record: Record,
+    pub tenant: Arc<str>,
+    pub body: Box<ParsedBody>,
+}
+
+/// Origin of a delivery. It decides whether the delivery may be stamped.
+#[derive(Clone)]
+pub struct DeliveryOrigin {
+    pub evidence: DatedEvidence,
+    pub sequence: Option<Sequence>,
+}
+
+/// Deliveries none of which may be appended without those before it. Once one is refused, all later ones are refused,
+/// for the same reason. Otherwise a webhook that confirms the clock in between would let the later ones into the log
+/// first.
+#[derive(Clone, Default)]
+pub struct Sequence(Arc<OnceLock<AppendError>>);
+
+impl Sequence {
+    /// Breaks the sequence off. The first error stays.
+    pub fn break_off(&self, error: &AppendError) {
+        self.0.get_or_init(|| error.clone());
+    }
+
+    pub fn check(&self) -> Result<(), AppendError> {
+        self.0.get().map_or(Ok(()), |error| Err(error.clone()))
+    }
+}
+
+/// Outcome of a delivery in the queue.
+pub enum QueueOutcome {
+    Appended(Appended),
+    Undecided(Box<Undecided>),
+}
+
+/// A delivery whose key is taken by an event that must be read, or looked up, to compare the two. Nothing was appended.
+pub(in crate::log) struct Undecided {
+    pub prepared: Prepared,
+    pub claim: Claim,
+    pub looked_up: LookedUp,
+    pub first: KeyEntry,
+}
+
+/// Answer that a caller waits for. It is owed exactly once.
+#[must_use]
+pub struct AppendReply(oneshot::Sender<Result<QueueOutcome, AppendError>>);
+
+impl AppendReply {
+    pub fn send(self, result: Result<QueueOutcome, AppendError>) {
+        // The caller may be gone (its connection broke). Then the answer has no reader, and the event stays.
+        if self.0.send(result).is_err() {
+            tracing::debug!("the caller of an append has gone");
+        }
+    }
+}
+
+/// Returns the bytes of all texts of a delivery and of its body.
+fn size(delivery: &Delivery) -> usize {
+    let Delivery { tenant, endpoint, webhook_id, webhook_timestamp, webhook_signature, secret_label, .. } = delivery;
+    let texts = [tenant, endpoint, webhook_id, webhook_timestamp, webhook_signature, secret_label];
+    let key = delivery.key.as_ref().map_or(0, |key| key.as_str().len());
+    texts.into_iter().map(String::len).sum::<usize>() + key + delivery.body.len()
+}
+
+fn unconfirmed(error: ReadError) -> AppendError {
+    match error {
+        // The damaged run is rebuilt.
+        ReadError::Store(error) if error.is_damage => NoRoom::KeysUnknown.into(),
+        error => AppendError::Unconfirmed(error),
+    }
+}
+
+/// A cheap handle; the log closes when the last one is dropped.
+#[derive(Clone)]
+pub struct Appender(Arc<Way>);
+
+/// State shared by the appenders of a log.
+struct Way {
+    queue: mpsc::Sender<Pending>,
+    time: TimeSource,
+    /// Reader for key look-ups.
+    reader: Reader,
+    secret: Arc<LogSecret>,
+}
+
+impl Appender {
+    pub(in crate::log) fn new(
+        queue: mpsc::Sender<Pending>,
+        time: TimeSource,
+        reader: Reader,
+        secret: Arc<LogSecret>,
+    ) -> Self {
+        Self(Arc::new(Way { queue, time, reader, secret }))
+    }
+
+    /// Appends a delivery. Returns once the event, or the first event with its key, is on stable storage. A delivery
+    /// whose content differs from that first event is stored as well, once.
+    ///
+    /// Waits for room in the queue. Dropping the future does not take the event back.
+    pub async fn append(&self, delivery: Delivery, evidence: TimeEvidence) -> Result<Appended, AppendError> {
+        self.append_dated(delivery, self.read_clock().with(evidence)).await
+    }
+
+    /// Like [`Self::append`], but with evidence of an earlier time.
+    pub async fn append_dated(&self, delivery: Delivery, evidence: DatedEvidence) -> Result<Appended, AppendError> {
+        self.put(delivery, DeliveryOrigin { evidence, sequence: None }).await?.durable().await
+    }
+
+    /// Reads the clock, to date evidence. Call it at the moment at which the evidence is judged.
+    pub fn read_clock(&self) -> ClockReading {
+        self.0.time.read()
+    }
+
+    /// Puts a delivery in the queue and returns before it is durable. Calls that follow one another, each awaited,
+    /// append in this order. Futures that are polled concurrently do not: the runtime may wake them in any order.
+    pub async fn enqueue(&self, delivery: Delivery, evidence: TimeEvidence) -> Result<Enqueued, AppendError> {
+        self.put(delivery, DeliveryOrigin { evidence: self.read_clock().with(evidence), sequence: None }).await
+    }
+
+    /// Like [`Self::enqueue`], but without evidence, and never without the earlier deliveries of the sequence.
+    pub async fn enqueue_in(&self, sequence: &Sequence, delivery: Delivery) -> Result<Enqueued, AppendError> {
+        let evidence = self.read_clock().with(TimeEvidence::None);
+        self.put(delivery, DeliveryOrigin { evidence, sequence: Some(sequence.clone()) }).await
+    }
+
+    async fn put(&self, delivery: Delivery, origin: DeliveryOrigin) -> Result<Enqueued, AppendError> {
+        let size = size(&delivery);
+        if size > RECORD_BYTES_MAX {
+            return Err(AppendError::TooLarge { size });
+        }
+        let runs = self.runs_for(delivery.provenance)?;
+        let (prepared, claim) = self.prepare(delivery)?;
+        let looked_up = self.look_up(runs, claim).await?;
+        self.queue(prepared, claim, looked_up, origin).await
+    }
+
+    async fn queue(
+        &self,
+        prepared: Prepared,
+        claim: Claim,
+        looked_up: LookedUp,
+        origin: DeliveryOrigin,
+    ) -> Result<Enqueued, AppendError> {
+        let (reply, answer) = oneshot::channel();
+        let pending = Pending { prepared, claim, looked_up, origin: origin.clone(), reply: AppendReply(reply) };
+        self.0.queue.send(pending).await.map_err(|_| AppendError::Closed)?;
+        Ok(Enqueued { appender: self.clone(), origin, answer })
+    }
+
+    /// Returns the runs to search. A key that is not known cannot be found again. So webhooks wait until the keys of
+    /// the last days are known, all other deliveries until all keys are.
+    fn runs_for(&self, provenance: Provenance) -> Result<Arc<RunSet>, NoRoom> {
+        let needed = if provenance == Provenance::Webhook { Coverage::Newest } else { Coverage::Whole };
+        self.0.reader.check_coverage(needed)
+    }
+
+    fn prepare(&self, delivery: Delivery) -> Result<(Prepared, Claim), AppendError> {
+        let record = Record::new(&delivery)?;
+        let Delivery { tenant, key, body, .. } = delivery;
+        let claim = key.map_or(Claim::NONE, |key| Claim {
+            digest: Digest::of_event(&self.0.secret, &tenant, &key),
+            fingerprint: Fingerprint::of(&self.0.secret, body.content()),
+        });
+        let prepared = Prepared { record, tenant: tenant.into(), body: body.into_parsed() };
+        Ok((prepared, claim))
+    }
+
+    /// Searches the runs for a claim. Reads a run only if its filter says that it may have the key.
+    async fn look_up(&self, runs: Arc<RunSet>, claim: Claim) -> Result<LookedUp, AppendError> {
+        if claim == Claim::NONE || !runs.may_contain(claim.digest) {
+            return Ok(LookedUp { known: Known { through: runs.through(), ..Known::default() }, runs });
+        }
+        let reader = self.0.reader.clone();
+        let looked_up = tokio::task::spawn_blocking(move || {
+            let known = reader.look_up(&runs, claim)?;
+            Ok(LookedUp { known, runs })
+        });
+        // Only the end of the runtime cuts this short.
+        looked_up.await.map_err(|_| AppendError::Closed)?.map_err(unconfirmed)
+    }
+
+    /// Reads the first event with the delivery's key, compares the two, and queues the delivery again.
+    async fn decide(&self, undecided: Undecided, origin: DeliveryOrigin) -> Result<Enqueued, AppendError> {
+        let Undecided { prepared, claim, mut looked_up, first } = undecided;
+        let reader = self.0.reader.clone();
+        let decided = tokio::task::spawn_blocking(move || {
+            looked_up.known = reader.decide(&looked_up.runs, claim, first)?;
+            Ok(looked_up)
+        });
+        let looked_up = decided.await.map_err(|_| AppendError::Closed)?.map_err(unconfirmed)?;
+        self.queue(prepared, claim, looked_up, origin).await
+    }
+
+    pub fn identity(&self) -> Identity {
+        self.0.reader.identity()
+    }
+
+    pub fn downgrade(&self) -> WeakAppender {
+        WeakAppender(Arc::downgrade(&self.0))
+    }
+}
+
+/// A delivery in the queue. It is appended whether or not this is awaited, unless its key is taken by an event that
+/// must be read.
+pub struct Enqueued {
+    appender: Appender,
+    origin: DeliveryOrigin,
+    answer: oneshot::Receiver<Result<QueueOutcome, AppendError>>,
+}
+
+impl Enqueued {
+    /// Waits until the event is durable. See [`Appender::append`].
+    pub async fn durable(self) -> Result<Appended, AppendError> {
+        let mut enqueued = self;
+        loop {
+            let Self { appender, origin, answer } = enqueued;
+            let undecided = match answer.await.map_err(|_| AppendError::Closed)?? {
+                QueueOutcome::Appended(appended) => return Ok(appended),
+                QueueOutcome::Undecided(undecided) => undecided,
+            };
+            let sequence = origin.sequence.clone();
+            // The second time decides, unless a lower position is found for the key meanwhile.
+            enqueued = appender.decide(*undecided, origin).await.inspect_err(|error| {
+                if let Some(sequence) = sequence {
+                    sequence.break_off(error);
+                }
+            })?;
+        }
+    }
+}
+
+/// Reference to an appender that does not keep the log open.
+#[derive(Clone)]
+pub struct WeakAppender(Weak<Way>);
+
+impl WeakAppender {
+    /// Returns an appender. `None` if the log is closed, or closing.
+    pub fn upgrade(&self) -> Option<Appender> {
+        self.0.upgrade().map(Appender)
+    }
+}

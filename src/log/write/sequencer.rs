@@ -1,0 +1,143 @@
+//! The sequencer: decides order and time. It takes waiting deliveries in the order of the queue, reads the local clock,
+//! asks the applier which are new, makes frames, commits, and answers. It runs on a thread of its own, because sled
+//! blocks. Must not know how a commit becomes durable.
+//!
+//! Group commit without a timer: the sequencer takes the deliveries that already wait. A commit smaller than the last
+//! one gives the callers that were just answered a moment to come back. Batches grow with the load. A second thread
+//! that packs while the disk syncs was slower at 64 producers and no faster at 1024: it halves the batches.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc;
+
+use super::append::{AppendError, Pending, Sequence};
+use super::applier::{self, Verdict};
+use super::batch::CommitBatch;
+use super::clock::{ClockGuard, ClockReading};
+use super::commit::Committer;
+use crate::log::dedup::key::Claim;
+use crate::log::dedup::{Keeper, KeyIndex};
+use crate::log::files::secret::LogSecret;
+use crate::log::head::Head;
+
+/// Maximum number of yields in which a commit waits for more deliveries: about 50 µs of an idle core. Half of a batch
+/// in a commit of its own would cost one more sync.
+const YIELDS_MAX: usize = 100;
+
+pub struct Sequencer {
+    pub index: Arc<KeyIndex>,
+    pub keeper: Keeper,
+    /// Number of positions whose keys make one run.
+    pub run_events: u64,
+    pub secret: Arc<LogSecret>,
+    pub clock: ClockGuard,
+    pub batch_events: usize,
+    /// Head after the last commit.
+    pub head: Head,
+    /// Number of deliveries that the last commit answered.
+    pub answered: usize,
+    pub committer: Committer,
+    /// Thread of the sealer. Ends once the committer's journals are dropped.
+    pub sealer: JoinHandle<()>,
+}
+
+impl Sequencer {
+    /// Runs until the last appender is dropped and every delivery is answered.
+    pub fn run(mut self, mut queue: mpsc::Receiver<Pending>) {
+        let mut left = None;
+        while let Some(first) = left.take().or_else(|| queue.blocking_recv()) {
+            let reading = self.clock.source().read();
+            let mut assembly = CommitBatch::after(&self.head, reading.now, self.secret.generation);
+            if let Err(no_room) = self.committer.make_room(reading.uptime) {
+                assembly.refuse(first, no_room.into());
+                assembly.answer(&Ok(()));
+                continue;
+            }
+            left = self.fill(&mut assembly, reading, first, &mut queue);
+            let result = self.committer.commit(&mut assembly);
+            self.head = assembly.head();
+            assembly.answer(&result);
+            if result.is_ok() && self.index.close_if_full(self.head, self.run_events) {
+                self.index.wake();
+            }
+        }
+        self.keeper.stop();
+        self.committer.stop();
+        if self.sealer.join().is_err() {
+            tracing::error!("the sealer panicked");
+        }
+    }
+
+    /// Takes `first` and the deliveries that wait after it, as many as fit. Returns the first one that does not fit.
+    fn fill(
+        &mut self,
+        assembly: &mut CommitBatch,
+        reading: ClockReading,
+        first: Pending,
+        queue: &mut mpsc::Receiver<Pending>,
+    ) -> Option<Pending> {
+        let expected = std::mem::take(&mut self.answered);
+        let mut yields = 0;
+        let mut next = Some(first);
+        while let Some(pending) = next {
+            if !assembly.has_room(pending.prepared.record.size()) {
+                return Some(pending);
+            }
+            self.answered += 1;
+            self.take(pending, assembly, reading);
+            next = self.next_waiting(queue, expected, &mut yields);
+        }
+        None
+    }
+
+    /// Returns a delivery that already waits. While fewer than `expected` deliveries were taken, yields the core to
+    /// other threads and looks again, up to [`YIELDS_MAX`] times.
+    fn next_waiting(
+        &self,
+        queue: &mut mpsc::Receiver<Pending>,
+        expected: usize,
+        yields: &mut usize,
+    ) -> Option<Pending> {
+        if self.answered == self.batch_events {
+            return None;
+        }
+        loop {
+            let next = queue.try_recv().ok();
+            if next.is_some() || self.answered >= expected || *yields == YIELDS_MAX {
+                return next;
+            }
+            *yields += 1;
+            std::thread::yield_now();
+        }
+    }
+
+    fn take(&mut self, pending: Pending, assembly: &mut CommitBatch, reading: ClockReading) {
+        let may_stamp = self.may_stamp(&pending, reading);
+        let Pending { claim, looked_up, .. } = &pending;
+        let verdict = {
+            let mut recent = self.index.recent_mut();
+            applier::apply(&mut recent, &self.secret, *claim, looked_up.known, assembly.next(), may_stamp)
+        };
+        match verdict {
+            Ok(Verdict::New) => {
+                self.clock.observe_stamp(reading, pending.origin.evidence);
+                assembly.add(pending, None);
+            }
+            Ok(Verdict::Conflict { first, digest }) => {
+                self.clock.observe_stamp(reading, pending.origin.evidence);
+                let claim = Claim { digest, ..pending.claim };
+                assembly.add(Pending { claim, ..pending }, Some(first));
+            }
+            Ok(Verdict::Duplicate { first }) => assembly.repeat(pending.reply, first, false),
+            Ok(Verdict::KnownConflict { first }) => assembly.repeat(pending.reply, first, true),
+            Ok(Verdict::Undecided { first }) => assembly.give_back(pending, first),
+            Err(error) => assembly.refuse(pending, error),
+        }
+    }
+
+    fn may_stamp(&self, pending: &Pending, reading: ClockReading) -> Result<(), AppendError> {
+        pending.origin.sequence.as_ref().map_or(Ok(()), Sequence::check)?;
+        Ok(self.clock.judge(reading, self.head.recorded_at, pending.origin.evidence)?)
+    }
+}

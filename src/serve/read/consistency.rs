@@ -1,0 +1,97 @@
+//! Freshness of answers: waits until the views are fresh enough, and checks that a token belongs to this log's history.
+//! Knows nothing of the data read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::context::Context;
+use crate::event::Position;
+use crate::fold::Views;
+use crate::proto::ReadConsistency;
+use crate::proto::read_consistency::Requirement;
+use crate::serve::query::PageToken;
+use crate::serve::refusal::Refusal;
+use crate::token::{Token, TokenError, chain_prefix};
+
+const WAIT_DEFAULT: Duration = Duration::from_secs(5);
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Returns views that are as fresh as required.
+pub async fn views(context: &Context, consistency: Option<&ReadConsistency>) -> Result<Arc<Views>, Refusal> {
+    let wait = wait(consistency)?;
+    match consistency.and_then(|consistency| consistency.requirement.as_ref()) {
+        Some(Requirement::MinimizeLatency(false) | Requirement::FullyConsistent(false)) => {
+            Err(Refusal::InvalidField { field: "consistency", problem: "false has no meaning" })
+        }
+        None | Some(Requirement::MinimizeLatency(true)) => context.views(),
+        Some(Requirement::FullyConsistent(true)) => reach(context, context.reader.head().position, wait).await,
+        Some(Requirement::AtLeastAsFresh(token)) => {
+            let token = Token::decode(token).map_err(|error| Refusal::InvalidReadToken(fault(error)))?;
+            if token.identity != context.reader.identity() {
+                return Err(Refusal::LogEpochChanged);
+            }
+            let views = reach(context, token.position, wait).await?;
+            check_history(context, &views, token).await?;
+            Ok(views)
+        }
+    }
+}
+
+/// Returns views that have reached this position. Waits as long as the request allows.
+pub async fn reached(
+    context: &Context,
+    wanted: Position,
+    consistency: Option<&ReadConsistency>,
+) -> Result<Arc<Views>, Refusal> {
+    reach(context, wanted, wait(consistency)?).await
+}
+
+/// Returns the views for a page: those of the previous page while they are kept, else views as fresh as required.
+pub async fn page_views(
+    context: &Context,
+    cursor: Option<&PageToken>,
+    consistency: Option<&ReadConsistency>,
+) -> Result<Arc<Views>, Refusal> {
+    match cursor.and_then(|cursor| context.snapshots.kept(cursor.position)) {
+        Some(kept) => Ok(kept),
+        None => views(context, consistency).await,
+    }
+}
+
+/// Describes the fault of a token of any kind.
+pub fn fault(error: TokenError) -> &'static str {
+    match error {
+        TokenError::Malformed => "it was cut or changed on its way",
+        TokenError::Version => "it is of another version of cleat",
+    }
+}
+
+fn wait(consistency: Option<&ReadConsistency>) -> Result<Duration, Refusal> {
+    let Some(wait) = consistency.and_then(|consistency| consistency.max_wait) else { return Ok(WAIT_DEFAULT) };
+    let wait = Duration::try_from(wait).ok().filter(|wait| *wait <= WAIT_MAX);
+    wait.ok_or(Refusal::InvalidField { field: "consistency.max_wait", problem: "not between 0 and 60 s" })
+}
+
+async fn reach(context: &Context, wanted: Position, wait: Duration) -> Result<Arc<Views>, Refusal> {
+    let mut views = context.views.clone();
+    let is_reached = |views: &Arc<Views>| views.is_readable() && views.position() >= wanted;
+    let reached = async { views.wait_for(is_reached).await.ok().map(|views| views.clone()) };
+    if let Ok(Some(views)) = tokio::time::timeout(wait, reached).await {
+        return Ok(views);
+    }
+    Err(Refusal::StaleRead { at: context.views()?.position(), wanted })
+}
+
+/// Refuses a token of another history. A log restored from a copy may have other events at the same positions.
+pub async fn check_history(context: &Context, views: &Views, token: Token) -> Result<(), Refusal> {
+    let chain = match views.chain_at(token.position) {
+        // Before the first event, all logs of one identity are the same.
+        _ if token.position == 0 => return Ok(()),
+        Some(chain) => chain,
+        None => {
+            let event = context.read(move |reader| reader.get(token.position)).await?;
+            chain_prefix(&event.ok_or(Refusal::LogEpochChanged)?.chain)
+        }
+    };
+    if chain == token.chain_prefix { Ok(()) } else { Err(Refusal::LogEpochChanged) }
+}

@@ -1,0 +1,146 @@
+//! Changes of connections and exports as the source of a watch: read from the views, shown as a query asks. Knows
+//! nothing of when they are sent.
+
+use std::sync::Arc;
+
+use prost::Message as _;
+use tokio::sync::OnceCell;
+
+use super::query::Query;
+use super::render::{reads_disk, render};
+use crate::event::Position;
+use crate::fold::{PositionChanges, Stretch};
+use crate::proto::ChangeBatch;
+use crate::serve::limits::scans::{independently, send_first};
+use crate::serve::limits::{Caller, Reservation};
+use crate::serve::read::Context;
+use crate::serve::refusal::Refusal;
+use crate::serve::watch::shared::{Cursor, Feed, FeedEntry, WatchRun, WatchSource};
+
+/// Maximum number of changes read before other tasks may run. A slow reader keeps no more than these alive.
+const CHANGES_AT_ONCE: usize = 256;
+/// Memory that the changes of one block of the change log take, unless one of them is large.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Changes of one position in a feed. The first watch that needs them encodes them for all.
+pub struct SharedChanges {
+    changes: Arc<PositionChanges>,
+    shown: OnceCell<Option<ChangeBatch>>,
+}
+
+impl SharedChanges {
+    pub fn new(changes: &Arc<PositionChanges>) -> FeedEntry<Self> {
+        seen(changes, Self { changes: changes.clone(), shown: OnceCell::new() })
+    }
+}
+
+pub struct ChangeSource {
+    context: Arc<Context>,
+    caller: Caller,
+    query: Arc<Query>,
+}
+
+impl ChangeSource {
+    pub fn of(context: &Arc<Context>, caller: Caller, query: &Arc<Query>) -> Self {
+        Self { context: context.clone(), caller, query: query.clone() }
+    }
+
+    /// Reads from the change log. The memory that this takes is charged first. One large position is read again once
+    /// there is room for it: meanwhile neither its changes nor any views are kept in memory.
+    async fn read_log(&self, after: Position) -> Result<(Stretch, Reservation), Refusal> {
+        let mut bytes = READ_BYTES;
+        loop {
+            let mut charge = self.context.room_to_catch_up(self.caller, bytes).await?;
+            let context = self.context.clone();
+            let work = move || Ok::<_, Refusal>(context.readable()?.changes_after(after, CHANGES_AT_ONCE)?);
+            let stretch = self.context.scans.take_turn(self.caller, work).await??;
+            // A position that is larger than the share uses the whole share.
+            let needed = stretch.bytes().min(self.context.catch_up.share());
+            if needed <= bytes && charge.resize(needed).is_ok() {
+                return Ok((stretch, charge));
+            }
+            bytes = needed;
+        }
+    }
+
+    async fn show(
+        &self,
+        feed: &Arc<Feed<SharedChanges>>,
+        shared: &FeedEntry<SharedChanges>,
+    ) -> Result<Option<ChangeBatch>, Refusal> {
+        let mut first = false;
+        let render = async || -> Result<_, Refusal> {
+            first = true;
+            let batch = render(&self.context, self.caller, &self.query, &shared.what.changes).await?;
+            Ok(batch.as_ref().map(ChangeBatch::encoded))
+        };
+        let shown = shared.what.shown.get_or_try_init(render).await?;
+        if let (true, Some(shown)) = (first, shown) {
+            feed.weigh(shared.at.position, shown.encoded_len());
+        }
+        Ok(shown.clone())
+    }
+}
+
+impl WatchSource for ChangeSource {
+    type Query = Query;
+    type Shared = SharedChanges;
+    type Own = Arc<PositionChanges>;
+    type Batch = ChangeBatch;
+
+    fn end(&self) -> Position {
+        self.context.readable().map_or(0, |views| views.position())
+    }
+
+    /// Resolves when the views grow. Views that have come to their end never do: then the serving state ends the watch.
+    async fn grown(&self, after: Position) {
+        let mut views = self.context.views.clone();
+        if views.wait_for(|views| views.is_readable() && views.position() > after).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Reads a few changes, and drops the views.
+    async fn read(self: Arc<Self>, after: Cursor) -> Result<WatchRun<Self::Own>, Refusal> {
+        let (stretch, charge) = if self.is_behind(after.position) {
+            let (stretch, charge) = self.read_log(after.position).await?;
+            (stretch, Some(charge))
+        } else {
+            (self.context.readable()?.changes_after(after.position, CHANGES_AT_ONCE)?, None)
+        };
+        let Stretch { changes, through, chain } = stretch;
+        let seen = changes.iter().map(|changes| seen(changes, changes.clone()));
+        Ok(WatchRun { seen: seen.collect(), through: Cursor { position: through, chain }, charge })
+    }
+
+    async fn tell(self: Arc<Self>, changes: Self::Own) -> Result<Option<ChangeBatch>, Refusal> {
+        if reads_disk(&self.query, &changes) {
+            send_first().await;
+        }
+        Ok(render(&self.context, self.caller, &self.query, &changes).await?.map(ChangeBatch::from))
+    }
+
+    async fn tell_all(
+        self: Arc<Self>,
+        feed: Arc<Feed<SharedChanges>>,
+        shared: Arc<FeedEntry<SharedChanges>>,
+    ) -> Result<Option<ChangeBatch>, Refusal> {
+        if let Some(shown) = shared.what.shown.get() {
+            return Ok(shown.clone());
+        }
+        if reads_disk(&self.query, &shared.what.changes) {
+            send_first().await;
+            return independently(async move { self.show(&feed, &shared).await }).await;
+        }
+        self.show(&feed, &shared).await
+    }
+
+    fn is_behind(&self, at: Position) -> bool {
+        self.context.readable().is_ok_and(|views| views.floor() > at)
+    }
+}
+
+fn seen<T>(changes: &PositionChanges, what: T) -> FeedEntry<T> {
+    let at = Cursor { position: changes.position, chain: changes.chain };
+    FeedEntry { first: changes.position, at, what }
+}
