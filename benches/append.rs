@@ -26,9 +26,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use cleat::event::{Delivery, Timestamp};
+use cleat::event::{Delivery, Identity, Timestamp};
 use cleat::log::{Commit, Fresh, Log, LogOptions, TimeEvidence, TimeSource};
-use cleat::token::Identity;
 use tokio::task::JoinSet;
 
 use plain::PlainFile;

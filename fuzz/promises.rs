@@ -4,12 +4,11 @@
 
 use bytes::Bytes;
 use cleat::event::{
-    Contents, Delivery, Envelope, Event, EventKey, ModeVerdict, Object, Provenance, Timestamp, fingerprint,
+    Contents, Delivery, Envelope, Event, EventKey, Identity, ModeVerdict, Object, Provenance, Timestamp, fingerprint,
 };
 use cleat::fold::Fold;
 use cleat::log::fuzzing;
 use cleat::segment::{AtOnce, Segment, SegmentHeader, SegmentName, SegmentWriter};
-use cleat::token::Identity;
 
 /// Separates two bodies.
 const SEPARATOR: u8 = 0;

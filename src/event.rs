@@ -23,7 +23,7 @@ pub use fingerprint::fingerprint;
 pub use kind::Kind;
 pub use mode::{ApiMode, ModeVerdict};
 pub use object::{Json, Object};
-pub use position::{Hash, Position};
+pub use position::{ChainPrefix, Cursor, Hash, Identity, Point, Position};
 pub use report::{Attempt, Facts, Link, Outcome, Report, ReportKind, Stats};
 pub use text::{TEXT_BYTES_MAX, Text, bounded};
 pub use time::{Clock, Timestamp};

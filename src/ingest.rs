@@ -243,7 +243,7 @@ impl Arrival {
             return Err(WebhookRefusal::StorageSlow);
         };
         let Appended { position, duplicate, conflict, reached } = ended.map_err(|error| refusal(&error))?;
-        let token = Token::read(appender.identity(), reached.position, &reached.chain).encode();
+        let token = Token::read(appender.identity(), reached.cursor()).encode();
         Ok(Accepted { position, duplicate, token, conflict, mode })
     }
 }

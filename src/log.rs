@@ -37,7 +37,7 @@ pub use crate::storage::StoreError;
 pub use dedup::DedupSize;
 pub use files::layout::Fresh;
 pub use hand_over::{HandOver, HandedOver};
-pub use head::{Commit, Head, Health};
+pub use head::{Commit, Health};
 pub use inspect::{InspectedJournal, InspectedSegment, Inspection, ReadOnlyLog, open_read_only};
 pub use journals::NoRoom;
 pub use open::{Log, LogOptions, OpenError, SeenPoint, find, init, open};

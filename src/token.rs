@@ -5,35 +5,16 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::event::{Hash, Position};
+use crate::event::{Cursor, Identity};
 
 const VERSION: u8 = 1;
 const LEN: usize = 1 + 16 + 16 + 8 + 8 + 8 + 2 + 4;
-
-/// Identity of a log and of its current epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
-    /// Created with the log. Never changes.
-    pub log_id: u128,
-    /// Replaced when the log is restored from a backup: its positions may then mean other events.
-    pub epoch: u128,
-}
-
-/// The first 8 bytes of the hash chain's value at a position: enough to detect another history.
-pub type ChainPrefix = [u8; 8];
-
-pub fn chain_prefix(chain: &Hash) -> ChainPrefix {
-    let mut prefix = [0; 8];
-    prefix.copy_from_slice(&chain[..8]);
-    prefix
-}
 
 /// A position, with enough context to detect that it is of another log, history, filter or fold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Token {
     pub identity: Identity,
-    pub position: Position,
-    pub chain_prefix: ChainPrefix,
+    pub cursor: Cursor,
     /// Hash of the filter of a stream or list; 0 for a read token.
     pub filter_hash: u64,
     /// Version of the fold whose states were shown; 0 for a token of the log alone.
@@ -50,23 +31,17 @@ pub enum TokenError {
 
 impl Token {
     /// A token that only means "everything up to here".
-    pub fn read(identity: Identity, position: Position, chain: &Hash) -> Self {
-        Self::at(identity, position, chain_prefix(chain))
-    }
-
-    /// Like [`Self::read`], but from the first bytes of the chain's value.
-    pub fn at(identity: Identity, position: Position, chain_prefix: ChainPrefix) -> Self {
-        Self { identity, position, chain_prefix, filter_hash: 0, fold_version: 0 }
+    pub fn read(identity: Identity, cursor: Cursor) -> Self {
+        Self { identity, cursor, filter_hash: 0, fold_version: 0 }
     }
 
     /// URL-safe text of 84 characters.
     pub fn encode(&self) -> String {
         let mut bytes = Vec::with_capacity(LEN);
         bytes.push(VERSION);
-        bytes.extend(self.identity.log_id.to_be_bytes());
-        bytes.extend(self.identity.epoch.to_be_bytes());
-        bytes.extend(self.position.to_be_bytes());
-        bytes.extend(self.chain_prefix);
+        bytes.extend(self.identity.to_bytes());
+        bytes.extend(self.cursor.position.to_be_bytes());
+        bytes.extend(self.cursor.chain);
         bytes.extend(self.filter_hash.to_be_bytes());
         bytes.extend(self.fold_version.to_be_bytes());
         bytes.extend(crc32c::crc32c(&bytes).to_be_bytes());
@@ -87,12 +62,8 @@ impl Token {
         }
         rest = &rest[1..];
         Ok(Self {
-            identity: Identity {
-                log_id: u128::from_be_bytes(take(&mut rest)),
-                epoch: u128::from_be_bytes(take(&mut rest)),
-            },
-            position: u64::from_be_bytes(take(&mut rest)),
-            chain_prefix: take(&mut rest),
+            identity: Identity::from_bytes(take(&mut rest)),
+            cursor: Cursor { position: u64::from_be_bytes(take(&mut rest)), chain: take(&mut rest) },
             filter_hash: u64::from_be_bytes(take(&mut rest)),
             fold_version: u16::from_be_bytes(take(&mut rest)),
         })
@@ -113,7 +84,7 @@ mod tests {
 
     fn token() -> Token {
         let identity = Identity { log_id: 7, epoch: u128::MAX };
-        Token { filter_hash: 9, fold_version: 1, ..Token::read(identity, 42, &[3; 32]) }
+        Token { filter_hash: 9, fold_version: 1, ..Token::read(identity, Cursor::new(42, &[3; 32])) }
     }
 
     #[test]

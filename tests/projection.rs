@@ -4,10 +4,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use cleat::event::{Delivery, ModeVerdict, Provenance, Timestamp};
+use cleat::event::{Delivery, Identity, ModeVerdict, Provenance, Timestamp};
 use cleat::fold::{self, Connection, Fold, Views};
 use cleat::log::{Fresh, Log, LogOptions, Reader, TimeEvidence, TimeSource};
-use cleat::token::Identity;
 use tokio::runtime::Handle;
 
 fn open(directory: &Path) -> Log {

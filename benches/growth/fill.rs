@@ -9,9 +9,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use cleat::event::Delivery;
+use cleat::event::{Delivery, Identity};
 use cleat::log::{Appender, Commit, Fresh, Log, LogOptions, TimeEvidence, TimeSource};
-use cleat::token::Identity;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;

@@ -3,19 +3,17 @@
 
 mod apply;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 
 use self::apply::apply;
 use super::changes::{ChangeLog, Disposition, Recorded, Recorder, Ring};
 use super::entities::{Change, EventRef, Interner, Occurrence, PositionChanges, Realm};
-use super::state::RealmState;
 use super::state::pins::{Pin, Pins};
+use super::state::{RealmState, RestoredState};
 use super::views::{SharedState, Views, read, write};
-use crate::event::{ApiMode, Event, Hash, ParsedEvent, Position, Provenance, Timestamp};
+use crate::event::{ApiMode, Cursor, Event, ParsedEvent, Point, Position, Provenance};
 use crate::segment::ReadError;
 use crate::storage::StoreError;
-use crate::token::chain_prefix;
 
 /// Maximum number of exports settled with each event. Keeps the first event after a long pause short.
 const SETTLED_AT_ONCE: usize = 16;
@@ -31,9 +29,7 @@ pub struct Fold {
     recorder: Option<Recorder>,
     /// Texts that entities share.
     interner: Interner,
-    position: Position,
-    chain: Hash,
-    recorded_at: Timestamp,
+    at: Point,
     /// Positions that were pinned at the last publication. Until the next one, no others can be pinned.
     pinned: Vec<Position>,
     /// Number of changes since the last publication.
@@ -47,37 +43,30 @@ impl Fold {
     /// Creates a fold before the first event, without a change log. Keeps the newest `ring_len` positions that change
     /// something for readers that follow.
     pub fn new(ring_len: usize) -> Self {
-        Self::over(BTreeMap::new(), 0, Hash::default(), None, ring_len)
+        Self::over(RestoredState::default(), Point::default(), None, ring_len)
     }
 
-    /// Creates a fold with the state at a position. Later events are recorded.
+    /// Creates a fold with the state at a point. Later events are recorded in `changes`.
     pub(super) fn recorded(
-        (states, interner): (Vec<(Realm, RealmState)>, Interner),
-        (position, chain, recorded_at): (Position, Hash, Timestamp),
-        (recorder, changes): (Recorder, Arc<ChangeLog>),
+        state: RestoredState,
+        at: Point,
+        changes: Arc<ChangeLog>,
+        recorder: Recorder,
         ring_len: usize,
     ) -> Self {
-        let states = states.into_iter().map(|(realm, state)| (realm, Arc::new(RwLock::new(state)))).collect();
-        let fold = Self::over(states, position, chain, Some(changes), ring_len);
-        Self { recorder: Some(recorder), interner, recorded_at, ..fold }
+        Self { recorder: Some(recorder), ..Self::over(state, at, Some(changes), ring_len) }
     }
 
-    fn over(
-        states: BTreeMap<Realm, Arc<RwLock<RealmState>>>,
-        position: Position,
-        chain: Hash,
-        changes: Option<Arc<ChangeLog>>,
-        ring_len: usize,
-    ) -> Self {
-        let ring = RwLock::new(Ring::after_position(position, ring_len));
-        let shared = SharedState { realms: RwLock::new(states), ring, changes, pins: Pins::default() };
+    fn over(state: RestoredState, at: Point, changes: Option<Arc<ChangeLog>>, ring_len: usize) -> Self {
+        let RestoredState { realms, interner } = state;
+        let realms = realms.into_iter().map(|(realm, state)| (realm, Arc::new(RwLock::new(state)))).collect();
+        let ring = RwLock::new(Ring::after_position(at.position, ring_len));
+        let shared = SharedState { realms: RwLock::new(realms), ring, changes, pins: Pins::default() };
         Self {
             shared: Arc::new(shared),
             recorder: None,
-            interner: Interner::default(),
-            position,
-            chain,
-            recorded_at: Timestamp::default(),
+            interner,
+            at,
             pinned: Vec::new(),
             changed: 0,
             is_followed: true,
@@ -85,7 +74,7 @@ impl Fold {
     }
 
     pub fn position(&self) -> Position {
-        self.position
+        self.at.position
     }
 
     /// Advances to `event`, which must be the next one. An error comes from the change log; after one, this fold cannot
@@ -99,7 +88,7 @@ impl Fold {
         let mark = EventRef { position: event.position, recorded_at: event.recorded_at };
         let chain = event.chain;
         let (disposition, changes) = self.apply(mark, event)?;
-        (self.position, self.chain, self.recorded_at) = (mark.position, chain, mark.recorded_at);
+        self.at = Point { position: mark.position, chain, recorded_at: mark.recorded_at };
         let weight = changes.as_ref().map_or(0, |changes| changes.weight());
         // Comes first: the ring must have all changes of the state, even if the change log fails.
         if let Some(changes) = &changes {
@@ -133,8 +122,8 @@ impl Fold {
             state.settle(mark.recorded_at, SETTLED_AT_ONCE);
         }
         self.changed += changes.len();
-        let chain = chain_prefix(&chain);
-        Ok((disposition, Some(Arc::new(PositionChanges { position: mark.position, chain, realm, changes }))))
+        let Cursor { position, chain } = Cursor::new(mark.position, &chain);
+        Ok((disposition, Some(Arc::new(PositionChanges { position, chain, realm, changes }))))
     }
 
     /// Returns a realm by its parts, with its state. Known realms share their name in memory.
@@ -167,7 +156,7 @@ impl Fold {
 
     /// Publishes the current state for readers.
     pub fn publish(&mut self) -> Arc<Views> {
-        let pin = self.shared.pins.pin(self.position);
+        let pin = self.shared.pins.pin(self.at.position);
         self.views(Some(pin))
     }
 
@@ -187,8 +176,7 @@ impl Fold {
             connections += state.connection_count();
             exports += state.export_count();
         }
-        let (shared, position, chain, recorded_at) = (self.shared.clone(), self.position, self.chain, self.recorded_at);
-        Arc::new(Views { shared, position, chain, recorded_at, connections, exports, pin })
+        Arc::new(Views { shared: self.shared.clone(), at: self.at, connections, exports, pin })
     }
 
     /// Returns the number of superseded versions that are kept for older pinned positions.

@@ -26,12 +26,11 @@ pub(super) use self::files::Files;
 use self::unusable::Unusable;
 use super::changes::{ChangeLog, Recorder};
 use super::engine::Fold;
-use super::entities::{Interner, Realm};
 use super::intake::Intake;
-use super::state::RealmState;
+use super::state::RestoredState;
 use super::views::Views;
-use crate::event::{Hash, ParsedEvent, Position, Timestamp};
-use crate::log::{HandOver, Head, Reader, SeenPoint};
+use crate::event::{Hash, ParsedEvent, Point, Position};
+use crate::log::{HandOver, Reader, SeenPoint};
 use crate::segment::ReadError;
 use crate::storage::StoreError;
 
@@ -101,6 +100,15 @@ impl From<ReadError> for ProjectionError {
     }
 }
 
+/// Reason why a generation does not resume from a checkpoint.
+#[derive(Debug, thiserror::Error)]
+enum ResumeError {
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
+    #[error(transparent)]
+    Failed(#[from] ProjectionError),
+}
+
 /// Settings of a generation.
 #[derive(Clone, Copy)]
 pub(super) struct Keeping {
@@ -139,25 +147,24 @@ impl Generation {
     pub fn begin(home: &Path, reader: &Reader, keeping: Keeping) -> Result<Self, ProjectionError> {
         let files = Files::create(home).map_err(ProjectionError::files("create a generation"))?;
         let changes = ChangeLog::open(&files.changes(), reader.identity(), reader.genesis(), 0);
-        let begun = changes.map_err(|error| ProjectionError::from(error.at(1))).and_then(|changes| {
-            let start = (0, Hash::default(), Timestamp::default());
-            Self::over(&files, changes, (Vec::new(), Interner::default()), start, keeping)
-        });
+        let begun = changes
+            .map_err(|error| ProjectionError::from(error.at(1)))
+            .and_then(|changes| Self::over(&files, changes, RestoredState::default(), Point::default(), keeping));
         begun.inspect_err(|_| files.remove())
     }
 
     fn over(
         files: &Files,
         changes: ChangeLog,
-        states: (Vec<(Realm, RealmState)>, Interner),
-        start: (Position, Hash, Timestamp),
+        state: RestoredState,
+        at: Point,
         keeping: Keeping,
     ) -> Result<Self, ProjectionError> {
         let changes = Arc::new(changes);
         let recorder = Recorder::new(changes.clone(), keeping.segment_bytes);
         let recorder = recorder.map_err(ProjectionError::files("start a thread"))?;
-        let fold = Fold::recorded(states, start, (recorder, changes.clone()), keeping.ring_len);
-        Ok(Self { files: files.clone(), changes, fold, saved: start.0 })
+        let fold = Fold::recorded(state, at, changes.clone(), recorder, keeping.ring_len);
+        Ok(Self { files: files.clone(), changes, fold, saved: at.position })
     }
 
     /// Resumes from the newest usable checkpoint of a generation. `None` if it has none: all checkpoints are damaged or
@@ -167,9 +174,10 @@ impl Generation {
         let checkpoints = files.checkpoints().map_err(ProjectionError::files("list the checkpoints"))?;
         let mut refused = None;
         for position in checkpoints.into_iter().rev() {
-            let unusable = match Self::resume_at(files, position, reader, keeping)? {
+            let unusable = match Self::resume_at(files, position, reader, keeping) {
                 Ok(generation) => return Ok(Some(generation)),
-                Err(unusable) => unusable,
+                Err(ResumeError::Unusable(unusable)) => unusable,
+                Err(ResumeError::Failed(error)) => return Err(error),
             };
             tracing::warn!(position, reason = %unusable, "a checkpoint cannot be used");
             if !unusable.is_damage() {
@@ -180,39 +188,22 @@ impl Generation {
         refused.map_or(Ok(None), |error| Err(error.into()))
     }
 
-    fn resume_at(
-        files: &Files,
-        position: Position,
-        reader: &Reader,
-        keeping: Keeping,
-    ) -> Result<Result<Self, Unusable>, ProjectionError> {
-        let (header, mut file) = match read_header(&files.checkpoint(position)) {
-            Ok(read) => read,
-            Err(unusable) => return Ok(Err(unusable)),
-        };
-        if let Err(reason) = fits(&header, reader)? {
-            return Ok(Err(Unusable::History(reason)));
-        }
-        let changes = match ChangeLog::open(&files.changes(), reader.identity(), reader.genesis(), position) {
-            Ok(changes) => changes,
-            Err(error) => return Ok(Err(Unusable::ChangeLog(error))),
-        };
+    fn resume_at(files: &Files, position: Position, reader: &Reader, keeping: Keeping) -> Result<Self, ResumeError> {
+        let (header, mut file) = read_header(&files.checkpoint(position))?;
+        check_history(&header, reader)?;
+        let changes = ChangeLog::open(&files.changes(), reader.identity(), reader.genesis(), position);
+        let changes = changes.map_err(Unusable::ChangeLog)?;
         let (end, chain) = changes.end();
-        if end < header.position {
-            return Ok(Err(Unusable::History("its change log ends before the checkpoint")));
+        if end < header.at.position {
+            return Err(Unusable::History("its change log ends before the checkpoint").into());
         }
         if chain_at(reader, end)? != Some(chain) {
-            return Ok(Err(Unusable::History("its change log belongs to another history")));
+            return Err(Unusable::History("its change log belongs to another history").into());
         }
-        let mut interner = Interner::default();
-        let states = match checkpoint::read_states(&header, &mut file, &mut interner) {
-            Ok(states) => states,
-            Err(error) => return Ok(Err(error)),
-        };
-        let start = (header.position, header.chain, header.recorded_at);
-        let generation = Self::over(files, changes, (states, interner), start, keeping)?;
-        tracing::info!(position = header.position, "resuming the views from a checkpoint");
-        Ok(Ok(generation))
+        let state = checkpoint::read_state(&header, &mut file)?;
+        let generation = Self::over(files, changes, state, header.at, keeping)?;
+        tracing::info!(position = header.at.position, "resuming the views from a checkpoint");
+        Ok(generation)
     }
 
     pub fn files(&self) -> &Files {
@@ -285,8 +276,8 @@ impl Generation {
     ) -> Result<impl FnOnce() -> io::Result<()> + Send + 'static, ProjectionError> {
         self.sync()?;
         let (files, views) = (self.files.clone(), self.fold.publish());
-        let (position, chain, recorded_at) = (views.position(), views.chain(), views.recorded_at());
-        let header = CheckpointHeader { identity: reader.identity(), position, chain, recorded_at };
+        let header = CheckpointHeader { identity: reader.identity(), at: views.point() };
+        let position = header.at.position;
         self.saved = position;
         Ok(move || {
             files.save(position, |file| {
@@ -314,10 +305,10 @@ pub fn seen(home: &Path) -> Vec<SeenPoint> {
             let header = File::open(files.checkpoint(position))
                 .ok()
                 .and_then(|mut file| checkpoint::read_any_header(&mut file).ok());
-            seen.extend(header.map(|CheckpointHeader { identity, position, chain, recorded_at }| SeenPoint {
+            seen.extend(header.map(|CheckpointHeader { identity, at }| SeenPoint {
                 by: format!("a checkpoint of the views ({})", files.name(position)),
                 identity,
-                head: Head { position, chain, recorded_at },
+                head: at,
             }));
         }
     }
@@ -329,17 +320,20 @@ fn read_header(path: &Path) -> Result<(CheckpointHeader, BufReader<File>), Unusa
     Ok((checkpoint::read_header(&mut file)?, file))
 }
 
-/// Checks that a checkpoint belongs to this log's history. Returns the reason if it does not.
-fn fits(header: &CheckpointHeader, reader: &Reader) -> Result<Result<(), &'static str>, ProjectionError> {
-    if header.identity != reader.identity() {
-        return Ok(Err("it belongs to another log or another epoch"));
+/// Checks that a checkpoint belongs to this log's history.
+fn check_history(header: &CheckpointHeader, reader: &Reader) -> Result<(), ResumeError> {
+    let CheckpointHeader { identity, at } = header;
+    if *identity != reader.identity() {
+        return Err(Unusable::History("it belongs to another log or another epoch").into());
     }
     let head = reader.head().position;
-    if header.position > head {
-        return Err(ProjectionError::LogIsShort { head, seen: header.position });
+    if at.position > head {
+        return Err(ProjectionError::LogIsShort { head, seen: at.position }.into());
     }
-    let same = chain_at(reader, header.position)? == Some(header.chain);
-    Ok(if same { Ok(()) } else { Err("it belongs to another history") })
+    if chain_at(reader, at.position)? != Some(at.chain) {
+        return Err(Unusable::History("it belongs to another history").into());
+    }
+    Ok(())
 }
 
 fn chain_at(reader: &Reader, position: Position) -> Result<Option<Hash>, ProjectionError> {

@@ -14,8 +14,16 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use self::superseded::VersionStore;
-use super::entities::{Change, Connection, Export, Id, JoinedExport};
+use super::entities::{Change, Connection, Export, Id, Interner, JoinedExport, Realm};
 use crate::event::{Position, Timestamp};
+
+/// The state of all realms, as a checkpoint has it.
+#[derive(Default)]
+pub struct RestoredState {
+    pub realms: Vec<(Realm, RealmState)>,
+    /// Texts that its entities share.
+    pub interner: Interner,
+}
 
 /// State of an export in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]

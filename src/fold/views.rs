@@ -10,10 +10,8 @@ use super::changes::{ChangeLog, ChangeLookup, Disposition, Ring, Stretch};
 use super::entities::{Connection, Id, JoinedExport, PositionChanges, Realm};
 use super::state::pins::{Pin, Pins};
 use super::state::{ExportSlot, RealmState, ScanPart};
-use crate::event::{Hash, Position, Timestamp};
-use crate::log::Head;
+use crate::event::{Cursor, Hash, Point, Position, Timestamp};
 use crate::segment::ReadError;
-use crate::token::{ChainPrefix, chain_prefix};
 
 /// Number of entries that are visited under one lock: some 50 µs.
 const VISITS: usize = 256;
@@ -50,9 +48,7 @@ impl SharedState {
 /// A snapshot at one position. Reads take a lock for a moment each, and never see anything newer.
 pub struct Views {
     pub(super) shared: Arc<SharedState>,
-    pub(super) position: Position,
-    pub(super) chain: Hash,
-    pub(super) recorded_at: Timestamp,
+    pub(super) at: Point,
     pub(super) connections: usize,
     pub(super) exports: usize,
     /// Pin that keeps this position's state. `None` if the views are not readable.
@@ -67,24 +63,32 @@ impl Views {
 
     /// Returns the position up to which every event is applied. 0 if none is.
     pub fn position(&self) -> Position {
-        self.position
+        self.at.position
     }
 
     /// Returns the recording time of the event at the position.
     pub fn recorded_at(&self) -> Timestamp {
-        self.recorded_at
+        self.at.recorded_at
     }
 
     /// Returns how much later the event at the head was recorded than the last one that these views cover.
-    pub fn lag(&self, head: &Head) -> Duration {
-        let micros = head.recorded_at.as_micros() - self.recorded_at.as_micros();
-        let behind = self.position > 0 && head.position > self.position;
+    pub fn lag(&self, head: &Point) -> Duration {
+        let micros = head.recorded_at.as_micros() - self.at.recorded_at.as_micros();
+        let behind = self.at.position > 0 && head.position > self.at.position;
         Duration::from_micros(u64::try_from(micros).ok().filter(|_| behind).unwrap_or_default())
     }
 
     /// Returns the hash chain's value at the position. Zeros at position 0.
     pub fn chain(&self) -> Hash {
-        self.chain
+        self.at.chain
+    }
+
+    pub fn point(&self) -> Point {
+        self.at
+    }
+
+    pub fn cursor(&self) -> Cursor {
+        self.at.cursor()
     }
 
     /// Returns the number of connections in all realms.
@@ -104,14 +108,14 @@ impl Views {
 
     pub fn connection(&self, realm: &Realm, id: &str) -> Option<Arc<Connection>> {
         let state = self.shared.state(realm)?;
-        read(&state).connection(&Id::find(id), self.position).cloned()
+        read(&state).connection(&Id::find(id), self.at.position).cloned()
     }
 
     /// Returns an export with its connection. May read the change log, which blocks.
     pub fn export(&self, realm: &Realm, task_id: &str) -> Result<Option<JoinedExport>, ReadError> {
         let key = Id::find(task_id);
         let Some(state) = self.shared.state(realm) else { return Ok(None) };
-        let slot = read(&state).export(&key, self.position);
+        let slot = read(&state).export(&key, self.at.position);
         slot.map(|slot| self.join(realm, &key, &slot)).transpose()
     }
 
@@ -119,7 +123,7 @@ impl Views {
     pub fn join(&self, realm: &Realm, task_id: &Id, slot: &ExportSlot) -> Result<JoinedExport, ReadError> {
         let export = self.shared.lookup().resolve(realm, task_id, slot)?;
         Ok(match self.shared.state(realm) {
-            Some(state) => read(&state).join(export, self.position),
+            Some(state) => read(&state).join(export, self.at.position),
             None => JoinedExport { export, connection: None },
         })
     }
@@ -153,7 +157,7 @@ impl Views {
         (from, to): (Timestamp, Timestamp),
         after: Option<&Id>,
     ) -> impl Iterator<Item = (Id, ExportSlot)> + use<> {
-        let (at, state) = (self.position, self.shared.state(realm));
+        let (at, state) = (self.at.position, self.shared.state(realm));
         let mut ids = Vec::new();
         let mut last = (from, Id::Empty);
         while let Some(state) = &state {
@@ -183,7 +187,7 @@ impl Views {
     where
         F: FnMut(&RealmState, Option<&Id>, Position) -> ScanPart<T>,
     {
-        let at = self.position;
+        let at = self.at.position;
         let mut state = self.shared.state(realm);
         let (mut after, mut found) = (after, VecDeque::new());
         std::iter::from_fn(move || {
@@ -202,7 +206,7 @@ impl Views {
     /// Returns the changes after a position, in order, at most `count_max`. Reads the change log, which blocks, unless
     /// they are in memory: see [`Self::floor`].
     pub fn changes_after(&self, position: Position, count_max: usize) -> Result<Stretch, ReadError> {
-        self.shared.lookup().between(position, (self.position, chain_prefix(&self.chain)), count_max)
+        self.shared.lookup().between(position, self.cursor(), count_max)
     }
 
     /// Returns how the fold treated the positions from `from` on, as far as one frame of the change log has them. Empty
@@ -221,17 +225,17 @@ impl Views {
         self.shared.lookup().at(position)
     }
 
-    /// Returns the prefix of the hash chain's value at a position. `None` if it is no longer known here.
-    pub fn chain_at(&self, position: Position) -> Option<ChainPrefix> {
-        if position == self.position {
-            return Some(chain_prefix(&self.chain));
+    /// Returns the cursor at a position. `None` if the chain's value there is no longer known here.
+    pub fn cursor_at(&self, position: Position) -> Option<Cursor> {
+        if position == self.at.position {
+            return Some(self.cursor());
         }
-        read(&self.shared.ring).at(position).map(|changes| changes.chain)
+        read(&self.shared.ring).at(position).map(|changes| changes.cursor())
     }
 }
 
 impl fmt::Debug for Views {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Views").field("position", &self.position).finish_non_exhaustive()
+        f.debug_struct("Views").field("position", &self.at.position).finish_non_exhaustive()
     }
 }

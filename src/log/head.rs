@@ -1,19 +1,9 @@
-//! Points of the log that its parts report to each other and to readers.
+//! The writer's state, as it is reported to others.
 
 use std::sync::Arc;
 
 use super::journals::NoRoom;
-use crate::event::{Hash, Position, Timestamp};
-
-/// Last durable position. Position 0 if the log is empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
-    pub position: Position,
-    /// Hash chain value at `position`.
-    pub chain: Hash,
-    /// Time at which that event was recorded.
-    pub recorded_at: Timestamp,
-}
+use crate::event::Point;
 
 /// Counts of one commit, for [`Options::on_commit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +13,7 @@ pub struct Commit {
     pub bytes: u64,
     /// Time that it took to make the commit durable, in microseconds of the log's clock.
     pub micros: u64,
-    pub head: Head,
+    pub head: Point,
 }
 
 /// State of the writer.

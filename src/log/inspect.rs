@@ -11,13 +11,11 @@ use super::dedup::KeyIndex;
 use super::files::layout::{self, DataFiles, FoundDirectory};
 use super::files::secret::LogSecret;
 use super::frame_store::Sealed;
-use super::head::Head;
 use super::open::{Examined, Notes, OpenError, gather};
 use super::reader::Reader;
-use crate::event::Position;
+use crate::event::{Identity, Point, Position};
 use crate::storage::StoreError;
 use crate::telemetry::with_causes;
-use crate::token::Identity;
 
 /// Content of a data directory that has a log.
 pub struct Inspection {
@@ -26,7 +24,7 @@ pub struct Inspection {
     pub epochs: Vec<(u128, Position)>,
     pub segments: Vec<InspectedSegment>,
     pub journals: Vec<InspectedJournal>,
-    pub head: Head,
+    pub head: Point,
     /// Position that the witness names. `None` if the witness is lost.
     pub witnessed: Option<Position>,
     /// Problems, in words. Empty if there are none.

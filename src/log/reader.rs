@@ -12,13 +12,13 @@ use super::dedup::{Coverage, DedupRunError, DedupSize, KeyEntry, KeyIndex, RunSe
 use super::files::secret::LogSecret;
 use super::format::{self, Listing, Row, StoredRecord};
 use super::frame_store::FrameStore;
-use super::head::Head;
 use super::journals::NoRoom;
-use crate::event::{Contents, Event, EventKey, Hash, Kind, ModeVerdict, Position, Provenance, Timestamp};
+use crate::event::{
+    Contents, Event, EventKey, Hash, Identity, Kind, ModeVerdict, Point, Position, Provenance, Timestamp,
+};
 use crate::segment::{Frame, FrameHeader, ReadError};
 use crate::storage::{DecodeError, StoreError};
 use crate::telemetry::with_causes;
-use crate::token::Identity;
 
 /// Bytes of bodies after which one read stops. A sealed frame may hold 256 records with highly compressible bodies.
 const RUN_BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -77,7 +77,7 @@ pub struct Reader {
     store: Arc<FrameStore>,
     index: Arc<KeyIndex>,
     secret: Arc<LogSecret>,
-    head: watch::Receiver<Head>,
+    head: watch::Receiver<Point>,
     identity: Identity,
 }
 
@@ -86,7 +86,7 @@ impl Reader {
         store: Arc<FrameStore>,
         index: Arc<KeyIndex>,
         secret: Arc<LogSecret>,
-        head: watch::Receiver<Head>,
+        head: watch::Receiver<Point>,
         identity: Identity,
     ) -> Self {
         Self { store, index, secret, head, identity }
@@ -101,7 +101,7 @@ impl Reader {
         format::genesis(self.identity.log_id)
     }
 
-    pub fn head(&self) -> Head {
+    pub fn head(&self) -> Point {
         *self.head.borrow()
     }
 

@@ -16,10 +16,10 @@ use super::frame_store::{FrameStore, JournalFrames, Sealed};
 use super::journal::{self, JournalWriter};
 use super::journals::{self, CreateJournal, JournalLimits, Journals, Message, NoRoom};
 use super::write::Poison;
+use crate::event::Identity;
 use crate::segment::{Frame, Segment, SegmentError, SegmentHeader, SegmentName, SegmentWriter};
 use crate::storage::{AtOnce, DecodeError, Pace, Pacer, free_space};
 use crate::telemetry::with_causes;
-use crate::token::Identity;
 
 /// Bounds of a sealed frame.
 const FRAME_RECORDS_MAX: usize = 256;

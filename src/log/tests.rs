@@ -25,9 +25,7 @@ use zeroize::Zeroizing;
 
 use super::dedup::Coverage;
 use super::*;
-use crate::event::Timestamp;
-use crate::event::{Delivery, Event, EventKey, ModeVerdict, Provenance};
-use crate::token::Identity;
+use crate::event::{Delivery, Event, EventKey, Identity, ModeVerdict, Point, Provenance, Timestamp};
 
 const IDENTITY: Identity = Identity { log_id: 0xc1ea7, epoch: 1 };
 

@@ -15,9 +15,8 @@ use super::footer::{Index, TAIL_BYTES};
 use super::frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameStart};
 use super::header::{self, SegmentHeader, read_header};
 use super::name::SegmentName;
-use crate::event::{Hash, Position, Timestamp};
+use crate::event::{Hash, Identity, Position, Timestamp};
 use crate::storage::{AtOnce, DecodeError, PIECE_BYTES, Pace};
-use crate::token::Identity;
 
 /// An open segment. Its file stays readable after it is removed.
 pub struct Segment {

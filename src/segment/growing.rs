@@ -18,9 +18,8 @@ use super::footer::Index;
 use super::frame::Frame;
 use super::header::{self, SegmentHeader, read_header};
 use super::name::SegmentName;
-use crate::event::{Hash, Position};
+use crate::event::{Hash, Identity, Position};
 use crate::storage::DecodeError;
-use crate::token::Identity;
 
 const EXTENSION: &str = "open";
 

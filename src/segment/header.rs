@@ -8,9 +8,8 @@ use std::path::Path;
 
 use super::error::{SegmentError, failed};
 use super::name::SegmentName;
-use crate::event::{Hash, Position};
+use crate::event::{Hash, Identity, Position};
 use crate::storage::{DecodeError, Put, Take};
-use crate::token::Identity;
 
 const MAGIC: &[u8; 8] = b"cleatseg";
 const FORMAT: u8 = 1;
@@ -76,8 +75,7 @@ impl SegmentHeader {
         let mut out = Vec::with_capacity(BYTES);
         out.put(MAGIC);
         out.put_u8(FORMAT);
-        out.put(&self.identity.log_id.to_be_bytes());
-        out.put(&self.identity.epoch.to_be_bytes());
+        out.put(&self.identity.to_bytes());
         out.put_u64(self.first);
         out.put(&self.before);
         out.put_u64(self.source);
@@ -95,10 +93,7 @@ impl SegmentHeader {
         }
         let format = take.u8()?;
         let header = Self {
-            identity: Identity {
-                log_id: u128::from_be_bytes(take.array()?),
-                epoch: u128::from_be_bytes(take.array()?),
-            },
+            identity: Identity::from_bytes(take.array()?),
             first: take.u64()?,
             before: take.array()?,
             source: take.u64()?,

@@ -11,10 +11,8 @@ use rand::{RngExt as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
 
 use super::*;
-use crate::event::Position;
-use crate::event::{Hash, Timestamp};
+use crate::event::{Hash, Identity, Position, Timestamp};
 use crate::storage::{AtOnce, PIECE_BYTES, Pace};
-use crate::token::Identity;
 
 const IDENTITY: Identity = Identity { log_id: 7, epoch: 8 };
 

@@ -1,9 +1,8 @@
 //! Conversion from the domain to the wire. Decides nothing except which fields a caller may not see.
 
-use crate::event::{ApiMode, Envelope, Event, Link, ModeVerdict, Object, Provenance, Stats, Text, Timestamp};
+use crate::event::{ApiMode, Envelope, Event, Identity, Link, ModeVerdict, Object, Provenance, Stats, Text, Timestamp};
 use crate::fold::{Connection, ExportStatus, JoinedExport, Status};
 use crate::proto;
-use crate::token::Identity;
 
 use crate::serve::principal::Principal;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cleat::event::ModeVerdict;
+use cleat::event::{Cursor, ModeVerdict};
 use cleat::proto::watch_events_response::Message;
 use cleat::proto::watch_start::Position as Start;
 use cleat::proto::{Event, EventFilter, WatchEventsRequest, WatchEventsResponse, WatchStart};
@@ -138,7 +138,7 @@ async fn a_start_that_makes_no_sense_is_refused_with_its_reason() {
         (WatchEventsRequest { filter: Some(typed), ..resumed(token) }, "RESUME_TOKEN_FILTER_MISMATCH"),
         (resumed(Token { filter_hash: 0, ..token }), "INVALID_RESUME_TOKEN"),
         (resumed(Token { fold_version: 1, ..token }), "VIEW_VERSION_CHANGED"),
-        (resumed(Token { position: 9, ..token }), "LOG_EPOCH_CHANGED"),
+        (resumed(Token { cursor: Cursor { position: 9, ..token.cursor }, ..token }), "LOG_EPOCH_CHANGED"),
     ];
     for (number, (request, reason)) in cases.into_iter().enumerate() {
         assert_eq!(refused(api.events().watch_events(request).await).1, reason, "case {number}");

@@ -53,18 +53,18 @@ impl Follower {
         match &message {
             Message::Started(_) => panic!("it started before"),
             Message::SnapshotBatch(batch) => {
-                assert!(self.in_snapshot && response.position == self.position && token.position == 0);
+                assert!(self.in_snapshot && response.position == self.position && token.cursor.position == 0);
                 batch.connections.iter().for_each(|it| self.put(Entity::Connection(it.clone()), Effect::Entered));
                 batch.exports.iter().for_each(|it| self.put(Entity::Export(it.clone()), Effect::Entered));
             }
             Message::SnapshotEnd(end) => {
                 let counts = (self.connections.len() as u64, self.exports.len() as u64);
                 assert_eq!((end.connections, end.exports), counts);
-                assert!(std::mem::take(&mut self.in_snapshot) && token.position == response.position);
+                assert!(std::mem::take(&mut self.in_snapshot) && token.cursor.position == response.position);
             }
             Message::ChangeBatch(batch) => {
                 assert!(!self.in_snapshot && response.position > self.position && !batch.changes.is_empty());
-                assert_eq!(token.position, response.position);
+                assert_eq!(token.cursor.position, response.position);
                 for change in &batch.changes {
                     self.put(change.entity.clone().unwrap(), change.effect());
                 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use cleat::event::{Cursor, Identity};
 use cleat::fold::Fold;
 use cleat::proto::get_event_request::Event as Asked;
 use cleat::proto::read_consistency::Requirement;
@@ -15,7 +16,7 @@ use cleat::proto::{
     WatchStart,
 };
 use cleat::serve::{Principal, ServingState};
-use cleat::token::{Identity, Token};
+use cleat::token::Token;
 use http_body_util::Full;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -205,15 +206,15 @@ async fn a_read_token_must_be_of_this_history() {
     get(api.token(&first)).await.unwrap();
     let changed = (Code::FailedPrecondition, "LOG_EPOCH_CHANGED".to_owned(), false);
     let restored = Identity { epoch: 9, ..api.reader.identity() };
-    assert_eq!(refused(get(Token::read(restored, 1, &first.reached.chain).encode()).await), changed);
-    assert_eq!(refused(get(Token::read(api.reader.identity(), 1, &[0; 32]).encode()).await), changed);
+    assert_eq!(refused(get(Token::read(restored, Cursor::new(1, &first.reached.chain)).encode()).await), changed);
+    assert_eq!(refused(get(Token::read(api.reader.identity(), Cursor::new(1, &[0; 32])).encode()).await), changed);
     assert_eq!(refused(get("x".into()).await), invalid("INVALID_READ_TOKEN"));
 }
 
 #[tokio::test]
 async fn a_read_that_is_not_fresh_in_time_is_stale() {
     let api = TestApi::open().await;
-    let mut consistency = at_least(Token::read(api.reader.identity(), 5, &[0; 32]).encode());
+    let mut consistency = at_least(Token::read(api.reader.identity(), Cursor::new(5, &[0; 32])).encode());
     consistency.max_wait = Some(prost_types::Duration { seconds: 0, nanos: 1_000_000 });
     let request = GetConnectionRequest { consistency: Some(consistency.clone()), ..Default::default() };
     assert_eq!(refused(api.connections().get_connection(request).await), unavailable("STALE_READ"));
@@ -274,7 +275,7 @@ async fn requests_that_no_handler_sees_are_refused_with_a_reason() {
 #[tokio::test]
 async fn a_passed_deadline_is_answered_with_its_reason() {
     let api = TestApi::open().await;
-    let ahead = Token::read(api.reader.identity(), 9, &[0; 32]).encode();
+    let ahead = Token::read(api.reader.identity(), Cursor::new(9, &[0; 32])).encode();
     let requirement = Some(Requirement::AtLeastAsFresh(ahead));
     let consistency = Some(ReadConsistency { requirement, ..Default::default() });
     let message = GetConnectionRequest { consistency, ..Default::default() }.encode_to_vec();

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cleat::event::{Cursor, Identity};
 use cleat::fold::FOLD_VERSION;
 use cleat::proto::watch_connections_response::Message;
 use cleat::proto::watch_start::Position as Start;
@@ -12,7 +13,7 @@ use cleat::proto::{
     WatchConnectionsResponse, WatchKind, WatchStart,
 };
 use cleat::serve::Principal;
-use cleat::token::{Identity, Token};
+use cleat::token::Token;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tonic::Code;
@@ -198,8 +199,16 @@ async fn a_token_of_something_else_is_refused_with_its_own_reason() {
         (with(text[..80].into(), &request), Code::InvalidArgument, "INVALID_RESUME_TOKEN"),
         (with(read.encode(), &request), Code::InvalidArgument, "INVALID_RESUME_TOKEN"),
         (with(Token { identity: another, ..token }.encode(), &request), Code::FailedPrecondition, "LOG_EPOCH_CHANGED"),
-        (with(Token { position: 2, ..token }.encode(), &request), Code::FailedPrecondition, "LOG_EPOCH_CHANGED"),
-        (with(Token { position: 4, ..token }.encode(), &request), Code::FailedPrecondition, "LOG_EPOCH_CHANGED"),
+        (
+            with(Token { cursor: Cursor { position: 2, ..token.cursor }, ..token }.encode(), &request),
+            Code::FailedPrecondition,
+            "LOG_EPOCH_CHANGED",
+        ),
+        (
+            with(Token { cursor: Cursor { position: 4, ..token.cursor }, ..token }.encode(), &request),
+            Code::FailedPrecondition,
+            "LOG_EPOCH_CHANGED",
+        ),
         (
             with(Token { fold_version: FOLD_VERSION + 1, ..token }.encode(), &request),
             Code::FailedPrecondition,

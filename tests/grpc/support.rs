@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use cleat::backfill::Backfill;
 use cleat::config::{Config, Webhooks};
-use cleat::event::{Clock, Contents, Delivery, Event, EventKey, ModeVerdict, Nonces, Provenance, Timestamp};
+use cleat::event::{
+    Clock, Contents, Cursor, Delivery, Event, EventKey, Identity, ModeVerdict, Nonces, Provenance, Timestamp,
+};
 use cleat::fold::{self, Fold, Projection, Rebuild, Views};
 use cleat::log::{Appended, Appender, Log, Reader, TimeEvidence};
 use cleat::metrics::Metrics;
@@ -15,13 +17,13 @@ use cleat::proto::admin_service_client::AdminServiceClient;
 use cleat::proto::connection_service_client::ConnectionServiceClient;
 use cleat::proto::event_service_client::EventServiceClient;
 use cleat::proto::export_service_client::ExportServiceClient;
+use cleat::proto::read_consistency::Requirement;
 use cleat::proto::{
     Connection, ConnectionFilter, Export, ExportFilter, ListConnectionsRequest, ListExportsRequest, ReadConsistency,
-    read_consistency::Requirement,
 };
 use cleat::rejections::Rejections;
 use cleat::serve::{Api, ApiOptions, Listener, Principal, ServeError, ServingState, Sources};
-use cleat::token::{Identity, Token};
+use cleat::token::Token;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -189,7 +191,7 @@ impl TestApi {
 
     /// Returns the read token of an append, as a webhook's answer gives it.
     pub fn token(&self, appended: &Appended) -> String {
-        Token::read(self.reader.identity(), appended.position, &appended.reached.chain).encode()
+        Token::read(self.reader.identity(), Cursor::new(appended.position, &appended.reached.chain)).encode()
     }
 }
 

@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cleat::config::{Config, DEVELOPMENT_SECRET};
-use cleat::event::{Clock, Timestamp};
+use cleat::event::{Clock, Identity, Timestamp};
 use cleat::ingest::{Door, StaleSignal};
 use cleat::log::{Fresh, Log, LogOptions, Reader, TimeSource};
 use cleat::metrics::Metrics;
 use cleat::rejections::{Rejected, Rejections};
-use cleat::token::Identity;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cleat::config::DEVELOPMENT_SECRET;
-use cleat::event::{EventKey, ModeVerdict, Provenance};
+use cleat::event::{Cursor, EventKey, ModeVerdict, Provenance};
 use cleat::token::Token;
 use hmac::digest::KeyInit as _;
 use hmac::{Hmac, Mac as _};
@@ -35,7 +35,7 @@ async fn event_keeps_all_that_was_signed_and_the_answer_locates_it() {
 
     let event = door.reader.get(1).unwrap().unwrap();
     let token = Token::decode(answer.json()["token"].as_str().unwrap()).unwrap();
-    assert_eq!(token, Token::read(door.reader.identity(), 1, &event.chain));
+    assert_eq!(token, Token::read(door.reader.identity(), Cursor::new(1, &event.chain)));
 
     let delivery = event.delivery;
     assert_eq!((delivery.tenant.as_str(), delivery.endpoint.as_str()), ("default", "fasten"));

@@ -21,10 +21,9 @@ use tokio::sync::watch;
 use super::frame::{self, ChangeFrame, Disposition};
 use super::recent::Stretch;
 use super::record::Describe;
-use crate::event::{Hash, Position};
+use crate::event::{Cursor, Hash, Identity, Position};
 use crate::fold::entities::{Connection, PositionChanges};
 use crate::segment::{GrowingSegment, ReadError, Segment, SegmentError, SegmentHeader, SegmentName};
-use crate::token::{ChainPrefix, Identity, chain_prefix};
 
 /// The change log. One thread appends to it through a [`Writer`]; any thread reads it. Its files stay readable after
 /// they are removed.
@@ -145,7 +144,7 @@ impl ChangeLog {
     pub fn between(
         &self,
         after: Position,
-        (to, chain): (Position, ChainPrefix),
+        to: Cursor,
         count_max: usize,
         describe: &Describe<'_>,
     ) -> Result<Stretch, ReadError> {
@@ -165,17 +164,17 @@ impl ChangeLog {
             connection.describe_as(found);
             Ok(())
         };
-        for position in after + 1..=to.min(frame.last()) {
+        for position in after + 1..=to.position.min(frame.last()) {
             let found = frame.changes_at(position, &describe)?;
             changes.extend(found.map(Arc::new));
             if changes.len() == count_max {
-                let chain = changes.last().map_or(chain, |last| last.chain);
-                return Ok(Stretch { changes, through: position, chain });
+                let through = changes.last().map_or(to, |last| last.cursor());
+                return Ok(Stretch { changes, through });
             }
         }
-        let ends_first = frame.last() < to;
-        let (through, chain) = if ends_first { (frame.last(), chain_prefix(&frame.after())) } else { (to, chain) };
-        Ok(Stretch { changes, through, chain })
+        let ends_first = frame.last() < to.position;
+        let through = if ends_first { Cursor::new(frame.last(), &frame.after()) } else { to };
+        Ok(Stretch { changes, through })
     }
 
     /// Returns how the fold treated the positions from `from` on, as far as one frame has them. Empty if none is

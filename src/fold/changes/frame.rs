@@ -12,12 +12,11 @@
 use std::sync::Arc;
 
 use super::record::{self, Describe, TakeError};
-use crate::event::{Hash, Position, Timestamp};
+use crate::event::{ChainPrefix, Hash, Position, Timestamp};
 use crate::fold::entities::{EventRef, PositionChanges};
 use crate::fold::format::packed_text::{unzigzag, zigzag};
 use crate::segment::{Frame, FrameHeader, ReadError};
 use crate::storage::{DecodeError, PLAIN, Put, StoreError, Take, seal, unseal};
-use crate::token::ChainPrefix;
 
 /// Maximum number of positions in a frame.
 const POSITIONS_MAX: u32 = 256;

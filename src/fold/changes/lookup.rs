@@ -7,11 +7,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use super::change_log::ChangeLog;
 use super::recent::{Ring, Stretch};
 use super::record::Describe;
-use crate::event::Position;
+use crate::event::{Cursor, Position};
 use crate::fold::entities::{Change, Connection, Export, Id, PositionChanges, Realm};
 use crate::fold::state::{ExportSlot, RealmState};
 use crate::segment::ReadError;
-use crate::token::ChainPrefix;
 
 /// Access to past changes. Cheap to make. Reads block.
 #[derive(Clone, Copy)]
@@ -84,12 +83,7 @@ impl ChangeLookup<'_> {
 
     /// Returns the changes after a position and up to another, in order, at most `count_max`. May return fewer if they
     /// are not in memory.
-    pub fn between(
-        &self,
-        after: Position,
-        to: (Position, ChainPrefix),
-        count_max: usize,
-    ) -> Result<Stretch, ReadError> {
+    pub fn between(&self, after: Position, to: Cursor, count_max: usize) -> Result<Stretch, ReadError> {
         let in_memory = self.ring.read().unwrap_or_else(PoisonError::into_inner).between(after, to, count_max);
         let describe = |connection: &mut Connection| self.describe(connection);
         let read = || self.changes(after + 1)?.between(after, to, count_max, &describe);

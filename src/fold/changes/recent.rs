@@ -3,18 +3,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::event::Position;
+use crate::event::{Cursor, Position};
 use crate::fold::entities::PositionChanges;
-use crate::token::ChainPrefix;
 
 /// A run of changes, for readers that follow: all after one position, up to another.
 #[derive(Debug)]
 pub struct Stretch {
     pub changes: Vec<Arc<PositionChanges>>,
-    /// Position up to which every change is included.
-    pub through: Position,
-    /// Prefix of the hash chain's value there.
-    pub chain: ChainPrefix,
+    /// Place up to which every change is included.
+    pub through: Cursor,
 }
 
 /// Approximate memory that the changes of a ring may keep alive. A single change can be much larger than others.
@@ -75,18 +72,19 @@ impl Ring {
 
     /// Returns the changes after a position and up to another, in order, at most `count_max`. `None` if the ring no
     /// longer holds all of them.
-    pub fn between(&self, after: Position, (to, chain): (Position, ChainPrefix), count_max: usize) -> Option<Stretch> {
+    pub fn between(&self, after: Position, to: Cursor, count_max: usize) -> Option<Stretch> {
         if after < self.floor {
             return None;
         }
         let start = self.newest.partition_point(|held| held.changes.position <= after);
         let found = self.newest.range(start..).map(|held| &held.changes);
-        let changes: Vec<_> = found.take_while(|changes| changes.position <= to).take(count_max).cloned().collect();
-        let (through, chain) = match changes.last() {
-            Some(last) if changes.len() == count_max => (last.position, last.chain),
-            _ => (to, chain),
+        let changes: Vec<_> =
+            found.take_while(|changes| changes.position <= to.position).take(count_max).cloned().collect();
+        let through = match changes.last() {
+            Some(last) if changes.len() == count_max => last.cursor(),
+            _ => to,
         };
-        Some(Stretch { changes, through, chain })
+        Some(Stretch { changes, through })
     }
 
     pub fn at(&self, position: Position) -> Option<&Arc<PositionChanges>> {

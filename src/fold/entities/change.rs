@@ -5,8 +5,7 @@ use std::sync::Arc;
 use super::connection::Connection;
 use super::entity::Realm;
 use super::export::JoinedExport;
-use crate::event::Position;
-use crate::token::ChainPrefix;
+use crate::event::{ChainPrefix, Cursor, Position};
 
 /// One entity before and after an event. A change of a connection is no change of its exports, which stay as they are:
 /// [`Views::exports_of_at`](crate::fold::views::Views::exports_of_at) lists them.
@@ -28,6 +27,10 @@ pub struct PositionChanges {
 }
 
 impl PositionChanges {
+    pub fn cursor(&self) -> Cursor {
+        Cursor { position: self.position, chain: self.chain }
+    }
+
     /// Returns the connection as this event described it. `None` if it did not.
     pub fn description_of(&self, connection: &Connection) -> Option<&Arc<Connection>> {
         let described = self.changes.iter().find_map(|change| match change {

@@ -20,14 +20,13 @@ use std::sync::Arc;
 
 use self::frames::{FrameReader, FrameWriter};
 use super::unusable::Unusable;
-use crate::event::{ApiMode, Hash, Position, Timestamp};
-use crate::fold::entities::{Connection, EventRef, Export, Id, Interner, Realm};
+use crate::event::{ApiMode, Identity, Point, Timestamp};
+use crate::fold::entities::{Connection, EventRef, Export, Id, Realm};
 use crate::fold::format::packed_text::{put_text, take_text};
 use crate::fold::format::{DeltaOrigin, Entity, FOLD_VERSION};
-use crate::fold::state::{ExportSlot, RealmState, StateBuilder};
+use crate::fold::state::{ExportSlot, RestoredState, StateBuilder};
 use crate::fold::views::Views;
 use crate::storage::{DecodeError, Put, Take};
-use crate::token::Identity;
 
 const MAGIC: &[u8; 4] = b"ccp2";
 const HEADER_BYTES: usize = 4 + 2 + 16 + 16 + 8 + 32 + 8;
@@ -41,25 +40,22 @@ const MOVED: u8 = 4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CheckpointHeader {
     pub identity: Identity,
-    pub position: Position,
-    pub chain: Hash,
-    pub recorded_at: Timestamp,
+    pub at: Point,
 }
 
 impl CheckpointHeader {
     fn origin(&self) -> DeltaOrigin {
-        EventRef { position: self.position, recorded_at: self.recorded_at }
+        EventRef { position: self.at.position, recorded_at: self.at.recorded_at }
     }
 
     fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER_BYTES + 4);
         bytes.put(MAGIC);
         bytes.put_u16(FOLD_VERSION);
-        bytes.put(&self.identity.log_id.to_be_bytes());
-        bytes.put(&self.identity.epoch.to_be_bytes());
-        bytes.put_u64(self.position);
-        bytes.put(&self.chain);
-        bytes.put_i64(self.recorded_at.as_micros());
+        bytes.put(&self.identity.to_bytes());
+        bytes.put_u64(self.at.position);
+        bytes.put(&self.at.chain);
+        bytes.put_i64(self.at.recorded_at.as_micros());
         let crc = crc32c::crc32c(&bytes);
         bytes.put_u32(crc);
         bytes
@@ -77,14 +73,13 @@ impl CheckpointHeader {
             return Err(DecodeError("it has an unknown format"));
         }
         let fold_version = take.u16()?;
-        let identity =
-            Identity { log_id: u128::from_be_bytes(take.array()?), epoch: u128::from_be_bytes(take.array()?) };
+        let identity = Identity::from_bytes(take.array()?);
         let (position, chain) = (take.u64()?, take.array()?);
         let recorded_at = Timestamp::from_micros(take.i64()?);
         if take.u32()? != crc32c::crc32c(&bytes[..HEADER_BYTES]) {
             return Err(DecodeError("its checksum is wrong"));
         }
-        Ok((fold_version, Self { identity, position, chain, recorded_at }))
+        Ok((fold_version, Self { identity, at: Point { position, chain, recorded_at } }))
     }
 }
 
@@ -161,13 +156,9 @@ pub fn read_any_header(from: &mut dyn Read) -> Result<CheckpointHeader, Unusable
     Ok(CheckpointHeader::decode_any(&bytes)?.1)
 }
 
-/// Reads the states that follow a header.
-pub fn read_states(
-    header: &CheckpointHeader,
-    from: &mut dyn Read,
-    interner: &mut Interner,
-) -> Result<Vec<(Realm, RealmState)>, Unusable> {
-    let mut loading = Loading { origin: header.origin(), interner, done: Vec::new(), current: None };
+/// Reads the state that follows a header.
+pub fn read_state(header: &CheckpointHeader, from: &mut dyn Read) -> Result<RestoredState, Unusable> {
+    let mut loading = Loading { origin: header.origin(), restored: RestoredState::default(), current: None };
     let mut frames = FrameReader::new(from);
     while let Some(frame) = frames.next()? {
         let mut take = Take(&frame);
@@ -176,17 +167,16 @@ pub fn read_states(
         }
     }
     loading.finish_realm();
-    Ok(loading.done)
+    Ok(loading.restored)
 }
 
-struct Loading<'a> {
+struct Loading {
     origin: DeltaOrigin,
-    interner: &'a mut Interner,
-    done: Vec<(Realm, RealmState)>,
+    restored: RestoredState,
     current: Option<(Realm, StateBuilder)>,
 }
 
-impl Loading<'_> {
+impl Loading {
     fn entry(&mut self, from: &mut Take<'_>) -> Result<(), DecodeError> {
         let kind = from.u8()?;
         let id = take_text(from)?;
@@ -200,12 +190,12 @@ impl Loading<'_> {
         match kind {
             CONNECTION => {
                 let mut connection = Connection::blank(realm, &id).take_difference(from, &self.origin)?;
-                connection.share(self.interner);
+                connection.share(&mut self.restored.interner);
                 state.connection(Arc::new(connection));
             }
             OPEN => {
                 let mut export = Export::blank(realm, &id).take_difference(from, &self.origin)?;
-                export.share(self.interner);
+                export.share(&mut self.restored.interner);
                 state.export(Id::of(&id), ExportSlot::Open(Arc::new(export)));
             }
             SETTLED => state.export(Id::of(&id), ExportSlot::Settled(from.varint()?)),
@@ -216,6 +206,7 @@ impl Loading<'_> {
     }
 
     fn finish_realm(&mut self) {
-        self.done.extend(self.current.take().map(|(realm, state)| (realm, state.finish())));
+        let finished = self.current.take().map(|(realm, state)| (realm, state.finish()));
+        self.restored.realms.extend(finished);
     }
 }

@@ -4,12 +4,11 @@
 use tempfile::TempDir;
 
 use super::*;
-use crate::event::{Hash, Outcome, ParsedEvent, Report, ReportKind};
+use crate::event::{Hash, Identity, Outcome, ParsedEvent, Point, Report, ReportKind};
 use crate::fold::changes::{ChangeLog, Recorder};
-use crate::fold::entities::Interner;
 use crate::fold::generation::checkpoint::{self, CheckpointHeader};
 use crate::fold::projector::SEGMENT_BYTES;
-use crate::token::Identity;
+use crate::fold::state::RestoredState;
 
 pub(super) struct Kept {
     pub fold: Fold,
@@ -23,8 +22,8 @@ const IDENTITY: Identity = Identity { log_id: 7, epoch: 8 };
 impl Kept {
     pub fn new(ring_len: usize) -> Self {
         let directory = TempDir::new().unwrap();
-        let start = (0, Hash::default(), Timestamp::default());
-        let fold = Fold::recorded((Vec::new(), Interner::default()), start, recorded(&directory), ring_len);
+        let (recorder, changes) = recorded(&directory);
+        let fold = Fold::recorded(RestoredState::default(), Point::default(), changes, recorder, ring_len);
         Self { fold, ring_len, now: 0, directory }
     }
 
@@ -32,17 +31,17 @@ impl Kept {
     pub fn restarted(mut self) -> Self {
         self.fold.sync().unwrap();
         let views = self.fold.publish();
-        let (position, chain, recorded_at) = (views.position(), views.chain(), views.recorded_at());
-        let header = CheckpointHeader { identity: IDENTITY, position, chain, recorded_at };
+        let at = views.point();
+        let header = CheckpointHeader { identity: IDENTITY, at };
         let bytes = written(&views, &header);
         drop((views, self.fold));
 
-        let (mut from, mut interner) = (&bytes[..], Interner::default());
+        let mut from = &bytes[..];
         assert!(checkpoint::read_header(&mut from).unwrap() == header);
-        let states = checkpoint::read_states(&header, &mut from, &mut interner).unwrap();
-        let recorded = recorded(&self.directory);
-        assert_eq!(recorded.1.end(), (position, chain));
-        let mut fold = Fold::recorded((states, interner), (position, chain, recorded_at), recorded, self.ring_len);
+        let state = checkpoint::read_state(&header, &mut from).unwrap();
+        let (recorder, changes) = recorded(&self.directory);
+        assert_eq!(changes.end(), (at.position, at.chain));
+        let mut fold = Fold::recorded(state, at, changes, recorder, self.ring_len);
         assert!(written(&fold.publish(), &header) == bytes, "nothing of the state is lost");
         Self { fold, ..self }
     }

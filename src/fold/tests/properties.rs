@@ -337,11 +337,11 @@ fn a_ring_says_when_it_no_longer_holds_what_is_asked_for() {
     let positions = |after, most| {
         let stretch = story.views.changes_after(after, most).ok()?;
         let positions = stretch.changes.iter().map(|changes| changes.position);
-        Some((positions.collect::<Vec<_>>(), stretch.through, stretch.chain[7]))
+        Some((positions.collect::<Vec<_>>(), stretch.through.position, stretch.through.chain[7]))
     };
     assert_eq!(positions(2, 9), None);
     assert_eq!((positions(3, 9), positions(4, 1)), (Some((vec![5, 7], 8, 8)), Some((vec![5], 5, 5))));
     assert_eq!((positions(5, 9), positions(8, 9)), (Some((vec![7], 8, 8)), Some((vec![], 8, 8))));
-    assert_eq!(story.views.chain_at(5).map(|chain| chain[7]), Some(5));
-    assert_eq!((story.views.chain_at(8).map(|chain| chain[7]), story.views.chain_at(6)), (Some(8), None));
+    assert_eq!(story.views.cursor_at(5).map(|cursor| cursor.chain[7]), Some(5));
+    assert_eq!((story.views.cursor_at(8).map(|cursor| cursor.chain[7]), story.views.cursor_at(6)), (Some(8), None));
 }

@@ -9,12 +9,12 @@ use tempfile::TempDir;
 
 use super::world::{CHECKPOINT_EVENTS, World};
 use super::*;
-use crate::event::Hash;
+use crate::event::{Cursor, Hash, Identity, Point};
 use crate::fold::changes::{ChangeLog, Disposition, Recorded, Recorder};
-use crate::fold::entities::{Change, EventRef, Interner, PositionChanges};
+use crate::fold::entities::{Change, EventRef, PositionChanges};
+use crate::fold::state::RestoredState;
 use crate::segment::ReadError;
 use crate::storage::StoreError;
-use crate::token::Identity;
 
 const IDENTITY: Identity = Identity { log_id: 7, epoch: 8 };
 const GENESIS: Hash = [3; 32];
@@ -78,13 +78,17 @@ fn check(log: &ChangeLog, story: &[Recorded]) {
     let (last, count_max) = (story.len() as Position, 100);
     let (mut after, mut found) = (0, Vec::new());
     while after < last {
-        let stretch = log.between(after, (last, [1; 8]), count_max, &describe).unwrap();
-        assert!(stretch.through > after && stretch.changes.len() <= count_max);
-        let is_found = stretch.changes.last().is_some_and(|last| last.position == stretch.through);
-        let is_end = stretch.through == last;
-        let chain = chain(stretch.through);
-        assert!(is_found || is_end && stretch.chain == [1; 8] || stretch.chain == chain[..8], "{}", stretch.through);
-        after = stretch.through;
+        let stretch = log.between(after, Cursor { position: last, chain: [1; 8] }, count_max, &describe).unwrap();
+        assert!(stretch.through.position > after && stretch.changes.len() <= count_max);
+        let is_found = stretch.changes.last().is_some_and(|last| last.position == stretch.through.position);
+        let is_end = stretch.through.position == last;
+        let chain = chain(stretch.through.position);
+        assert!(
+            is_found || is_end && stretch.through.chain == [1; 8] || stretch.through.chain == chain[..8],
+            "{:?}",
+            stretch.through
+        );
+        after = stretch.through.position;
         found.extend(stretch.changes);
     }
     let expected = story.iter().filter_map(|recorded| recorded.changes.clone());
@@ -224,7 +228,10 @@ fn a_frame_that_is_damaged_in_a_full_segment_costs_no_other() {
     let describe = |_: &mut Connection| Ok(());
     let damaged = (1..=3000).filter(|position| matches!(log.at(*position, &describe), Err(ReadError::Damaged { .. })));
     assert_eq!(damaged.collect::<Vec<_>>(), (1..=256).collect::<Vec<_>>());
-    assert!(matches!(log.between(7, (3000, [0; 8]), 10, &describe), Err(ReadError::Damaged { from: 8, .. })));
+    assert!(matches!(
+        log.between(7, Cursor { position: 3000, chain: [0; 8] }, 10, &describe),
+        Err(ReadError::Damaged { from: 8, .. })
+    ));
 }
 
 #[test]
@@ -267,8 +274,7 @@ fn a_change_that_cannot_be_recorded_is_in_the_ring_all_the_same() {
     // Each frame fills a segment, and no next one can be created.
     let recorder = Recorder::new(log.clone(), 1).unwrap();
     fs::remove_dir_all(directory.path()).unwrap();
-    let start = (0, Hash::default(), Timestamp::default());
-    let mut fold = Fold::recorded((Vec::new(), Interner::default()), start, (recorder, log), 4);
+    let mut fold = Fold::recorded(RestoredState::default(), Point::default(), log, recorder, 4);
     let failed = (1..100_000).find(|position| {
         let body = serde_json::to_vec(&attempt(&format!("status {position}"))).unwrap();
         fold.advance(&event(*position, 0, "acme", ModeVerdict::Live, &body)).is_err()

@@ -10,10 +10,10 @@ use tokio::runtime::{Handle, Runtime};
 use super::owners::check_exports_at;
 use super::reference::{Reference, held};
 use super::*;
+use crate::event::Identity;
 use crate::fold::projector::{Projection, ProjectionOptions, ProjectionPhase, spawn};
 use crate::fold::rebuild::Rebuild;
 use crate::log::{self, Log};
-use crate::token::Identity;
 
 pub(super) const CHECKPOINT_EVENTS: u64 = 20;
 /// A few frames fill a segment.

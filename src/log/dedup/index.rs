@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockWri
 use super::key::{Digest, KeyEntry};
 use super::recent::{KeyTable, RecentKeys};
 use super::runs::{DedupRun, DedupRunError, RunSet};
-use crate::log::head::Head;
+use crate::event::Point;
 
 /// Number of full tables of keys in memory at which nothing more is appended: some 700 MB, after 12 million events
 /// without a saved run.
@@ -91,7 +91,7 @@ impl KeyIndex {
     }
 
     /// Calls [`RecentKeys::close_if_full`], and updates the number of full tables.
-    pub fn close_if_full(&self, head: Head, positions: u64) -> bool {
+    pub fn close_if_full(&self, head: Point, positions: u64) -> bool {
         let mut recent = self.recent_mut();
         let is_full = recent.close_if_full(head, positions);
         self.count_full(&recent);

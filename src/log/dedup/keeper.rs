@@ -18,10 +18,9 @@ use super::key::{FINGERPRINT_VERSION, KeyEntry, RunOrigin};
 use super::lost::{self, Collected};
 use super::recent::KeyTable;
 use super::runs::{self, DedupRun, MergeError, Overlap, RunHeader, Span, WriteRunError};
-use crate::event::{Clock, Timestamp};
+use crate::event::{Clock, Point, Timestamp};
 use crate::log::files::secret::LogSecret;
 use crate::log::frame_store::FrameStore;
-use crate::log::head::Head;
 use crate::storage::{Pace, Pacer, StoreError, free_space};
 use crate::telemetry::with_causes;
 
@@ -57,7 +56,7 @@ pub struct KeeperOptions {
     /// Bytes of the disk that stay free.
     pub disk_reserve: u64,
     /// Newest event. Only this gives the current time here: the machine's clock may be wrong.
-    pub head: watch::Receiver<Head>,
+    pub head: watch::Receiver<Point>,
     pub now: Clock,
 }
 
@@ -206,7 +205,7 @@ impl KeeperWork {
         let Collected { entries, head, is_complete } =
             lost::collect(store, secret, span, self.read_tries == READ_TRIES_MAX)?;
         self.read_tries = 0;
-        let nowhere = Head { position: span.through, chain: [0; 32], recorded_at: Timestamp::default() };
+        let nowhere = Point { position: span.through, chain: [0; 32], recorded_at: Timestamp::default() };
         let is_whole = is_complete && head.is_some();
         self.has_given_up |= !is_complete;
         let table = KeyTable::of(span.after, head.unwrap_or(nowhere), is_whole, &entries);

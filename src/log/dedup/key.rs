@@ -1,8 +1,7 @@
 //! Keys of records, as digests, and what the index knows of one. Nothing here confirms a guessed id or body.
 
-use crate::event::{Event, EventKey, Hash, Position, fingerprint};
+use crate::event::{Event, EventKey, Hash, Identity, Position, fingerprint};
 use crate::log::files::secret::LogSecret;
-use crate::token::Identity;
 
 /// Version of the fingerprint algorithm. Changes whenever the same content gives another fingerprint.
 pub const FINGERPRINT_VERSION: u8 = 1;

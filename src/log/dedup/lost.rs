@@ -2,11 +2,10 @@
 
 use super::key::{Claim, Digest, Fingerprint, KeyEntry};
 use super::runs::Span;
-use crate::event::{Kind, Position};
+use crate::event::{Kind, Point, Position};
 use crate::log::files::secret::LogSecret;
 use crate::log::format::{self, ErasedPayload};
 use crate::log::frame_store::FrameStore;
-use crate::log::head::Head;
 use crate::segment::{Frame, ReadError};
 use crate::storage::{DecodeError, StoreError};
 
@@ -14,7 +13,7 @@ use crate::storage::{DecodeError, StoreError};
 pub struct Collected {
     pub entries: Vec<KeyEntry>,
     /// Head at the end of the range. `None` if the last event cannot be read.
-    pub head: Option<Head>,
+    pub head: Option<Point>,
     /// True if every event could be read.
     pub is_complete: bool,
 }
@@ -75,7 +74,7 @@ fn read_frame(
         }
     }
     let last = header.last().min(through);
-    collected.head = Some(Head { position: last, chain: end, recorded_at });
+    collected.head = Some(Point { position: last, chain: end, recorded_at });
     Ok(last)
 }
 

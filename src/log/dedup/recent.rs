@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use super::key::{Claim, Digest, Fingerprint, KeyEntry};
 use super::runs::Span;
-use crate::event::{Hash as ChainHash, Position, Timestamp};
-use crate::log::head::Head;
+use crate::event::{Hash as ChainHash, Point, Position, Timestamp};
 
 /// Uses the prefix as it is. Digests are uniform already: hashing them again would only cost time.
 impl Hash for Digest {
@@ -43,7 +42,7 @@ type KeyMap = HashMap<Digest, (Position, Fingerprint), BuildHasherDefault<TakeAs
 pub struct KeyTable {
     after: Position,
     /// Head at the table's last position.
-    head: Head,
+    head: Point,
     /// True if the table has every key of its positions. If not, no run is made of it: a later start may be able to
     /// read the missing keys.
     is_complete: bool,
@@ -53,7 +52,7 @@ pub struct KeyTable {
 impl KeyTable {
     /// Makes a table of the keys after `after` and up to `head`, given in any order. Keeps the lowest position of each
     /// key.
-    pub fn of(after: Position, head: Head, is_complete: bool, entries: &[KeyEntry]) -> Self {
+    pub fn of(after: Position, head: Point, is_complete: bool, entries: &[KeyEntry]) -> Self {
         let mut keys = KeyMap::with_capacity_and_hasher(entries.len(), BuildHasherDefault::default());
         for KeyEntry { digest, position, fingerprint } in entries {
             let first = keys.entry(*digest).or_insert((*position, *fingerprint));
@@ -72,7 +71,7 @@ impl KeyTable {
         Span { after: self.after, through: self.head.position }
     }
 
-    pub fn head(&self) -> Head {
+    pub fn head(&self) -> Point {
         self.head
     }
 
@@ -133,7 +132,7 @@ impl RecentKeys {
 
     /// Closes the active table once it covers this number of positions. All claims must be durable up to `head`.
     /// Returns whether it was closed.
-    pub fn close_if_full(&mut self, head: Head, positions: u64) -> bool {
+    pub fn close_if_full(&mut self, head: Point, positions: u64) -> bool {
         let is_full = head.position - self.active.after >= positions;
         if is_full {
             self.close(head);
@@ -142,7 +141,7 @@ impl RecentKeys {
     }
 
     /// Closes the active table. Drops it if its span is empty.
-    pub fn close(&mut self, head: Head) {
+    pub fn close(&mut self, head: Point) {
         let mut table = std::mem::replace(&mut self.active, new_table(head.position));
         if head.position > table.after {
             table.head = head;
@@ -184,6 +183,6 @@ impl RecentKeys {
 }
 
 fn new_table(after: Position) -> KeyTable {
-    let head = Head { position: after, chain: ChainHash::default(), recorded_at: Timestamp::default() };
+    let head = Point { position: after, chain: ChainHash::default(), recorded_at: Timestamp::default() };
     KeyTable { after, head, is_complete: true, keys: KeyMap::default() }
 }

@@ -14,11 +14,9 @@ use super::epochs::{self, Epoch, Epochs, EpochsError};
 use super::file::{FileError, failed};
 use super::secret::{self, LogSecret};
 use super::witness::{self, Witness, WitnessState};
-use crate::event::{Position, Timestamp};
+use crate::event::{Identity, Point, Position, Timestamp};
 use crate::log::format;
-use crate::log::head::Head;
 use crate::storage::write_private;
-use crate::token::Identity;
 
 const CLEAT: &str = "CLEAT";
 const EPOCHS: &str = "EPOCHS";
@@ -286,7 +284,7 @@ pub fn init(path: &Path, fresh: &Fresh) -> Result<DataLock, InitError> {
     let chain = format::genesis(identity.log_id);
     let first = Epoch { id: identity.epoch, from: 1, before: chain };
     epochs::write(&files.epochs(), &Epochs::new(vec![first])?)?;
-    let head = Head { position: NOTHING, chain, recorded_at: Timestamp::default() };
+    let head = Point { position: NOTHING, chain, recorded_at: Timestamp::default() };
     let empty = witness::first_file(Some(Witness { identity, journal: 0, head }));
     write_private(&files.witness(), &empty).map_err(failed("write", &files.witness()))?;
     cleat_file::write(

@@ -8,9 +8,7 @@ mod slots;
 use std::path::Path;
 
 use super::witness::Witness;
-use crate::event::{Position, Timestamp};
-use crate::log::head::Head;
-use crate::token::Identity;
+use crate::event::{Identity, Point, Position, Timestamp};
 
 const IDENTITY: Identity = Identity { log_id: 0x0123_4567_89ab_cdef, epoch: u128::MAX - 5 };
 
@@ -18,7 +16,7 @@ const IDENTITY: Identity = Identity { log_id: 0x0123_4567_89ab_cdef, epoch: u128
 fn witness(position: Position) -> Witness {
     let chain = [u8::try_from(position % 251).unwrap(); 32];
     let recorded_at = Timestamp::from_micros(i64::try_from(position).unwrap() - 3);
-    Witness { identity: IDENTITY, journal: 7 + position / 10, head: Head { position, chain, recorded_at } }
+    Witness { identity: IDENTITY, journal: 7 + position / 10, head: Point { position, chain, recorded_at } }
 }
 
 /// Returns each copy of `bytes` with one flipped bit, and the index of the changed byte.

@@ -17,10 +17,8 @@ use rustix::fs::{Advice, fadvise};
 
 use super::file::{FileError, Undecodable, failed, read_file};
 use super::sector::{self, BLOCK, Sector};
-use crate::event::Timestamp;
-use crate::log::head::Head;
+use crate::event::{Identity, Point, Timestamp};
 use crate::storage::{DecodeError, Put, StoreError, Take, write_private};
-use crate::token::Identity;
 
 const MAGIC: [u8; 8] = *b"cleatwit";
 const FORMAT: u8 = 1;
@@ -33,7 +31,7 @@ pub struct Witness {
     pub identity: Identity,
     /// Sequence of the journal that was written. 0 before the first journal.
     pub journal: u64,
-    pub head: Head,
+    pub head: Point,
 }
 
 /// Witness as it is in a slot.
@@ -82,8 +80,7 @@ impl WitnessSlot {
         let Witness { identity, journal, head } = self.witness;
         let mut fields = Vec::with_capacity(sector::BYTES);
         fields.put_u64(self.number);
-        fields.put(&identity.log_id.to_be_bytes());
-        fields.put(&identity.epoch.to_be_bytes());
+        fields.put(&identity.to_bytes());
         fields.put_u64(journal);
         fields.put_u64(head.position);
         fields.put(&head.chain);
@@ -98,10 +95,9 @@ impl WitnessSlot {
 
     fn take(mut fields: Take<'_>) -> Result<Self, DecodeError> {
         let number = fields.u64()?;
-        let identity =
-            Identity { log_id: u128::from_be_bytes(fields.array()?), epoch: u128::from_be_bytes(fields.array()?) };
+        let identity = Identity::from_bytes(fields.array()?);
         let journal = fields.u64()?;
-        let head = Head {
+        let head = Point {
             position: fields.u64()?,
             chain: fields.array()?,
             recorded_at: Timestamp::from_micros(fields.i64()?),

@@ -12,7 +12,7 @@ use super::identity::{self, Naming};
 use super::journals::{self, Unsealed};
 use super::notes::{Notes, SeenPoint};
 use super::segments::{self, Named, SealedLog};
-use crate::event::{Event, Hash, Position};
+use crate::event::{Event, Hash, Identity, Point, Position};
 use crate::log::dedup::key::RunOrigin;
 use crate::log::files::anchor::{self, AnchorRead};
 use crate::log::files::file::FileError;
@@ -20,12 +20,10 @@ use crate::log::files::layout::DataFiles;
 use crate::log::files::secret::{self, LogSecret, SecretRead};
 use crate::log::files::witness::{self, Witness, WitnessRead, WitnessState};
 use crate::log::frame_store::FrameStore;
-use crate::log::head::Head;
 use crate::log::{format, journal};
 use crate::segment::Frame;
 use crate::storage::StoreError;
 use crate::telemetry::with_causes;
-use crate::token::Identity;
 
 /// Time that a start waits for the anchor's volume.
 const ANCHOR_PATIENCE: Duration = Duration::from_secs(2);
@@ -89,7 +87,7 @@ impl Examined {
         self.named.identity()
     }
 
-    pub fn head(&self) -> Head {
+    pub fn head(&self) -> Point {
         self.unsealed.head
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::error::OpenError;
 use super::notes::Notes;
 use super::segments;
+use crate::event::Identity;
 use crate::log::files::cleat_file::{self, CleatFile, FORMAT};
 use crate::log::files::epochs::{self, Epoch, Epochs};
 use crate::log::files::file::FileError;
@@ -13,7 +14,6 @@ use crate::log::files::layout::DataFiles;
 use crate::log::files::witness::Witness;
 use crate::log::format;
 use crate::segment::{SegmentError, SegmentHeader};
-use crate::token::Identity;
 
 /// Name of a log, and which of the two files must be written.
 pub(in crate::log) struct Naming {

@@ -8,13 +8,12 @@ use bytes::Bytes;
 use super::error::OpenError;
 use super::notes::Notes;
 use super::segments::SealedLog;
-use crate::event::{Hash, Position, Timestamp};
+use crate::event::{Hash, Point, Position, Timestamp};
 use crate::log::dedup::key::{Claim, Digest};
 use crate::log::files::secret::LogSecret;
 use crate::log::files::witness::Witness;
 use crate::log::format;
 use crate::log::frame_store::JournalFrames;
-use crate::log::head::Head;
 use crate::log::journal::{self, FoundFrames, JournalFrame, Recovered};
 use crate::segment::Frame;
 
@@ -25,7 +24,7 @@ const COMMIT_BYTES_MAX: u64 = 640 * 1024;
 pub(in crate::log) struct Unsealed {
     /// Frames by journal, ascending, each with its journal's sequence. A journal with a hole has several entries.
     pub journals: Vec<(u64, FoundFrames)>,
-    pub head: Head,
+    pub head: Point,
     /// Whether damage hides the chain at the head. If so, its value is 0 there.
     pub is_chain_hidden: bool,
     /// Journals to remove: verified segments hold everything of them, or no slot has named them and they hold no whole
@@ -87,7 +86,7 @@ pub(in crate::log) fn read(
         end: End { position: 0, chain: None },
         unsealed: Unsealed {
             journals: Vec::new(),
-            head: Head { position: 0, chain: Hash::default(), recorded_at: Timestamp::default() },
+            head: Point { position: 0, chain: Hash::default(), recorded_at: Timestamp::default() },
             is_chain_hidden: false,
             removable: Vec::new(),
             aside: Vec::new(),

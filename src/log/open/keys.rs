@@ -9,7 +9,7 @@ use super::error::OpenError;
 use super::examine::Examined;
 use super::journals::are_foreign;
 use super::notes::SeenPoint;
-use crate::event::{Position, Timestamp};
+use crate::event::{Point, Position, Timestamp};
 use crate::log::dedup::key::{Claim, Digest, Fingerprint, RunOrigin};
 use crate::log::dedup::{
     self, Collected, Coverage, KeyEntry, KeyIndex, KeyTable, LoadError, Loaded, RecentKeys, RunSet, Span, UnusableRun,
@@ -17,7 +17,6 @@ use crate::log::dedup::{
 use crate::log::files::layout::Fresh;
 use crate::log::files::secret::LogSecret;
 use crate::log::format;
-use crate::log::head::Head;
 use crate::log::journal::{JournalFrame, JournalKey};
 use crate::segment::Frame;
 use crate::storage::StoreError;
@@ -153,7 +152,7 @@ impl Collector<'_> {
         let collected = is_short.then(|| dedup::collect(&examined.store, self.secret, tail, false));
         match collected {
             Some(Ok(Collected { entries, head, is_complete })) => {
-                let nowhere = Head { position: tail.through, chain: [0; 32], recorded_at: Timestamp::default() };
+                let nowhere = Point { position: tail.through, chain: [0; 32], recorded_at: Timestamp::default() };
                 let is_whole = is_complete && head.is_some();
                 self.recent.add(KeyTable::of(tail.after, head.unwrap_or(nowhere), is_whole, &entries));
             }
@@ -184,7 +183,7 @@ impl Collector<'_> {
             }
             self.take_frame(stored, &frame, reached);
             reached = header.last();
-            let end = Head { position: reached, chain: header.after, recorded_at: header.last_recorded_at };
+            let end = Point { position: reached, chain: header.after, recorded_at: header.last_recorded_at };
             self.recent.close_if_full(end, self.run_events);
             head = Some(end);
         }

@@ -2,9 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::event::Position;
-use crate::log::head::Head;
-use crate::token::Identity;
+use crate::event::{Identity, Point, Position};
 
 /// Point of the log that a file outside it names.
 #[derive(Debug, Clone)]
@@ -12,7 +10,7 @@ pub struct SeenPoint {
     /// Name of the file, as in "a checkpoint (views/1/...)".
     pub by: String,
     pub identity: Identity,
-    pub head: Head,
+    pub head: Point,
 }
 
 /// Problems that are no reason to refuse the log.

@@ -9,14 +9,13 @@ use rustix::io::Errno;
 
 use super::error::OpenError;
 use super::notes::Notes;
-use crate::event::{Hash, Position, Timestamp};
+use crate::event::{Hash, Identity, Position, Timestamp};
 use crate::log::files::epochs::Epochs;
 use crate::log::format;
 use crate::log::frame_store::Sealed;
 use crate::log::journal::Recovered;
 use crate::segment::{Frame, Segment, SegmentError, SegmentName};
 use crate::storage::StoreError;
-use crate::token::Identity;
 
 /// Segments of a directory.
 pub(in crate::log) struct SealedLog {

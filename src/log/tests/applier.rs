@@ -82,8 +82,8 @@ impl World {
         Claim { digest: Digest::of_event(&self.secret, "t", &EventKey::from_text(key.to_string())), fingerprint }
     }
 
-    fn head(&self) -> Head {
-        Head { position: self.next - 1, chain: [0; 32], recorded_at: Timestamp::default() }
+    fn head(&self) -> Point {
+        Point { position: self.next - 1, chain: [0; 32], recorded_at: Timestamp::default() }
     }
 
     fn look_up(&self, claim: Claim) -> Known {
@@ -165,7 +165,7 @@ impl World {
         runs.retain(|_, entry| !is_lost(entry));
         self.runs.push(runs);
         self.lost.push(span);
-        let head = Head { position: span.through, ..self.head() };
+        let head = Point { position: span.through, ..self.head() };
         self.recent.add(KeyTable::of(span.after, head, true, &entries));
     }
 
@@ -220,7 +220,7 @@ fn the_lowest_position_of_a_key_is_its_first() {
     world.recent.close(world.head());
     let entry = |position, fingerprint| KeyEntry { digest: claim.digest, position, fingerprint };
     let entries = [entry(7, other.fingerprint), entry(5, claim.fingerprint)];
-    let head = Head { position: 100, ..world.head() };
+    let head = Point { position: 100, ..world.head() };
     world.recent.add(KeyTable::of(0, head, true, &entries));
     world.recent.add(KeyTable::of(0, head, true, &[entry(6, other.fingerprint)]));
     let mut apply_with = |known| apply(&mut world.recent, &world.secret, claim, known, 103, Ok::<_, ()>(()));

@@ -71,7 +71,7 @@ fn operation() -> impl Strategy<Value = Operation> {
 
 #[derive(Default)]
 struct Model {
-    events: Vec<(Head, Delivery)>,
+    events: Vec<(Point, Delivery)>,
     positions: HashMap<u16, u64>,
     /// Positions of conflicts, by the first position and the body.
     conflicts: HashMap<(u64, Vec<u8>), u64>,
@@ -113,15 +113,15 @@ fn check_contradiction(log: &Log, model: &mut Model, key: u16, told: u8) {
         let kept = log.reader.get(next).unwrap().unwrap();
         let Event { position, recorded_at, chain, delivery, conflict_of, .. } = kept;
         assert!(conflict_of == Some(first) && *delivery.body == *body.as_bytes());
-        let kept = Head { position, chain, recorded_at };
+        let kept = Point { position, chain, recorded_at };
         assert_eq!(appended.reached, kept);
         model.events.push((kept, delivery));
     }
 }
 
-fn check_event(event: &Event, (place, delivery): &(Head, Delivery)) {
+fn check_event(event: &Event, (place, delivery): &(Point, Delivery)) {
     let Event { position, recorded_at, chain, .. } = *event;
-    assert_eq!(Head { position, chain, recorded_at }, *place);
+    assert_eq!(Point { position, chain, recorded_at }, *place);
     assert!(event.delivery == *delivery, "the event at {} is not what was appended", event.position);
 }
 
@@ -131,7 +131,7 @@ fn check_all(log: &Log, model: &Model) {
     events.iter().zip(&model.events).for_each(|(event, expected)| check_event(event, expected));
     assert!(events.is_sorted_by_key(|event| event.recorded_at));
     let head = log.reader.head();
-    assert_eq!(head, model.events.last().map_or(Head { position: 0, ..head }, |(last, _)| *last));
+    assert_eq!(head, model.events.last().map_or(Point { position: 0, ..head }, |(last, _)| *last));
 }
 
 fn run(operations: Vec<Operation>) {

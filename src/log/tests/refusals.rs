@@ -105,14 +105,14 @@ fn a_log_put_back_from_an_older_copy_is_refused() {
 #[test]
 fn a_log_that_ends_before_what_another_file_has_seen_is_refused() {
     let directory = filled();
-    let head = Head { position: 100, chain: [1; 32], recorded_at: Timestamp::default() };
+    let head = Point { position: 100, chain: [1; 32], recorded_at: Timestamp::default() };
     let seen = vec![SeenPoint { by: "a checkpoint of the views".into(), identity: IDENTITY, head }];
     let error = open(directory.path(), LogOptions { seen, ..options() }).err().unwrap();
     assert!(matches!(&error, OpenError::Shorter { ends: 60, seen: 100, .. }), "{error}");
     let seen = vec![SeenPoint {
         by: "a checkpoint of the views".into(),
         identity: IDENTITY,
-        head: Head { position: 50, ..head },
+        head: Point { position: 50, ..head },
     }];
     let error = open(directory.path(), LogOptions { seen, ..options() }).err().unwrap();
     assert!(matches!(&error, OpenError::OtherHistory { position: 50, .. }), "{error}");

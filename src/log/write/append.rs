@@ -6,17 +6,15 @@ use std::sync::{Arc, OnceLock, Weak};
 use tokio::sync::{mpsc, oneshot};
 
 use super::clock::{ClockError, ClockReading, DatedEvidence, TimeEvidence, TimeSource};
-use crate::event::{Delivery, ParsedBody, Position, Provenance};
+use crate::event::{Delivery, Identity, ParsedBody, Point, Position, Provenance};
 use crate::log::dedup::key::{Claim, Digest, Fingerprint, Known};
 use crate::log::dedup::{Coverage, KeyEntry, RunSet};
 use crate::log::files::secret::LogSecret;
 use crate::log::format::Record;
-use crate::log::head::Head;
 use crate::log::journals::NoRoom;
 use crate::log::reader::Reader;
 use crate::segment::ReadError;
 use crate::storage::DecodeError;
-use crate::token::Identity;
 
 /// Maximum bytes of a delivery, headers and body. It must fit one commit even if none of it can be compressed.
 pub const RECORD_BYTES_MAX: usize = 480 * 1024;
@@ -31,7 +29,7 @@ pub struct Appended {
     /// Whether the first event has other content. This one is stored as well.
     pub conflict: bool,
     /// Durable point of the log, at or after the event. If the event is new, the event itself.
-    pub reached: Head,
+    pub reached: Point,
 }
 
 #[derive(Debug, Clone, thiserror::Error)]

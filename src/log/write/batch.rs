@@ -4,10 +4,10 @@
 //! Must not know the disk. The assembly is committed whole or not at all.
 
 use super::append::{AppendError, AppendReply, Appended, Pending, Prepared, QueueOutcome, Undecided};
-use crate::event::{ParsedEvent, Position, Timestamp};
+use crate::event::{ParsedEvent, Point, Position, Timestamp};
 use crate::log::dedup::KeyEntry;
 use crate::log::format::FrameBuilder;
-use crate::log::head::{Commit, Head};
+use crate::log::head::Commit;
 use crate::log::journal::{JournalFrame, JournalKey, frame_bytes_max, values_bytes};
 use crate::log::journals::NewFrame;
 use crate::storage::DecodeError;
@@ -30,7 +30,7 @@ pub struct CommitBatch {
     building_bytes: usize,
     keys: Vec<JournalKey>,
     generation: u32,
-    before: Head,
+    before: Point,
     recorded_at: Timestamp,
     /// Replies owed for the new events.
     news: Vec<(AppendReply, Appended)>,
@@ -49,7 +49,7 @@ pub struct CommitBatch {
 impl CommitBatch {
     /// Creates an empty assembly for the positions after `head`. Time never goes back, whatever the clock does.
     /// `generation` is that of the log secret that made the claims.
-    pub fn after(head: &Head, now: Timestamp, generation: u32) -> Self {
+    pub fn after(head: &Point, now: Timestamp, generation: u32) -> Self {
         let first = head.position + 1;
         Self {
             frames: Vec::new(),
@@ -75,11 +75,11 @@ impl CommitBatch {
     }
 
     /// Returns the head after this is committed.
-    pub fn head(&self) -> Head {
+    pub fn head(&self) -> Point {
         if self.is_empty() {
             return self.before;
         }
-        Head { position: self.builder.next() - 1, chain: self.builder.chain(), recorded_at: self.recorded_at }
+        Point { position: self.builder.next() - 1, chain: self.builder.chain(), recorded_at: self.recorded_at }
     }
 
     /// Returns the position that the next new event gets.
@@ -104,7 +104,7 @@ impl CommitBatch {
         self.building_bytes += record.size();
         self.keys.push(JournalKey { digest: claim.digest.to_bytes(), fingerprint: claim.fingerprint.0 });
         let is_conflict = conflict_of.is_some();
-        let reached = Head { position, chain, recorded_at };
+        let reached = Point { position, chain, recorded_at };
         let first = conflict_of.unwrap_or(position);
         let appended = Appended { position: first, duplicate: is_conflict, conflict: is_conflict, reached };
         self.news.push((reply, appended));

@@ -6,19 +6,18 @@ use tokio::sync::watch;
 use super::append::AppendError;
 use super::batch::CommitBatch;
 use super::poison::Poison;
-use crate::event::Clock;
+use crate::event::{Clock, Identity, Point};
 use crate::log::files::keeper::WitnessKeeper;
 use crate::log::files::witness::Witness;
 use crate::log::hand_over::HandOver;
-use crate::log::head::{Commit, Head};
+use crate::log::head::Commit;
 use crate::log::journals::{Journals, NewFrame, NoRoom};
 use crate::storage::StoreError;
-use crate::token::Identity;
 
 pub struct Committer {
     pub journals: Journals,
     pub identity: Identity,
-    pub head: watch::Sender<Head>,
+    pub head: watch::Sender<Point>,
     pub hand_over: HandOver,
     pub poison: Poison,
     pub witness: WitnessKeeper,

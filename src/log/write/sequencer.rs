@@ -16,10 +16,10 @@ use super::applier::{self, Verdict};
 use super::batch::CommitBatch;
 use super::clock::{ClockGuard, ClockReading};
 use super::commit::Committer;
+use crate::event::Point;
 use crate::log::dedup::key::Claim;
 use crate::log::dedup::{Keeper, KeyIndex};
 use crate::log::files::secret::LogSecret;
-use crate::log::head::Head;
 
 /// Maximum number of yields in which a commit waits for more deliveries: about 50 µs of an idle core. Half of a batch
 /// in a commit of its own would cost one more sync.
@@ -34,7 +34,7 @@ pub struct Sequencer {
     pub clock: ClockGuard,
     pub batch_events: usize,
     /// Head after the last commit.
-    pub head: Head,
+    pub head: Point,
     /// Number of deliveries that the last commit answered.
     pub answered: usize,
     pub committer: Committer,

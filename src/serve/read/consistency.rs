@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::context::Context;
-use crate::event::Position;
+use crate::event::{Cursor, Position};
 use crate::fold::Views;
 use crate::proto::ReadConsistency;
 use crate::proto::read_consistency::Requirement;
 use crate::serve::query::PageToken;
 use crate::serve::refusal::Refusal;
-use crate::token::{Token, TokenError, chain_prefix};
+use crate::token::{Token, TokenError};
 
 const WAIT_DEFAULT: Duration = Duration::from_secs(5);
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -30,7 +30,7 @@ pub async fn views(context: &Context, consistency: Option<&ReadConsistency>) -> 
             if token.identity != context.reader.identity() {
                 return Err(Refusal::LogEpochChanged);
             }
-            let views = reach(context, token.position, wait).await?;
+            let views = reach(context, token.cursor.position, wait).await?;
             check_history(context, &views, token).await?;
             Ok(views)
         }
@@ -84,14 +84,16 @@ async fn reach(context: &Context, wanted: Position, wait: Duration) -> Result<Ar
 
 /// Refuses a token of another history. A log restored from a copy may have other events at the same positions.
 pub async fn check_history(context: &Context, views: &Views, token: Token) -> Result<(), Refusal> {
-    let chain = match views.chain_at(token.position) {
-        // Before the first event, all logs of one identity are the same.
-        _ if token.position == 0 => return Ok(()),
-        Some(chain) => chain,
-        None => {
-            let event = context.read(move |reader| reader.get(token.position)).await?;
-            chain_prefix(&event.ok_or(Refusal::LogEpochChanged)?.chain)
-        }
+    let position = token.cursor.position;
+    // Before the first event, all logs of one identity are the same.
+    if position == 0 {
+        return Ok(());
+    }
+    let found = if let Some(cursor) = views.cursor_at(position) {
+        cursor
+    } else {
+        let event = context.read(move |reader| reader.get(position)).await?;
+        Cursor::new(position, &event.ok_or(Refusal::LogEpochChanged)?.chain)
     };
-    if chain == token.chain_prefix { Ok(()) } else { Err(Refusal::LogEpochChanged) }
+    if found == token.cursor { Ok(()) } else { Err(Refusal::LogEpochChanged) }
 }

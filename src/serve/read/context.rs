@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::retained_views::RetainedViews;
 use crate::backfill::Backfill;
-use crate::event::{Clock, Position, Timestamp};
+use crate::event::{Clock, Cursor, Position, Timestamp};
 use crate::fold::{Rebuild, Views};
 use crate::log::{ReadError, Reader};
 use crate::metrics::Gauge;
@@ -130,23 +130,23 @@ impl Context {
     /// Returns the position of everything that is durable now, and a token for it.
     pub fn head(&self) -> (Position, String) {
         let head = self.reader.head();
-        (head.position, Token::read(self.reader.identity(), head.position, &head.chain).encode())
+        (head.position, Token::read(self.reader.identity(), head.cursor()).encode())
     }
 
     /// Returns a token for everything up to the position of these views.
     pub fn read_token(&self, views: &Views) -> String {
-        Token::read(self.reader.identity(), views.position(), &views.chain()).encode()
+        Token::read(self.reader.identity(), views.cursor()).encode()
     }
 
     /// Returns a token for everything up to a position that these views have reached.
     pub async fn token_at(&self, views: &Views, position: Position) -> Result<String, Refusal> {
         let identity = self.reader.identity();
-        if let Some(chain) = views.chain_at(position) {
-            return Ok(Token::at(identity, position, chain).encode());
+        if let Some(cursor) = views.cursor_at(position) {
+            return Ok(Token::read(identity, cursor).encode());
         }
         let event = self.read(move |reader| reader.get(position)).await?;
         let chain = event.map_or_else(|| self.reader.genesis(), |event| event.chain);
-        Ok(Token::read(identity, position, &chain).encode())
+        Ok(Token::read(identity, Cursor::new(position, &chain)).encode())
     }
 
     /// Reads from the log, which blocks, on a thread that may block.

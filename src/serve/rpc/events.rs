@@ -59,7 +59,7 @@ impl EventsRpc {
             epoch,
             position: head.position,
             chain_hash: head.chain.to_vec(),
-            read_token: Token::read(identity, head.position, &head.chain).encode(),
+            read_token: Token::read(identity, head.cursor()).encode(),
         }
     }
 }

@@ -10,7 +10,7 @@ pub mod start;
 
 pub use feed::{Feed, FeedEntry};
 pub use lifecycle::Lifecycle;
-pub use progress::Cursor;
+pub use progress::ResumePoint;
 pub use registry::Feeds;
 pub use session::{Session, SessionMessage, WatchRun, WatchSource};
 pub use start::{Resumable, Start};

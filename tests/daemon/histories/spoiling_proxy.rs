@@ -91,9 +91,9 @@ impl SpoilingProxy {
         if foreign.identity == head.identity {
             return Ok(());
         }
-        let own = self.token_at(foreign.position.min(head.position), request.clone()).await?;
-        let Token { identity, position, chain_prefix, .. } = own;
-        let token = Token { identity, position, chain_prefix, ..foreign };
+        let own = self.token_at(foreign.cursor.position.min(head.cursor.position), request.clone()).await?;
+        let Token { identity, cursor, .. } = own;
+        let token = Token { identity, cursor, ..foreign };
         request.start = Some(WatchStart { position: Some(Position::ResumeToken(token.encode())) });
         Ok(())
     }
@@ -128,8 +128,8 @@ impl SpoilingProxy {
         // A daemon without an answer is about to end, and its watches with it.
         let Ok(head) = self.head().await else { return heartbeat };
         let own = Token::decode(&heartbeat.resume_token).unwrap();
-        let Token { position, chain_prefix, .. } = head;
-        let resume_token = Token { position, chain_prefix, ..own }.encode();
+        let position = head.cursor.position;
+        let resume_token = Token { cursor: head.cursor, ..own }.encode();
         WatchConnectionsResponse { position, resume_token, ..heartbeat }
     }
 }

@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cleat::event::{Delivery, EventKey, ModeVerdict, Provenance, Timestamp};
+use cleat::event::{Delivery, EventKey, Identity, ModeVerdict, Provenance, Timestamp};
 use cleat::log::{Fresh, LogOptions, TimeEvidence, TimeSource};
 use cleat::proto::RebuildViewsRequest;
 use cleat::proto::admin_service_client::AdminServiceClient;
-use cleat::token::Identity;
 
 use super::disk::Keep;
 use super::load::{Acknowledged, body};

@@ -4,12 +4,12 @@ use tempfile::TempDir;
 use zeroize::Zeroizing;
 
 use super::*;
+use crate::event::Identity;
 use crate::log::dedup::key::{Digest, Fingerprint};
 use crate::log::dedup::recent::RecentKeys;
 use crate::log::dedup::runs::{DedupRunError, RunSet};
 use crate::log::frame_store::JournalFrames;
 use crate::storage::{AtOnce, DecodeError};
-use crate::token::Identity;
 
 /// Returns a keeper that has lost these ranges of a log without frames, its directory, and the sender that keeps it
 /// running.
@@ -25,7 +25,7 @@ fn keeper(lost: &[Span]) -> (KeeperWork, TempDir, SyncSender<()>) {
         lost: Vec::new(),
         run_events: 100,
         disk_reserve: 0,
-        head: watch::channel(Head { position: 0, chain: [0; 32], recorded_at: Timestamp::default() }).1,
+        head: watch::channel(Point { position: 0, chain: [0; 32], recorded_at: Timestamp::default() }).1,
         now: Arc::new(|| Timestamp::from_micros(0)),
     };
     let waiting = KeeperPace::new(woken, options.index.clone());
@@ -66,7 +66,7 @@ fn a_hole_in_unsealed_journals_is_stepped_over_at_once() {
 
 /// Writes a run of one key, and publishes it in the index.
 fn add_run(work: &KeeperWork, after: u64, through: u64) -> Arc<DedupRun> {
-    let head = Head { position: through, chain: [0; 32], recorded_at: Timestamp::default() };
+    let head = Point { position: through, chain: [0; 32], recorded_at: Timestamp::default() };
     let KeeperOptions { index, directory, origin, .. } = &work.options;
     let header = RunHeader { origin: *origin, fingerprint_version: FINGERPRINT_VERSION, after, head };
     let entry = KeyEntry { digest: digest(through), position: through, fingerprint: Fingerprint([1; 8]) };
@@ -133,7 +133,7 @@ fn damage_wakes_the_keeper() {
 fn a_table_that_cannot_be_saved_does_not_stop_the_others() {
     let (mut work, directory, _waker) = keeper(&[]);
     for after in [0, 100, 200] {
-        let head = Head { position: after + 100, chain: [0; 32], recorded_at: Timestamp::default() };
+        let head = Point { position: after + 100, chain: [0; 32], recorded_at: Timestamp::default() };
         work.options.index.add(KeyTable::of(after, head, true, &[]));
     }
     let in_the_way = Span { after: 0, through: 100 }.temporary_path(directory.path());

@@ -2,11 +2,9 @@
 //! for its bytes.
 
 use super::span::Span;
-use crate::event::{Position, Timestamp};
+use crate::event::{Identity, Point, Position, Timestamp};
 use crate::log::dedup::key::RunOrigin;
-use crate::log::head::Head;
 use crate::storage::{DecodeError, Put, Take};
-use crate::token::Identity;
 
 /// Bytes of a page, the unit of a look-up.
 pub const PAGE_BYTES: usize = 4096;
@@ -20,7 +18,7 @@ pub(in crate::log) struct RunHeader {
     /// Position before the run's first one.
     pub after: Position,
     /// Head at the run's last position.
-    pub head: Head,
+    pub head: Point,
 }
 
 impl RunHeader {
@@ -62,8 +60,7 @@ impl Page {
         let mut out = Vec::with_capacity(PAGE_BYTES);
         out.put(MAGIC);
         out.put_u8(FORMAT);
-        out.put(&origin.identity.log_id.to_be_bytes());
-        out.put(&origin.identity.epoch.to_be_bytes());
+        out.put(&origin.identity.to_bytes());
         out.put_u32(origin.generation);
         out.put_u8(fingerprint_version);
         out.put_u64(after);
@@ -96,13 +93,12 @@ impl Page {
         if format > FORMAT {
             return Err(UnreadableRun::Newer(format));
         }
-        let identity =
-            Identity { log_id: u128::from_be_bytes(take.array()?), epoch: u128::from_be_bytes(take.array()?) };
+        let identity = Identity::from_bytes(take.array()?);
         let origin = RunOrigin { identity, generation: take.u32()? };
         let fingerprint_version = take.u8()?;
         let after = take.u64()?;
         let (position, chain) = (take.u64()?, take.array()?);
-        let head = Head { position, chain, recorded_at: Timestamp::from_micros(take.i64()?) };
+        let head = Point { position, chain, recorded_at: Timestamp::from_micros(take.i64()?) };
         let keys = take.u64()?;
         if bytes.len() != PAGE_BYTES || bytes[BYTES..].iter().any(|byte| *byte != 0) {
             return Err(DecodeError("the rest of the header page is not empty").into());

@@ -20,12 +20,10 @@ use tempfile::TempDir;
 
 use super::load::UnusableFile;
 use super::*;
-use crate::event::{Position, Timestamp};
+use crate::event::{Identity, Point, Position, Timestamp};
 use crate::log::dedup::KeyEntry;
 use crate::log::dedup::key::{Digest, Fingerprint, RunOrigin};
-use crate::log::head::Head;
 use crate::storage::{AtOnce, PIECE_BYTES, Pace};
-use crate::token::Identity;
 
 const ORIGIN: RunOrigin = RunOrigin { identity: Identity { log_id: 7, epoch: 8 }, generation: 5 };
 
@@ -37,7 +35,7 @@ fn is_ours(header: &RunHeader) -> bool {
 type Model = BTreeMap<[u8; 16], KeyEntry>;
 
 fn header(after: Position, through: Position) -> RunHeader {
-    let head = Head { position: through, chain: [3; 32], recorded_at: Timestamp::from_micros(-9) };
+    let head = Point { position: through, chain: [3; 32], recorded_at: Timestamp::from_micros(-9) };
     RunHeader { origin: ORIGIN, fingerprint_version: 1, after, head }
 }
 

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use tempfile::tempdir;
 
 use super::{IDENTITY, flips, mode, witness};
+use crate::event::Identity;
 use crate::log::files::file::FileError;
 use crate::log::files::layout::{DataFiles, DataLock, FoundDirectory, Fresh, InitError, LockError, init, look};
 use crate::log::files::secret::{self, SecretRead};
 use crate::log::files::witness::{self, WitnessState};
 use crate::log::files::{cleat_file, epochs, sector, text};
-use crate::token::Identity;
 
 /// Names in the order in which they are created.
 const STEPS: [&str; 5] = ["log", "SECRET", "EPOCHS", "witness", "CLEAT"];

@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
 
-use crate::event::{ApiMode, Timestamp};
+use crate::event::{ApiMode, Identity, Timestamp};
 use crate::fold::Realm;
-use crate::token::Identity;
 
 /// First 8 bytes of SHA-256 over the fields of a request, in a fixed order.
 pub struct FilterHasher(Sha256);

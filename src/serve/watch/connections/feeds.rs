@@ -12,7 +12,7 @@ use crate::event::Position;
 use crate::fold::{Stretch, Views};
 use crate::serve::limits::scans::off_runtime;
 use crate::serve::refusal::Refusal;
-use crate::serve::watch::shared::{Cursor, Feeds};
+use crate::serve::watch::shared::Feeds;
 
 /// Maximum number of changes matched before other tasks may run, and watches may begin.
 const CHANGES_AT_ONCE: usize = 64;
@@ -21,7 +21,7 @@ pub type ChangeFeeds = Feeds<Query, SharedChanges>;
 
 impl ChangeFeeds {
     pub fn of_views(views: &Views) -> Self {
-        Self::after(Cursor::of(views))
+        Self::after(views.cursor())
     }
 
     /// Follows the views. Never returns.
@@ -38,7 +38,7 @@ impl ChangeFeeds {
     }
 
     async fn go_on(&self, views: &Arc<Views>) {
-        let end = Cursor::of(views);
+        let end = views.cursor();
         while self.is_asked(end) && self.through().position < end.position {
             match changes(views, self.through().position).await {
                 Ok(stretch) => self.take(&stretch, views),
@@ -51,9 +51,9 @@ impl ChangeFeeds {
         }
     }
 
-    fn take(&self, Stretch { changes, through, chain }: &Stretch, views: &Views) {
+    fn take(&self, Stretch { changes, through }: &Stretch, views: &Views) {
         let (external_ids, floor) = (external_ids(changes), views.floor());
-        self.advance(Cursor { position: *through, chain: *chain }, |query, feed| {
+        self.advance(*through, |query, feed| {
             if query.may_see(&external_ids) {
                 feed.take(changes.iter().filter(|changes| query.sees(changes)).map(SharedChanges::new));
             }

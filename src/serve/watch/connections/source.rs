@@ -8,14 +8,14 @@ use tokio::sync::OnceCell;
 
 use super::query::Query;
 use super::render::{reads_disk, render};
-use crate::event::Position;
+use crate::event::{Cursor, Position};
 use crate::fold::{PositionChanges, Stretch};
 use crate::proto::ChangeBatch;
 use crate::serve::limits::scans::{independently, send_first};
 use crate::serve::limits::{Caller, Reservation};
 use crate::serve::read::Context;
 use crate::serve::refusal::Refusal;
-use crate::serve::watch::shared::{Cursor, Feed, FeedEntry, WatchRun, WatchSource};
+use crate::serve::watch::shared::{Feed, FeedEntry, WatchRun, WatchSource};
 
 /// Maximum number of changes read before other tasks may run. A slow reader keeps no more than these alive.
 const CHANGES_AT_ONCE: usize = 256;
@@ -108,9 +108,9 @@ impl WatchSource for ChangeSource {
         } else {
             (self.context.readable()?.changes_after(after.position, CHANGES_AT_ONCE)?, None)
         };
-        let Stretch { changes, through, chain } = stretch;
+        let Stretch { changes, through } = stretch;
         let seen = changes.iter().map(|changes| seen(changes, changes.clone()));
-        Ok(WatchRun { seen: seen.collect(), through: Cursor { position: through, chain }, charge })
+        Ok(WatchRun { seen: seen.collect(), through, charge })
     }
 
     async fn tell(self: Arc<Self>, changes: Self::Own) -> Result<Option<ChangeBatch>, Refusal> {
@@ -141,6 +141,6 @@ impl WatchSource for ChangeSource {
 }
 
 fn seen<T>(changes: &PositionChanges, what: T) -> FeedEntry<T> {
-    let at = Cursor { position: changes.position, chain: changes.chain };
+    let at = changes.cursor();
     FeedEntry { first: changes.position, at, what }
 }

@@ -21,8 +21,7 @@ use crate::serve::principal::Principal;
 use crate::serve::read::{Context, WatchSlot};
 use crate::serve::refusal::Refusal;
 use crate::serve::serving_state::ServingState;
-use crate::serve::watch::shared::start;
-use crate::serve::watch::shared::{Cursor, Lifecycle, Session, SessionMessage, Start};
+use crate::serve::watch::shared::{Lifecycle, ResumePoint, Session, SessionMessage, Start, start};
 
 pub type ConnectionMessages = Pin<Box<dyn Stream<Item = Result<WatchConnectionsResponse, Status>> + Send>>;
 
@@ -58,14 +57,14 @@ fn messages(
         };
         let (start, snapshot) = match start {
             Start::After(at) => (at, false),
-            Start::Live => (Cursor::of(&views), false),
-            Start::Snapshot => (Cursor::of(&views), true),
+            Start::Live => (views.cursor(), false),
+            Start::Snapshot => (views.cursor(), true),
         };
         let life = Lifecycle::begin(&context, &slot, plan.heartbeat, ServingState::ends_watches);
         let mut live = Session::new(ChangeSource::of(&context, caller, &plan.query), &feeds, &plan.query, life, start);
         // The views go on loan or are dropped before anything waits for the reader.
         let snapshot = snapshot.then(|| Snapshot::of(&context, caller, &plan.query, views));
-        let resume = if snapshot.is_some() { Cursor::NOTHING } else { start };
+        let resume = if snapshot.is_some() { ResumePoint::Snapshot } else { ResumePoint::After(start) };
         yield message(&context, &plan, start.position, resume, Body::Started(start::started(&context, snapshot.is_some())));
         if let Some(mut snapshot) = snapshot {
             while !(snapshot.ended() || live.is_ending()) {
@@ -77,25 +76,25 @@ fn messages(
                         }
                         // A heartbeat would claim that everything up to its position has been sent.
                         let nothing = Body::SnapshotBatch(SnapshotBatch::default());
-                        yield message(&context, &plan, start.position, Cursor::NOTHING, nothing);
+                        yield message(&context, &plan, start.position, ResumePoint::Snapshot, nothing);
                     }
                 };
                 let (resume, body) = match part {
-                    Ok(part) => (if snapshot.ended() { start } else { Cursor::NOTHING }, part),
-                    Err(refusal) => (Cursor::NOTHING, body(live.end(refusal)?.1)),
+                    Ok(part) => (if snapshot.ended() { ResumePoint::After(start) } else { ResumePoint::Snapshot }, part),
+                    Err(refusal) => (ResumePoint::Snapshot, body(live.end(refusal)?.1)),
                 };
                 yield message(&context, &plan, start.position, resume, body);
             }
         }
         loop {
-            let (at, told) = live.next().await?;
-            yield message(&context, &plan, at.position, at, body(told));
+            let (at, next) = live.next().await?;
+            yield message(&context, &plan, at.position, ResumePoint::After(at), body(next));
         }
     }
 }
 
-fn body(told: SessionMessage<ChangeBatch>) -> Body {
-    match told {
+fn body(message: SessionMessage<ChangeBatch>) -> Body {
+    match message {
         SessionMessage::Batch(batch) => Body::ChangeBatch(batch),
         SessionMessage::CaughtUp => Body::CaughtUp(CaughtUp {}),
         SessionMessage::FellBehind => Body::FellBehind(FellBehind {}),
@@ -108,7 +107,7 @@ fn message(
     context: &Context,
     plan: &WatchRequest,
     position: Position,
-    resume: Cursor,
+    resume: ResumePoint,
     body: Body,
 ) -> WatchConnectionsResponse {
     let resume_token = plan.resumable.token(context.reader.identity(), resume);

@@ -11,12 +11,12 @@ use super::feeds::ChangeFeeds;
 use super::query::Query;
 use super::request::WatchRequest;
 use super::source::SharedChanges;
-use crate::event::{Contents, Delivery, Event, EventKey, ModeVerdict, Position, Provenance, Timestamp};
+use crate::event::{Contents, Cursor, Delivery, Event, EventKey, ModeVerdict, Position, Provenance, Timestamp};
 use crate::fold::{Fold, Views};
 use crate::proto::{ConnectionFilter, WatchConnectionsRequest};
 use crate::serve::principal::Principal;
 use crate::serve::watch::shared::feed::NextEntry;
-use crate::serve::watch::shared::{Cursor, Feed, FeedEntry};
+use crate::serve::watch::shared::{Feed, FeedEntry};
 
 /// Returns a query for the connections with this external id. Empty means all connections.
 fn query(external_id: &str) -> Arc<Query> {

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use prost::Message as _;
 
-use crate::event::Event;
+use crate::event::{Cursor, Event};
 use crate::log::{Reader, Selection, Tail};
 use crate::proto::{EventBatch, Events};
 use crate::serve::limits::scans::off_runtime;
 use crate::serve::query::EventFilter;
 use crate::serve::refusal::Refusal;
-use crate::serve::watch::shared::{Cursor, FeedEntry, Feeds};
+use crate::serve::watch::shared::{FeedEntry, Feeds};
 
 /// Matches of each filter among events that are stored together. `None` if there are none.
 type Matching = HashMap<Arc<EventFilter>, Option<FeedEntry<EventBatch>>>;
@@ -23,7 +23,7 @@ pub type EventFeeds = Feeds<EventFilter, EventBatch>;
 impl EventFeeds {
     pub fn of_log(reader: &Reader) -> Self {
         let head = reader.head();
-        Self::after(Cursor::new(head.position, &head.chain))
+        Self::after(head.cursor())
     }
 
     /// Follows the log. Never returns.
@@ -31,7 +31,7 @@ impl EventFeeds {
         let mut tail = reader.tail(self.through().position);
         while tail.wait().await {
             let head = reader.head();
-            let end = Cursor::new(head.position, &head.chain);
+            let end = head.cursor();
             let next = if self.is_asked(end) { next(tail, self.queries()).await.map(Some) } else { Ok(None) };
             tail = match next {
                 Ok(Some((tail, through, matching))) => {

@@ -10,7 +10,7 @@ use tokio_stream::Stream;
 use tonic::Status;
 
 use super::source::{EventFeeds, matching};
-use crate::event::Position;
+use crate::event::{Cursor, Position};
 use crate::log::{Selection, Tail};
 use crate::proto::watch_events_response::Message as Body;
 use crate::proto::{CaughtUp, EventBatch, Heartbeat, WatchEventsRequest, WatchEventsResponse};
@@ -20,10 +20,10 @@ use crate::serve::query::EventFilter;
 use crate::serve::read::{Context, WatchSlot};
 use crate::serve::refusal::Refusal;
 use crate::serve::serving_state::ServingState;
-use crate::serve::watch::shared::lifecycle;
 use crate::serve::watch::shared::start::{self, started};
 use crate::serve::watch::shared::{
-    Cursor, Feed, FeedEntry, Lifecycle, Resumable, Session, SessionMessage, Start, WatchRun, WatchSource,
+    Feed, FeedEntry, Lifecycle, Resumable, ResumePoint, Session, SessionMessage, Start, WatchRun, WatchSource,
+    lifecycle,
 };
 
 pub type EventMessages = Pin<Box<dyn Stream<Item = Result<WatchEventsResponse, Status>> + Send>>;
@@ -45,7 +45,7 @@ pub async fn open(
         Start::After(at) => at,
         Start::Live => {
             let head = context.reader.head();
-            Cursor::new(head.position, &head.chain)
+            head.cursor()
         }
         Start::Snapshot => {
             return Err(Refusal::InvalidField { field: "start.snapshot", problem: "events have none" });
@@ -76,7 +76,7 @@ fn messages(
 }
 
 fn message(context: &Context, resumable: &Resumable, at: Cursor, body: Body) -> WatchEventsResponse {
-    let resume_token = resumable.token(context.reader.identity(), at);
+    let resume_token = resumable.token(context.reader.identity(), ResumePoint::After(at));
     WatchEventsResponse { position: at.position, resume_token, message: Some(body) }
 }
 

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::progress::Cursor;
-use crate::event::Position;
+use crate::event::{Cursor, Position};
 
 /// Maximum bytes of encoded entries, for each watch of a feed.
 const BYTES_MAX: usize = 32 * 1024;

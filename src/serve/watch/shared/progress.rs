@@ -1,28 +1,31 @@
-//! Progress of a watch.
+//! Progress of a watch, as its resume tokens have it.
 
-use crate::event::{Hash, Position};
-use crate::fold::Views;
-use crate::token::{ChainPrefix, chain_prefix};
+use crate::event::{Cursor, Identity};
+use crate::token::Token;
 
-/// Progress of a watch: everything up to here has been sent.
+/// Where a watch goes on when it is resumed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Cursor {
-    pub position: Position,
-    pub chain: ChainPrefix,
+pub enum ResumePoint {
+    /// Inside a snapshot: the whole snapshot comes again.
+    Snapshot,
+    /// Everything up to here has been sent.
+    After(Cursor),
 }
 
-impl Cursor {
-    /// Marker inside a snapshot. Resuming from it starts again, with a snapshot.
-    pub const NOTHING: Cursor = Cursor { position: 0, chain: [0xff; 8] };
-    /// Progress before the first event.
-    pub const BEGINNING: Cursor = Cursor { position: 0, chain: [0; 8] };
+/// Stands for [`ResumePoint::Snapshot`] in tokens. No event has position 0.
+const IN_SNAPSHOT: Cursor = Cursor { position: 0, chain: [0xff; 8] };
 
-    /// Returns the progress at a position. `chain` is the hash chain's value there.
-    pub fn new(position: Position, chain: &Hash) -> Self {
-        Self { position, chain: chain_prefix(chain) }
+impl ResumePoint {
+    pub fn of(token: &Token) -> Self {
+        if token.cursor == IN_SNAPSHOT { Self::Snapshot } else { Self::After(token.cursor) }
     }
 
-    pub fn of(views: &Views) -> Self {
-        Self::new(views.position(), &views.chain())
+    /// Returns a token without a filter and a fold.
+    pub fn token(self, identity: Identity) -> Token {
+        let cursor = match self {
+            Self::Snapshot => IN_SNAPSHOT,
+            Self::After(cursor) => cursor,
+        };
+        Token::read(identity, cursor)
     }
 }

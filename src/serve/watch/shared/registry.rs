@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::feed::Feed;
-use super::progress::Cursor;
+use crate::event::Cursor;
 
 pub struct Feeds<Q, T>(Mutex<FeedTable<Q, T>>);
 

@@ -11,9 +11,8 @@ use tokio::sync::watch;
 
 use super::feed::{Feed, FeedEntry, NextEntry};
 use super::lifecycle::{Lifecycle, WaitOutcome};
-use super::progress::Cursor;
 use super::registry::Feeds;
-use crate::event::Position;
+use crate::event::{Cursor, Position};
 use crate::proto::GoingAway;
 use crate::serve::limits::Reservation;
 use crate::serve::limits::scans::send_first;

@@ -1,8 +1,8 @@
 //! Start of a watch: checks the requested start against this log, its history, and the rest of the request. Knows
 //! nothing of the messages.
 
-use super::progress::Cursor;
-use crate::event::Position;
+use super::progress::ResumePoint;
+use crate::event::{Cursor, Identity, Position};
 use crate::fold::Views;
 use crate::proto::watch_start::Position as Asked;
 use crate::proto::{WatchStart, WatchStarted};
@@ -10,7 +10,7 @@ use crate::serve::read::Context;
 use crate::serve::read::consistency::{check_history, fault};
 use crate::serve::refusal::Refusal;
 use crate::serve::wire;
-use crate::token::{Identity, Token};
+use crate::token::Token;
 
 pub enum Start {
     /// Begins with everything that matches now.
@@ -30,10 +30,10 @@ pub struct Resumable {
 }
 
 impl Resumable {
-    /// Returns a token to resume from after everything up to here.
-    pub fn token(&self, identity: Identity, at: Cursor) -> String {
+    /// Returns a token to resume from this point.
+    pub fn token(&self, identity: Identity, point: ResumePoint) -> String {
         let Self { filter_hash, fold_version } = *self;
-        Token { filter_hash, fold_version, ..Token::at(identity, at.position, at.chain) }.encode()
+        Token { filter_hash, fold_version, ..point.token(identity) }.encode()
     }
 }
 
@@ -79,13 +79,13 @@ async fn resume(context: &Context, resumable: &Resumable, views: &Views, text: &
     if token.fold_version != resumable.fold_version {
         return Err(Refusal::ViewVersionChanged);
     }
-    let at = Cursor { position: token.position, chain: token.chain_prefix };
-    // A token from inside a snapshot can only start the whole snapshot again.
-    if at == Cursor::NOTHING {
-        return Ok(Start::Snapshot);
+    match ResumePoint::of(&token) {
+        ResumePoint::Snapshot => Ok(Start::Snapshot),
+        ResumePoint::After(cursor) => {
+            check_history(context, views, token).await?;
+            Ok(Start::After(cursor))
+        }
     }
-    check_history(context, views, token).await?;
-    Ok(Start::After(at))
 }
 
 pub fn started(context: &Context, snapshot: bool) -> WatchStarted {
