@@ -2,7 +2,9 @@
 //! verified. Knows neither the code that refuses nor the readers.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::event::Timestamp;
 
@@ -36,7 +38,7 @@ struct KeptRejections {
 
 impl Rejections {
     pub fn push(&self, rejected: Rejected) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock();
         let number = kept.next_number;
         kept.next_number += 1;
         let ring = kept.by_reason.entry(rejected.reason).or_default();
@@ -48,7 +50,7 @@ impl Rejections {
 
     /// Rejections at the tenant's endpoints, and those at no endpoint, the newest first.
     pub fn of(&self, tenant: &str) -> Vec<Rejected> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.0.lock();
         let of_tenant = |it: &&(u64, Rejected)| it.1.endpoint.as_ref().is_none_or(|(_, its)| its == tenant);
         let mut found: Vec<_> = kept.by_reason.values().flatten().filter(of_tenant).collect();
         found.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));

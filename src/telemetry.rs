@@ -4,16 +4,15 @@
 use std::error::Error;
 use std::io::IsTerminal;
 use std::panic::{self, PanicHookInfo};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{Level, Metadata};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
-use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt};
 
 /// Sets up logging, with levels from `RUST_LOG`, or `info` without it. Call it once.
 pub fn init() {
@@ -78,7 +77,7 @@ impl LineLimiter {
 
     /// Number of lines suppressed since the last one, if another may be written now. `None` if this one is suppressed.
     pub fn pass(&self, now: Instant) -> Option<u64> {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.0.lock();
         if lines.last.is_some_and(|last| now.duration_since(last) < LINE_INTERVAL) {
             lines.suppressed += 1;
             return None;

@@ -3,14 +3,16 @@
 
 mod apply;
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 
 use self::apply::apply;
 use super::changes::{ChangeLog, Disposition, Recorded, Recorder, Ring};
 use super::entities::{Change, EventRef, Interner, Occurrence, PositionChanges, Realm};
 use super::state::pins::{Pin, Pins};
 use super::state::{RealmState, RestoredState};
-use super::views::{SharedState, Views, read, write};
+use super::views::{SharedState, Views};
 use crate::event::{ApiMode, Cursor, Event, ParsedEvent, Point, Position, Provenance};
 use crate::segment::ReadError;
 use crate::storage::StoreError;
@@ -108,12 +110,12 @@ impl Fold {
         self.interner.share_report(&mut report);
         let (realm, state) = self.realm(tenant, mode);
         let occurrence = Occurrence { report: &report, mark, is_second_hand: provenance != Provenance::Webhook };
-        let changes = apply(&read(&state), self.shared.lookup(), &realm, occurrence)?;
+        let changes = apply(&state.read(), self.shared.lookup(), &realm, occurrence)?;
         if changes.is_empty() {
             return Ok((Disposition::NoEntity, None));
         }
         let disposition = disposition(&changes, occurrence);
-        let mut state = write(&state);
+        let mut state = state.write();
         for change in &changes {
             state.put(change, &self.pinned);
         }
@@ -129,11 +131,11 @@ impl Fold {
     /// Returns a realm by its parts, with its state. Known realms share their name in memory.
     fn realm(&self, tenant: Arc<str>, mode: ApiMode) -> (Realm, Arc<RwLock<RealmState>>) {
         let named = Realm { tenant, mode };
-        if let Some((realm, state)) = read(&self.shared.realms).get_key_value(&named) {
+        if let Some((realm, state)) = self.shared.realms.read().get_key_value(&named) {
             return (realm.clone(), state.clone());
         }
         let state = Arc::<RwLock<RealmState>>::default();
-        write(&self.shared.realms).insert(named.clone(), state.clone());
+        self.shared.realms.write().insert(named.clone(), state.clone());
         (named, state)
     }
 
@@ -141,7 +143,7 @@ impl Fold {
     /// log; until then it keeps a few more.
     fn show(&mut self, changes: Arc<PositionChanges>, weight: usize) {
         let readable = self.recorder.as_ref().map_or(Position::MAX, Recorder::next_unwritten);
-        let mut ring = write(&self.shared.ring);
+        let mut ring = self.shared.ring.write();
         ring.push(changes, weight);
         let oldest = |ring: &Ring| if self.is_followed { ring.surplus() } else { ring.oldest() };
         while oldest(&ring).is_some_and(|oldest| oldest < readable) {
@@ -170,8 +172,8 @@ impl Fold {
         self.pinned = self.shared.pins.positions();
         let released = 2 * std::mem::take(&mut self.changed) + RELEASED_AT_ONCE;
         let (mut connections, mut exports) = (0, 0);
-        for state in read(&self.shared.realms).values() {
-            let mut state = write(state);
+        for state in self.shared.realms.read().values() {
+            let mut state = state.write();
             state.release(&self.pinned, released);
             connections += state.connection_count();
             exports += state.export_count();
@@ -182,7 +184,7 @@ impl Fold {
     /// Returns the number of superseded versions that are kept for older pinned positions.
     #[cfg(test)]
     pub(super) fn kept_versions(&self) -> usize {
-        read(&self.shared.realms).values().map(|state| read(state).superseded_count()).sum()
+        self.shared.realms.read().values().map(|state| state.read().superseded_count()).sum()
     }
 
     /// Makes the change log durable up to the current position.

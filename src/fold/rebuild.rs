@@ -4,9 +4,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
@@ -55,7 +56,7 @@ impl Rebuild {
 
     /// Starts a rebuild, unless one is running or the last one waits to be taken over.
     pub fn start(&self) -> std::io::Result<()> {
-        let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = self.0.running.lock();
         if self.reached().is_some() || self.0.stop.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -96,7 +97,7 @@ impl Rebuilder {
             self.0.opened.get_or_init(|| ());
             return opened;
         }
-        let mut running = self.0.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = self.0.running.lock();
         self.0.stop.store(true, Ordering::Release);
         // The thread may wait to hand over, because an earlier result was not taken.
         while rebuilt.try_recv().is_ok() {}
@@ -121,7 +122,7 @@ impl Rebuilder {
     /// Ends a running rebuild and waits for its thread. No other rebuild starts after that.
     pub fn stop(&self) {
         self.0.stop.store(true, Ordering::Release);
-        join(self.0.running.lock().unwrap_or_else(PoisonError::into_inner).take());
+        join(self.0.running.lock().take());
     }
 }
 

@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::RwLock;
 
 use super::changes::{ChangeLog, ChangeLookup, Disposition, Ring, Stretch};
 use super::entities::{Connection, Id, JoinedExport, PositionChanges, Realm};
@@ -25,19 +27,9 @@ pub(super) struct SharedState {
     pub pins: Pins,
 }
 
-/// Locks for reading, even after a panic of the writer: the projector then drops the state and starts again from a
-/// checkpoint.
-pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
-    lock.read().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(super) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
-    lock.write().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl SharedState {
     pub fn state(&self, realm: &Realm) -> Option<Arc<RwLock<RealmState>>> {
-        read(&self.realms).get(realm).cloned()
+        self.realms.read().get(realm).cloned()
     }
 
     pub fn lookup(&self) -> ChangeLookup<'_> {
@@ -103,19 +95,19 @@ impl Views {
 
     /// Returns the realms that an event has touched.
     pub fn realms(&self) -> Vec<Realm> {
-        read(&self.shared.realms).keys().cloned().collect()
+        self.shared.realms.read().keys().cloned().collect()
     }
 
     pub fn connection(&self, realm: &Realm, id: &str) -> Option<Arc<Connection>> {
         let state = self.shared.state(realm)?;
-        read(&state).connection(&Id::find(id), self.at.position).cloned()
+        state.read().connection(&Id::find(id), self.at.position).cloned()
     }
 
     /// Returns an export with its connection. May read the change log, which blocks.
     pub fn export(&self, realm: &Realm, task_id: &str) -> Result<Option<JoinedExport>, ReadError> {
         let key = Id::find(task_id);
         let Some(state) = self.shared.state(realm) else { return Ok(None) };
-        let slot = read(&state).export(&key, self.at.position);
+        let slot = state.read().export(&key, self.at.position);
         slot.map(|slot| self.join(realm, &key, &slot)).transpose()
     }
 
@@ -123,7 +115,7 @@ impl Views {
     pub fn join(&self, realm: &Realm, task_id: &Id, slot: &ExportSlot) -> Result<JoinedExport, ReadError> {
         let export = self.shared.lookup().resolve(realm, task_id, slot)?;
         Ok(match self.shared.state(realm) {
-            Some(state) => read(&state).join(export, self.at.position),
+            Some(state) => state.read().join(export, self.at.position),
             None => JoinedExport { export, connection: None },
         })
     }
@@ -161,7 +153,7 @@ impl Views {
         let mut ids = Vec::new();
         let mut last = (from, Id::Empty);
         while let Some(state) = &state {
-            let part = read(state).settling(&last, to, VISITS);
+            let part = state.read().settling(&last, to, VISITS);
             let Some(end) = part.last() else { break };
             last = end.clone();
             ids.extend(part.into_iter().map(|(_, id)| id).filter(|id| after.is_none_or(|after| id > after)));
@@ -169,7 +161,7 @@ impl Views {
         // An export that changed meanwhile may have come twice.
         ids.sort_unstable();
         ids.dedup();
-        ids.into_iter().filter_map(move |id| Some((id.clone(), read(state.as_ref()?).export(&id, at)?)))
+        ids.into_iter().filter_map(move |id| Some((id.clone(), state.as_ref()?.read().export(&id, at)?)))
     }
 
     /// Returns the exports of one connection after a task, in order; for [`Id::Empty`], those of none. The flag says
@@ -192,7 +184,7 @@ impl Views {
         let (mut after, mut found) = (after, VecDeque::new());
         std::iter::from_fn(move || {
             while found.is_empty() {
-                let (part, next) = step(&read(state.as_ref()?), after.as_ref(), at);
+                let (part, next) = step(&state.as_ref()?.read(), after.as_ref(), at);
                 found.extend(part);
                 match next {
                     Some(next) => after = Some(next),
@@ -217,7 +209,7 @@ impl Views {
 
     /// Returns the position after which all changes are in memory.
     pub fn floor(&self) -> Position {
-        read(&self.shared.ring).floor()
+        self.shared.ring.read().floor()
     }
 
     /// Returns the changes of an event. `None` if there are none. May read the change log, which blocks.
@@ -230,7 +222,7 @@ impl Views {
         if position == self.at.position {
             return Some(self.cursor());
         }
-        read(&self.shared.ring).at(position).map(|changes| changes.cursor())
+        self.shared.ring.read().at(position).map(|changes| changes.cursor())
     }
 }
 

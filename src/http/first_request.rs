@@ -1,7 +1,7 @@
 //! How much of a connection's first request has arrived. hyper reports when it has read a head, but not whether the
 //! body came with it. Knows nothing of seats.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 
 const HEAD_END: &[u8; 4] = b"\r\n\r\n";
 
@@ -38,7 +38,7 @@ impl FirstRequest {
     }
 
     fn lock(&self) -> MutexGuard<'_, Arrived> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

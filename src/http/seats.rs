@@ -7,8 +7,9 @@
 //! eviction, so cheap refused requests do not.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::observer::Observer;
@@ -109,7 +110,7 @@ impl HttpSeats {
     }
 
     fn lock(&self) -> MutexGuard<'_, Evictable> {
-        self.evictable.lock().unwrap_or_else(PoisonError::into_inner)
+        self.evictable.lock()
     }
 }
 
@@ -206,7 +207,7 @@ impl HttpPermit {
     }
 
     fn lock(&self) -> MutexGuard<'_, SeatTurn> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+        self.turn.lock()
     }
 }
 

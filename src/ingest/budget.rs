@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::outcome::WebhookRefusal;
@@ -77,7 +78,7 @@ impl InflightBudget {
     }
 
     fn ticket(&self) -> u64 {
-        let mut next = self.next_ticket.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = self.next_ticket.lock();
         *next += 1;
         *next
     }
@@ -118,7 +119,7 @@ impl Share {
     }
 
     fn lock(&self) -> MutexGuard<'_, BudgetState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

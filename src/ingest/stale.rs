@@ -3,7 +3,9 @@
 //! proves nothing.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::event::Timestamp;
 
@@ -39,7 +41,7 @@ impl StaleSignal {
     /// Whether at least three distinct webhooks of the last ten minutes were off by about the same, and none was fresh.
     pub fn clock_is_doubtful(&self, now: Timestamp) -> bool {
         let recent = |at: Timestamp| at.as_micros().abs_diff(now.as_micros()) <= WINDOW_MICROS;
-        let observed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let observed = self.0.lock();
         if observed.fresh.is_some_and(recent) {
             return false;
         }
@@ -54,13 +56,13 @@ impl StaleSignal {
 
     /// Records a correctly signed webhook whose timestamp is near our clock.
     pub(super) fn observe_fresh(&self, now: Timestamp) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).fresh = Some(now);
+        self.0.lock().fresh = Some(now);
     }
 
     /// Records a correctly signed webhook whose timestamp `seconds` is too far from our clock.
     pub(super) fn observe_stale(&self, webhook_id: String, seconds: i64, now: Timestamp) {
         let ahead_micros = seconds.saturating_mul(1_000_000).saturating_sub(now.as_micros());
-        let mut observed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut observed = self.0.lock();
         observed.stale.retain(|stale| stale.webhook_id != webhook_id);
         if observed.stale.len() == KEPT_MAX {
             observed.stale.pop_front();
@@ -124,6 +126,6 @@ mod tests {
         for id in 0..1000 {
             signal.observe_stale(id.to_string(), NOW - HOUR, at(NOW));
         }
-        assert_eq!(signal.0.lock().unwrap().stale.len(), KEPT_MAX);
+        assert_eq!(signal.0.lock().stale.len(), KEPT_MAX);
     }
 }

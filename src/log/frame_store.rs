@@ -3,10 +3,11 @@
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::event::{Position, Timestamp};
 use crate::segment::{Frame, ReadError, Segment};
@@ -175,10 +176,9 @@ impl FrameStore {
 
     /// Waits until there are fewer closed journals than `closed_max`. Returns false if the time is over before.
     pub fn wait_for_sealing(&self, closed_max: usize, patience: Duration) -> bool {
-        let waiting = self.sealing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.sealing.lock();
         let is_behind = |(): &mut ()| self.closed_journals() >= closed_max;
-        let waited = self.sealed.wait_timeout_while(waiting, patience, is_behind);
-        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+        !self.sealed.wait_while_for(&mut waiting, is_behind, patience).timed_out()
     }
 
     pub fn sealed(&self) -> Vec<Sealed> {
@@ -195,11 +195,11 @@ impl FrameStore {
     }
 
     fn inner(&self) -> RwLockReadGuard<'_, Inner> {
-        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+        self.inner.read()
     }
 
     fn inner_mut(&self) -> RwLockWriteGuard<'_, Inner> {
-        self.inner.write().unwrap_or_else(PoisonError::into_inner)
+        self.inner.write()
     }
 }
 

@@ -2,7 +2,9 @@
 //! while it is behind. Bounded: events that do not fit are read from the log. Must not know the work of a fold.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::event::{ParsedEvent, Position};
 
@@ -55,7 +57,7 @@ impl HandOver {
     }
 
     fn waiting(&self) -> MutexGuard<'_, WaitingEvents> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -7,8 +7,8 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
 
+use parking_lot::RwLock;
 use rustix::fs::{Advice, fadvise};
 use sha2::{Digest as _, Sha256};
 
@@ -114,7 +114,7 @@ impl GrowingSegment {
         let decoded = Frame::decode(frame).map_err(out_of_order)?;
         self.index().check_next(&decoded.header).map_err(out_of_order)?;
         self.file.write_all_at(frame, self.bytes()).map_err(failed("write", &self.path))?;
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        let mut index = self.index.write();
         index.push(&decoded.header, frame.len()).map_err(out_of_order)
     }
 
@@ -169,8 +169,8 @@ impl GrowingSegment {
         Segment::open(&path, self.header.identity)
     }
 
-    fn index(&self) -> std::sync::RwLockReadGuard<'_, Index> {
-        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    fn index(&self) -> parking_lot::RwLockReadGuard<'_, Index> {
+        self.index.read()
     }
 }
 

@@ -14,8 +14,9 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
 use super::frame::{self, ChangeFrame, Disposition};
@@ -123,7 +124,7 @@ impl ChangeLog {
     /// Completes a connection from the record of another position that describes it. Returns false if that record does
     /// not describe it.
     pub fn describe(&self, connection: &mut Connection) -> Result<bool, ReadError> {
-        let kept = || self.descriptions.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = || self.descriptions.lock();
         let position = connection.described_at.0;
         let found = kept().connections.get(&position).filter(|found| found.id == connection.id).cloned();
         if let Some(found) = found {
@@ -214,14 +215,14 @@ impl ChangeLog {
         let full = growing.finish()?;
         let (first, before) = (growing.last() + 1, growing.after());
         let next = GrowingSegment::create(&self.directory, SegmentHeader { first, before, ..*growing.header() })?;
-        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
+        let mut segments = self.segments.write();
         segments.full.push(Arc::new(full));
         segments.growing = Arc::new(next);
         Ok(())
     }
 
     fn segments(&self) -> RwLockReadGuard<'_, Segments> {
-        self.segments.read().unwrap_or_else(PoisonError::into_inner)
+        self.segments.read()
     }
 }
 

@@ -2,7 +2,9 @@
 //! no file and no encoding.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 
 use super::change_log::ChangeLog;
 use super::recent::{Ring, Stretch};
@@ -28,7 +30,7 @@ impl ChangeLookup<'_> {
 
     /// Like [`Self::at`], but does not note a failure. `describe` completes the connections of a record in the change log.
     fn read(&self, position: Position, describe: &Describe<'_>) -> Result<Option<Arc<PositionChanges>>, ReadError> {
-        let ring = self.ring.read().unwrap_or_else(PoisonError::into_inner);
+        let ring = self.ring.read();
         if position > ring.floor() {
             return Ok(ring.at(position).cloned());
         }
@@ -53,17 +55,17 @@ impl ChangeLookup<'_> {
     /// most connections.
     fn describe(&self, connection: &mut Connection) -> Result<(), ReadError> {
         let position = connection.described_at.0;
-        let realm = self.realms.read().unwrap_or_else(PoisonError::into_inner).get(&connection.realm).cloned();
+        let realm = self.realms.read().get(&connection.realm).cloned();
         let id = Id::of(&connection.id);
         let newest = realm.and_then(|state| {
-            let state = state.read().unwrap_or_else(PoisonError::into_inner);
+            let state = state.read();
             state.connection(&id, Position::MAX).cloned()
         });
         if let Some(newest) = newest.filter(|newest| newest.described_at == connection.described_at) {
             connection.describe_as(&newest);
             return Ok(());
         }
-        let in_ring = self.ring.read().unwrap_or_else(PoisonError::into_inner).at(position).cloned();
+        let in_ring = self.ring.read().at(position).cloned();
         let is_described = match in_ring.as_ref().and_then(|changes| changes.description_of(connection)) {
             Some(described) => {
                 connection.describe_as(described);
@@ -84,7 +86,7 @@ impl ChangeLookup<'_> {
     /// Returns the changes after a position and up to another, in order, at most `count_max`. May return fewer if they
     /// are not in memory.
     pub fn between(&self, after: Position, to: Cursor, count_max: usize) -> Result<Stretch, ReadError> {
-        let in_memory = self.ring.read().unwrap_or_else(PoisonError::into_inner).between(after, to, count_max);
+        let in_memory = self.ring.read().between(after, to, count_max);
         let describe = |connection: &mut Connection| self.describe(connection);
         let read = || self.changes(after + 1)?.between(after, to, count_max, &describe);
         in_memory.map_or_else(|| self.noted(read()), Ok)

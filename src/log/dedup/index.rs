@@ -3,7 +3,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockWriteGuard, Weak};
+use std::sync::{Arc, OnceLock, Weak};
+
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 
 use super::key::{Digest, KeyEntry};
 use super::recent::{KeyTable, RecentKeys};
@@ -78,7 +80,7 @@ impl KeyIndex {
     }
 
     pub fn view(&self) -> RunView {
-        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.view.read().clone()
     }
 
     pub(super) fn runs(&self) -> Arc<RunSet> {
@@ -87,7 +89,7 @@ impl KeyIndex {
 
     /// Locks the keys in memory for writing.
     pub fn recent_mut(&self) -> RwLockWriteGuard<'_, RecentKeys> {
-        self.recent.write().unwrap_or_else(PoisonError::into_inner)
+        self.recent.write()
     }
 
     /// Calls [`RecentKeys::close_if_full`], and updates the number of full tables.
@@ -118,7 +120,7 @@ impl KeyIndex {
     pub fn find(&self, digest: Digest) -> Result<Option<KeyEntry>, DedupRunError> {
         // While these runs are held, memory keeps the keys that they do not have.
         let runs = self.runs();
-        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner).find(digest);
+        let recent = self.recent.read().find(digest);
         let found = recent.into_iter().chain(self.find_in(&runs, digest)?);
         Ok(found.min_by_key(|entry| entry.position))
     }
@@ -142,7 +144,7 @@ impl KeyIndex {
     }
 
     fn damaged(&self) -> MutexGuard<'_, Vec<Arc<DedupRun>>> {
-        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+        self.damaged.lock()
     }
 
     /// Sets the waker, which ends with the thread that keeps runs.
@@ -160,7 +162,7 @@ impl KeyIndex {
 
     pub fn size(&self) -> DedupSize {
         let runs = self.runs();
-        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
+        let recent = self.recent.read();
         DedupSize {
             run_keys: runs.keys(),
             run_file_bytes: runs.runs().iter().map(|run| run.file_bytes()).sum(),
@@ -170,7 +172,7 @@ impl KeyIndex {
     }
 
     pub(super) fn set_coverage(&self, coverage: Coverage) {
-        self.view.write().unwrap_or_else(PoisonError::into_inner).coverage = coverage;
+        self.view.write().coverage = coverage;
     }
 
     /// Takes the runs that were found damaged since the last call.
@@ -186,7 +188,7 @@ impl KeyIndex {
     /// added.
     pub(super) fn unsaved(&self) -> Vec<Arc<KeyTable>> {
         let runs = self.runs();
-        let recent = self.recent.read().unwrap_or_else(PoisonError::into_inner);
+        let recent = self.recent.read();
         recent.complete().filter(|table| !runs.covers(table.span())).cloned().collect()
     }
 
@@ -198,13 +200,13 @@ impl KeyIndex {
     /// Like [`Self::publish`], but replaces the runs and the coverage together.
     pub(super) fn publish_with(&self, runs: RunSet, coverage: Coverage) {
         let view = RunView { runs: Arc::new(runs), coverage };
-        let before = std::mem::replace(&mut *self.view.write().unwrap_or_else(PoisonError::into_inner), view);
-        self.replaced.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&before.runs));
+        let before = std::mem::replace(&mut *self.view.write(), view);
+        self.replaced.lock().push(Arc::downgrade(&before.runs));
     }
 
     /// Drops from memory the keys that runs hold, unless a caller still holds an older set of runs.
     pub(super) fn release(&self) {
-        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut replaced = self.replaced.lock();
         replaced.retain(|runs| runs.strong_count() > 0);
         if replaced.is_empty() {
             let runs = self.runs();

@@ -5,10 +5,12 @@
 //! waits in memory. Only after the sync has returned, writing turns to the other slot. So the slot that is not written
 //! holds the witness of the last sync, which is about two periods old at most.
 
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::anchor::AnchorFile;
 use super::witness::{NextSlot, SLOTS, Witness, WitnessSlot, WitnessStore};
@@ -89,8 +91,8 @@ impl WitnessKeeper {
 
     /// Like [`Self::mark`], but the witness is durable when this returns. Waits for a running sync, and for its own.
     pub fn mark_synced(&self, witness: &Witness) -> Result<(), StoreError> {
-        let waited = self.shared.synced.wait_while(self.shared.lock(), |slots| slots.is_syncing);
-        let mut slots = waited.unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.shared.lock();
+        self.shared.synced.wait_while(&mut slots, |slots| slots.is_syncing);
         slots.set_newest(witness)?;
         slots.write(&*self.shared.store)?;
         self.shared.sync(slots)
@@ -110,7 +112,7 @@ impl WitnessKeeper {
 
 impl SharedWitness {
     fn lock(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots.lock()
     }
 
     fn sync_if_due(&self) -> Result<(), StoreError> {

@@ -1,8 +1,9 @@
 //! Tests of faults: every operation of a journal fails once. Nothing is acknowledged from then on, and nothing
 //! acknowledged is lost.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::*;
 use crate::log::journal::{Journal, JournalFrame, JournalWriter};
@@ -17,17 +18,17 @@ static LEFT: Mutex<u64> = Mutex::new(u64::MAX);
 static TURN: Mutex<()> = Mutex::new(());
 
 fn take_turn() -> MutexGuard<'static, ()> {
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    *LEFT.lock().unwrap() = u64::MAX;
+    let turn = TURN.lock();
+    *LEFT.lock() = u64::MAX;
     turn
 }
 
 fn fail_after(operations: u64) {
-    *LEFT.lock().unwrap() = operations;
+    *LEFT.lock() = operations;
 }
 
 fn count(operation: &str) -> Result<(), StoreError> {
-    let mut left = LEFT.lock().unwrap();
+    let mut left = LEFT.lock();
     *left = left.checked_sub(1).ok_or_else(|| StoreError::new(operation, "the disk is gone"))?;
     Ok(())
 }
@@ -98,7 +99,7 @@ fn failed_disk_operation_ends_acknowledgements_but_not_reads() {
         let reopened = open(directory.path(), options()).unwrap();
         let kept = reopened.reader.head().position;
         assert!(kept >= head, "an unacknowledged event may have stayed; an acknowledged one must");
-        assert_eq!(append(&reopened, "1", b"{}").unwrap().duplicate, kept >= 1);
+        assert_eq!(append(&reopened, "1", b"{}").unwrap().is_duplicate(), kept >= 1);
         close(reopened);
     }
 }

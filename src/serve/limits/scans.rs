@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
@@ -114,7 +115,7 @@ impl Scans {
     }
 
     fn of_caller(&self, caller: Caller) -> Arc<Semaphore> {
-        let mut by_caller = self.by_caller.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut by_caller = self.by_caller.lock();
         if let Some(places) = by_caller.get(&caller).and_then(Weak::upgrade) {
             return places;
         }

@@ -1,7 +1,9 @@
 //! Resources that a stream holds from its first header to the last byte of its answer. Its request and answer bodies
 //! share them. Knows nothing of the bytes themselves.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::seats::GrpcPermit;
 use crate::serve::limits::{QuotaFull, Reservation};
@@ -26,7 +28,7 @@ impl OpenStream {
 
     /// Sets the charge for the request.
     pub fn charge_request(&self, bytes: usize) -> Result<(), QuotaFull> {
-        self.request.lock().unwrap_or_else(PoisonError::into_inner).resize(bytes)
+        self.request.lock().resize(bytes)
     }
 }
 

@@ -2,9 +2,10 @@
 //! fold.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_stream::try_stream;
+use parking_lot::{Mutex, MutexGuard};
 use prost::Message as _;
 use tokio_stream::Stream;
 use tonic::Status;
@@ -104,7 +105,7 @@ struct LogEvents {
 
 impl LogEvents {
     fn lock_tail(&self) -> MutexGuard<'_, Option<(Position, Tail)>> {
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tail.lock()
     }
 }
 

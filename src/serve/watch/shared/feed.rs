@@ -2,8 +2,9 @@
 //! entries which the feed has dropped reads for itself. Knows nothing of the entries' content.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use crate::event::{Cursor, Position};
@@ -118,7 +119,7 @@ impl<T> Feed<T> {
 
     /// Locks the window. It is consistent at every moment, so a panic elsewhere leaves nothing to repair.
     fn window(&self) -> MutexGuard<'_, Window<T>> {
-        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+        self.window.lock()
     }
 }
 

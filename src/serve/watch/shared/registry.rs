@@ -3,7 +3,9 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::feed::Feed;
 use crate::event::Cursor;
@@ -71,6 +73,6 @@ impl<Q: Eq + Hash, T> Feeds<Q, T> {
 
     /// Locks the table. It is consistent at every moment, so a panic elsewhere leaves nothing to repair.
     fn table(&self) -> MutexGuard<'_, FeedTable<Q, T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
