@@ -123,7 +123,7 @@ fn rate_of_cleat(runtime: &tokio::runtime::Runtime, producers: usize, events: &A
     let Log { appender, writer, .. } = open(directory.path());
     let rate = rate(runtime, producers, events, move |delivery| {
         let appender = appender.clone();
-        async move { assert!(!appender.append(delivery, TimeEvidence::Signed).await.unwrap().duplicate) }
+        async move { assert!(!appender.append(delivery, TimeEvidence::Signed).await.unwrap().is_duplicate()) }
     });
     writer.join().unwrap();
     rate

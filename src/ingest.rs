@@ -242,9 +242,9 @@ impl Arrival {
         let Ok(ended) = timeout_at(deadline, append).await else {
             return Err(WebhookRefusal::StorageSlow);
         };
-        let Appended { position, duplicate, conflict, reached } = ended.map_err(|error| refusal(&error))?;
+        let Appended { position, outcome, reached } = ended.map_err(|error| refusal(&error))?;
         let token = Token::read(appender.identity(), reached.cursor()).encode();
-        Ok(Accepted { position, duplicate, token, conflict, mode })
+        Ok(Accepted { position, outcome, token, mode })
     }
 }
 

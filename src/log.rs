@@ -43,8 +43,8 @@ pub use journals::NoRoom;
 pub use open::{Log, LogOptions, OpenError, SeenPoint, find, init, open};
 pub use reader::{EventHeader, Reader, Selection, Tail};
 pub use write::{
-    AppendError, Appended, Appender, ClockError, ClockReading, DatedEvidence, Enqueued, Sequence, TimeEvidence,
-    TimeSource, WeakAppender,
+    AppendError, AppendOutcome, Appended, Appender, ClockError, ClockReading, DatedEvidence, Enqueued, Sequence,
+    TimeEvidence, TimeSource, WeakAppender,
 };
 
 /// Entry points for the fuzzer and the benchmarks. No interface.

@@ -119,5 +119,5 @@ impl Crew {
 }
 
 async fn append(appender: &Appender, delivery: Delivery) {
-    assert!(!appender.append(delivery, TimeEvidence::Signed).await.unwrap().duplicate);
+    assert!(!appender.append(delivery, TimeEvidence::Signed).await.unwrap().is_duplicate());
 }

@@ -8,12 +8,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::handle::{Backfill, BackfillEndpoint, BackfillError, off_runtime};
 use crate::event::{Body, Delivery, EventKey, Hash, ModeVerdict, Provenance, fingerprint};
-use crate::log::{Appended, ReadError, Reader, Sequence};
+use crate::log::{AppendOutcome, ReadError, Reader, Sequence};
 
 /// Maximum number of payloads that wait for their commits at once. Each takes memory until then.
 const APPENDED_AT_ONCE: usize = 1000;
 /// Maximum number of refused payloads that are listed. The others are only counted.
-const REFUSED_TOLD_MAX: usize = 100;
+const REFUSED_LISTED_MAX: usize = 100;
 /// Maximum number of keys in one dry run.
 const CLAIMED_MAX: usize = 1_000_000;
 /// Memory for a claimed key, in a table that has just grown.
@@ -44,7 +44,7 @@ pub struct Summary {
     pub conflicts: u64,
     pub refused: u64,
     /// The first refused payloads: the index, from 0, and the reason.
-    pub told: Vec<(u64, Unfit)>,
+    pub listed: Vec<(u64, Unfit)>,
 }
 
 /// One import, batch by batch.
@@ -124,9 +124,9 @@ impl Import {
     }
 
     fn refuse(&mut self, unfit: Unfit) {
-        let Summary { refused, told, .. } = &mut self.summary;
-        if told.len() < REFUSED_TOLD_MAX {
-            told.push((self.given, unfit));
+        let Summary { refused, listed, .. } = &mut self.summary;
+        if listed.len() < REFUSED_LISTED_MAX {
+            listed.push((self.given, unfit));
         }
         *refused += 1;
     }
@@ -140,24 +140,24 @@ impl Import {
             enqueued.push(appender.enqueue_in(&self.sequence, delivery).await?);
         }
         for enqueued in enqueued {
-            let Appended { duplicate, conflict, .. } = enqueued.durable().await?;
-            self.count(duplicate, conflict);
+            self.count(enqueued.durable().await?.outcome);
         }
         Ok(())
     }
 
-    fn count(&mut self, duplicate: bool, conflict: bool) {
-        match (duplicate, conflict) {
-            (_, true) => self.summary.conflicts += 1,
-            (true, false) => self.summary.duplicates += 1,
-            (false, false) => self.summary.imported += 1,
+    fn count(&mut self, outcome: AppendOutcome) {
+        match outcome {
+            AppendOutcome::New => self.summary.imported += 1,
+            AppendOutcome::Duplicate => self.summary.duplicates += 1,
+            AppendOutcome::Conflict => self.summary.conflicts += 1,
         }
     }
 
     async fn look_up(&mut self, deliveries: Vec<Delivery>) -> Result<(), BackfillError> {
         let (reader, mut claimed) = (self.backfill.reader.clone(), self.claimed.take().unwrap_or_default());
         let looked = move || {
-            let found: Result<Vec<_>, _> = deliveries.iter().map(|it| first_of(&reader, &mut claimed, it)).collect();
+            let found: Result<Vec<_>, _> =
+                deliveries.iter().map(|delivery| outcome(&reader, &mut claimed, delivery)).collect();
             Ok((found?, claimed))
         };
         let (found, claimed) = off_runtime(looked).await?;
@@ -166,8 +166,8 @@ impl Import {
         if too_many {
             return Err(BackfillError::TooManyKeys);
         }
-        for (duplicate, conflict) in found {
-            self.count(duplicate, conflict);
+        for outcome in found {
+            self.count(outcome);
         }
         Ok(())
     }
@@ -212,13 +212,13 @@ impl Import {
 struct Claimed(HashMap<[u8; 8], [u8; 4]>);
 
 impl Claimed {
-    fn claim(&mut self, key: &EventKey, told: &Hash) {
-        self.0.insert(digest(key), prefix(told));
+    fn claim(&mut self, key: &EventKey, content: &Hash) {
+        self.0.insert(digest(key), prefix(content));
     }
 
     /// Whether the key's first event in this dry run has the same content. `None` if the key is not claimed.
-    fn tells(&self, key: &EventKey, told: &Hash) -> Option<bool> {
-        self.0.get(&digest(key)).map(|first| *first == prefix(told))
+    fn has_content(&self, key: &EventKey, content: &Hash) -> Option<bool> {
+        self.0.get(&digest(key)).map(|first| *first == prefix(content))
     }
 }
 
@@ -230,19 +230,22 @@ fn prefix<const N: usize>(hash: &Hash) -> [u8; N] {
     std::array::from_fn(|at| hash[at])
 }
 
-/// Returns whether its key has an event already, and whether the content of that event differs. Claims a new key.
-fn first_of(reader: &Reader, claimed: &mut Claimed, delivery: &Delivery) -> Result<(bool, bool), ReadError> {
-    let Delivery { tenant, key: Some(key), body, .. } = delivery else { return Ok((false, false)) };
-    let told = fingerprint(body);
-    let same = match claimed.tells(key, &told) {
-        Some(same) => Some(same),
-        None => reader.find(tenant, key)?.map(|event| fingerprint(&event.delivery.body) == told),
+/// Returns the outcome that an append would have. Claims a new key.
+fn outcome(reader: &Reader, claimed: &mut Claimed, delivery: &Delivery) -> Result<AppendOutcome, ReadError> {
+    let Delivery { tenant, key: Some(key), body, .. } = delivery else { return Ok(AppendOutcome::New) };
+    let content = fingerprint(body);
+    let is_same = match claimed.has_content(key, &content) {
+        Some(is_same) => Some(is_same),
+        None => reader.find(tenant, key)?.map(|event| fingerprint(&event.delivery.body) == content),
     };
-    if let Some(same) = same {
-        return Ok((true, !same));
-    }
-    claimed.claim(key, &told);
-    Ok((false, false))
+    Ok(match is_same {
+        Some(true) => AppendOutcome::Duplicate,
+        Some(false) => AppendOutcome::Conflict,
+        None => {
+            claimed.claim(key, &content);
+            AppendOutcome::New
+        }
+    })
 }
 
 #[cfg(test)]
@@ -254,8 +257,8 @@ mod tests {
         let mut claimed = Claimed::default();
         let (first, other) = (EventKey::of(Some("a"), ""), EventKey::of(Some("b"), ""));
         claimed.claim(&first, &[1; 32]);
-        assert_eq!(claimed.tells(&first, &[1; 32]), Some(true));
-        assert_eq!(claimed.tells(&first, &[2; 32]), Some(false));
-        assert_eq!(claimed.tells(&other, &[1; 32]), None);
+        assert_eq!(claimed.has_content(&first, &[1; 32]), Some(true));
+        assert_eq!(claimed.has_content(&first, &[2; 32]), Some(false));
+        assert_eq!(claimed.has_content(&other, &[1; 32]), None);
     }
 }

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::event::{ModeVerdict, Position};
 use crate::http::{Reply, problem};
+use crate::log::AppendOutcome;
 
 /// `Retry-After` in seconds. Fasten's own schedule is slower; this is for other senders.
 const RETRY_AFTER_OUR_TROUBLE: HeaderValue = HeaderValue::from_static("5");
@@ -19,10 +20,9 @@ const RETRY_AFTER_OUR_TROUBLE: HeaderValue = HeaderValue::from_static("5");
 #[derive(Debug, Serialize)]
 pub(super) struct Accepted {
     pub(super) position: Position,
-    pub(super) duplicate: bool,
+    #[serde(rename = "duplicate", serialize_with = "serialize_duplicate")]
+    pub(super) outcome: AppendOutcome,
     pub(super) token: String,
-    #[serde(skip)]
-    pub(super) conflict: bool,
     #[serde(skip)]
     pub(super) mode: ModeVerdict,
 }
@@ -95,12 +95,12 @@ pub(super) fn labels() -> impl Iterator<Item = &'static str> {
 
 impl Accepted {
     pub(super) fn label(&self) -> &'static str {
-        match self.mode {
-            _ if self.conflict => "duplicate_conflict",
-            _ if self.duplicate => "duplicate",
-            ModeVerdict::Mismatched => "accepted_mode_mismatch",
-            ModeVerdict::Unknown => "accepted_mode_unknown",
-            ModeVerdict::Live | ModeVerdict::Test => "accepted",
+        match (self.outcome, self.mode) {
+            (AppendOutcome::Conflict, _) => "duplicate_conflict",
+            (AppendOutcome::Duplicate, _) => "duplicate",
+            (AppendOutcome::New, ModeVerdict::Mismatched) => "accepted_mode_mismatch",
+            (AppendOutcome::New, ModeVerdict::Unknown) => "accepted_mode_unknown",
+            (AppendOutcome::New, ModeVerdict::Live | ModeVerdict::Test) => "accepted",
         }
     }
 
@@ -111,6 +111,12 @@ impl Accepted {
         reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         reply
     }
+}
+
+/// Writes whether the log had the event's key already.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn serialize_duplicate<S: Serializer>(outcome: &AppendOutcome, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bool(*outcome != AppendOutcome::New)
 }
 
 impl WebhookRefusal {

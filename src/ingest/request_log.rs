@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::outcome::{ABANDONED, Accepted, WebhookRefusal};
 use crate::event::ModeVerdict;
 use crate::http::Reply;
+use crate::log::AppendOutcome;
 use crate::metrics::Metrics;
 use crate::telemetry::LineLimiter;
 
@@ -87,7 +88,7 @@ impl<'a> RequestLog<'a> {
                 accepted.label(),
                 "kept an event whose api_mode is not its endpoint's; it changes nothing",
             ),
-            Ok(accepted @ Accepted { conflict: true, .. }) => (
+            Ok(accepted @ Accepted { outcome: AppendOutcome::Conflict, .. }) => (
                 &warnings.conflict,
                 accepted.label(),
                 "kept a duplicate whose content differs from the first event of its key; it changes nothing",

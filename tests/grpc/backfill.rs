@@ -62,7 +62,7 @@ async fn payloads_are_imported_in_order_once_and_marked() {
 
     // A webhook that comes later is a duplicate. An event with the same key and other content is kept next to the
     // first, as a conflict.
-    assert!(api.append(&first[0]).await.duplicate);
+    assert!(api.append(&first[0]).await.is_duplicate());
     let other = import(&api, vec![request(&[failed("e3", "t", "c", "other")])]).await.unwrap();
     assert_eq!((counts(&other), event(&api, 5).await.conflict_of), ([0, 0, 1, 0], 3));
 }
@@ -304,7 +304,7 @@ async fn only_a_mended_mismatched_event_is_readmitted_and_only_once() {
     assert_eq!(applied.body, event(&api, 1).await.body);
     let connections = every_connection(&api, ConnectionFilter::default(), 10).await;
     assert_eq!((connections[0].status(), connections[0].version), (ConnectionStatus::Authorized, 1));
-    assert!(api.append(&connected("e1", "c", "patient", "authorized")).await.duplicate, "Fasten's retry is one");
+    assert!(api.append(&connected("e1", "c", "patient", "authorized")).await.is_duplicate(), "Fasten's retry is one");
     let request = ReadmitEventsRequest { positions: vec![1; 1001], ..Default::default() };
     assert_eq!(refused(api.admin().readmit_events(request).await).1, "INVALID_FIELD");
 }

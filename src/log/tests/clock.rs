@@ -120,7 +120,7 @@ fn an_unconfirmed_clock_stamps_only_webhooks_in_an_empty_log() {
     assert_eq!(machine.webhook("b").unwrap().position, 1);
     // The webhook confirms the clock for the others, and the refused delivery has not claimed its key.
     let imported = machine.import("a").unwrap();
-    assert_eq!((imported.position, imported.duplicate), (2, false));
+    assert_eq!((imported.position, imported.is_duplicate()), (2, false));
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn a_clock_far_ahead_stamps_no_import_after_a_restart() {
     machine.step(50 * 365 * DAY);
     assert_eq!(machine.import("b").unwrap_err(), ClockError::Unconfirmed);
     // A duplicate is not stamped.
-    assert_eq!(machine.import("a").map(|first| (first.position, first.duplicate)), Ok((1, true)));
+    assert_eq!(machine.import("a").map(|first| (first.position, first.is_duplicate())), Ok((1, true)));
     assert_eq!(read_all(&machine.log.as_ref().unwrap().reader).len(), 1);
 }
 
@@ -179,7 +179,7 @@ fn small_steps_of_the_clock_do_not_add_up() {
     machine.webhook("a").unwrap();
     machine.step(9 * MINUTE);
     machine.import("b").unwrap();
-    assert!(machine.import("b").unwrap().duplicate);
+    assert!(machine.import("b").unwrap().is_duplicate());
     machine.step(9 * MINUTE);
     assert_eq!(machine.import("c").unwrap_err(), ClockError::Unconfirmed);
     machine.webhook("d").unwrap();
@@ -241,7 +241,7 @@ fn a_duplicate_webhook_confirms_no_clock() {
     let mut machine = Machine::start();
     machine.webhook("a").unwrap();
     machine.restart();
-    assert!(machine.webhook("a").unwrap().duplicate);
+    assert!(machine.webhook("a").unwrap().is_duplicate());
     assert_eq!(machine.import("b").unwrap_err(), ClockError::Unconfirmed);
 }
 
@@ -278,7 +278,7 @@ fn an_import_has_no_gap_although_a_webhook_confirms_the_clock() {
         }
         let mut results = Vec::new();
         for enqueued in enqueued {
-            results.push(enqueued.durable().await.map(|appended| (appended.position, appended.duplicate)));
+            results.push(enqueued.durable().await.map(|appended| (appended.position, appended.is_duplicate())));
         }
         results
     });
@@ -304,7 +304,7 @@ fn a_clock_behind_the_log_stamps_nothing() {
         for provenance in [Provenance::Webhook, Provenance::Import, Provenance::Local] {
             assert_eq!(machine.append_as(provenance, "b").unwrap_err(), behind, "{provenance:?}, {is_restarted}");
         }
-        assert!(machine.webhook("a").unwrap().duplicate);
+        assert!(machine.webhook("a").unwrap().is_duplicate());
         machine.step(2 * MINUTE);
         assert_eq!(machine.webhook("b").unwrap().position, 2);
     }

@@ -18,9 +18,9 @@ fn conflicting_duplicate_is_kept_once_and_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path(), options()).unwrap();
     let first = append(&log, "a", FIRST).unwrap();
-    assert_eq!(append(&log, "a", AGAIN).unwrap(), Appended { duplicate: true, ..first });
+    assert_eq!(append(&log, "a", AGAIN).unwrap(), Appended { outcome: AppendOutcome::Duplicate, ..first });
     let kept = append(&log, "a", OTHER).unwrap();
-    assert_eq!((kept.position, kept.duplicate, kept.conflict, kept.reached.position), (1, true, true, 2));
+    assert_eq!((kept.position, kept.outcome, kept.reached.position), (1, AppendOutcome::Conflict, 2));
     close(log);
     let log = open(directory.path(), options()).unwrap();
     assert_eq!(append(&log, "a", OTHER).unwrap(), kept, "it is kept already");
@@ -37,9 +37,10 @@ fn deliveries_that_come_at_once_are_compared() {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path(), options()).unwrap();
     let all = [FIRST, OTHER, AGAIN, OTHER].map(|body| delivery("a", body)).to_vec();
-    let told: Vec<_> = append_all(&log, all).into_iter().map(|it| it.unwrap()).collect();
-    let told: Vec<_> = told.iter().map(|it| (it.position, it.duplicate, it.conflict)).collect();
-    assert_eq!(told, [(1, false, false), (1, true, true), (1, true, false), (1, true, true)]);
+    let appended = append_all(&log, all).into_iter().map(Result::unwrap);
+    let places: Vec<_> = appended.map(|appended| (appended.position, appended.outcome)).collect();
+    let outcomes = [AppendOutcome::New, AppendOutcome::Conflict, AppendOutcome::Duplicate, AppendOutcome::Conflict];
+    assert_eq!(places, outcomes.map(|outcome| (1, outcome)));
     assert_eq!(log.reader.head().position, 2);
 }
 
@@ -74,7 +75,7 @@ fn an_event_that_cannot_be_compared_ends_its_sequence() {
         let next = log.appender.enqueue_in(&sequence, import("c")).await.unwrap();
         assert!(matches!(next.durable().await, Err(AppendError::Unconfirmed(_))));
         let again = log.appender.enqueue_in(&Sequence::default(), import("b")).await.unwrap();
-        assert!(again.durable().await.unwrap().conflict);
+        assert!(again.durable().await.unwrap().outcome == AppendOutcome::Conflict);
     });
     assert_eq!(log.reader.head().position, 2);
     close(log);

@@ -52,7 +52,7 @@ fn check(directory: &Path) {
     wait_until_known(&log);
     for n in [1, 99, 100, 101, 250, 299, 300, 301, EVENTS] {
         let again = append(&log, &n.to_string(), b"{}").unwrap();
-        assert_eq!((again.position, again.duplicate), (n, true));
+        assert_eq!((again.position, again.is_duplicate()), (n, true));
     }
     close(log);
 }
@@ -132,7 +132,7 @@ fn a_run_that_is_found_damaged_while_it_is_read_is_made_again() {
     for _ in 0..4000 {
         match append(&log, "150", b"{}") {
             Ok(appended) => {
-                assert_eq!((appended.position, appended.duplicate), (150, true));
+                assert_eq!((appended.position, appended.is_duplicate()), (150, true));
                 close(log);
                 return check(directory.path());
             }
@@ -282,7 +282,7 @@ fn a_conflict_is_kept_once_though_the_first_is_in_a_lost_run() {
     let log = open(directory.path(), options()).unwrap();
     (1..=100).for_each(|n| assert_eq!(append(&log, &n.to_string(), b"{}").unwrap().position, n));
     let other: &[u8] = br#"{"data":1}"#;
-    assert!(append(&log, "7", other).unwrap().conflict);
+    assert!(append(&log, "7", other).unwrap().outcome == AppendOutcome::Conflict);
     (102..=EVENTS).for_each(|n| assert_eq!(append(&log, &n.to_string(), b"{}").unwrap().position, n));
     close(log);
     fs::remove_file(run(directory.path(), 100)).unwrap();
@@ -293,7 +293,7 @@ fn a_conflict_is_kept_once_though_the_first_is_in_a_lost_run() {
     permits.give(100);
     wait_until(&log, Coverage::Whole);
     let again = append(&log, "7", other).unwrap();
-    assert_eq!((again.position, again.conflict, again.reached.position), (7, true, EVENTS));
+    assert_eq!((again.position, again.outcome, again.reached.position), (7, AppendOutcome::Conflict, EVENTS));
     close(log);
 }
 
@@ -448,9 +448,9 @@ fn a_retry_of_an_event_that_cannot_be_read_is_answered() {
     let log = open(directory.path(), options()).unwrap();
     assert!(matches!(log.reader.get(120), Err(ReadError::Damaged { .. })));
     let again = append(&log, "120", b"{}").unwrap();
-    assert_eq!((again.position, again.duplicate), (120, true), "a run has its key");
+    assert_eq!((again.position, again.is_duplicate()), (120, true), "a run has its key");
     let other = append(&log, "120", br#"{"data":1}"#).unwrap();
-    assert_eq!((other.position, other.conflict), (120, true), "and what it tells");
+    assert_eq!((other.position, other.outcome), (120, AppendOutcome::Conflict), "and what it tells");
     close(log);
 }
 

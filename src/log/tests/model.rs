@@ -88,7 +88,7 @@ fn check_append(log: &Log, model: &mut Model, given: &[(u16, Body)]) {
     let results = append_all(log, deliveries.clone());
     let results: Vec<Appended> = results.into_iter().map(Result::unwrap).collect();
     let mut new: Vec<_> =
-        given.iter().zip(deliveries).zip(&results).filter(|(_, appended)| !appended.duplicate).collect();
+        given.iter().zip(deliveries).zip(&results).filter(|(_, appended)| !appended.is_duplicate()).collect();
     // A delivery that a filter sends to a run in vain comes later than those behind it.
     new.sort_by_key(|(_, appended)| appended.position);
     for (((key, _), delivery), appended) in new {
@@ -107,7 +107,7 @@ fn check_contradiction(log: &Log, model: &mut Model, key: u16, told: u8) {
     let Some(first) = model.positions.get(&key).copied() else { return };
     let body = format!("{{\"data\":{told}}}");
     let appended = append(log, &key.to_string(), body.as_bytes()).unwrap();
-    assert_eq!((appended.position, appended.duplicate, appended.conflict), (first, true, true));
+    assert_eq!((appended.position, appended.outcome), (first, AppendOutcome::Conflict));
     let next = model.events.len() as u64 + 1;
     if *model.conflicts.entry((first, body.clone().into_bytes())).or_insert(next) == next {
         let kept = log.reader.get(next).unwrap().unwrap();
@@ -214,7 +214,7 @@ fn an_id_as_long_as_its_body_is_kept_and_its_key_is_small() {
     let of_long_id = Delivery { key: Some(EventKey::of(Some(&long), "")), ..delivery("x", &body) };
     assert!(of_long_id.key.as_ref().unwrap().as_str().len() < 80);
     assert_eq!(append_all(&log, vec![of_long_id.clone()]).remove(0).unwrap().position, 1);
-    assert!(append_all(&log, vec![of_long_id]).remove(0).unwrap().duplicate);
+    assert!(append_all(&log, vec![of_long_id]).remove(0).unwrap().is_duplicate());
     close(log);
 }
 

@@ -47,7 +47,7 @@ fn opens_whole(directory: &Path) {
     let log = open(directory, LogOptions { create: false, ..options() }).unwrap();
     let events = read_all(&log.reader);
     assert_eq!(events.iter().map(|event| event.position).collect::<Vec<_>>(), (1..=EVENTS).collect::<Vec<_>>());
-    assert!(append(&log, "7", b"{}").unwrap().duplicate);
+    assert!(append(&log, "7", b"{}").unwrap().is_duplicate());
     close(log);
 }
 
@@ -326,10 +326,10 @@ fn all_are_known(log: &Log) {
     let events = read_all(&log.reader);
     assert_eq!(events.len(), 9);
     for (position, event) in (1..).zip(events) {
-        let conflict = event.conflict_of.is_some();
+        let outcome = if event.conflict_of.is_some() { AppendOutcome::Conflict } else { AppendOutcome::Duplicate };
         let again = append_all(log, vec![event.delivery]).remove(0).unwrap();
         let first = event.conflict_of.unwrap_or(position);
-        assert_eq!((again.position, again.duplicate, again.conflict), (first, true, conflict));
+        assert_eq!((again.position, again.outcome), (first, outcome));
     }
     assert_eq!(log.reader.head().position, 9);
 }

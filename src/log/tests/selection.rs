@@ -27,7 +27,7 @@ fn mixed(directory: &Path) -> Log {
     for part in deliveries.collect::<Vec<_>>().chunks(20) {
         assert!(append_all(&log, part.to_vec()).iter().all(Result::is_ok));
     }
-    assert!(append(&log, "1", br#"{"type":"webhook.test"}"#).unwrap().conflict);
+    assert!(append(&log, "1", br#"{"type":"webhook.test"}"#).unwrap().outcome == AppendOutcome::Conflict);
     append(&log, "odd", b"no JSON").unwrap();
     wait_until_sealed(&log);
     log

@@ -24,12 +24,26 @@ pub const RECORD_BYTES_MAX: usize = 480 * 1024;
 pub struct Appended {
     /// Position of the first event with the key.
     pub position: Position,
-    /// Whether the log had the key already.
-    pub duplicate: bool,
-    /// Whether the first event has other content. This one is stored as well.
-    pub conflict: bool,
+    pub outcome: AppendOutcome,
     /// Durable point of the log, at or after the event. If the event is new, the event itself.
     pub reached: Point,
+}
+
+/// What an append found about the event's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppendOutcome {
+    New,
+    /// The log had the key already, with the same content.
+    Duplicate,
+    /// The log had the key already, with other content. This event is stored as well, once.
+    Conflict,
+}
+
+impl Appended {
+    /// Whether the log had the key already.
+    pub fn is_duplicate(&self) -> bool {
+        self.outcome != AppendOutcome::New
+    }
 }
 
 #[derive(Debug, Clone, thiserror::Error)]

@@ -3,7 +3,7 @@
 //!
 //! Must not know the disk. The assembly is committed whole or not at all.
 
-use super::append::{AppendError, AppendReply, Appended, Pending, Prepared, QueueOutcome, Undecided};
+use super::append::{AppendError, AppendOutcome, AppendReply, Appended, Pending, Prepared, QueueOutcome, Undecided};
 use crate::event::{ParsedEvent, Point, Position, Timestamp};
 use crate::log::dedup::KeyEntry;
 use crate::log::format::FrameBuilder;
@@ -106,7 +106,8 @@ impl CommitBatch {
         let is_conflict = conflict_of.is_some();
         let reached = Point { position, chain, recorded_at };
         let first = conflict_of.unwrap_or(position);
-        let appended = Appended { position: first, duplicate: is_conflict, conflict: is_conflict, reached };
+        let outcome = if is_conflict { AppendOutcome::Conflict } else { AppendOutcome::New };
+        let appended = Appended { position: first, outcome, reached };
         self.news.push((reply, appended));
         let (provenance, mode) = (record.header().provenance, record.header().mode);
         let applies_to = mode.applies_to().filter(|_| !is_conflict);
@@ -114,8 +115,8 @@ impl CommitBatch {
     }
 
     /// Adds an answer about the first event of a key.
-    pub fn repeat(&mut self, reply: AppendReply, first: Position, is_conflict: bool) {
-        self.repeats.push(Repeat { reply, first, is_conflict });
+    pub fn repeat(&mut self, reply: AppendReply, first: Position, outcome: AppendOutcome) {
+        self.repeats.push(Repeat { reply, first, outcome });
     }
 
     /// Gives back a delivery that cannot be decided without a read.
@@ -173,8 +174,8 @@ impl CommitBatch {
         for (reply, appended) in self.news {
             reply.send(result.clone().map(|()| QueueOutcome::Appended(appended)));
         }
-        for Repeat { reply, first, is_conflict } in self.repeats {
-            let appended = Appended { position: first, duplicate: true, conflict: is_conflict, reached };
+        for Repeat { reply, first, outcome } in self.repeats {
+            let appended = Appended { position: first, outcome, reached };
             reply.send(result.clone().map(|()| QueueOutcome::Appended(appended)));
         }
         for (Pending { prepared, claim, looked_up, reply, .. }, first) in self.undecided {
@@ -191,5 +192,5 @@ impl CommitBatch {
 struct Repeat {
     reply: AppendReply,
     first: Position,
-    is_conflict: bool,
+    outcome: AppendOutcome,
 }

@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
 
-use super::append::{AppendError, Pending, Sequence};
+use super::append::{AppendError, AppendOutcome, Pending, Sequence};
 use super::applier::{self, Verdict};
 use super::batch::CommitBatch;
 use super::clock::{ClockGuard, ClockReading};
@@ -129,8 +129,8 @@ impl Sequencer {
                 let claim = Claim { digest, ..pending.claim };
                 assembly.add(Pending { claim, ..pending }, Some(first));
             }
-            Ok(Verdict::Duplicate { first }) => assembly.repeat(pending.reply, first, false),
-            Ok(Verdict::KnownConflict { first }) => assembly.repeat(pending.reply, first, true),
+            Ok(Verdict::Duplicate { first }) => assembly.repeat(pending.reply, first, AppendOutcome::Duplicate),
+            Ok(Verdict::KnownConflict { first }) => assembly.repeat(pending.reply, first, AppendOutcome::Conflict),
             Ok(Verdict::Undecided { first }) => assembly.give_back(pending, first),
             Err(error) => assembly.refuse(pending, error),
         }

@@ -148,7 +148,7 @@ fn readmitted(position: Position, readmitted: Readmitted) -> ReadmittedEvent {
         Ok(applied) => ReadmittedEvent {
             position,
             applied_position: applied.position,
-            duplicate: applied.duplicate,
+            duplicate: applied.is_duplicate(),
             problem: String::new(),
         },
         Err(why) => ReadmittedEvent { position, problem: why.to_string(), ..ReadmittedEvent::default() },
@@ -157,9 +157,9 @@ fn readmitted(position: Position, readmitted: Readmitted) -> ReadmittedEvent {
 
 /// Converts all fields except the position and token of the log's head.
 impl From<Summary> for ImportEventsResponse {
-    fn from(Summary { imported, duplicates, conflicts, refused, told }: Summary) -> Self {
-        let told = told.into_iter().map(|(index, unfit)| RefusedPayload { index, problem: unfit.to_string() });
-        Self { imported, duplicates, conflicts, refused, refused_payloads: told.collect(), ..Self::default() }
+    fn from(Summary { imported, duplicates, conflicts, refused, listed }: Summary) -> Self {
+        let listed = listed.into_iter().map(|(index, unfit)| RefusedPayload { index, problem: unfit.to_string() });
+        Self { imported, duplicates, conflicts, refused, refused_payloads: listed.collect(), ..Self::default() }
     }
 }
 
