@@ -64,7 +64,7 @@ impl ProjectionError {
     pub(super) fn is_log_damage(&self) -> bool {
         match self {
             Self::Log(ReadError::Damaged { .. }) | Self::LogIsShort { .. } => true,
-            Self::Log(ReadError::Store(error)) => error.is_damage,
+            Self::Log(ReadError::Store(error)) => error.is_damage(),
             Self::Files(_) | Self::Damaged(_) | Self::Panicked => false,
         }
     }
@@ -86,7 +86,7 @@ impl From<io::Error> for ProjectionError {
 
 impl From<StoreError> for ProjectionError {
     fn from(error: StoreError) -> Self {
-        if error.is_damage { Self::Damaged(ReadError::Store(error)) } else { Self::Files(error) }
+        if error.is_damage() { Self::Damaged(ReadError::Store(error)) } else { Self::Files(error) }
     }
 }
 

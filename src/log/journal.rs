@@ -96,7 +96,7 @@ impl JournalWriter for Journal {
     }
 
     fn put(&self, frame: &JournalFrame) -> Result<(), StoreError> {
-        let values = value::encode(frame).map_err(|error| StoreError::new("write the journal", error))?;
+        let values = value::encode(frame).map_err(|error| StoreError::new("write the journal", error.0))?;
         for (key, value) in values {
             if self.unsynced.load(Ordering::Relaxed) + value.len() > UNSYNCED_BYTES_MAX {
                 self.sync()?;
@@ -148,7 +148,8 @@ fn close(db: Option<sled::Db>) -> Result<(), StoreError> {
 /// Runs a call of sled, and turns a panic into an error. sled panics on some damage, and on some failures of the disk.
 fn guard<T>(operation: &'static str, run: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
     match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(result) => result.map_err(|error| StoreError::new(operation, error)),
+        Ok(Err(sled::Error::Io(error))) => Err(StoreError::new(operation, error)),
+        Ok(result) => result.map_err(|error| StoreError::new(operation, error.to_string().as_str())),
         Err(_) => Err(StoreError::new(operation, "sled panicked: the files are damaged, or the disk failed")),
     }
 }

@@ -17,8 +17,7 @@ use crate::event::{
     Contents, Event, EventKey, Hash, Identity, Kind, ModeVerdict, Point, Position, Provenance, Timestamp,
 };
 use crate::segment::{Frame, FrameHeader, ReadError};
-use crate::storage::{DecodeError, StoreError};
-use crate::telemetry::with_causes;
+use crate::storage::{DecodeError, StoreError, StoreFault};
 
 /// Bytes of bodies after which one read stops. A sealed frame may hold 256 records with highly compressible bodies.
 const RUN_BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -142,7 +141,7 @@ impl Reader {
     /// Returns the event that claimed this key.
     pub fn find(&self, tenant: &str, key: &EventKey) -> Result<Option<Event>, ReadError> {
         let digest = Digest::of_event(&self.secret, tenant, key);
-        let Some(entry) = self.index.find(digest).map_err(|error| unreadable(&error))? else { return Ok(None) };
+        let Some(entry) = self.index.find(digest).map_err(unreadable)? else { return Ok(None) };
         self.get(entry.position)
     }
 
@@ -174,7 +173,7 @@ impl Reader {
 
     /// Returns the entries that runs have for a claim.
     pub(super) fn look_up(&self, runs: &RunSet, claim: Claim) -> Result<Known, ReadError> {
-        match self.index.find_in(runs, claim.digest).map_err(|error| unreadable(&error))? {
+        match self.index.find_in(runs, claim.digest).map_err(unreadable)? {
             None => Ok(Known { through: runs.through(), ..Known::default() }),
             Some(first) => self.decide(runs, claim, first),
         }
@@ -189,8 +188,7 @@ impl Reader {
         };
         let conflict = Digest::of_conflict(&self.secret, first.position, claim.fingerprint);
         let is_conflict = fingerprint != claim.fingerprint;
-        let has_conflict =
-            is_conflict && self.index.find_in(runs, conflict).map_err(|error| unreadable(&error))?.is_some();
+        let has_conflict = is_conflict && self.index.find_in(runs, conflict).map_err(unreadable)?.is_some();
         Ok(Known { first: Some(KeyEntry { fingerprint, ..first }), has_conflict, through: runs.through() })
     }
 
@@ -269,11 +267,12 @@ impl Reader {
     }
 }
 
-fn unreadable(error: &DedupRunError) -> ReadError {
-    let (operation, reason) = ("look up a key", with_causes(error));
+fn unreadable(error: DedupRunError) -> ReadError {
     ReadError::Store(match error {
-        DedupRunError::Io { .. } => StoreError::new(operation, reason),
-        DedupRunError::Damaged { .. } => StoreError::damage(operation, reason),
+        DedupRunError::Io { path, source } => StoreError::new(format!("read the dedup run {}", path.display()), source),
+        DedupRunError::Damaged { path, source } => {
+            StoreError::new(format!("read the dedup run {}", path.display()), StoreFault::Damaged(source.0.into()))
+        }
     })
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::event::Position;
 use crate::storage::StoreError;
@@ -10,7 +11,7 @@ use crate::storage::StoreError;
 #[derive(Debug, thiserror::Error)]
 pub enum SegmentError {
     #[error("cannot {operation} {}", path.display())]
-    Io { operation: &'static str, path: PathBuf, source: io::Error },
+    Io { operation: &'static str, path: PathBuf, source: Arc<io::Error> },
     /// The bytes read are not the bytes written.
     #[error("{} is damaged from position {from} on: {reason}", path.display())]
     Damaged { path: PathBuf, from: Position, reason: &'static str },
@@ -33,6 +34,11 @@ pub enum ReadError {
 }
 
 impl SegmentError {
+    /// Returns a conversion of the system's error about an operation on a path.
+    pub fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { operation, path: path.to_owned(), source: Arc::new(source) }
+    }
+
     /// Converts the error for readers of a position.
     pub fn at(&self, position: Position) -> ReadError {
         match self {
@@ -50,15 +56,11 @@ impl From<SegmentError> for StoreError {
     fn from(error: SegmentError) -> Self {
         match &error {
             SegmentError::Io { operation, path, source } => refused(operation, path, source),
-            error => Self::new("write a segment", error),
+            error => Self::new("write a segment", error.to_string().as_str()),
         }
     }
 }
 
-fn refused(operation: &str, path: &Path, source: &io::Error) -> StoreError {
-    StoreError::new(format!("{operation} {}", path.display()), source)
-}
-
-pub fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SegmentError {
-    move |source| SegmentError::Io { operation, path: path.to_owned(), source }
+fn refused(operation: &str, path: &Path, source: &Arc<io::Error>) -> StoreError {
+    StoreError::new(format!("{operation} {}", path.display()), source.clone())
 }

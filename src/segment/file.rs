@@ -10,7 +10,7 @@ use rustix::fs::{Advice, fadvise};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
-use super::error::{SegmentError, failed};
+use super::error::SegmentError;
 use super::footer::{Index, TAIL_BYTES};
 use super::frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameStart};
 use super::header::{self, SegmentHeader, read_header};
@@ -40,15 +40,15 @@ impl Segment {
 
     /// Like [`Self::open`], but under a name that the file does not have yet.
     pub(super) fn open_as(path: &Path, name: SegmentName, identity: Identity) -> Result<Self, SegmentError> {
-        let file = File::open(path).map_err(failed("open", path))?;
+        let file = File::open(path).map_err(SegmentError::io("open", path))?;
         let header = read_header(&file, path, name.first)?;
         if header.identity != identity {
             return Err(SegmentError::Foreign { path: path.to_owned() });
         }
-        let bytes = file.metadata().map_err(failed("open", path))?.len();
-        let footer = read_footer(&file, bytes).map_err(failed("read", path))?;
+        let bytes = file.metadata().map_err(SegmentError::io("open", path))?.len();
+        let footer = read_footer(&file, bytes).map_err(SegmentError::io("read", path))?;
         let is_footer_damaged = footer.is_err();
-        let index = footer.or_else(|_| walk(&file, &header, read_if_whole)).map_err(failed("read", path))?;
+        let index = footer.or_else(|_| walk(&file, &header, read_if_whole)).map_err(SegmentError::io("read", path))?;
         let has_range = header.first == name.first
             && if is_footer_damaged { index.last <= name.last } else { index.last == name.last };
         if !has_range || index.entries.first().is_some_and(|entry| entry.first != name.first) {
@@ -116,7 +116,7 @@ impl Segment {
 
     /// Removes the file. Open handles can still read it.
     pub fn remove(&self) -> Result<(), SegmentError> {
-        fs::remove_file(&self.path).map_err(failed("remove", &self.path))
+        fs::remove_file(&self.path).map_err(SegmentError::io("remove", &self.path))
     }
 
     /// Returns whether the footer is damaged. If so, a walk over the frames made the index.
@@ -146,7 +146,7 @@ impl Segment {
     /// Like [`Self::verify`], but in pieces.
     pub(super) fn verify_in_pieces(&self, pace: &mut impl Pace) -> Result<(), SegmentError> {
         let dropped = fadvise(&self.file, 0, None, Advice::DontNeed).map_err(io::Error::from);
-        dropped.map_err(failed("read back", &self.path))?;
+        dropped.map_err(SegmentError::io("read back", &self.path))?;
         if read_header(&self.file, &self.path, self.name.first)? != self.header {
             return Err(self.damaged(self.name.first, "its header has changed"));
         }
@@ -168,8 +168,9 @@ impl Segment {
         }
         let footer = index.encode(|entries| digest.chain_update(entries).finalize().into());
         let mut stored = vec![0; footer.len()];
-        let is_there = read_at(&self.file, &mut stored, index.end).map_err(failed("read back", &self.path))?;
-        let bytes = self.file.metadata().map_err(failed("read back", &self.path))?.len();
+        let is_there =
+            read_at(&self.file, &mut stored, index.end).map_err(SegmentError::io("read back", &self.path))?;
+        let bytes = self.file.metadata().map_err(SegmentError::io("read back", &self.path))?.len();
         if is_there && stored == footer && bytes == index.end + footer.len() as u64 {
             Ok(())
         } else {
@@ -197,7 +198,7 @@ pub(super) fn read_frame(
         return Err(damaged(path, first, "a frame is too large"));
     };
     let mut bytes = vec![0; length];
-    if !read_at(file, &mut bytes, start).map_err(failed("read", path))? {
+    if !read_at(file, &mut bytes, start).map_err(SegmentError::io("read", path))? {
         return Err(damaged(path, first, "the file is too short"));
     }
     let frame = Frame::decode(&bytes).map_err(|garbled| damaged(path, first, garbled.0))?;

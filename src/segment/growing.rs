@@ -12,7 +12,7 @@ use parking_lot::RwLock;
 use rustix::fs::{Advice, fadvise};
 use sha2::{Digest as _, Sha256};
 
-use super::error::{SegmentError, failed};
+use super::error::SegmentError;
 use super::file::{Segment, read_at, read_frame, read_if_whole, walk};
 use super::footer::Index;
 use super::frame::Frame;
@@ -51,8 +51,8 @@ impl GrowingSegment {
         let path = Self::path(directory, header.first);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
-        let file = options.open(&path).map_err(failed("create", &path))?;
-        file.write_all_at(&header.encode(), 0).map_err(failed("write", &path))?;
+        let file = options.open(&path).map_err(SegmentError::io("create", &path))?;
+        file.write_all_at(&header.encode(), 0).map_err(SegmentError::io("write", &path))?;
         sync_directory(directory)?;
         let index = RwLock::new(Index::empty(header.first, header.before, header::BYTES as u64));
         Ok(Self { path, file, header, index, synced: AtomicU64::new(0), cut_bytes: 0 })
@@ -61,7 +61,7 @@ impl GrowingSegment {
     /// Opens the file that an earlier process left. Cuts off the bytes after the last whole frame. Bytes that the
     /// system refuses to read are an error up to position `needed`; after it they are the end.
     pub fn open(path: &Path, identity: Identity, needed: Position) -> Result<Self, SegmentError> {
-        let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed("open", path))?;
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(SegmentError::io("open", path))?;
         let first = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok()).unwrap_or_default();
         let header = read_header(&file, path, first)?;
         if header.identity != identity {
@@ -71,14 +71,14 @@ impl GrowingSegment {
             let reason = "it does not begin at the position in its name";
             return Err(SegmentError::Damaged { path: path.to_owned(), from: first, reason });
         }
-        let mut index = walk(&file, &header, read_if_whole).map_err(failed("read", path))?;
+        let mut index = walk(&file, &header, read_if_whole).map_err(SegmentError::io("read", path))?;
         if index.last < needed {
-            index = walk(&file, &header, read_at).map_err(failed("read", path))?;
+            index = walk(&file, &header, read_at).map_err(SegmentError::io("read", path))?;
         }
-        let bytes = file.metadata().map_err(failed("read", path))?.len();
+        let bytes = file.metadata().map_err(SegmentError::io("read", path))?.len();
         let cut_bytes = bytes.saturating_sub(index.end);
-        file.set_len(index.end).map_err(failed("shorten", path))?;
-        file.sync_data().map_err(failed("sync", path))?;
+        file.set_len(index.end).map_err(SegmentError::io("shorten", path))?;
+        file.sync_data().map_err(SegmentError::io("sync", path))?;
         let synced = AtomicU64::new(index.end);
         Ok(Self { path: path.to_owned(), file, header, index: RwLock::new(index), synced, cut_bytes })
     }
@@ -113,7 +113,7 @@ impl GrowingSegment {
         let out_of_order = |garbled: DecodeError| SegmentError::OutOfOrder(garbled.0);
         let decoded = Frame::decode(frame).map_err(out_of_order)?;
         self.index().check_next(&decoded.header).map_err(out_of_order)?;
-        self.file.write_all_at(frame, self.bytes()).map_err(failed("write", &self.path))?;
+        self.file.write_all_at(frame, self.bytes()).map_err(SegmentError::io("write", &self.path))?;
         let mut index = self.index.write();
         index.push(&decoded.header, frame.len()).map_err(out_of_order)
     }
@@ -131,7 +131,7 @@ impl GrowingSegment {
                 if let Err(error) = self.file.set_len(self.synced.load(Ordering::Acquire)) {
                     tracing::warn!(%error, "the unsynced end of a segment cannot be cut off");
                 }
-                Err(failed("sync", &self.path)(error))
+                Err(SegmentError::io("sync", &self.path)(error))
             }
         }
     }
@@ -150,7 +150,7 @@ impl GrowingSegment {
     pub fn finish(&self) -> Result<Segment, SegmentError> {
         self.sync()?;
         let dropped = fadvise(&self.file, 0, None, Advice::DontNeed).map_err(io::Error::from);
-        dropped.map_err(failed("read back", &self.path))?;
+        dropped.map_err(SegmentError::io("read back", &self.path))?;
         let index = self.index().clone();
         let mut digest = Sha256::new();
         digest.update(self.header.encode());
@@ -159,12 +159,12 @@ impl GrowingSegment {
             digest.update(read_frame(&self.file, &self.path, first, index.range(number), first)?);
         }
         let footer = index.encode(|entries| digest.chain_update(entries).finalize().into());
-        self.file.set_len(index.end).map_err(failed("shorten", &self.path))?;
-        self.file.write_all_at(&footer, index.end).map_err(failed("write", &self.path))?;
+        self.file.set_len(index.end).map_err(SegmentError::io("shorten", &self.path))?;
+        self.file.write_all_at(&footer, index.end).map_err(SegmentError::io("write", &self.path))?;
         self.sync()?;
         let directory = self.path.parent().unwrap_or(Path::new("."));
         let path = directory.join(SegmentName { first: self.header.first, last: index.last }.to_string());
-        fs::rename(&self.path, &path).map_err(failed("name", &path))?;
+        fs::rename(&self.path, &path).map_err(SegmentError::io("name", &path))?;
         sync_directory(directory)?;
         Segment::open(&path, self.header.identity)
     }
@@ -175,5 +175,5 @@ impl GrowingSegment {
 }
 
 fn sync_directory(directory: &Path) -> Result<(), SegmentError> {
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("sync", directory))
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(SegmentError::io("sync", directory))
 }

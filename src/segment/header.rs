@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use super::error::{SegmentError, failed};
+use super::error::SegmentError;
 use super::name::SegmentName;
 use crate::event::{Hash, Identity, Position};
 use crate::storage::{DecodeError, Put, Take};
@@ -59,7 +59,7 @@ pub(super) fn read_header(file: &File, path: &Path, first: Position) -> Result<S
             let reason = "the file is too short";
             return Err(SegmentError::Damaged { path: path.to_owned(), from: first, reason });
         }
-        read => read.map_err(failed("read", path))?,
+        read => read.map_err(SegmentError::io("read", path))?,
     }
     SegmentHeader::decode(&bytes).map_err(|unreadable| unreadable.of(path, first))
 }
@@ -67,7 +67,7 @@ pub(super) fn read_header(file: &File, path: &Path, first: Position) -> Result<S
 impl SegmentHeader {
     /// Reads the header of the file at `path`, whose `name` says which range it holds.
     pub fn read(path: &Path, name: SegmentName) -> Result<Self, SegmentError> {
-        let file = File::open(path).map_err(failed("open", path))?;
+        let file = File::open(path).map_err(SegmentError::io("open", path))?;
         read_header(&file, path, name.first)
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use super::error::{SegmentError, failed};
+use super::error::SegmentError;
 use super::file::Segment;
 use super::footer::Index;
 use super::frame::Frame;
@@ -82,31 +82,31 @@ impl<P: Pace> SegmentWriter<P> {
         let temporary = &self.temporary.0;
         let digest = self.digest.clone();
         let footer = self.index.encode(|entries| digest.chain_update(entries).finalize().into());
-        self.file.write_all(&footer).map_err(failed("write", temporary))?;
+        self.file.write_all(&footer).map_err(SegmentError::io("write", temporary))?;
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error);
-        file.and_then(|file| file.sync_all()).map_err(failed("sync", temporary))?;
+        file.and_then(|file| file.sync_all()).map_err(SegmentError::io("sync", temporary))?;
         let name = SegmentName { first: self.header.first, last: self.index.last };
         let mut segment = Segment::open_as(temporary, name, self.header.identity)?;
         segment.verify_in_pieces(&mut self.pace)?;
         let path = self.directory.join(name.to_string());
         // Unlike a rename, a link replaces nothing.
-        fs::hard_link(temporary, &path).map_err(failed("name", &path))?;
+        fs::hard_link(temporary, &path).map_err(SegmentError::io("name", &path))?;
         File::open(&self.directory)
             .and_then(|directory| directory.sync_all())
-            .map_err(failed("sync", &self.directory))?;
+            .map_err(SegmentError::io("sync", &self.directory))?;
         segment.set_path(path);
         Ok(segment)
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), SegmentError> {
         self.digest.update(bytes);
-        self.file.write_all(bytes).map_err(failed("write", &self.temporary.0))?;
+        self.file.write_all(bytes).map_err(SegmentError::io("write", &self.temporary.0))?;
         self.unsynced += bytes.len();
         if self.unsynced >= PIECE_BYTES {
             self.unsynced = 0;
             if self.pace.is_slow() {
-                self.file.flush().map_err(failed("write", &self.temporary.0))?;
-                self.file.get_ref().sync_data().map_err(failed("sync", &self.temporary.0))?;
+                self.file.flush().map_err(SegmentError::io("write", &self.temporary.0))?;
+                self.file.get_ref().sync_data().map_err(SegmentError::io("sync", &self.temporary.0))?;
             }
             self.pace.pause();
         }
@@ -121,8 +121,8 @@ fn create_new(directory: &Path, first: Position) -> Result<(File, TemporarySegme
         match File::create_new(&path) {
             Ok(file) => return Ok((file, TemporarySegment(path))),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(failed("create", &path)(error)),
+            Err(error) => return Err(SegmentError::io("create", &path)(error)),
         }
     }
-    Err(failed("create a file in", directory)(io::Error::other("there are too many half-written segments")))
+    Err(SegmentError::io("create a file in", directory)(io::Error::other("there are too many half-written segments")))
 }

@@ -62,7 +62,7 @@ impl ChangeLog {
     /// its last whole frame. `genesis` is the chain's value before position 1. Data that the system refuses to read is
     /// an error up to position `needed`; after it, it is cut off and derived again.
     pub fn open(directory: &Path, identity: Identity, genesis: Hash, needed: Position) -> Result<Self, SegmentError> {
-        let failed = |operation| move |source| SegmentError::Io { operation, path: directory.to_owned(), source };
+        let failed = |operation| SegmentError::io(operation, directory);
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed("create"))?;
         let paths: io::Result<Vec<_>> =
             fs::read_dir(directory).and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect());
@@ -274,11 +274,7 @@ fn open_growing(
             path = %stray.display(),
             "removing a change segment that follows no other; its changes are recorded again"
         );
-        fs::remove_file(stray).map_err(|source| SegmentError::Io {
-            operation: "remove",
-            path: stray.clone(),
-            source,
-        })?;
+        fs::remove_file(stray).map_err(SegmentError::io("remove", stray))?;
     }
     let after = next.first - 1;
     if !paths.contains(&path) {

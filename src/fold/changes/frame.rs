@@ -129,7 +129,7 @@ impl ChangeFrameBuilder {
         let columns = [&self.dispositions, &self.times, &self.lengths, &self.chains].map(Vec::as_slice).concat();
         let too_large = |_| DecodeError("its columns are too large");
         let positions = format!("record the changes of positions {} to {}", self.header.first, self.next() - 1);
-        let refused = |garbled: DecodeError| StoreError::new(positions.as_str(), garbled);
+        let refused = |error: DecodeError| StoreError::new(positions.as_str(), error.0);
         let compressed = PLAIN.compress(&columns);
         let header = FrameHeader {
             codec: if compressed.is_some() { ZSTD } else { VERBATIM },

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::segment::SegmentError;
-use crate::storage::DecodeError;
+use crate::storage::{DecodeError, StoreFault};
 
 /// Reason why a checkpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +26,16 @@ impl Unusable {
             Self::Io(error) => error.raw_os_error().is_none(),
             Self::ChangeLog(SegmentError::Io { .. }) => false,
             Self::DecodeError(_) | Self::History(_) | Self::ChangeLog(_) => true,
+        }
+    }
+}
+
+impl From<Unusable> for StoreFault {
+    fn from(unusable: Unusable) -> Self {
+        match unusable {
+            Unusable::Io(error) => error.into(),
+            Unusable::ChangeLog(SegmentError::Io { source, .. }) => source.into(),
+            other => other.to_string().as_str().into(),
         }
     }
 }

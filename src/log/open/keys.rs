@@ -41,7 +41,9 @@ pub(in crate::log) fn load(examined: &Examined, directory: &Path) -> Result<Load
         LoadError::Newer { path, format } => {
             OpenError::Newer { what: path.display().to_string(), format: format.into() }
         }
-        error @ LoadError::List { .. } => StoreError::new("load the dedup runs", with_causes(&error)).into(),
+        LoadError::List { path, source } => {
+            StoreError::new(format!("list the dedup runs in {}", path.display()), source).into()
+        }
     })
 }
 

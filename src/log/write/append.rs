@@ -155,7 +155,7 @@ fn size(delivery: &Delivery) -> usize {
 fn unconfirmed(error: ReadError) -> AppendError {
     match error {
         // The damaged run is rebuilt.
-        ReadError::Store(error) if error.is_damage => NoRoom::KeysUnknown.into(),
+        ReadError::Store(error) if error.is_damage() => NoRoom::KeysUnknown.into(),
         error => AppendError::Unconfirmed(error),
     }
 }

@@ -63,7 +63,7 @@ impl Committer {
     /// nothing acknowledged.
     fn make_durable(&mut self, assembly: &mut CommitBatch) -> Result<(), StoreError> {
         let frames: Vec<NewFrame> =
-            assembly.take_frames().map_err(|garbled| StoreError::new("encode a frame", garbled))?;
+            assembly.take_frames().map_err(|error| StoreError::new("encode a frame", error.0))?;
         let Some((journal, is_first)) = self.journals.active() else {
             return Err(StoreError::new("write the journal", "no journal is open"));
         };
