@@ -19,7 +19,6 @@
 )]
 
 mod plain;
-mod workload;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,10 +27,10 @@ use std::time::Instant;
 
 use cleat::event::{Delivery, Identity, Timestamp};
 use cleat::log::{Commit, Fresh, Log, LogOptions, TimeEvidence, TimeSource};
+use testkit::workload::Workload;
 use tokio::task::JoinSet;
 
 use plain::PlainFile;
-use workload::Workload;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

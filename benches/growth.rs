@@ -29,7 +29,6 @@
 
 #[path = "growth/run.rs"]
 mod run;
-mod workload;
 
 /// The daemon's allocator, because the process that fills a log is measured, too.
 #[global_allocator]

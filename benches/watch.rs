@@ -23,7 +23,6 @@
 
 #[path = "watch/run.rs"]
 mod run;
-mod workload;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,8 +1,7 @@
 //! Replays the inputs that fuzzing found and that are kept in `fuzz/corpus`, with every run of the tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may end so")]
 
-#[path = "../fuzz/promises.rs"]
-mod promises;
+use testkit::promises;
 
 fn replay(target: &str, promise: impl Fn(&[u8])) {
     let directory = format!("{}/fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));

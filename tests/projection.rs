@@ -4,9 +4,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use cleat::event::{Delivery, Identity, ModeVerdict, Provenance, Timestamp};
+use cleat::event::{Identity, Timestamp};
 use cleat::fold::{self, Connection, Fold, Views};
 use cleat::log::{Fresh, Log, LogOptions, Reader, TimeEvidence, TimeSource};
+use testkit::delivery::webhook;
 use tokio::runtime::Handle;
 
 fn open(directory: &Path) -> Log {
@@ -22,20 +23,7 @@ async fn append(log: &Log, number: usize) {
         r#"{{"type":"patient.connection_success","data":{{"org_connection_id":"c{}","connection_status":"{status}"}}}}"#,
         number % 50
     );
-    let delivery = Delivery {
-        tenant: "acme".into(),
-        endpoint: "fasten".into(),
-        provenance: Provenance::Webhook,
-        mode: ModeVerdict::Live,
-        key: None,
-        webhook_id: String::new(),
-        webhook_timestamp: String::new(),
-        webhook_signature: String::new(),
-        secret_label: String::new(),
-        nonce: [0; 16],
-        body: body.into(),
-    };
-    log.appender.append(delivery, TimeEvidence::Signed).await.unwrap();
+    log.appender.append(webhook(None, body), TimeEvidence::Signed).await.unwrap();
 }
 
 /// Returns all connections of the views.

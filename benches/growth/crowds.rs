@@ -2,8 +2,7 @@
 //! measured.
 
 use cleat::event::Delivery;
-
-use crate::workload::Workload;
+use testkit::workload::Workload;
 
 /// Number of crowds. With this many, no single one is always in the processor's cache.
 const CROWDS: usize = 20;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::table::{Bound, Table};
+use testkit::benchmark::{Bound, Table};
 
 const STILL_FOR: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -12,6 +12,7 @@ use std::time::Instant;
 use cleat::event::{Delivery, Identity};
 use cleat::log::{Appender, Commit, Fresh, Log, LogOptions, TimeEvidence, TimeSource};
 use serde::{Deserialize, Serialize};
+use testkit::workload::Workload;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
@@ -19,7 +20,6 @@ use super::batch::Batch;
 use super::crowds;
 use super::sample::{Known, Sample};
 use super::year::Year;
-use crate::workload::Workload;
 
 /// Number of parts of a fill. The rate is taken over the first part and over the last.
 const PARTS: u64 = 20;

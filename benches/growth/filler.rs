@@ -3,11 +3,10 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use testkit::benchmark::{Bound, Home, Memory, Table};
+
 use super::disk;
 use super::fill::Report;
-use super::home::Home;
-use super::memory::Memory;
-use super::table::{Bound, Table};
 
 const LOG_BYTES_ASKED: f64 = 180.0;
 const PRODUCERS: u64 = 256;

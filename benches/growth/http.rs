@@ -5,21 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use cleat::event::Delivery;
-use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1;
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use hyper::StatusCode;
+use testkit::benchmark::{Bound, Daemon, Poster, Quantiles, Table, request};
+use testkit::workload::Workload;
 use tokio::task::JoinSet;
 
-use super::daemon::Daemon;
-use super::home::Home;
+use super::home;
 use super::lag::{self, Sample};
-use super::quantiles::Quantiles;
-use super::table::{Bound, Table};
-use crate::workload::Workload;
 
 const CONNECTIONS: [u64; 2] = [64, 256];
 
@@ -31,7 +23,7 @@ pub fn measure(table: &mut Table, seconds: u64) {
 
 fn measure_with(table: &mut Table, connections: u64, seconds: u64) {
     table.part(&format!("Over HTTP: {connections} kept connections for {seconds} s, a fresh daemon"));
-    let home = Home::new();
+    let home = home();
     let daemon = Daemon::start(&home);
     daemon.started();
     let Posted { times, seconds, samples } = post_and_watch(&daemon, connections, Duration::from_secs(seconds));
@@ -77,10 +69,7 @@ fn post_and_watch(daemon: &Daemon, connections: u64, span: Duration) -> Posted {
 
 /// Sends one connection's requests until `deadline`. Returns the duration of each.
 async fn post(address: SocketAddr, seed: u64, deadline: Instant) -> Vec<Duration> {
-    let stream = TcpStream::connect(address).await.unwrap();
-    stream.set_nodelay(true).unwrap();
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-    let connection = tokio::spawn(connection);
+    let mut poster = Poster::connect(address).await;
     let mut times = Vec::new();
     for delivery in Workload::new(seed, |_| jiff::Timestamp::now().as_second().cast_unsigned()) {
         if Instant::now() >= deadline {
@@ -88,25 +77,10 @@ async fn post(address: SocketAddr, seed: u64, deadline: Instant) -> Vec<Duration
         }
         let request = request(delivery);
         let begun = Instant::now();
-        sender.ready().await.unwrap();
-        let response = sender.send_request(request).await.unwrap();
-        let status = response.status();
-        let answer = response.into_body().collect().await.unwrap().to_bytes();
+        let (status, answer) = poster.post(request).await;
         times.push(begun.elapsed());
         assert_eq!(status, StatusCode::OK, "{answer:?}");
     }
-    drop(sender);
-    connection.await.unwrap().unwrap();
+    poster.close().await;
     times
-}
-
-fn request(delivery: Delivery) -> Request<Full<Bytes>> {
-    Request::post("/webhooks/fasten")
-        .header("host", "localhost")
-        .header("content-type", "application/json")
-        .header("webhook-id", delivery.webhook_id)
-        .header("webhook-timestamp", delivery.webhook_timestamp)
-        .header("webhook-signature", delivery.webhook_signature)
-        .body(Full::new(delivery.body.into_bytes()))
-        .unwrap()
 }

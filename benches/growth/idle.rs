@@ -3,15 +3,15 @@
 use std::thread;
 use std::time::Duration;
 
-use super::daemon::Daemon;
-use super::home::Home;
-use super::table::{Bound, Table};
+use testkit::benchmark::{Bound, Daemon, Table};
+
+use super::home;
 
 const RESIDENT_ASKED: Bound = Bound::AtMost(40.0);
 
 pub fn measure(table: &mut Table) {
     table.part("Idle, over an empty log");
-    let home = Home::new();
+    let home = home();
     let daemon = Daemon::start(&home);
     daemon.started();
     thread::sleep(Duration::from_secs(3));

@@ -3,17 +3,17 @@
 use std::fs;
 use std::path::Path;
 
-use super::daemon::{Daemon, Started};
+use testkit::benchmark::{Bound, Daemon, Home, Started, Table};
+
 use super::filler::{self, Filler};
-use super::home::Home;
+use super::home;
 use super::serve::DOOR_ASKED;
-use super::table::{Bound, Table};
 
 const TWO_JOURNALS_ASKED: Bound = Bound::AtMost(1.5);
 
 pub fn measure(table: &mut Table, events: u64) {
     table.part(&format!("Light load: {events} commits of one event"));
-    let home = Home::new();
+    let home = home();
     let filler = Filler::run(&home, events, 1);
     table.row("append rate, first 5 %", filler.report.first, "/s", Bound::None);
     table.row("append rate, last 5 %", filler.report.last, "/s", Bound::None);
@@ -33,7 +33,7 @@ const JOURNAL: &str = "journal-00000000000000000001";
 /// is put back, and its segment removed.
 pub fn measure_two_journals(table: &mut Table) {
     table.part(&format!("Two unsealed journals, each of {JOURNAL_EVENTS} commits of one event"));
-    let home = Home::new();
+    let home = home();
     let (log, kept) = (home.data().join("log"), home.data().join("kept"));
     drop(Filler::run(&home, JOURNAL_EVENTS, 1));
     copy(&log.join(JOURNAL), &kept);

@@ -5,12 +5,11 @@ use std::time::{Duration, Instant};
 
 use cleat::proto::connection_service_client::ConnectionServiceClient;
 use cleat::proto::{ConnectionFilter, GetConnectionRequest, ListConnectionsRequest};
+use testkit::benchmark::{Bound, Quantiles, Table};
 use tonic::transport::{Channel, Endpoint};
 
 use super::crowds;
-use super::quantiles::Quantiles;
 use super::sample::Known;
-use super::table::{Bound, Table};
 
 const CALLS: usize = 1000;
 

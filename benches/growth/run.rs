@@ -2,28 +2,22 @@
 
 mod batch;
 mod crowds;
-mod daemon;
 mod disk;
 mod fill;
 mod filler;
-mod home;
 mod http;
 mod idle;
 mod lag;
 mod light;
-mod memory;
-mod quantiles;
 mod reads;
 mod sample;
 mod serve;
 mod switches;
-mod table;
 mod year;
 
 use std::path::Path;
 
-use home::Home;
-use table::Table;
+use testkit::benchmark::{Home, Table};
 
 const EVENTS: u64 = 10_000_000;
 const HTTP_SECONDS: u64 = 20;
@@ -50,13 +44,17 @@ pub fn run(arguments: &[&str]) {
     table.end();
 }
 
+fn home() -> Home {
+    Home::new(env!("CARGO_BIN_EXE_cleat"), env!("CARGO_TARGET_TMPDIR"))
+}
+
 fn number(argument: &str) -> u64 {
     argument.replace('_', "").parse().expect("a number")
 }
 
 fn whole(table: &mut Table, events: u64) {
     {
-        let home = Home::new();
+        let home = home();
         let report = filler::measure(table, &home, events);
         serve::measure(table, &home, &report);
     }

@@ -1,13 +1,12 @@
 //! Measures the daemon over a filled log: views from the log alone, memory, disk, starts after kills and after a stop,
 //! reads.
 
-use super::daemon::{Daemon, Started};
+use testkit::benchmark::{Bound, Daemon, Home, Started, Table};
+
 use super::disk;
 use super::fill::Report;
 use super::filler;
-use super::home::Home;
 use super::reads;
-use super::table::{Bound, Table};
 
 pub const DOOR_ASKED: Bound = Bound::AtMost(1.0);
 const SERVING_ASKED: Bound = Bound::AtMost(8.0);

@@ -8,15 +8,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cleat::log::{Appender, Log, TimeEvidence};
+use testkit::benchmark::{Bound, Quantiles, Table};
+use testkit::workload::Workload;
 use tokio::task::JoinSet;
 
 use super::batch::Batch;
 use super::fill;
-use super::home::Home;
-use super::quantiles::Quantiles;
-use super::table::{Bound, Table};
+use super::home;
 use super::year::Year;
-use crate::workload::Workload;
 
 /// Enough events for two journals, and for the first one to be sealed.
 pub const EVENTS_MIN: u64 = 800_000;
@@ -32,7 +31,7 @@ type Span = (Instant, Instant);
 
 pub fn measure(table: &mut Table, events: u64) {
     table.part(&format!("Journal switches: {events} events, {PRODUCERS} producers, the log's own API"));
-    let home = Home::new();
+    let home = home();
     let year = Year::of(events);
     let batch = Batch::of(Workload::new(1, move |nth| year.seconds(nth)), events as usize);
     let Log { appender, writer, .. } = fill::open(&home.data(), year);

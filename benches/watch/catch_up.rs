@@ -5,19 +5,18 @@ use std::process::Command;
 use std::time::Instant;
 
 use cleat::proto::watch_start::Position;
+use testkit::benchmark::{Bound, Daemon, Home, Table};
+use testkit::workload::Workload;
 
-use super::daemon::Daemon;
-use super::home::Home;
-use super::table::{Bound, Table};
+use super::home;
 use super::watchers::{self, Filter};
-use crate::workload::Workload;
 
 /// Makes about a million changes: most events change an export and its connection.
 const EVENTS: usize = 600_000;
 
 pub fn measure(table: &mut Table) {
     table.part(&format!("One watcher catches up with {EVENTS} events"));
-    let home = Home::new();
+    let home = home();
     import(&home);
     let daemon = Daemon::start(&home);
     daemon.started();

@@ -5,15 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1;
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use hyper::StatusCode;
+use testkit::benchmark::{Poster, request};
+use testkit::workload::Workload;
 use tokio::task::JoinSet;
-
-use crate::workload::Workload;
 
 #[derive(Clone, Copy)]
 pub enum Rate {
@@ -63,10 +58,7 @@ pub fn post(address: SocketAddr, rate: Rate, span: Duration) -> Arc<Posted> {
 }
 
 async fn connection(address: SocketAddr, seed: u64, rate: Rate, posted: Arc<Posted>) {
-    let stream = TcpStream::connect(address).await.unwrap();
-    stream.set_nodelay(true).unwrap();
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-    let connection = tokio::spawn(connection);
+    let mut poster = Poster::connect(address).await;
     let workload = Workload::new(seed, |_| jiff::Timestamp::now().as_second().cast_unsigned());
     for (nth, delivery) in workload.enumerate() {
         if let Rate::Events(rate) = rate {
@@ -77,24 +69,13 @@ async fn connection(address: SocketAddr, seed: u64, rate: Rate, posted: Arc<Post
         if posted.begun.elapsed() >= posted.span {
             break;
         }
-        let request = Request::post("/webhooks/fasten")
-            .header("host", "localhost")
-            .header("content-type", "application/json")
-            .header("webhook-id", delivery.webhook_id)
-            .header("webhook-timestamp", delivery.webhook_timestamp)
-            .header("webhook-signature", delivery.webhook_signature)
-            .body(Full::<Bytes>::new(delivery.body.into_bytes()))
-            .unwrap();
-        sender.ready().await.unwrap();
-        let response = sender.send_request(request).await.unwrap();
-        assert_eq!(response.status(), StatusCode::OK);
-        let answer = response.into_body().collect().await.unwrap().to_bytes();
+        let (status, answer) = poster.post(request(delivery)).await;
         let now = u64::try_from(posted.begun.elapsed().as_nanos()).unwrap();
+        assert_eq!(status, StatusCode::OK);
         let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
         let position = answer["position"].as_u64().unwrap();
         posted.answered[position as usize].store(now, Ordering::SeqCst);
         posted.count.fetch_add(1, Ordering::SeqCst);
     }
-    drop(sender);
-    connection.await.unwrap().unwrap();
+    poster.close().await;
 }

@@ -2,29 +2,14 @@
 
 mod catch_up;
 mod codec;
-#[path = "../growth/daemon.rs"]
-#[allow(dead_code, reason = "shared with the growth benchmark")]
-mod daemon;
-#[path = "../growth/home.rs"]
-mod home;
-#[path = "../growth/memory.rs"]
-#[allow(dead_code, reason = "shared with the growth benchmark")]
-mod memory;
 mod poster;
-#[path = "../growth/quantiles.rs"]
-#[allow(dead_code, reason = "shared with the growth benchmark")]
-mod quantiles;
-#[path = "../growth/table.rs"]
-mod table;
 mod watchers;
 
 use std::time::Duration;
 
-use self::daemon::Daemon;
-use self::home::Home;
+use testkit::benchmark::{Bound, Daemon, Home, Quantiles, Table};
+
 use self::poster::Rate;
-use self::quantiles::Quantiles;
-use self::table::{Bound, Table};
 use self::watchers::{Filter, Watchers};
 
 /// Rates offered to a thousand watchers, in events per second. The first rate at which one of them is more than a
@@ -54,8 +39,12 @@ pub fn run(arguments: &[&str]) {
     table.end();
 }
 
+fn home() -> Home {
+    Home::new(env!("CARGO_BIN_EXE_cleat"), env!("CARGO_TARGET_TMPDIR"))
+}
+
 fn started() -> (Home, Daemon) {
-    let home = Home::new();
+    let home = home();
     let daemon = Daemon::start(&home);
     daemon.started();
     (home, daemon)

@@ -1,7 +1,4 @@
 //! Fuzz target: any body, as the door reads it.
 #![no_main]
 
-#[path = "../promises.rs"]
-mod promises;
-
-libfuzzer_sys::fuzz_target!(|body: &[u8]| promises::envelope(body));
+libfuzzer_sys::fuzz_target!(|body: &[u8]| testkit::promises::envelope(body));

@@ -1,7 +1,4 @@
 //! Fuzz target: any deliveries in a frame, and any bytes as a frame.
 #![no_main]
 
-#[path = "../promises.rs"]
-mod promises;
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| promises::frame(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| testkit::promises::frame(bytes));

@@ -1,7 +1,4 @@
 //! Fuzz target: any damage to the values of a journal, any bytes between them, and any bytes as its file.
 #![no_main]
 
-#[path = "../promises.rs"]
-mod promises;
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| promises::journal(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| testkit::promises::journal(bytes));

@@ -3,15 +3,14 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use testkit::bodies;
 
-use crate::support::{Api, Cli, Daemon, Ended, Launch};
+use crate::support::{Api, Cli, Ended, Launch};
 
 fn payload(id: &str, date: &str, status: &str) -> Value {
     let kind = if status == "revoked" { "patient.authorization_revoked" } else { "patient.connection_success" };
-    json!({
-        "api_mode": "live", "date": date, "id": id, "type": kind,
-        "data": { "org_connection_id": "c", "connection_status": status, "external_id": "patient" },
-    })
+    let data = json!({ "org_connection_id": "c", "connection_status": status, "external_id": "patient" });
+    bodies::dated(date, kind, id, &data)
 }
 
 fn counts(ended: &Ended) -> (i32, [u64; 4]) {
@@ -37,7 +36,7 @@ fn delivery_logs(directory: &Path) {
 #[test]
 fn delivery_logs_are_imported_once_in_the_order_of_their_dates() {
     let directory = tempfile::tempdir().unwrap();
-    let daemon = Daemon::start(directory.path()).ready();
+    let daemon = Launch::new(directory.path()).start().ready();
     let (cli, api) = (Cli::of(&daemon), Api::connect(daemon.grpc));
     let logs = directory.path().join("logs");
     delivery_logs(&logs);
@@ -65,7 +64,7 @@ fn delivery_logs_are_imported_once_in_the_order_of_their_dates() {
 #[test]
 fn unreadable_file_is_named_with_its_place_and_nothing_imported() {
     let directory = tempfile::tempdir().unwrap();
-    let daemon = Daemon::start(directory.path()).ready();
+    let daemon = Launch::new(directory.path()).start().ready();
     let (good, bad) = (directory.path().join("good.json"), directory.path().join("bad.json"));
     std::fs::write(&good, payload("e1", "2026-05-01T00:00:00Z", "authorized").to_string()).unwrap();
     std::fs::write(&bad, "{\"id\":\"a\"}\n{\"id\" \"sentinel\"}").unwrap();
@@ -101,7 +100,7 @@ fn oversized_payloads_are_named_and_the_rest_is_imported() {
         })
         .collect();
     std::fs::write(file, lines.join("\n")).unwrap();
-    let daemon = Daemon::start(directory.path()).ready();
+    let daemon = Launch::new(directory.path()).start().ready();
     let cli = Cli::of(&daemon);
     let import = |words: &[&str]| {
         let ended = cli.call(&[&["import", file, "--config", config, "-o", "json"], words].concat());
@@ -129,7 +128,7 @@ fn offline_import_runs_only_while_the_daemon_is_stopped() {
     let offline = |words: &[&str]| {
         cli.call(&[&["import", file, "--offline", "--trust-clock", "--config", config, "-o", "json"], words].concat())
     };
-    let daemon = Daemon::start(directory.path()).ready();
+    let daemon = Launch::new(directory.path()).start().ready();
     let beside = offline(&[]);
     assert_eq!(beside.code, 1);
     assert!(beside.stderr.contains("another process"), "{}", beside.stderr);
@@ -138,7 +137,7 @@ fn offline_import_runs_only_while_the_daemon_is_stopped() {
     assert_eq!(counts(&offline(&["--dry-run"])), (0, [1, 0, 0, 0]));
     assert_eq!(counts(&offline(&[])), (0, [1, 0, 0, 0]));
     assert_eq!(counts(&offline(&[])), (0, [0, 1, 0, 0]));
-    let daemon = Daemon::start(directory.path()).ready();
+    let daemon = Launch::new(directory.path()).start().ready();
     assert_eq!(Api::connect(daemon.grpc).connection("c").unwrap().external_id, "patient");
 }
 
@@ -147,7 +146,7 @@ fn offline_import_runs_only_while_the_daemon_is_stopped() {
 fn an_offline_import_keeps_the_order_of_its_payloads() {
     const PAYLOADS: usize = 600;
     let directory = tempfile::tempdir().unwrap();
-    let daemon = Daemon::start(directory.path()).ready();
+    let daemon = Launch::new(directory.path()).start().ready();
     assert_eq!(daemon.terminate().code(), Some(0));
     let status = |at| if at == PAYLOADS { "revoked" } else { "authorized" };
     let lines = (1..=PAYLOADS).map(|at| payload(&format!("e{at}"), "2026-05-01T00:00:00Z", status(at)).to_string());
@@ -158,7 +157,7 @@ fn an_offline_import_keeps_the_order_of_its_payloads() {
     let words = ["import", file, "--offline", "--trust-clock", "--config", config, "-o", "json"];
     assert_eq!(counts(&cli.call(&words)), (0, [PAYLOADS as u64, 0, 0, 0]));
 
-    let daemon = Daemon::start(directory.path()).ready();
+    let daemon = Launch::new(directory.path()).start().ready();
     let api = Api::connect(daemon.grpc);
     let keys: Vec<_> = (1..=PAYLOADS as u64).map(|position| api.event(position).event_key).collect();
     let expected: Vec<_> = (1..=PAYLOADS).map(|at| format!("id:e{at}")).collect();

@@ -2,12 +2,12 @@
 //! ends it. With a healthy disk all acknowledged events are there.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::mount::{UnmountFlags, unmount};
+use testkit::bodies::{self, filler};
 use tonic::Code;
 
 use crate::faults::{Faults, Rule};
@@ -89,16 +89,9 @@ struct Sent {
 
 /// Returns a large or a small body, by its id. The filler is random digits, which compression halves.
 fn body(id: &str) -> Vec<u8> {
-    let mut state = id.bytes().fold(7_u64, |state, byte| state.wrapping_mul(31).wrapping_add(byte.into()));
-    let mut filler = String::new();
-    let length = if id.starts_with("large") { LARGE } else { SMALL };
-    while filler.len() < length {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        write!(filler, "{:08x}", state >> 32).unwrap();
-    }
+    let filler = filler(id, if id.starts_with("large") { LARGE } else { SMALL });
     let data = serde_json::json!({ "org_connection_id": id, "connection_status": "authorized", "filler": filler });
-    let event = serde_json::json!({ "api_mode": "live", "id": id, "type": "patient.connection_success", "data": data });
-    event.to_string().into_bytes()
+    bodies::undated("patient.connection_success", id, &data).to_string().into_bytes()
 }
 
 impl Sent {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
+use testkit::bodies;
 
 use crate::preload;
 use crate::support::{Api, Cli, Daemon, Launch, SECRET, Sender, skip, until};
@@ -23,10 +24,8 @@ impl Machine {
     fn new() -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let library = preload::compile(directory.path(), preload::SHIFTED_CLOCK)?;
-        let payload = json!({
-            "api_mode": "live", "id": "imported", "type": "patient.connection_success",
-            "data": { "org_connection_id": "c", "connection_status": "authorized" },
-        });
+        let data = json!({ "org_connection_id": "c", "connection_status": "authorized" });
+        let payload = bodies::undated("patient.connection_success", "imported", &data);
         std::fs::write(directory.path().join("payload.json"), payload.to_string()).unwrap();
         Some(Self { directory, library, offset: "0".to_owned(), for_development: true })
     }

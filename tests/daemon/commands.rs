@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::support::{Cli, Daemon, until};
+use crate::support::{Cli, Daemon, Launch, until};
 
 fn masked(text: &str) -> String {
     let word = |word: &str| match word.parse::<jiff::Timestamp>() {
@@ -21,7 +21,7 @@ fn masked(text: &str) -> String {
 /// Starts a daemon and sends the events of a patient, an export that failed, an unreadable body, and a delivery with a
 /// wrong signature.
 fn told(directory: &Path) -> (Daemon, Cli) {
-    let daemon = Daemon::start(directory).ready();
+    let daemon = Launch::new(directory).start().ready();
     let cli = Cli::of(&daemon);
     let unreadable = directory.join("unreadable");
     std::fs::write(&unreadable, "not json").unwrap();

@@ -10,7 +10,7 @@ use cleat::proto::{
 };
 use tonic::{Code, Response, Status};
 
-use crate::support::{Api, Cli, Daemon, Launch, Sender, until};
+use crate::support::{Addresses, Api, Cli, Launch, Sender, until};
 
 /// A secret other than the development secret, which is refused off loopback.
 const SECRET: &str = "whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
@@ -89,7 +89,7 @@ fn off_loopback_the_api_starts_only_read_only() {
     let daemon = cli.runs(&serve);
     let mut listening = None;
     until("it listens", || {
-        listening = Daemon::addresses_in(&daemon.stderr());
+        listening = Addresses::in_log(&daemon.stderr());
         listening.is_some()
     });
     let listening = listening.unwrap();

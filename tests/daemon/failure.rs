@@ -9,6 +9,7 @@ use std::thread;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
+use testkit::bodies;
 use tonic::Code;
 
 use crate::support::{Answer, Api, Cli, Daemon, Launch, Sender, until};
@@ -28,7 +29,7 @@ struct Sent {
 fn body(id: &str, random: &mut StdRng) -> Vec<u8> {
     let filler = (0..100).map(|_| format!("{:032x}", random.random::<u128>())).collect::<Vec<_>>().concat();
     let data = json!({ "org_connection_id": id, "connection_status": "authorized", "scope": filler });
-    json!({ "api_mode": "live", "id": id, "type": "patient.connection_success", "data": data }).to_string().into_bytes()
+    bodies::undated("patient.connection_success", id, &data).to_string().into_bytes()
 }
 
 fn send_until_refused(webhooks: SocketAddr, sender: u64) -> Sent {
@@ -109,7 +110,7 @@ fn tells_only_lines_of_json(daemon: &Daemon) {
 
 /// Starts without the limit, and checks that everything acknowledged is there.
 fn has_all(directory: &Path, sent: &[Sent]) {
-    let daemon = Daemon::start(directory).ready();
+    let daemon = Launch::new(directory).start().ready();
     let mut sender = Sender::connect(daemon.webhooks).unwrap();
     let acknowledged: Vec<_> = sent.iter().flat_map(|sent| &sent.acknowledged).collect();
     assert!(acknowledged.len() > 500, "{}", acknowledged.len());

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
 
-use crate::support::{Api, Cli, Daemon, until};
+use crate::support::{Api, Cli, Launch, until};
 
 const BUILT_IN: [&str; 3] = ["127.0.0.1:7480", "127.0.0.1:7481", "127.0.0.1:7482"];
 
@@ -22,7 +22,7 @@ fn fact<'a>(table: &'a str, name: &str) -> Option<&'a str> {
 #[test]
 fn sent_events_are_shown_and_watched() {
     let directory = tempfile::tempdir().unwrap();
-    let daemon = Daemon::start(directory.path()).ready();
+    let daemon = Launch::new(directory.path()).start().ready();
     let cli = Cli::of(&daemon);
     let sent = json(&cli.succeeds(&["send"]));
     assert_eq!((&sent["position"], &sent["duplicate"]), (&Value::from(1), &Value::from(false)));
@@ -53,7 +53,7 @@ fn sent_events_are_shown_and_watched() {
 #[test]
 fn output_for_programs_parses() {
     let directory = tempfile::tempdir().unwrap();
-    let daemon = Daemon::start(directory.path()).ready();
+    let daemon = Launch::new(directory.path()).start().ready();
     let cli = Cli::of(&daemon);
     cli.succeeds(&["send", "--connection", "a"]);
     cli.succeeds(&["send", "--connection", "b", "--external-id", "patient-2"]);
@@ -83,7 +83,7 @@ fn output_for_programs_parses() {
 #[test]
 fn exit_codes_are_as_documented() {
     let directory = tempfile::tempdir().unwrap();
-    let daemon = Daemon::start(directory.path()).ready();
+    let daemon = Launch::new(directory.path()).start().ready();
     let cli = Cli::of(&daemon);
     assert_eq!(cli.call(&["connections", "list"]).code, 0);
     let wrong_secret = ["send", "--secret", "whsec_d3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3I="];
@@ -118,7 +118,7 @@ fn daemon_that_hangs_up_without_an_answer_is_unreachable() {
 fn the_data_directory_is_readable_by_its_owner_only() {
     let directory = tempfile::tempdir().unwrap();
     let given = directory.path().metadata().unwrap().permissions();
-    let daemon = Daemon::start(directory.path()).ready();
+    let daemon = Launch::new(directory.path()).start().ready();
     for made in ["data", "data/log"] {
         let mode = directory.path().join(made).metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700, "{made}");

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::mount::{UnmountFlags, unmount};
 use serde_json::json;
+use testkit::bodies;
 
 use crate::support::{Answer, Api, Cli, Daemon, Launch, Sender, skip, until};
 
@@ -81,8 +82,7 @@ impl Sent {
         let filler = (0..1250_u64).map(|n| format!("{:016x}", scrambled(&id, n))).collect::<Vec<_>>().concat();
         let data = json!({ "org_connection_id": id, "connection_status": "authorized", "platform_type": "epic",
             "filler": filler });
-        let event = json!({ "api_mode": "live", "date": "2026-05-04T14:03:11Z", "id": id,
-            "type": "patient.connection_success", "data": data });
+        let event = bodies::event("patient.connection_success", &id, &data);
         (id, event.to_string().into_bytes())
     }
 

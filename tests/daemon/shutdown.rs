@@ -11,6 +11,7 @@ use cleat::proto::watch_connections_response::Message;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::process::Signal;
 use serde_json::json;
+use testkit::bodies;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -33,9 +34,7 @@ fn start(directory: &Path, grace: &str) -> Daemon {
 /// take.
 fn body(n: u64) -> Vec<u8> {
     let data = json!({ "org_connection_id": format!("c{n}"), "external_id": "x".repeat(20_000) });
-    let event =
-        json!({ "api_mode": "live", "id": format!("event-{n}"), "type": "patient.connection_success", "data": data });
-    event.to_string().into_bytes()
+    bodies::undated("patient.connection_success", &format!("event-{n}"), &data).to_string().into_bytes()
 }
 
 fn preload(sender: &mut Sender) {
@@ -164,7 +163,7 @@ fn sigterm_ends_it_while_the_log_is_being_opened() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::create_dir(directory.path().join("data")).unwrap();
     mknodat(CWD, directory.path().join("data/lock"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-    let daemon = Daemon::start(directory.path());
+    let daemon = Launch::new(directory.path()).start();
     let log = directory.path().join("stderr");
     assert_eq!(daemon.operations("/readyz").0, 503);
     assert_eq!(daemon.terminate().code(), Some(0));
@@ -173,7 +172,7 @@ fn sigterm_ends_it_while_the_log_is_being_opened() {
 
 /// Checks that the log has these events, and none that was only begun.
 fn has_all(directory: &Path, events: u64) {
-    let daemon = Daemon::start(directory).ready();
+    let daemon = Launch::new(directory).start().ready();
     assert_eq!(Api::connect(daemon.grpc).head(), events);
     let mut sender = Sender::connect(daemon.webhooks).unwrap();
     for n in 1..=events {

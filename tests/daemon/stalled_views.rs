@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
+use testkit::bodies;
 
 use crate::support::{Api, Cli, Daemon, Launch, Sender, skip, until};
 
@@ -22,7 +23,7 @@ fn connects(id: &str) -> Vec<u8> {
     let data = json!({
         "org_connection_id": id, "connection_status": "authorized", "external_id": external_id, "scope": scope,
     });
-    json!({ "api_mode": "live", "id": id, "type": "patient.connection_success", "data": data }).to_string().into_bytes()
+    bodies::undated("patient.connection_success", id, &data).to_string().into_bytes()
 }
 
 fn metric(daemon: &Daemon, name: &str) -> u64 {

@@ -2,15 +2,21 @@
 
 mod api;
 mod cli;
-mod process;
+mod launch;
 mod sender;
 
 pub use api::{Api, Watch};
 pub use cli::{Cli, Ended};
-pub use process::{Addresses, Daemon, Launch};
+pub use launch::Launch;
 pub use sender::{Answer, Delivered, SECRET, Sender, signed};
+pub use testkit::daemon::{Addresses, Daemon};
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use testkit::patience::Patience;
+
+/// Enough for a slow machine.
+const PATIENCE: Patience = Patience { limit: Duration::from_secs(60), pause: Duration::from_millis(2) };
 
 /// Reports a test that is skipped because this machine lacks a tool or a right. In CI this is a failure.
 #[expect(clippy::print_stderr, reason = "whoever runs the tests must see it")]
@@ -21,9 +27,5 @@ pub fn skip(why: &str) {
 
 /// Waits for a condition that must come true.
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !condition() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    PATIENCE.until(what, || condition().then_some(()));
 }

@@ -9,14 +9,9 @@ mod trace;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use sha2::Sha256;
 
 use crate::preload;
 use crate::support::{Daemon, Launch, Sender, skip, until};
@@ -109,21 +104,9 @@ fn send(daemon: &Daemon, sender: u64, count: u64, events: &Mutex<Vec<Acknowledge
     for n in 0..count {
         let mut body = vec![0; BODY_BYTES];
         random.fill(&mut body[..]);
-        #[expect(clippy::disallowed_methods, reason = "the daemon judges timestamps by the real clock")]
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let id = format!("{sender}-{n}");
-        connection.begin_signed(&id, now, &signature(&id, now, &body), &body).unwrap();
-        let (position, _) = connection.finish().unwrap().taken();
+        let (position, _) = connection.deliver(&format!("{sender}-{n}"), &body).unwrap().taken();
         events.lock().unwrap().push(Acknowledged { position, body });
     }
-}
-
-/// Returns the signature of any body. The reference implementation signs only text.
-fn signature(id: &str, now: u64, body: &[u8]) -> String {
-    let key = BASE64_STANDARD.decode(crate::support::SECRET.strip_prefix("whsec_").unwrap()).unwrap();
-    let signed = [format!("{id}.{now}.").as_bytes(), body].concat();
-    let mac = Hmac::<Sha256>::new_from_slice(&key).unwrap().chain_update(signed).finalize();
-    format!("v1,{}", BASE64_STANDARD.encode(mac.into_bytes()))
 }
 
 /// Returns why this machine cannot trace. `None` if it can.

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use testkit::bodies;
 
-use crate::support::{Cli, Daemon, Ended, Sender};
+use crate::support::{Cli, Daemon, Ended, Launch, Sender};
 
 /// ESC, BEL, CR, LF, C1's CSI, DEL, a right-to-left override, an isolate, marks of direction, a line separator.
 const HOSTILE: &str = "x\u{1b}[31m\u{7}\r\nforged  row\u{9b}2J\u{7f}\u{202e}\u{2066}\u{200f}\u{61c}\u{2028}y";
@@ -26,7 +27,7 @@ fn is_harmless(ended: &Ended) {
 }
 
 fn hostile_events() -> Vec<Value> {
-    let event = |id: &str, kind: &str, data: Value| json!({ "api_mode": "live", "date": "2026-05-01T00:00:00Z", "id": id, "type": kind, "data": data });
+    let event = |id: &str, kind: &str, data: Value| bodies::dated("2026-05-01T00:00:00Z", kind, id, &data);
     let connection = |id: &str, external_id: &str, status: &str| {
         json!({ "org_connection_id": id, "connection_status": status, "platform_type": HOSTILE,
             "external_id": external_id, "external_state": HOSTILE, "request_id": HOSTILE, "scope": HOSTILE })
@@ -43,7 +44,7 @@ fn hostile_events() -> Vec<Value> {
 }
 
 fn daemon_with(directory: &Path, events: &[Value]) -> Daemon {
-    let daemon = Daemon::start(directory).ready();
+    let daemon = Launch::new(directory).start().ready();
     let mut sender = Sender::connect(daemon.webhooks).unwrap();
     for (at, event) in events.iter().enumerate() {
         sender.deliver(&format!("msg_{at}"), event.to_string().as_bytes()).unwrap().taken();

@@ -7,7 +7,8 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
+use testkit::bodies;
 
 use crate::support::{Cli, Daemon, Launch, Sender, until};
 
@@ -23,10 +24,8 @@ fn start(directory: &Path, grpc: &str) -> Daemon {
 fn connects(daemon: &Daemon, numbers: std::ops::RangeInclusive<u64>) {
     let mut sender = Sender::connect(daemon.webhooks).unwrap();
     for number in numbers {
-        let body = serde_json::json!({
-            "api_mode": "live", "id": format!("e{number}"), "type": "patient.connection_success",
-            "data": { "org_connection_id": format!("c{number}"), "connection_status": "authorized" },
-        });
+        let data = json!({ "org_connection_id": format!("c{number}"), "connection_status": "authorized" });
+        let body = bodies::undated("patient.connection_success", &format!("e{number}"), &data);
         assert_eq!(
             sender.deliver(&format!("m{number}"), body.to_string().as_bytes()).unwrap().taken(),
             (number, false)

@@ -6,6 +6,7 @@ use cleat::proto::{Connection, ConnectionStatus};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
+use testkit::bodies::{self, revocation};
 
 const CONNECTIONS: u32 = 60;
 
@@ -28,12 +29,12 @@ impl Sample {
         let (kind, status, data) = match random.random_range(0..20) {
             0 => return Self::unreadable(id, random),
             1 => ("webhook.test", None, json!({ "hello": "world" })),
-            2..=4 => ("patient.authorization_revoked", Some(ConnectionStatus::Revoked), revoked(&connection)),
+            2..=4 => ("patient.authorization_revoked", Some(ConnectionStatus::Revoked), revocation(&connection)),
             5..=8 => ("patient.ehi_export_success", None, exported(&connection, id, random)),
             9..=10 => ("patient.ehi_export_failed", None, failed(&connection, id)),
             _ => ("patient.connection_success", Some(ConnectionStatus::Authorized), connected(&connection, id)),
         };
-        let body = json!({ "api_mode": "live", "date": "2026-05-04T14:03:11Z", "id": id, "type": kind, "data": data });
+        let body = bodies::event(kind, id, &data);
         let names = (kind != "webhook.test").then_some((connection, status));
         Self { id: id.to_owned(), body: body.to_string().into_bytes(), key: format!("id:{id}"), names }
     }
@@ -48,10 +49,6 @@ impl Sample {
 fn connected(connection: &str, id: &str) -> Value {
     json!({ "org_connection_id": connection, "connection_status": "authorized", "platform_type": "epic",
         "external_id": format!("patient of {connection}"), "request_id": id, "scope": "patient/*.read" })
-}
-
-fn revoked(connection: &str) -> Value {
-    json!({ "org_connection_id": connection, "connection_status": "revoked", "platform_type": "epic" })
 }
 
 /// Returns the data of an export. Some have enough links for the event to take several blocks.

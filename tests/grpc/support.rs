@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use cleat::backfill::Backfill;
 use cleat::config::{Config, Webhooks};
-use cleat::event::{
-    Clock, Contents, Cursor, Delivery, Event, EventKey, Identity, ModeVerdict, Nonces, Provenance, Timestamp,
-};
+use cleat::event::{Clock, Contents, Cursor, Delivery, Event, EventKey, Identity, ModeVerdict, Nonces, Timestamp};
 use cleat::fold::{self, Fold, Projection, Rebuild, Views};
 use cleat::log::{Appended, Appender, Log, Reader, TimeEvidence};
 use cleat::metrics::Metrics;
@@ -25,6 +23,8 @@ use cleat::rejections::Rejections;
 use cleat::serve::{Api, ApiOptions, Listener, Principal, ServeError, ServingState, Sources};
 use cleat::token::Token;
 use serde_json::{Value, json};
+use testkit::bodies;
+use testkit::delivery::webhook;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -261,18 +261,17 @@ pub fn options(principal: Principal, watches_max: usize) -> ApiOptions {
 }
 
 fn delivery(tenant: &str, mode: ModeVerdict, body: &Value) -> Delivery {
+    let id = if mode == ModeVerdict::Mismatched { None } else { body["id"].as_str() };
+    let key = id.map(|id| EventKey::of(Some(id), ""));
     Delivery {
         tenant: tenant.into(),
-        endpoint: "fasten".into(),
-        provenance: Provenance::Webhook,
         mode,
-        key: body["id"].as_str().filter(|_| mode != ModeVerdict::Mismatched).map(|id| EventKey::of(Some(id), "")),
         webhook_id: "whid".into(),
         webhook_timestamp: "1790000000".into(),
         webhook_signature: "v1,sig".into(),
         secret_label: "main".into(),
         nonce: [7; 16],
-        body: serde_json::to_vec(body).unwrap().into(),
+        ..webhook(key, serde_json::to_vec(body).unwrap())
     }
 }
 
@@ -332,26 +331,21 @@ pub fn refused<T>(answer: Result<T, Status>) -> (Code, String, bool) {
     (status.code(), info.reason.clone(), details.retry_info().is_some())
 }
 
-fn body(kind: &str, id: &str, data: &Value) -> Value {
-    json!({"api_mode": "live", "date": "2026-05-04T14:03:11Z", "id": id, "type": kind, "data": data})
-}
-
 pub fn connected(id: &str, connection: &str, external_id: &str, status: &str) -> Value {
     let data = json!({
         "org_connection_id": connection, "external_id": external_id, "connection_status": status,
         "platform_type": "epic", "scope": "patient/*.read", "consent_expires_at": "2026-08-04T00:00:00Z",
     });
-    body("patient.connection_success", id, &data)
+    bodies::event("patient.connection_success", id, &data)
 }
 
 pub fn revoked(id: &str, connection: &str) -> Value {
-    let data = json!({"org_connection_id": connection, "connection_status": "revoked", "platform_type": "epic"});
-    body("patient.authorization_revoked", id, &data)
+    bodies::event("patient.authorization_revoked", id, &bodies::revocation(connection))
 }
 
 pub fn failed(id: &str, task: &str, connection: &str, reason: &str) -> Value {
     let data = json!({"org_connection_id": connection, "task_id": task, "failure_reason": reason});
-    body("patient.ehi_export_failed", id, &data)
+    bodies::event("patient.ehi_export_failed", id, &data)
 }
 
 pub fn exported(id: &str, task: &str, connection: &str) -> Value {
@@ -359,5 +353,5 @@ pub fn exported(id: &str, task: &str, connection: &str) -> Value {
         "org_connection_id": connection, "task_id": task, "org_id": "o", "stats": {"total_resources": 12},
         "download_links": [{"url": "https://x.test/1", "export_type": "jsonl"}],
     });
-    body("patient.ehi_export_success", id, &data)
+    bodies::event("patient.ehi_export_success", id, &data)
 }

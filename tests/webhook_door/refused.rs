@@ -1,9 +1,10 @@
 //! Requests that the door refuses. Each case also checks that nothing of the request is in the log.
 
 use cleat::config::DEVELOPMENT_SECRET;
+use testkit::signer::sign;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::support::{Answer, NOW, OLD, Request, TestDoor, WRONG, sign, until};
+use crate::support::{Answer, NOW, OLD, Request, TestDoor, WRONG, until};
 
 fn good() -> Request {
     Request::signed("fasten", OLD, "msg_1", "{}")

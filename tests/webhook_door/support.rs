@@ -10,6 +10,7 @@ use cleat::ingest::{Door, StaleSignal};
 use cleat::log::{Fresh, Log, LogOptions, Reader, TimeSource};
 use cleat::metrics::Metrics;
 use cleat::rejections::{Rejected, Rejections};
+use testkit::signer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -164,11 +165,6 @@ pub async fn until(condition: impl Fn() -> bool) {
     .await;
 }
 
-/// Returns the value of the signature header, made by the reference implementation.
-pub fn sign(secret: &str, id: &str, timestamp: i64, body: &[u8]) -> String {
-    standardwebhooks::Webhook::new(secret).unwrap().sign(id, timestamp, body).unwrap()
-}
-
 #[derive(Clone)]
 pub struct Request {
     pub method: &'static str,
@@ -186,12 +182,8 @@ impl Request {
 
     pub fn signed_at(endpoint: &str, secret: &str, id: &str, timestamp: i64, body: impl Into<Vec<u8>>) -> Self {
         let body = body.into();
-        let headers = vec![
-            ("webhook-id", id.to_owned()),
-            ("webhook-timestamp", timestamp.to_string()),
-            ("webhook-signature", sign(secret, id, timestamp, &body)),
-            ("content-length", body.len().to_string()),
-        ];
+        let signed = signer::headers(secret, id, timestamp, &body);
+        let headers = signed.into_iter().chain([("content-length", body.len().to_string())]).collect();
         Self { method: "POST", host: "localhost".to_owned(), path: format!("/webhooks/{endpoint}"), headers, body }
     }
 

@@ -6,7 +6,7 @@ mod figures;
 mod forms;
 mod identity;
 mod vectors;
-#[path = "../../../benches/workload.rs"]
+#[path = "../../../crates/testkit/src/workload.rs"]
 mod workload;
 
 use super::chain::next;

@@ -23,7 +23,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::prepared::{CONFIG, ENDPOINT};
-use crate::support::{Addresses, Daemon, SECRET};
+use crate::support::{Addresses, SECRET};
 
 pub const LIMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(5);
@@ -90,7 +90,7 @@ impl Child {
         let mut addresses = None;
         while addresses.is_none() {
             let ended = self.process.try_wait().unwrap();
-            addresses = Daemon::addresses_in(&self.log());
+            addresses = Addresses::in_log(&self.log());
             if let Some(status) = ended {
                 return Ok(Started::Refused(status.code()));
             }

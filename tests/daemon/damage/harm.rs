@@ -191,7 +191,8 @@ impl Fault {
         let has_bytes = |path: &&PathBuf| tree.get(path).is_none_or(|bytes| !bytes.is_empty()) || !is_bitwise;
         let paths: Vec<_> = paths.iter().filter(has_bytes).collect();
         let path = paths[random.random_range(0..paths.len())].clone();
-        let at = match tree.get(&path).filter(|_| is_bitwise) {
+        let at = match tree.get(&path) {
+            Some(_) if !is_bitwise => 0,
             None => 0,
             Some(bytes) if harm == Harm::Beginning => {
                 values(bytes).into_iter().min_by_key(|value| &bytes[value.clone()][..KEY_BYTES]).unwrap().start
@@ -250,8 +251,11 @@ impl Fault {
     /// Returns the first positions of a journal's frames, and those of the lost frames.
     fn frames(&self, before: &Tree, after: &Tree) -> Option<(BTreeSet<u64>, BTreeSet<u64>)> {
         let is_of_values = matches!(self.kind, Kind::LastJournal | Kind::ClosedJournal) && self.harm.is_bitwise();
-        let (before, after) = (before.get(&self.path).filter(|_| is_of_values)?, after.get(&self.path)?);
-        let (before, after) = (names(before), names(after));
+        if !is_of_values {
+            return None;
+        }
+        let before = names(before.get(&self.path)?);
+        let after = names(after.get(&self.path)?);
         let firsts = |names: &mut dyn Iterator<Item = &&[u8]>| names.map(|name| first_position(name)).collect();
         Some((firsts(&mut before.iter()), firsts(&mut before.difference(&after))))
     }

@@ -162,9 +162,9 @@ impl<'a> Judge<'a> {
         let mut positions: BTreeSet<u64> = (0..REDELIVERED).map(|_| random.random_range(1..=head)).collect();
         positions.extend([1, head]);
         let lost: Vec<_> = damaged.iter().copied().collect();
-        positions.extend(
-            (0..REDELIVERED / 2).filter(|_| !lost.is_empty()).map(|_| lost[random.random_range(0..lost.len())]),
-        );
+        if !lost.is_empty() {
+            positions.extend((0..REDELIVERED / 2).map(|_| lost[random.random_range(0..lost.len())]));
+        }
         let mut added = Vec::new();
         for position in positions {
             let sample = &self.prepared.events[usize::try_from(position).unwrap() - 1];
@@ -270,8 +270,8 @@ fn are_named(damaged: &BTreeSet<u64>, naming: Naming, log: &str, data: &Path) ->
         return Err(format!("nothing is found: {inspection}"));
     }
     let errors = messages(log, &["ERROR"]);
-    let found = inspection.lines().map(str::to_owned).filter(|_| naming == Naming::ByReadingAll);
-    let lines = errors.into_iter().chain(found).filter(|line| is_of_damage(line));
+    let inspected = if naming == Naming::ByReadingAll { inspection.as_str() } else { "" };
+    let lines = errors.into_iter().chain(inspected.lines().map(str::to_owned)).filter(|line| is_of_damage(line));
     let ranges: Vec<(u64, u64)> = lines.flat_map(|line| ranges(&line)).collect();
     match damaged.iter().find(|position| !ranges.iter().any(|(from, to)| (from..=to).contains(position))) {
         Some(position) => Err(format!("nothing names the damage of event {position}, {naming:?}: {log}\n{inspection}")),

@@ -49,7 +49,9 @@ impl Reading {
             let usual = if matches!(what, What::Changes(_)) { Property::Reliable } else { Property::Bookmarkable };
             return Err((self.seam.unwrap_or(usual), format!("{left_out} is left out at {position}, {what:?}")));
         }
-        self.seam = self.seam.filter(|_| position == self.at);
+        if position != self.at {
+            self.seam = None;
+        }
         if let What::Changes(rows) = what { self.change(position, rows, truth) } else { Ok(()) }
     }
 

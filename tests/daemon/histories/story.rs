@@ -8,6 +8,7 @@ use cleat::proto::ConnectionStatus;
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use serde_json::json;
+use testkit::bodies;
 
 use super::asks::Asks;
 use super::history::{Effect, Kind, Row, Rows};
@@ -85,7 +86,7 @@ impl Sample {
         if let Some(means) = &means {
             data["org_connection_id"] = json!(means.connection);
         }
-        let body = json!({ "api_mode": "live", "date": "2026-05-04T14:03:11Z", "id": id, "type": kind, "data": data });
+        let body = bodies::event(kind, &id, &data);
         Self { id, body: body.to_string().into_bytes(), means }
     }
 }

@@ -1,9 +1,10 @@
 //! Senders that keep the daemon busy until the power is cut, and the events acknowledged before that.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::thread;
+
+use testkit::bodies::{self, filler};
 
 use super::disk::Keep;
 use super::fuse::SharedDisk;
@@ -80,16 +81,7 @@ fn length(n: usize) -> usize {
 
 /// Returns the `n`-th body of a sender, with a filler of this length.
 pub fn body(id: &str, n: usize, length: usize) -> Vec<u8> {
-    let mut filler = String::new();
-    let mut state = id.bytes().fold(7_u64, |state, byte| state.wrapping_mul(31).wrapping_add(byte.into()));
-    while filler.len() < length {
-        // Random digits, because equal ones would be compressed to nothing.
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        write!(filler, "{:08x}", state >> 32).unwrap();
-    }
     let data = serde_json::json!({ "org_connection_id": format!("c{}", n % 50), "connection_status": "authorized",
-        "platform_type": "epic", "filler": filler });
-    let event = serde_json::json!({ "api_mode": "live", "date": "2026-05-04T14:03:11Z", "id": id,
-        "type": "patient.connection_success", "data": data });
-    serde_json::to_vec(&event).unwrap()
+        "platform_type": "epic", "filler": filler(id, length) });
+    bodies::event("patient.connection_success", id, &data).to_string().into_bytes()
 }

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cleat::event::{Delivery, EventKey, Identity, ModeVerdict, Provenance, Timestamp};
+use cleat::event::{Delivery, EventKey, Identity, Timestamp};
 use cleat::log::{Fresh, LogOptions, TimeEvidence, TimeSource};
 use cleat::proto::RebuildViewsRequest;
 use cleat::proto::admin_service_client::AdminServiceClient;
+use testkit::delivery::webhook;
 
 use super::disk::Keep;
 use super::load::{Acknowledged, body};
@@ -206,19 +207,8 @@ fn make_small_segments(directory: &Path) {
         let fresh = Fresh::new(Identity { log_id: 7, epoch: 8 }, [9; 32]);
         let log = cleat::log::open(directory, LogOptions::new(time, fresh)).unwrap();
         let id = seed_id(n);
-        let delivery = Delivery {
-            tenant: "default".into(),
-            endpoint: "fasten".into(),
-            provenance: Provenance::Webhook,
-            mode: ModeVerdict::Live,
-            key: Some(EventKey::of(Some(&id), "")),
-            webhook_id: id.clone(),
-            webhook_timestamp: String::new(),
-            webhook_signature: String::new(),
-            secret_label: String::new(),
-            nonce: [0; 16],
-            body: body(&id, n, 600).into(),
-        };
+        let (key, body) = (EventKey::of(Some(&id), ""), body(&id, n, 600));
+        let delivery = Delivery { tenant: "default".into(), webhook_id: id, ..webhook(Some(key), body) };
         runtime.block_on(log.appender.append(delivery, TimeEvidence::Signed)).unwrap();
         drop(log.appender);
         log.writer.join().unwrap();

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use cleat::config::DEVELOPMENT_SECRET;
 use serde_json::{Value, json};
+use testkit::signer;
 
 use super::WORD;
 use crate::support::{Daemon, SECRET};
@@ -38,17 +39,13 @@ impl Request {
     fn signed(secret: &str, age: u64, id: &str, body: Vec<u8>) -> Self {
         #[expect(clippy::disallowed_methods, reason = "the daemon judges timestamps by the real clock")]
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() - age;
-        let webhook = standardwebhooks::Webhook::new(secret).unwrap();
-        // The reference implementation signs only text. For other bodies the signature is a wrong one.
-        let signature = webhook.sign(id, i64::try_from(now).unwrap(), &body).unwrap_or_else(|_| "v1,sentinel".into());
-        let headers = vec![
-            ("webhook-id", id.to_owned()),
-            ("webhook-timestamp", now.to_string()),
-            ("webhook-signature", signature),
+        let signed = signer::headers(secret, id, i64::try_from(now).unwrap(), &body);
+        let more = [
             ("content-length", body.len().to_string()),
             ("sentinel-header", "sentinel".to_owned()),
             ("authorization", "Bearer sentinel".to_owned()),
         ];
+        let headers = signed.into_iter().chain(more).collect();
         Self { line: "POST /webhooks/fasten?token=sentinel HTTP/1.1".into(), headers, body, ends_early: false }
     }
 

@@ -1,8 +1,10 @@
-//! A blocking sender on one kept connection, signing with the reference implementation of Standard Webhooks.
+//! A blocking sender on one kept connection. It signs each event as Fasten does.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use testkit::signer;
 
 /// The signing secret of the tests' daemons, in addition to the development secret.
 pub const SECRET: &str = "whsec_ZGFlbW9uLXRlc3RzLXNlY3JldC1kYWVtb24tdGVzdHM=";
@@ -122,11 +124,6 @@ impl Sender {
         Ok(answers)
     }
 
-    /// Sends an event with the given time and signature. Its body need not be text.
-    pub fn begin_signed(&mut self, id: &str, now: u64, signature: &str, body: &[u8]) -> io::Result<()> {
-        self.write(&request(id, now, signature, body))
-    }
-
     /// Sends any bytes, such as a part of a request.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.get_mut().write_all(bytes)
@@ -166,16 +163,9 @@ impl Sender {
 pub fn signed(id: &str, body: &[u8]) -> Vec<u8> {
     #[expect(clippy::disallowed_methods, reason = "the daemon judges timestamps by the real clock")]
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let webhook = standardwebhooks::Webhook::new(SECRET).unwrap();
-    let signature = webhook.sign(id, i64::try_from(now).unwrap(), body).unwrap();
-    request(id, now, &signature, body)
-}
-
-fn request(id: &str, now: u64, signature: &str, body: &[u8]) -> Vec<u8> {
-    let head = format!(
-        "POST /webhooks/fasten HTTP/1.1\r\nhost: localhost\r\nwebhook-id: {id}\r\nwebhook-timestamp: {now}\r\n\
-         webhook-signature: {signature}\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
+    let headers = signer::headers(SECRET, id, i64::try_from(now).unwrap(), body);
+    let lines = headers.map(|(name, value)| format!("{name}: {value}\r\n")).concat();
+    let length = body.len();
+    let head = format!("POST /webhooks/fasten HTTP/1.1\r\nhost: localhost\r\n{lines}content-length: {length}\r\n\r\n");
     [head.as_bytes(), body].concat()
 }

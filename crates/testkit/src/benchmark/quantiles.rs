@@ -1,4 +1,4 @@
-//! Quantiles of durations, in milliseconds.
+//! Quantiles of durations, in milliseconds. Knows nothing of what was timed.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! The standard workload: deliveries like a busy organisation's, made from a seed. It knows only the shape of a
-//! delivery.
+//! delivery, and names nothing else of this crate: the unit tests of the log's format include this file.
 //!
 //! Per connection one `connection_success`, on average 8 `ehi_export_success` (a third with full stats), 0.7
 //! `ehi_export_failed`, 5 % revoked, 2 % reconnected, the rest other types. They are interleaved at random over all

@@ -1,4 +1,5 @@
-//! A directory for one daemon: its binary, its configuration, its data, its log output. It is removed on drop.
+//! A directory for one daemon: its binary, its configuration, its data, its log output. It is removed on drop. Starts
+//! nothing.
 
 use std::path::{Path, PathBuf};
 
@@ -11,10 +12,11 @@ use crate::workload::SECRET;
 pub struct Home(TempDir);
 
 impl Home {
-    pub fn new() -> Self {
-        let home = Self(tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
+    /// Makes the directory below `scratch`.
+    pub fn new(binary: &str, scratch: &str) -> Self {
+        let home = Self(tempfile::tempdir_in(scratch).unwrap());
         // A copy, because a build may replace the binary while this runs.
-        std::fs::copy(env!("CARGO_BIN_EXE_cleat"), home.binary()).unwrap();
+        std::fs::copy(binary, home.binary()).unwrap();
         std::fs::create_dir(home.data()).unwrap();
         let text = format!(
             "[data]\ncreate = true\ndirectory = \"{}\"\n[webhooks]\nlisten = \"127.0.0.1:0\"\n\
@@ -44,7 +46,7 @@ impl Home {
     }
 
     /// File of the daemon's stderr.
-    pub fn told(&self) -> PathBuf {
+    pub fn log(&self) -> PathBuf {
         self.path().join("stderr")
     }
 }

@@ -1,4 +1,4 @@
-//! Memory of a process, in MB of 10^6 bytes.
+//! Memory of a process, in MB of 10^6 bytes. Knows nothing of what the process is.
 
 pub struct Memory {
     pub resident: f64,
