@@ -10,4 +10,4 @@ mod readmit;
 
 pub use handle::{Backfill, BackfillError};
 pub use import::{Import, Summary, Unfit};
-pub use readmit::{Readmitted, Unreadmitted};
+pub use readmit::ReadmitError;

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::backfill::Backfill;
 use crate::config::{Config, Unauthenticated};
-use crate::event::Nonces;
+use crate::event::{Nonces, Timestamp};
 use crate::fold::{self, Projection, Rebuild};
 use crate::ingest::{Door, StaleSignal};
 use crate::log::{self, Appender, HandOver, Log, TimeSource};
@@ -83,15 +83,16 @@ impl Daemon {
         let (drain, drained) = watch::channel(false);
         let (stop_operations, operations_stopped) = watch::channel(false);
 
-        let (stale, rejections) = (StaleSignal::default(), Rejections::default());
+        let stale = StaleSignal::default();
+        let rejections = Rejections::default();
         let opened = Arc::new(OnceLock::new());
-        let seen = readiness::ReadinessSources {
+        let readiness_sources = readiness::ReadinessSources {
             state: state.subscribe(),
             fatal: fatal.clone(),
             drain: drained.clone(),
             log: opened.clone(),
         };
-        let operations = Operations::new(metrics.clone(), seen.reasons(stale.clone(), world.time.clone()));
+        let operations = Operations::new(metrics.clone(), readiness_sources.reasons(stale.clone(), world.time.clone()));
         let mut operations =
             SupervisedTask::spawn("the operations port", operations.serve(listeners.operations, operations_stopped));
 
@@ -114,15 +115,7 @@ impl Daemon {
             backfill,
             state: state.subscribe(),
         };
-        let options = serve::ApiOptions {
-            principal: principal(&config),
-            watches_max: config.grpc.max_watches,
-            watches_share: config.grpc.max_watches_per_caller,
-            watches_gauge: metrics.watches.clone(),
-            watch_max_age: config.grpc.watch_max_age,
-            started_at,
-            clock: world.time.now.clone(),
-        };
+        let options = api_options(&config, &world, &metrics, started_at);
         let mut grpc = SupervisedTask::spawn("the gRPC server", Api::new(sources, options).serve(listeners.grpc));
         let door = door(&config, &world, &metrics, appender).telling(stale, rejections);
         let mut door = SupervisedTask::spawn("the webhook door", door.serve(listeners.webhooks, drained));
@@ -130,10 +123,10 @@ impl Daemon {
         let stalled = metrics.views_stalled_position.clone();
         let supervisor = Supervisor::start(state.clone(), fatal, health, projection, writer, stalled);
         let ended = tokio::select! {
-            ended = supervisor.until(stop, config.shutdown.after_storage_failure) => ended,
-            early = door.ends_early() => Err(early),
-            early = grpc.ends_early() => Err(early),
-            early = operations.ends_early() => Err(early),
+            ended = supervisor.wait_until(stop, config.shutdown.after_storage_failure) => ended,
+            early = door.wait_for_early_end() => Err(early),
+            early = grpc.wait_for_early_end() => Err(early),
+            early = operations.wait_for_early_end() => Err(early),
         };
         tracing::info!("stopping");
         let deadline = Instant::now() + config.shutdown.grace;
@@ -182,7 +175,8 @@ fn project(
     hand_over: HandOver,
     metrics: &Metrics,
 ) -> std::io::Result<(Projection, Rebuild)> {
-    let (position, lag) = (metrics.views_position.clone(), metrics.views_lag.clone());
+    let position = metrics.views_position.clone();
+    let lag = metrics.views_lag.clone();
     let head = reader.clone();
     let published = move |views: &fold::Views| {
         position.set(views.position());
@@ -196,6 +190,18 @@ fn project(
         disk_reserve: config.log.disk_reserve.as_u64(),
     };
     fold::spawn(reader.clone(), hand_over, options, tokio::runtime::Handle::current(), published)
+}
+
+fn api_options(config: &Config, world: &World, metrics: &Metrics, started_at: Timestamp) -> serve::ApiOptions {
+    serve::ApiOptions {
+        principal: principal(config),
+        watches_max: config.grpc.max_watches,
+        watches_share: config.grpc.max_watches_per_caller,
+        watches_gauge: metrics.watches.clone(),
+        watch_max_age: config.grpc.watch_max_age,
+        started_at,
+        clock: world.time.now.clone(),
+    }
 }
 
 /// The principal of every caller: the API does not authenticate, and the operator decides where it listens.
@@ -226,7 +232,7 @@ impl Stopping {
         // The door's end drops the last appender, which closes the log.
         let door = self.door.finish(deadline).await;
         let name = "the log and the views";
-        let log = SupervisedTask::spawn(name, self.supervisor.joined()).finish(deadline).await;
+        let log = SupervisedTask::spawn(name, self.supervisor.join()).finish(deadline).await;
         self.state.send_replace(ServingState::ShuttingDown);
         let grpc = self.grpc.finish(deadline.min(Instant::now() + GRPC_LINGER)).await;
         // Cut connections are the fault of their peers. A log that was cut may have failed without a report.

@@ -18,7 +18,7 @@ mod time;
 
 pub use body::{Body, ParsedBody};
 pub use delivery::{Contents, Delivery, Event, EventKey, Nonces, ParsedEvent, Provenance};
-pub use envelope::Envelope;
+pub use envelope::{BodySummary, Envelope};
 pub use fingerprint::fingerprint;
 pub use kind::Kind;
 pub use mode::{ApiMode, ModeVerdict};

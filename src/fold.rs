@@ -21,6 +21,7 @@ mod generation;
 mod history;
 mod intake;
 mod projector;
+mod query;
 mod rebuild;
 mod state;
 #[cfg(test)]
@@ -36,6 +37,6 @@ pub use format::FOLD_VERSION;
 pub use generation::seen;
 pub use history::Moment;
 pub use projector::{Projection, ProjectionOptions, ProjectionPhase, SEGMENT_BYTES, spawn};
+pub use query::{ExportCandidate, ExportQuery};
 pub use rebuild::Rebuild;
-pub use state::ExportSlot;
 pub use views::Views;

@@ -47,7 +47,7 @@ pub use stale::StaleSignal;
 
 /// The door, ready to serve. Holds an appender until [`Door::serve`] ends.
 pub struct Door {
-    gates: HashMap<String, DoorEndpoint>,
+    endpoints: HashMap<String, DoorEndpoint>,
     appender: Appender,
     clock: Clock,
     nonces: Nonces,
@@ -75,10 +75,10 @@ impl Door {
     pub fn new(config: &Webhooks, appender: Appender, clock: Clock, nonces: Nonces, metrics: Metrics) -> Self {
         let mut secrets = config.endpoints.iter().flat_map(|endpoint| &endpoint.secrets);
         let for_development = secrets.all(Secret::is_development);
-        let gate = |endpoint: &Endpoint| (endpoint.name.clone(), DoorEndpoint::new(endpoint, for_development));
+        let prepared = |endpoint: &Endpoint| (endpoint.name.clone(), DoorEndpoint::new(endpoint, for_development));
         let budget = InflightBudget::new(config.inflight_bytes.as_u64(), &metrics.webhook_inflight_bytes);
         Self {
-            gates: config.endpoints.iter().map(gate).collect(),
+            endpoints: config.endpoints.iter().map(prepared).collect(),
             appender,
             clock,
             nonces,
@@ -103,10 +103,11 @@ impl Door {
 
     /// Serves until `drain`; see [`http::serve`].
     pub async fn serve(self, listener: TcpListener, drain: Drain) {
-        for gate in self.gates.values() {
-            outcome::labels().for_each(|label| drop(self.metrics.webhooks(&gate.name, label)));
+        for endpoint in self.endpoints.values() {
+            outcome::labels().for_each(|label| drop(self.metrics.webhooks(&endpoint.name, label)));
         }
-        let (clock, rejections) = (self.clock.clone(), self.rejections.clone());
+        let clock = self.clock.clone();
+        let rejections = self.rejections.clone();
         let observer = Observer::new(&self.metrics, "webhooks", move |refused| {
             rejections.push(Rejected { at: (clock)(), endpoint: None, reason: refused.label(), body_bytes: 0 });
         });
@@ -123,17 +124,17 @@ impl Door {
         let started = Instant::now();
         let deadline = started + self.request_timeout;
         let (parts, mut body) = request.into_parts();
-        let gate = request::endpoint(&parts.uri).and_then(|name| self.gates.get(name));
-        let mut request_log =
-            RequestLog::begin(&self.metrics, &self.warnings, gate.map_or("", |gate| gate.name.as_str()), started);
-        let answer = match gate {
-            Some(gate) => self.answer(gate, &parts, peer, &mut body, deadline, &mut request_log).await,
+        let endpoint = request::endpoint(&parts.uri).and_then(|name| self.endpoints.get(name));
+        let name = endpoint.map_or("", |endpoint| endpoint.name.as_str());
+        let mut request_log = RequestLog::begin(&self.metrics, &self.warnings, name, started);
+        let answer = match endpoint {
+            Some(endpoint) => self.answer(endpoint, &parts, peer, &mut body, deadline, &mut request_log).await,
             None => Err(WebhookRefusal::UnknownEndpoint),
         };
         if let Err(refusal) = &answer {
             self.rejections.push(Rejected {
                 at: (self.clock)(),
-                endpoint: gate.map(|gate| (gate.name.clone(), gate.tenant.clone())),
+                endpoint: endpoint.map(|endpoint| (endpoint.name.clone(), endpoint.tenant.clone())),
                 reason: refusal.label(),
                 body_bytes: request_log.body_bytes(),
             });
@@ -147,7 +148,7 @@ impl Door {
 
     async fn answer(
         &self,
-        gate: &DoorEndpoint,
+        endpoint: &DoorEndpoint,
         parts: &Parts,
         peer: SocketAddr,
         body: &mut RequestBody,
@@ -160,22 +161,24 @@ impl Door {
         let headers = SignedHeaders::read(parts, peer)?;
         let body = timeout_at(deadline, body::read(body, &self.budget, self.body_limit)).await;
         let body = body.unwrap_or(Err(WebhookRefusal::BodySlow))?;
-        request_log.body(body.bytes.len());
-        let (verified_at, now) = (self.appender.read_clock(), (self.clock)());
-        let (webhook_id, seconds) = (headers.id.clone(), headers.seconds);
-        let verified = gate.keyring.verify(headers, body, now, self.tolerance);
+        request_log.set_body_bytes(body.bytes.len());
+        let verified_at = self.appender.read_clock();
+        let now = (self.clock)();
+        let webhook_id = headers.id.clone();
+        let seconds = headers.seconds;
+        let verified = endpoint.keyring.verify(headers, body, now, self.tolerance);
         match &verified {
             Ok(verified) if verified.evidence() == TimeEvidence::Signed => self.stale.observe_fresh(now),
             Err(WebhookRefusal::StaleTimestamp) => self.stale.observe_stale(webhook_id, seconds, now),
             Ok(_) | Err(_) => {}
         }
-        let arrival = Arrival::new(gate, verified?, verified_at, (self.nonces)());
+        let arrival = Arrival::new(endpoint, verified?, verified_at, (self.nonces)());
         arrival.append(&self.appender, deadline).await
     }
 }
 
 impl DoorEndpoint {
-    /// Builds a gate. `for_development` if no endpoint has a secret other than the development one.
+    /// Prepares an endpoint. `for_development` if no endpoint has a secret other than the development one.
     fn new(endpoint: &Endpoint, for_development: bool) -> Self {
         Self {
             name: endpoint.name.clone(),
@@ -196,7 +199,7 @@ struct Arrival {
 impl Arrival {
     /// Parses the body, the only time. Keeps an unreadable one, too: sending it again would repair nothing.
     /// `verified_at` is the reading of the log's clock when the webhook was verified.
-    fn new(gate: &DoorEndpoint, verified: Verified, verified_at: ClockReading, nonce: [u8; 16]) -> Self {
+    fn new(endpoint: &DoorEndpoint, verified: Verified, verified_at: ClockReading, nonce: [u8; 16]) -> Self {
         let VerifiedParts {
             webhook_id,
             webhook_timestamp,
@@ -208,13 +211,13 @@ impl Arrival {
         } = verified.into_parts();
         let body = Body::received(body);
         let envelope = &body.parsed().envelope;
-        let mode = ModeVerdict::judge(envelope.api_mode.as_deref(), gate.api_mode);
+        let mode = ModeVerdict::judge(envelope.api_mode.as_deref(), endpoint.api_mode);
         // An event that applies to no mode claims no key: once the configuration is corrected, it may come again and be
         // applied.
         let key = mode.applies_to().map(|_| EventKey::of(envelope.id.as_deref(), &webhook_id));
         let delivery = Delivery {
-            tenant: gate.tenant.clone(),
-            endpoint: gate.name.clone(),
+            tenant: endpoint.tenant.clone(),
+            endpoint: endpoint.name.clone(),
             provenance: Provenance::Webhook,
             mode,
             key,
@@ -231,7 +234,8 @@ impl Arrival {
     /// Appends the event. Waits until it is durable, or until the deadline for the sender's answer.
     async fn append(self, appender: &Appender, deadline: Instant) -> Result<Accepted, WebhookRefusal> {
         let Self { delivery, evidence, reservation } = self;
-        let (log, mode) = (appender.clone(), delivery.mode);
+        let log = appender.clone();
+        let mode = delivery.mode;
         // Outlives a client that hangs up or is answered 503: the log still holds the reserved bytes. The log answers
         // every append, so this ends.
         let append = Unabandoned::new(async move {

@@ -5,10 +5,11 @@
 //!     webhooks   events  state   gRPC        the daemon wires them; docs/architecture.md says why
 //! ```
 
-// Shared vocabulary: `event` and `token`.
+// Unit tests include the file of the standard workload, which names the crate.
 #[cfg(test)]
 extern crate self as cleat;
 
+// Shared vocabulary: `event` and `token`.
 pub mod event;
 pub mod token;
 

@@ -76,8 +76,9 @@ impl Metrics {
         let mut register = Register(&mut registry);
         let webhooks = register.webhooks();
         let connections = register.connections();
-        let (http_evicted, http_refused) = (register.http_evicted(), register.http_refused());
-        let (webhook_seconds, commit_seconds, batch_events) = register.histograms();
+        let http_evicted = register.http_evicted();
+        let http_refused = register.http_refused();
+        let Histograms { webhook_seconds, commit_seconds, batch_events } = register.histograms();
         Self {
             webhooks,
             connections,
@@ -136,6 +137,12 @@ impl Default for Metrics {
     }
 }
 
+struct Histograms {
+    webhook_seconds: Histogram,
+    commit_seconds: Histogram,
+    batch_events: Histogram,
+}
+
 /// Registers metrics, with names and help texts in one place.
 struct Register<'a>(&'a mut Registry);
 
@@ -183,17 +190,17 @@ impl Register<'_> {
         commits
     }
 
-    fn histograms(&mut self) -> (Histogram, Histogram, Histogram) {
-        let webhook = Histogram::new(exponential_buckets(0.0005, 2.0, 16));
-        let commit = Histogram::new(exponential_buckets(0.0005, 2.0, 16));
-        let batch = Histogram::new(exponential_buckets(1.0, 2.0, 12));
+    fn histograms(&mut self) -> Histograms {
+        let webhook_seconds = Histogram::new(exponential_buckets(0.0005, 2.0, 16));
+        let commit_seconds = Histogram::new(exponential_buckets(0.0005, 2.0, 16));
+        let batch_events = Histogram::new(exponential_buckets(1.0, 2.0, 12));
         let mut seconds = |name, help, histogram: &Histogram| {
             self.0.register_with_unit(name, help, Unit::Seconds, histogram.clone());
         };
-        seconds("webhook_duration", "From the end of a request's headers to its answer", &webhook);
-        seconds("commit_duration", "From the first byte given to the store to stable storage", &commit);
-        self.0.register("batch_events", "Events of one commit", batch.clone());
-        (webhook, commit, batch)
+        seconds("webhook_duration", "From the end of a request's headers to its answer", &webhook_seconds);
+        seconds("commit_duration", "From the first byte given to the store to stable storage", &commit_seconds);
+        self.0.register("batch_events", "Events of one commit", batch_events.clone());
+        Histograms { webhook_seconds, commit_seconds, batch_events }
     }
 }
 

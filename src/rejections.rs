@@ -51,7 +51,9 @@ impl Rejections {
     /// Rejections at the tenant's endpoints, and those at no endpoint, the newest first.
     pub fn of(&self, tenant: &str) -> Vec<Rejected> {
         let kept = self.0.lock();
-        let of_tenant = |it: &&(u64, Rejected)| it.1.endpoint.as_ref().is_none_or(|(_, its)| its == tenant);
+        let of_tenant = |(_, rejected): &&(u64, Rejected)| {
+            rejected.endpoint.as_ref().is_none_or(|(_, its_tenant)| its_tenant == tenant)
+        };
         let mut found: Vec<_> = kept.by_reason.values().flatten().filter(of_tenant).collect();
         found.sort_unstable_by_key(|(number, _)| std::cmp::Reverse(*number));
         found.into_iter().map(|(_, rejected)| rejected.clone()).collect()
@@ -68,7 +70,7 @@ mod tests {
     }
 
     fn times(rejections: &Rejections, tenant: &str) -> Vec<i64> {
-        rejections.of(tenant).iter().map(|it| it.at.as_micros()).collect()
+        rejections.of(tenant).iter().map(|rejected| rejected.at.as_micros()).collect()
     }
 
     #[test]

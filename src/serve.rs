@@ -2,7 +2,7 @@
 //! nothing of the webhook door.
 //!
 //! ```text
-//!   request ─▶ principal ─▶ gate (state) ─▶ consistency ─▶ one Views ─▶ scan ─▶ convert ─▶ answer
+//!   request ─▶ principal ─▶ gate (state) ─▶ consistency ─▶ one Views ─▶ scan ─▶ wire ─▶ answer
 //! ```
 //!
 //! - Every answer comes from one position, and reports it.
@@ -25,7 +25,8 @@ mod watch;
 mod wire;
 
 pub use principal::{Principal, Scope};
+pub use read::Sources;
 pub use refusal::Refusal;
-pub use server::{Api, ApiOptions, Listener, ServeError, Sources};
+pub use server::{Api, ApiOptions, Listener, ServeError};
 pub use serving_state::ServingState;
 pub use transport::CONNECTIONS_MAX;

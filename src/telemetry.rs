@@ -17,7 +17,7 @@ use tracing_subscriber::{EnvFilter, fmt};
 /// Sets up logging, with levels from `RUST_LOG`, or `info` without it. Call it once.
 pub fn init() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let layers = tracing_subscriber::registry().with(filter).with(filter_fn(discreet));
+    let layers = tracing_subscriber::registry().with(filter).with(filter_fn(is_discreet));
     if std::io::stderr().is_terminal() {
         layers.with(fmt::layer().with_writer(std::io::stderr)).init();
     } else {
@@ -28,7 +28,8 @@ pub fn init() {
 
 /// An error and its causes as one text: JSON lines would show the error alone.
 pub fn with_causes(error: &dyn Error) -> String {
-    let (mut text, mut next) = (error.to_string(), error.source());
+    let mut text = error.to_string();
+    let mut next = error.source();
     while let Some(cause) = next {
         text = format!("{text}: {cause}");
         next = cause.source();
@@ -38,7 +39,7 @@ pub fn with_causes(error: &dyn Error) -> String {
 
 /// Whether a line may be logged. Our own lines contain nothing confidential. Those of libraries may below `info`:
 /// sled's `trace` shows every value that it writes. No `RUST_LOG` enables these.
-fn discreet(line: &Metadata<'_>) -> bool {
+fn is_discreet(line: &Metadata<'_>) -> bool {
     let ours = line.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"));
     ours || *line.level() <= Level::INFO
 }

@@ -120,7 +120,7 @@ impl Import {
             }
             self.given += 1;
         }
-        if self.claimed.is_some() { self.look_up(fit).await } else { self.append(fit).await }
+        if self.claimed.is_some() { self.simulate(fit).await } else { self.append(fit).await }
     }
 
     fn refuse(&mut self, unfit: Unfit) {
@@ -153,20 +153,22 @@ impl Import {
         }
     }
 
-    async fn look_up(&mut self, deliveries: Vec<Delivery>) -> Result<(), BackfillError> {
-        let (reader, mut claimed) = (self.backfill.reader.clone(), self.claimed.take().unwrap_or_default());
-        let looked = move || {
-            let found: Result<Vec<_>, _> =
-                deliveries.iter().map(|delivery| outcome(&reader, &mut claimed, delivery)).collect();
-            Ok((found?, claimed))
+    /// Counts the outcomes that appends of the deliveries would have.
+    async fn simulate(&mut self, deliveries: Vec<Delivery>) -> Result<(), BackfillError> {
+        let reader = self.backfill.reader.clone();
+        let mut claimed = self.claimed.take().unwrap_or_default();
+        let appends = move || {
+            let outcomes: Result<Vec<_>, _> =
+                deliveries.iter().map(|delivery| simulate_append(&reader, &mut claimed, delivery)).collect();
+            Ok((outcomes?, claimed))
         };
-        let (found, claimed) = off_runtime(looked).await?;
+        let (outcomes, claimed) = off_runtime(appends).await?;
         let too_many = claimed.0.len() > CLAIMED_MAX;
         self.claimed = Some(claimed);
         if too_many {
             return Err(BackfillError::TooManyKeys);
         }
-        for outcome in found {
+        for outcome in outcomes {
             self.count(outcome);
         }
         Ok(())
@@ -231,7 +233,7 @@ fn prefix<const N: usize>(hash: &Hash) -> [u8; N] {
 }
 
 /// Returns the outcome that an append would have. Claims a new key.
-fn outcome(reader: &Reader, claimed: &mut Claimed, delivery: &Delivery) -> Result<AppendOutcome, ReadError> {
+fn simulate_append(reader: &Reader, claimed: &mut Claimed, delivery: &Delivery) -> Result<AppendOutcome, ReadError> {
     let Delivery { tenant, key: Some(key), body, .. } = delivery else { return Ok(AppendOutcome::New) };
     let content = fingerprint(body);
     let is_same = match claimed.has_content(key, &content) {
@@ -255,7 +257,8 @@ mod tests {
     #[test]
     fn a_claimed_key_is_a_duplicate_or_a_conflict() {
         let mut claimed = Claimed::default();
-        let (first, other) = (EventKey::of(Some("a"), ""), EventKey::of(Some("b"), ""));
+        let first = EventKey::of(Some("a"), "");
+        let other = EventKey::of(Some("b"), "");
         claimed.claim(&first, &[1; 32]);
         assert_eq!(claimed.has_content(&first, &[1; 32]), Some(true));
         assert_eq!(claimed.has_content(&first, &[2; 32]), Some(false));

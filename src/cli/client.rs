@@ -20,7 +20,7 @@ pub(super) struct Target {
     pub tenant: String,
 }
 
-/// Of which of Fasten's two modes to ask, too.
+/// Where the daemon's API is, for whom to ask, and in which of Fasten's two modes.
 #[derive(Args)]
 pub(super) struct Realm {
     #[command(flatten)]
@@ -76,7 +76,8 @@ pub(super) async fn rows<T>(
     limit: Option<usize>,
     mut page: impl AsyncFnMut(String) -> anyhow::Result<(Vec<T>, String)>,
 ) -> anyhow::Result<Vec<T>> {
-    let (mut all, mut token) = (Vec::new(), String::new());
+    let mut all = Vec::new();
+    let mut token = String::new();
     loop {
         let (rows, next) = page(token).await?;
         all.extend(rows);
@@ -88,7 +89,7 @@ pub(super) async fn rows<T>(
     }
 }
 
-/// Of a list.
+/// How a list is sorted and where it ends.
 #[derive(Args)]
 pub(super) struct Top {
     /// Sort by this field of the API, ascending, or with ` desc` after it; without it, by id.

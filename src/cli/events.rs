@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use cleat::proto;
 use cleat::proto::admin_service_client::AdminServiceClient;
 use cleat::proto::event_service_client::EventServiceClient;
-use cleat::proto::get_event_request::Event as Asked;
+use cleat::proto::get_event_request::Event as RequestedEvent;
 use cleat::proto::watch_events_response::Message;
 use cleat::proto::watch_start::Position;
 use cleat::proto::{Event, ReadmittedEvent, WatchEventsResponse};
@@ -123,8 +123,11 @@ async fn client(target: &Target) -> anyhow::Result<EventServiceClient<Channel>> 
 
 impl Get {
     async fn run(self) -> anyhow::Result<()> {
-        let asked = self.event.parse().map_or(Asked::EventKey(self.event), Asked::Position);
-        let request = proto::GetEventRequest { tenant: self.target.tenant.clone(), event: Some(asked) };
+        let event = match self.event.parse() {
+            Ok(position) => RequestedEvent::Position(position),
+            Err(_) => RequestedEvent::EventKey(self.event),
+        };
+        let request = proto::GetEventRequest { tenant: self.target.tenant.clone(), event: Some(event) };
         let response = client(&self.target).await?.get_event(request).await?.into_inner();
         print::one("cleat.v1.Event", &response.event.unwrap_or_default(), self.output, facts)
     }
@@ -217,8 +220,7 @@ fn readmitted(event: &ReadmittedEvent) -> Vec<String> {
         (false, true) => "",
         (false, false) => "not readmitted",
     };
-    let by = Some(applied_position).filter(|at| **at > 0).map(ToString::to_string).unwrap_or_default();
-    vec![position.to_string(), or_dash(&by), remark.to_owned()]
+    vec![position.to_string(), or_dash(&format::position(*applied_position)), remark.to_owned()]
 }
 
 fn mode(event: &Event) -> String {
@@ -260,7 +262,7 @@ fn facts(event: &Event) -> Vec<Vec<String>> {
         ("endpoint", event.endpoint.clone()),
         ("provenance", word(event.provenance().as_str_name(), "PROVENANCE_")),
         ("event key", event.event_key.clone()),
-        ("conflict of", Some(event.conflict_of).filter(|at| *at > 0).map(|at| at.to_string()).unwrap_or_default()),
+        ("conflict of", format::position(event.conflict_of)),
         ("webhook id", event.webhook_id.clone()),
         ("webhook timestamp", event.webhook_timestamp.clone()),
         ("secret", event.secret_label.clone()),

@@ -98,7 +98,7 @@ impl One {
             ..proto::GetExportLinksRequest::default()
         };
         let response = client(&self.realm).await?.get_export_links(request).await?.into_inner();
-        let lines = |it: &proto::GetExportLinksResponse| it.links.iter().map(link).collect();
+        let lines = |response: &proto::GetExportLinksResponse| response.links.iter().map(link).collect();
         print::one("cleat.v1.GetExportLinksResponse", &response, self.output, lines)
     }
 }

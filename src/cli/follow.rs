@@ -61,8 +61,8 @@ pub(super) enum Liveness {
 }
 
 /// The start of a watch: after the last handled message; without one, at the requested position.
-pub(super) fn start(token: Option<String>, asked: &Position) -> WatchStart {
-    let position = token.map_or_else(|| asked.clone(), Position::ResumeToken);
+pub(super) fn start(token: Option<String>, requested: &Position) -> WatchStart {
+    let position = token.map_or_else(|| requested.clone(), Position::ResumeToken);
     WatchStart { position: Some(position) }
 }
 
@@ -91,7 +91,7 @@ impl FollowArgs {
     ) -> anyhow::Result<()> {
         let mut token_file = TokenFile::open(self.token_file.as_deref())?;
         let ended = {
-            let following = pin!(self.again_and_again(&mut token_file, open, handle));
+            let following = pin!(self.follow_streams(&mut token_file, open, handle));
             tokio::select! {
                 ended = following => ended,
                 interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot listen for signals"),
@@ -101,27 +101,29 @@ impl FollowArgs {
         ended
     }
 
-    async fn again_and_again<M: Watched>(
+    /// Handles one stream after another, until the watch cannot go on.
+    async fn follow_streams<M: Watched>(
         &self,
         token_file: &mut TokenFile,
         open: impl AsyncFn(Option<String>) -> anyhow::Result<Streaming<M>>,
         handle: impl AsyncFn(&M) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let (mut pause, mut connected) = (Pause::default(), false);
+        let mut pause = Pause::default();
+        let mut connected = false;
         loop {
-            let why = match self.once(token_file, &mut pause, &mut connected, &open, &handle).await {
+            let reason = match self.follow_stream(token_file, &mut pause, &mut connected, &open, &handle).await {
                 StreamEnd::ForGood(error) => return Err(error),
-                StreamEnd::ForNow(why) => why,
+                StreamEnd::ForNow(reason) => reason,
             };
             token_file.save()?;
             let wait = pause.next();
-            print::note(&format!("{why}; trying again in {:.1} s", wait.as_secs_f64()));
+            print::note(&format!("{reason}; trying again in {:.1} s", wait.as_secs_f64()));
             tokio::time::sleep(wait).await;
         }
     }
 
     /// Handles one stream to its end.
-    async fn once<M: Watched>(
+    async fn follow_stream<M: Watched>(
         &self,
         token_file: &mut TokenFile,
         pause: &mut Pause,
@@ -131,18 +133,19 @@ impl FollowArgs {
     ) -> StreamEnd {
         let silent = || StreamEnd::ForNow("the daemon says nothing".to_owned());
         let opened = tokio::time::timeout(self.watchdog(), open(token_file.token())).await;
+        let Ok(opened) = opened else { return silent() };
         let mut messages = match opened {
-            Err(_) => return silent(),
-            Ok(Err(error)) => return refused(error, *connected),
-            Ok(Ok(messages)) => messages,
+            Ok(messages) => messages,
+            Err(error) => return refused(error, *connected),
         };
         *connected = true;
         loop {
-            let message = match tokio::time::timeout(self.watchdog(), messages.message()).await {
-                Err(_) => return silent(),
-                Ok(Err(status)) => return broken(status),
-                Ok(Ok(None)) => return StreamEnd::ForNow("the watch ended without a word".to_owned()),
-                Ok(Ok(Some(message))) => message,
+            let received = tokio::time::timeout(self.watchdog(), messages.message()).await;
+            let Ok(received) = received else { return silent() };
+            let message = match received {
+                Ok(Some(message)) => message,
+                Ok(None) => return StreamEnd::ForNow("the watch ended without a word".to_owned()),
+                Err(status) => return broken(status),
             };
             let liveness = message.liveness();
             let at_once = self.exec.is_some() || !matches!(liveness, Liveness::Busy);
@@ -166,8 +169,8 @@ fn refused(error: anyhow::Error, connected: bool) -> StreamEnd {
     }
 }
 
-/// Judges why a stream broke. A request that is refused as such would be refused again: that ends the watch. Damage does not:
-/// views are made again while they serve, and a damaged part of the log can be put back.
+/// Judges why a stream broke. A request that is refused as such would be refused again: that ends the watch. Damage
+/// does not: views are made again while they serve, and a damaged part of the log can be put back.
 fn broken(status: Status) -> StreamEnd {
     let is_too_large = |info: &ErrorInfo| info.reason == "CHANGE_TOO_LARGE";
     if status.get_error_details().error_info().is_some_and(is_too_large) {
@@ -222,21 +225,22 @@ async fn run_once(command: &str, json: &str, position: u64) -> std::io::Result<E
 struct Pause {
     tries: u32,
     /// Pause that the daemon asked for.
-    wished: Option<Duration>,
+    requested: Option<Duration>,
 }
 
 impl Pause {
     /// Records a success: the next pause is the shortest again, after the time that the daemon may have asked for.
-    fn reset(&mut self, wished: Option<prost_types::Duration>) {
+    fn reset(&mut self, requested: Option<prost_types::Duration>) {
         self.tries = 0;
-        self.wished = wished.and_then(|wished| Duration::try_from(wished).ok()).map(|wished| wished.min(PAUSE_MAX));
+        let requested = requested.and_then(|requested| Duration::try_from(requested).ok());
+        self.requested = requested.map(|requested| requested.min(PAUSE_MAX));
     }
 
     fn next(&mut self) -> Duration {
         let longest = PAUSE_FIRST.saturating_mul(1 << self.tries.min(10)).min(PAUSE_MAX);
         self.tries = self.tries.saturating_add(1);
         // Between half of it and all of it.
-        self.wished.take().unwrap_or_default() + longest.mul_f64(rand::rng().random_range(0.5..1.0))
+        self.requested.take().unwrap_or_default() + longest.mul_f64(rand::rng().random_range(0.5..1.0))
     }
 }
 

@@ -6,8 +6,13 @@ pub(super) fn time(at: Option<prost_types::Timestamp>) -> String {
 }
 
 /// `yes`, or empty.
-pub(super) fn yes(it: bool) -> String {
-    if it { "yes".to_owned() } else { String::new() }
+pub(super) fn yes(flag: bool) -> String {
+    if flag { "yes".to_owned() } else { String::new() }
+}
+
+/// A position. Empty if it is 0, which stands for none.
+pub(super) fn position(position: u64) -> String {
+    if position > 0 { position.to_string() } else { String::new() }
 }
 
 /// The text, or `-` if it is empty: a cell of a table may not be empty.

@@ -55,24 +55,29 @@ impl Import {
         let progress = bar.clone();
         let batches = payloads::batches(&payloads).inspect(move |batch| progress.inc(batch.len() as u64));
         let mut response =
-            if self.offline { import_offline(&self, batches).await? } else { self.through_the_daemon(batches).await? };
+            if self.offline { import_offline(&self, batches).await? } else { self.import_online(batches).await? };
         bar.finish_and_clear();
         for payload in &oversized {
             print::note(&format!("{payload}: no webhooks.body_limit may be over {BODY_LIMIT_MAX}"));
         }
         response.refused += oversized.len() as u64;
-        print::one("cleat.v1.ImportEventsResponse", &response, self.output, |it| facts(it, self.dry_run))?;
+        print::one("cleat.v1.ImportEventsResponse", &response, self.output, |response| facts(response, self.dry_run))?;
         report_refused(&response, &payloads, &oversized)
     }
 
-    async fn through_the_daemon(
+    /// Imports through the daemon.
+    async fn import_online(
         &self,
         batches: impl Iterator<Item = Vec<Bytes>> + Send + 'static,
     ) -> anyhow::Result<ImportEventsResponse> {
-        let (tenant, endpoint, dry_run) = (self.target.tenant.clone(), self.endpoint.clone(), self.dry_run);
-        let requests = batches.map(move |payloads| {
-            let (tenant, endpoint) = (tenant.clone(), endpoint.clone());
-            ImportEventsRequest { tenant, endpoint, dry_run, payloads }
+        let tenant = self.target.tenant.clone();
+        let endpoint = self.endpoint.clone();
+        let dry_run = self.dry_run;
+        let requests = batches.map(move |payloads| ImportEventsRequest {
+            tenant: tenant.clone(),
+            endpoint: endpoint.clone(),
+            dry_run,
+            payloads,
         });
         let mut client = AdminServiceClient::new(self.target.connect().await?);
         Ok(client.import_events(tokio_stream::iter(requests)).await?.into_inner())

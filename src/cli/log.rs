@@ -1,4 +1,4 @@
-//! `cleat log`: inspects a data directory without a daemon.
+//! `cleat log`: inspects a data directory without a daemon. Kept apart: each command has a file.
 
 use std::path::PathBuf;
 

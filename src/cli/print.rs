@@ -229,7 +229,7 @@ mod tests {
         vec(prop_oneof![any::<char>(), dangerous, harmless], 0..200).prop_map(String::from_iter)
     }
 
-    /// An independent list: the characters that the issue names, whatever the library says of them.
+    /// Such characters, listed independently of the library.
     fn is_forbidden(c: char) -> bool {
         c.is_control()
             || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
@@ -240,7 +240,7 @@ mod tests {
         #[test]
         fn no_text_brings_a_dangerous_character_or_a_row(rows in vec(vec(texts(), 3), 0..4)) {
             for cell in [cut_cell, escaped] {
-                let cells: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|text| cell(text)).collect()).collect();
+                let cells: Vec<Vec<_>> = rows.iter().map(|row| row.iter().map(|text| cell(text)).collect()).collect();
                 let lines = aligned(&cells);
                 prop_assert_eq!(lines.len(), rows.len());
                 prop_assert!(!lines.concat().contains(is_forbidden), "{:?}", lines);

@@ -30,7 +30,9 @@ pub(super) fn allow_open_files(connections: u64) {
     };
     let needed = connections + OTHER_FILES;
     // `None` if there is no limit.
-    if let Some(allowed) = allowed.filter(|allowed| *allowed < needed) {
+    if let Some(allowed) = allowed
+        && allowed < needed
+    {
         tracing::warn!(allowed, needed, "the limit of open files is lower than the connections may need");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cleat::config::Config;
-use cleat::daemon::{Daemon, World};
+use cleat::daemon::{Addresses, Daemon, World};
 use cleat::event::{Identity, Timestamp};
 use cleat::log::{Fresh, TimeSource};
 use rustix::time::{ClockId, clock_gettime};
@@ -98,8 +98,8 @@ async fn run(config: Config, trust_clock: bool) -> anyhow::Result<()> {
     let stop = stop_on_signals().context("cannot listen for signals")?;
     let world = world(&config, trust_clock);
     let daemon = Daemon::bind(config, world).await?;
-    let addresses = daemon.addresses();
-    tracing::info!(webhooks = %addresses.webhooks, grpc = %addresses.grpc, operations = %addresses.operations, "listening");
+    let Addresses { webhooks, grpc, operations } = daemon.addresses();
+    tracing::info!(%webhooks, %grpc, %operations, "listening");
     daemon.run(stop.notified()).await?;
     tracing::info!("stopped");
     Ok(())
@@ -139,7 +139,8 @@ fn uptime() -> Duration {
 /// Handles SIGTERM and SIGINT from now on. The first signal notifies, for an orderly stop. The second ends the process
 /// at once, even in the middle of work.
 fn stop_on_signals() -> std::io::Result<Arc<Notify>> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let mut next = async move || {
         tokio::select! {
             _ = terminate.recv() => {}

@@ -1,5 +1,5 @@
-//! Checks of a well-formed configuration: ranges, names, paths, and access by strangers. Every problem names its key, and
-//! all are reported at once.
+//! Checks of a well-formed configuration: ranges, names, paths, and access by strangers. Every problem names its key,
+//! and all are reported at once.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -24,15 +24,15 @@ const OTHERS_WRITE: u32 = 0o002;
 
 pub(super) fn problems(config: &Config, env: Env<'_>) -> Vec<String> {
     let mut problems = Vec::new();
-    ranges(config, &mut problems);
-    addresses(config, &mut problems);
-    paths(config, &mut problems);
-    endpoints(&config.webhooks, &mut problems);
-    exposure(config, env, &mut problems);
+    check_ranges(config, &mut problems);
+    check_addresses(config, &mut problems);
+    check_paths(config, &mut problems);
+    check_endpoints(&config.webhooks, &mut problems);
+    check_exposure(config, env, &mut problems);
     problems
 }
 
-fn addresses(config: &Config, problems: &mut Vec<String>) {
+fn check_addresses(config: &Config, problems: &mut Vec<String>) {
     let mut taken = vec![("webhooks.listen", config.webhooks.listen), ("operations.listen", config.operations.listen)];
     if let Listen::Tcp(address) = config.grpc.listen {
         taken.push(("grpc.listen", address));
@@ -45,7 +45,7 @@ fn addresses(config: &Config, problems: &mut Vec<String>) {
 }
 
 /// Checks that no path looks like a secret: logs and errors show paths.
-fn paths(config: &Config, problems: &mut Vec<String>) {
+fn check_paths(config: &Config, problems: &mut Vec<String>) {
     let mut paths = vec![("data.directory", config.data.directory())];
     paths.extend(config.data.anchor.as_deref().map(|path| ("data.anchor", path)));
     if let Listen::Unix(path) = &config.grpc.listen {
@@ -55,7 +55,7 @@ fn paths(config: &Config, problems: &mut Vec<String>) {
     problems.extend(misplaced.map(|(key, _)| format!("{key}: looks like a secret; logs would show it")));
 }
 
-fn endpoints(webhooks: &Webhooks, problems: &mut Vec<String>) {
+fn check_endpoints(webhooks: &Webhooks, problems: &mut Vec<String>) {
     if webhooks.endpoints.is_empty() {
         problems.push("webhooks.endpoints: there is none, so no webhook could be received".to_owned());
     }
@@ -108,14 +108,14 @@ fn is_name(text: &str, allowed: impl Fn(u8) -> bool) -> bool {
 }
 
 /// Checks the ranges of numbers, sizes and durations. Outside of them the daemon would be useless, or panic.
-fn ranges(config: &Config, problems: &mut Vec<String>) {
-    numbers(config, problems);
-    sizes(&config.webhooks, problems);
-    journal_sizes(&config.log, problems);
-    durations(config, problems);
+fn check_ranges(config: &Config, problems: &mut Vec<String>) {
+    check_numbers(config, problems);
+    check_sizes(&config.webhooks, problems);
+    check_journal_sizes(&config.log, problems);
+    check_durations(config, problems);
 }
 
-fn numbers(config: &Config, problems: &mut Vec<String>) {
+fn check_numbers(config: &Config, problems: &mut Vec<String>) {
     let most = [
         ("webhooks.max_connections", config.webhooks.max_connections as usize, 100_000),
         ("grpc.max_watches", config.grpc.max_watches, 100_000),
@@ -133,8 +133,9 @@ fn numbers(config: &Config, problems: &mut Vec<String>) {
     problems.extend(outside.map(|(key, value, max)| format!("{key}: must be 1 to {max}, is {value}")));
 }
 
-fn sizes(webhooks: &Webhooks, problems: &mut Vec<String>) {
-    let (body, inflight) = (webhooks.body_limit, webhooks.inflight_bytes);
+fn check_sizes(webhooks: &Webhooks, problems: &mut Vec<String>) {
+    let body = webhooks.body_limit;
+    let inflight = webhooks.inflight_bytes;
     if body == ByteSize::b(0) || body > BODY_LIMIT_MAX {
         problems.push(format!("webhooks.body_limit: must be 1 B to {BODY_LIMIT_MAX}, is {body}"));
     }
@@ -151,7 +152,7 @@ fn sizes(webhooks: &Webhooks, problems: &mut Vec<String>) {
     }
 }
 
-fn journal_sizes(log: &Log, problems: &mut Vec<String>) {
+fn check_journal_sizes(log: &Log, problems: &mut Vec<String>) {
     if !(JOURNAL_MIN..=JOURNAL_MAX).contains(&log.journal_bytes) {
         problems.push(format!("log.journal_bytes: must be {JOURNAL_MIN} to {JOURNAL_MAX}, is {}", log.journal_bytes));
     }
@@ -162,8 +163,9 @@ fn journal_sizes(log: &Log, problems: &mut Vec<String>) {
     }
 }
 
-fn durations(config: &Config, problems: &mut Vec<String>) {
-    let (webhooks, shutdown) = (&config.webhooks, &config.shutdown);
+fn check_durations(config: &Config, problems: &mut Vec<String>) {
+    let webhooks = &config.webhooks;
+    let shutdown = &config.shutdown;
     let positive = [
         ("webhooks.timestamp_tolerance", webhooks.timestamp_tolerance),
         ("webhooks.header_timeout", webhooks.header_timeout),
@@ -178,8 +180,8 @@ fn durations(config: &Config, problems: &mut Vec<String>) {
 }
 
 /// Checks for access by strangers: by the published development secret, or to the API without authentication.
-fn exposure(config: &Config, env: Env<'_>, problems: &mut Vec<String>) {
-    development_secret(config, env, problems);
+fn check_exposure(config: &Config, env: Env<'_>, problems: &mut Vec<String>) {
+    check_development_secret(config, env, problems);
     if let (Some(address), None) = (exposed_api(config), config.grpc.unauthenticated) {
         problems.push(format!(
             "grpc.listen: {address} is not a loopback address, and the API does not authenticate callers: \
@@ -190,7 +192,7 @@ fn exposure(config: &Config, env: Env<'_>, problems: &mut Vec<String>) {
 
 /// Refuses the development secret if a listener is not on loopback, or under systemd. Anyone can sign with it, so only
 /// this machine may use it or read the results.
-fn development_secret(config: &Config, env: Env<'_>, problems: &mut Vec<String>) {
+fn check_development_secret(config: &Config, env: Env<'_>, problems: &mut Vec<String>) {
     let mut reasons: Vec<String> = listeners(config)
         .filter(|(_, address)| !address.ip().is_loopback())
         .map(|(key, _)| format!("because {key} is not a loopback address"))
@@ -198,10 +200,11 @@ fn development_secret(config: &Config, env: Env<'_>, problems: &mut Vec<String>)
     reasons.extend(systemd(env).map(|sign| format!("under systemd: {sign}")));
     for endpoint in &config.webhooks.endpoints {
         for secret in endpoint.secrets.iter().filter(|secret| secret.is_development()) {
-            let (name, label) = (shown(&endpoint.name), shown(secret.label()));
-            problems.extend(reasons.iter().map(|why| {
-                format!("webhooks.endpoints: \"{name}\": secret \"{label}\" is the published development secret, refused {why}")
-            }));
+            let name = shown(&endpoint.name);
+            let label = shown(secret.label());
+            let subject = format!("webhooks.endpoints: \"{name}\": secret \"{label}\"");
+            let problem = |reason| format!("{subject} is the published development secret, refused {reason}");
+            problems.extend(reasons.iter().map(problem));
         }
     }
 }
@@ -217,8 +220,8 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         };
         warnings.push(format!("{key}: {address} is not a loopback address, and {consequence}"));
     }
-    let (socket, mode) = (matches!(config.grpc.listen, Listen::Unix(_)), config.grpc.socket_mode);
-    if socket && mode & OTHERS_WRITE != 0 {
+    let mode = config.grpc.socket_mode;
+    if matches!(config.grpc.listen, Listen::Unix(_)) && mode & OTHERS_WRITE != 0 {
         warnings.push(format!("grpc.socket_mode: {mode:04o} lets every local user connect to the API"));
     }
     warnings
@@ -246,10 +249,12 @@ fn listeners(config: &Config) -> impl Iterator<Item = (&'static str, SocketAddr)
 /// are set for units that ask for them, `SYSTEMD_EXEC_PID` for every unit (since systemd 248). In a process that
 /// inherits it, its number is that of another process.
 fn systemd(env: Env<'_>) -> Option<String> {
-    let asked =
-        ["NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"].into_iter().find(|name| env(name).is_some());
-    let own = || env("SYSTEMD_EXEC_PID").is_some_and(|pid| pid.to_str() == Some(&std::process::id().to_string()));
-    asked
-        .map(|name| format!("${name} is set"))
-        .or_else(|| own().then(|| "$SYSTEMD_EXEC_PID is this process".to_owned()))
+    for name in ["NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "STATE_DIRECTORY"] {
+        if env(name).is_some() {
+            return Some(format!("${name} is set"));
+        }
+    }
+    let pid = env("SYSTEMD_EXEC_PID")?;
+    let is_own = pid.to_str() == Some(&std::process::id().to_string());
+    is_own.then(|| "$SYSTEMD_EXEC_PID is this process".to_owned())
 }

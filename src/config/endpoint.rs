@@ -102,12 +102,12 @@ impl fmt::Debug for InlineSecret {
 impl Written {
     pub(super) fn gather(self, env: Env<'_>, findings: &mut Findings) -> Endpoint {
         let mut gathered = Gathered { endpoint: &self.name, secrets: Vec::new(), findings };
-        gathered.inline(self.secrets);
+        gathered.add_inline(self.secrets);
         for path in &self.secret_files {
-            gathered.file(path);
+            gathered.add_file(path);
         }
         for name in &self.secret_credentials {
-            gathered.credential(name, env);
+            gathered.add_credential(name, env);
         }
         let secrets = gathered.secrets;
         let api_mode = match self.api_mode {
@@ -127,55 +127,55 @@ struct Gathered<'a> {
 }
 
 impl Gathered<'_> {
-    fn inline(&mut self, written: Vec<InlineSecret>) {
+    fn add_inline(&mut self, written: Vec<InlineSecret>) {
         let before = self.secrets.len();
         for (index, secret) in written.into_iter().enumerate() {
             match secret {
-                InlineSecret::Plain(text) => self.take(&(index + 1).to_string(), &text),
-                InlineSecret::Labelled(Labelled { label, secret }) => self.take(&label, &secret),
+                InlineSecret::Plain(text) => self.add(&(index + 1).to_string(), &text),
+                InlineSecret::Labelled(Labelled { label, secret }) => self.add(&label, &secret),
             }
         }
         self.findings.inline_secrets |= self.secrets[before..].iter().any(|secret| !secret.is_development());
     }
 
     /// Adds the secret in a file. The label is the file's name.
-    fn file(&mut self, path: &Path) {
+    fn add_file(&mut self, path: &Path) {
         let label = path.file_name().unwrap_or_default().to_string_lossy();
         let shown_file = path.to_string_lossy();
         let shown_file = shown_path(&shown_file);
         match permissions::read(path) {
             Ok((opened, text)) => {
-                self.take(&label, text.strip_suffix('\n').unwrap_or(&text));
+                self.add(&label, text.strip_suffix('\n').unwrap_or(&text));
                 let name = self.name(&label);
                 self.findings.check_permissions(&format!("{name} in {shown_file}"), &opened, true);
             }
             Err(error) => {
                 // A misplaced secret may contain a slash. Then the label is only its last part.
                 let label = if path.as_os_str() == shown_file { &*label } else { shown_file };
-                self.problem(label, format_args!("cannot be read from {shown_file}: {error}"));
+                self.add_problem(label, format_args!("cannot be read from {shown_file}: {error}"));
             }
         }
     }
 
     /// Adds the secret in a credential. The label is the credential's name.
-    fn credential(&mut self, name: &str, env: Env<'_>) {
+    fn add_credential(&mut self, name: &str, env: Env<'_>) {
         let Some(directory) = env("CREDENTIALS_DIRECTORY") else {
-            return self.problem(name, format_args!("is a credential, but $CREDENTIALS_DIRECTORY is not set"));
+            return self.add_problem(name, format_args!("is a credential, but $CREDENTIALS_DIRECTORY is not set"));
         };
         if name.is_empty() || name.contains('/') {
-            return self.problem(name, format_args!("is not the name of a credential"));
+            return self.add_problem(name, format_args!("is not the name of a credential"));
         }
-        self.file(&Path::new(&directory).join(name));
+        self.add_file(&Path::new(&directory).join(name));
     }
 
-    fn take(&mut self, label: &str, text: &str) {
+    fn add(&mut self, label: &str, text: &str) {
         match Secret::decode(label, text) {
             Ok(secret) => self.secrets.push(secret),
-            Err(error) => self.problem(label, format_args!("{error}")),
+            Err(error) => self.add_problem(label, format_args!("{error}")),
         }
     }
 
-    fn problem(&mut self, label: &str, what: fmt::Arguments<'_>) {
+    fn add_problem(&mut self, label: &str, what: fmt::Arguments<'_>) {
         let name = self.name(label);
         self.findings.problems.push(format!("{name} {what}"));
     }

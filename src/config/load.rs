@@ -44,7 +44,7 @@ impl Config {
 
     /// Like [`Self::parse`], but also checks the permissions of `opened`. `None` if the text is not from a file.
     fn parse_file(file: &str, text: &str, opened: Option<&Metadata>, env: Env<'_>) -> Result<Self, ConfigError> {
-        let mut config: Self = toml::from_str(text).map_err(|error| located(file, text, &error))?;
+        let mut config: Self = toml::from_str(text).map_err(|error| parse_error(file, text, &error))?;
         config.data.complete(env);
         let mut findings = Findings::default();
         config.webhooks.gather_endpoints(env, &mut findings);
@@ -70,7 +70,7 @@ impl Config {
 
 /// Builds the parse error: with line and column, but without the line itself, which toml would print. It may hold a
 /// secret.
-fn located(file: &str, text: &str, error: &toml::de::Error) -> ConfigError {
+fn parse_error(file: &str, text: &str, error: &toml::de::Error) -> ConfigError {
     let at = error.span().map_or(0, |span| span.start);
     let before = text.get(..at).unwrap_or_default();
     ConfigError::Parse {

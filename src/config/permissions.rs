@@ -52,7 +52,8 @@ impl Findings {
     /// Checks which users may write an opened file or directory and, if it is `confidential`, which may read it. `name`
     /// is its name in messages.
     pub fn check_permissions(&mut self, name: &str, opened: &Metadata, confidential: bool) {
-        let (mode, owner) = (opened.mode() & 0o7777, opened.uid());
+        let mode = opened.mode() & 0o7777;
+        let owner = opened.uid();
         if mode & GROUP_OR_OTHERS_WRITE != 0 {
             self.problems.push(format!("{name} has mode {mode:04o}: others than its owner may write it"));
         } else if owner != 0 && owner != geteuid().as_raw() {

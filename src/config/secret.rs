@@ -97,12 +97,12 @@ pub(super) fn path_looks_secret(path: &Path) -> bool {
 /// A message that quotes the configuration, with each word redacted unless [`shown`] shows it.
 pub(super) fn shown_words(message: &str) -> String {
     let ends_word = |c: char| c.is_whitespace() || matches!(c, '`' | '"' | '\'');
-    let mut told = String::with_capacity(message.len());
+    let mut redacted = String::with_capacity(message.len());
     for word in message.split_inclusive(ends_word) {
         let (text, end) = word.split_at(word.trim_end_matches(ends_word).len());
-        told.extend([shown(text), end]);
+        redacted.extend([shown(text), end]);
     }
-    told
+    redacted
 }
 
 impl fmt::Debug for Secret {

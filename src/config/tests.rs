@@ -129,8 +129,8 @@ fn no_misplaced_secret_is_quoted() {
         for place in MISPLACED {
             let written = place.replace("SECRET", secret).replace("DEVELOPMENT", DEVELOPMENT_SECRET);
             let error = parse(&format!("[[webhooks.endpoints]]\nname = \"fasten\"\n{written}\n")).unwrap_err();
-            for told in [format!("{error} {error:?}"), format!("{error:#?}")] {
-                assert!(!told.contains("QUFB"), "{place}: {told}");
+            for shown in [format!("{error} {error:?}"), format!("{error:#?}")] {
+                assert!(!shown.contains("QUFB"), "{place}: {shown}");
             }
         }
     }
@@ -161,7 +161,7 @@ fn a_secret_is_refused_as_any_other_value_and_not_quoted() {
 
 #[test]
 fn all_problems_are_reported_at_once_and_name_their_keys() {
-    let told = problems(
+    let found = problems(
         "[webhooks]\nbody_limit = \"385KiB\"\ninflight_bytes = \"1KiB\"\n\
          max_connections = 0\nrequest_timeout = \"0s\"\n\
          [grpc]\nlisten = \"127.0.0.1:7480\"\n\
@@ -177,7 +177,7 @@ fn all_problems_are_reported_at_once_and_name_their_keys() {
         "\"[redacted]\": tenant: ",
         "\"[redacted]\": must have 1 to 16 usable secrets, has 0",
     ] {
-        assert!(told.iter().any(|problem| problem.contains(key)), "{key}: {told:?}");
+        assert!(found.iter().any(|problem| problem.contains(key)), "{key}: {found:?}");
     }
 }
 
@@ -188,13 +188,13 @@ fn a_file_without_endpoints_is_refused() {
 
 #[test]
 fn a_bad_secret_is_named_by_endpoint_and_label() {
-    let told = problems(
+    let found = problems(
         "[[webhooks.endpoints]]\nname = \"fasten\"\n\
          secrets = [\"whsec_\", { label = \"2026-06\", secret = \"c2hvcnQ=\" }]",
     );
-    assert_eq!(told[0], "webhooks.endpoints: \"fasten\": secret \"1\" is empty");
+    assert_eq!(found[0], "webhooks.endpoints: \"fasten\": secret \"1\" is empty");
     assert_eq!(
-        told[1],
+        found[1],
         "webhooks.endpoints: \"fasten\": secret \"2026-06\" decodes to 5 bytes; at least 24 are needed"
     );
 }
@@ -204,11 +204,11 @@ fn repeated_names_or_labels_and_17_secrets_are_refused() {
     let endpoint = with_endpoint("");
     assert_eq!(problems(&format!("{endpoint}{endpoint}")), ["webhooks.endpoints: the name \"fasten\" is used twice"]);
     let twice = format!("{{ label = \"a\", secret = \"{SECRET}\" }}, ").repeat(2);
-    let told = problems(&format!("[[webhooks.endpoints]]\nname = \"x\"\nsecrets = [{twice}]"));
-    assert_eq!(told, ["webhooks.endpoints: \"x\": secret \"a\": the label is used twice"]);
+    let found = problems(&format!("[[webhooks.endpoints]]\nname = \"x\"\nsecrets = [{twice}]"));
+    assert_eq!(found, ["webhooks.endpoints: \"x\": secret \"a\": the label is used twice"]);
     let many = format!("\"{SECRET}\", ").repeat(17);
-    let told = problems(&format!("[[webhooks.endpoints]]\nname = \"x\"\nsecrets = [{many}]"));
-    assert_eq!(told, ["webhooks.endpoints: \"x\": must have 1 to 16 usable secrets, has 17"]);
+    let found = problems(&format!("[[webhooks.endpoints]]\nname = \"x\"\nsecrets = [{many}]"));
+    assert_eq!(found, ["webhooks.endpoints: \"x\": must have 1 to 16 usable secrets, has 17"]);
 }
 
 #[test]
@@ -234,12 +234,12 @@ fn secrets_come_from_the_file_from_files_and_from_credentials() {
 fn a_missing_file_or_credential_is_named_by_its_label() {
     let text =
         "[[webhooks.endpoints]]\nname = \"x\"\nsecret_files = [\"/nowhere/old\"]\nsecret_credentials = [\"new\"]";
-    let told = problems(text);
+    let found = problems(text);
     assert!(
-        told[0].starts_with("webhooks.endpoints: \"x\": secret \"old\" cannot be read from /nowhere/old: "),
-        "{told:?}"
+        found[0].starts_with("webhooks.endpoints: \"x\": secret \"old\" cannot be read from /nowhere/old: "),
+        "{found:?}"
     );
-    assert!(told[1].contains("secret \"new\" is a credential, but $CREDENTIALS_DIRECTORY is not set"), "{told:?}");
+    assert!(found[1].contains("secret \"new\" is a credential, but $CREDENTIALS_DIRECTORY is not set"), "{found:?}");
     let elsewhere = |_: &str| Some(OsString::from("/nowhere"));
     let text = "[[webhooks.endpoints]]\nname = \"x\"\nsecret_credentials = [\"../new\"]";
     assert!(problems_in(text, &elsewhere)[0].contains("is not the name of a credential"));
@@ -270,9 +270,9 @@ fn development_secret_is_refused_to_a_unit_but_not_to_its_shell() {
         ("SYSTEMD_EXEC_PID", &own.to_string()),
     ] {
         let env = |name: &str| (name == variable).then(|| OsString::from(value));
-        let told = problems_in(&text, &env);
-        let named = told[0].contains(&format!("refused under systemd: ${variable} is "));
-        assert!(named, "{told:?}");
+        let found = problems_in(&text, &env);
+        let named = found[0].contains(&format!("refused under systemd: ${variable} is "));
+        assert!(named, "{found:?}");
         assert!(Config::parse("cleat.toml", &with_endpoint(""), &env).is_ok(), "another secret is good there");
     }
     let inherited = [
@@ -379,8 +379,8 @@ fn a_file_over_16_mib_is_refused_and_not_cut() {
     let Err(ConfigError::Read { path: named, source }) = Config::load(Some(&path), &no_env) else { panic!("read") };
     assert_eq!((named, source.to_string()), (path.clone(), "it is longer than 16 MiB".to_owned()));
     let text = format!("[[webhooks.endpoints]]\nname = \"fasten\"\nsecret_files = [{path:?}]");
-    let told = format!("secret \"long\" cannot be read from {}: it is longer than 16 MiB", path.display());
-    assert!(problems(&text).iter().any(|problem| problem.ends_with(&told)), "{told} in {:?}", problems(&text));
+    let expected = format!("secret \"long\" cannot be read from {}: it is longer than 16 MiB", path.display());
+    assert!(problems(&text).iter().any(|problem| problem.ends_with(&expected)), "{expected} in {:?}", problems(&text));
     // A device has no length.
     let endless = permissions::read(std::path::Path::new("/dev/zero")).unwrap_err();
     assert_eq!(endless.to_string(), "it is longer than 16 MiB");

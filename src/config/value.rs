@@ -53,8 +53,11 @@ pub(super) fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D:
 }
 
 fn parse_mode(text: &str) -> Option<u32> {
-    let digits = (3..=4).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| u32::from_str_radix(text, 8).ok()).flatten().filter(|mode| *mode <= 0o777)
+    if !(3..=4).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let mode = u32::from_str_radix(text, 8).ok()?;
+    (mode <= 0o777).then_some(mode)
 }
 
 fn parse_duration(text: &str) -> Option<Duration> {
@@ -94,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_no_duration() {
+    fn a_text_of_any_other_form_is_no_duration() {
         for text in [
             "",
             "5",

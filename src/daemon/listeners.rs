@@ -41,15 +41,15 @@ pub(super) struct Listeners {
 
 impl Listeners {
     pub async fn bind(config: &Config) -> Result<Self, BindError> {
-        let (webhooks, webhooks_address) = tcp("webhooks.listen", config.webhooks.listen)?;
-        let (operations, operations_address) = tcp("operations.listen", config.operations.listen)?;
+        let (webhooks, webhooks_address) = bind_tcp("webhooks.listen", config.webhooks.listen)?;
+        let (operations, operations_address) = bind_tcp("operations.listen", config.operations.listen)?;
         let (grpc, grpc_address) = match &config.grpc.listen {
             Listen::Tcp(address) => {
-                let (listener, address) = tcp("grpc.listen", *address)?;
+                let (listener, address) = bind_tcp("grpc.listen", *address)?;
                 (Listener::Tcp(listener), address.to_string())
             }
             Listen::Unix(path) => {
-                (Listener::Unix(unix(path, config.grpc.socket_mode).await?), format!("unix:{}", path.display()))
+                (Listener::Unix(bind_unix(path, config.grpc.socket_mode).await?), format!("unix:{}", path.display()))
             }
         };
         let addresses = Addresses { webhooks: webhooks_address, grpc: grpc_address, operations: operations_address };
@@ -58,23 +58,23 @@ impl Listeners {
 }
 
 /// Like [`TcpListener::bind`], but with a longer queue. While a queue overflows, new connections wait a second or more.
-fn listening(address: SocketAddr) -> io::Result<TcpListener> {
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
 
-fn tcp(purpose: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+fn bind_tcp(purpose: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
     let failed = |source| BindError { purpose, address: address.to_string(), source };
-    let listener = listening(address).map_err(failed)?;
+    let listener = listen(address).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }
 
 /// Binds a Unix socket and sets its mode. Until the mode is set, the umask decides which users may connect: that of
 /// `serve` excludes all other users.
-async fn unix(path: &Path, mode: u32) -> Result<UnixListener, BindError> {
+async fn bind_unix(path: &Path, mode: u32) -> Result<UnixListener, BindError> {
     let failed = |source| BindError { purpose: "grpc.listen", address: format!("unix:{}", path.display()), source };
     if is_left_over(path).await {
         std::fs::remove_file(path).map_err(failed)?;
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     async fn refuses(path: &Path) -> bool {
-        unix(path, 0o600).await.is_err_and(|error| error.source.kind() == io::ErrorKind::AddrInUse)
+        bind_unix(path, 0o600).await.is_err_and(|error| error.source.kind() == io::ErrorKind::AddrInUse)
     }
 
     #[tokio::test]
@@ -107,13 +107,13 @@ mod tests {
         assert!(refuses(&file).await);
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "somebody's");
 
-        let listening = unix(&socket, 0o600).await.unwrap();
+        let listening = bind_unix(&socket, 0o600).await.unwrap();
         assert!(refuses(&socket).await);
         drop(listening);
         std::os::unix::fs::symlink(&socket, &link).unwrap();
         assert!(refuses(&link).await);
         assert!(link.is_symlink() && socket.exists());
-        unix(&socket, 0o640).await.unwrap();
+        bind_unix(&socket, 0o640).await.unwrap();
         assert_eq!(socket.metadata().unwrap().permissions().mode() & 0o777, 0o640);
     }
 }

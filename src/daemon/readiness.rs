@@ -5,12 +5,15 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 
 use super::fatal::FatalCell;
-use crate::event::Position;
+use crate::event::{Position, Timestamp};
 use crate::http::Drain;
 use crate::ingest::StaleSignal;
 use crate::log::{Health, Reader, TimeSource};
 use crate::operations::Readiness;
 use crate::serve::ServingState;
+
+const CLOCK_IS_DOUBTFUL: &str =
+    "rightly signed webhooks were refused for their timestamps: this machine's clock may be wrong";
 
 fn stalled(position: Position, reason: &str) -> String {
     format!("the views cannot go past position {position}, and it is tried again: {reason}")
@@ -34,38 +37,46 @@ pub(super) struct ReadinessSources {
 impl ReadinessSources {
     pub fn reasons(self, stale: StaleSignal, time: TimeSource) -> Readiness {
         Arc::new(move || {
-            let state = match &*self.state.borrow() {
-                // `ReadOnly` is reported as the fatal error, below.
-                ServingState::Serving | ServingState::ReadOnly { .. } => None,
-                ServingState::CatchingUp { of } => Some(format!("the views are catching up with position {of}")),
-                ServingState::Stalled { position, reason } => Some(stalled(*position, reason)),
-                ServingState::Damaged { reason } => Some(reason.to_string()),
-                ServingState::ShuttingDown => Some("shutting down".to_owned()),
-            };
-            let fatal_error = self.fatal.get().map(|fatal_error| fatal_error.to_string());
-            let draining = (*self.drain.borrow() && state.is_none()).then(|| "shutting down".to_owned());
             let now = (time.now)();
-            let behind = self.log.get().and_then(|log| time.check_not_behind(now, log.reader.head().recorded_at).err());
-            let refusing = self.log.get().and_then(|log| match &*log.health.borrow() {
-                Health::Refusing(reason) => Some(format!("no webhook is taken for now: {reason}")),
-                Health::Writable | Health::Failed(_) => None,
-            });
-            let waits_for_keys = self.log.get().and_then(|log| log.reader.waits_for_keys());
-            let waits_for_keys = waits_for_keys.map(|reason| format!("no webhook is taken for now: {reason}"));
-            let clock_is_behind = behind.map(|error| error.to_string());
-            let clock_is_wrong = stale.clock_is_doubtful(now).then(|| {
-                "rightly signed webhooks were refused for their timestamps: this machine's clock may be wrong"
-                    .to_owned()
-            });
-            fatal_error
-                .into_iter()
-                .chain(state)
-                .chain(draining)
-                .chain(refusing)
-                .chain(waits_for_keys)
-                .chain(clock_is_behind)
-                .chain(clock_is_wrong)
-                .collect()
+            let mut reasons = Vec::new();
+            reasons.extend(self.fatal.get().map(|fatal_error| fatal_error.to_string()));
+            match state_reason(&self.state.borrow()) {
+                Some(reason) => reasons.push(reason),
+                None if *self.drain.borrow() => reasons.push("shutting down".to_owned()),
+                None => {}
+            }
+            if let Some(log) = self.log.get() {
+                log.add_reasons(&time, now, &mut reasons);
+            }
+            if stale.clock_is_doubtful(now) {
+                reasons.push(CLOCK_IS_DOUBTFUL.to_owned());
+            }
+            reasons
         })
+    }
+}
+
+fn state_reason(state: &ServingState) -> Option<String> {
+    match state {
+        // `ReadOnly` is reported as the fatal error.
+        ServingState::Serving | ServingState::ReadOnly { .. } => None,
+        ServingState::CatchingUp { of } => Some(format!("the views are catching up with position {of}")),
+        ServingState::Stalled { position, reason } => Some(stalled(*position, reason)),
+        ServingState::Damaged { reason } => Some(reason.to_string()),
+        ServingState::ShuttingDown => Some("shutting down".to_owned()),
+    }
+}
+
+impl OpenLog {
+    fn add_reasons(&self, time: &TimeSource, now: Timestamp, reasons: &mut Vec<String>) {
+        if let Health::Refusing(reason) = &*self.health.borrow() {
+            reasons.push(format!("no webhook is taken for now: {reason}"));
+        }
+        if let Some(reason) = self.reader.waits_for_keys() {
+            reasons.push(format!("no webhook is taken for now: {reason}"));
+        }
+        if let Err(error) = time.check_not_behind(now, self.reader.head().recorded_at) {
+            reasons.push(error.to_string());
+        }
     }
 }

@@ -38,9 +38,10 @@ impl Supervisor {
     ) -> Self {
         let Projection { phase, thread: projector, .. } = projection;
         let states = tokio::spawn({
-            let (fatal, health) = (fatal.clone(), health.clone());
+            let fatal = fatal.clone();
+            let health = health.clone();
             async move {
-                tokio::join!(serving(state, phase, fatal.clone(), stalled), failing(health, fatal));
+                tokio::join!(publish_states(state, phase, fatal.clone(), stalled), report_failure(health, fatal));
             }
         });
         let threads = tokio::task::spawn_blocking(move || {
@@ -53,7 +54,7 @@ impl Supervisor {
     }
 
     /// Resolves at `stop`, or `reads_go_on` after a permanent failure.
-    pub async fn until(&self, stop: impl Future<Output = ()>, reads_go_on: Duration) -> Result<(), RunError> {
+    pub async fn wait_until(&self, stop: impl Future<Output = ()>, reads_go_on: Duration) -> Result<(), RunError> {
         let failed = async {
             let fatal_error = self.fatal.wait().await;
             tokio::time::sleep(reads_go_on).await;
@@ -67,7 +68,7 @@ impl Supervisor {
 
     /// Resolves when both threads have ended, as they do once the last appender is dropped. An error if anything has
     /// failed until then.
-    pub async fn joined(self) -> Result<(), RunError> {
+    pub async fn join(self) -> Result<(), RunError> {
         let ended = self.threads.await.unwrap_or(Err(RunError::Panicked("the supervisor")));
         self.states.abort();
         if let Health::Failed(reason) = &*self.health.borrow() {
@@ -77,9 +78,9 @@ impl Supervisor {
     }
 }
 
-/// Derives the serving state from the phases of the views and a failed commit. Views that are behind or stalled stay
-/// unreadable after a failed commit.
-async fn serving(
+/// Derives the serving state from the phases of the views and a failed commit, until the projector ends. Views that are
+/// behind or stalled stay unreadable after a failed commit.
+async fn publish_states(
     state: watch::Sender<ServingState>,
     mut phase: watch::Receiver<ProjectionPhase>,
     fatal: FatalCell,
@@ -115,7 +116,7 @@ fn state_of(phase: ProjectionPhase, failed: Option<&FatalError>) -> ServingState
 }
 
 /// Reports a failed commit. Reports nothing if the threads end without one.
-async fn failing(mut health: watch::Receiver<Health>, fatal: FatalCell) {
+async fn report_failure(mut health: watch::Receiver<Health>, fatal: FatalCell) {
     let failed = health.wait_for(|health| matches!(health, Health::Failed(_))).await;
     if let Ok(Health::Failed(reason)) = failed.as_deref() {
         fatal.set(FatalError(reason.clone()));

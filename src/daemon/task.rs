@@ -30,7 +30,7 @@ impl<T: Send + 'static> SupervisedTask<T> {
     }
 
     /// Resolves if the task exits before shutdown was requested. Call it once.
-    pub async fn ends_early(&mut self) -> RunError {
+    pub async fn wait_for_early_end(&mut self) -> RunError {
         // Nothing is ever sent: this waits until the sender is dropped.
         drop((&mut self.alive).await);
         RunError::Ended(self.name)
@@ -38,15 +38,12 @@ impl<T: Send + 'static> SupervisedTask<T> {
 
     /// Waits for the end of the task until the deadline, but at least [`STAGE_MIN`]. Then aborts it and returns `None`.
     pub async fn finish(mut self, deadline: Instant) -> Result<Option<T>, RunError> {
-        match timeout_at(deadline.max(Instant::now() + STAGE_MIN), &mut self.task).await {
-            Ok(Ok(ended)) => Ok(Some(ended)),
-            Ok(Err(_)) => Err(RunError::Panicked(self.name)),
-            Err(_) => {
-                tracing::warn!("{} did not end in time; aborting it", self.name);
-                self.task.abort();
-                Ok(None)
-            }
-        }
+        let Ok(joined) = timeout_at(deadline.max(Instant::now() + STAGE_MIN), &mut self.task).await else {
+            tracing::warn!("{} did not end in time; aborting it", self.name);
+            self.task.abort();
+            return Ok(None);
+        };
+        joined.map(Some).map_err(|_| RunError::Panicked(self.name))
     }
 }
 
@@ -61,14 +58,14 @@ mod tests {
     #[tokio::test]
     async fn an_early_end_is_noticed_and_its_result_is_kept() {
         let mut part = SupervisedTask::spawn("the part", async { 7 });
-        assert_eq!(within(part.ends_early()).await.to_string(), "the part ended unexpectedly");
+        assert_eq!(within(part.wait_for_early_end()).await.to_string(), "the part ended unexpectedly");
         assert_eq!(within(part.finish(Instant::now())).await.unwrap(), Some(7));
     }
 
     #[tokio::test]
     async fn a_panic_is_reported_without_its_message() {
         let mut part = SupervisedTask::spawn("the part", async { assert_eq!("secret", "", "panics") });
-        within(part.ends_early()).await;
+        within(part.wait_for_early_end()).await;
         assert_eq!(within(part.finish(Instant::now())).await.unwrap_err().to_string(), "the part panicked");
     }
 

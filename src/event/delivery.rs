@@ -29,12 +29,7 @@ pub enum Provenance {
 
 impl Provenance {
     pub fn from_stored(byte: u8) -> Option<Self> {
-        Some(match byte {
-            1 => Self::Webhook,
-            2 => Self::Import,
-            3 => Self::Local,
-            _ => return None,
-        })
+        [Self::Webhook, Self::Import, Self::Local].into_iter().find(|provenance| *provenance as u8 == byte)
     }
 }
 
@@ -124,8 +119,10 @@ impl Event {
     /// The mode whose state the event changes. `None` if it contradicts another event of its key, cannot be read, or
     /// has no applicable mode: then it changes nothing.
     pub fn applies_to(&self) -> Option<ApiMode> {
-        let applies = self.conflict_of.is_none() && self.contents == Contents::Whole;
-        self.delivery.mode.applies_to().filter(|_| applies)
+        if self.conflict_of.is_some() || self.contents != Contents::Whole {
+            return None;
+        }
+        self.delivery.mode.applies_to()
     }
 }
 

@@ -42,32 +42,48 @@ impl<'a> Envelope<'a> {
     }
 }
 
+/// What an event's body is at first sight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BodySummary {
+    /// The event's type. Empty if the body names none.
+    pub kind: String,
+    /// Whether the body is no JSON object, or is gone.
+    pub is_unreadable: bool,
+}
+
+impl BodySummary {
+    pub fn read(body: &[u8]) -> Self {
+        let object = Object::read(body);
+        let kind = object.as_ref().and_then(|object| Envelope::of(object).kind).map(Into::into);
+        Self { kind: kind.unwrap_or_default(), is_unreadable: object.is_none() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(body: &str) -> (Option<String>, Option<String>) {
-        let envelope = Envelope::read(body.as_bytes());
-        (envelope.id.map(Into::into), envelope.kind.map(Into::into))
+    fn envelope(id: Option<&'static str>, kind: Option<&'static str>) -> Envelope<'static> {
+        Envelope { id: id.map(Cow::Borrowed), kind: kind.map(Cow::Borrowed), ..Envelope::default() }
     }
 
     #[test]
     fn a_field_of_another_type_or_an_empty_string_is_absent() {
-        assert_eq!(read(r#"{"id":7,"type":8}"#), (Some("7".into()), None));
-        assert_eq!(read(r#"{"id":7.5,"type":"webhook.test"}"#), (None, Some("webhook.test".into())));
-        assert_eq!(read(r#"{"id":{"a":[1,{}]},"type":""}"#), (None, None));
+        assert_eq!(Envelope::read(br#"{"id":7,"type":8}"#), envelope(Some("7"), None));
+        assert_eq!(Envelope::read(br#"{"id":7.5,"type":"webhook.test"}"#), envelope(None, Some("webhook.test")));
+        assert_eq!(Envelope::read(br#"{"id":{"a":[1,{}]},"type":""}"#), Envelope::default());
     }
 
     #[test]
     fn last_of_equal_keys_counts_and_event_type_stands_in_for_type() {
-        assert_eq!(read(r#"{"id":"a","id":"b","event_type":"x"}"#), (Some("b".into()), Some("x".into())));
+        assert_eq!(Envelope::read(br#"{"id":"a","id":"b","event_type":"x"}"#), envelope(Some("b"), Some("x")));
     }
 
     #[test]
     fn escapes_are_read_and_anything_unreadable_is_absent() {
-        assert_eq!(read(r#"{"i\u0064":"\u00e9\n"}"#), (Some("\u{e9}\n".into()), None));
+        assert_eq!(Envelope::read(br#"{"i\u0064":"\u00e9\n"}"#), envelope(Some("\u{e9}\n"), None));
         for body in ["", "[]", "\"id\"", "{\"id\":\"a\"", "{\"id\":\"a\"} x"] {
-            assert_eq!(read(body), (None, None), "{body:?}");
+            assert_eq!(Envelope::read(body.as_bytes()), Envelope::default(), "{body:?}");
         }
         assert_eq!(Envelope::read(b"{\"id\":\"\xff\"}"), Envelope::default());
     }

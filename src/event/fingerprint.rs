@@ -29,7 +29,7 @@ pub(super) fn of(body: &[u8], object: Option<&Object<'_>>) -> Hash {
     }
     match object.last("data") {
         Some(data) => put(&mut hasher, &canonical(data)),
-        None => flat(&mut hasher, object),
+        None => put_fields(&mut hasher, object),
     }
     hasher.finalize().into()
 }
@@ -39,7 +39,8 @@ fn put(hasher: &mut Sha256, text: &str) {
     hasher.update(text);
 }
 
-fn flat(hasher: &mut Sha256, object: &Object<'_>) {
+/// Adds the data of a flat body.
+fn put_fields(hasher: &mut Sha256, object: &Object<'_>) {
     let mut fields: Vec<_> = object.entries().map(|(name, value)| (name, canonical(value))).collect();
     fields.retain(|(name, _)| !["id", "date", "type", "event_type", "api_mode"].contains(name));
     fields.sort();

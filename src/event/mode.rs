@@ -1,23 +1,20 @@
 //! Modes of Fasten, and whether an event may change state in one. Knows nothing of events.
 
-/// The mode of Fasten that a fact belongs to. Live and test never mix.
+/// The mode of Fasten that a fact belongs to. Live and test never mix. The numbers are stored; never reuse one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
 pub enum ApiMode {
-    Live,
-    Test,
+    Live = 1,
+    Test = 2,
 }
 
 impl ApiMode {
-    /// The stored byte. Never reuse one.
     pub fn stored(self) -> u8 {
-        match self {
-            Self::Live => 1,
-            Self::Test => 2,
-        }
+        self as u8
     }
 
     pub fn from_stored(byte: u8) -> Option<Self> {
-        [Self::Live, Self::Test].into_iter().find(|mode| mode.stored() == byte)
+        [Self::Live, Self::Test].into_iter().find(|mode| *mode as u8 == byte)
     }
 }
 
@@ -56,12 +53,6 @@ impl ModeVerdict {
     }
 
     pub fn from_stored(byte: u8) -> Option<Self> {
-        Some(match byte {
-            1 => Self::Live,
-            2 => Self::Test,
-            3 => Self::Mismatched,
-            4 => Self::Unknown,
-            _ => return None,
-        })
+        [Self::Live, Self::Test, Self::Mismatched, Self::Unknown].into_iter().find(|verdict| *verdict as u8 == byte)
     }
 }

@@ -20,7 +20,7 @@ impl<'a> Object<'a> {
 
     /// The value of a name. The last value of a repeated name counts.
     pub(super) fn last(&self, name: &str) -> Option<Json<'a>> {
-        self.0.iter().rev().find(|(Name(it), _)| it == name).map(|(_, value)| Json(value.get()))
+        self.0.iter().rev().find(|(Name(written), _)| written == name).map(|(_, value)| Json(value.get()))
     }
 
     /// The value as an object. `None` if it is no object.
@@ -47,8 +47,10 @@ impl<'a> Object<'a> {
     /// The elements of a list, or else the value itself. Empty if the name does not occur.
     pub fn several(&self, name: &str) -> Vec<Json<'a>> {
         let Some(value) = self.last(name) else { return Vec::new() };
-        serde_json::from_str::<Vec<&RawValue>>(value.0)
-            .map_or_else(|_| vec![value], |values| values.into_iter().map(|value| Json(value.get())).collect())
+        match serde_json::from_str::<Vec<&RawValue>>(value.0) {
+            Ok(elements) => elements.into_iter().map(|element| Json(element.get())).collect(),
+            Err(_) => vec![value],
+        }
     }
 
     /// Every name with its value.
@@ -174,7 +176,7 @@ mod tests {
     #[test]
     fn a_list_is_several_and_any_other_value_is_one() {
         let object = Object::read(br#"{"l":["a",{"b":"c"},"\ud800",null],"o":"d"}"#).unwrap();
-        let texts = |name| object.several(name).into_iter().map(|it| it.text().map(Into::into)).collect::<Vec<_>>();
+        let texts = |name| object.several(name).into_iter().map(|json| json.text().map(Into::into)).collect::<Vec<_>>();
         assert_eq!(texts("l"), [Some("a".to_owned()), None, None, None]);
         assert_eq!(object.several("l")[1].object().unwrap().text("b").as_deref(), Some("c"));
         assert_eq!((texts("o"), texts("none")), (vec![Some("d".to_owned())], vec![]));

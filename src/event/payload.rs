@@ -109,5 +109,6 @@ fn shared(text: &str) -> Arc<str> {
 
 fn instant(text: &str) -> Option<Timestamp> {
     let instant: jiff::Timestamp = text.parse().ok()?;
-    Some(Timestamp::from_micros(instant.as_microsecond())).filter(|instant| *instant >= FIRST)
+    let instant = Timestamp::from_micros(instant.as_microsecond());
+    (instant >= FIRST).then_some(instant)
 }

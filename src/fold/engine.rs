@@ -23,8 +23,18 @@ const SETTLED_AT_ONCE: usize = 16;
 /// under a millisecond.
 const RELEASED_AT_ONCE: usize = 4096;
 
-/// Disposition of an event, and its changes if there are any.
-type Applied = (Disposition, Option<Arc<PositionChanges>>);
+/// Result of applying one event.
+struct Applied {
+    disposition: Disposition,
+    /// `None` if the event changed nothing.
+    changes: Option<Arc<PositionChanges>>,
+}
+
+impl Applied {
+    fn unchanged(disposition: Disposition) -> Self {
+        Self { disposition, changes: None }
+    }
+}
 
 pub struct Fold {
     shared: Arc<SharedState>,
@@ -36,8 +46,8 @@ pub struct Fold {
     pinned: Vec<Position>,
     /// Number of changes since the last publication.
     changed: usize,
-    /// Whether the ring keeps changes that the change log has, too. If not, it drops changes as early as possible, while they
-    /// are still in the processor's caches.
+    /// Whether the ring keeps changes that the change log has, too. If not, it drops changes as early as possible,
+    /// while they are still in the processor's caches.
     is_followed: bool,
 }
 
@@ -87,32 +97,37 @@ impl Fold {
 
     /// Like [`Self::advance`], but for an event that is parsed already.
     pub(super) fn take(&mut self, event: ParsedEvent) -> Result<(), ReadError> {
-        let mark = EventRef { position: event.position, recorded_at: event.recorded_at };
+        let event_ref = EventRef { position: event.position, recorded_at: event.recorded_at };
         let chain = event.chain;
-        let (disposition, changes) = self.apply(mark, event)?;
-        self.at = Point { position: mark.position, chain, recorded_at: mark.recorded_at };
+        let Applied { disposition, changes } = self.apply(event_ref, event)?;
+        self.at = Point { position: event_ref.position, chain, recorded_at: event_ref.recorded_at };
         let weight = changes.as_ref().map_or(0, |changes| changes.weight());
         // Comes first: the ring must have all changes of the state, even if the change log fails.
         if let Some(changes) = &changes {
             self.show(changes.clone(), weight);
         }
         // After a restart the change log may be ahead of the checkpoint.
-        if let Some(recorder) = self.recorder.as_mut().filter(|recorder| recorder.next() == mark.position) {
-            recorder.record(Recorded { mark, chain, disposition, changes }, weight)?;
+        if let Some(recorder) = &mut self.recorder
+            && recorder.next() == event_ref.position
+        {
+            recorder.record(Recorded { event: event_ref, chain, disposition, changes }, weight)?;
         }
         Ok(())
     }
 
-    fn apply(&mut self, mark: EventRef, event: ParsedEvent) -> Result<Applied, ReadError> {
+    fn apply(&mut self, event_ref: EventRef, event: ParsedEvent) -> Result<Applied, ReadError> {
         let ParsedEvent { chain, tenant, provenance, applies_to, body, .. } = event;
-        let (Some(mode), true) = (applies_to, body.is_readable) else { return Ok((Disposition::Withheld, None)) };
-        let Some(mut report) = body.report else { return Ok((Disposition::NoEntity, None)) };
+        let Some(mode) = applies_to else { return Ok(Applied::unchanged(Disposition::Withheld)) };
+        if !body.is_readable {
+            return Ok(Applied::unchanged(Disposition::Withheld));
+        }
+        let Some(mut report) = body.report else { return Ok(Applied::unchanged(Disposition::NoEntity)) };
         self.interner.share_report(&mut report);
-        let (realm, state) = self.realm(tenant, mode);
-        let occurrence = Occurrence { report: &report, mark, is_second_hand: provenance != Provenance::Webhook };
+        let (realm, state) = self.find_or_add_realm(tenant, mode);
+        let occurrence = Occurrence { report: &report, event_ref, is_second_hand: provenance != Provenance::Webhook };
         let changes = apply(&state.read(), self.shared.lookup(), &realm, occurrence)?;
         if changes.is_empty() {
-            return Ok((Disposition::NoEntity, None));
+            return Ok(Applied::unchanged(Disposition::NoEntity));
         }
         let disposition = disposition(&changes, occurrence);
         let mut state = state.write();
@@ -121,15 +136,16 @@ impl Fold {
         }
         // Exports settle only if the change log has their state.
         if self.recorder.is_some() {
-            state.settle(mark.recorded_at, SETTLED_AT_ONCE);
+            state.settle(event_ref.recorded_at, SETTLED_AT_ONCE);
         }
         self.changed += changes.len();
-        let Cursor { position, chain } = Cursor::new(mark.position, &chain);
-        Ok((disposition, Some(Arc::new(PositionChanges { position, chain, realm, changes }))))
+        let Cursor { position, chain } = Cursor::new(event_ref.position, &chain);
+        let changes = Some(Arc::new(PositionChanges { position, chain, realm, changes }));
+        Ok(Applied { disposition, changes })
     }
 
-    /// Returns a realm by its parts, with its state. Known realms share their name in memory.
-    fn realm(&self, tenant: Arc<str>, mode: ApiMode) -> (Realm, Arc<RwLock<RealmState>>) {
+    /// Returns a realm by its parts, with its state. Adds a new realm. Known realms share their name in memory.
+    fn find_or_add_realm(&self, tenant: Arc<str>, mode: ApiMode) -> (Realm, Arc<RwLock<RealmState>>) {
         let named = Realm { tenant, mode };
         if let Some((realm, state)) = self.shared.realms.read().get_key_value(&named) {
             return (realm.clone(), state.clone());
@@ -159,19 +175,21 @@ impl Fold {
     /// Publishes the current state for readers.
     pub fn publish(&mut self) -> Arc<Views> {
         let pin = self.shared.pins.pin(self.at.position);
-        self.views(Some(pin))
+        self.make_views(Some(pin))
     }
 
     /// Publishes only the progress, for callers that wait. The result is not readable: its state changes with the next
     /// event.
     pub fn progress(&mut self) -> Arc<Views> {
-        self.views(None)
+        self.make_views(None)
     }
 
-    fn views(&mut self, pin: Option<Pin>) -> Arc<Views> {
+    /// Releases superseded versions that no pinned position can see, and makes views of the current position.
+    fn make_views(&mut self, pin: Option<Pin>) -> Arc<Views> {
         self.pinned = self.shared.pins.positions();
         let released = 2 * std::mem::take(&mut self.changed) + RELEASED_AT_ONCE;
-        let (mut connections, mut exports) = (0, 0);
+        let mut connections = 0;
+        let mut exports = 0;
         for state in self.shared.realms.read().values() {
             let mut state = state.write();
             state.release(&self.pinned, released);

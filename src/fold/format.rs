@@ -1,4 +1,4 @@
-//! Encoding of entities for the fold's files. Knows no file.
+//! Owns the encoding of entities for the fold's files. Knows no file.
 
 mod entity_delta;
 pub mod packed_text;

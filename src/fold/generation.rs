@@ -228,7 +228,10 @@ impl Generation {
 
     /// Applies the next events.
     pub fn take(&mut self, events: Vec<ParsedEvent>) -> Result<(), ProjectionError> {
-        events.into_iter().try_for_each(|event| Ok(self.fold.take(event)?))
+        for event in events {
+            self.fold.take(event)?;
+        }
+        Ok(())
     }
 
     /// See [`ChangeLog::failed`].
@@ -236,11 +239,11 @@ impl Generation {
         self.changes.failed()
     }
 
-    /// Whether the disk has room for another generation of this size, and `reserve` beyond that.
+    /// Returns whether the disk has room for another generation of this size, and `reserve` beyond that.
     pub fn fits_twice(&self, reserve: u64) -> bool {
         let checkpoint = self.files.checkpoint_bytes(self.saved).unwrap_or_default();
         let needed = self.changes.bytes().saturating_add(2 * checkpoint).saturating_add(reserve);
-        // A disk that cannot be asked is found out by the rebuild.
+        // If the free space is unknown, the rebuild shows whether it is enough.
         !self.files.free_space().is_ok_and(|free| free < needed)
     }
 
@@ -262,7 +265,8 @@ impl Generation {
     /// more.
     pub fn has_outgrown_checkpoint(&self) -> bool {
         let checkpoint = self.files.checkpoint_bytes(self.saved).unwrap_or_default();
-        let (all, recorded) = (u128::from(self.changes.bytes()), u128::from(self.changes.end().0.max(1)));
+        let all = u128::from(self.changes.bytes());
+        let recorded = u128::from(self.changes.end().0.max(1));
         let changed = u128::from(self.position() - self.saved) * all / recorded;
         changed >= u128::from(checkpoint / CHECKPOINT_SHARE)
     }
@@ -275,7 +279,8 @@ impl Generation {
         is_serving: bool,
     ) -> Result<impl FnOnce() -> io::Result<()> + Send + 'static, ProjectionError> {
         self.sync()?;
-        let (files, views) = (self.files.clone(), self.fold.publish());
+        let files = self.files.clone();
+        let views = self.fold.publish();
         let header = CheckpointHeader { identity: reader.identity(), at: views.point() };
         let position = header.at.position;
         self.saved = position;
@@ -302,14 +307,10 @@ pub fn seen(home: &Path) -> Vec<SeenPoint> {
     let mut seen = Vec::new();
     for files in &generations {
         for position in files.checkpoints().unwrap_or_default() {
-            let header = File::open(files.checkpoint(position))
-                .ok()
-                .and_then(|mut file| checkpoint::read_any_header(&mut file).ok());
-            seen.extend(header.map(|CheckpointHeader { identity, at }| SeenPoint {
-                by: format!("a checkpoint of the views ({})", files.name(position)),
-                identity,
-                head: at,
-            }));
+            let Ok(mut file) = File::open(files.checkpoint(position)) else { continue };
+            let Ok(CheckpointHeader { identity, at }) = checkpoint::read_any_header(&mut file) else { continue };
+            let by = format!("a checkpoint of the views ({})", files.name(position));
+            seen.push(SeenPoint { by, identity, head: at });
         }
     }
     seen

@@ -24,7 +24,8 @@ pub struct Moment {
 impl Views {
     /// Returns the event at a position, which must have changed this connection.
     pub fn moment(&self, realm: &Realm, id: &str, position: Position) -> Result<Moment, ReadError> {
-        let (changes, id) = (self.changed(realm, position)?, bounded(id));
+        let changes = self.changed(realm, position)?;
+        let id = bounded(id);
         let found = changes.changes.iter().find_map(|change| match change {
             Change::Connection { previous, current } if *current.id == *id => Some((current.clone(), previous.clone())),
             _ => None,
@@ -38,8 +39,8 @@ impl Views {
     pub fn is_changed_at(&self, realm: &Realm, id: &str, position: Position) -> Result<bool, ReadError> {
         let changes = self.changes_at(position)?.filter(|changes| changes.realm == *realm);
         Ok(changes.is_some_and(|changes| {
-            let is_it = |change: &Change| matches!(change, Change::Connection { current, .. } if *current.id == *id);
-            changes.changes.iter().any(is_it)
+            let is_named = |change: &Change| matches!(change, Change::Connection { current, .. } if *current.id == *id);
+            changes.changes.iter().any(is_named)
         }))
     }
 
@@ -52,11 +53,11 @@ impl Views {
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Option<Arc<Connection>>, ReadError> {
         let Some(mut connection) = self.connection(realm, id) else { return Ok(None) };
-        while connection.trail.last.position > at {
+        while connection.lineage.last.position > at {
             if is_cancelled() {
                 return Ok(None);
             }
-            let Some(previous) = self.moment(realm, id, connection.trail.last.position)?.previous else {
+            let Some(previous) = self.moment(realm, id, connection.lineage.last.position)?.previous else {
                 return Ok(None);
             };
             connection = previous;
@@ -74,10 +75,11 @@ impl Views {
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Option<JoinedExport>, ReadError> {
         let Some(JoinedExport { export, .. }) = self.export(realm, task_id)? else { return Ok(None) };
-        let Some(export) = self.as_it_was(realm, export, at, is_cancelled)? else { return Ok(None) };
-        let connection_id = export.connection_id.clone();
-        let connection =
-            connection_id.map(|id| self.connection_at(realm, &id, at, is_cancelled)).transpose()?.flatten();
+        let Some(export) = self.rewind(realm, export, at, is_cancelled)? else { return Ok(None) };
+        let connection = match &export.connection_id {
+            Some(id) => self.connection_at(realm, id, at, is_cancelled)?,
+            None => None,
+        };
         Ok(Some(JoinedExport { export, connection }))
     }
 
@@ -94,23 +96,23 @@ impl Views {
         let members = self.exports_of(realm, owner.clone(), None);
         members.filter_map(move |(task_id, (slot, _))| {
             let export = self.shared.lookup().resolve(realm, &task_id, &slot);
-            let then = export.and_then(|export| self.as_it_was(realm, export, at, &|| false));
+            let then = export.and_then(|export| self.rewind(realm, export, at, &|| false));
             then.map(|export| export.filter(|export| export.owner() == owner)).transpose()
         })
     }
 
     /// Returns an export as it was after a position. `None` if no event had named it, or the walk was cancelled.
-    fn as_it_was(
+    fn rewind(
         &self,
         realm: &Realm,
         mut export: Arc<Export>,
         at: Position,
         is_cancelled: &dyn Fn() -> bool,
     ) -> Result<Option<Arc<Export>>, ReadError> {
-        if export.trail.first.position > at {
+        if export.lineage.first.position > at {
             return Ok(None);
         }
-        while export.trail.last.position > at {
+        while export.lineage.last.position > at {
             if is_cancelled() {
                 return Ok(None);
             }
@@ -121,7 +123,7 @@ impl Views {
     }
 
     fn export_before(&self, realm: &Realm, export: &Export) -> Result<Option<Arc<Export>>, ReadError> {
-        let position = export.trail.last.position;
+        let position = export.lineage.last.position;
         let changes = in_realm(self.shared.lookup().undescribed(position)?, realm, position)?;
         let found = changes.changes.iter().find_map(|change| match change {
             Change::Export { previous, current } if current.export.task_id == export.task_id => Some(previous),

@@ -41,7 +41,7 @@ impl Intake {
         }
         let events = match self.take_handed_over() {
             Some(events) => events,
-            None => match self.ahead().await? {
+            None => match self.read_ahead().await? {
                 Ok(events) => events,
                 Err(error) => return Some(Err(error)),
             },
@@ -55,9 +55,9 @@ impl Intake {
         self.runtime.clone().block_on(self.next())
     }
 
-    /// Returns whether a panic ended the thread that reads the log.
-    pub fn has_panicked(&mut self) -> bool {
-        self.ahead.as_mut().is_some_and(Ahead::has_panicked)
+    /// Waits for the end of the thread that reads the log, if there is one. Returns whether it panicked.
+    pub fn take_panicked(&mut self) -> bool {
+        self.ahead.as_mut().is_some_and(Ahead::take_panicked)
     }
 
     #[cfg(test)]
@@ -76,7 +76,8 @@ impl Intake {
         }
     }
 
-    async fn ahead(&mut self) -> Option<Result<Vec<ParsedEvent>, ReadError>> {
+    /// Returns the next events of the thread that reads the log, which it starts if there is none.
+    async fn read_ahead(&mut self) -> Option<Result<Vec<ParsedEvent>, ReadError>> {
         let ahead = match &mut self.ahead {
             Some(ahead) => ahead,
             None => match Ahead::spawn(self.reader.tail(self.after), self.runtime.clone()) {
@@ -98,7 +99,7 @@ impl Ahead {
     fn spawn(mut tail: Tail, runtime: Handle) -> std::io::Result<Self> {
         let (sender, parsed) = mpsc::channel(WAITING_MAX);
         let thread = thread::Builder::new().name("cleat-ahead".into()).spawn(move || {
-            while runtime.block_on(more(&mut tail, &sender)) {
+            while runtime.block_on(wait_for_more(&mut tail, &sender)) {
                 let read = tail.read();
                 let has_ended = read.is_err();
                 let parsed = read.map(|events| events.into_iter().map(ParsedEvent::from).collect());
@@ -110,13 +111,14 @@ impl Ahead {
         Ok(Self { parsed, thread: Some(thread) })
     }
 
-    fn has_panicked(&mut self) -> bool {
+    /// Waits for the end of the thread. Returns whether it panicked.
+    fn take_panicked(&mut self) -> bool {
         self.thread.take().is_some_and(|thread| thread.join().is_err())
     }
 }
 
-/// Returns whether there is more to read, and a receiver for it.
-async fn more(tail: &mut Tail, sender: &mpsc::Sender<Result<Vec<ParsedEvent>, ReadError>>) -> bool {
+/// Waits until there is more to read. Returns false if there is none, or no receiver for it.
+async fn wait_for_more(tail: &mut Tail, sender: &mpsc::Sender<Result<Vec<ParsedEvent>, ReadError>>) -> bool {
     tokio::select! {
         biased;
         () = sender.closed() => false,
@@ -127,7 +129,7 @@ async fn more(tail: &mut Tail, sender: &mpsc::Sender<Result<Vec<ParsedEvent>, Re
 impl Drop for Ahead {
     fn drop(&mut self) {
         self.parsed.close();
-        if self.has_panicked() {
+        if self.take_panicked() {
             tracing::error!("the thread that reads ahead of the fold panicked");
         }
     }

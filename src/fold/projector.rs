@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use super::engine::Fold;
 use super::generation::{Files, Generation, Keeping, ProjectionError};
 use super::intake::Intake;
-use super::rebuild::{Rebuild, Rebuilder};
+use super::rebuild::{Rebuild, RebuildEnds, Rebuilder};
 use super::views::Views;
 use crate::event::{ParsedEvent, Position};
 use crate::log::{HandOver, Reader};
@@ -87,8 +87,8 @@ pub fn spawn(
 ) -> io::Result<(Projection, Rebuild)> {
     let (sender, views) = watch::channel(Fold::new(options.ring_len).progress());
     let (phases, phase) = watch::channel(ProjectionPhase::CatchingUp { through: reader.head().position });
-    let (rebuild, rebuilder, rebuilt) =
-        Rebuild::new(reader.clone(), options.directory.clone(), options.keeping(), runtime.clone());
+    let RebuildEnds { rebuild, rebuilder, rebuilt } =
+        RebuildEnds::new(reader.clone(), options.directory.clone(), options.keeping(), runtime.clone());
     let projector = Projector {
         reader,
         hand_over,
@@ -145,7 +145,7 @@ impl<F: Fn(&Views)> Projector<F> {
             }
             failed_at = self.reached + 1;
             self.stall(failed_at, &error);
-            if self.is_closed_within(pause) {
+            if self.wait_until_closed(pause) {
                 break;
             }
             pause = (pause * 2).min(PAUSE_LONGEST);
@@ -157,8 +157,10 @@ impl<F: Fn(&Views)> Projector<F> {
     /// Runs one try. Returns `Ok` once the log is closed and all events are applied.
     fn attempt(&mut self) -> Result<(), ProjectionError> {
         let target = self.reader.head().position;
-        let (directory, reader, keeping) = (&self.options.directory, &self.reader, self.options.keeping());
-        let opened = self.rebuilder.alone(&mut self.rebuilt, || {
+        let directory = &self.options.directory;
+        let reader = &self.reader;
+        let keeping = self.options.keeping();
+        let opened = self.rebuilder.open_alone(&mut self.rebuilt, || {
             catch_unwind(AssertUnwindSafe(|| Generation::open(directory, reader, keeping)))
         });
         let generation = opened.unwrap_or(Err(ProjectionError::Panicked))?;
@@ -175,18 +177,20 @@ impl<F: Fn(&Views)> Projector<F> {
     /// fails with new files, the files are not the cause. Data read from them before is right, and serves until new
     /// ones have come as far. Otherwise the state is freed, so that a try never holds two states.
     fn stall(&mut self, position: Position, error: &ProjectionError) {
-        let (reason, is_log_damage): (Arc<str>, _) = (error.to_string().into(), error.is_log_damage());
+        let reason: Arc<str> = error.to_string().into();
+        let is_log_damage = error.is_log_damage();
         if matches!(error, ProjectionError::Damaged(_)) && self.condemned != Some(position) {
             tracing::error!(position, %error, "rebuilding the views; the present ones, if any, serve until then");
             self.condemned = Some(position);
-            let condemned = self.generation.take().map_or(Ok(()), |files| files.remove_checkpoints());
-            if let Err(error) = condemned {
+            if let Some(files) = self.generation.take()
+                && let Err(error) = files.remove_checkpoints()
+            {
                 tracing::error!(%error, "the views' checkpoints cannot be removed");
             }
             // A second failure before the new views have come as far shows that the views do not advance.
             let is_first = self.outdated.is_none();
             let views = self.sender.borrow().clone();
-            self.outdated = Some(views).filter(|views| is_first && views.is_readable());
+            self.outdated = if is_first && views.is_readable() { Some(views) } else { None };
         } else {
             tracing::error!(
                 position,
@@ -201,7 +205,8 @@ impl<F: Fn(&Views)> Projector<F> {
         }
     }
 
-    fn is_closed_within(&self, pause: Duration) -> bool {
+    /// Waits until the log is closed, for `pause` at most. Returns whether it is.
+    fn wait_until_closed(&self, pause: Duration) -> bool {
         let closed = async { tokio::time::timeout(pause, self.reader.closed()).await.is_ok() };
         self.runtime.block_on(closed)
     }
@@ -247,9 +252,9 @@ impl ProjectionAttempt {
             if caught_up || self.last.is_none_or(|last| last.elapsed() >= PUBLISH_INTERVAL) {
                 self.publish(projector);
             }
-            self.checkpoint(caught_up, projector)?;
+            self.begin_due_checkpoint(caught_up, projector)?;
         }
-        if self.intake.has_panicked() {
+        if self.intake.take_panicked() {
             return Err(ProjectionError::Panicked);
         }
         self.publish(projector);
@@ -297,7 +302,9 @@ impl ProjectionAttempt {
         // The views have no readers until they cover the events that were there at the start, so no state is kept for
         // any until then.
         let catching_up = position < self.target;
-        projector.outdated = projector.outdated.take().filter(|_| catching_up);
+        if !catching_up {
+            projector.outdated = None;
+        }
         self.generation.set_followed(!catching_up || projector.outdated.is_some());
         if let Some(outdated) = &projector.outdated {
             self.generation.progress();
@@ -324,7 +331,7 @@ impl ProjectionAttempt {
     }
 
     /// Begins a checkpoint if one is due.
-    fn checkpoint<F>(&mut self, caught_up: bool, projector: &Projector<F>) -> Result<(), ProjectionError> {
+    fn begin_due_checkpoint<F>(&mut self, caught_up: bool, projector: &Projector<F>) -> Result<(), ProjectionError> {
         let is_saving = self.saving.as_ref().is_some_and(|saving| !saving.thread.is_finished());
         if is_saving || !self.is_due(caught_up, projector) {
             return Ok(());
@@ -348,13 +355,14 @@ impl ProjectionAttempt {
     /// Returns whether a checkpoint is due. Far behind the log, it would be old before it is whole, so it is due only
     /// once the position has doubled.
     fn is_due<F>(&self, caught_up: bool, projector: &Projector<F>) -> bool {
-        let (position, every) = (self.generation.position(), projector.options.checkpoint_events);
+        let position = self.generation.position();
+        let every = projector.options.checkpoint_events;
         let events = if caught_up { every } else { every.max(position / 2) };
         position - self.generation.saved >= events && self.generation.has_outgrown_checkpoint()
     }
 
-    /// Waits for the checkpoint that is being written. Returns false if it failed; if that was for a failed read, the views
-    /// are rebuilt.
+    /// Waits for the checkpoint that is being written. Returns false if it failed; if that was for a failed read, the
+    /// views are rebuilt.
     fn wait_until_saved(&mut self) -> bool {
         let Some(Saving { thread, before }) = self.saving.take() else { return true };
         let saved = thread.join().unwrap_or_else(|_| Err(io::Error::other("the writing thread panicked")));

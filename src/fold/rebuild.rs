@@ -25,6 +25,14 @@ pub struct Rebuild(Arc<RebuildShared>);
 /// The projector's end. No rebuild starts after [`Self::stop`].
 pub(super) struct Rebuilder(Arc<RebuildShared>);
 
+/// Both handles of a rebuild, and what comes out of it.
+pub(super) struct RebuildEnds {
+    pub rebuild: Rebuild,
+    pub rebuilder: Rebuilder,
+    /// Delivers each rebuilt generation.
+    pub rebuilt: mpsc::Receiver<Box<Generation>>,
+}
+
 struct RebuildShared {
     reader: Reader,
     directory: PathBuf,
@@ -39,21 +47,25 @@ struct RebuildShared {
     done: mpsc::Sender<Box<Generation>>,
 }
 
-impl Rebuild {
-    pub(super) fn new(
-        reader: Reader,
-        directory: PathBuf,
-        keeping: Keeping,
-        runtime: Handle,
-    ) -> (Self, Rebuilder, mpsc::Receiver<Box<Generation>>) {
+impl RebuildEnds {
+    pub fn new(reader: Reader, directory: PathBuf, keeping: Keeping, runtime: Handle) -> Self {
         let (done, rebuilt) = mpsc::channel(1);
-        let (opened, running, stop) = (OnceLock::new(), Mutex::new(None), AtomicBool::new(false));
-        let reached = watch::Sender::new(None);
-        let shared =
-            Arc::new(RebuildShared { reader, directory, keeping, runtime, opened, running, stop, reached, done });
-        (Self(shared.clone()), Rebuilder(shared), rebuilt)
+        let shared = Arc::new(RebuildShared {
+            reader,
+            directory,
+            keeping,
+            runtime,
+            opened: OnceLock::new(),
+            running: Mutex::new(None),
+            stop: AtomicBool::new(false),
+            reached: watch::Sender::new(None),
+            done,
+        });
+        Self { rebuild: Rebuild(shared.clone()), rebuilder: Rebuilder(shared), rebuilt }
     }
+}
 
+impl Rebuild {
     /// Starts a rebuild, unless one is running or the last one waits to be taken over.
     pub fn start(&self) -> std::io::Result<()> {
         let mut running = self.0.running.lock();
@@ -90,7 +102,7 @@ impl Rebuilder {
     /// Lets the projector open its generation while nothing is rebuilt, since both would create and remove the same
     /// directories. Ends a running rebuild and drops its result. A rebuild that is requested meanwhile starts
     /// afterwards.
-    pub fn alone<T>(&self, rebuilt: &mut mpsc::Receiver<Box<Generation>>, open: impl FnOnce() -> T) -> T {
+    pub fn open_alone<T>(&self, rebuilt: &mut mpsc::Receiver<Box<Generation>>, open: impl FnOnce() -> T) -> T {
         // Rebuilds wait until the first call has opened.
         if self.0.opened.get().is_none() {
             let opened = open();

@@ -38,7 +38,7 @@ impl ExportSlot {
     /// Returns the position of the last change.
     pub fn position(&self) -> Position {
         match self {
-            Self::Open(export) => export.trail.last.position,
+            Self::Open(export) => export.lineage.last.position,
             Self::Settled(position) => *position,
         }
     }
@@ -124,7 +124,7 @@ impl RealmState {
 
     fn version<'a>(&'a self, id: &Id, connected: &'a Connected, at: Position) -> Option<&'a Arc<Connection>> {
         let newest = &connected.connection;
-        if newest.trail.last.position <= at { Some(newest) } else { self.superseded_connections.at(id, at) }
+        if newest.lineage.last.position <= at { Some(newest) } else { self.superseded_connections.at(id, at) }
     }
 
     pub fn export(&self, task_id: &Id, at: Position) -> Option<ExportSlot> {
@@ -174,8 +174,11 @@ impl RealmState {
         let start = (external_id.clone(), after.cloned().unwrap_or(Id::Empty));
         let pairs = self.by_external_id.range((Bound::Excluded(start), Bound::Unbounded));
         let ids = pairs.take_while(|(owner, _)| owner == external_id).map(|(_, id)| (id, ()));
-        let has_it = |it: &&Arc<Connection>| it.facts.external_id.as_ref().map(Id::of).as_ref() == Some(external_id);
-        part(ids, visits, |id, ()| self.connection(id, at).filter(has_it).cloned())
+        part(ids, visits, |id, ()| {
+            let connection = self.connection(id, at)?;
+            let is_match = connection.facts.external_id.as_ref().map(Id::of).as_ref() == Some(external_id);
+            is_match.then(|| connection.clone())
+        })
     }
 
     /// Returns the exports of one connection after a task, in order. The flag says that an export may belong to another
@@ -218,8 +221,10 @@ impl RealmState {
         let id = Id::of(&current.id);
         let external_id = current.facts.external_id.as_ref();
         let connected = self.connections.get_mut(&id);
-        let same = connected.as_ref().is_some_and(|it| it.connection.facts.external_id.as_ref() == external_id);
-        if let Some(external_id) = external_id.filter(|_| !same) {
+        let known = connected.as_ref().and_then(|connected| connected.connection.facts.external_id.as_ref());
+        if let Some(external_id) = external_id
+            && known != Some(external_id)
+        {
             self.by_external_id.insert((Id::of(external_id), id.clone()));
         }
         match connected {
@@ -228,7 +233,7 @@ impl RealmState {
             }
             Some(connected) => {
                 let previous = std::mem::replace(&mut connected.connection, current.clone());
-                self.superseded_connections.supersede(id, previous, current.trail.last.position, pinned);
+                self.superseded_connections.supersede(id, previous, current.lineage.last.position, pinned);
             }
         }
     }
@@ -238,10 +243,12 @@ impl RealmState {
         let owner = current.owner();
         if let Some(previous) = previous {
             self.open.remove(&(previous.settles_at(), task_id.clone()));
-            self.superseded_exports.supersede(task_id.clone(), previous.clone(), current.trail.last.position, pinned);
+            self.superseded_exports.supersede(task_id.clone(), previous.clone(), current.lineage.last.position, pinned);
         }
         if previous.is_none_or(|previous| previous.owner() != owner) {
-            self.moved.extend(previous.map(|_| task_id.clone()));
+            if previous.is_some() {
+                self.moved.insert(task_id.clone());
+            }
             self.own(&owner, &task_id);
         }
         self.open.insert((current.settles_at(), task_id.clone()));
@@ -274,7 +281,7 @@ impl RealmState {
     /// waited longest.
     pub fn release(&mut self, pinned: &[Position], count: usize) {
         let connections = &self.connections;
-        let newest = |id: &Id| connections.get(id).map(|connected| connected.connection.trail.last.position);
+        let newest = |id: &Id| connections.get(id).map(|connected| connected.connection.lineage.last.position);
         self.superseded_connections.release(newest, pinned, count);
         let exports = &self.exports;
         self.superseded_exports.release(|id| exports.get(id).map(ExportSlot::position), pinned, count);
@@ -292,7 +299,9 @@ where
             return (found, last.cloned());
         }
         last = Some(id);
-        found.extend(look(id, entry).map(|it| (id.clone(), it)));
+        if let Some(value) = look(id, entry) {
+            found.push((id.clone(), value));
+        }
     }
     (found, None)
 }
@@ -313,14 +322,15 @@ pub(super) struct StateBuilder {
 }
 
 impl StateBuilder {
-    pub fn connection(&mut self, connection: Arc<Connection>) {
+    pub fn add_connection(&mut self, connection: Arc<Connection>) {
         let id = Id::of(&connection.id);
-        let external_id = connection.facts.external_id.as_ref().map(Id::of);
-        self.by_external_id.extend(external_id.map(|external_id| (external_id, id.clone())));
+        if let Some(external_id) = &connection.facts.external_id {
+            self.by_external_id.push((Id::of(external_id), id.clone()));
+        }
         self.connections.push((id, Connected { connection, exports: Members::default() }));
     }
 
-    pub fn export(&mut self, task_id: Id, slot: ExportSlot) {
+    pub fn add_export(&mut self, task_id: Id, slot: ExportSlot) {
         if let ExportSlot::Open(export) = &slot {
             self.open.push((export.settles_at(), task_id.clone()));
         }
@@ -329,7 +339,7 @@ impl StateBuilder {
     }
 
     /// Adds an export that has moved on to another connection.
-    pub fn moved(&mut self, task_id: Id) {
+    pub fn add_moved(&mut self, task_id: Id) {
         self.own(&task_id);
         self.state.moved.insert(task_id);
     }
@@ -361,7 +371,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn members_are_a_set_in_order_at_any_length(numbers in prop::collection::vec(0_u64..200, 0..300), at in 0_u64..200) {
+        fn members_are_a_set_in_order_at_any_length(
+            numbers in prop::collection::vec(0_u64..200, 0..300),
+            at in 0_u64..200,
+        ) {
             let ids: Vec<_> = numbers.iter().map(|number| Id::Hex([*number, 0])).collect();
             let mut members = Members::default();
             for id in &ids {

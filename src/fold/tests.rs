@@ -58,7 +58,7 @@ impl Story {
     fn given_as(mut self, provenance: Provenance, body: &Value) -> Self {
         let mut event = self.next("acme", ModeVerdict::Live, &serde_json::to_vec(body).unwrap());
         event.delivery.provenance = provenance;
-        self.takes(&event);
+        self.take(&event);
         self
     }
 
@@ -68,9 +68,9 @@ impl Story {
         self
     }
 
-    fn happens(&mut self, tenant: &str, mode: ModeVerdict, body: &[u8]) {
+    fn append(&mut self, tenant: &str, mode: ModeVerdict, body: &[u8]) {
         let event = self.next(tenant, mode, body);
-        self.takes(&event);
+        self.take(&event);
     }
 
     fn next(&mut self, tenant: &str, mode: ModeVerdict, body: &[u8]) -> Event {
@@ -78,7 +78,7 @@ impl Story {
         event(self.views.position() + 1, self.now, tenant, mode, body)
     }
 
-    fn takes(&mut self, event: &Event) {
+    fn take(&mut self, event: &Event) {
         self.fold.advance(event).unwrap();
         self.views = self.fold.publish();
     }

@@ -65,9 +65,11 @@ impl Views {
 
     /// Returns how much later the event at the head was recorded than the last one that these views cover.
     pub fn lag(&self, head: &Point) -> Duration {
+        if self.at.position == 0 || head.position <= self.at.position {
+            return Duration::ZERO;
+        }
         let micros = head.recorded_at.as_micros() - self.at.recorded_at.as_micros();
-        let behind = self.at.position > 0 && head.position > self.at.position;
-        Duration::from_micros(u64::try_from(micros).ok().filter(|_| behind).unwrap_or_default())
+        Duration::from_micros(u64::try_from(micros).unwrap_or_default())
     }
 
     /// Returns the hash chain's value at the position. Zeros at position 0.
@@ -112,7 +114,7 @@ impl Views {
     }
 
     /// Returns the export of a slot, with its connection. May read the change log, which blocks.
-    pub fn join(&self, realm: &Realm, task_id: &Id, slot: &ExportSlot) -> Result<JoinedExport, ReadError> {
+    pub(super) fn join(&self, realm: &Realm, task_id: &Id, slot: &ExportSlot) -> Result<JoinedExport, ReadError> {
         let export = self.shared.lookup().resolve(realm, task_id, slot)?;
         Ok(match self.shared.state(realm) {
             Some(state) => state.read().join(export, self.at.position),
@@ -126,7 +128,7 @@ impl Views {
     }
 
     /// Returns the connections of one external id after an id, in order.
-    pub fn connections_of(
+    pub(super) fn connections_of(
         &self,
         realm: &Realm,
         external_id: &str,
@@ -137,13 +139,13 @@ impl Views {
     }
 
     /// Returns all exports after a task, in order.
-    pub fn exports(&self, realm: &Realm, after: Option<Id>) -> impl Iterator<Item = (Id, ExportSlot)> + use<> {
+    pub(super) fn exports(&self, realm: &Realm, after: Option<Id>) -> impl Iterator<Item = (Id, ExportSlot)> + use<> {
         self.walk(realm, after, |state, after, at| state.exports(after, at, VISITS))
     }
 
     /// Returns exports after a task, in order, that may settle after one time and up to another. All with a deadline in
     /// that range are among them.
-    pub fn exports_settling(
+    pub(super) fn exports_settling(
         &self,
         realm: &Realm,
         (from, to): (Timestamp, Timestamp),
@@ -166,7 +168,7 @@ impl Views {
 
     /// Returns the exports of one connection after a task, in order; for [`Id::Empty`], those of none. The flag says
     /// that an export may belong to another connection at this position: only its state shows that.
-    pub fn exports_of(
+    pub(super) fn exports_of(
         &self,
         realm: &Realm,
         owner: Id,

@@ -50,7 +50,7 @@ impl HttpConnection {
         let permit = Arc::new(permit);
         tokio::select! {
             biased;
-            () = permit.evicted() => {}
+            () = permit.wait_for_eviction() => {}
             () = serve(stream, peer, permit.clone(), header_timeout, drain, handler) => {}
         }
     }
@@ -67,7 +67,7 @@ async fn serve<H, F>(
     H: Fn(Request<RequestBody>, SocketAddr) -> F,
     F: Future<Output = Reply>,
 {
-    if !speaks(&stream, &permit, header_timeout, &mut drain).await {
+    if !wait_for_first_byte(&stream, &permit, header_timeout, &mut drain).await {
         return;
     }
     if let Err(error) = stream.set_nodelay(true) {
@@ -75,15 +75,16 @@ async fn serve<H, F>(
         return;
     }
     let first = Arc::new(FirstRequest::default());
-    let (of_service, first_of_service) = (permit.clone(), first.clone());
+    let service_permit = permit.clone();
+    let service_first = first.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let permit = of_service.clone();
-        let body = |incoming| RequestBody::new(incoming, permit.clone(), &first_of_service);
+        let permit = service_permit.clone();
+        let body = |incoming| RequestBody::new(incoming, permit.clone(), &service_first);
         let reply = handler(request.map(body), peer);
         async move {
             let mut reply = reply.await;
             reply.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-            permit.answered(reply.status().is_success());
+            permit.record_answer(reply.status().is_success());
             Ok::<_, Infallible>(reply)
         }
     });
@@ -105,7 +106,7 @@ async fn serve<H, F>(
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
         if permit.reads_head() {
-            permit.observer().refused(reason(&error));
+            permit.observer().count_refused(reason(&error));
         }
     }
 }
@@ -124,11 +125,16 @@ fn reason(error: &hyper::Error) -> Refused {
 
 /// Waits for the first byte. False if none arrives. A connection that never sent one counts as busy for hyper, which
 /// would not close it at drain.
-async fn speaks(stream: &TcpStream, permit: &HttpPermit, header_timeout: Duration, drain: &mut Drain) -> bool {
+async fn wait_for_first_byte(
+    stream: &TcpStream,
+    permit: &HttpPermit,
+    header_timeout: Duration,
+    drain: &mut Drain,
+) -> bool {
     let mut first_byte = [0];
     let silence = async {
         tokio::time::sleep(FIRST_BYTE_GRACE.min(header_timeout)).await;
-        permit.read_blocked();
+        permit.record_read_blocked();
         tokio::time::sleep(header_timeout.saturating_sub(FIRST_BYTE_GRACE)).await;
     };
     tokio::select! {
@@ -137,7 +143,7 @@ async fn speaks(stream: &TcpStream, permit: &HttpPermit, header_timeout: Duratio
         arrived = stream.peek(&mut first_byte) => arrived.is_ok_and(|bytes| bytes > 0),
         () = draining(drain) => false,
         () = silence => {
-            permit.observer().refused(Refused::Silent);
+            permit.observer().count_refused(Refused::Silent);
             false
         }
     }

@@ -1,7 +1,7 @@
 //! How much of a connection's first request has arrived. hyper reports when it has read a head, but not whether the
 //! body came with it. Knows nothing of seats.
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 const HEAD_END: &[u8; 4] = b"\r\n\r\n";
 
@@ -21,8 +21,9 @@ struct Arrived {
 }
 
 impl FirstRequest {
-    pub fn arrived(&self, bytes: &[u8]) {
-        let mut arrived = self.lock();
+    /// Records bytes that have arrived.
+    pub fn record(&self, bytes: &[u8]) {
+        let mut arrived = self.0.lock();
         if !arrived.is_taken {
             arrived.advance(bytes);
         }
@@ -31,14 +32,10 @@ impl FirstRequest {
     /// Whether a body of this length has arrived whole. False if its length is unknown, and for every request but the
     /// first. Call it once for each request.
     pub fn take_whole(&self, body_bytes: Option<u64>) -> bool {
-        let mut arrived = self.lock();
+        let mut arrived = self.0.lock();
         let is_first = !std::mem::replace(&mut arrived.is_taken, true);
         let has_head = arrived.matched == HEAD_END.len();
         is_first && has_head && body_bytes.is_some_and(|bytes| arrived.body_bytes >= bytes)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Arrived> {
-        self.0.lock()
     }
 }
 
@@ -73,7 +70,7 @@ mod tests {
         for piece in 1..=request.len() {
             for body_bytes in 4..=6 {
                 let first = FirstRequest::default();
-                request.chunks(piece).for_each(|piece| first.arrived(piece));
+                request.chunks(piece).for_each(|piece| first.record(piece));
                 assert_eq!(first.take_whole(Some(body_bytes)), body_bytes <= 5, "{body_bytes} in pieces of {piece}");
                 assert!(!first.take_whole(Some(0)), "the second request");
             }

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use hyper::header::HOST;
+use hyper::header::{HOST, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::{HeaderMap, Uri};
 
@@ -28,11 +28,15 @@ impl HostKind {
         match (hosts.next(), hosts.next()) {
             (None, _) => Self::Missing,
             (Some(_), Some(_)) => Self::Name,
-            (Some(host), None) => host
-                .to_str()
-                .ok()
-                .and_then(|host| host.parse::<Authority>().ok())
-                .map_or(Self::Name, |authority| Self::of_host(authority.host())),
+            (Some(host), None) => Self::of_header(host),
+        }
+    }
+
+    fn of_header(host: &HeaderValue) -> Self {
+        let Ok(host) = host.to_str() else { return Self::Name };
+        match host.parse::<Authority>() {
+            Ok(authority) => Self::of_host(authority.host()),
+            Err(_) => Self::Name,
         }
     }
 
@@ -50,8 +54,6 @@ impl HostKind {
 
 #[cfg(test)]
 mod tests {
-    use hyper::header::HeaderValue;
-
     use super::*;
 
     fn kind(uri: &'static str, hosts: &[&'static str]) -> HostKind {

@@ -65,19 +65,19 @@ impl Observer {
         }
     }
 
-    pub(super) fn opened(&self) {
+    pub(super) fn count_opened(&self) {
         self.open.inc();
     }
 
-    pub(super) fn closed(&self) {
+    pub(super) fn count_closed(&self) {
         self.open.dec();
     }
 
-    pub(super) fn evicted(&self) {
+    pub(super) fn count_evicted(&self) {
         self.evicted.inc();
     }
 
-    pub(super) fn refused(&self, refused: Refused) {
+    pub(super) fn count_refused(&self, refused: Refused) {
         self.metrics.http_refused(self.listener, refused.label()).inc();
         (self.on_refused)(refused);
     }

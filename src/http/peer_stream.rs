@@ -43,7 +43,7 @@ impl<S> PeerStream<S> {
         let bounded = self.write_deadline.bound(context, written);
         let is_blocked = self.write_deadline.is_running();
         if is_blocked != was_blocked {
-            self.permit.write_blocked(is_blocked);
+            self.permit.set_write_blocked(is_blocked);
         }
         bounded
     }
@@ -75,18 +75,18 @@ impl<S: AsyncRead + Unpin> AsyncRead for PeerStream<S> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            self.first.arrived(&buffer.filled()[before..]);
-            self.permit.bytes_arrived();
+            self.first.record(&buffer.filled()[before..]);
+            self.permit.record_bytes();
         }
         if read.is_pending() {
-            self.permit.read_blocked();
+            self.permit.record_read_blocked();
         }
         if read.is_ready() || !self.permit.is_idle() {
             self.idle_until = None;
             return read;
         }
         ready!(self.poll_idle(context));
-        self.permit.observer().evicted();
+        self.permit.observer().count_evicted();
         // The reader sees a peer that closed between two requests.
         Poll::Ready(Ok(()))
     }
@@ -114,7 +114,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for PeerStream<S> {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
         if flushed.is_ready() {
-            self.permit.flushed();
+            self.permit.record_flush();
         }
         self.judge(context, flushed)
     }

@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_problem_says_status_and_reason_twice_over() {
+    async fn a_problem_names_its_status_twice_and_its_reason() {
         let reply = problem(StatusCode::NOT_FOUND, "ENDPOINT_NOT_FOUND", "no such endpoint");
         assert_eq!(reply.status(), 404);
         assert_eq!(reply.headers()[CONTENT_TYPE], "application/problem+json");

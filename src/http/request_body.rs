@@ -18,9 +18,9 @@ pub struct RequestBody {
 
 impl RequestBody {
     pub(super) fn new(incoming: Incoming, permit: Arc<HttpPermit>, first: &FirstRequest) -> Self {
-        permit.head_complete();
+        permit.record_head();
         if first.take_whole(incoming.size_hint().exact()) || incoming.is_end_stream() {
-            permit.request_complete();
+            permit.record_request();
         }
         Self { incoming, permit }
     }
@@ -38,7 +38,7 @@ impl Body for RequestBody {
         // A broken body does not complete the request.
         let ended = matches!(frame, Poll::Ready(None));
         if ended || (matches!(frame, Poll::Ready(Some(Ok(_)))) && self.incoming.is_end_stream()) {
-            self.permit.request_complete();
+            self.permit.record_request();
         }
         frame
     }

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::observer::Observer;
@@ -91,16 +91,16 @@ impl HttpSeats {
                 () = self.changed.notified() => {}
             }
         };
-        self.observer.opened();
-        let ticket = self.lock().ticket();
+        self.observer.count_opened();
+        let ticket = self.evictable.lock().take_ticket();
         let turn = SeatTurn { ticket, phase: SeatPhase::Head, is_new: true, answered: false, write_blocked: false };
         HttpPermit { seats: self.clone(), turn: Mutex::new(turn), evicted: Arc::default(), _seat: seat }
     }
 
     fn evict_first(&self) -> bool {
-        let Some((_, evicted)) = self.lock().waiting.pop_first() else { return false };
+        let Some((_, evicted)) = self.evictable.lock().waiting.pop_first() else { return false };
         evicted.notify_one();
-        self.observer.evicted();
+        self.observer.count_evicted();
         true
     }
 
@@ -108,14 +108,10 @@ impl HttpSeats {
     fn is_crowded(&self) -> bool {
         self.free.available_permits() < self.capacity / 2
     }
-
-    fn lock(&self) -> MutexGuard<'_, Evictable> {
-        self.evictable.lock()
-    }
 }
 
 impl Evictable {
-    fn ticket(&mut self) -> u64 {
+    fn take_ticket(&mut self) -> u64 {
         self.next_ticket += 1;
         self.next_ticket
     }
@@ -123,12 +119,12 @@ impl Evictable {
 
 impl HttpPermit {
     /// Resolves when another connection needs this one's seat.
-    pub async fn evicted(&self) {
+    pub async fn wait_for_eviction(&self) {
         self.evicted.notified().await;
     }
 
     /// Records that bytes of a request have arrived.
-    pub fn bytes_arrived(&self) {
+    pub fn record_bytes(&self) {
         self.change(|turn| {
             if turn.phase == SeatPhase::Idle {
                 turn.phase = SeatPhase::Head;
@@ -137,32 +133,37 @@ impl HttpPermit {
     }
 
     /// Records that all bytes that have arrived are read, and the request is not complete.
-    pub fn read_blocked(&self) {
-        if self.lock().is_new {
+    pub fn record_read_blocked(&self) {
+        if self.turn.lock().is_new {
             self.change(|turn| turn.is_new = false);
         }
     }
 
-    pub fn head_complete(&self) {
+    /// Records that the head of a request is complete.
+    pub fn record_head(&self) {
         self.change(|turn| turn.phase = SeatPhase::Body);
     }
 
-    pub fn request_complete(&self) {
-        self.change(|turn| (turn.phase, turn.is_new) = (SeatPhase::Answer, false));
+    /// Records that the request is complete.
+    pub fn record_request(&self) {
+        self.change(|turn| {
+            turn.phase = SeatPhase::Answer;
+            turn.is_new = false;
+        });
     }
 
     /// Records that the handler has answered. Only a success moves the connection to the end of the order of eviction.
-    pub fn answered(&self, success: bool) {
+    pub fn record_answer(&self, success: bool) {
         self.change(|turn| {
             turn.answered = true;
             if success {
-                turn.ticket = self.seats.lock().ticket();
+                turn.ticket = self.seats.evictable.lock().take_ticket();
             }
         });
     }
 
     /// Records that all output is written.
-    pub fn flushed(&self) {
+    pub fn record_flush(&self) {
         self.change(|turn| {
             if std::mem::take(&mut turn.answered) {
                 turn.phase = SeatPhase::Idle;
@@ -170,17 +171,17 @@ impl HttpPermit {
         });
     }
 
-    pub fn write_blocked(&self, blocked: bool) {
+    pub fn set_write_blocked(&self, blocked: bool) {
         self.change(|turn| turn.write_blocked = blocked);
     }
 
     pub fn is_idle(&self) -> bool {
-        self.lock().phase == SeatPhase::Idle
+        self.turn.lock().phase == SeatPhase::Idle
     }
 
     /// Whether a request has begun to arrive, and its head is not complete.
     pub fn reads_head(&self) -> bool {
-        self.lock().phase == SeatPhase::Head
+        self.turn.lock().phase == SeatPhase::Head
     }
 
     pub fn is_crowded(&self) -> bool {
@@ -192,30 +193,27 @@ impl HttpPermit {
     }
 
     fn change(&self, change: impl FnOnce(&mut SeatTurn)) {
-        let mut turn = self.lock();
-        let (ticket, waited) = (turn.ticket, turn.waits_for_peer());
+        let mut turn = self.turn.lock();
+        let ticket = turn.ticket;
+        let waited = turn.waits_for_peer();
         change(&mut turn);
         let waits = turn.waits_for_peer();
         if waits == waited && (turn.ticket == ticket || !waits) {
             return;
         }
-        let mut evictable = self.seats.lock();
+        let mut evictable = self.seats.evictable.lock();
         evictable.waiting.remove(&ticket);
         if waits && evictable.waiting.insert(turn.ticket, self.evicted.clone()).is_none() {
             self.seats.changed.notify_one();
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, SeatTurn> {
-        self.turn.lock()
-    }
 }
 
 impl Drop for HttpPermit {
     fn drop(&mut self) {
-        let ticket = self.lock().ticket;
-        self.seats.lock().waiting.remove(&ticket);
-        self.seats.observer.closed();
+        let ticket = self.turn.lock().ticket;
+        self.seats.evictable.lock().waiting.remove(&ticket);
+        self.seats.observer.count_closed();
     }
 }
 

@@ -43,7 +43,7 @@ where
     }
 
     /// The next frame. `None` if the body has ended.
-    async fn frame(&mut self) -> Result<Option<Frame<Bytes>>, WebhookRefusal> {
+    async fn next_frame(&mut self) -> Result<Option<Frame<Bytes>>, WebhookRefusal> {
         let deadline = self.started + BODY_GRACE + Duration::from_secs(self.received / BODY_RATE);
         let frame = timeout_at(deadline, self.body.frame()).await.map_err(|_| WebhookRefusal::BodySlow)?;
         let frame = frame.transpose().map_err(|_| WebhookRefusal::BodyBroken)?;
@@ -85,7 +85,7 @@ where
     B: Body<Data = Bytes> + Unpin,
 {
     let mut bytes = Vec::new();
-    while let Some(frame) = body.frame().await? {
+    while let Some(frame) = body.next_frame().await? {
         let Some(data) = frame.data_ref() else { continue };
         if data.len() > longest - bytes.len() {
             return Err(WebhookRefusal::BodyTooLarge);
@@ -111,7 +111,8 @@ where
 {
     let mut body = Paced::new(body);
     while body.received + body.body.size_hint().lower() <= DISCARDED_BYTES_MAX {
-        let Ok(Ok(Some(_))) = timeout_at(deadline, body.frame()).await else { return };
+        let Ok(frame) = timeout_at(deadline, body.next_frame()).await else { return };
+        let Ok(Some(_)) = frame else { return };
     }
 }
 

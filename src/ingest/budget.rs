@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::outcome::WebhookRefusal;
@@ -68,7 +68,7 @@ impl InflightBudget {
         let mut reservation = InflightReservation {
             share: share.clone(),
             large: self.large.clone(),
-            ticket: self.ticket(),
+            ticket: self.take_ticket(),
             bytes: 0,
             revoked: Arc::default(),
             complete: false,
@@ -77,7 +77,7 @@ impl InflightBudget {
         Ok(reservation)
     }
 
-    fn ticket(&self) -> u64 {
+    fn take_ticket(&self) -> u64 {
         let mut next = self.next_ticket.lock();
         *next += 1;
         *next
@@ -102,7 +102,7 @@ impl Share {
 
     /// Returns whether there was room. If not, revokes the older reservations that must make room.
     fn try_take(&self, reservation: &mut InflightReservation, bytes: u64) -> Result<bool, WebhookRefusal> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if reservation.bytes > 0 && !state.incomplete.contains_key(&reservation.ticket) {
             return Err(WebhookRefusal::Overloaded);
         }
@@ -116,10 +116,6 @@ impl Share {
         let incomplete = Incomplete { bytes: reservation.bytes, revoked: reservation.revoked.clone() };
         state.incomplete.insert(reservation.ticket, incomplete);
         Ok(true)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BudgetState> {
-        self.state.lock()
     }
 }
 
@@ -165,7 +161,7 @@ impl InflightReservation {
 
     /// Marks the body as whole: it cannot be revoked any more. An error if it has been revoked.
     pub(super) fn complete(&mut self) -> Result<(), WebhookRefusal> {
-        self.complete = self.share.lock().incomplete.remove(&self.ticket).is_some();
+        self.complete = self.share.state.lock().incomplete.remove(&self.ticket).is_some();
         if self.complete { Ok(()) } else { Err(WebhookRefusal::Overloaded) }
     }
 }
@@ -175,7 +171,7 @@ impl Drop for InflightReservation {
         if self.bytes == 0 {
             return;
         }
-        let mut state = self.share.lock();
+        let mut state = self.share.state.lock();
         let revoked = !self.complete && state.incomplete.remove(&self.ticket).is_none();
         if revoked {
             state.leaving -= self.bytes;

@@ -61,6 +61,13 @@ pub(super) enum HeaderFault {
     Malformed,
 }
 
+/// The answer about a refusal: `reason` is for programs, `detail` for a person.
+struct Terms {
+    status: StatusCode,
+    reason: &'static str,
+    detail: &'static str,
+}
+
 /// The client left before its answer. If its request was complete, the event may be in the log.
 pub(super) const ABANDONED: &str = "abandoned";
 
@@ -145,7 +152,7 @@ impl WebhookRefusal {
     }
 
     pub(super) fn reply(self) -> Reply {
-        let (status, reason, detail) = self.terms();
+        let Terms { status, reason, detail } = self.terms();
         let mut reply = match self {
             Self::Header(name, _) => problem(status, reason, &format!("{name}: {detail}")),
             _ => problem(status, reason, detail),
@@ -159,13 +166,12 @@ impl WebhookRefusal {
         reply
     }
 
-    /// Status, reason and detail.
-    fn terms(self) -> (StatusCode, &'static str, &'static str) {
+    fn terms(self) -> Terms {
         use StatusCode as S;
-        match self {
+        let (status, reason, detail) = match self {
             Self::UnknownEndpoint => (S::NOT_FOUND, "ENDPOINT_NOT_FOUND", "no such endpoint"),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "webhooks are posted"),
-            Self::Header(_, fault) => fault.terms(),
+            Self::Header(_, fault) => return fault.terms(),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", "the body is over the limit"),
             Self::BodySlow => (S::REQUEST_TIMEOUT, "BODY_SLOW", "the body did not arrive in time"),
             Self::BodyBroken => (S::BAD_REQUEST, "BODY_BROKEN", "the body did not arrive whole"),
@@ -186,19 +192,20 @@ impl WebhookRefusal {
                 "CLOCK_REFUSED",
                 "the server's clock is wrong, or nothing confirms it; its log says more",
             ),
-        }
+        };
+        Terms { status, reason, detail }
     }
 }
 
 impl HeaderFault {
-    fn terms(self) -> (StatusCode, &'static str, &'static str) {
+    fn terms(self) -> Terms {
         let (reason, detail) = match self {
             Self::Missing => ("HEADER_MISSING", "missing or empty"),
             Self::Repeated => ("HEADER_REPEATED", "came more than once"),
             Self::Oversized => ("HEADER_OVERSIZED", "too long, or of too many parts"),
             Self::Malformed => ("HEADER_MALFORMED", "of characters that it may not have"),
         };
-        (StatusCode::BAD_REQUEST, reason, detail)
+        Terms { status: StatusCode::BAD_REQUEST, reason, detail }
     }
 }
 
@@ -211,7 +218,7 @@ mod tests {
     #[test]
     fn no_refusal_is_answered_with_a_code_that_senders_misread() {
         for refusal in ALL_REFUSALS {
-            let status = refusal.terms().0.as_u16();
+            let status = refusal.terms().status.as_u16();
             assert!([400, 401, 404, 405, 408, 413, 503].contains(&status), "{refusal:?}");
             let reply = refusal.reply();
             assert_eq!(reply.headers().contains_key(RETRY_AFTER), status == 503, "{refusal:?}");

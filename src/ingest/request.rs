@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_bare_name_follows_the_path() {
+    fn an_endpoint_is_all_that_follows_webhooks_in_the_path() {
         let named = |uri: &'static str| endpoint(&Uri::from_static(uri)).map(str::to_owned);
         assert_eq!(named("/webhooks/fasten?x=1"), Some("fasten".into()));
         assert_eq!(named("/webhooks/fasten/"), Some("fasten/".into()));

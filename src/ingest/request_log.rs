@@ -45,7 +45,7 @@ impl<'a> RequestLog<'a> {
         Self { metrics, warnings, endpoint, started, body_bytes: 0, ended: None }
     }
 
-    pub(super) fn body(&mut self, bytes: usize) {
+    pub(super) fn set_body_bytes(&mut self, bytes: usize) {
         self.body_bytes = bytes;
     }
 
@@ -66,7 +66,8 @@ impl<'a> RequestLog<'a> {
     /// Logs the outcomes that an operator must know, although the sender was answered. At most one line a minute for
     /// each cause.
     fn warn(&self, answer: &Result<Accepted, WebhookRefusal>) {
-        let (endpoint, warnings) = (self.endpoint, self.warnings);
+        let endpoint = self.endpoint;
+        let warnings = self.warnings;
         let (limit, outcome, message) = match answer {
             Err(refusal @ WebhookRefusal::StaleTimestamp) => (
                 &warnings.stale,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::event::{Position, Timestamp};
 use crate::segment::{Frame, ReadError, Segment};
@@ -48,7 +48,7 @@ pub(super) struct JournalFrames {
 }
 
 #[derive(Default)]
-struct Inner {
+struct StoreContent {
     /// Sealed ranges, ascending and adjacent, from position 1 on.
     sealed: Vec<Sealed>,
     /// Journals, ascending by sequence.
@@ -59,7 +59,7 @@ struct Inner {
 
 #[derive(Default)]
 pub(super) struct FrameStore {
-    inner: RwLock<Inner>,
+    content: RwLock<StoreContent>,
     /// Lock for threads that wait until a journal is sealed.
     sealing: Mutex<()>,
     sealed: Condvar,
@@ -68,7 +68,7 @@ pub(super) struct FrameStore {
     refusals: std::sync::atomic::AtomicU32,
 }
 
-impl Inner {
+impl StoreContent {
     fn closed_journals(&self) -> usize {
         self.journals.len() - usize::from(self.has_active)
     }
@@ -76,8 +76,8 @@ impl Inner {
 
 impl FrameStore {
     pub fn new(sealed: Vec<Sealed>, journals: Vec<JournalFrames>) -> Self {
-        let inner = RwLock::new(Inner { sealed, journals: journals.into(), has_active: false });
-        Self { inner, ..Self::default() }
+        let content = RwLock::new(StoreContent { sealed, journals: journals.into(), has_active: false });
+        Self { content, ..Self::default() }
     }
 
     /// Makes the system refuse the next `count` reads.
@@ -99,12 +99,12 @@ impl FrameStore {
         self.take_refusal()?;
         let missing = || ReadError::Damaged { from: position, reason: "no frame holds the position" };
         let sealed = {
-            let inner = self.inner();
-            if let Some(frame) = unsealed(&inner.journals, position) {
+            let content = self.content.read();
+            if let Some(frame) = unsealed(&content.journals, position) {
                 return Ok(frame);
             }
-            let index = inner.sealed.partition_point(|sealed| sealed.last() < position);
-            inner.sealed.get(index).cloned().ok_or_else(missing)?
+            let index = content.sealed.partition_point(|sealed| sealed.last() < position);
+            content.sealed.get(index).cloned().ok_or_else(missing)?
         };
         match sealed {
             Sealed::Damaged { reason, .. } => Err(ReadError::Damaged { from: position, reason }),
@@ -118,12 +118,12 @@ impl FrameStore {
     /// Returns the last position of the frame, damaged range or hole that should hold a position, as known without
     /// reading it.
     pub fn frame_end(&self, position: Position) -> Position {
-        let inner = self.inner();
-        let index = inner.sealed.partition_point(|sealed| sealed.last() < position);
-        match inner.sealed.get(index) {
+        let content = self.content.read();
+        let index = content.sealed.partition_point(|sealed| sealed.last() < position);
+        match content.sealed.get(index) {
             Some(Sealed::Segment(segment)) => segment.frame_end(position),
             Some(Sealed::Damaged { range, .. }) if range.contains(&position) => *range.end(),
-            _ => next_unsealed(&inner.journals, position).map_or(position, |next| next - 1),
+            _ => next_unsealed(&content.journals, position).map_or(position, |next| next - 1),
         }
     }
 
@@ -136,41 +136,41 @@ impl FrameStore {
 
     /// Begins a journal. The frames of later commits belong to it.
     pub fn begin_journal(&self, sequence: u64) {
-        let mut inner = self.inner_mut();
-        inner.journals.push_back(JournalFrames { sequence, frames: Vec::new() });
-        inner.has_active = true;
+        let mut content = self.content.write();
+        content.journals.push_back(JournalFrames { sequence, frames: Vec::new() });
+        content.has_active = true;
     }
 
     /// Adds the frames of one commit, which is durable, to the newest journal.
     pub fn append(&self, frames: impl Iterator<Item = (Position, Bytes)>) {
-        if let Some(journal) = self.inner_mut().journals.back_mut() {
+        if let Some(journal) = self.content.write().journals.back_mut() {
             journal.frames.extend(frames);
         }
     }
 
     /// Returns the number of closed journals that are not sealed.
     pub fn closed_journals(&self) -> usize {
-        self.inner().closed_journals()
+        self.content.read().closed_journals()
     }
 
     /// Returns the frames of the oldest closed journal.
     pub fn oldest_closed(&self) -> Option<JournalFrames> {
-        let inner = self.inner();
-        if inner.closed_journals() == 0 { None } else { inner.journals.front().cloned() }
+        let content = self.content.read();
+        if content.closed_journals() == 0 { None } else { content.journals.front().cloned() }
     }
 
     /// Returns whether a journal, or a part of it, is not sealed.
     pub fn has_journal(&self, sequence: u64) -> bool {
-        self.inner().journals.iter().any(|journal| journal.sequence == sequence)
+        self.content.read().journals.iter().any(|journal| journal.sequence == sequence)
     }
 
     /// Replaces the oldest closed journal by its segment. `None` if the journal had no frame.
     pub fn seal_oldest(&self, segment: Option<Segment>) {
         let waiting = self.sealing.lock();
-        let mut inner = self.inner_mut();
-        inner.journals.pop_front();
-        inner.sealed.extend(segment.map(|segment| Sealed::Segment(Arc::new(segment))));
-        drop((inner, waiting));
+        let mut content = self.content.write();
+        content.journals.pop_front();
+        content.sealed.extend(segment.map(|segment| Sealed::Segment(Arc::new(segment))));
+        drop((content, waiting));
         self.sealed.notify_all();
     }
 
@@ -182,24 +182,17 @@ impl FrameStore {
     }
 
     pub fn sealed(&self) -> Vec<Sealed> {
-        self.inner().sealed.clone()
+        self.content.read().sealed.clone()
     }
 
     /// Replaces the segments that `merged` covers.
     pub fn merge(&self, merged: Segment) {
-        let (first, last) = (merged.header().first, merged.last());
-        let mut inner = self.inner_mut();
-        let from = inner.sealed.partition_point(|sealed| sealed.first() < first);
-        let to = inner.sealed.partition_point(|sealed| sealed.last() <= last);
-        inner.sealed.splice(from..to, [Sealed::Segment(Arc::new(merged))]);
-    }
-
-    fn inner(&self) -> RwLockReadGuard<'_, Inner> {
-        self.inner.read()
-    }
-
-    fn inner_mut(&self) -> RwLockWriteGuard<'_, Inner> {
-        self.inner.write()
+        let first = merged.header().first;
+        let last = merged.last();
+        let mut content = self.content.write();
+        let from = content.sealed.partition_point(|sealed| sealed.first() < first);
+        let to = content.sealed.partition_point(|sealed| sealed.last() <= last);
+        content.sealed.splice(from..to, [Sealed::Segment(Arc::new(merged))]);
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::event::{ParsedEvent, Position};
 
@@ -38,14 +38,14 @@ impl HandOver {
 
     /// Adds the events of a commit, which is durable. If they do not fit, drops the oldest.
     pub(super) fn offer(&self, events: Vec<ParsedEvent>) {
-        let surplus = self.waiting().push(events);
+        let surplus = self.0.lock().push(events);
         // Freed after the lock is released: there may be thousands.
         drop(surplus);
     }
 
     /// Takes the events after one position up to another, and drops those before.
     pub fn take(&self, after: Position, through: Position) -> HandedOver {
-        let mut waiting = self.waiting();
+        let mut waiting = self.0.lock();
         let known = waiting.events.partition_point(|event| event.position <= after);
         let known = waiting.take_first(known);
         let is_next = waiting.events.front().is_some_and(|event| event.position == after + 1);
@@ -54,10 +54,6 @@ impl HandOver {
         drop(waiting);
         drop(known);
         if taken.is_empty() { HandedOver::Behind } else { HandedOver::Events(taken) }
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, WaitingEvents> {
-        self.0.lock()
     }
 }
 

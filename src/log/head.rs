@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::journals::NoRoom;
 use crate::event::Point;
 
-/// Counts of one commit, for [`Options::on_commit`].
+/// Counts of one commit, for [`LogOptions::on_commit`](super::LogOptions::on_commit).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Commit {
     pub events: u64,

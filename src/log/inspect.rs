@@ -102,7 +102,8 @@ fn inspect(examined: &Examined, refusal: Option<&OpenError>) -> Inspection {
 
 /// Reads the whole segment.
 fn segment(sealed: &Sealed) -> InspectedSegment {
-    let (first, last) = (sealed.first(), sealed.last());
+    let first = sealed.first();
+    let last = sealed.last();
     match sealed {
         Sealed::Damaged { reason, .. } => {
             InspectedSegment { first, last, bytes: 0, merges: 0, damage: Some((*reason).to_owned()) }

@@ -5,7 +5,7 @@
 //! <data>/log/journal-<sequence, 20 digits>/     db, conf, snap.*, blobs/ (always empty): sled's own files
 //! ```
 //!
-//! - One process life writes a journal, and nothing reads it until that life has ended. Then its file is searched
+//! - One process writes a journal, and nothing reads it until that process has ended. Then its file is searched
 //!   ([`recover`]), and sled never opens it again: sled's recovery writes, and silently shortens a damaged database.
 //! - sled's own flush does not sync (it writes and waits with `sync_file_range`). So after each flush our own handle of
 //!   its `db` file is fdatasynced, which makes a commit durable.
@@ -38,6 +38,7 @@ const CACHE_BYTES: u64 = 64 * 1024;
 /// that page, whether or not the replacement is durable. It writes some four times the bytes that it is given. With up
 /// to 512 KiB between two syncs no loss was seen, so the limit is half of that.
 const UNSYNCED_BYTES_MAX: usize = 256 * 1024;
+
 /// Journal that is open for writing: the seam at which tests put a double.
 pub(super) trait JournalWriter: Send {
     fn sequence(&self) -> u64;
@@ -77,8 +78,14 @@ impl Journal {
         DirBuilder::new().mode(0o700).create(files.path()).map_err(fail)?;
         let db = guard("create a journal", || config(&files).create_new(true).open())?;
         let file = File::open(files.db()).map_err(fail)?;
-        let (values, bytes, unsynced) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicUsize::new(0));
-        let journal = Self { sequence, db: Some(db), file, values, bytes, unsynced };
+        let journal = Self {
+            sequence,
+            db: Some(db),
+            file,
+            values: AtomicUsize::new(0),
+            bytes: AtomicU64::new(0),
+            unsynced: AtomicUsize::new(0),
+        };
         journal.sync()?;
         files.sync().map_err(fail)?;
         files.refuse_blobs().map_err(fail)?;

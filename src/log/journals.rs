@@ -50,12 +50,12 @@ pub(super) struct JournalLimits {
 }
 
 /// Message from the writer to the sealer.
-pub(super) enum Message {
+pub(super) enum SealerMessage {
     /// The next journal is needed soon.
     Open,
     /// The journal that was opened is now active.
     Switched {
-        /// Journal that was active before. `None` if this is the first journal of this life.
+        /// Journal that was active before. `None` if this is the first journal of this process.
         closed: Option<Box<dyn JournalWriter>>,
     },
 }
@@ -65,23 +65,23 @@ pub(super) struct Journals {
     store: Arc<FrameStore>,
     directory: PathBuf,
     limits: JournalLimits,
-    active: Option<Active>,
-    /// True if the next journal was asked for. The sealer opens the first one unasked.
-    has_asked: bool,
+    active: Option<ActiveJournal>,
+    /// True if the next journal was requested. The sealer opens the first one without a request.
+    is_next_requested: bool,
     /// True if the last wait was in vain.
     has_waited: bool,
     spares: Receiver<Box<dyn JournalWriter>>,
-    sealer: SyncSender<Message>,
+    sealer: SyncSender<SealerMessage>,
 }
 
-struct Active {
+struct ActiveJournal {
     journal: Box<dyn JournalWriter>,
     events: u64,
     /// Uptime of the machine when the journal became active.
     since: Duration,
 }
 
-impl Active {
+impl ActiveJournal {
     fn is_full(&self, limits: JournalLimits, uptime: Duration) -> bool {
         self.journal.bytes() >= limits.journal_bytes
             || self.journal.values() >= VALUES_MAX
@@ -106,15 +106,22 @@ pub(super) struct NewFrame {
     pub journal_frame: JournalFrame,
 }
 
+/// Journal that the next commit goes to.
+pub(super) struct CommitTarget {
+    pub sequence: u64,
+    /// True if nothing was committed to it yet.
+    pub is_unused: bool,
+}
+
 impl Journals {
     pub fn new(
         store: Arc<FrameStore>,
         directory: PathBuf,
         limits: JournalLimits,
         spares: Receiver<Box<dyn JournalWriter>>,
-        sealer: SyncSender<Message>,
+        sealer: SyncSender<SealerMessage>,
     ) -> Self {
-        Self { store, directory, limits, active: None, has_asked: true, has_waited: false, spares, sealer }
+        Self { store, directory, limits, active: None, is_next_requested: true, has_waited: false, spares, sealer }
     }
 
     /// Makes room. Returns once the active journal takes another commit.
@@ -126,61 +133,62 @@ impl Journals {
         match &self.active {
             Some(active) if !active.is_full(self.limits, uptime) => {
                 if active.is_half_full(self.limits, uptime) {
-                    self.ask();
+                    self.request_next();
                 }
                 return Ok(());
             }
-            Some(_) => {
-                self.wait(|it, patience| it.store.wait_for_sealing(CLOSED_MAX, patience), NoRoom::SealingBehind)?;
-            }
-            // The closed journals of earlier lives are bounded, too.
-            None => {
-                self.wait(|it, patience| it.store.wait_for_sealing(2 * CLOSED_MAX, patience), NoRoom::SealingBehind)?;
-            }
+            Some(_) => self.wait_for_sealing(CLOSED_MAX)?,
+            // The closed journals of earlier processes are bounded, too.
+            None => self.wait_for_sealing(2 * CLOSED_MAX)?,
         }
-        self.ask();
-        let mut spare = None;
-        self.wait(
-            |it, patience| {
-                spare = it.spares.recv_timeout(patience).ok();
-                spare.is_some()
-            },
-            NoRoom::NoJournal,
-        )?;
-        let journal = spare.ok_or(NoRoom::NoJournal)?;
-        (self.has_asked, self.has_waited) = (false, false);
+        self.request_next();
+        let journal = self.wait_for_spare()?;
+        self.is_next_requested = false;
+        self.has_waited = false;
         self.store.begin_journal(journal.sequence());
-        let before = self.active.replace(Active { journal, events: 0, since: uptime });
-        self.send(Message::Switched { closed: before.map(|active| active.journal) });
+        let before = self.active.replace(ActiveJournal { journal, events: 0, since: uptime });
+        self.send(SealerMessage::Switched { closed: before.map(|active| active.journal) });
         Ok(())
     }
 
-    /// Asks for the next journal, once.
-    fn ask(&mut self) {
-        if !std::mem::replace(&mut self.has_asked, true) {
-            self.send(Message::Open);
+    /// Requests the next journal, once.
+    fn request_next(&mut self) {
+        if !std::mem::replace(&mut self.is_next_requested, true) {
+            self.send(SealerMessage::Open);
         }
     }
 
-    fn send(&self, message: Message) {
+    fn send(&self, message: SealerMessage) {
         // The sealer takes messages until this end is dropped. If it has panicked, no spare comes any more.
         if self.sealer.send(message).is_err() {
             tracing::error!("the sealer ended unexpectedly; no further journal is opened");
         }
     }
 
-    /// Waits for `is_there`, which usually takes milliseconds. After a wait in vain, later calls only check, until the
-    /// next switch.
-    fn wait(&mut self, is_there: impl FnOnce(&Self, Duration) -> bool, reason: NoRoom) -> Result<(), NoRoom> {
-        let patience = if self.has_waited { Duration::ZERO } else { PATIENCE };
-        let is_there = is_there(self, patience);
-        self.has_waited |= !is_there;
-        if is_there { Ok(()) } else { Err(reason) }
+    /// Returns the longest time of a wait, which usually takes milliseconds. After a wait in vain, later calls only
+    /// check, until the next switch.
+    fn patience(&self) -> Duration {
+        if self.has_waited { Duration::ZERO } else { PATIENCE }
     }
 
-    /// Returns the sequence of the active journal, and whether nothing was committed to it yet.
-    pub fn active(&self) -> Option<(u64, bool)> {
-        self.active.as_ref().map(|active| (active.journal.sequence(), active.events == 0))
+    /// Waits until fewer than `closed_max` closed journals wait to be sealed.
+    fn wait_for_sealing(&mut self, closed_max: usize) -> Result<(), NoRoom> {
+        let is_sealed = self.store.wait_for_sealing(closed_max, self.patience());
+        self.has_waited |= !is_sealed;
+        if is_sealed { Ok(()) } else { Err(NoRoom::SealingBehind) }
+    }
+
+    /// Waits for the next journal.
+    fn wait_for_spare(&mut self) -> Result<Box<dyn JournalWriter>, NoRoom> {
+        let spare = self.spares.recv_timeout(self.patience());
+        self.has_waited |= spare.is_err();
+        spare.map_err(|_| NoRoom::NoJournal)
+    }
+
+    /// Returns the journal that the next commit goes to. `None` if no journal is open.
+    pub fn target(&self) -> Option<CommitTarget> {
+        let active = self.active.as_ref()?;
+        Some(CommitTarget { sequence: active.journal.sequence(), is_unused: active.events == 0 })
     }
 
     /// Commits frames. Returns once they are on stable storage.

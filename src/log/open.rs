@@ -180,17 +180,18 @@ fn start(
     options: LogOptions,
     create_journal: CreateJournal,
 ) -> Result<Log, OpenError> {
-    let (identity, head) = (examined.identity(), examined.head());
+    let identity = examined.identity();
+    let head = examined.head();
     let Examined { next_sequence, is_witness_damaged, .. } = examined;
     let damaged = examined.unsealed.damaged.clone();
     let last_journal = last_journal(&examined);
     let store = examined.store.clone();
     drop(examined);
     let (queue, waiting) = mpsc::channel(2 * options.batch_events);
-    let (heads, healths) = (watch::Sender::new(head), watch::Sender::new(Health::Writable));
+    let heads = watch::Sender::new(head);
+    let healths = watch::Sender::new(Health::Writable);
     let health = healths.subscribe();
     let poison = Poison::new(healths);
-    let time = options.time;
     let index = Arc::new(keys.index);
     let reader = Reader::new(store.clone(), index.clone(), secret.clone(), heads.subscribe(), identity);
     let keeper = Keeper::spawn(KeeperOptions {
@@ -203,16 +204,15 @@ fn start(
         run_events: options.dedup_run_events,
         disk_reserve: options.disk_reserve,
         head: heads.subscribe(),
-        now: time.now.clone(),
+        now: options.time.now.clone(),
     })?;
-    let limits = JournalLimits { journal_bytes: options.journal_bytes, disk_reserve: options.disk_reserve };
     let whole = Witness { identity, journal: last_journal, head };
     let witness = start_witness(files, options.anchor, &poison, &whole, is_witness_damaged)?;
     let (journals, sealer) = sealer::spawn(SealerOptions {
         store,
         directory: files.log(),
         identity,
-        limits,
+        limits: JournalLimits { journal_bytes: options.journal_bytes, disk_reserve: options.disk_reserve },
         poison: poison.clone(),
         create_journal,
         next_sequence,
@@ -225,7 +225,7 @@ fn start(
         keeper,
         run_events: options.dedup_run_events,
         secret: secret.clone(),
-        clock: ClockGuard::new(time.clone()),
+        clock: ClockGuard::new(options.time.clone()),
         batch_events: options.batch_events,
         head,
         answered: 0,
@@ -236,7 +236,7 @@ fn start(
             hand_over: hand_over.clone(),
             poison,
             witness,
-            clock: time.now.clone(),
+            clock: options.time.now.clone(),
             on_commit: options.on_commit,
         },
         sealer,
@@ -247,7 +247,7 @@ fn start(
         // The directory stays locked until the last write is done.
         drop(lock);
     })?;
-    Ok(Log { appender: Appender::new(queue, time, reader.clone(), secret), reader, hand_over, health, writer })
+    Ok(Log { appender: Appender::new(queue, options.time, reader.clone(), secret), reader, hand_over, health, writer })
 }
 
 /// Returns the sequence of the newest journal that was used.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::dedup::key::{Claim, Digest, Fingerprint, Known};
+use super::dedup::key::{Claim, Digest, Fingerprint, KnownKey};
 use super::dedup::{Coverage, DedupRunError, DedupSize, KeyEntry, KeyIndex, RunSet, RunView};
 use super::files::secret::LogSecret;
 use super::format::{self, Listing, Row, StoredRecord};
@@ -112,13 +112,14 @@ impl Reader {
         let bytes = self.store.read(position)?;
         let records = list(&bytes, position)?.into_records(position)?;
         let record = records.iter().find(|record| record.position == position);
-        record.map(|record| record.event().map_err(|garbled| damaged(position, garbled))).transpose()
+        record.map(|record| record.event().map_err(|error| damaged(position, error))).transpose()
     }
 
     /// Returns the last position that was recorded by `time`; 0 if there is none. Binary search: about 25 reads for 10
     /// million positions.
     pub fn position_at(&self, time: Timestamp) -> Result<Position, ReadError> {
-        let (mut by_then, mut after) = (0, self.head().position + 1);
+        let mut by_then = 0;
+        let mut after = self.head().position + 1;
         while after - by_then > 1 {
             let middle = by_then + (after - by_then) / 2;
             if self.recorded_at(middle)? <= time {
@@ -172,16 +173,16 @@ impl Reader {
     }
 
     /// Returns the entries that runs have for a claim.
-    pub(super) fn look_up(&self, runs: &RunSet, claim: Claim) -> Result<Known, ReadError> {
+    pub(super) fn look_up(&self, runs: &RunSet, claim: Claim) -> Result<KnownKey, ReadError> {
         match self.index.find_in(runs, claim.digest).map_err(unreadable)? {
-            None => Ok(Known { through: runs.through(), ..Known::default() }),
+            None => Ok(KnownKey { through: runs.through(), ..KnownKey::default() }),
             Some(first) => self.decide(runs, claim, first),
         }
     }
 
     /// Returns the entries that runs have for a claim whose first entry is known. Reads the first event if its
     /// fingerprint is unknown.
-    pub(super) fn decide(&self, runs: &RunSet, claim: Claim, first: KeyEntry) -> Result<Known, ReadError> {
+    pub(super) fn decide(&self, runs: &RunSet, claim: Claim, first: KeyEntry) -> Result<KnownKey, ReadError> {
         let fingerprint = match first.fingerprint {
             Fingerprint::UNKNOWN => self.read_fingerprint(first.position)?.unwrap_or(claim.fingerprint),
             fingerprint => fingerprint,
@@ -189,7 +190,7 @@ impl Reader {
         let conflict = Digest::of_conflict(&self.secret, first.position, claim.fingerprint);
         let is_conflict = fingerprint != claim.fingerprint;
         let has_conflict = is_conflict && self.index.find_in(runs, conflict).map_err(unreadable)?.is_some();
-        Ok(Known { first: Some(KeyEntry { fingerprint, ..first }), has_conflict, through: runs.through() })
+        Ok(KnownKey { first: Some(KeyEntry { fingerprint, ..first }), has_conflict, through: runs.through() })
     }
 
     /// Returns an event's fingerprint. `None` if the event cannot be read, or not any more: then the delivery counts as
@@ -276,8 +277,8 @@ fn unreadable(error: DedupRunError) -> ReadError {
     })
 }
 
-fn damaged(from: Position, garbled: DecodeError) -> ReadError {
-    ReadError::Damaged { from, reason: garbled.0 }
+fn damaged(from: Position, error: DecodeError) -> ReadError {
+    ReadError::Damaged { from, reason: error.0 }
 }
 
 /// Returns the listing of the frame that should hold a position.
@@ -290,7 +291,7 @@ fn list(bytes: &[u8], position: Position) -> Result<FrameListing<'_>, ReadError>
         }
         Ok(FrameListing { header: frame.header, listing: Listing::of(frame)? })
     };
-    list().map_err(|garbled| damaged(position, garbled))
+    list().map_err(|error| damaged(position, error))
 }
 
 struct FrameListing<'a> {
@@ -334,7 +335,7 @@ impl<'a> FrameListing<'a> {
 
     /// Unpacks the records. `from` is the position that an error names.
     fn into_records(self, from: Position) -> Result<Vec<StoredRecord<'a>>, ReadError> {
-        self.listing.into_records().map_err(|garbled| damaged(from, garbled))
+        self.listing.into_records().map_err(|error| damaged(from, error))
     }
 }
 
@@ -352,11 +353,12 @@ fn unpack(
     let mut selection = Selection { first, before: Some(before), events: Vec::new(), through: from, chain: before };
     let mut body_bytes = 0;
     for record in records[skipped..].iter().take_while(|record| record.position <= to) {
-        (selection.through, selection.chain) = (record.position, record.chain);
+        selection.through = record.position;
+        selection.chain = record.chain;
         if !is_wanted(record.position) {
             continue;
         }
-        let event = record.event().map_err(|garbled| damaged(record.position, garbled))?;
+        let event = record.event().map_err(|error| damaged(record.position, error))?;
         body_bytes += event.delivery.body.len();
         selection.events.push(event);
         if body_bytes >= RUN_BODY_BYTES_MAX {

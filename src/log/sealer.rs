@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::format::{self, FrameBuilder, StoredRecord};
 use super::frame_store::{FrameStore, JournalFrames, Sealed};
 use super::journal::{self, JournalWriter};
-use super::journals::{self, CreateJournal, JournalLimits, Journals, Message, NoRoom};
+use super::journals::{self, CreateJournal, JournalLimits, Journals, NoRoom, SealerMessage};
 use super::write::Poison;
 use crate::event::Identity;
 use crate::segment::{Frame, Segment, SegmentError, SegmentHeader, SegmentName, SegmentWriter};
@@ -87,7 +87,7 @@ pub(super) fn spawn(options: SealerOptions) -> std::io::Result<(Journals, JoinHa
         directory: options.directory.clone(),
         create_journal: options.create_journal,
         next_sequence: options.next_sequence,
-        is_asked: true,
+        is_spare_needed: true,
         offered: None,
         closed: Vec::new(),
         is_failing: false,
@@ -103,7 +103,7 @@ pub(super) fn spawn(options: SealerOptions) -> std::io::Result<(Journals, JoinHa
 impl Sealer {
     fn run(mut self) {
         while !self.link.has_ended {
-            if self.link.is_asked {
+            if self.link.is_spare_needed {
                 self.link.offer_spare();
             }
             self.seal();
@@ -118,7 +118,7 @@ impl Sealer {
     fn report(&self) {
         if !self.has_space() {
             self.options.poison.set_refusal(Some(NoRoom::DiskFull));
-        } else if !self.link.is_asked && self.options.store.closed_journals() < journals::CLOSED_MAX {
+        } else if !self.link.is_spare_needed && self.options.store.closed_journals() < journals::CLOSED_MAX {
             self.options.poison.set_refusal(None);
         }
     }
@@ -131,7 +131,9 @@ impl Sealer {
 
     /// Seals all closed journals, then merges if that is due.
     fn seal(&mut self) {
-        while let Some(journal) = self.options.store.oldest_closed().filter(|it| self.has_handle(it.sequence)) {
+        while let Some(journal) = self.options.store.oldest_closed()
+            && self.has_handle(journal.sequence)
+        {
             if let Err(error) = self.seal_one(journal) {
                 return log_failure(&mut self.is_failing, "a journal cannot be sealed", &error);
             }
@@ -183,7 +185,8 @@ impl Sealer {
 
     fn write_segment(&mut self, journal: &JournalFrames) -> Result<Segment, SealError> {
         let frames: Vec<&[u8]> = journal.frames.iter().map(|(_, frame)| &frame[..]).collect();
-        let (first, last) = (Frame::decode(frames[0])?.header, Frame::decode(frames[frames.len() - 1])?.header);
+        let first = Frame::decode(frames[0])?.header;
+        let last = Frame::decode(frames[frames.len() - 1])?.header;
         let header = SegmentHeader {
             identity: self.options.identity,
             first: first.first,
@@ -246,7 +249,7 @@ impl Sealer {
 
 /// The sealer's end of its link to the writer. Also serves the writer between two pieces of other work.
 struct WriterLink {
-    messages: Receiver<Message>,
+    messages: Receiver<SealerMessage>,
     spares: SyncSender<Box<dyn JournalWriter>>,
     store: Arc<FrameStore>,
     directory: PathBuf,
@@ -254,7 +257,7 @@ struct WriterLink {
     /// Sequence of the next journal.
     next_sequence: u64,
     /// Whether the writer needs a journal that is not opened yet.
-    is_asked: bool,
+    is_spare_needed: bool,
     /// Sequence of a spare that the writer has not taken yet.
     offered: Option<u64>,
     /// Open handles of closed journals, in order.
@@ -270,8 +273,8 @@ impl WriterLink {
     /// Waits for a message, and acts on it.
     fn serve(&mut self, patience: Duration) {
         match self.messages.recv_timeout(patience) {
-            Ok(Message::Open) => self.offer_spare(),
-            Ok(Message::Switched { closed }) => {
+            Ok(SealerMessage::Open) => self.offer_spare(),
+            Ok(SealerMessage::Switched { closed }) => {
                 self.offered = None;
                 self.closed.extend(closed);
             }
@@ -283,12 +286,13 @@ impl WriterLink {
 
     /// Opens the next journal. A failure is tried again in the next round.
     fn offer_spare(&mut self) {
-        self.is_asked = true;
+        self.is_spare_needed = true;
         let sequence = self.next_sequence;
         match (self.create_journal)(&self.directory, sequence) {
             Ok(journal) => {
                 self.next_sequence += 1;
-                (self.is_asked, self.is_failing) = (false, false);
+                self.is_spare_needed = false;
+                self.is_failing = false;
                 self.offered = Some(sequence);
                 // The channel is empty: the spare before was taken.
                 if self.spares.try_send(journal).is_err() {
@@ -322,7 +326,7 @@ impl Pace for WriterLink {
 
     fn pause(&mut self) {
         if !self.has_ended {
-            self.serve(if self.is_slow() { self.pacer.pause() } else { Duration::ZERO });
+            self.serve(if self.is_slow() { self.pacer.due_pause() } else { Duration::ZERO });
         }
     }
 }
@@ -358,7 +362,8 @@ fn continues(run: &[&Arc<Segment>], segment: &Segment) -> bool {
     let bytes: u64 = run.iter().map(|segment| segment.bytes()).sum();
     bytes < MERGED_BYTES_MAX
         && run.last().is_none_or(|last| {
-            let (last, next) = (last.header(), segment.header());
+            let last = last.header();
+            let next = segment.header();
             last.merges == next.merges && last.identity == next.identity
         })
         && run.last().is_none_or(|last| last.last() + 1 == segment.header().first)
@@ -400,7 +405,8 @@ fn finish(builder: Option<FrameBuilder>, writer: &mut SegmentWriter<impl Pace>) 
 
 /// Returns the records of a frame. `None` if the frame is a gap, or if its checksum is right but its records are not.
 fn records_of<'a>(frame: &Frame<'a>) -> Option<Vec<StoredRecord<'a>>> {
-    let (first, last) = (frame.header.first, frame.header.last());
+    let first = frame.header.first;
+    let last = frame.header.last();
     if frame.header.is_gap() {
         return None;
     }

@@ -34,19 +34,20 @@ mod tests {
 
     /// Asserts that the protos declare this message with exactly these fields, and that [`Once`] encodes it
     /// identically.
-    fn is_on_the_wire_as<M: prost::Message + Default + Clone + PartialEq>(name: &str, message: &M, fields: &[&str]) {
+    fn assert_wire_form<M: prost::Message + Default + Clone + PartialEq>(name: &str, message: &M, fields: &[&str]) {
         let bytes = message.encode_to_vec();
         let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
-        let told = DynamicMessage::decode(pool.get_message_by_name(name).unwrap(), &*bytes).unwrap();
-        let names: Vec<_> = told.fields().map(|(field, _)| field.name().to_owned()).collect();
+        let decoded = DynamicMessage::decode(pool.get_message_by_name(name).unwrap(), &*bytes).unwrap();
+        let names: Vec<_> = decoded.fields().map(|(field, _)| field.name().to_owned()).collect();
         assert_eq!(
-            (names.iter().map(String::as_str).collect::<Vec<_>>(), told.unknown_fields().count()),
+            (names.iter().map(String::as_str).collect::<Vec<_>>(), decoded.unknown_fields().count()),
             (fields.to_vec(), 0)
         );
 
-        let (now, once) = (Once::from(message.clone()), Once::encoded(message));
-        assert_eq!((now.encode_to_vec(), once.encode_to_vec()), (bytes.clone(), bytes.clone()));
-        assert_eq!((now.encoded_len(), once.encoded_len()), (bytes.len(), bytes.len()));
+        let plain = Once::from(message.clone());
+        let once = Once::encoded(message);
+        assert_eq!((plain.encode_to_vec(), once.encode_to_vec()), (bytes.clone(), bytes.clone()));
+        assert_eq!((plain.encoded_len(), once.encoded_len()), (bytes.len(), bytes.len()));
         assert!(Once::<M>::decode(&*bytes).unwrap().into_inner() == *message && *once == M::default());
     }
 
@@ -56,7 +57,7 @@ mod tests {
         let event = Event { tenant: "t".into(), ..Event::default() };
         let changes =
             Changes { changes: vec![change(Effect::Left), change(Effect::Entered)], event: Some(event.clone()) };
-        is_on_the_wire_as("cleat.v1.ChangeBatch", &changes, &["changes", "event"]);
-        is_on_the_wire_as("cleat.v1.EventBatch", &Events { events: vec![event.clone(), event] }, &["events"]);
+        assert_wire_form("cleat.v1.ChangeBatch", &changes, &["changes", "event"]);
+        assert_wire_form("cleat.v1.EventBatch", &Events { events: vec![event.clone(), event] }, &["events"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Code that the build makes of `proto/cleat/v1`.
+//! Code that the build makes of `proto/cleat/v1`. Kept apart: no lint applies to it.
 #![allow(
     clippy::all,
     clippy::pedantic,

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -11,12 +12,12 @@ use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use super::error::SegmentError;
-use super::footer::{Index, TAIL_BYTES};
+use super::footer::{FrameIndex, TAIL_BYTES};
 use super::frame::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, Frame, FrameStart};
 use super::header::{self, SegmentHeader, read_header};
 use super::name::SegmentName;
 use crate::event::{Hash, Identity, Position, Timestamp};
-use crate::storage::{AtOnce, DecodeError, PIECE_BYTES, Pace};
+use crate::storage::{AtOnce, PIECE_BYTES, Pace};
 
 /// An open segment. Its file stays readable after it is removed.
 pub struct Segment {
@@ -25,7 +26,7 @@ pub struct Segment {
     file: File,
     header: SegmentHeader,
     /// Index of the frames, as far as they were found.
-    index: Index,
+    index: FrameIndex,
     is_footer_damaged: bool,
 }
 
@@ -47,8 +48,11 @@ impl Segment {
         }
         let bytes = file.metadata().map_err(SegmentError::io("open", path))?.len();
         let footer = read_footer(&file, bytes).map_err(SegmentError::io("read", path))?;
-        let is_footer_damaged = footer.is_err();
-        let index = footer.or_else(|_| walk(&file, &header, read_if_whole)).map_err(SegmentError::io("read", path))?;
+        let is_footer_damaged = footer.is_none();
+        let index = match footer {
+            Some(index) => index,
+            None => walk(&file, &header, read_if_whole).map_err(SegmentError::io("read", path))?,
+        };
         let has_range = header.first == name.first
             && if is_footer_damaged { index.last <= name.last } else { index.last == name.last };
         if !has_range || index.entries.first().is_some_and(|entry| entry.first != name.first) {
@@ -152,13 +156,13 @@ impl Segment {
         }
         let mut digest = Sha256::new();
         digest.update(self.header.encode());
-        let mut index = Index::empty(self.header.first, self.header.before, header::BYTES as u64);
+        let mut index = FrameIndex::empty(self.header.first, self.header.before, header::BYTES as u64);
         let mut unpaused = 0;
         while index.last < self.name.last {
             let from = index.last + 1;
             let bytes = self.read(from)?.ok_or_else(|| self.damaged(from, "no frame holds the position"))?;
-            let frame = Frame::decode(&bytes).map_err(|garbled| self.damaged(from, garbled.0))?;
-            index.push(&frame.header, bytes.len()).map_err(|garbled| self.damaged(from, garbled.0))?;
+            let frame = Frame::decode(&bytes).map_err(|error| self.damaged(from, error.0))?;
+            index.push(&frame.header, bytes.len()).map_err(|error| self.damaged(from, error.0))?;
             digest.update(&bytes);
             unpaused += bytes.len();
             if unpaused >= PIECE_BYTES {
@@ -189,19 +193,19 @@ pub(super) fn read_frame(
     file: &File,
     path: &Path,
     first: Position,
-    range: Option<(u64, u64)>,
+    range: Option<Range<u64>>,
     position: Position,
 ) -> Result<Vec<u8>, SegmentError> {
-    let length = range.and_then(|(start, end)| usize::try_from(end - start).ok());
+    let length = range.as_ref().and_then(|range| usize::try_from(range.end - range.start).ok());
     let length = length.filter(|length| *length <= FRAME_BYTES_MAX);
-    let (Some((start, _)), Some(length)) = (range, length) else {
+    let (Some(range), Some(length)) = (range, length) else {
         return Err(damaged(path, first, "a frame is too large"));
     };
     let mut bytes = vec![0; length];
-    if !read_at(file, &mut bytes, start).map_err(SegmentError::io("read", path))? {
+    if !read_at(file, &mut bytes, range.start).map_err(SegmentError::io("read", path))? {
         return Err(damaged(path, first, "the file is too short"));
     }
-    let frame = Frame::decode(&bytes).map_err(|garbled| damaged(path, first, garbled.0))?;
+    let frame = Frame::decode(&bytes).map_err(|error| damaged(path, first, error.0))?;
     if frame.header.first != first || !(first..=frame.header.last()).contains(&position) {
         return Err(damaged(path, first, "a frame is in the wrong place"));
     }
@@ -228,34 +232,31 @@ pub(super) fn read_if_whole(file: &File, bytes: &mut [u8], offset: u64) -> io::R
     }
 }
 
-/// Reads the footer. The inner `Err` is the reason if it is damaged.
-fn read_footer(file: &File, bytes: u64) -> io::Result<Result<Index, DecodeError>> {
-    let unreadable = DecodeError("the footer cannot be read");
-    let Some(tail_at) = bytes.checked_sub(TAIL_BYTES as u64) else { return Ok(Err(unreadable)) };
+/// Reads the footer. `None` if it is damaged.
+fn read_footer(file: &File, bytes: u64) -> io::Result<Option<FrameIndex>> {
+    let Some(tail_at) = bytes.checked_sub(TAIL_BYTES as u64) else { return Ok(None) };
     let mut tail = [0; TAIL_BYTES];
     if !read_if_whole(file, &mut tail, tail_at)? {
-        return Ok(Err(unreadable));
+        return Ok(None);
     }
-    let entries = match Index::entries_bytes(&tail) {
-        Ok(entries) => entries,
-        Err(garbled) => return Ok(Err(garbled)),
-    };
-    let Some(end) = tail_at.checked_sub(entries as u64).filter(|end| *end > header::BYTES as u64) else {
-        return Ok(Err(unreadable));
-    };
+    let Ok(entries) = FrameIndex::entries_bytes(&tail) else { return Ok(None) };
+    let Some(end) = tail_at.checked_sub(entries as u64) else { return Ok(None) };
+    if end <= header::BYTES as u64 {
+        return Ok(None);
+    }
     let mut footer = vec![0; entries + TAIL_BYTES];
     if !read_if_whole(file, &mut footer, end)? {
-        return Ok(Err(unreadable));
+        return Ok(None);
     }
-    Ok(Index::decode(&footer, end))
+    Ok(FrameIndex::decode(&footer, end).ok())
 }
 
 /// Signature of [`read_at`] and [`read_if_whole`].
 type ReadAt = fn(&File, &mut [u8], u64) -> io::Result<bool>;
 
 /// Walks over the frames, as far as they are whole and follow one another.
-pub(super) fn walk(file: &File, header: &SegmentHeader, read: ReadAt) -> io::Result<Index> {
-    let mut index = Index::empty(header.first, header.before, header::BYTES as u64);
+pub(super) fn walk(file: &File, header: &SegmentHeader, read: ReadAt) -> io::Result<FrameIndex> {
+    let mut index = FrameIndex::empty(header.first, header.before, header::BYTES as u64);
     while let Some(bytes) = frame_at(file, index.end, read)? {
         let Ok(frame) = Frame::decode(&bytes) else { break };
         if index.push(&frame.header, bytes.len()).is_err() {

@@ -1,6 +1,8 @@
 //! The footer of a segment file: where its frames are. Derived from the frames, so it can be rebuilt. Must not know
 //! their content. See `segment.rs` for its bytes.
 
+use std::ops::Range;
+
 use super::frame::FrameHeader;
 use crate::event::{Hash, Position, Timestamp};
 use crate::storage::{DecodeError, Put, Take};
@@ -11,7 +13,7 @@ pub(super) const TAIL_BYTES: usize = 4 + 8 + 8 + 32 + 32 + 4 + 8;
 
 /// One frame in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct FrameEntry {
     pub first: Position,
     pub last_recorded_at: Timestamp,
     pub offset: u64,
@@ -19,9 +21,9 @@ pub(super) struct Entry {
 
 /// All frames, and the end of the last one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Index {
+pub(super) struct FrameIndex {
     /// Entries in order. A whole segment has at least one.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<FrameEntry>,
     pub last: Position,
     pub last_recorded_at: Timestamp,
     /// Chain value after the last record.
@@ -30,7 +32,7 @@ pub(super) struct Index {
     pub end: u64,
 }
 
-impl Index {
+impl FrameIndex {
     /// Creates an index without frames. `before` is the chain value before `first`, `offset` is where the first frame
     /// goes.
     pub fn empty(first: Position, before: Hash, offset: u64) -> Self {
@@ -61,7 +63,8 @@ impl Index {
     /// Adds a frame of `bytes` bytes, which must follow the last one.
     pub fn push(&mut self, frame: &FrameHeader, bytes: usize) -> Result<(), DecodeError> {
         self.check_next(frame)?;
-        self.entries.push(Entry { first: frame.first, last_recorded_at: frame.last_recorded_at, offset: self.end });
+        let entry = FrameEntry { first: frame.first, last_recorded_at: frame.last_recorded_at, offset: self.end };
+        self.entries.push(entry);
         self.last = frame.last();
         self.last_recorded_at = frame.last_recorded_at;
         self.after = frame.after;
@@ -78,9 +81,9 @@ impl Index {
     }
 
     /// Returns where a frame begins and ends in the file.
-    pub fn range(&self, frame: usize) -> Option<(u64, u64)> {
+    pub fn range(&self, frame: usize) -> Option<Range<u64>> {
         let start = self.entries.get(frame)?.offset;
-        Some((start, self.entries.get(frame + 1).map_or(self.end, |next| next.offset)))
+        Some(start..self.entries.get(frame + 1).map_or(self.end, |next| next.offset))
     }
 
     /// Encodes the footer. `digest` returns the SHA-256 of the file up to the entries, and of the entries, which it is
@@ -115,17 +118,14 @@ impl Index {
 
     /// Decodes a footer. `end` is where it begins in the file.
     pub fn decode(bytes: &[u8], end: u64) -> Result<Self, DecodeError> {
-        let (entries, tail) = bytes
-            .len()
-            .checked_sub(TAIL_BYTES)
-            .map(|at| bytes.split_at(at))
-            .ok_or(DecodeError("the footer is too short"))?;
+        let (entries, tail) = bytes.split_last_chunk::<TAIL_BYTES>().ok_or(DecodeError("the footer is too short"))?;
         if Self::entries_bytes(tail)? != entries.len() {
             return Err(DecodeError("the length of the footer is wrong"));
         }
         let mut take = Take(tail);
         take.u32()?;
-        let (last, last_recorded_at) = (take.u64()?, Timestamp::from_micros(take.i64()?));
+        let last = take.u64()?;
+        let last_recorded_at = Timestamp::from_micros(take.i64()?);
         let after = take.array()?;
         take.bytes(32)?;
         if take.u32()? != crc32c::crc32c(&bytes[..bytes.len() - 12]) {
@@ -135,8 +135,9 @@ impl Index {
             Self { entries: Vec::with_capacity(entries.len() / ENTRY_BYTES), last, last_recorded_at, after, end };
         let mut take = Take(entries);
         while !take.0.is_empty() {
-            let (first, at, offset) = (take.u64()?, take.i64()?, take.u64()?);
-            index.entries.push(Entry { first, last_recorded_at: Timestamp::from_micros(at), offset });
+            let first = take.u64()?;
+            let last_recorded_at = Timestamp::from_micros(take.i64()?);
+            index.entries.push(FrameEntry { first, last_recorded_at, offset: take.u64()? });
         }
         let rises = index.entries.is_sorted_by(|one, next| one.first < next.first && one.offset < next.offset);
         let is_within = index.entries.last().is_some_and(|last| last.first <= index.last && last.offset < end);

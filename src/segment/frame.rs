@@ -117,7 +117,8 @@ impl FrameStart {
             after: take.array()?,
             columns_expanded: take.u32()?,
         };
-        let (columns_stored, private_bytes) = (take.u32()? as usize, take.u32()? as usize);
+        let columns_stored = take.u32()? as usize;
+        let private_bytes = take.u32()? as usize;
         if take.u64()? != 0 || take.u32()? != 0 {
             return Err(DecodeError("a reserved field of a frame is not 0"));
         }
@@ -169,7 +170,8 @@ impl<'a> Frame<'a> {
     pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let start = FrameStart::read(bytes)?;
         let mut rest = Take(&bytes[FRAME_HEADER_BYTES..]);
-        let (columns, private) = (rest.bytes(start.columns_stored)?, rest.bytes(start.private_bytes)?);
+        let columns = rest.bytes(start.columns_stored)?;
+        let private = rest.bytes(start.private_bytes)?;
         rest.end()?;
         if crc(&bytes[..CRC_AT], &[columns, private]) != start.crc {
             return Err(DecodeError("a frame's checksum is wrong"));

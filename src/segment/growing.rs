@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::SegmentError;
 use super::file::{Segment, read_at, read_frame, read_if_whole, walk};
-use super::footer::Index;
+use super::footer::FrameIndex;
 use super::frame::Frame;
 use super::header::{self, SegmentHeader, read_header};
 use super::name::SegmentName;
@@ -29,7 +29,7 @@ pub struct GrowingSegment {
     file: File,
     header: SegmentHeader,
     /// Index of the frames that can be read.
-    index: RwLock<Index>,
+    index: RwLock<FrameIndex>,
     /// Length that is known to be durable.
     synced: AtomicU64,
     cut_bytes: u64,
@@ -54,7 +54,7 @@ impl GrowingSegment {
         let file = options.open(&path).map_err(SegmentError::io("create", &path))?;
         file.write_all_at(&header.encode(), 0).map_err(SegmentError::io("write", &path))?;
         sync_directory(directory)?;
-        let index = RwLock::new(Index::empty(header.first, header.before, header::BYTES as u64));
+        let index = RwLock::new(FrameIndex::empty(header.first, header.before, header::BYTES as u64));
         Ok(Self { path, file, header, index, synced: AtomicU64::new(0), cut_bytes: 0 })
     }
 
@@ -94,25 +94,25 @@ impl GrowingSegment {
 
     /// Returns the last position. Without a frame, the position before the first.
     pub fn last(&self) -> Position {
-        self.index().last
+        self.index.read().last
     }
 
     /// Returns the chain value after the last record.
     pub fn after(&self) -> Hash {
-        self.index().after
+        self.index.read().after
     }
 
     /// Returns the length of the file.
     pub fn bytes(&self) -> u64 {
-        self.index().end
+        self.index.read().end
     }
 
     /// Appends the bytes of one frame, which must follow the last one. The frame can be read when this returns, and is
     /// durable after [`Self::sync`]. After a system error the file may have a torn end, which the next append replaces.
     pub fn append(&self, frame: &[u8]) -> Result<(), SegmentError> {
-        let out_of_order = |garbled: DecodeError| SegmentError::OutOfOrder(garbled.0);
+        let out_of_order = |error: DecodeError| SegmentError::OutOfOrder(error.0);
         let decoded = Frame::decode(frame).map_err(out_of_order)?;
-        self.index().check_next(&decoded.header).map_err(out_of_order)?;
+        self.index.read().check_next(&decoded.header).map_err(out_of_order)?;
         self.file.write_all_at(frame, self.bytes()).map_err(SegmentError::io("write", &self.path))?;
         let mut index = self.index.write();
         index.push(&decoded.header, frame.len()).map_err(out_of_order)
@@ -138,11 +138,12 @@ impl GrowingSegment {
 
     /// Returns the bytes of the frame that holds a position, checked. `None` outside the segment.
     pub fn read(&self, position: Position) -> Result<Option<Vec<u8>>, SegmentError> {
-        let index = self.index();
+        let index = self.index.read();
         let Some(number) = index.find(position) else { return Ok(None) };
-        let (entry, range) = (index.entries[number], index.range(number));
+        let first = index.entries[number].first;
+        let range = index.range(number);
         drop(index);
-        read_frame(&self.file, &self.path, entry.first, range, position).map(Some)
+        read_frame(&self.file, &self.path, first, range, position).map(Some)
     }
 
     /// Reads the whole file back, adds the footer, and renames the file to its range. There must be a frame. Nothing
@@ -151,7 +152,7 @@ impl GrowingSegment {
         self.sync()?;
         let dropped = fadvise(&self.file, 0, None, Advice::DontNeed).map_err(io::Error::from);
         dropped.map_err(SegmentError::io("read back", &self.path))?;
-        let index = self.index().clone();
+        let index = self.index.read().clone();
         let mut digest = Sha256::new();
         digest.update(self.header.encode());
         for number in 0..index.entries.len() {
@@ -167,10 +168,6 @@ impl GrowingSegment {
         fs::rename(&self.path, &path).map_err(SegmentError::io("name", &path))?;
         sync_directory(directory)?;
         Segment::open(&path, self.header.identity)
-    }
-
-    fn index(&self) -> parking_lot::RwLockReadGuard<'_, Index> {
-        self.index.read()
     }
 }
 

@@ -36,8 +36,8 @@ pub(super) enum UnreadableSegment {
 }
 
 impl From<DecodeError> for UnreadableSegment {
-    fn from(garbled: DecodeError) -> Self {
-        Self::DecodeError(garbled)
+    fn from(error: DecodeError) -> Self {
+        Self::DecodeError(error)
     }
 }
 
@@ -45,7 +45,7 @@ impl UnreadableSegment {
     /// Converts to the error of a file. `from` is its first position.
     pub fn of(self, path: &Path, from: Position) -> SegmentError {
         match self {
-            Self::DecodeError(garbled) => SegmentError::Damaged { path: path.to_owned(), from, reason: garbled.0 },
+            Self::DecodeError(error) => SegmentError::Damaged { path: path.to_owned(), from, reason: error.0 },
             Self::Newer(format) => SegmentError::Newer { path: path.to_owned(), format },
         }
     }

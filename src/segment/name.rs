@@ -18,7 +18,7 @@ impl SegmentName {
         let name = path.file_name()?.to_str()?;
         let (first, last) = name.strip_suffix(".seg")?.split_once('-')?;
         let parsed = Self { first: first.parse().ok()?, last: last.parse().ok()? };
-        Some(parsed).filter(|parsed| parsed.to_string() == name)
+        (parsed.to_string() == name).then_some(parsed)
     }
 }
 

@@ -22,20 +22,31 @@ fn header(first: Position) -> SegmentHeader {
 
 /// Returns frames of `counts` records each, from `first` on, as a writer takes them.
 fn frames(first: Position, counts: &[u32], random: &mut StdRng) -> Vec<Vec<u8>> {
-    let (mut first, mut before, mut micros) = (first, header(first).before, 1_000_000);
+    let mut before = header(first).before;
+    let mut first = first;
+    let mut micros = 1_000_000;
     let mut frames = Vec::new();
     for count in counts {
         let after: Hash = Sha256::digest(before).into();
         let first_recorded_at = Timestamp::from_micros(micros);
         micros += random.random_range(0..1000);
         let last_recorded_at = Timestamp::from_micros(micros);
-        let (columns, private) = (bytes(random), bytes(random));
+        let columns = bytes(random);
+        let private = bytes(random);
         let columns_expanded = 2 * u32::try_from(columns.len()).unwrap();
-        let (codec, count) = (1, *count);
-        let header =
-            FrameHeader { codec, count, first, first_recorded_at, last_recorded_at, before, after, columns_expanded };
+        let header = FrameHeader {
+            codec: 1,
+            count: *count,
+            first,
+            first_recorded_at,
+            last_recorded_at,
+            before,
+            after,
+            columns_expanded,
+        };
         frames.push(Frame { header, columns: &columns, private: &private }.encode().unwrap());
-        (first, before) = (first + u64::from(count), after);
+        first += u64::from(*count);
+        before = after;
     }
     frames
 }
@@ -71,13 +82,19 @@ fn only_file(directory: &Path) -> PathBuf {
     files[0].clone()
 }
 
-/// Creates a segment of three frames, in a directory of its own.
-fn small() -> (tempfile::TempDir, PathBuf, Vec<Vec<u8>>) {
+/// A segment of three frames, in a directory of its own.
+struct SmallSegment {
+    directory: tempfile::TempDir,
+    path: PathBuf,
+    frames: Vec<Vec<u8>>,
+}
+
+fn small() -> SmallSegment {
     let directory = tempfile::tempdir().unwrap();
     let frames = frames(10, &[3, 1, 5], &mut StdRng::seed_from_u64(1));
     write(directory.path(), 10, &frames);
     let path = only_file(directory.path());
-    (directory, path, frames)
+    SmallSegment { directory, path, frames }
 }
 
 #[test]
@@ -103,7 +120,7 @@ fn every_position_is_in_the_frame_that_was_written_for_it() {
 
 #[test]
 fn a_segment_has_its_name_only_when_it_is_whole() {
-    let (directory, path, frames) = small();
+    let SmallSegment { directory, path, frames } = small();
     assert_eq!(path.file_name().unwrap(), "00000000000000000010-00000000000000000018.seg");
     fs::remove_file(&path).unwrap();
     let mut writer = SegmentWriter::create(directory.path(), header(10), AtOnce).unwrap();
@@ -136,7 +153,8 @@ fn a_segment_is_written_and_read_back_in_pieces() {
         writer.push(frame).unwrap();
     }
     let whole = writer.finish().unwrap().bytes();
-    let (piece, lengths) = (PIECE_BYTES as u64, lengths.take());
+    let piece = PIECE_BYTES as u64;
+    let lengths = lengths.take();
     let (written, read_back): (Vec<u64>, Vec<u64>) = lengths.iter().partition(|length| **length <= whole);
     assert!(whole > 5 * piece, "{whole}");
     assert_eq!((written.len() as u64, read_back.len() as u64), (whole / piece, whole / piece));
@@ -145,7 +163,7 @@ fn a_segment_is_written_and_read_back_in_pieces() {
 
 #[test]
 fn two_writers_of_one_range_do_not_meet_and_nothing_is_replaced() {
-    let (directory, path, frames) = small();
+    let SmallSegment { directory, path, frames } = small();
     let good = fs::read(&path).unwrap();
     let mut writers = [(); 2].map(|()| SegmentWriter::create(directory.path(), header(10), AtOnce).unwrap());
     for frame in &frames {
@@ -161,7 +179,7 @@ fn two_writers_of_one_range_do_not_meet_and_nothing_is_replaced() {
 
 #[test]
 fn a_segment_of_another_log_or_range_is_refused() {
-    let (directory, path, _) = small();
+    let SmallSegment { directory, path, .. } = small();
     let other = Identity { epoch: 9, ..IDENTITY };
     assert!(matches!(Segment::open(&path, other), Err(SegmentError::Foreign { .. })));
     for (first, last) in [(10, 17), (10, 19), (11, 18), (1, 18)] {
@@ -176,7 +194,7 @@ fn a_segment_of_another_log_or_range_is_refused() {
 
 #[test]
 fn frames_that_do_not_follow_one_another_are_refused() {
-    let (directory, _, frames) = small();
+    let SmallSegment { directory, frames, .. } = small();
     let mut random = StdRng::seed_from_u64(3);
     let earlier = self::frames(13, &[1], &mut random);
     let mut writer = SegmentWriter::create(directory.path(), header(10), AtOnce).unwrap();
@@ -213,9 +231,10 @@ fn reads_only_what_was_written(path: &Path, frames: &[Vec<u8>]) -> bool {
 
 #[test]
 fn each_flipped_bit_is_found_and_costs_no_other_frame() {
-    let (_directory, path, frames) = small();
+    let SmallSegment { directory: _directory, path, frames } = small();
     let good = fs::read(&path).unwrap();
-    let (frames_begin, frames_end) = (header::BYTES, header::BYTES + frames.iter().map(Vec::len).sum::<usize>());
+    let frames_begin = header::BYTES;
+    let frames_end = header::BYTES + frames.iter().map(Vec::len).sum::<usize>();
     for at in 0..good.len() {
         for bit in 0..8 {
             let mut bytes = good.clone();
@@ -237,7 +256,7 @@ fn each_flipped_bit_is_found_and_costs_no_other_frame() {
 
 #[test]
 fn each_shortened_or_lengthened_file_is_found() {
-    let (_directory, path, frames) = small();
+    let SmallSegment { directory: _directory, path, frames } = small();
     let good = fs::read(&path).unwrap();
     for length in 0..good.len() {
         fs::write(&path, &good[..length]).unwrap();
@@ -249,7 +268,7 @@ fn each_shortened_or_lengthened_file_is_found() {
 
 #[test]
 fn a_newer_format_is_refused_by_its_number() {
-    let (_directory, path, _) = small();
+    let SmallSegment { directory: _directory, path, .. } = small();
     let mut bytes = fs::read(&path).unwrap();
     bytes[8] = 2;
     let crc = crc32c::crc32c(&bytes[..header::BYTES - 4]).to_be_bytes();

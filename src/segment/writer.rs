@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::SegmentError;
 use super::file::Segment;
-use super::footer::Index;
+use super::footer::FrameIndex;
 use super::frame::Frame;
 use super::header::{self, SegmentHeader};
 use super::name::SegmentName;
@@ -29,7 +29,7 @@ pub struct SegmentWriter<P> {
     unsynced: usize,
     pace: P,
     digest: Sha256,
-    index: Index,
+    index: FrameIndex,
 }
 
 /// A file that is removed when this is dropped.
@@ -53,18 +53,26 @@ impl<P: Pace> SegmentWriter<P> {
             return Err(SegmentError::OutOfOrder("a segment cannot begin at position 0"));
         }
         let (file, temporary) = create_new(directory, header.first)?;
-        let index = Index::empty(header.first, header.before, header::BYTES as u64);
+        let index = FrameIndex::empty(header.first, header.before, header::BYTES as u64);
         let file = BufWriter::with_capacity(BUFFER_BYTES, file);
-        let (directory, digest) = (directory.to_owned(), Sha256::new());
-        let mut writer = Self { directory, header, temporary, file, unsynced: 0, pace, digest, index };
+        let mut writer = Self {
+            directory: directory.to_owned(),
+            header,
+            temporary,
+            file,
+            unsynced: 0,
+            pace,
+            digest: Sha256::new(),
+            index,
+        };
         writer.write(&header.encode())?;
         Ok(writer)
     }
 
     /// Appends the bytes of one frame, which must follow the last one.
     pub fn push(&mut self, frame: &[u8]) -> Result<(), SegmentError> {
-        let decoded = Frame::decode(frame).map_err(|garbled| SegmentError::OutOfOrder(garbled.0))?;
-        self.index.push(&decoded.header, frame.len()).map_err(|garbled| SegmentError::OutOfOrder(garbled.0))?;
+        let decoded = Frame::decode(frame).map_err(|error| SegmentError::OutOfOrder(error.0))?;
+        self.index.push(&decoded.header, frame.len()).map_err(|error| SegmentError::OutOfOrder(error.0))?;
         self.write(frame)
     }
 

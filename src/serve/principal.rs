@@ -90,7 +90,7 @@ impl Principal {
 }
 
 /// Returns a layer that gives every request this principal.
-pub(super) fn everyone_is(
+pub(super) fn principal_layer(
     principal: Principal,
 ) -> InterceptorLayer<impl FnMut(Request<()>) -> Result<Request<()>, Status> + Clone> {
     InterceptorLayer::new(move |mut request: Request<()>| {

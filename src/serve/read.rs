@@ -6,5 +6,5 @@ pub mod consistency;
 mod context;
 mod retained_views;
 
-pub use context::{Context, WatchSlot};
+pub use context::{Context, Sources, WatchSlot};
 pub use retained_views::{Loan, RetainedViews};

@@ -17,8 +17,8 @@ use tower::layer::Layer as _;
 use tower::util::MapResponseLayer;
 
 use super::limits::{Caller, Quota, Scans};
-use super::principal::{Principal, everyone_is};
-use super::read::{Context, RetainedViews};
+use super::principal::{Principal, principal_layer};
+use super::read::{Context, RetainedViews, Sources};
 use super::rpc::health;
 use super::rpc::{AdminRpc, BoundedHealth, ConnectionsRpc, EventsRpc, ExportsRpc};
 use super::serving_state::ServingState;
@@ -26,17 +26,13 @@ use super::transport::middleware;
 use super::transport::{self, Bounds, Deadline, MethodBounds, Routed};
 use super::watch::connections::ChangeFeeds;
 use super::watch::events::EventFeeds;
-use crate::backfill::Backfill;
 use crate::event::{Clock, Timestamp};
-use crate::fold::{Rebuild, Views};
-use crate::log::Reader;
 use crate::metrics::Gauge;
 use crate::proto;
 use crate::proto::admin_service_server::{self, AdminServiceServer};
 use crate::proto::connection_service_server::ConnectionServiceServer;
 use crate::proto::event_service_server::EventServiceServer;
 use crate::proto::export_service_server::ExportServiceServer;
-use crate::rejections::Rejections;
 
 /// Limit on the bytes of requests that arrive and answers that are not taken yet, in all and of one caller. Two callers
 /// never hold all.
@@ -56,16 +52,6 @@ const REFLECTION: &str = "grpc.reflection.";
 const REFLECTION_AGE_MAX: Duration = Duration::from_secs(300);
 /// Maximum age of an import: time for some ten million payloads.
 const IMPORT_AGE_MAX: Duration = Duration::from_secs(3600);
-
-/// Sources of the answers.
-pub struct Sources {
-    pub views: watch::Receiver<Arc<Views>>,
-    pub reader: Reader,
-    pub rebuild: Rebuild,
-    pub rejections: Rejections,
-    pub backfill: Backfill,
-    pub state: watch::Receiver<ServingState>,
-}
 
 pub struct ApiOptions {
     /// Principal of every caller.
@@ -110,12 +96,7 @@ impl Api {
         let inflight = Quota::new(INFLIGHT_BYTES, INFLIGHT_BYTES_SHARE);
         let bounds = Bounds::new(options.watches_max, options.watches_share, inflight.clone(), method_bounds);
         let context = Context {
-            views: sources.views,
-            reader: sources.reader,
-            rebuild: sources.rebuild,
-            rejections: sources.rejections,
-            backfill: sources.backfill,
-            state: sources.state,
+            sources,
             snapshots: RetainedViews::default(),
             scans: Arc::new(Scans::new(inflight.clone())),
             inflight,
@@ -140,14 +121,15 @@ impl Api {
         let routes = self.routes()?.add_service(health.max_decoding_message_size(MESSAGE_BYTES_MAX));
         let bounds = self.bounds.clone();
         let service = as_one_service(routes, self.principal);
-        let drained = drained(self.context.state.clone());
+        let shutdown = wait_for_shutdown(self.context.sources.state.clone());
         let serving = async {
             match listener {
                 Listener::Tcp(listener) => {
                     let accept = move |context: &mut task::Context<'_>| {
-                        listener.poll_accept(context).map_ok(|(stream, peer)| (at_once(stream), Caller::at(peer.ip())))
+                        let accepted = listener.poll_accept(context);
+                        accepted.map_ok(|(stream, peer)| (disable_delay(stream), Caller::at(peer.ip())))
                     };
-                    transport::serve(accept, bounds, service, drained).await;
+                    transport::serve(accept, bounds, service, shutdown).await;
                 }
                 Listener::Unix(listener) => {
                     let accept = move |context: &mut task::Context<'_>| {
@@ -158,16 +140,16 @@ impl Api {
                             Ok((stream, Caller::User(user)))
                         })
                     };
-                    transport::serve(accept, bounds, service, drained).await;
+                    transport::serve(accept, bounds, service, shutdown).await;
                 }
             }
         };
         tokio::select! {
             () = serving => Ok(()),
             never = self.context.snapshots.sweep() => match never {},
-            never = self.change_feeds.follow(self.context.views.clone()) => match never {},
-            never = self.event_feeds.follow(&self.context.reader) => match never {},
-            never = health::follow(reporter, self.context.state.clone()) => match never {},
+            never = self.change_feeds.follow(self.context.sources.views.clone()) => match never {},
+            never = self.event_feeds.follow(&self.context.sources.reader) => match never {},
+            never = health::follow(reporter, self.context.sources.state.clone()) => match never {},
         }
     }
 
@@ -190,13 +172,13 @@ impl Api {
 /// Makes one service of the routes: gives every request the principal, enforces its deadline, and gives every error a
 /// reason.
 fn as_one_service(routes: Routes, principal: Principal) -> impl Routed {
-    let routes = Deadline(MapResponseLayer::new(middleware::explained).layer(routes.prepare()));
+    let routes = Deadline(MapResponseLayer::new(middleware::explain_error).layer(routes.prepare()));
     let boxed = MapResponseLayer::new(|response: Response<_>| response.map(Body::new));
-    boxed.layer(everyone_is(principal).layer(routes))
+    boxed.layer(principal_layer(principal).layer(routes))
 }
 
 /// Sends every write at once, however small (`TCP_NODELAY`).
-fn at_once(stream: TcpStream) -> TcpStream {
+fn disable_delay(stream: TcpStream) -> TcpStream {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "the connection is already gone");
     }
@@ -212,7 +194,7 @@ fn reflection() -> Builder<'static> {
 }
 
 /// Resolves when the daemon shuts down, or is gone.
-async fn drained(mut state: watch::Receiver<ServingState>) {
+async fn wait_for_shutdown(mut state: watch::Receiver<ServingState>) {
     if state.wait_for(|state| *state == ServingState::ShuttingDown).await.is_err() {
         tracing::debug!("the sender of the serving state has gone; shutting down");
     }

@@ -31,27 +31,28 @@ use self::socket::Socket;
 use super::limits::Caller;
 use crate::http::next;
 
-/// Serves until `drained`, and then until every connection has ended.
+/// Serves until `shutdown` resolves, and then until every connection has ended.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     mut poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<(S, Caller)>>,
     bounds: Arc<Bounds>,
     service: impl Routed,
-    drained: impl Future<Output = ()>,
+    shutdown: impl Future<Output = ()>,
 ) {
     let seats = GrpcSeats::new();
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
-    let mut drained = pin!(drained);
+    let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
             biased;
-            () = &mut drained => break,
+            () = &mut shutdown => break,
             Some(ended) = connections.join_next() => report(ended),
             (stream, caller) = next(&mut poll_accept) => {
                 // Without a seat the connection is closed at once, so that it does not block those of other callers.
                 let Some(permit) = seats.take(caller) else { continue };
                 let socket = Socket::new(stream);
-                let (bounds, service) = (bounds.clone(), service.clone());
+                let bounds = bounds.clone();
+                let service = service.clone();
                 connections.spawn(connection::run(socket, Arc::new(permit), bounds, stopping.clone(), service));
             }
         }

@@ -1,9 +1,8 @@
 //! Conversion from the domain to the wire. Decides nothing except which fields a caller may not see.
 
-use crate::event::{ApiMode, Envelope, Event, Identity, Link, ModeVerdict, Object, Provenance, Stats, Text, Timestamp};
+use crate::event::{ApiMode, BodySummary, Event, Identity, Link, ModeVerdict, Provenance, Stats, Text, Timestamp};
 use crate::fold::{Connection, ExportStatus, JoinedExport, Status};
 use crate::proto;
-
 use crate::serve::principal::Principal;
 
 pub fn timestamp(time: Timestamp) -> prost_types::Timestamp {
@@ -18,9 +17,14 @@ pub fn micros(time: &prost_types::Timestamp) -> Option<Timestamp> {
     (0..1_000_000_000).contains(&time.nanos).then(|| Timestamp::from_micros(micros))
 }
 
-/// Returns log id and epoch, 32 hex digits each.
-pub fn identity(identity: Identity) -> (String, String) {
-    (format!("{:032x}", identity.log_id), format!("{:032x}", identity.epoch))
+/// Identity of a log in hexadecimal, 32 digits for each part.
+pub struct IdentityText {
+    pub log_id: String,
+    pub epoch: String,
+}
+
+pub fn identity(identity: Identity) -> IdentityText {
+    IdentityText { log_id: format!("{:032x}", identity.log_id), epoch: format!("{:032x}", identity.epoch) }
 }
 
 fn text(text: &Text) -> String {
@@ -52,7 +56,7 @@ fn export_status(status: ExportStatus) -> proto::ExportStatus {
 }
 
 pub fn connection(connection: &Connection) -> proto::Connection {
-    let Connection { realm, facts, attempt, trail, .. } = connection;
+    let Connection { realm, facts, attempt, lineage, .. } = connection;
     proto::Connection {
         tenant: realm.tenant.as_ref().to_owned(),
         api_mode: mode(realm.mode).into(),
@@ -70,11 +74,11 @@ pub fn connection(connection: &Connection) -> proto::Connection {
         portal_id: text(&facts.portal_id),
         tefca_directory_id: text(&facts.tefca_directory_id),
         org_id: text(&facts.org_id),
-        version: trail.version,
-        first_position: trail.first.position,
-        last_position: trail.last.position,
-        first_recorded_at: Some(timestamp(trail.first.recorded_at)),
-        last_recorded_at: Some(timestamp(trail.last.recorded_at)),
+        version: lineage.version,
+        first_position: lineage.first.position,
+        last_position: lineage.last.position,
+        first_recorded_at: Some(timestamp(lineage.first.recorded_at)),
+        last_recorded_at: Some(timestamp(lineage.last.recorded_at)),
         status_recorded_at: connection.status_recorded_at.map(timestamp),
         reconnect_count: connection.reconnect_count,
         last_reconnected_at: connection.last_reconnected_at.map(timestamp),
@@ -98,13 +102,13 @@ pub fn export(joined: &JoinedExport, principal: &Principal) -> proto::Export {
         org_id: text(&export.org_id),
         links: links.iter().map(link).collect(),
         stats: export.stats.as_deref().map(stats),
-        first_recorded_at: Some(timestamp(export.trail.first.recorded_at)),
+        first_recorded_at: Some(timestamp(export.lineage.first.recorded_at)),
         deadline: export.deadline.map(timestamp),
         after_revocation: export.after_revocation,
-        version: export.trail.version,
-        first_position: export.trail.first.position,
-        last_position: export.trail.last.position,
-        last_recorded_at: Some(timestamp(export.trail.last.recorded_at)),
+        version: export.lineage.version,
+        first_position: export.lineage.first.position,
+        last_position: export.lineage.last.position,
+        last_recorded_at: Some(timestamp(export.lineage.last.recorded_at)),
     }
 }
 
@@ -127,11 +131,8 @@ fn stats(stats: &Stats) -> proto::ExportStats {
     }
 }
 
-pub fn event(event: Event, principal: &Principal) -> proto::Event {
+pub fn event(event: Event, summary: BodySummary, principal: &Principal) -> proto::Event {
     let delivery = event.delivery;
-    let body = Object::read(&delivery.body);
-    let kind = body.as_ref().and_then(|body| Envelope::of(body).kind).map(Into::into).unwrap_or_default();
-    let unreadable = body.is_none();
     let conflict_of = event.conflict_of.unwrap_or_default();
     proto::Event {
         position: event.position,
@@ -141,8 +142,8 @@ pub fn event(event: Event, principal: &Principal) -> proto::Event {
         provenance: provenance(delivery.provenance).into(),
         mode_verdict: verdict(delivery.mode).into(),
         api_mode: delivery.mode.applies_to().map_or(proto::ApiMode::Unspecified, mode).into(),
-        r#type: kind,
-        unreadable,
+        r#type: summary.kind,
+        unreadable: summary.is_unreadable,
         conflict_of,
         webhook_id: delivery.webhook_id,
         webhook_timestamp: delivery.webhook_timestamp,

@@ -61,7 +61,7 @@ impl Pacer {
     }
 
     /// Returns the length of the pause that is due after a piece of work.
-    pub fn pause(&self) -> Duration {
+    pub fn due_pause(&self) -> Duration {
         (self.resumed.elapsed() * PAUSE_FACTOR).min(PAUSE_MAX)
     }
 

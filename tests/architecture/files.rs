@@ -1,13 +1,13 @@
 //! Rules for all files: each names its subject first, none is dead, and files and functions stay below a maximum size.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use syn::spanned::Spanned as _;
 use syn::visit::{self, Visit};
 
 use super::source::{self, Source};
 
-const EVERYWHERE: [&str; 3] = ["src", "tests", "benches"];
+const EVERYWHERE: [&str; 4] = ["src", "tests", "benches", "crates"];
 
 #[test]
 fn every_file_says_first_what_it_owns() {
@@ -22,8 +22,13 @@ fn no_file_is_dead() {
     let declared: BTreeSet<String> = sources.iter().flat_map(Source::declared).flatten().collect();
     for path in sources.iter().map(|source| &source.path) {
         let parts: Vec<&str> = path.split('/').collect();
-        let is_root =
-            matches!(parts[..], ["src", "lib.rs" | "main.rs"] | ["tests" | "benches", _] | ["tests", _, "main.rs"]);
+        let is_root = matches!(
+            parts[..],
+            ["src", "lib.rs" | "main.rs"]
+                | ["tests" | "benches", _]
+                | ["tests", _, "main.rs"]
+                | ["crates", _, "src", "lib.rs"]
+        );
         assert!(is_root || declared.contains(path), "{path} is part of no module");
     }
 }
@@ -53,6 +58,58 @@ fn files_stay_small_enough_to_read() {
     for source in source::all(&EVERYWHERE) {
         assert!(source.lines() <= 500, "{} has {} lines, at most 500 are allowed", source.path, source.lines());
     }
+}
+
+/// Lines below which a file with one importer belongs to that importer.
+const SMALL_LINES: usize = 60;
+/// Begins the reason in the head of a small file that stands on its own.
+const REASON: &str = "Kept apart:";
+
+#[test]
+fn small_files_have_several_importers_or_a_reason() {
+    let sources = source::all(&["src"]);
+    let files: BTreeSet<Vec<String>> = sources.iter().map(Source::module).collect();
+    let exports: BTreeMap<Vec<String>, Vec<String>> = sources.iter().flat_map(Source::reexported).collect();
+    let mut importers: BTreeMap<Vec<String>, BTreeSet<&str>> = BTreeMap::new();
+    for source in sources.iter().filter(|source| !source.path.contains("/tests")) {
+        let own_exports: BTreeSet<Vec<String>> = source.reexported().into_values().collect();
+        for path in source.named_in_crate().difference(&own_exports) {
+            let path = followed(path.clone(), &exports, &files);
+            let module = (1..=path.len()).rev().map(|len| path[..len].to_vec()).find(|module| files.contains(module));
+            if let Some(module) = module.filter(|module| *module != source.module()) {
+                importers.entry(module).or_default().insert(&source.path);
+            }
+        }
+    }
+    let mut small = Vec::new();
+    for source in sources.iter().filter(|source| source.lines() < SMALL_LINES && !source.path.contains("/tests")) {
+        let module = source.module();
+        let is_root = source.path == "src/lib.rs" || source.path == "src/main.rs";
+        let has_children = files.iter().any(|file| file.len() > module.len() && file.starts_with(&module));
+        let head = source.text.lines().map_while(|line| line.strip_prefix("//!"));
+        let has_reason = head.collect::<String>().contains(REASON);
+        let count = importers.get(&module).map_or(0, BTreeSet::len);
+        if !is_root && !has_children && !has_reason && count < 2 {
+            small.push(format!("{} ({} lines, {count} importers)", source.path, source.lines()));
+        }
+    }
+    assert!(small.is_empty(), "{small:#?}");
+}
+
+/// Follows re-exports to the module that defines a path.
+fn followed(
+    mut path: Vec<String>,
+    exports: &BTreeMap<Vec<String>, Vec<String>>,
+    files: &BTreeSet<Vec<String>>,
+) -> Vec<String> {
+    // As many steps as folders are deep, so that a circle of exports ends.
+    for _ in 0..8 {
+        let export =
+            (1..=path.len()).rev().find(|len| !files.contains(&path[..*len]) && exports.contains_key(&path[..*len]));
+        let Some(len) = export else { break };
+        path = [&exports[&path[..len]], &path[len..]].concat();
+    }
+    path
 }
 
 #[test]

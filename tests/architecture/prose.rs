@@ -19,7 +19,7 @@ const AVOIDED: [&str; 11] = [
     "letting go of",
 ];
 /// Directories whose Rust files are read. The help texts of commands follow with the commands.
-const SOURCES: [&str; 4] = ["src", "tests", "benches", "fuzz"];
+const SOURCES: [&str; 5] = ["src", "tests", "benches", "crates", "fuzz"];
 const HELP_TEXTS: &str = "src/cli";
 const DOCUMENTS: [&str; 4] = ["README.md", "docs", "config.toml", "CONTRIBUTING.md"];
 

@@ -1,10 +1,10 @@
 //! Source files, parsed, with the paths they name.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use syn::visit::{self, Visit};
-use syn::{ItemMod, ItemUse, UseTree};
+use syn::{ItemMod, ItemUse, UseTree, Visibility};
 
 /// One source file.
 pub struct Source {
@@ -46,6 +46,18 @@ impl Source {
             .collect()
     }
 
+    /// Returns the names that the file exports from other modules of the crate: each with its path below `src`.
+    pub fn reexported(&self) -> BTreeMap<Vec<String>, Vec<String>> {
+        let children = self.children();
+        let mut names = Names::default();
+        names.visit_file(&self.syntax);
+        let exports = names.exports.into_iter().filter_map(|(name, path)| {
+            let exported = [self.module(), vec![name]].concat();
+            Some((exported, resolve(&self.module(), &path, &children)?))
+        });
+        exports.collect()
+    }
+
     /// Returns the modules that are declared without a body.
     fn children(&self) -> Vec<String> {
         let names = self.syntax.items.iter().filter_map(|item| match item {
@@ -65,6 +77,13 @@ impl Source {
         let files = |name: &String| [file(directory.join(format!("{name}.rs"))), file(beside(name))];
         self.children().iter().map(files).collect()
     }
+}
+
+/// Whether a module is compiled for unit tests only.
+pub fn is_test(item: &ItemMod) -> bool {
+    item.attrs.iter().any(|attribute| {
+        attribute.path().is_ident("cfg") && attribute.parse_args::<syn::Ident>().is_ok_and(|cfg| cfg == "test")
+    })
 }
 
 /// Reads every Rust file below these directories.
@@ -101,7 +120,8 @@ fn read(path: &Path) -> Source {
 /// Returns a path as segments below `src`. `None` if it leads out of the crate, or is a name of the module itself.
 fn resolve(module: &[String], path: &[String], children: &[String]) -> Option<Vec<String>> {
     let begin = match path.first()?.as_str() {
-        "crate" => return Some(path[1..].to_vec()),
+        // The binary names the library by its name.
+        "crate" | "cleat" => return Some(path[1..].to_vec()),
         "self" | "super" => {
             let steps = path.iter().take_while(|segment| *segment == "super").count();
             let rest = path.iter().skip_while(|segment| ["self", "super"].contains(&segment.as_str()));
@@ -116,6 +136,8 @@ fn resolve(module: &[String], path: &[String], children: &[String]) -> Option<Ve
 #[derive(Default)]
 struct Names {
     paths: BTreeSet<(Vec<String>, Vec<String>)>,
+    /// Names that `pub use` declares outside inline modules, with the paths that they stand for.
+    exports: BTreeSet<(String, Vec<String>)>,
     inner: Vec<String>,
     skips_tests: bool,
 }
@@ -165,10 +187,7 @@ impl Names {
 
 impl<'ast> Visit<'ast> for Names {
     fn visit_item_mod(&mut self, item: &'ast ItemMod) {
-        let is_test = item.attrs.iter().any(|attribute| {
-            attribute.path().is_ident("cfg") && attribute.parse_args::<syn::Ident>().is_ok_and(|cfg| cfg == "test")
-        });
-        if self.skips_tests && is_test {
+        if self.skips_tests && is_test(item) {
             return;
         }
         self.inner.push(item.ident.to_string());
@@ -177,7 +196,13 @@ impl<'ast> Visit<'ast> for Names {
     }
 
     fn visit_item_use(&mut self, item: &'ast ItemUse) {
+        let is_export = self.inner.is_empty() && !matches!(item.vis, Visibility::Inherited);
+        let before = self.paths.clone();
         self.tree(&[], &item.tree);
+        if is_export {
+            let added = self.paths.difference(&before).map(|(_, path)| path.clone());
+            self.exports.extend(added.filter_map(|path| Some((path.last()?.clone(), path))));
+        }
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {

@@ -21,11 +21,15 @@ fn word(status: ConnectionStatus) -> String {
 
 /// The row of one event in a history.
 pub fn event(event: &ConnectionEvent) -> Vec<String> {
-    let export = |it: &cleat::proto::Export| format!("export {} {}", it.task_id, exports::status(it));
-    let mut notes: Vec<_> = event.late.then(|| "late".to_owned()).into_iter().collect();
     let connection = event.connection.as_ref();
-    notes.extend(connection.filter(|it| it.order_ambiguous).map(|_| "order ambiguous".to_owned()));
-    notes.extend(event.exports.iter().map(export));
+    let mut notes = Vec::new();
+    if event.late {
+        notes.push("late".to_owned());
+    }
+    if connection.is_some_and(|connection| connection.order_ambiguous) {
+        notes.push("order ambiguous".to_owned());
+    }
+    notes.extend(event.exports.iter().map(|export| format!("export {} {}", export.task_id, exports::status(export))));
     vec![
         event.position.to_string(),
         time(event.recorded_at),
@@ -37,9 +41,9 @@ pub fn event(event: &ConnectionEvent) -> Vec<String> {
 
 /// The number of connections by status and by platform, and of those that need attention.
 pub fn summary(summary: &SummarizeConnectionsResponse) -> Vec<Vec<String>> {
-    let statuses = summary.statuses.iter().map(|it| (word(it.status()), it.count));
+    let statuses = summary.statuses.iter().map(|count| (word(count.status()), count.count));
     let platform = |name: &String| if name.is_empty() { "no platform".to_owned() } else { format!("platform {name}") };
-    let platforms = summary.platforms.iter().map(|it| (platform(&it.platform_type), it.count));
+    let platforms = summary.platforms.iter().map(|count| (platform(&count.platform_type), count.count));
     let flags = [("needs reconnect", summary.needs_reconnect), ("order ambiguous", summary.order_ambiguous)];
     let flags = flags.into_iter().map(|(name, count)| (name.to_owned(), count));
     let all = std::iter::once(("connections".to_owned(), summary.total)).chain(statuses).chain(platforms).chain(flags);

@@ -94,21 +94,20 @@ async fn run_for_each(command: &str, message: &WatchConnectionsResponse) -> anyh
 /// The rows of a message for a person. A heartbeat has none.
 fn rows(message: &WatchConnectionsResponse) -> Vec<Vec<String>> {
     let position = format!("{:>8}", message.position);
-    let connection = |word: &str, it: &Connection| {
+    let connection_row = |word: &str, connection: &Connection| {
         let mut row = vec![position.clone(), format!("{word:<8}"), "connection".to_owned()];
-        row.extend(show::row(it));
+        row.extend(show::row(connection));
         row
     };
-    let export = |word: &str, it: &proto::Export| {
-        let about = [it.task_id.clone(), exports::status(it), it.org_connection_id.clone()];
+    let export_row = |word: &str, export: &proto::Export| {
         let mut row = vec![position.clone(), format!("{word:<8}"), "export    ".to_owned()];
-        row.extend(about);
+        row.extend([export.task_id.clone(), exports::status(export), export.org_connection_id.clone()]);
         row
     };
     match &message.message {
         Some(Message::SnapshotBatch(batch)) => {
-            let connections = batch.connections.iter().map(|it| connection("is", it));
-            connections.chain(batch.exports.iter().map(|it| export("is", it))).collect()
+            let connections = batch.connections.iter().map(|connection| connection_row("is", connection));
+            connections.chain(batch.exports.iter().map(|export| export_row("is", export))).collect()
         }
         Some(Message::ChangeBatch(batch)) => {
             let row = |change: &Change| {
@@ -118,8 +117,8 @@ fn rows(message: &WatchConnectionsResponse) -> Vec<Vec<String>> {
                     Effect::Updated | Effect::Unspecified => "updated",
                 };
                 change.entity.as_ref().map(|entity| match entity {
-                    Entity::Connection(it) => connection(word, it),
-                    Entity::Export(it) => export(word, it),
+                    Entity::Connection(connection) => connection_row(word, connection),
+                    Entity::Export(export) => export_row(word, export),
                 })
             };
             batch.changes.iter().filter_map(row).collect()

@@ -53,14 +53,18 @@ impl TokenFile {
             std::fs::rename(&temporary, file)
         };
         write().with_context(|| format!("cannot keep the place in {}", file.display()))?;
-        (self.saved, self.saved_at) = (self.token.clone(), Instant::now());
+        self.saved = self.token.clone();
+        self.saved_at = Instant::now();
         Ok(())
     }
 }
 
 fn read(file: &Path) -> anyhow::Result<Option<String>> {
     match std::fs::read_to_string(file) {
-        Ok(token) => Ok(Some(token.trim().to_owned()).filter(|token| !token.is_empty())),
+        Ok(text) => {
+            let token = text.trim();
+            Ok(if token.is_empty() { None } else { Some(token.to_owned()) })
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
     }

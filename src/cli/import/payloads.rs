@@ -43,7 +43,8 @@ impl fmt::Display for Payload {
 
 /// Reads all payloads, or none. Prints a note for each file that cannot be read, with the position.
 pub fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Payload>> {
-    let (mut payloads, mut problems) = (Vec::new(), Vec::new());
+    let mut payloads = Vec::new();
+    let mut problems = Vec::new();
     for file in files(paths)? {
         match read_file(&file) {
             Ok(found) => payloads.extend(found),
@@ -107,7 +108,9 @@ fn values(mut from: impl BufRead, bodies: &mut Vec<Bytes>) -> serde_json::Result
     for value in serde_json::Deserializer::from_reader(from).into_iter::<Box<RawValue>>() {
         let value = value?;
         match serde_json::from_str::<Vec<&RawValue>>(value.get()) {
-            Ok(elements) => bodies.extend(elements.iter().map(|it| Bytes::copy_from_slice(it.get().as_bytes()))),
+            Ok(elements) => {
+                bodies.extend(elements.iter().map(|element| Bytes::copy_from_slice(element.get().as_bytes())));
+            }
             Err(_) => bodies.push(Bytes::from(String::from(Box::<str>::from(value)))),
         }
     }
@@ -117,10 +120,12 @@ fn values(mut from: impl BufRead, bodies: &mut Vec<Bytes>) -> serde_json::Result
 /// The bodies, grouped into messages of a bounded size.
 pub fn batches(payloads: &[Payload]) -> impl Iterator<Item = Vec<Bytes>> + use<> {
     let bodies: Vec<_> = payloads.iter().map(|payload| payload.body.clone()).collect();
-    let mut left = bodies.into_iter().peekable();
+    let mut left = bodies.into_iter();
     std::iter::from_fn(move || {
-        let (mut batch, mut bytes) = (Vec::new(), 0);
-        while let Some(body) = left.next_if(|_| bytes < BATCH_BYTES && batch.len() < BATCH_PAYLOADS) {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        while bytes < BATCH_BYTES && batch.len() < BATCH_PAYLOADS {
+            let Some(body) = left.next() else { break };
             bytes += body.len();
             batch.push(body);
         }

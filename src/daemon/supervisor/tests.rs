@@ -18,19 +18,21 @@ struct Threads {
 impl Threads {
     fn start() -> Self {
         let first = ProjectionPhase::CatchingUp { through: 1 };
-        let (state, fatal) = (watch::Sender::new(ServingState::CatchingUp { of: 1 }), FatalCell::default());
+        let state = watch::Sender::new(ServingState::CatchingUp { of: 1 });
+        let fatal = FatalCell::default();
         let (health, healths) = watch::channel(Health::Writable);
         let (phase, phases) = watch::channel(first);
         let (_, views) = watch::channel(Fold::new(1).publish());
         let (projector, end) = std::sync::mpsc::sync_channel::<()>(1);
         let thread = thread::spawn(move || assert!(end.recv().is_err()));
         let projection = Projection { views, phase: phases, thread };
-        let (writer, stalled) = (thread::spawn(|| {}), Gauge::default());
+        let writer = thread::spawn(|| {});
+        let stalled = Gauge::default();
         let supervisor = Supervisor::start(state.clone(), fatal.clone(), healths, projection, writer, stalled.clone());
         Self { state, fatal, health, phase, stalled, projector, supervisor }
     }
 
-    async fn becomes(&self, expected: ServingState) {
+    async fn wait_for(&self, expected: ServingState) {
         let mut state = self.state.subscribe();
         within(state.wait_for(|state| *state == expected)).await.unwrap();
     }
@@ -54,7 +56,7 @@ async fn a_failed_commit_during_catch_up_leaves_nothing_to_read() {
     threads.health.send_replace(failed());
     assert_eq!(within(threads.fatal.wait()).await, FatalError("no space".into()));
     assert_eq!(*threads.state.borrow(), ServingState::CatchingUp { of: 1 });
-    let ended = within(threads.supervisor.until(std::future::pending(), Duration::ZERO)).await;
+    let ended = within(threads.supervisor.wait_until(std::future::pending(), Duration::ZERO)).await;
     assert_eq!(ended.unwrap_err().to_string(), "the log accepts no more events: no space");
 }
 
@@ -62,33 +64,33 @@ async fn a_failed_commit_during_catch_up_leaves_nothing_to_read() {
 async fn a_failed_commit_leaves_the_views_to_read() {
     let threads = Threads::start();
     threads.phase.send_replace(ProjectionPhase::Following);
-    threads.becomes(ServingState::Serving).await;
+    threads.wait_for(ServingState::Serving).await;
     threads.health.send_replace(failed());
     let reason = "the log accepts no more events: no space".into();
-    threads.becomes(ServingState::ReadOnly { reason }).await;
+    threads.wait_for(ServingState::ReadOnly { reason }).await;
 }
 
 #[tokio::test]
 async fn views_that_stall_end_nothing_and_serve_again_once_they_go_on() {
     let threads = Threads::start();
     threads.phase.send_replace(ProjectionPhase::Following);
-    threads.becomes(ServingState::Serving).await;
+    threads.wait_for(ServingState::Serving).await;
     threads.phase.send_replace(stalled(false));
-    threads.becomes(ServingState::Stalled { position: 7, reason: "a test says so".into() }).await;
+    threads.wait_for(ServingState::Stalled { position: 7, reason: "a test says so".into() }).await;
     assert_eq!((threads.fatal.get(), threads.stalled.get()), (None, 7));
     threads.phase.send_replace(ProjectionPhase::CatchingUp { through: 9 });
-    threads.becomes(ServingState::CatchingUp { of: 9 }).await;
+    threads.wait_for(ServingState::CatchingUp { of: 9 }).await;
     threads.phase.send_replace(ProjectionPhase::Following);
-    threads.becomes(ServingState::Serving).await;
+    threads.wait_for(ServingState::Serving).await;
     assert_eq!(threads.stalled.get(), 0);
 
     // Damage of the log itself has a state of its own.
     threads.phase.send_replace(stalled(true));
-    threads.becomes(ServingState::Damaged { reason: "a test says so".into() }).await;
-    let until = threads.supervisor.until(std::future::pending(), Duration::ZERO);
+    threads.wait_for(ServingState::Damaged { reason: "a test says so".into() }).await;
+    let until = threads.supervisor.wait_until(std::future::pending(), Duration::ZERO);
     assert!(tokio::time::timeout(Duration::from_millis(100), until).await.is_err(), "the daemon goes on");
     drop(threads.projector);
-    within(threads.supervisor.joined()).await.unwrap();
+    within(threads.supervisor.join()).await.unwrap();
 }
 
 #[tokio::test]
@@ -97,16 +99,16 @@ async fn nothing_follows_the_shutdown() {
     threads.state.send_replace(ServingState::ShuttingDown);
     threads.phase.send_replace(stalled(true));
     drop(threads.projector);
-    within(threads.supervisor.joined()).await.unwrap();
+    within(threads.supervisor.join()).await.unwrap();
     assert_eq!(*threads.state.borrow(), ServingState::ShuttingDown);
 }
 
 #[tokio::test]
 async fn a_failure_during_the_drain_is_the_end_that_is_reported() {
     let threads = Threads::start();
-    within(threads.supervisor.until(async {}, Duration::ZERO)).await.unwrap();
+    within(threads.supervisor.wait_until(async {}, Duration::ZERO)).await.unwrap();
     threads.health.send_replace(failed());
     drop(threads.projector);
-    let ended = within(threads.supervisor.joined()).await;
+    let ended = within(threads.supervisor.join()).await;
     assert_eq!(ended.unwrap_err().to_string(), "the log accepts no more events: no space");
 }

@@ -16,7 +16,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::frame::{self, ChangeFrame, Disposition};
@@ -87,13 +87,13 @@ impl ChangeLog {
 
     /// Returns the last position and the chain's value there.
     pub fn end(&self) -> (Position, Hash) {
-        let growing = &self.segments().growing;
+        let growing = &self.segments.read().growing;
         (growing.last(), growing.after())
     }
 
     /// Returns the total length of the files, without the footers.
     pub fn bytes(&self) -> u64 {
-        let segments = self.segments();
+        let segments = self.segments.read();
         segments.full.iter().map(|segment| segment.bytes()).sum::<u64>() + segments.growing.bytes()
     }
 
@@ -124,11 +124,12 @@ impl ChangeLog {
     /// Completes a connection from the record of another position that describes it. Returns false if that record does
     /// not describe it.
     pub fn describe(&self, connection: &mut Connection) -> Result<bool, ReadError> {
-        let kept = || self.descriptions.lock();
         let position = connection.described_at.0;
-        let found = kept().connections.get(&position).filter(|found| found.id == connection.id).cloned();
-        if let Some(found) = found {
-            connection.describe_as(&found);
+        let known = self.descriptions.lock().connections.get(&position).cloned();
+        if let Some(known) = known
+            && known.id == connection.id
+        {
+            connection.describe_as(&known);
             return Ok(true);
         }
         let changes = self.at(position, &|_| Ok(()))?;
@@ -136,7 +137,7 @@ impl ChangeLog {
             return Ok(false);
         };
         connection.describe_as(found);
-        kept().keep(found.clone());
+        self.descriptions.lock().keep(found.clone());
         Ok(true)
     }
 
@@ -190,7 +191,7 @@ impl ChangeLog {
 
     /// Returns the bytes of the frame that holds a position.
     fn read(&self, position: Position) -> Result<Vec<u8>, ReadError> {
-        let segments = self.segments();
+        let segments = self.segments.read();
         let read = if position >= segments.growing.header().first {
             let growing = segments.growing.clone();
             drop(segments);
@@ -206,23 +207,19 @@ impl ChangeLog {
     }
 
     pub fn growing(&self) -> Arc<GrowingSegment> {
-        self.segments().growing.clone()
+        self.segments.read().growing.clone()
     }
 
     /// Turns the growing segment into a full one, and begins the next.
     pub fn begin_next(&self) -> Result<(), SegmentError> {
         let growing = self.growing();
         let full = growing.finish()?;
-        let (first, before) = (growing.last() + 1, growing.after());
-        let next = GrowingSegment::create(&self.directory, SegmentHeader { first, before, ..*growing.header() })?;
+        let header = SegmentHeader { first: growing.last() + 1, before: growing.after(), ..*growing.header() };
+        let next = GrowingSegment::create(&self.directory, header)?;
         let mut segments = self.segments.write();
         segments.full.push(Arc::new(full));
         segments.growing = Arc::new(next);
         Ok(())
-    }
-
-    fn segments(&self) -> RwLockReadGuard<'_, Segments> {
-        self.segments.read()
     }
 }
 
@@ -283,7 +280,8 @@ fn open_growing(
     match GrowingSegment::open(&path, next.identity, needed) {
         Ok(growing) if *growing.header() == next => {
             if growing.cut_bytes() > 0 {
-                let (after, bytes) = (growing.last(), growing.cut_bytes());
+                let after = growing.last();
+                let bytes = growing.cut_bytes();
                 tracing::info!(after, bytes, "cut the torn end off the change log; its changes are recorded again");
             }
             Ok(growing)
@@ -309,8 +307,8 @@ mod tests {
         let realm = Realm { tenant: "t".into(), mode: ApiMode::Live };
         let id: Arc<str> = "x".repeat(64 * 1024).into();
         for position in (1..=500).chain(490..=495) {
-            let mark = EventRef { position, recorded_at: crate::event::Timestamp::default() };
-            let mut connection = Connection::unheard_of(&realm, &id, Lineage { version: 1, first: mark, last: mark });
+            let event = EventRef { position, recorded_at: crate::event::Timestamp::default() };
+            let mut connection = Connection::new(&realm, &id, Lineage { version: 1, first: event, last: event });
             connection.described_at = RelativePosition(position);
             kept.keep(Arc::new(connection));
             assert!(kept.bytes <= DESCRIPTIONS_BYTES && kept.order.len() == kept.connections.len());

@@ -54,7 +54,7 @@ impl Disposition {
 /// Result of folding one event.
 #[derive(Clone)]
 pub struct Recorded {
-    pub mark: EventRef,
+    pub event: EventRef,
     /// The chain's value at the position.
     pub chain: Hash,
     pub disposition: Disposition,
@@ -98,23 +98,26 @@ impl ChangeFrameBuilder {
 
     /// Encodes the record of the next position, which [`Self::push`] adds. Returns whether the frame must be finished
     /// before that: a large record gets a frame of its own.
-    pub fn prepare(&mut self, Recorded { mark, changes, .. }: &Recorded) -> bool {
+    pub fn prepare(&mut self, Recorded { event, changes, .. }: &Recorded) -> bool {
         self.record.clear();
         if let Some(changes) = changes {
-            record::put(&mut self.record, mark, &changes.realm, &changes.changes);
+            record::put(&mut self.record, event, &changes.realm, &changes.changes);
         }
         let is_full = self.header.count >= POSITIONS_MAX || self.records.len() + self.record.len() > RECORDS_BYTES;
         is_full && self.header.count > 0
     }
 
     /// Adds the prepared position.
-    pub fn push(&mut self, Recorded { mark, chain, disposition, changes }: &Recorded) {
+    pub fn push(&mut self, Recorded { event, chain, disposition, changes }: &Recorded) {
         let header = &mut self.header;
         if header.count == 0 {
-            (header.first_recorded_at, header.last_recorded_at) = (mark.recorded_at, mark.recorded_at);
+            header.first_recorded_at = event.recorded_at;
+            header.last_recorded_at = event.recorded_at;
         }
-        let elapsed = mark.recorded_at.as_micros().wrapping_sub(header.last_recorded_at.as_micros());
-        (header.count, header.last_recorded_at, header.after) = (header.count + 1, mark.recorded_at, *chain);
+        let elapsed = event.recorded_at.as_micros().wrapping_sub(header.last_recorded_at.as_micros());
+        header.count += 1;
+        header.last_recorded_at = event.recorded_at;
+        header.after = *chain;
         self.dispositions.put_u8(*disposition as u8);
         self.times.put_varint(zigzag(elapsed));
         self.lengths.put_varint(self.record.len() as u64);
@@ -191,7 +194,7 @@ impl ChangeFrame {
             let records = expand(unseal(frame.private)?, records_bytes)?;
             Ok(Self { header: frame.header, entries, records })
         };
-        decode().map_err(|garbled| ReadError::Damaged { from: position, reason: garbled.0 })
+        decode().map_err(|error| ReadError::Damaged { from: position, reason: error.0 })
     }
 
     pub fn last(&self) -> Position {
@@ -221,13 +224,13 @@ impl ChangeFrame {
             return Ok(None);
         }
         let mut from = Take(record);
-        let mark = EventRef { position, recorded_at: entry.recorded_at };
-        let taken = record::take(&mut from, &mark, describe).map_err(|error| match error {
-            TakeError::DecodeError(garbled) => damaged(garbled.0),
+        let origin = EventRef { position, recorded_at: entry.recorded_at };
+        let taken = record::take(&mut from, &origin, describe).map_err(|error| match error {
+            TakeError::DecodeError(error) => damaged(error.0),
             TakeError::Referred(error) => error,
         });
         let (realm, changes) = taken?;
-        from.end().map_err(|garbled| damaged(garbled.0))?;
+        from.end().map_err(|error| damaged(error.0))?;
         Ok(Some(PositionChanges { position, chain: entry.chain, realm, changes }))
     }
 }
@@ -239,7 +242,7 @@ pub fn dispositions(bytes: &[u8], from: Position) -> Result<Vec<Disposition>, Re
         let skipped = usize::try_from(from - frame.header.first).unwrap_or(usize::MAX);
         Ok(take_entries(&frame)?.iter().skip(skipped).map(|entry| entry.disposition).collect())
     };
-    list().map_err(|garbled: DecodeError| ReadError::Damaged { from, reason: garbled.0 })
+    list().map_err(|error: DecodeError| ReadError::Damaged { from, reason: error.0 })
 }
 
 /// Expands `stored`, which must give exactly `bytes` bytes.

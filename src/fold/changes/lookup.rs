@@ -25,10 +25,11 @@ pub struct ChangeLookup<'a> {
 impl ChangeLookup<'_> {
     /// Returns the changes of a position. `None` if there are none.
     pub fn at(&self, position: Position) -> Result<Option<Arc<PositionChanges>>, ReadError> {
-        self.noted(self.read(position, &|connection| self.describe(connection)))
+        self.note_failure(self.read(position, &|connection| self.describe(connection)))
     }
 
-    /// Like [`Self::at`], but does not note a failure. `describe` completes the connections of a record in the change log.
+    /// Like [`Self::at`], but does not note a failure. `describe` completes the connections of a record in the change
+    /// log.
     fn read(&self, position: Position, describe: &Describe<'_>) -> Result<Option<Arc<PositionChanges>>, ReadError> {
         let ring = self.ring.read();
         if position > ring.floor() {
@@ -38,8 +39,8 @@ impl ChangeLookup<'_> {
         Ok(self.changes(position)?.at(position, describe)?.map(Arc::new))
     }
 
-    /// A failed read is noted: the projector has the views made again.
-    fn noted<T>(&self, read: Result<T, ReadError>) -> Result<T, ReadError> {
+    /// Notes a failed read: the projector then makes the views again.
+    fn note_failure<T>(&self, read: Result<T, ReadError>) -> Result<T, ReadError> {
         read.inspect_err(|error| {
             if let Some(changes) = self.changes {
                 changes.note(error);
@@ -80,16 +81,19 @@ impl ChangeLookup<'_> {
     /// Returns the changes of a position, and reads only its own record. A connection may lack the fields that another
     /// record holds.
     pub fn undescribed(&self, position: Position) -> Result<Option<Arc<PositionChanges>>, ReadError> {
-        self.noted(self.read(position, &|_| Ok(())))
+        self.note_failure(self.read(position, &|_| Ok(())))
     }
 
     /// Returns the changes after a position and up to another, in order, at most `count_max`. May return fewer if they
     /// are not in memory.
     pub fn between(&self, after: Position, to: Cursor, count_max: usize) -> Result<Stretch, ReadError> {
         let in_memory = self.ring.read().between(after, to, count_max);
+        if let Some(stretch) = in_memory {
+            return Ok(stretch);
+        }
         let describe = |connection: &mut Connection| self.describe(connection);
-        let read = || self.changes(after + 1)?.between(after, to, count_max, &describe);
-        in_memory.map_or_else(|| self.noted(read()), Ok)
+        let read = self.changes(after + 1).and_then(|changes| changes.between(after, to, count_max, &describe));
+        self.note_failure(read)
     }
 
     /// Returns the export of a slot.
@@ -112,6 +116,6 @@ impl ChangeLookup<'_> {
             })
         });
         let reason = "it does not have the export that it should";
-        self.noted(found.ok_or(ReadError::Damaged { from: changed_at, reason }))
+        self.note_failure(found.ok_or(ReadError::Damaged { from: changed_at, reason }))
     }
 }

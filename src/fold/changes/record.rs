@@ -32,9 +32,9 @@ struct Mentioned<'a> {
     exports: Vec<&'a Arc<Export>>,
 }
 
-/// Returns the number of an entity, from 1. Adds an entity that is new.
-fn number<'a, T>(known: &mut Vec<&'a Arc<T>>, entity: &'a Arc<T>) -> u64 {
-    let at = known.iter().position(|it| Arc::ptr_eq(it, entity)).unwrap_or_else(|| {
+/// Adds an entity, unless it is there already. Returns its number, from 1.
+fn mention<'a, T>(known: &mut Vec<&'a Arc<T>>, entity: &'a Arc<T>) -> u64 {
+    let at = known.iter().position(|other| Arc::ptr_eq(other, entity)).unwrap_or_else(|| {
         known.push(entity);
         known.len() - 1
     });
@@ -42,16 +42,17 @@ fn number<'a, T>(known: &mut Vec<&'a Arc<T>>, entity: &'a Arc<T>) -> u64 {
 }
 
 impl<'a> Mentioned<'a> {
-    fn connection(&mut self, connection: Option<&'a Arc<Connection>>) -> u64 {
-        connection.map_or(0, |connection| number(&mut self.connections, connection))
+    fn mention_connection(&mut self, connection: Option<&'a Arc<Connection>>) -> u64 {
+        connection.map_or(0, |connection| mention(&mut self.connections, connection))
     }
 
-    fn joined(&mut self, joined: &'a JoinedExport) -> [u64; 2] {
-        [number(&mut self.exports, &joined.export), self.connection(joined.connection.as_ref())]
+    /// Returns the numbers of an export and of its connection.
+    fn mention_export(&mut self, joined: &'a JoinedExport) -> [u64; 2] {
+        [mention(&mut self.exports, &joined.export), self.mention_connection(joined.connection.as_ref())]
     }
 
     /// Appends a change. Mentions the current state first, so that the previous one needs only the fields that differ.
-    fn change(&mut self, change: &'a Change, out: &mut Vec<u8>) {
+    fn put_change(&mut self, change: &'a Change, out: &mut Vec<u8>) {
         let put_numbers = |out: &mut Vec<u8>, numbers: &[u64]| {
             for number in numbers {
                 out.put_varint(*number);
@@ -59,14 +60,14 @@ impl<'a> Mentioned<'a> {
         };
         match change {
             Change::Connection { previous, current } => {
-                let current = self.connection(Some(current));
+                let current = self.mention_connection(Some(current));
                 out.put_u8(CONNECTION);
-                put_numbers(out, &[self.connection(previous.as_ref()), current]);
+                put_numbers(out, &[self.mention_connection(previous.as_ref()), current]);
             }
             Change::Export { previous, current } => {
-                let current = self.joined(current);
+                let current = self.mention_export(current);
                 out.put_u8(EXPORT);
-                put_numbers(out, &previous.as_ref().map_or([0, 0], |previous| self.joined(previous)));
+                put_numbers(out, &previous.as_ref().map_or([0, 0], |previous| self.mention_export(previous)));
                 put_numbers(out, &current);
             }
         }
@@ -78,9 +79,10 @@ pub fn put(out: &mut Vec<u8>, origin: &DeltaOrigin, realm: &Realm, changes: &[Ch
     out.put_varint(changes.len() as u64);
     put_text(out, &realm.tenant);
     out.put_u8(realm.mode.stored());
-    let (mut mentioned, mut list) = (Mentioned::default(), Vec::new());
+    let mut mentioned = Mentioned::default();
+    let mut list = Vec::new();
     for change in changes {
-        mentioned.change(change, &mut list);
+        mentioned.put_change(change, &mut list);
     }
     put_all(out, origin, realm, &mentioned.connections);
     put_all(out, origin, realm, &mentioned.exports);
@@ -91,7 +93,7 @@ fn put_all<T: Entity>(out: &mut Vec<u8>, origin: &DeltaOrigin, realm: &Realm, al
     out.put_varint(all.len() as u64);
     for (at, entity) in all.iter().enumerate() {
         entity.put_id(out);
-        let base = all[..at].iter().position(|it| it.id() == entity.id());
+        let base = all[..at].iter().position(|earlier| earlier.id() == entity.id());
         out.put_varint(base.map_or(0, |base| base as u64 + 1));
         match base {
             Some(base) => entity.put_difference(all[base], out, origin),
@@ -109,7 +111,8 @@ fn take_all<T: Entity + Clone>(
     let count = take_count(from)?;
     let mut all: Vec<Arc<T>> = Vec::with_capacity(count);
     for _ in 0..count {
-        let (id, base) = (take_text(from)?, from.varint()?);
+        let id = take_text(from)?;
+        let base = from.varint()?;
         let entity = if let Some(base) = referred(&all, base)? {
             (*base).clone().take_difference(from, origin)?
         } else {
@@ -131,8 +134,8 @@ pub enum TakeError {
 }
 
 impl From<DecodeError> for TakeError {
-    fn from(garbled: DecodeError) -> Self {
-        Self::DecodeError(garbled)
+    fn from(error: DecodeError) -> Self {
+        Self::DecodeError(error)
     }
 }
 
@@ -157,12 +160,12 @@ pub fn take(
     };
     let connections = take_all(from, origin, &realm, complete)?;
     let exports = take_all(from, origin, &realm, |_| Ok(()))?;
-    let change = |_| change(from, &connections, &exports);
+    let change = |_| take_change(from, &connections, &exports);
     let changes = (0..count).map(change).collect::<Result<_, DecodeError>>()?;
     Ok((realm, changes))
 }
 
-fn change(
+fn take_change(
     from: &mut Take<'_>,
     connections: &[Arc<Connection>],
     exports: &[Arc<Export>],
@@ -170,17 +173,20 @@ fn change(
     const MISSING: DecodeError = DecodeError("a change names no entity");
     match from.u8()? {
         CONNECTION => {
-            let (previous, current) = (from.varint()?, from.varint()?);
+            let previous = from.varint()?;
+            let current = from.varint()?;
             let current = referred(connections, current)?.ok_or(MISSING)?;
             Ok(Change::Connection { previous: referred(connections, previous)?, current })
         }
         EXPORT => {
-            let mut joined = || {
-                let (export, connection) = (from.varint()?, from.varint()?);
+            let mut take_joined = || {
+                let export = from.varint()?;
+                let connection = from.varint()?;
                 let connection = referred(connections, connection)?;
                 Ok(referred(exports, export)?.map(|export| JoinedExport { export, connection }))
             };
-            let (previous, current) = (joined()?, joined()?.ok_or(MISSING)?);
+            let previous = take_joined()?;
+            let current = take_joined()?.ok_or(MISSING)?;
             Ok(Change::Export { previous, current })
         }
         _ => Err(DecodeError("a change has an unknown kind")),

@@ -46,8 +46,14 @@ impl Recorder {
         let written = next_unwritten.clone();
         let thread =
             thread::Builder::new().name("cleat-recorder".into()).spawn(move || run(writer, &received, &written))?;
-        let (gathered, gathered_bytes) = (Vec::new(), 0);
-        Ok(Self { next, gathered, gathered_bytes, orders: Some(orders), next_unwritten, thread: Some(thread) })
+        Ok(Self {
+            next,
+            gathered: Vec::new(),
+            gathered_bytes: 0,
+            orders: Some(orders),
+            next_unwritten,
+            thread: Some(thread),
+        })
     }
 
     /// Returns the position that is recorded next.
@@ -60,7 +66,8 @@ impl Recorder {
         self.next_unwritten.load(Ordering::Acquire)
     }
 
-    /// Records the next folded event. `weight`: see [`PositionChanges::weight`](crate::fold::entities::PositionChanges::weight).
+    /// Records the next folded event. `weight`: see
+    /// [`PositionChanges::weight`](crate::fold::entities::PositionChanges::weight).
     pub fn record(&mut self, recorded: Recorded, weight: usize) -> Result<(), StoreError> {
         self.next += 1;
         self.gathered_bytes += weight;
@@ -74,7 +81,7 @@ impl Recorder {
         self.hand_over()?;
         let (done, synced) = mpsc::sync_channel(1);
         self.order(RecorderOrder::Sync(done))?;
-        synced.recv().map_err(|_| self.failure())
+        synced.recv().map_err(|_| self.take_failure())
     }
 
     fn hand_over(&mut self) -> Result<(), StoreError> {
@@ -85,14 +92,15 @@ impl Recorder {
 
     fn order(&mut self, order: RecorderOrder) -> Result<(), StoreError> {
         let sent = self.orders.as_ref().is_some_and(|orders| orders.send(order).is_ok());
-        if sent { Ok(()) } else { Err(self.failure()) }
+        if sent { Ok(()) } else { Err(self.take_failure()) }
     }
 
-    /// Returns the reason why the thread has ended.
-    fn failure(&mut self) -> StoreError {
-        let ended = self.thread.take().map(JoinHandle::join);
-        let panicked = || StoreError::new("record changes", "the recording thread has ended");
-        ended.and_then(Result::ok).and_then(Result::err).unwrap_or_else(panicked)
+    /// Waits for the end of the thread. Returns its error, the first time that this is called.
+    fn take_failure(&mut self) -> StoreError {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(Err(error))) => error,
+            _ => StoreError::new("record changes", "the recording thread has ended"),
+        }
     }
 }
 

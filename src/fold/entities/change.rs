@@ -1,4 +1,4 @@
-//! Change of entities by one event. Knows nothing of where changes are kept.
+//! Owns the change of entities by one event. Knows nothing of where changes are kept.
 
 use std::sync::Arc;
 

@@ -76,37 +76,39 @@ pub struct Connection {
     pub last_export_at: Option<Timestamp>,
     /// Since the last authorisation, an export has failed for lack of a token.
     pub needs_reconnect: bool,
-    pub trail: Lineage,
+    pub lineage: Lineage,
 }
 
 impl Connection {
     /// Returns the connection after an event that names it.
-    pub fn after(previous: Option<&Self>, realm: &Realm, id: &Arc<str>, event: Occurrence<'_>) -> Self {
-        let trail = Lineage::extend(previous.map(|connection| &connection.trail), event.mark);
+    pub fn after(previous: Option<&Self>, realm: &Realm, id: &Arc<str>, occurrence: Occurrence<'_>) -> Self {
+        let lineage = Lineage::extend(previous.map(|connection| &connection.lineage), occurrence.event_ref);
         let mut connection = match previous {
-            Some(connection) => Self { trail, ..connection.clone() },
-            None => Self::unheard_of(realm, id, trail),
+            Some(connection) => Self { lineage, ..connection.clone() },
+            None => Self::new(realm, id, lineage),
         };
-        let date = event.happened_by();
+        let date = occurrence.happened_by();
         connection.last_was_late = false;
-        match &event.report.kind {
+        match &occurrence.report.kind {
             ReportKind::Attempt { facts, .. } | ReportKind::Revocation { facts, .. } if connection.is_history(date) => {
-                connection.learned_late(facts);
+                connection.learn_history(facts);
             }
-            ReportKind::Attempt { status, facts, attempt } => connection.attempted(status, facts, attempt, date),
-            ReportKind::Revocation { status, facts } => connection.revoked(status, facts, date),
+            ReportKind::Attempt { status, facts, attempt } => connection.apply_attempt(status, facts, attempt, date),
+            ReportKind::Revocation { status, facts } => connection.apply_revocation(status, facts, date),
             ReportKind::Export { org_id, outcome, .. } => {
-                connection.exported(org_id, outcome.token_failed() && connection.was_so_at(event.heard_at()));
+                let needs_reconnect = outcome.token_failed() && connection.had_status_by(occurrence.heard_at());
+                connection.apply_export(org_id, needs_reconnect);
             }
             ReportKind::Unknown => {}
         }
         if previous.is_some_and(|previous| !previous.is_described_as(&connection)) {
-            connection.described_at = RelativePosition(event.mark.position);
+            connection.described_at = RelativePosition(occurrence.event_ref.position);
         }
         connection
     }
 
-    pub fn unheard_of(realm: &Realm, id: &Arc<str>, trail: Lineage) -> Self {
+    /// Returns a connection before its first report.
+    pub fn new(realm: &Realm, id: &Arc<str>, lineage: Lineage) -> Self {
         Self {
             realm: realm.clone(),
             id: id.clone(),
@@ -118,19 +120,19 @@ impl Connection {
             last_was_late: false,
             facts: Arc::default(),
             attempt: Arc::default(),
-            described_at: RelativePosition(trail.first.position),
+            described_at: RelativePosition(lineage.first.position),
             was_revoked: false,
             reconnect_count: 0,
             last_reconnected_at: None,
             last_export_at: None,
             needs_reconnect: false,
-            trail,
+            lineage,
         }
     }
 
     /// Returns whether the current status was reported by `time`. True if no status is known.
-    pub fn was_so_at(&self, time: Timestamp) -> bool {
-        self.status_date.is_none_or(|told| told <= time)
+    pub fn had_status_by(&self, time: Timestamp) -> bool {
+        self.status_date.is_none_or(|reported| reported <= time)
     }
 
     /// Returns whether an event that happened by `date` had happened before the event that set the current status.
@@ -139,7 +141,7 @@ impl Connection {
     }
 
     /// Takes from history only facts that were never reported before.
-    fn learned_late(&mut self, facts: &Facts) {
+    fn learn_history(&mut self, facts: &Facts) {
         self.last_was_late = true;
         let mut combined = facts.clone();
         absorb_facts(&mut combined, &self.facts);
@@ -147,7 +149,7 @@ impl Connection {
     }
 
     /// Applies an attempt to connect. Without a status, it says nothing about the authorisation.
-    fn attempted(&mut self, reported: &Text, facts: &Facts, attempt: &Attempt, date: Timestamp) {
+    fn apply_attempt(&mut self, reported: &Text, facts: &Facts, attempt: &Attempt, date: Timestamp) {
         self.learn(facts);
         self.attempt = Arc::new(attempt.clone());
         if let Some(word) = reported {
@@ -156,18 +158,18 @@ impl Connection {
     }
 
     /// Applies a revocation. The type of the event decides, whatever status its body has.
-    fn revoked(&mut self, reported: &Text, facts: &Facts, date: Timestamp) {
+    fn apply_revocation(&mut self, reported: &Text, facts: &Facts, date: Timestamp) {
         self.learn(facts);
         self.set_status(Status::Revoked, reported, date);
     }
 
     /// Applies the end of an export, which never changes the authorisation.
-    fn exported(&mut self, org_id: &Text, token_failed: bool) {
+    fn apply_export(&mut self, org_id: &Text, needs_reconnect: bool) {
         if org_id.is_some() && *org_id != self.facts.org_id {
             self.learn(&Facts { org_id: org_id.clone(), ..Facts::default() });
         }
-        self.last_export_at = Some(self.trail.last.recorded_at);
-        self.needs_reconnect |= token_failed;
+        self.last_export_at = Some(self.lineage.last.recorded_at);
+        self.needs_reconnect |= needs_reconnect;
     }
 
     /// Adds facts to the known ones. Facts that stay equal keep their place in memory: most events repeat known facts.
@@ -182,7 +184,7 @@ impl Connection {
     /// Returns whether the fields that [`Self::describe_as`] copies are equal. Compares most of them by their place in
     /// memory.
     fn is_described_as(&self, other: &Self) -> bool {
-        fn described(it: &Connection) -> impl PartialEq + '_ {
+        fn described(connection: &Connection) -> impl PartialEq + '_ {
             let Connection {
                 realm,
                 id,
@@ -200,10 +202,10 @@ impl Connection {
                 last_reconnected_at,
                 last_export_at: _,
                 needs_reconnect: _,
-                trail,
-            } = it;
+                lineage,
+            } = connection;
             let of_status = (status, reported_status, status_recorded_at, status_date, order_ambiguous, was_revoked);
-            (of_status, reconnect_count, last_reconnected_at, facts, attempt, trail.first, id, realm)
+            (of_status, reconnect_count, last_reconnected_at, facts, attempt, lineage.first, id, realm)
         }
         described(self) == described(other)
     }
@@ -211,13 +213,13 @@ impl Connection {
     /// Copies the description from another state of the same connection: all fields that an event of an export leaves
     /// unchanged.
     pub fn describe_as(&mut self, other: &Self) {
-        let Self { last_was_late, described_at, last_export_at, needs_reconnect, trail, .. } = *self;
-        let trail = Lineage { first: other.trail.first, ..trail };
-        *self = Self { last_was_late, described_at, last_export_at, needs_reconnect, trail, ..other.clone() };
+        let Self { last_was_late, described_at, last_export_at, needs_reconnect, lineage, .. } = *self;
+        let lineage = Lineage { first: other.lineage.first, ..lineage };
+        *self = Self { last_was_late, described_at, last_export_at, needs_reconnect, lineage, ..other.clone() };
     }
 
     fn set_status(&mut self, status: Status, reported: &Text, date: Timestamp) {
-        let now = self.trail.last.recorded_at;
+        let now = self.lineage.last.recorded_at;
         if self.was_revoked && status == Status::Authorized {
             self.reconnect_count = self.reconnect_count.saturating_add(1);
             self.last_reconnected_at = Some(now);
@@ -265,7 +267,10 @@ impl Connection {
 
     /// Returns the time of its authorisation, if no export has ended since.
     pub fn awaits_export_since(&self) -> Option<Timestamp> {
-        let since = self.status_recorded_at.filter(|_| self.status == Status::Authorized)?;
+        if self.status != Status::Authorized {
+            return None;
+        }
+        let since = self.status_recorded_at?;
         self.last_export_at.is_none_or(|at| at < since).then_some(since)
     }
 }
@@ -277,7 +282,7 @@ impl fmt::Debug for Connection {
             .field("realm", &self.realm)
             .field("id", &self.id)
             .field("status", &self.status)
-            .field("trail", &self.trail)
+            .field("lineage", &self.lineage)
             .finish_non_exhaustive()
     }
 }

@@ -1,5 +1,5 @@
-//! Owns the common parts of connections and exports: the realm that they belong to, and the trail that events leave on
-//! them. Knows neither of the two.
+//! Owns the common parts of connections and exports: their realm, and the lineage that their events give them. Knows
+//! neither of the two.
 
 use std::sync::Arc;
 
@@ -39,30 +39,30 @@ impl Lineage {
         Lineage { version: 0, first: nowhere, last: nowhere }
     };
 
-    /// Returns the trail after one more event, or the trail of a first event.
-    pub fn extend(trail: Option<&Lineage>, mark: EventRef) -> Lineage {
-        match trail {
-            Some(trail) => Lineage { version: trail.version + 1, first: trail.first, last: mark },
-            None => Lineage { version: 1, first: mark, last: mark },
+    /// Returns the lineage after one more event, or the lineage of a first event.
+    pub fn extend(lineage: Option<&Lineage>, event: EventRef) -> Lineage {
+        match lineage {
+            Some(lineage) => Lineage { version: lineage.version + 1, first: lineage.first, last: event },
+            None => Lineage { version: 1, first: event, last: event },
         }
     }
 }
 
 /// Replaces a known text by a reported one. If none is reported, the known one stays.
-pub fn absorb(known: &mut Text, told: &Text) {
+pub fn absorb(known: &mut Text, reported: &Text) {
     // An equal text keeps its place in memory: most events repeat known texts.
-    if told.is_some() && told != known {
-        known.clone_from(told);
+    if reported.is_some() && reported != known {
+        known.clone_from(reported);
     }
 }
 
 /// Applies [`absorb`] to each fact: a fact survives its absence from later events.
-pub fn absorb_facts(known: &mut Facts, told: &Facts) {
-    absorb(&mut known.external_id, &told.external_id);
-    absorb(&mut known.platform_type, &told.platform_type);
-    absorb(&mut known.endpoint_id, &told.endpoint_id);
-    absorb(&mut known.brand_id, &told.brand_id);
-    absorb(&mut known.portal_id, &told.portal_id);
-    absorb(&mut known.tefca_directory_id, &told.tefca_directory_id);
-    absorb(&mut known.org_id, &told.org_id);
+pub fn absorb_facts(known: &mut Facts, reported: &Facts) {
+    absorb(&mut known.external_id, &reported.external_id);
+    absorb(&mut known.platform_type, &reported.platform_type);
+    absorb(&mut known.endpoint_id, &reported.endpoint_id);
+    absorb(&mut known.brand_id, &reported.brand_id);
+    absorb(&mut known.portal_id, &reported.portal_id);
+    absorb(&mut known.tefca_directory_id, &reported.tefca_directory_id);
+    absorb(&mut known.org_id, &reported.org_id);
 }

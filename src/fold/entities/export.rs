@@ -1,5 +1,4 @@
-//! Owns one export, and how its outcomes change it. The rules are in docs/rules.md. Knows no
-//! file.
+//! Owns one export, and how its outcomes change it. The rules are in docs/rules.md. Knows no file.
 
 use std::fmt;
 use std::sync::Arc;
@@ -49,12 +48,12 @@ pub struct Export {
     /// Time of the report of the outcome that counts, which is the latest one. `None` if it is the recording time of
     /// the last event.
     pub heard_at: Option<Timestamp>,
-    pub trail: Lineage,
+    pub lineage: Lineage,
 }
 
 impl Export {
     /// Returns an export before its first event.
-    pub fn unheard_of(realm: &Realm, task_id: &Arc<str>, mark: EventRef) -> Self {
+    pub fn new(realm: &Realm, task_id: &Arc<str>, event: EventRef) -> Self {
         Self {
             realm: realm.clone(),
             task_id: task_id.clone(),
@@ -67,15 +66,15 @@ impl Export {
             deadline: None,
             after_revocation: false,
             heard_at: None,
-            trail: Lineage { version: 0, first: mark, last: mark },
+            lineage: Lineage { version: 0, first: event, last: event },
         }
     }
 
-    /// Returns the export after the event at `mark`, except for the outcome.
+    /// Returns the export after an event, except for the outcome.
     #[must_use]
-    pub fn touched(&self, mark: EventRef, connection_id: &Text, org_id: &Text) -> Self {
-        let heard_at = Some(self.outcome_heard_at()).filter(|_| self.trail.version > 0);
-        let mut export = Self { trail: Lineage::extend(Some(&self.trail), mark), heard_at, ..self.clone() };
+    pub fn touched(&self, event: EventRef, connection_id: &Text, org_id: &Text) -> Self {
+        let heard_at = if self.lineage.version > 0 { Some(self.outcome_heard_at()) } else { None };
+        let mut export = Self { lineage: Lineage::extend(Some(&self.lineage), event), heard_at, ..self.clone() };
         absorb(&mut export.connection_id, connection_id);
         absorb(&mut export.org_id, org_id);
         export
@@ -83,30 +82,31 @@ impl Export {
 
     /// Returns the time of the report of the outcome that counts.
     pub fn outcome_heard_at(&self) -> Timestamp {
-        self.heard_at.unwrap_or(self.trail.last.recorded_at)
+        self.heard_at.unwrap_or(self.lineage.last.recorded_at)
     }
 
     /// Applies an outcome. `heard_at` is before the recording time of its event only if the event did not come by a
     /// webhook. `connection` is the one that the export belongs to, as it is now.
-    pub fn ended(&mut self, outcome: &Outcome, heard_at: Timestamp, connection: Option<&Connection>) {
+    pub fn apply_outcome(&mut self, outcome: &Outcome, heard_at: Timestamp, connection: Option<&Connection>) {
         let before = self.heard_at;
         let latest = before.map_or(heard_at, |before| before.max(heard_at));
-        self.heard_at = Some(latest).filter(|latest| *latest != self.trail.last.recorded_at);
+        self.heard_at = if latest == self.lineage.last.recorded_at { None } else { Some(latest) };
         if before.is_some_and(|before| heard_at < before) {
-            return self.learned_late(outcome, heard_at);
+            return self.learn_history(outcome, heard_at);
         }
         match outcome {
             Outcome::Ready { links, stats } => {
-                self.ready(links, stats.as_ref(), heard_at);
-                let revoked = |it: &Connection| it.status == Status::Revoked && it.was_so_at(heard_at);
-                self.after_revocation = connection.is_some_and(revoked);
+                self.set_ready(links, stats.as_ref(), heard_at);
+                self.after_revocation = connection.is_some_and(|connection| {
+                    connection.status == Status::Revoked && connection.had_status_by(heard_at)
+                });
             }
-            Outcome::Failed { reason } => self.failed(reason),
+            Outcome::Failed { reason } => self.set_failed(reason),
         }
     }
 
     /// Takes from history only values that were never reported before.
-    fn learned_late(&mut self, outcome: &Outcome, heard_at: Timestamp) {
+    fn learn_history(&mut self, outcome: &Outcome, heard_at: Timestamp) {
         let Outcome::Ready { links, stats } = outcome else { return };
         if self.deadline.is_none() {
             self.deadline = Some(heard_at.plus_micros(LIFETIME_MICROS));
@@ -117,16 +117,16 @@ impl Export {
         }
     }
 
-    fn ready(&mut self, links: &Arc<[Link]>, stats: Option<&Arc<Stats>>, heard_at: Timestamp) {
+    fn set_ready(&mut self, links: &Arc<[Link]>, stats: Option<&Arc<Stats>>, heard_at: Timestamp) {
         self.status = ExportStatus::Ready;
         self.failure_reason = None;
         // Before the deadline, this is another report of the same export. After it, Fasten has made the export again,
         // and the old links are dead.
-        let anew = self.deadline.is_none_or(|deadline| deadline < heard_at);
-        if anew {
+        let is_new = self.deadline.is_none_or(|deadline| deadline < heard_at);
+        if is_new {
             self.deadline = Some(heard_at.plus_micros(LIFETIME_MICROS));
         }
-        if anew || !links.is_empty() {
+        if is_new || !links.is_empty() {
             self.links = links.clone();
         }
         if stats.is_some() {
@@ -134,7 +134,7 @@ impl Export {
         }
     }
 
-    fn failed(&mut self, reason: &Text) {
+    fn set_failed(&mut self, reason: &Text) {
         self.status = ExportStatus::Failed;
         self.failure_reason.clone_from(reason);
         self.after_revocation = false;
@@ -147,7 +147,7 @@ impl Export {
 
     /// Returns the time from which the state can leave memory: the deadline, or else a day after the last event.
     pub fn settles_at(&self) -> Timestamp {
-        self.deadline.unwrap_or_else(|| self.trail.last.recorded_at.plus_micros(LIFETIME_MICROS))
+        self.deadline.unwrap_or_else(|| self.lineage.last.recorded_at.plus_micros(LIFETIME_MICROS))
     }
 
     /// Replaces texts that other entities have too by the shared copy in memory.
@@ -190,7 +190,7 @@ impl fmt::Debug for Export {
             .field("realm", &self.realm)
             .field("task_id", &self.task_id)
             .field("status", &self.status)
-            .field("trail", &self.trail)
+            .field("lineage", &self.lineage)
             .finish_non_exhaustive()
     }
 }

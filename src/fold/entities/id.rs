@@ -81,7 +81,8 @@ const VALUES: [u8; 256] = {
 };
 
 fn digits(text: &[u8], pairs: &[usize; 16]) -> Option<Digits> {
-    let (mut digits, mut all) = ([0; 2], 0);
+    let mut digits = [0; 2];
+    let mut all = 0;
     for (half, pairs) in digits.iter_mut().zip(pairs.chunks(8)) {
         for at in pairs {
             let (high, low) = (VALUES[usize::from(text[*at])], VALUES[usize::from(text[at + 1])]);

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! entity  u32 bits, one a field in the order below ‖ the fields whose bits are set
-//! time, position  zigzag, against the origin                  numbers and texts: `bytes.rs`
+//! time, position  zigzag, against the origin                  numbers and texts: `packed_text.rs`
 //! ```
 //!
 //! A list of fields serves both directions. A change of it is a new format of the change log and of checkpoints, so
@@ -48,8 +48,8 @@ pub trait Entity: Sized {
 /// Implements [`Entity`]. `@` after a field: its time is stored relative to the given time of the same entity, not to
 /// the origin. That time must come before it in the list.
 macro_rules! entity {
-    (@ $origin:ident, $it:expr) => { *$origin };
-    (@ $origin:ident, $it:expr, $other:expr) => { $other(&$it) };
+    (@ $origin:ident, $value:expr) => { *$origin };
+    (@ $origin:ident, $value:expr, $other:expr) => { $other(&$value) };
     ($entity:ty, $id:ident, $put_id:ident, $blank:expr, $base:expr, $($($field:ident).+ $(@ $other:expr)?),+ $(,)?) => {
         impl Entity for $entity {
             fn id(&self) -> &Arc<str> {
@@ -99,18 +99,18 @@ entity!(
     Connection,
     id,
     put_text,
-    |realm, id| Connection::unheard_of(realm, id, Lineage::NONE),
-    |it: &Connection, blank, origin: &DeltaOrigin| {
+    |realm, id| Connection::new(realm, id, Lineage::NONE),
+    |connection: &Connection, blank, origin: &DeltaOrigin| {
         let mut base: Connection = blank;
-        if it.described_at.0 != origin.position {
-            base.describe_as(it);
+        if connection.described_at.0 != origin.position {
+            base.describe_as(connection);
         }
         base
     },
-    trail.first,
+    lineage.first,
     status,
     reported_status,
-    status_recorded_at @ |it: &Connection| it.trail.first,
+    status_recorded_at @ |connection: &Connection| connection.lineage.first,
     facts,
     attempt,
     described_at,
@@ -118,12 +118,12 @@ entity!(
     reconnect_count,
     last_reconnected_at,
     needs_reconnect,
-    status_date @ |it: &Connection| it.trail.first,
+    status_date @ |connection: &Connection| connection.lineage.first,
     order_ambiguous,
     last_was_late,
-    trail.version,
-    trail.last,
-    last_export_at @ |it: &Connection| it.trail.last,
+    lineage.version,
+    lineage.last,
+    last_export_at @ |connection: &Connection| connection.lineage.last,
 );
 
 // The task id occurs again in the links, so it is stored plain.
@@ -131,7 +131,7 @@ entity!(
     Export,
     task_id,
     put_plain,
-    |realm, task_id| Export::unheard_of(realm, task_id, Lineage::NONE.last),
+    |realm, task_id| Export::new(realm, task_id, Lineage::NONE.last),
     |_: &Export, blank, _: &DeltaOrigin| blank,
     status,
     failure_reason,
@@ -142,9 +142,9 @@ entity!(
     deadline,
     after_revocation,
     heard_at,
-    trail.version,
-    trail.first,
-    trail.last,
+    lineage.version,
+    lineage.first,
+    lineage.last,
 );
 
 /// Several texts as one value: a bit for each, then those that are present.

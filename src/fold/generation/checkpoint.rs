@@ -74,7 +74,8 @@ impl CheckpointHeader {
         }
         let fold_version = take.u16()?;
         let identity = Identity::from_bytes(take.array()?);
-        let (position, chain) = (take.u64()?, take.array()?);
+        let position = take.u64()?;
+        let chain = take.array()?;
         let recorded_at = Timestamp::from_micros(take.i64()?);
         if take.u32()? != crc32c::crc32c(&bytes[..HEADER_BYTES]) {
             return Err(DecodeError("its checksum is wrong"));
@@ -88,7 +89,7 @@ pub fn write(views: &Views, header: &CheckpointHeader, out: &mut dyn Write) -> i
     out.write_all(&header.encode())?;
     let mut frames = FrameWriter::new(out);
     for realm in &views.realms() {
-        frames.entry(|out| {
+        frames.write_entry(|out| {
             out.put_u8(REALM);
             put_text(out, &realm.tenant);
             out.put_u8(realm.mode.stored());
@@ -101,7 +102,7 @@ pub fn write(views: &Views, header: &CheckpointHeader, out: &mut dyn Write) -> i
 fn write_state(views: &Views, realm: &Realm, origin: &DeltaOrigin, frames: &mut FrameWriter<'_>) -> io::Result<()> {
     write_exports(views, realm, &Id::Empty, origin, frames)?;
     for (id, connection) in views.connections(realm, None) {
-        frames.entry(|out| {
+        frames.write_entry(|out| {
             out.put_u8(CONNECTION);
             put_text(out, &connection.id);
             connection.put_difference(&Connection::blank(realm, &connection.id), out, origin);
@@ -121,9 +122,9 @@ fn write_exports(
     for (task_id, (slot, moved)) in views.exports_of(realm, owner.clone(), None) {
         let is_owners = || views.join(realm, &task_id, &slot).map(|joined| joined.export.owner() == *owner);
         if !moved || is_owners().map_err(io::Error::other)? {
-            frames.entry(|out| put_slot(out, origin, realm, &task_id, &slot))?;
+            frames.write_entry(|out| put_slot(out, origin, realm, &task_id, &slot))?;
         } else {
-            frames.entry(|out| {
+            frames.write_entry(|out| {
                 out.put_u8(MOVED);
                 put_text(out, &task_id.text());
             })?;
@@ -163,7 +164,7 @@ pub fn read_state(header: &CheckpointHeader, from: &mut dyn Read) -> Result<Rest
     while let Some(frame) = frames.next()? {
         let mut take = Take(&frame);
         while !take.0.is_empty() {
-            loading.entry(&mut take)?;
+            loading.take_entry(&mut take)?;
         }
     }
     loading.finish_realm();
@@ -177,7 +178,7 @@ struct Loading {
 }
 
 impl Loading {
-    fn entry(&mut self, from: &mut Take<'_>) -> Result<(), DecodeError> {
+    fn take_entry(&mut self, from: &mut Take<'_>) -> Result<(), DecodeError> {
         let kind = from.u8()?;
         let id = take_text(from)?;
         if kind == REALM {
@@ -191,22 +192,23 @@ impl Loading {
             CONNECTION => {
                 let mut connection = Connection::blank(realm, &id).take_difference(from, &self.origin)?;
                 connection.share(&mut self.restored.interner);
-                state.connection(Arc::new(connection));
+                state.add_connection(Arc::new(connection));
             }
             OPEN => {
                 let mut export = Export::blank(realm, &id).take_difference(from, &self.origin)?;
                 export.share(&mut self.restored.interner);
-                state.export(Id::of(&id), ExportSlot::Open(Arc::new(export)));
+                state.add_export(Id::of(&id), ExportSlot::Open(Arc::new(export)));
             }
-            SETTLED => state.export(Id::of(&id), ExportSlot::Settled(from.varint()?)),
-            MOVED => state.moved(Id::of(&id)),
+            SETTLED => state.add_export(Id::of(&id), ExportSlot::Settled(from.varint()?)),
+            MOVED => state.add_moved(Id::of(&id)),
             _ => return Err(DecodeError("unknown entry")),
         }
         Ok(())
     }
 
     fn finish_realm(&mut self) {
-        let finished = self.current.take().map(|(realm, state)| (realm, state.finish()));
-        self.restored.realms.extend(finished);
+        if let Some((realm, state)) = self.current.take() {
+            self.restored.realms.push((realm, state.finish()));
+        }
     }
 }

@@ -65,7 +65,7 @@ impl Files {
         Ok(fs::metadata(self.checkpoint(position))?.len())
     }
 
-    /// Free bytes on the disk of the generation.
+    /// Returns the number of free bytes on the disk of the generation.
     pub fn free_space(&self) -> io::Result<u64> {
         free_space(&self.home)
     }

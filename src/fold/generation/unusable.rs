@@ -1,4 +1,4 @@
-//! Reasons why a checkpoint cannot be used.
+//! Owns the reasons why a checkpoint cannot be used. Knows no format.
 
 use std::io;
 

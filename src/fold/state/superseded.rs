@@ -13,13 +13,13 @@ pub trait Version {
 
 impl Version for Arc<Connection> {
     fn position(&self) -> Position {
-        self.trail.last.position
+        self.lineage.last.position
     }
 }
 
 impl Version for Arc<Export> {
     fn position(&self) -> Position {
-        self.trail.last.position
+        self.lineage.last.position
     }
 }
 
@@ -42,7 +42,8 @@ impl<T: Version> VersionStore<T> {
         self.versions.get(id)?.iter().rev().find(|version| version.position() <= at)
     }
 
-    /// Keeps `previous`, which the version at position `next` supersedes, if one of the positions in `pinned` can see it.
+    /// Keeps `previous`, which the version at position `next` supersedes, if one of the positions in `pinned` can see
+    /// it.
     pub fn supersede(&mut self, id: Id, previous: T, next: Position, pinned: &[Position]) {
         if !is_seen(previous.position(), next, pinned) {
             return;
@@ -81,7 +82,8 @@ impl<T: Version> VersionStore<T> {
     }
 }
 
-/// Returns whether a version that is current from `from` until `next` is the newest at one of the positions in `pinned`.
+/// Returns whether a version that is current from `from` until `next` is the newest at one of the positions in
+/// `pinned`.
 fn is_seen(from: Position, next: Position, pinned: &[Position]) -> bool {
     let first = pinned.partition_point(|position| *position < from);
     pinned.get(first).is_some_and(|position| *position < next)

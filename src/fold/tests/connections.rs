@@ -35,9 +35,9 @@ fn new_attempt_replaces_the_last_wholly_and_absent_facts_stay() {
     });
     let story = Story::new().given(&body("patient.connection_success", &full));
     let first = story.connection("c");
-    let attempt_told = &first.attempt;
-    assert_eq!(attempt_told.consent_expires_at, Some(Timestamp::from_micros(1_785_801_600_000_000)));
-    assert!(attempt_told.request_id.is_some() && attempt_told.external_state.is_some() && attempt_told.scope.is_some());
+    let reported = &first.attempt;
+    assert_eq!(reported.consent_expires_at, Some(Timestamp::from_micros(1_785_801_600_000_000)));
+    assert!(reported.request_id.is_some() && reported.external_state.is_some() && reported.scope.is_some());
 
     let revoked = story.given(&revocation());
     assert!(revoked.connection("c").attempt == first.attempt, "a revocation is no attempt");
@@ -64,7 +64,8 @@ fn the_version_counts_events_that_name_it_and_no_others() {
     let nameless = body("patient.ehi_export_success", &json!({"task_id": "t"}));
     let story = Story::new().given(&unknown).given(&ready()).given(&nameless).given(&attempt("authorized"));
     let connection = story.connection("c");
-    assert_eq!((connection.trail.version, connection.trail.first.position, connection.trail.last.position), (3, 1, 4));
+    let lineage = connection.lineage;
+    assert_eq!((lineage.version, lineage.first.position, lineage.last.position), (3, 1, 4));
     assert_eq!(connection.facts.external_id, None, "what a field means in an unknown type is unknown");
 }
 
@@ -72,14 +73,14 @@ fn the_version_counts_events_that_name_it_and_no_others() {
 fn realms_never_mix_and_realmless_events_only_move_the_position() {
     let mut story = Story::new();
     let body = serde_json::to_vec(&attempt("authorized")).unwrap();
-    story.happens("acme", ModeVerdict::Mismatched, &body);
-    story.happens("acme", ModeVerdict::Unknown, &body);
+    story.append("acme", ModeVerdict::Mismatched, &body);
+    story.append("acme", ModeVerdict::Unknown, &body);
     assert_eq!((story.views.position(), story.counts()), (2, (0, 0)));
     for (tenant, mode) in [("acme", ModeVerdict::Live), ("acme", ModeVerdict::Test), ("other", ModeVerdict::Live)] {
-        story.happens(tenant, mode, &body);
+        story.append(tenant, mode, &body);
     }
     assert_eq!(story.counts(), (3, 0));
-    assert_eq!(story.connection("c").trail.version, 1);
+    assert_eq!(story.connection("c").lineage.version, 1);
 }
 
 #[test]

@@ -29,13 +29,13 @@ const CASES: &[Case] = &[
     Case { name: "an open list of reasons is kept as it is written",
         given: &[("failed something_new", 1, 1, Webhook)],
         outcome: Err("something_new"), link: None, deadline_hour: None, after_revocation: false },
-    Case { name: "the deadline is a day after it was first heard to be ready, whatever was before",
+    Case { name: "the deadline is a day after the first report that it is ready, whatever was before",
         given: &[("failed a", 1, 1, Webhook), ("ready 1", 5, 6, Webhook)],
         outcome: Ok(()), link: Some("1"), deadline_hour: Some(30), after_revocation: false },
-    Case { name: "within the day it is the same export, told again",
+    Case { name: "within the day it is the same export, reported again",
         given: &[("ready 1", 5, 5, Webhook), ("ready 2", 29, 29, Webhook)],
         outcome: Ok(()), link: Some("2"), deadline_hour: Some(29), after_revocation: false },
-    Case { name: "after its deadline it has been made anew",
+    Case { name: "after its deadline it has been made again",
         given: &[("ready 1", 5, 5, Webhook), ("ready 2", 30, 30, Webhook)],
         outcome: Ok(()), link: Some("2"), deadline_hour: Some(54), after_revocation: false },
     Case { name: "and then the old links are dead",
@@ -56,22 +56,23 @@ const CASES: &[Case] = &[
     Case { name: "one that was ready before the revocation is not marked by it",
         given: &[("ready 1", 1, 1, Webhook), ("revoked", 5, 5, Webhook)],
         outcome: Ok(()), link: Some("1"), deadline_hour: Some(25), after_revocation: false },
-    Case { name: "ready anew after a reconnect has no mark",
-        given: &[("revoked", 1, 1, Webhook), ("ready 1", 2, 2, Webhook), ("authorized", 50, 50, Webhook), ("ready 2", 51, 51, Webhook)],
+    Case { name: "ready again after a reconnect has no mark",
+        given: &[("revoked", 1, 1, Webhook), ("ready 1", 2, 2, Webhook), ("authorized", 50, 50, Webhook),
+            ("ready 2", 51, 51, Webhook)],
         outcome: Ok(()), link: Some("2"), deadline_hour: Some(75), after_revocation: false },
     Case { name: "a failure after a revocation has no mark",
         given: &[("revoked", 1, 1, Webhook), ("ready 1", 2, 2, Webhook), ("failed c", 3, 3, Webhook)],
         outcome: Err("c"), link: Some("1"), deadline_hour: Some(26), after_revocation: false },
-    Case { name: "an imported one was heard of at its date",
+    Case { name: "an imported one was reported at its date",
         given: &[("ready 1", 5, 200, Import)],
         outcome: Ok(()), link: Some("1"), deadline_hour: Some(29), after_revocation: false },
     Case { name: "the date of a webhook is not asked",
         given: &[("ready 1", 5, 200, Webhook)],
         outcome: Ok(()), link: Some("1"), deadline_hour: Some(224), after_revocation: false },
-    Case { name: "a readmitted one was heard of at its date",
+    Case { name: "a readmitted one was reported at its date",
         given: &[("ready 1", 5, 8, Local)],
         outcome: Ok(()), link: Some("1"), deadline_hour: Some(29), after_revocation: false },
-    Case { name: "an import of a date that is yet to come was heard of now",
+    Case { name: "an import of a date that is yet to come was reported now",
         given: &[("ready 1", 500, 200, Import)],
         outcome: Ok(()), link: Some("1"), deadline_hour: Some(224), after_revocation: false },
     Case { name: "an old import does not overturn what is newer",
@@ -91,8 +92,9 @@ const CASES: &[Case] = &[
         outcome: Ok(()), link: Some("2"), deadline_hour: Some(225), after_revocation: false },
 ];
 
-fn told(word: &str, hour: i64) -> Value {
-    let (kind, rest) = word.split_once(' ').unwrap_or((word, ""));
+/// Returns the body of a report in the table, with the hour of its `date`.
+fn dated(report: &str, hour: i64) -> Value {
+    let (kind, rest) = report.split_once(' ').unwrap_or((report, ""));
     let mut body = match kind {
         "revoked" => revocation(),
         "authorized" => attempt("authorized"),
@@ -110,8 +112,11 @@ fn told(word: &str, hour: i64) -> Value {
 #[test]
 fn the_table_of_exports_holds() {
     for case in CASES {
-        let tell = |story: Story, (word, date, hour, how): &Given| story.at(*hour).given_as(*how, &told(word, *date));
-        let export = case.given.iter().fold(Story::new(), tell).export("t");
+        let mut story = Story::new();
+        for (report, date, hour, provenance) in case.given {
+            story = story.at(*hour).given_as(*provenance, &dated(report, *date));
+        }
+        let export = story.export("t");
         let outcome = match export.status {
             ExportStatus::Ready => Ok(()),
             ExportStatus::Failed => Err(export.failure_reason.as_deref().unwrap_or_default()),
@@ -120,17 +125,18 @@ fn the_table_of_exports_holds() {
         assert_eq!((outcome, links.first()), (case.outcome, case.link.as_ref()), "{}", case.name);
         let deadline = export.deadline.map(|deadline| deadline.as_micros() / HOUR);
         assert_eq!((deadline, export.after_revocation), (case.deadline_hour, case.after_revocation), "{}", case.name);
-        let its_own = case.given.iter().filter(|(word, ..)| word.starts_with("ready") || word.starts_with("failed"));
-        assert_eq!(export.trail.version, its_own.count() as u64, "{}", case.name);
+        let reports = case.given.iter().map(|(report, ..)| report);
+        let of_export = reports.filter(|report| report.starts_with("ready") || report.starts_with("failed"));
+        assert_eq!(export.lineage.version, of_export.count() as u64, "{}", case.name);
     }
 }
 
 #[test]
 fn token_failure_before_an_authorisation_needs_no_reconnect() {
-    let failed = |story: Story, how| story.given_as(how, &told("failed token_refresh_failure", 40));
-    let authorized = || Story::new().at(50).given(&told("authorized", 50)).at(60);
+    let failed = |story: Story, provenance| story.given_as(provenance, &dated("failed token_refresh_failure", 40));
+    let authorized = || Story::new().at(50).given(&dated("authorized", 50)).at(60);
     assert!(!failed(authorized(), Import).connection("c").needs_reconnect);
-    assert!(failed(authorized(), Webhook).connection("c").needs_reconnect, "it has just been heard of");
+    assert!(failed(authorized(), Webhook).connection("c").needs_reconnect, "it has just been reported");
     assert!(failed(Story::new().at(50), Import).connection("c").needs_reconnect, "no authorisation is known");
 }
 
@@ -144,7 +150,7 @@ fn an_export_stands_alone_until_an_event_names_its_connection() {
     assert_eq!((story.export("t").connection_id.clone(), story.counts()), (text("c"), (1, 1)));
     let of_c = story.views.exports_of(&Story::live(), Id::find("c"), None);
     assert_eq!(of_c.map(|(task_id, _)| task_id).collect::<Vec<_>>(), [Id::find("t")]);
-    assert_eq!(story.connection("c").trail.version, 1, "its other events do not name the connection");
+    assert_eq!(story.connection("c").lineage.version, 1, "its other events do not name the connection");
 }
 
 #[test]

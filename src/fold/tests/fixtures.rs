@@ -24,7 +24,7 @@ fn one_patients_story_ends_revoked_with_its_export_kept() {
         .given(&fixture("ehi_export_failed.token_refresh"))
         .given(&fixture("authorization_revoked"));
     let connection = story.connection(ONE);
-    assert_eq!((connection.status, connection.trail.version), (Status::Revoked, 5));
+    assert_eq!((connection.status, connection.lineage.version), (Status::Revoked, 5));
     assert!(connection.needs_reconnect);
     assert_eq!(connection.facts.external_id, text("user-1842"));
     assert_eq!(connection.attempt.external_state, text("attempt-77"));
@@ -50,9 +50,9 @@ fn tefca_flat_and_older_bodies_are_read() {
     assert_eq!(tefca.facts.tefca_directory_id, text("urn:oid:2.16.840.1.999999.1.2.3"));
     assert_eq!((&tefca.attempt.external_state, &tefca.attempt.request_id), (&text("vpc-992"), &None));
 
-    let older = story.connection(THREE);
-    assert_eq!((older.status, older.facts.external_id.clone()), (Status::Revoked, None));
-    assert_eq!(older.attempt.request_id, text("7d1f5c0a-1111-4222-8333-444455556668"));
+    let from_2025 = story.connection(THREE);
+    assert_eq!((from_2025.status, from_2025.facts.external_id.clone()), (Status::Revoked, None));
+    assert_eq!(from_2025.attempt.request_id, text("7d1f5c0a-1111-4222-8333-444455556668"));
     let export = story.export("fedec7b78cf6905872032b426473");
     assert_eq!((export.status, export.links.len()), (ExportStatus::Ready, 1));
 }

@@ -10,19 +10,20 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::reference::held;
-use super::world::{CHECKPOINT_EVENTS, World, copy_all, names};
+use super::world::{CHECKPOINT_EVENTS, Stall, World, copy_all, names};
 use super::*;
 use crate::segment::ReadError;
 
 /// Appends `count` events: `count / 2` connections with an export each, an hour apart.
 fn grow(world: &World, from: u64, count: u64) {
     for n in from..from + count / 2 {
-        world.passes(HOUR);
-        let (id, task) = (format!("c{n}"), format!("t{n}"));
+        world.advance_clock(HOUR);
+        let id = format!("c{n}");
+        let task = format!("t{n}");
         let attempt = json!({"org_connection_id": id, "connection_status": "authorized", "external_id": "x"});
-        world.happens(&body("patient.connection_success", &attempt));
+        world.append_body(&body("patient.connection_success", &attempt));
         let export = json!({"org_connection_id": id, "task_id": task, "download_link": "https://x.test/1"});
-        world.happens(&body("patient.ehi_export_success", &export));
+        world.append_body(&body("patient.ehi_export_success", &export));
     }
 }
 
@@ -135,7 +136,7 @@ fn an_older_generation_goes_while_events_keep_coming() {
 #[test]
 fn a_checkpoint_that_cannot_be_written_is_tried_again() {
     let mut world = World::new();
-    world.follows();
+    world.wait_until_following();
     let generation = world.directory.path().join("views/1");
     let blocked = |position: u64| generation.join(format!("{position:020}.new"));
     // Directories have the temporary names, so no file can be created there.
@@ -183,19 +184,20 @@ fn checkpoint_with_read_error_is_kept_and_the_one_before_used() {
 
 #[test]
 fn checkpoints_with_read_errors_are_named_and_kept() {
-    let (mut found, mut aside) = (Vec::new(), Vec::new());
+    let mut found = Vec::new();
+    let mut aside = Vec::new();
     let mut world = grown().killed(|views| {
         found = checkpoints(views);
         aside = refuse(&found);
     });
-    let (position, reason, is_log_damage) = world.stalled();
+    let Stall { position, reason, is_log_damage } = world.wait_until_stalled();
     let newest = found[1].file_name().unwrap().to_str().unwrap();
     assert!(reason.contains(&format!("views/1/{newest}")) && position == 1 && !is_log_damage, "{position}: {reason}");
     for (found, aside) in found.iter().zip(&aside) {
         fs::remove_dir(found).unwrap();
         fs::rename(aside, found).unwrap();
     }
-    world.follows();
+    world.wait_until_following();
     world.check();
     assert_eq!(world.generation(), 1);
 }
@@ -229,14 +231,15 @@ fn a_foreign_or_too_short_change_log_is_not_used() {
 
 #[test]
 fn foreign_checkpoint_is_unused_and_one_ahead_is_log_damage() {
-    let (longer, mut shorter) = (grown().killed(|_| {}), World::new());
+    let longer = grown().killed(|_| {});
+    let mut shorter = World::new();
     grow(&shorter, 0, 40);
     shorter.views();
     let replace = |views: &Path| {
         fs::remove_dir_all(views).unwrap();
         copy_all(&longer.directory.path().join("views"), views).unwrap();
     };
-    let (_, reason, is_log_damage) = shorter.killed(replace).stalled();
+    let Stall { reason, is_log_damage, .. } = shorter.killed(replace).wait_until_stalled();
     assert!(is_log_damage && reason.starts_with("the log ends at 40, before position 1"), "{reason}");
     let other = World::new();
     grow(&other, 1000, 140);
@@ -262,7 +265,7 @@ fn damage_in_the_change_log_is_made_good_from_the_log() {
 /// Changes an export whose previous state the fold has to read.
 fn change_settled_export(world: &World) {
     let failed = json!({"org_connection_id": "c1", "task_id": "t1"});
-    world.happens(&body("patient.ehi_export_failed", &failed));
+    world.append_body(&body("patient.ehi_export_failed", &failed));
 }
 
 #[test]
@@ -271,7 +274,8 @@ fn views_serve_until_those_that_are_made_again_have_come_as_far() {
     let old = world.views();
     let before = old.position();
     damage_changes(&world);
-    let (views, is_over) = (world.projection.views.clone(), AtomicBool::new(false));
+    let views = world.projection.views.clone();
+    let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
             while !is_over.load(Ordering::SeqCst) {
@@ -308,9 +312,9 @@ fn damage_met_only_by_a_reader_is_made_good_from_the_log() {
 fn damage_met_only_by_a_checkpoint_is_made_good_from_the_log() {
     let mut world = World::new();
     let ready = |fields: Value| body("patient.ehi_export_success", &fields);
-    world.happens(&ready(json!({"task_id": "t", "download_link": "https://x.test/1"})));
-    world.happens(&ready(json!({"task_id": "t", "org_connection_id": "c", "download_link": "https://x.test/1"})));
-    world.passes(48 * HOUR);
+    world.append_body(&ready(json!({"task_id": "t", "download_link": "https://x.test/1"})));
+    world.append_body(&ready(json!({"task_id": "t", "org_connection_id": "c", "download_link": "https://x.test/1"})));
+    world.advance_clock(48 * HOUR);
     grow(&world, 0, 2 * CHECKPOINT_EVENTS);
     let old = world.views();
     damage_changes(&world);
@@ -366,7 +370,8 @@ impl Drop for Ending<'_> {
 #[test]
 fn rebuild_requests_while_views_are_remade_harm_nothing() {
     let mut world = grown();
-    let (rebuild, is_over) = (world.rebuild.clone(), AtomicBool::new(false));
+    let rebuild = world.rebuild.clone();
+    let is_over = AtomicBool::new(false);
     let mut replaced = 0;
     std::thread::scope(|scope| {
         scope.spawn(|| {

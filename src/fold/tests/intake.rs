@@ -29,7 +29,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn appended(log: &Log, runtime: &Runtime, count: u64) {
+fn append(log: &Log, runtime: &Runtime, count: u64) {
     for _ in 0..count {
         let number = log.reader.head().position + 1;
         let body = attempt(&format!("status {number}"));
@@ -38,7 +38,7 @@ fn appended(log: &Log, runtime: &Runtime, count: u64) {
     }
 }
 
-fn closed(log: Log) {
+fn close(log: Log) {
     let Log { appender, reader, writer, .. } = log;
     drop((appender, reader));
     writer.join().unwrap();
@@ -75,10 +75,11 @@ proptest! {
         let clock = Arc::default();
         let mut log = open_log(directory.path(), &clock);
         let intake = |log: &Log, after| Intake::new(&log.reader, Some(log.hand_over.clone()), after, runtime.handle());
-        let (mut taken, mut after) = (intake(&log, 0), 0);
+        let mut taken = intake(&log, 0);
+        let mut after = 0;
         for step in steps {
             match step {
-                Step::Append(count) => appended(&log, &runtime, count),
+                Step::Append(count) => append(&log, &runtime, count),
                 Step::Take => take(&mut taken, &log, &mut after),
                 Step::Rejoin(back) => {
                     after = after.saturating_sub(back);
@@ -86,7 +87,7 @@ proptest! {
                 }
                 Step::Reopen => {
                     drop(taken);
-                    closed(log);
+                    close(log);
                     log = open_log(directory.path(), &clock);
                     taken = intake(&log, after);
                 }
@@ -96,7 +97,7 @@ proptest! {
             take(&mut taken, &log, &mut after);
         }
         drop(taken);
-        closed(log);
+        close(log);
     }
 }
 
@@ -108,20 +109,20 @@ fn fold_reads_the_log_only_when_it_is_behind_and_then_rejoins() {
     let mut intake = Intake::new(&log.reader, Some(log.hand_over.clone()), 0, runtime.handle());
     let mut after = 0;
     for _ in 0..5 {
-        appended(&log, &runtime, 8);
+        append(&log, &runtime, 8);
         take(&mut intake, &log, &mut after);
         assert!(after == log.reader.head().position && !intake.is_reading());
     }
     // One more than the hand-over holds.
-    appended(&log, &runtime, 9);
+    append(&log, &runtime, 9);
     take(&mut intake, &log, &mut after);
     assert!(intake.is_reading());
     while after < log.reader.head().position {
         take(&mut intake, &log, &mut after);
     }
-    appended(&log, &runtime, 1);
+    append(&log, &runtime, 1);
     take(&mut intake, &log, &mut after);
     assert!(!intake.is_reading(), "it takes again what is handed over");
     drop(intake);
-    closed(log);
+    close(log);
 }

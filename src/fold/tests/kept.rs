@@ -22,7 +22,7 @@ const IDENTITY: Identity = Identity { log_id: 7, epoch: 8 };
 impl Kept {
     pub fn new(ring_len: usize) -> Self {
         let directory = TempDir::new().unwrap();
-        let (recorder, changes) = recorded(&directory);
+        let (recorder, changes) = open_change_log(&directory);
         let fold = Fold::recorded(RestoredState::default(), Point::default(), changes, recorder, ring_len);
         Self { fold, ring_len, now: 0, directory }
     }
@@ -33,24 +33,24 @@ impl Kept {
         let views = self.fold.publish();
         let at = views.point();
         let header = CheckpointHeader { identity: IDENTITY, at };
-        let bytes = written(&views, &header);
+        let bytes = checkpoint_bytes(&views, &header);
         drop((views, self.fold));
 
         let mut from = &bytes[..];
         assert!(checkpoint::read_header(&mut from).unwrap() == header);
         let state = checkpoint::read_state(&header, &mut from).unwrap();
-        let (recorder, changes) = recorded(&self.directory);
+        let (recorder, changes) = open_change_log(&self.directory);
         assert_eq!(changes.end(), (at.position, at.chain));
         let mut fold = Fold::recorded(state, at, changes, recorder, self.ring_len);
-        assert!(written(&fold.publish(), &header) == bytes, "nothing of the state is lost");
+        assert!(checkpoint_bytes(&fold.publish(), &header) == bytes, "nothing of the state is lost");
         Self { fold, ..self }
     }
 
-    pub fn passes(&mut self, micros: i64) {
+    pub fn advance_clock(&mut self, micros: i64) {
         self.now += micros;
     }
 
-    pub fn given(&mut self, bodies: impl IntoIterator<Item = Value>) {
+    pub fn fold_bodies(&mut self, bodies: impl IntoIterator<Item = Value>) {
         for body in bodies {
             let next = self.next(&serde_json::to_vec(&body).unwrap());
             self.fold.take(next).unwrap();
@@ -58,7 +58,7 @@ impl Kept {
     }
 
     /// Folds an event: an export of a connection is ready. Parses no JSON, which would take most of the time.
-    pub fn exported(&mut self, connection_id: &str, task_id: &str) {
+    pub fn fold_export(&mut self, connection_id: &str, task_id: &str) {
         let outcome = Outcome::Ready { links: Arc::default(), stats: None };
         let kind = ReportKind::Export { task_id: text(task_id), org_id: None, outcome };
         let mut next = self.next(b"");
@@ -72,12 +72,12 @@ impl Kept {
     }
 }
 
-fn recorded(directory: &TempDir) -> (Recorder, Arc<ChangeLog>) {
+fn open_change_log(directory: &TempDir) -> (Recorder, Arc<ChangeLog>) {
     let changes = Arc::new(ChangeLog::open(directory.path(), IDENTITY, Hash::default(), 0).unwrap());
     (Recorder::new(changes.clone(), SEGMENT_BYTES).unwrap(), changes)
 }
 
-fn written(views: &Views, header: &CheckpointHeader) -> Vec<u8> {
+fn checkpoint_bytes(views: &Views, header: &CheckpointHeader) -> Vec<u8> {
     let mut bytes = Vec::new();
     checkpoint::write(views, header, &mut bytes).unwrap();
     bytes

@@ -39,21 +39,21 @@ fn lose(views: &Path) {
     }
 }
 
-fn live(steps: Vec<Step>) {
+fn check_steps(steps: Vec<Step>) {
     let mut world = World::new();
-    let mut looked_at = Vec::new();
+    let mut published = Vec::new();
     for step in steps {
         match step {
             Step::Events(events) => {
                 let mut before = 0;
                 for event in events {
                     let now = event.recorded_at.as_micros();
-                    world.passes(now - std::mem::replace(&mut before, now));
+                    world.advance_clock(now - std::mem::replace(&mut before, now));
                     world.append(event.delivery);
                 }
             }
             Step::Burst(events) => {
-                world.passes(events.last().map_or(0, |last| last.recorded_at.as_micros()));
+                world.advance_clock(events.last().map_or(0, |last| last.recorded_at.as_micros()));
                 world.append_all(events.into_iter().map(|event| event.delivery).collect());
             }
             Step::Restart => world = world.restarted(),
@@ -63,15 +63,15 @@ fn live(steps: Vec<Step>) {
                 let old = world.views();
                 world.begin_rebuild();
                 world.wait_until_replaced(&old);
-                looked_at.push((held(&old), old));
+                published.push((held(&old), old));
             }
         }
         world.check();
-        for (told, views) in &looked_at {
-            assert!(held(views) == *told, "what is looked at never changes");
+        for (expected, views) in &published {
+            assert!(held(views) == *expected, "published views never change");
         }
-        if looked_at.len() > 2 {
-            looked_at.remove(0);
+        if published.len() > 2 {
+            published.remove(0);
         }
     }
     world.check_past();
@@ -82,6 +82,6 @@ proptest! {
 
     #[test]
     fn live_restored_and_rebuilt_states_follow_the_written_rules(steps in prop::collection::vec(step(), 1..14)) {
-        live(steps);
+        check_steps(steps);
     }
 }

@@ -44,7 +44,7 @@ const CASES: &[Case] = &[
     Case { name: "what may have happened before is not",
         given: &[("authorized", 50, 50), ("revoked", 26, 51)],
         status: Revoked, ambiguous: true, late: false, reconnects: 0 },
-    Case { name: "the newest that was heard of decides what is history, not the last that arrived",
+    Case { name: "the newest that was reported decides what is history, not the last that arrived",
         given: &[("authorized", 50, 50), ("revoked", 30, 51), ("authorized", 25, 52)],
         status: Revoked, ambiguous: true, late: true, reconnects: 0 },
     Case { name: "a date that is yet to come is the time it was recorded",
@@ -87,12 +87,15 @@ pub(super) fn date(hour: i64) -> String {
 #[test]
 fn the_table_of_orders_holds() {
     for Case { name, given, status, ambiguous, late, reconnects } in CASES {
-        let told = |story: Story, (word, date, hour): &Given| story.at(*hour).given(&dated(word, *date));
-        let connection = given.iter().fold(Story::new(), told).connection("c");
+        let mut story = Story::new();
+        for (word, date, hour) in *given {
+            story = story.at(*hour).given(&dated(word, *date));
+        }
+        let connection = story.connection("c");
         let found =
             (connection.status, connection.order_ambiguous, connection.last_was_late, connection.reconnect_count);
         assert_eq!(found, (*status, *ambiguous, *late, *reconnects), "{name}");
-        assert_eq!(connection.trail.version, given.len() as u64, "{name}");
+        assert_eq!(connection.lineage.version, given.len() as u64, "{name}");
     }
 }
 
@@ -107,14 +110,14 @@ fn an_older_event_adds_only_facts_not_yet_known() {
         body["date"] = date(hour).into();
         body
     };
-    let mut told_before = revocation();
-    told_before["data"]["platform_type"] = "epic".into();
-    let story = Story::new().at(50).given(&told_before).given(&full("x", "tefca", 1));
+    let mut newest = revocation();
+    newest["data"]["platform_type"] = "epic".into();
+    let story = Story::new().at(50).given(&newest).given(&full("x", "tefca", 1));
     let connection = story.connection("c");
     assert_eq!((connection.status, connection.last_was_late), (Revoked, true));
     assert_eq!((&connection.facts.external_id, &connection.facts.platform_type), (&text("x"), &text("epic")));
     assert_eq!(connection.attempt.scope, None, "an old attempt is not the last one");
-    assert_eq!(story.views.connections_of(&Story::live(), "x", None).count(), 1, "it is found by what history told");
+    assert_eq!(story.views.connections_of(&Story::live(), "x", None).count(), 1, "the index has the id from history");
 
     let newer = story.at(100).given(&attempt("authorized")).given(&full("y", "tefca", 2)).connection("c");
     assert_eq!((&newer.facts.external_id, newer.last_was_late), (&text("x"), true));

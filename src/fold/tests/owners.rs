@@ -19,8 +19,9 @@ pub(super) fn check_exports_at(views: &Views, at: Position, then: &Reference) {
         for (id, _) in views.connections(&realm, None) {
             let listed = views.exports_of_at(&realm, id.clone(), at);
             let listed = listed.map(|export| Export::clone(&export.unwrap())).collect::<Vec<_>>();
-            let of_it = |export: &&Export| export.realm == realm && export.owner() == id;
-            let expected: BTreeMap<_, _> = then.exports.values().filter(of_it).map(|it| (&*it.task_id, it)).collect();
+            let is_owned = |export: &&Export| export.realm == realm && export.owner() == id;
+            let owned = then.exports.values().filter(is_owned);
+            let expected: BTreeMap<_, _> = owned.map(|export| (&*export.task_id, export)).collect();
             assert!(
                 listed.iter().eq(expected.into_values()),
                 "of {id:?} at {at}, from {}: {listed:?}",
@@ -56,23 +57,24 @@ proptest! {
         };
         let events: Vec<_> = bodies.iter().enumerate().map(event).collect();
         let then = |at: Position| Reference::of(&events[..usize::try_from(at).unwrap()]);
-        let (mut kept, mut looked_from) = (Kept::new(4), Vec::new());
+        let mut kept = Kept::new(4);
+        let mut published = Vec::new();
         for (event, restart) in events.iter().zip(restart_after) {
             kept.fold.advance(event).unwrap();
             if restart {
-                looked_from.clear();
+                published.clear();
                 kept = kept.restarted();
             }
             let views = kept.fold.publish();
             check_exports_at(&views, event.position, &then(event.position));
-            looked_from.push(views);
+            published.push(views);
         }
         for at in 1..=events.len() as u64 {
             let then = then(at);
-            for views in looked_from.iter().filter(|views| views.position() >= at).step_by(7) {
+            for views in published.iter().filter(|views| views.position() >= at).step_by(7) {
                 check_exports_at(views, at, &then);
             }
-            check_exports_at(looked_from.last().unwrap(), at, &then);
+            check_exports_at(published.last().unwrap(), at, &then);
         }
     }
 }
@@ -84,18 +86,19 @@ fn export_that_moved_changed_or_came_later_is_listed_as_it_was() {
     let export = |task: &str, id: &str| {
         body("patient.ehi_export_success", &json!({"org_connection_id": id, "task_id": task, "download_link": id}))
     };
-    let (mut kept, realm) = (Kept::new(1), Story::live());
+    let mut kept = Kept::new(1);
+    let realm = Story::live();
     let first = [("stays", "c"), ("changes", "c"), ("leaves", "c"), ("comes", "d")];
     let later = [("changes", "c"), ("leaves", "d"), ("comes", "c"), ("new", "c")];
-    kept.given(first.into_iter().chain(later).map(|(task, id)| export(task, id)));
+    kept.fold_bodies(first.into_iter().chain(later).map(|(task, id)| export(task, id)));
     let mut kept = kept.restarted();
     for days in [0, 100] {
-        kept.passes(days * 24 * HOUR);
-        kept.given((0..20).map(|_| attempt("authorized")));
+        kept.advance_clock(days * 24 * HOUR);
+        kept.fold_bodies((0..20).map(|_| attempt("authorized")));
         let views = kept.fold.publish();
         let listed = |id: &str| {
             let exports = views.exports_of_at(&realm, Id::find(id), 4).map(Result::unwrap);
-            exports.map(|export| (export.task_id.to_string(), export.trail.version)).collect::<Vec<_>>()
+            exports.map(|export| (export.task_id.to_string(), export.lineage.version)).collect::<Vec<_>>()
         };
         let unchanged = |task: &str| (task.to_owned(), 1);
         assert_eq!(listed("c"), ["changes", "leaves", "stays"].map(unchanged));

@@ -215,7 +215,7 @@ fn check_indexes(views: &Views) {
         let mut indexed = of(&Id::Empty);
         for (id, connection) in views.connections(&realm, None) {
             if let Some(external_id) = &connection.facts.external_id {
-                assert!(views.connections_of(&realm, external_id, None).any(|(_, it)| it == connection));
+                assert!(views.connections_of(&realm, external_id, None).any(|(_, found)| found == connection));
             }
             indexed.extend(of(&id));
         }
@@ -228,23 +228,23 @@ proptest! {
     #[test]
     fn fold_takes_any_event_and_views_do_not_depend_on_readers(
         events in events(),
-        looked_after in prop::collection::vec(any::<bool>(), 80),
-        let_go_after in prop::collection::vec(any::<bool>(), 80),
+        publish_after in prop::collection::vec(any::<bool>(), 80),
+        drop_after in prop::collection::vec(any::<bool>(), 80),
     ) {
         let mut undisturbed = Fold::new(100);
-        let mut looked_at = Fold::new(100);
+        let mut observed = Fold::new(100);
         let mut views = Vec::new();
-        for ((event, look), let_go) in events.iter().zip(looked_after).zip(let_go_after) {
+        for ((event, is_published), is_dropped) in events.iter().zip(publish_after).zip(drop_after) {
             undisturbed.advance(event).unwrap();
-            looked_at.advance(event).unwrap();
-            if look {
-                views.push(looked_at.publish());
+            observed.advance(event).unwrap();
+            if is_published {
+                views.push(observed.publish());
             }
-            if let_go && !views.is_empty() {
+            if is_dropped && !views.is_empty() {
                 views.remove(views.len() / 2);
             }
         }
-        let last = looked_at.publish();
+        let last = observed.publish();
         prop_assert!(held(&undisturbed.publish()) == held(&last));
         prop_assert_eq!(last.position(), events.len() as u64);
         check_indexes(&last);
@@ -254,13 +254,13 @@ proptest! {
             for event in &events[..usize::try_from(views.position()).unwrap()] {
                 again.advance(event).unwrap();
             }
-            prop_assert!(held(&again.publish()) == held(&views), "what is looked at never changes");
+            prop_assert!(held(&again.publish()) == held(&views), "published views never change");
         }
         drop(last);
         for _ in 0..8 {
-            drop(looked_at.publish());
+            drop(observed.publish());
         }
-        prop_assert_eq!(looked_at.kept_versions(), 0, "what nobody looks at any more is let go of");
+        prop_assert_eq!(observed.kept_versions(), 0, "versions without a reader are dropped");
     }
 
     #[test]
@@ -308,7 +308,7 @@ proptest! {
                 if let Change::Connection { previous, current } = change {
                     let before = last.insert((current.realm.clone(), current.id.clone()), current.clone());
                     prop_assert!(before == *previous);
-                    prop_assert_eq!(current.trail.version, before.map_or(1, |before| before.trail.version + 1));
+                    prop_assert_eq!(current.lineage.version, before.map_or(1, |before| before.lineage.version + 1));
                 }
             }
         }

@@ -50,10 +50,10 @@ fn story(last: Position) -> Vec<Recorded> {
     }
     let recorded = |position| {
         let changes = story.views.changes_at(position).unwrap();
-        let changes = changes.map(|it| Arc::new(PositionChanges { chain: [9; 8], ..(*it).clone() }));
+        let changes = changes.map(|changes| Arc::new(PositionChanges { chain: [9; 8], ..(*changes).clone() }));
         let recorded_at = Timestamp::from_micros(position.cast_signed() * 1_000_000);
         let disposition = if changes.is_some() { Disposition::Applied } else { Disposition::NoEntity };
-        Recorded { mark: EventRef { position, recorded_at }, chain: chain(position), disposition, changes }
+        Recorded { event: EventRef { position, recorded_at }, chain: chain(position), disposition, changes }
     };
     (1..=last).map(recorded).collect()
 }
@@ -73,10 +73,12 @@ fn check(log: &ChangeLog, story: &[Recorded]) {
         Ok(())
     };
     for recorded in story {
-        assert_eq!(log.at(recorded.mark.position, &describe).unwrap(), recorded.changes.as_deref().cloned());
+        assert_eq!(log.at(recorded.event.position, &describe).unwrap(), recorded.changes.as_deref().cloned());
     }
-    let (last, count_max) = (story.len() as Position, 100);
-    let (mut after, mut found) = (0, Vec::new());
+    let last = story.len() as Position;
+    let count_max = 100;
+    let mut after = 0;
+    let mut found = Vec::new();
     while after < last {
         let stretch = log.between(after, Cursor { position: last, chain: [1; 8] }, count_max, &describe).unwrap();
         assert!(stretch.through.position > after && stretch.changes.len() <= count_max);
@@ -104,7 +106,8 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 #[test]
 fn recorded_frames_are_read_once_written_and_all_after_a_sync() {
     let directory = TempDir::new().unwrap();
-    let (log, story) = (open(directory.path()), story(3000));
+    let log = open(directory.path());
+    let story = story(3000);
     let mut recorder = recorder(&log);
     record(&mut recorder, &story[..100]).unwrap();
     assert_eq!((recorder.next(), recorder.next_unwritten(), log.end()), (101, 1, (0, GENESIS)));
@@ -125,16 +128,18 @@ fn recorded_frames_are_read_once_written_and_all_after_a_sync() {
 #[test]
 fn a_connection_is_described_from_the_log_and_then_from_memory() {
     let directory = TempDir::new().unwrap();
-    let (log, story) = (open(directory.path()), story(300));
+    let log = open(directory.path());
+    let story = story(300);
     let mut recorder = recorder(&log);
     record(&mut recorder, &story).unwrap();
     recorder.sync().unwrap();
     let describe = |wanted: &Connection, id: &Arc<str>| {
-        let blank = Connection::unheard_of(&wanted.realm, id, wanted.trail);
+        let blank = Connection::new(&wanted.realm, id, wanted.lineage);
         let mut connection = Connection { described_at: wanted.described_at, ..blank };
         log.describe(&mut connection).map(|is_described| is_described.then_some(connection))
     };
-    let connections = || story.iter().filter_map(|recorded| recorded.changes.as_ref()).flat_map(|it| &it.changes);
+    let recorded = || story.iter().filter_map(|recorded| recorded.changes.as_ref());
+    let connections = || recorded().flat_map(|changes| &changes.changes);
     let check = || {
         for change in connections() {
             let Change::Connection { current, .. } = change else { panic!() };
@@ -215,7 +220,8 @@ fn a_torn_or_damaged_end_is_cut_off_and_recorded_again() {
 #[test]
 fn a_frame_that_is_damaged_in_a_full_segment_costs_no_other() {
     let directory = TempDir::new().unwrap();
-    let (log, story) = (open(directory.path()), story(3000));
+    let log = open(directory.path());
+    let story = story(3000);
     let mut recorder = recorder(&log);
     record(&mut recorder, &story).unwrap();
     recorder.sync().unwrap();
@@ -254,7 +260,8 @@ fn a_full_segment_that_is_gone_or_of_another_place_is_refused() {
 #[test]
 fn disk_failure_is_named_and_every_later_sync_fails() {
     let directory = TempDir::new().unwrap();
-    let (log, story) = (open(directory.path()), story(3000));
+    let log = open(directory.path());
+    let story = story(3000);
     let mut recorder = recorder(&log);
     // No next segment can be created once the directory is gone.
     fs::remove_dir_all(directory.path()).unwrap();
@@ -279,7 +286,8 @@ fn a_change_that_cannot_be_recorded_is_in_the_ring_all_the_same() {
         let body = serde_json::to_vec(&attempt(&format!("status {position}"))).unwrap();
         fold.advance(&event(*position, 0, "acme", ModeVerdict::Live, &body)).is_err()
     });
-    let (failed, views) = (failed.unwrap(), fold.publish());
+    let failed = failed.unwrap();
+    let views = fold.publish();
     assert_eq!(views.position(), failed);
     let stretch = views.changes_after(failed - 1, 9).unwrap();
     assert_eq!(stretch.changes.iter().map(|changes| changes.position).collect::<Vec<_>>(), [failed]);
@@ -309,16 +317,17 @@ fn dispositions_are_what_the_fold_made_of_each_event() {
         body
     };
     let mut world = World::new();
-    world.passes(1000 * HOUR);
-    world.happens(&attempt(999));
-    world.happens(&attempt(900));
-    world.happens(&body("webhook.test", &json!({})));
+    world.advance_clock(1000 * HOUR);
+    world.append_body(&attempt(999));
+    world.append_body(&attempt(900));
+    world.append_body(&body("webhook.test", &json!({})));
     world.append(event(0, 0, "acme", ModeVerdict::Live, b"no JSON").delivery);
-    world.happens(&body("patient.ehi_export_success", &json!({"task_id": "t", "download_link": "https://x.test/1"})));
+    let export = json!({"task_id": "t", "download_link": "https://x.test/1"});
+    world.append_body(&body("patient.ehi_export_success", &export));
     // A frame that is still being gathered is not there yet: a checkpoint closes it.
     assert!(world.views().dispositions(1).unwrap().is_empty());
     for _ in 0..CHECKPOINT_EVENTS {
-        world.happens(&body("webhook.test", &json!({})));
+        world.append_body(&body("webhook.test", &json!({})));
     }
     let mut world = world.restarted();
     let found = world.views().dispositions(1).unwrap();

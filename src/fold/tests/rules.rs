@@ -1,6 +1,5 @@
-//! Tests of the rules of docs/rules.md, as a table: reports about connection `c` and task
-//! `t`, and the state after them. Where the times of events matter, `order.rs` and `exports.rs` have tables of their
-//! own. Knows only the fold.
+//! Tests of the rules of docs/rules.md, as a table: reports about connection `c` and task `t`, and the state after
+//! them. Where the times of events matter, `order.rs` and `exports.rs` have tables of their own. Knows only the fold.
 
 use super::*;
 use crate::fold::entities::{ExportStatus, Status};
@@ -41,15 +40,15 @@ const RULES: &[Rule] = &[
     // Merging.
     ("facts survive their absence", &["success external_id=x platform_type=epic brand_id=b", "authorized"], "AUTHORIZED v2 external_id=x platform_type=epic brand_id=b", ""),
     ("and an empty one", &["success external_id=x", "success external_id="], "UNKNOWN v2 external_id=x", ""),
-    ("the last told replaces", &["success external_id=x", "success external_id=y"], "UNKNOWN v2 external_id=y", ""),
-    ("a revocation tells facts, too", &["revocation platform_type=epic tefca_directory_id=d"], "REVOKED() v1 platform_type=epic tefca_directory_id=d", ""),
-    ("an export tells the organisation", &["ready org_id=o", "failed"], "UNKNOWN v2 org_id=o", "FAILED c v2 links 1"),
+    ("the last report replaces", &["success external_id=x", "success external_id=y"], "UNKNOWN v2 external_id=y", ""),
+    ("a revocation reports facts, too", &["revocation platform_type=epic tefca_directory_id=d"], "REVOKED() v1 platform_type=epic tefca_directory_id=d", ""),
+    ("an export reports the organisation", &["ready org_id=o", "failed"], "UNKNOWN v2 org_id=o", "FAILED c v2 links 1"),
     ("an attempt is replaced as a set", &["success request_id=r external_state=s scope=p", "success scope=q"], "UNKNOWN v2 scope=q", ""),
     ("by an attempt only", &["success request_id=r", "revoked", "ready"], "REVOKED v3 request_id=r", "READY c v1 links 1 after_revocation"),
     ("either spelling of the request id", &["success request-id=r"], "UNKNOWN v1 request_id=r", ""),
     ("a numeric id is its digits", &["success external_id:1842"], "UNKNOWN v1 external_id=1842", ""),
     // Versions.
-    ("a type that we do not know counts, and tells nothing", &["authorized", "patient.new external_id=x connection_status=revoked"], "AUTHORIZED v2", ""),
+    ("a type that we do not know counts, and reports nothing", &["authorized", "patient.new external_id=x connection_status=revoked"], "AUTHORIZED v2", ""),
     ("an event of its export that does not name it does not", &["ready", "ready org_connection_id="], "UNKNOWN v1", "READY c v2 links 1"),
     ("events of other concerns change nothing", &["authorized", "webhook.test", "patient.request_support", "patient.request_health_system"], "AUTHORIZED v1", ""),
     // Joins.
@@ -66,13 +65,13 @@ const RULES: &[Rule] = &[
 ];
 
 /// Returns a body. Words are `name=text` or `name:JSON`. For connection `c` and task `t`, unless stated otherwise.
-fn said(told: &str) -> Value {
-    let told = match told {
-        "authorized" | "rejected" => format!("success connection_status={told}"),
-        "revoked" => format!("revocation connection_status={told}"),
+fn reported(report: &str) -> Value {
+    let report = match report {
+        "authorized" | "rejected" => format!("success connection_status={report}"),
+        "revoked" => format!("revocation connection_status={report}"),
         other => other.to_owned(),
     };
-    let mut words = told.split(' ');
+    let mut words = report.split(' ');
     let mut data = json!({"org_connection_id": "c"});
     let kind = match words.next().unwrap() {
         "success" => "patient.connection_success",
@@ -105,14 +104,21 @@ fn connection(connection: &Connection) -> String {
         Status::Unrecognized => ("UNRECOGNIZED", None),
     };
     let word = if word == usual { String::new() } else { format!("({})", word.unwrap_or_default()) };
-    let mut told = vec![format!("{status}{word} v{}", connection.trail.version)];
+    let mut parts = vec![format!("{status}{word} v{}", connection.lineage.version)];
     if connection.reconnect_count > 0 {
-        told.push(format!("reconnects {}", connection.reconnect_count));
+        parts.push(format!("reconnects {}", connection.reconnect_count));
     }
-    told.extend(connection.needs_reconnect.then(|| "needs_reconnect".into()));
-    told.extend(connection.order_ambiguous.then(|| "ambiguous".into()));
-    told.extend(connection.last_was_late.then(|| "late".into()));
-    let (facts, attempt) = (&connection.facts, &connection.attempt);
+    if connection.needs_reconnect {
+        parts.push("needs_reconnect".into());
+    }
+    if connection.order_ambiguous {
+        parts.push("ambiguous".into());
+    }
+    if connection.last_was_late {
+        parts.push("late".into());
+    }
+    let facts = &connection.facts;
+    let attempt = &connection.attempt;
     let texts = [
         ("external_id", &facts.external_id),
         ("platform_type", &facts.platform_type),
@@ -125,8 +131,8 @@ fn connection(connection: &Connection) -> String {
         ("external_state", &attempt.external_state),
         ("scope", &attempt.scope),
     ];
-    told.extend(texts.into_iter().filter_map(|(name, text)| Some(format!("{name}={}", text.as_ref()?))));
-    told.join(" ")
+    parts.extend(texts.into_iter().filter_map(|(name, text)| Some(format!("{name}={}", text.as_ref()?))));
+    parts.join(" ")
 }
 
 fn export(story: &Story) -> Option<String> {
@@ -138,19 +144,23 @@ fn export(story: &Story) -> Option<String> {
         (ExportStatus::Failed, Some(reason)) => format!("FAILED({reason})"),
     };
     let owner = export.connection_id.as_deref().unwrap_or("-");
-    let mut told = vec![format!("{status} {owner} v{}", export.trail.version)];
+    let mut parts = vec![format!("{status} {owner} v{}", export.lineage.version)];
     if !export.links.is_empty() {
-        told.push(format!("links {}", export.links.len()));
+        parts.push(format!("links {}", export.links.len()));
     }
-    told.extend(export.after_revocation.then(|| "after_revocation".into()));
-    told.extend(joined.external_id().map(|patient| format!("of {patient}")));
-    Some(told.join(" "))
+    if export.after_revocation {
+        parts.push("after_revocation".into());
+    }
+    if let Some(patient) = joined.external_id() {
+        parts.push(format!("of {patient}"));
+    }
+    Some(parts.join(" "))
 }
 
 #[test]
 fn the_table_of_rules_holds() {
     for (rule, given, expected, expected_export) in RULES {
-        let story = given.iter().fold(Story::new(), |story, told| story.given(&said(told)));
+        let story = given.iter().fold(Story::new(), |story, report| story.given(&reported(report)));
         let known = story.views.connection(&Story::live(), "c");
         let found = (known.as_deref().map(connection).unwrap_or_default(), export(&story).unwrap_or_default());
         assert_eq!(found, ((*expected).to_owned(), (*expected_export).to_owned()), "{rule}: {given:#?}");

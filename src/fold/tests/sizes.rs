@@ -32,17 +32,17 @@ fn five_facts_of_250_kb_pass_the_ring_a_restart_and_a_rebuild() {
     for name in ["external_id", "platform_type", "endpoint_id", "brand_id", "portal_id"] {
         let fact = format!("{name}{}", "x".repeat(250_000));
         let attempt = json!({"org_connection_id": "c", "connection_status": "authorized", name: fact});
-        world.happens(&body("patient.connection_success", &attempt));
+        world.append_body(&body("patient.connection_success", &attempt));
     }
     let export = json!({"org_connection_id": "c", "task_id": "t", "download_link": "https://x.test/1"});
-    world.happens(&body("patient.ehi_export_success", &export));
+    world.append_body(&body("patient.ehi_export_success", &export));
     // The ring moves on, and a checkpoint is written.
     for n in 0..2 * CHECKPOINT_EVENTS {
         let other = json!({"org_connection_id": format!("other{n}"), "connection_status": "authorized"});
-        world.happens(&body("patient.connection_success", &other));
+        world.append_body(&body("patient.connection_success", &other));
     }
-    world.passes(48 * HOUR);
-    world.happens(&body("patient.ehi_export_failed", &json!({"org_connection_id": "c", "task_id": "t"})));
+    world.advance_clock(48 * HOUR);
+    world.append_body(&body("patient.ehi_export_failed", &json!({"org_connection_id": "c", "task_id": "t"})));
     world.check();
     let mut world = world.restarted();
     world.check();
@@ -53,7 +53,8 @@ fn five_facts_of_250_kb_pass_the_ring_a_restart_and_a_rebuild() {
     let mut world = world.killed(|_| {});
     world.check();
 
-    let (views, id) = (world.views(), format!("external_id{}", "x".repeat(250_000)));
+    let views = world.views();
+    let id = format!("external_id{}", "x".repeat(250_000));
     let found: Vec<_> = views.connections_of(&Story::live(), &id, None).collect();
     assert_eq!(found.len(), 1, "the whole text finds what is kept of it");
     let facts = &found[0].1.facts;
@@ -62,20 +63,22 @@ fn five_facts_of_250_kb_pass_the_ring_a_restart_and_a_rebuild() {
 
 #[test]
 fn a_long_id_finds_its_connection_and_its_history() {
-    let (id, task) = ("c".repeat(100_000), "t".repeat(100_000));
+    let id = "c".repeat(100_000);
+    let task = "t".repeat(100_000);
     let mut world = World::new();
     for _ in 0..10 {
         let attempt = json!({"org_connection_id": id, "connection_status": "authorized"});
-        world.happens(&body("patient.connection_success", &attempt));
-        world.happens(&body("patient.ehi_export_success", &json!({"org_connection_id": id, "task_id": task})));
+        world.append_body(&body("patient.connection_success", &attempt));
+        world.append_body(&body("patient.ehi_export_success", &json!({"org_connection_id": id, "task_id": task})));
     }
     world.check();
-    let (views, realm) = (world.views(), Story::live());
+    let views = world.views();
+    let realm = Story::live();
     let connection = views.connection(&realm, &id).unwrap();
-    assert_eq!((connection.trail.version, connection.id.len()), (20, TEXT_BYTES_MAX));
-    assert_eq!(views.moment(&realm, &id, 20).unwrap().previous.unwrap().trail.version, 19);
-    assert_eq!(views.connection_at(&realm, &id, 3, &|| false).unwrap().unwrap().trail.version, 3);
-    assert_eq!(views.export(&realm, &task).unwrap().unwrap().export.trail.version, 10);
+    assert_eq!((connection.lineage.version, connection.id.len()), (20, TEXT_BYTES_MAX));
+    assert_eq!(views.moment(&realm, &id, 20).unwrap().previous.unwrap().lineage.version, 19);
+    assert_eq!(views.connection_at(&realm, &id, 3, &|| false).unwrap().unwrap().lineage.version, 3);
+    assert_eq!(views.export(&realm, &task).unwrap().unwrap().export.lineage.version, 10);
 }
 
 /// An export's links and stats may come from different bodies, and its record has the links before, too. So the largest
@@ -97,17 +100,17 @@ fn the_largest_record_fits_a_frame() {
         body
     };
     let kinds: serde_json::Map<_, _> = links(23).into_iter().map(|kind| (kind, json!(1))).collect();
-    world.happens(&ready("t", json!({"stats": {"total_resources": 1, "total_by_resource_type": kinds}})));
-    world.happens(&ready("t", json!({"download_links": links(24)})));
+    world.append_body(&ready("t", json!({"stats": {"total_resources": 1, "total_by_resource_type": kinds}})));
+    world.append_body(&ready("t", json!({"download_links": links(24)})));
     for _ in 0..CHECKPOINT_EVENTS {
-        world.happens(&body("webhook.test", &json!({})));
+        world.append_body(&body("webhook.test", &json!({})));
     }
     world.views();
-    world.happens(&ready("u", json!({"download_links": links(7)})));
-    world.happens(&ready("t", json!({"download_links": links(24)})));
-    world.passes(30 * HOUR);
+    world.append_body(&ready("u", json!({"download_links": links(7)})));
+    world.append_body(&ready("t", json!({"download_links": links(24)})));
+    world.advance_clock(30 * HOUR);
     for _ in 0..2 * CHECKPOINT_EVENTS {
-        world.happens(&body("patient.ehi_export_failed", &json!({"org_connection_id": "c", "task_id": "v"})));
+        world.append_body(&body("patient.ehi_export_failed", &json!({"org_connection_id": "c", "task_id": "v"})));
     }
     world.check();
     let mut world = world.restarted();
@@ -116,7 +119,7 @@ fn the_largest_record_fits_a_frame() {
     for version in 1..=3 {
         let at = [1, 2, CHECKPOINT_EVENTS + 4][version - 1];
         let then = views.export_at(&Story::live(), "t", at, &|| false).unwrap().unwrap();
-        assert_eq!(then.export.trail.version, version as u64);
+        assert_eq!(then.export.lineage.version, version as u64);
     }
 }
 
@@ -126,12 +129,13 @@ const REVOKED_AT: Position = EXPORTS + 2;
 
 /// Returns a fold with a connection, its exports and a revocation. After that, some exports change and others move.
 fn large_connection() -> Kept {
-    let (mut kept, task) = (Kept::new(1000), |number: u64| format!("{number:032x}"));
-    kept.given([attempt("authorized")]);
-    (0..EXPORTS).for_each(|number| kept.exported("c", &task(number)));
-    kept.given([revocation()]);
-    (0..1000).for_each(|number| kept.exported("c", &task(number * 7)));
-    (0..1000).for_each(|number| kept.exported("d", &task(number * 11)));
+    let mut kept = Kept::new(1000);
+    let task = |number: u64| format!("{number:032x}");
+    kept.fold_bodies([attempt("authorized")]);
+    (0..EXPORTS).for_each(|number| kept.fold_export("c", &task(number)));
+    kept.fold_bodies([revocation()]);
+    (0..1000).for_each(|number| kept.fold_export("c", &task(number * 7)));
+    (0..1000).for_each(|number| kept.fold_export("d", &task(number * 11)));
     kept
 }
 
@@ -141,16 +145,17 @@ fn check_large_connection(views: &Views) {
     let realm = Story::live();
     let Some(changes) = views.changes_at(REVOKED_AT).unwrap() else { panic!("it changes the connection") };
     assert!(matches!(changes.changes[..], [Change::Connection { .. }]));
-    let (mut bytes, origin) = (Vec::new(), EventRef { position: REVOKED_AT, recorded_at: Timestamp::default() });
+    let mut bytes = Vec::new();
+    let origin = EventRef { position: REVOKED_AT, recorded_at: Timestamp::default() };
     record::put(&mut bytes, &origin, &realm, &changes.changes);
     assert!(bytes.len() < 100, "{} bytes", bytes.len());
 
     let listed = views.exports_of_at(&realm, Id::find("c"), REVOKED_AT).map(Result::unwrap);
-    let listed = listed.map(|export| (Id::of(&export.task_id), export.trail.version));
+    let listed = listed.map(|export| (Id::of(&export.task_id), export.lineage.version));
     assert!(listed.eq((0..EXPORTS).map(|number| (Id::Hex([0, number]), 1))));
     // This is before the revocation, so the walk passes its record.
     let walked = views.connection_at(&realm, "c", EXPORTS - 3000, &|| false).unwrap().unwrap();
-    assert_eq!((walked.trail.version, walked.status), (EXPORTS - 3000, Status::Authorized));
+    assert_eq!((walked.lineage.version, walked.status), (EXPORTS - 3000, Status::Authorized));
 }
 
 #[test]

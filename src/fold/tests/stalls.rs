@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
-use super::world::World;
+use super::world::{Stall, World};
 use super::*;
 use crate::fold::projector::ProjectionPhase;
 
@@ -17,31 +17,32 @@ pub(in crate::fold) fn panic_if_planted(connection_id: Option<&str>) {
     assert!(connection_id != Some(PLANTED) || !IS_PLANTED.load(Ordering::SeqCst), "planted");
 }
 
-fn connects(world: &World, id: &str) {
+fn connect(world: &World, id: &str) {
     let attempt = json!({"org_connection_id": id, "connection_status": "authorized"});
-    world.happens(&body("patient.connection_success", &attempt));
+    world.append_body(&body("patient.connection_success", &attempt));
 }
 
 #[test]
 fn a_fold_that_panics_at_an_event_stalls_until_it_can_go_on() {
     let mut world = World::new();
     for number in 0..100 {
-        connects(&world, &format!("c{number}"));
+        connect(&world, &format!("c{number}"));
     }
-    connects(&world, PLANTED);
-    assert_eq!(world.stalled(), (101, "the fold panicked".to_owned(), false));
+    connect(&world, PLANTED);
+    let stall = Stall { position: 101, reason: "the fold panicked".to_owned(), is_log_damage: false };
+    assert_eq!(world.wait_until_stalled(), stall);
     // The views in that time are not the state.
-    world.goes_unreadable();
+    world.wait_until_unreadable();
     for number in 100..200 {
-        connects(&world, &format!("c{number}"));
+        connect(&world, &format!("c{number}"));
     }
     assert!(matches!(world.phase(), ProjectionPhase::Stalled { position: 101, .. }), "the log has 201 events by now");
 
     // A stop does not wait for the fold, and the next start stalls at the same event.
     let mut world = world.restarted();
-    assert_eq!(world.stalled().0, 101);
+    assert_eq!(world.wait_until_stalled().position, 101);
     IS_PLANTED.store(false, Ordering::SeqCst);
-    world.follows();
+    world.wait_until_following();
     world.check();
     assert_eq!(world.views().position(), 201);
 }

@@ -54,7 +54,7 @@ fn other_events_and_unreadable_bodies_only_move_the_position() {
         story = story.given(&body(kind, &data));
     }
     for unreadable in [&b""[..], b"\xff", b"[]", b"null", b"{\"data\":", b"{\"id\":\"a\"} x"] {
-        story.happens("acme", ModeVerdict::Live, unreadable);
+        story.append("acme", ModeVerdict::Live, unreadable);
     }
     assert_eq!((story.views.position(), story.counts()), (9, (0, 0)));
 }
@@ -62,5 +62,5 @@ fn other_events_and_unreadable_bodies_only_move_the_position() {
 #[test]
 fn an_event_without_a_type_that_names_a_connection_is_counted() {
     let story = Story::new().given(&json!({"data": {"org_connection_id": "c"}}));
-    assert_eq!((story.connection("c").status, story.connection("c").trail.version), (Status::Unknown, 1));
+    assert_eq!((story.connection("c").status, story.connection("c").lineage.version), (Status::Unknown, 1));
 }

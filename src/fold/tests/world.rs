@@ -30,6 +30,15 @@ pub(super) struct World {
     pub rebuild: Rebuild,
 }
 
+/// Why views cannot advance.
+#[derive(Debug, PartialEq)]
+pub(super) struct Stall {
+    /// Position that they cannot pass.
+    pub position: Position,
+    pub reason: String,
+    pub is_log_damage: bool,
+}
+
 pub(super) fn open_log(directory: &Path, clock: &Arc<AtomicI64>) -> Log {
     let clock = clock.clone();
     let time = log::TimeSource::trusted(Arc::new(move || Timestamp::from_micros(clock.load(Ordering::SeqCst))));
@@ -62,7 +71,7 @@ impl World {
         Self { directory, runtime, clock, log, projection, rebuild }
     }
 
-    pub fn passes(&self, micros: i64) {
+    pub fn advance_clock(&self, micros: i64) {
         self.clock.fetch_add(micros, Ordering::SeqCst);
     }
 
@@ -85,7 +94,7 @@ impl World {
         assert!(appended.iter().all(Result::is_ok));
     }
 
-    pub fn happens(&self, body: &Value) {
+    pub fn append_body(&self, body: &Value) {
         self.append(event(0, 0, "acme", ModeVerdict::Live, &serde_json::to_vec(body).unwrap()).delivery);
     }
 
@@ -110,7 +119,8 @@ impl World {
 
     /// Checks the exports of each connection at some earlier positions.
     pub fn check_past(&mut self) {
-        let (views, events) = (self.views(), self.events());
+        let views = self.views();
+        let events = self.events();
         for len in (1..=events.len()).rev().step_by(events.len() / 8 + 1) {
             check_exports_at(&views, len as u64, &Reference::of(&events[..len]));
         }
@@ -144,7 +154,7 @@ impl World {
         self.killed_to_save(CHECKPOINT_EVENTS, harm)
     }
 
-    /// Like [`Self::killed`], but the next life writes no checkpoint.
+    /// Like [`Self::killed`], but no checkpoint is written after the start.
     pub fn killed_to_save_nothing(self, harm: impl FnOnce(&Path)) -> Self {
         self.killed_to_save(u64::MAX, harm)
     }
@@ -160,28 +170,27 @@ impl World {
         Self::in_directory(copy, clock, checkpoint_events)
     }
 
-    /// Waits until the views stall. Returns the position that they cannot pass, the reason, and whether the log is
-    /// damaged.
-    pub fn stalled(&mut self) -> (Position, String, bool) {
+    /// Waits until the views stall.
+    pub fn wait_until_stalled(&mut self) -> Stall {
         let stalled = self.projection.phase.wait_for(|phase| matches!(phase, ProjectionPhase::Stalled { .. }));
         let within = async { tokio::time::timeout(PATIENCE, stalled).await.expect("they stall").unwrap().clone() };
         match self.runtime.block_on(within) {
             ProjectionPhase::Stalled { position, reason, is_log_damage } => {
-                (position, reason.to_string(), is_log_damage)
+                Stall { position, reason: reason.to_string(), is_log_damage }
             }
             other => panic!("{other:?}"),
         }
     }
 
     /// Waits until there are no views to read.
-    pub fn goes_unreadable(&mut self) {
+    pub fn wait_until_unreadable(&mut self) {
         let unreadable = self.projection.views.wait_for(|views| !views.is_readable());
         let within = async { drop(tokio::time::timeout(PATIENCE, unreadable).await.expect("they go").unwrap()) };
         self.runtime.block_on(within);
     }
 
     /// Waits until the views follow the log again.
-    pub fn follows(&mut self) {
+    pub fn wait_until_following(&mut self) {
         let follows = self.projection.phase.wait_for(|phase| *phase == ProjectionPhase::Following);
         let within = async { drop(tokio::time::timeout(PATIENCE, follows).await.expect("they follow").unwrap()) };
         self.runtime.block_on(within);

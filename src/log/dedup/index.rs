@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, OnceLock, Weak};
 
-use parking_lot::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 
 use super::key::{Digest, KeyEntry};
 use super::recent::{KeyTable, RecentKeys};
@@ -133,18 +133,14 @@ impl KeyIndex {
     /// Notes the run that `error` names, if it must be rebuilt.
     pub(super) fn note_damage(&self, runs: &[Arc<DedupRun>], error: &DedupRunError) {
         let Some(run) = runs.iter().find(|run| run.path() == error.path()) else { return };
-        if run.is_lost_by(error) {
-            let mut damaged = self.damaged();
+        if run.count_error(error) {
+            let mut damaged = self.damaged.lock();
             if !damaged.iter().any(|noted| Arc::ptr_eq(noted, run)) {
                 damaged.push(run.clone());
             }
             drop(damaged);
             self.wake();
         }
-    }
-
-    fn damaged(&self) -> MutexGuard<'_, Vec<Arc<DedupRun>>> {
-        self.damaged.lock()
     }
 
     /// Sets the waker, which ends with the thread that keeps runs.
@@ -177,11 +173,11 @@ impl KeyIndex {
 
     /// Takes the runs that were found damaged since the last call.
     pub(super) fn take_damaged(&self) -> Vec<Arc<DedupRun>> {
-        std::mem::take(&mut *self.damaged())
+        std::mem::take(&mut *self.damaged.lock())
     }
 
     pub(super) fn has_damaged(&self) -> bool {
-        !self.damaged().is_empty()
+        !self.damaged.lock().is_empty()
     }
 
     /// Returns the full tables from which runs can be made and that no run holds, in the order in which they were

@@ -165,7 +165,10 @@ impl KeeperWork {
         let may_read = !self.waiting.has_ended && unsaved.len() < unsaved_max;
         // A range that cannot be read does not block saving.
         let is_read_first = self.read_tries == 0 || unsaved.is_empty();
-        if let Some(span) = self.lost.back().copied().filter(|_| may_read && is_read_first) {
+        if may_read
+            && is_read_first
+            && let Some(span) = self.lost.back().copied()
+        {
             Some(self.make_again(span))
         } else if !unsaved.is_empty() {
             // Memory grows while several tables wait.
@@ -363,7 +366,7 @@ impl Pace for KeeperPace {
 
     fn pause(&mut self) {
         if !self.has_ended {
-            let pause = if self.is_slow() { self.pacer.pause() } else { Duration::ZERO };
+            let pause = if self.is_slow() { self.pacer.due_pause() } else { Duration::ZERO };
             self.wait(pause);
         }
     }

@@ -94,9 +94,9 @@ pub struct KeyEntry {
     pub fingerprint: Fingerprint,
 }
 
-/// Entries that the runs have for a record's key.
+/// What the runs know of a record's key.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Known {
+pub struct KnownKey {
     /// First entry with the key. `None` if no run has it. Its fingerprint counts if memory knows none.
     pub first: Option<KeyEntry>,
     /// Whether a run has a conflict of this content with `first`.

@@ -47,18 +47,20 @@ fn read_frame(
     collected: &mut Collected,
 ) -> Result<Position, ReadError> {
     let bytes = store.read(from)?;
-    let damaged = |garbled: DecodeError| ReadError::Damaged { from, reason: garbled.0 };
+    let damaged = |error: DecodeError| ReadError::Damaged { from, reason: error.0 };
     let frame = Frame::decode(&bytes).map_err(damaged)?;
     let header = frame.header;
     if header.last() < from {
         return Err(damaged(DecodeError("no frame holds the position")));
     }
-    let (mut end, mut recorded_at) = (header.after, header.last_recorded_at);
+    let mut end = header.after;
+    let mut recorded_at = header.last_recorded_at;
     for record in format::records(&frame).map_err(damaged)? {
         if record.position > through {
             break;
         }
-        (end, recorded_at) = (record.chain, record.recorded_at);
+        end = record.chain;
+        recorded_at = record.recorded_at;
         if record.position < from {
             continue;
         }

@@ -34,7 +34,7 @@ pub fn read(path: &Path) -> Result<AnchorRead, FileError> {
 pub struct AnchorFile {
     path: PathBuf,
     /// True if the last renewal failed: a warning is given once.
-    failing: bool,
+    is_failing: bool,
 }
 
 impl AnchorFile {
@@ -42,7 +42,7 @@ impl AnchorFile {
     pub fn new(path: PathBuf) -> Self {
         // A bare name has no directory that could be synced.
         let path = std::path::absolute(&path).unwrap_or(path);
-        Self { path, failing: false }
+        Self { path, is_failing: false }
     }
 
     /// Replaces the file. Warns about a failure once, until it works again. Returns whether it worked.
@@ -50,15 +50,15 @@ impl AnchorFile {
         let renewed = write_private(&self.path, &slot.encode());
         let path = self.path.display();
         match &renewed {
-            Ok(()) if self.failing => tracing::info!(%path, "the anchor is renewed again"),
-            Err(error) if !self.failing => tracing::warn!(
+            Ok(()) if self.is_failing => tracing::info!(%path, "the anchor is renewed again"),
+            Err(error) if !self.is_failing => tracing::warn!(
                 %path,
                 %error,
                 "the anchor cannot be renewed: until it is, an older copy of the data directory may go unnoticed"
             ),
             Ok(()) | Err(_) => {}
         }
-        self.failing = renewed.is_err();
-        !self.failing
+        self.is_failing = renewed.is_err();
+        !self.is_failing
     }
 }

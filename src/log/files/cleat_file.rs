@@ -38,10 +38,10 @@ impl CleatFile {
 
     pub fn decode(bytes: &[u8]) -> Result<Self, Undecodable> {
         let (format, lines) = text::open(bytes, TITLE, OLDEST_FORMAT..=FORMAT)?;
-        let garbled = Undecodable::Damaged("its lines are not valid");
-        let [log, made_by] = lines[..] else { return Err(garbled) };
-        let log_id = text::hex(log.strip_prefix("log ").ok_or(garbled.clone())?)?;
-        let made_by = text::made_by(&[made_by]).ok_or(garbled)?;
+        let damaged = Undecodable::Damaged("its lines are not valid");
+        let [log, made_by] = lines[..] else { return Err(damaged) };
+        let log_id = text::hex(log.strip_prefix("log ").ok_or(damaged.clone())?)?;
+        let made_by = text::made_by(&[made_by]).ok_or(damaged)?;
         Ok(Self { format, log_id: u128::from_be_bytes(log_id), made_by })
     }
 }

@@ -18,7 +18,7 @@ const FORMAT: u32 = 1;
 const TITLE: &str = "cleat epochs";
 const LIMIT: usize = 1 << 20;
 
-/// One life of the log.
+/// One epoch of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Epoch {
     pub id: u128,
@@ -87,10 +87,10 @@ impl Epochs {
 }
 
 fn decode_line(line: &str) -> Result<Epoch, Undecodable> {
-    let garbled = Undecodable::Damaged("a line does not describe an epoch");
+    let damaged = Undecodable::Damaged("a line does not describe an epoch");
     let words: Vec<&str> = line.split(' ').collect();
-    let ["epoch", id, "from", from, "chain", before] = words[..] else { return Err(garbled) };
-    let from: Position = from.parse().ok().filter(|parsed: &Position| parsed.to_string() == from).ok_or(garbled)?;
+    let ["epoch", id, "from", from, "chain", before] = words[..] else { return Err(damaged) };
+    let from: Position = from.parse().ok().filter(|parsed: &Position| parsed.to_string() == from).ok_or(damaged)?;
     Ok(Epoch { id: u128::from_be_bytes(text::hex(id)?), from, before: text::hex(before)? })
 }
 

@@ -80,7 +80,7 @@ impl WitnessKeeper {
     /// Marks a witness whose head is durable. Does not wait for the disk: the witness is durable within about one
     /// period.
     pub fn mark(&self, witness: &Witness) -> Result<(), StoreError> {
-        let mut slots = self.shared.lock();
+        let mut slots = self.shared.slots.lock();
         slots.set_newest(witness)?;
         if slots.is_syncing {
             slots.is_waiting = true;
@@ -91,7 +91,7 @@ impl WitnessKeeper {
 
     /// Like [`Self::mark`], but the witness is durable when this returns. Waits for a running sync, and for its own.
     pub fn mark_synced(&self, witness: &Witness) -> Result<(), StoreError> {
-        let mut slots = self.shared.lock();
+        let mut slots = self.shared.slots.lock();
         self.shared.synced.wait_while(&mut slots, |slots| slots.is_syncing);
         slots.set_newest(witness)?;
         slots.write(&*self.shared.store)?;
@@ -111,12 +111,8 @@ impl WitnessKeeper {
 }
 
 impl SharedWitness {
-    fn lock(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock()
-    }
-
     fn sync_if_due(&self) -> Result<(), StoreError> {
-        let slots = self.lock();
+        let slots = self.slots.lock();
         let is_due = slots.is_unsynced && !slots.is_syncing && slots.failed.is_none();
         if is_due { self.sync(slots) } else { Ok(()) }
     }
@@ -128,7 +124,7 @@ impl SharedWitness {
         slots.is_unsynced = false;
         drop(slots);
         let synced = self.store.sync();
-        let mut slots = self.lock();
+        let mut slots = self.slots.lock();
         slots.is_syncing = false;
         self.synced.notify_all();
         if let Err(error) = synced {
@@ -180,8 +176,10 @@ impl AnchorKeeper {
         let thread = thread::Builder::new().name("cleat-anchor".into()).spawn(move || {
             let mut anchored = 0;
             let mut renew = || {
-                let newest = shared.lock().newest.filter(|newest| newest.number != anchored);
-                if let Some(newest) = newest.filter(|newest| anchor.renew(newest)) {
+                let newest = shared.slots.lock().newest.filter(|newest| newest.number != anchored);
+                if let Some(newest) = newest
+                    && anchor.renew(&newest)
+                {
                     anchored = newest.number;
                 }
             };

@@ -178,7 +178,7 @@ pub fn look(path: &Path) -> Result<FoundDirectory, FileError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(FoundDirectory::Missing),
         names => names.map_err(failed("list", path))?,
     };
-    let damaged = match cleat_file::read(&files.cleat()) {
+    let is_damaged = match cleat_file::read(&files.cleat()) {
         Ok(file) => return Ok(FoundDirectory::Initialised(file)),
         Err(FileError::Missing { .. }) => false,
         Err(FileError::Damaged { .. }) => true,
@@ -186,7 +186,7 @@ pub fn look(path: &Path) -> Result<FoundDirectory, FileError> {
     };
     let in_log = names_if_any(&files.log())?;
     let is_of_log = |name: &String| name.starts_with("journal-") || name.contains(".seg");
-    if damaged || in_log.iter().any(is_of_log) || has_acknowledged(&files)? {
+    if is_damaged || in_log.iter().any(is_of_log) || has_acknowledged(&files)? {
         return Ok(FoundDirectory::CleatLost);
     }
     let foreign = names.iter().find(|name| !is_ours(name)).cloned();

@@ -50,7 +50,7 @@ pub fn open<'a>(
 /// Returns the version of cleat that a file names. `None` if it names none, or one with control characters.
 pub fn made_by(lines: &[&str]) -> Option<String> {
     let version = lines.iter().find_map(|line| line.strip_prefix("made by cleat "))?;
-    Some(version.to_owned()).filter(|version| !version.chars().any(char::is_control))
+    if version.chars().any(char::is_control) { None } else { Some(version.to_owned()) }
 }
 
 pub fn to_hex(bytes: &[u8]) -> String {

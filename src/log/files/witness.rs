@@ -129,20 +129,22 @@ pub(super) fn decode(bytes: &[u8]) -> WitnessRead {
         return nothing(WitnessState::Unwritten);
     }
     let mut newest: Option<(usize, WitnessSlot)> = None;
-    let mut damaged = bytes.len() != FILE_BYTES;
+    let mut is_damaged = bytes.len() != FILE_BYTES;
     for index in 0..SLOTS {
         let bytes = bytes.get(index * BLOCK..).unwrap_or_default();
         match WitnessSlot::decode(bytes) {
             Ok(slot) if newest.is_none_or(|(_, other)| other.number < slot.number) => newest = Some((index, slot)),
             Ok(_) => {}
             Err(Undecodable::Newer { format, .. }) => return nothing(WitnessState::Newer { format }),
-            Err(Undecodable::Damaged(_)) => damaged |= bytes.len() < sector::BYTES || !is_zero(&bytes[..sector::BYTES]),
+            Err(Undecodable::Damaged(_)) => {
+                is_damaged |= bytes.len() < sector::BYTES || !is_zero(&bytes[..sector::BYTES]);
+            }
         }
     }
     let Some((index, slot)) = newest else { return nothing(WitnessState::Lost) };
     WitnessRead {
         newest: Some(slot.witness),
-        state: if damaged { WitnessState::OneSlotDamaged } else { WitnessState::Whole },
+        state: if is_damaged { WitnessState::OneSlotDamaged } else { WitnessState::Whole },
         next: NextSlot { slot: 1 - index, number: slot.number.saturating_add(1) },
     }
 }

@@ -14,7 +14,7 @@
 
 use std::sync::Arc;
 
-use super::header::{CLAIMS_KEY, CLEAR, Entrance, FIRST_OF_SUBJECT, Header};
+use super::header::{CLAIMS_KEY, CLEAR, DoorVerdict, Entrance, FIRST_OF_SUBJECT, Header, StoredMode};
 use super::varint::{self, take_length, unzigzag, zigzag};
 use crate::event::{Contents, Hash, Kind, Position, Provenance, Timestamp};
 use crate::segment::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES};
@@ -119,8 +119,8 @@ impl ColumnsBuilder {
     /// Adds a row. At most [`RECORDS_MAX`] can be encoded.
     pub fn push(&mut self, row: &NewRow<'_>) {
         let header = row.header;
-        let entrance = self.entrance(&header.entrance);
-        let (mode, disposition) = header.stored_mode();
+        let entrance = self.add_entrance(&header.entrance);
+        let StoredMode { mode, disposition } = header.stored_mode();
         let parts = &mut self.parts;
         parts[ENTRANCE].put_u8(entrance);
         parts[PROVENANCE].put_u8(header.provenance as u8);
@@ -142,12 +142,12 @@ impl ColumnsBuilder {
         if header.subject != 0 {
             parts[SUBJECT].put_u32(header.subject);
         }
-        parts[COMMITMENT].put(header.key_commitment.as_ref().map_or(&[], |it| &it[..]));
-        parts[DIGEST].put(row.digest.map_or(&[], |it| &it[..]));
+        parts[COMMITMENT].put(header.key_commitment.as_ref().map_or(&[], |commitment| &commitment[..]));
+        parts[DIGEST].put(row.digest.map_or(&[], |digest| &digest[..]));
     }
 
-    /// Returns the number of an entrance. Adds the entrance if it is new.
-    fn entrance(&mut self, entrance: &Arc<Entrance>) -> u8 {
+    /// Adds an entrance, unless it is known. Returns its number.
+    fn add_entrance(&mut self, entrance: &Arc<Entrance>) -> u8 {
         let known = self.entrances.iter().position(|known| Arc::ptr_eq(known, entrance) || known == entrance);
         let number = known.unwrap_or_else(|| {
             self.entrance_bytes += entrance.size();
@@ -195,7 +195,7 @@ pub(super) fn decode(bytes: &[u8], count: usize, from: Timestamp) -> Result<Vec<
     }
     let mut take = Take(bytes);
     let entrances = (0..=take.u8()?).map(|_| take_entrance(&mut take)).collect::<Result<Vec<_>, _>>()?;
-    let fixed = Fixed::take(&mut take, count)?;
+    let fixed = FixedColumns::take(&mut take, count)?;
     let marked = |mark| fixed.marks.iter().map(move |marks| marks & mark != 0);
     let mut recorded_at = from;
     let mut times = Vec::with_capacity(count);
@@ -218,7 +218,9 @@ pub(super) fn decode(bytes: &[u8], count: usize, from: Timestamp) -> Result<Vec<
             key_commitment: commitments[at],
             ..fixed.header(at, &entrances)?
         };
-        let (recorded_at, conflict_of, digest) = (times[at], conflicts[at], digests[at]);
+        let recorded_at = times[at];
+        let conflict_of = conflicts[at];
+        let digest = digests[at];
         let row = Row { header, recorded_at, conflict_of, form: fixed.forms[at], private_bytes: lengths[at], digest };
         row.check(fixed.marks[at])?;
         rows.push(row);
@@ -242,7 +244,7 @@ impl Row {
 }
 
 /// Columns of fixed width, each with one field for each record.
-struct Fixed<'a> {
+struct FixedColumns<'a> {
     entrances: &'a [u8],
     provenances: &'a [u8],
     modes: &'a [u8],
@@ -254,7 +256,7 @@ struct Fixed<'a> {
     forms: &'a [u8],
 }
 
-impl<'a> Fixed<'a> {
+impl<'a> FixedColumns<'a> {
     fn take(take: &mut Take<'a>, count: usize) -> Result<Self, DecodeError> {
         Ok(Self {
             entrances: take.bytes(count)?,
@@ -273,7 +275,8 @@ impl<'a> Fixed<'a> {
     fn header(&self, at: usize, entrances: &[Arc<Entrance>]) -> Result<Header, DecodeError> {
         let wide = |column: &[u8]| u16::from_be_bytes([column[2 * at], column[2 * at + 1]]);
         let entrance = entrances.get(usize::from(self.entrances[at])).ok_or(DecodeError("a record has no entrance"))?;
-        let (mode, is_unreadable) = Header::mode_from_stored(self.modes[at], self.dispositions[at])?;
+        let stored_mode = StoredMode { mode: self.modes[at], disposition: self.dispositions[at] };
+        let DoorVerdict { mode, is_unreadable } = stored_mode.verdict()?;
         Ok(Header {
             entrance: Arc::clone(entrance),
             provenance: Provenance::from_stored(self.provenances[at]).ok_or(DecodeError("unknown provenance"))?,
@@ -295,7 +298,9 @@ fn take_entrance(take: &mut Take<'_>) -> Result<Arc<Entrance>, DecodeError> {
         let length = take.u8()?;
         str::from_utf8(take.bytes(usize::from(length))?).map_err(|_| DecodeError("text is not UTF-8"))
     };
-    let (tenant, endpoint, secret_label) = (name()?, name()?, name()?);
+    let tenant = name()?;
+    let endpoint = name()?;
+    let secret_label = name()?;
     Entrance::new(tenant, endpoint, secret_label, take.array()?).map(Arc::new)
 }
 

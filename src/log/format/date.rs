@@ -28,7 +28,7 @@ pub(super) fn parse(text: &[u8]) -> Option<i64> {
 }
 
 pub(super) fn put(out: &mut Vec<u8>, seconds: i64) -> Result<(), DecodeError> {
-    let (year, month, day) = civil(seconds.div_euclid(DAY));
+    let CivilDate { year, month, day } = civil(seconds.div_euclid(DAY));
     if !(0..10_000).contains(&year) {
         return Err(DecodeError("a date is out of range"));
     }
@@ -54,21 +54,30 @@ pub(super) fn put(out: &mut Vec<u8>, seconds: i64) -> Result<(), DecodeError> {
 /// is a year's last.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
-    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let era = year.div_euclid(400);
+    let of_era = year.rem_euclid(400);
     let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     era * ERA + of_era * 365 + of_era / 4 - of_era / 100 + of_year - EPOCH_DAYS
 }
 
-/// Returns year, month and day.
-fn civil(days: i64) -> (i64, i64, i64) {
+/// Day of the proleptic Gregorian calendar.
+struct CivilDate {
+    year: i64,
+    month: i64,
+    day: i64,
+}
+
+/// Returns the date of a day since the epoch.
+fn civil(days: i64) -> CivilDate {
     let days = days + EPOCH_DAYS;
-    let (era, of_era) = (days.div_euclid(ERA), days.rem_euclid(ERA));
+    let era = days.div_euclid(ERA);
+    let of_era = days.rem_euclid(ERA);
     let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
     let of_year = of_era - (365 * year + year / 4 - year / 100);
     let from_march = (5 * of_year + 2) / 153;
     let day = of_year - (153 * from_march + 2) / 5 + 1;
     let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    (year + era * 400 + i64::from(month <= 2), month, day)
+    CivilDate { year: year + era * 400 + i64::from(month <= 2), month, day }
 }
 
 #[cfg(test)]

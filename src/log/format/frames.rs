@@ -25,6 +25,14 @@ pub(in crate::log) enum Private<'a> {
     Resealed { digest: Hash, bytes: &'a [u8] },
 }
 
+/// Private bytes as a frame stores them.
+struct StoredPrivate<'a> {
+    form: u8,
+    bytes: &'a [u8],
+    /// Digest of the bytes that were first stored. `None` if these are those bytes.
+    digest: Option<&'a Hash>,
+}
+
 /// Record in a frame, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::log) struct StoredRecord<'a> {
@@ -40,13 +48,13 @@ pub(in crate::log) struct StoredRecord<'a> {
     pub chain: Hash,
 }
 
-impl<'a> Private<'a> {
-    /// Returns the form, the bytes and the digest that a frame stores.
-    fn stored(&self) -> (u8, &'a [u8], Option<&Hash>) {
+impl Private<'_> {
+    /// Returns what a frame stores.
+    fn stored(&self) -> StoredPrivate<'_> {
         match self {
-            Self::Whole(bytes) => (WHOLE, bytes, None),
-            Self::Erased(digest) => (ERASED, &[], Some(digest)),
-            Self::Resealed { digest, bytes } => (RESEALED, bytes, Some(digest)),
+            Self::Whole(bytes) => StoredPrivate { form: WHOLE, bytes, digest: None },
+            Self::Erased(digest) => StoredPrivate { form: ERASED, bytes: &[], digest: Some(digest) },
+            Self::Resealed { digest, bytes } => StoredPrivate { form: RESEALED, bytes, digest: Some(digest) },
         }
     }
 
@@ -80,7 +88,7 @@ impl StoredRecord<'_> {
 
     /// Returns an upper bound of the bytes that the record adds to a frame.
     pub fn size(&self) -> usize {
-        let (_, bytes, digest) = self.private.stored();
+        let StoredPrivate { bytes, digest, .. } = self.private.stored();
         columns::size_max(&self.header, digest.map_or(0, |digest| digest.len())) + bytes.len()
     }
 }
@@ -170,7 +178,8 @@ impl FrameBuilder {
     ) -> Hash {
         let conflict_of = conflict_of.filter(|first| *first != 0);
         if self.is_empty() {
-            (self.first_recorded_at, self.last_recorded_at) = (recorded_at, recorded_at);
+            self.first_recorded_at = recorded_at;
+            self.last_recorded_at = recorded_at;
         }
         let elapsed = recorded_at.as_micros().checked_sub(self.last_recorded_at.as_micros());
         let elapsed_micros = elapsed.and_then(|elapsed| u64::try_from(elapsed).ok());
@@ -180,7 +189,7 @@ impl FrameBuilder {
         if conflict_of.is_some_and(|first| first >= self.next()) {
             self.fault = Some(DecodeError("a record conflicts with a position that is not before it"));
         }
-        let (form, bytes, digest) = private.stored();
+        let StoredPrivate { form, bytes, digest } = private.stored();
         self.chain = chain::next(&self.chain, self.next(), recorded_at, conflict_of, content);
         self.columns.push(&NewRow {
             header,

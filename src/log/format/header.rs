@@ -70,7 +70,7 @@ impl Entrance {
 
     /// Returns the organisation's id. `None` if the body named none, or one that is no UUID in lower case.
     pub fn organisation(&self) -> Option<PackedId> {
-        Some(self.organisation).filter(|id| *id != PackedId::default())
+        (self.organisation != PackedId::default()).then_some(self.organisation)
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -110,8 +110,8 @@ pub(in crate::log) struct Header {
 
 impl Header {
     /// Returns the mode and the disposition at the door, as bytes.
-    pub(super) fn stored_mode(&self) -> (u8, u8) {
-        match (self.mode, self.is_unreadable) {
+    pub(super) fn stored_mode(&self) -> StoredMode {
+        let (mode, disposition) = match (self.mode, self.is_unreadable) {
             (ModeVerdict::Live, false) => (LIVE, TAKEN),
             (ModeVerdict::Test, false) => (TEST, TAKEN),
             (ModeVerdict::Live, true) => (LIVE, UNREADABLE),
@@ -120,21 +120,8 @@ impl Header {
             // A body that names a mode is readable.
             (ModeVerdict::Mismatched, _) => (0, MISMATCHED),
             (ModeVerdict::Unknown, false) => (0, UNKNOWN),
-        }
-    }
-
-    /// Returns the verdict, and whether the body was unreadable.
-    pub(super) fn mode_from_stored(mode: u8, disposition: u8) -> Result<(ModeVerdict, bool), DecodeError> {
-        Ok(match (mode, disposition) {
-            (LIVE, TAKEN) => (ModeVerdict::Live, false),
-            (TEST, TAKEN) => (ModeVerdict::Test, false),
-            (LIVE, UNREADABLE) => (ModeVerdict::Live, true),
-            (TEST, UNREADABLE) => (ModeVerdict::Test, true),
-            (0, UNREADABLE) => (ModeVerdict::Unknown, true),
-            (0, MISMATCHED) => (ModeVerdict::Mismatched, false),
-            (0, UNKNOWN) => (ModeVerdict::Unknown, false),
-            _ => return Err(DecodeError("unknown mode or disposition")),
-        })
+        };
+        StoredMode { mode, disposition }
     }
 
     pub(super) fn flags(&self) -> u8 {
@@ -145,7 +132,7 @@ impl Header {
     /// Encodes the canonical header up to the digest of the private bytes. An encryption authenticates these bytes
     /// together with the private bytes.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let (mode, disposition) = self.stored_mode();
+        let StoredMode { mode, disposition } = self.stored_mode();
         let mut out = Vec::with_capacity(22 + self.entrance.size() + 64);
         out.put(&[VERSION, self.provenance as u8, mode, disposition]);
         out.put_u16(self.kind.stored());
@@ -175,6 +162,35 @@ impl Header {
     }
 }
 
+/// Mode and disposition at the door, as bytes.
+pub(super) struct StoredMode {
+    pub mode: u8,
+    pub disposition: u8,
+}
+
+/// What the door found out about a body.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct DoorVerdict {
+    pub mode: ModeVerdict,
+    pub is_unreadable: bool,
+}
+
+impl StoredMode {
+    pub fn verdict(&self) -> Result<DoorVerdict, DecodeError> {
+        let (mode, is_unreadable) = match (self.mode, self.disposition) {
+            (LIVE, TAKEN) => (ModeVerdict::Live, false),
+            (TEST, TAKEN) => (ModeVerdict::Test, false),
+            (LIVE, UNREADABLE) => (ModeVerdict::Live, true),
+            (TEST, UNREADABLE) => (ModeVerdict::Test, true),
+            (0, UNREADABLE) => (ModeVerdict::Unknown, true),
+            (0, MISMATCHED) => (ModeVerdict::Mismatched, false),
+            (0, UNKNOWN) => (ModeVerdict::Unknown, false),
+            _ => return Err(DecodeError("unknown mode or disposition")),
+        };
+        Ok(DoorVerdict { mode, is_unreadable })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,12 +217,12 @@ mod tests {
     #[test]
     fn mode_and_disposition_give_the_verdict_back() {
         for (mode, is_unreadable) in VERDICTS.into_iter().flat_map(|mode| [(mode, false), (mode, true)]) {
-            let (stored, disposition) = header(mode, is_unreadable).stored_mode();
-            let back = Header::mode_from_stored(stored, disposition).unwrap();
-            assert_eq!(back, (mode, is_unreadable && mode != ModeVerdict::Mismatched));
+            let back = header(mode, is_unreadable).stored_mode().verdict().unwrap();
+            let is_unreadable = is_unreadable && mode != ModeVerdict::Mismatched;
+            assert_eq!(back, DoorVerdict { mode, is_unreadable });
         }
-        for refused in [(0, 0), (0, 1), (1, 3), (2, 4), (3, 1), (1, 5)] {
-            assert!(Header::mode_from_stored(refused.0, refused.1).is_err());
+        for (mode, disposition) in [(0, 0), (0, 1), (1, 3), (2, 4), (3, 1), (1, 5)] {
+            assert!(StoredMode { mode, disposition }.verdict().is_err());
         }
     }
 
@@ -240,7 +256,8 @@ mod tests {
 
     #[test]
     fn a_name_of_more_than_255_bytes_is_refused() {
-        let (longest, longer) = ("x".repeat(255), "x".repeat(256));
+        let longest = "x".repeat(255);
+        let longer = "x".repeat(256);
         assert_eq!(Entrance::new(&longest, &longest, &longest, [0; 16]).unwrap().size(), 3 * 256 + 16);
         for names in [[&*longer, "", ""], ["", &longer, ""], ["", "", &longer]] {
             assert!(Entrance::new(names[0], names[1], names[2], [0; 16]).is_err());

@@ -54,7 +54,7 @@ pub(super) fn pack(text: &[u8], organisation: Option<PackedId>, has_date: bool) 
             Class::Plain => at += 1,
             Class::Digit => {
                 let run = text[at..].iter().take(HEX_BYTES).take_while(|byte| is_digit(**byte)).count();
-                at += packer.take(at, run).unwrap_or(run);
+                at += packer.pack_at(at, run).unwrap_or(run);
             }
         }
     }
@@ -140,12 +140,12 @@ struct Packer<'a> {
 impl Packer<'_> {
     /// Packs the id or the date that begins at `at` with a run of hex digits. Returns its length. `None` if none begins
     /// there.
-    fn take(&mut self, at: usize, run: usize) -> Option<usize> {
+    fn pack_at(&mut self, at: usize, run: usize) -> Option<usize> {
         let rest = &self.text[at..];
         let (code, bytes) = match run {
-            YEAR_BYTES => (self.date(rest)?, date::BYTES),
-            FIRST_GROUP_BYTES => (self.uuid(parse_uuid(rest)?)?, UUID_BYTES),
-            HEX_BYTES => (self.name(parse_hex(rest)?, NEXT_HEX, AGAIN_HEX)?, HEX_BYTES),
+            YEAR_BYTES => (self.pack_date(rest)?, date::BYTES),
+            FIRST_GROUP_BYTES => (self.pack_uuid(parse_uuid(rest)?)?, UUID_BYTES),
+            HEX_BYTES => (self.pack_id(parse_hex(rest)?, NEXT_HEX, AGAIN_HEX)?, HEX_BYTES),
             _ => return None,
         };
         self.flush(at);
@@ -154,8 +154,8 @@ impl Packer<'_> {
         Some(bytes)
     }
 
-    fn uuid(&mut self, id: PackedId) -> Option<u8> {
-        if self.organisation == Some(id) { Some(ORGANISATION) } else { self.name(id, NEXT_UUID, AGAIN_UUID) }
+    fn pack_uuid(&mut self, id: PackedId) -> Option<u8> {
+        if self.organisation == Some(id) { Some(ORGANISATION) } else { self.pack_id(id, NEXT_UUID, AGAIN_UUID) }
     }
 
     /// Copies the bytes before `to` that are not packed yet, as they are.
@@ -163,8 +163,8 @@ impl Packer<'_> {
         self.packed.text.extend_from_slice(&self.text[self.literal_from..to]);
     }
 
-    /// Returns the code of an id. `None` if there are too many ids.
-    fn name(&mut self, id: PackedId, next: u8, again: u8) -> Option<u8> {
+    /// Adds an id, unless it can be named again. Returns its code. `None` if there are too many ids.
+    fn pack_id(&mut self, id: PackedId, next: u8, again: u8) -> Option<u8> {
         let ids = &mut self.packed.ids;
         let known = ids.iter().take(AGAIN_MAX).zip(again..).find(|(other, _)| **other == id);
         if let Some((_, code)) = known {
@@ -177,10 +177,12 @@ impl Packer<'_> {
         Some(next)
     }
 
-    /// Returns the code of the first date, and of the same date again. `None` for any other text.
-    fn date(&mut self, rest: &[u8]) -> Option<u8> {
-        let text = rest.get(..date::BYTES).filter(|_| self.has_date)?;
-        let seconds = date::parse(text)?;
+    /// Keeps the first date. Returns the code of that date, and of the same date again. `None` for any other text.
+    fn pack_date(&mut self, rest: &[u8]) -> Option<u8> {
+        if !self.has_date {
+            return None;
+        }
+        let seconds = date::parse(rest.get(..date::BYTES)?)?;
         (*self.packed.date.get_or_insert(seconds) == seconds).then_some(DATE)
     }
 }
@@ -208,7 +210,8 @@ fn parse_hex(text: &[u8]) -> Option<PackedId> {
     let mut id = PackedId::default();
     let mut all = 0;
     for (byte, digits) in id.iter_mut().zip(text.get(..HEX_BYTES)?.chunks_exact(2)) {
-        let (high, low) = (VALUES[usize::from(digits[0])], VALUES[usize::from(digits[1])]);
+        let high = VALUES[usize::from(digits[0])];
+        let low = VALUES[usize::from(digits[1])];
         all |= high | low;
         *byte = high << 4 | low & 0x0f;
     }
@@ -346,7 +349,8 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_packed_comes_back(pieces in vec(piece(), 0..40), has_date: bool, has_organisation: bool) {
-            let (text, organisation) = (pieces.concat(), organisation().filter(|_| has_organisation));
+            let text = pieces.concat();
+            let organisation = if has_organisation { organisation() } else { None };
             if let Some(packed) = pack(&text, organisation, has_date) {
                 prop_assert!(packed.text.len() <= text.len());
                 prop_assert_eq!(unpack(&packed, organisation, BYTES_MAX).unwrap(), text);

@@ -83,7 +83,10 @@ pub(super) fn encode_q(out: &mut Vec<u8>, delivery: &Delivery, header: &Header) 
     }
     out.put_varint(delivery.webhook_id.len() as u64);
     out.put_varint(text.len() as u64);
-    let compressed = RECORDS.compress(&text).inspect(|_| flags |= ZSTD);
+    let compressed = RECORDS.compress(&text);
+    if compressed.is_some() {
+        flags |= ZSTD;
+    }
     out.put(compressed.as_deref().unwrap_or(&text));
     out[flags_at] = flags;
     Ok(())
@@ -115,10 +118,10 @@ impl PrivateFields {
         let text = if has(ZSTD) {
             let expanded = RECORDS.expand(take.0, text_bytes);
             expanded.ok_or(DecodeError("a record does not expand to the stated length"))?
+        } else if take.0.len() == text_bytes {
+            take.0.to_vec()
         } else {
-            Some(take.0.to_vec())
-                .filter(|text| text.len() == text_bytes)
-                .ok_or(DecodeError("a text's length is wrong"))?
+            return Err(DecodeError("a text's length is wrong"));
         };
         let packed = Packed { ids, date, text };
         let text =
@@ -196,7 +199,8 @@ fn put_signature(out: &mut Vec<u8>, text: &str) -> u8 {
 fn parse_signature(text: &str) -> Option<[u8; 32]> {
     let encoded = text.strip_prefix(V1)?;
     // `decoded` is as long as the decoder estimates, at most, for a text of the length of `printed`.
-    let (mut decoded, mut printed) = ([0; 33], [0; 44]);
+    let mut decoded = [0; 33];
+    let mut printed = [0; 44];
     let bytes = STANDARD.decode_slice(encoded, &mut decoded).ok()?;
     let signature = decoded[..bytes].try_into().ok()?;
     STANDARD.encode_slice(signature, &mut printed).ok()?;

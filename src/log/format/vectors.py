@@ -3,7 +3,7 @@
 
     pip install cryptography zstandard && python3 src/log/format/vectors.py > src/log/format/vectors.txt
 
-A number that is given out keeps its bytes: what is made anew must be equal to what is there, but for the zstd frames.
+A number that is given out keeps its bytes: what is made again must be equal to what is there, but for the zstd frames.
 """
 
 import hashlib

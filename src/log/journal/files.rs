@@ -181,7 +181,7 @@ fn name(sequence: u64) -> String {
 fn sequence(name: &str) -> Option<u64> {
     let digits = name.strip_prefix(PREFIX)?;
     let is_exact = digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
-    is_exact.then(|| digits.parse().ok()).flatten()
+    if is_exact { digits.parse().ok() } else { None }
 }
 
 fn sync(path: &Path) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! Access to journals for the fuzzer. Not an interface: it changes with the format.
+//! Access to journals for the fuzzer. Not an interface: it changes with the format. Kept apart: nothing else uses it.
 
 use std::path::Path;
 
@@ -22,7 +22,8 @@ pub fn recovered(log_directory: &Path, db: &[u8]) -> std::io::Result<Vec<Vec<u8>
     std::fs::create_dir_all(files.path())?;
     std::fs::write(files.db(), db)?;
     let recovered = recover(log_directory, 1).map_err(std::io::Error::other)?;
-    let (mut frames, mut reached) = (Vec::new(), 0);
+    let mut frames = Vec::new();
+    let mut reached = 0;
     while let Some(next) = recovered.next_after(reached) {
         let found = recovered.follow(next - 1, None);
         frames.extend(found.frames.into_iter().map(|frame| frame.frame.to_vec()));

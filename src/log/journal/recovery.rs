@@ -1,5 +1,5 @@
-//! Reads a journal after its life has ended, from its file and without sled, so that nothing is changed. Knows nothing
-//! of the meaning of a record: checksums, positions, times and the chain before each frame decide.
+//! Reads a journal after its process has ended, from its file and without sled, so that nothing is changed. Knows
+//! nothing of the meaning of a record: checksums, positions, times and the chain before each frame decide.
 //!
 //! sled writes to a database that it opens, panics on some damage, and silently shortens a damaged database. Each value
 //! is in its file as it was given, so its own checksum finds it. A value that is not found that way, sled could not
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::files::JournalFiles;
 use super::search::Search;
-use super::value::{JournalFrame, Part, join};
+use super::value::{JournalFrame, ValuePart, join};
 use crate::event::{Hash, Position, Timestamp};
 use crate::segment::{Frame, FrameHeader};
 
@@ -143,12 +143,12 @@ fn assemble(first: Position, search: &Search) -> io::Result<Vec<(FrameHeader, Jo
 }
 
 /// Joins the bytes of all chunks. `None` if a chunk is missing, or has two different values.
-fn join_chunks(start: Part<'_>, search: &Search) -> io::Result<Option<Vec<u8>>> {
+fn join_chunks(start: ValuePart<'_>, search: &Search) -> io::Result<Option<Vec<u8>>> {
     let mut joined = start.bytes.to_vec();
     for chunk in 1..start.chunks {
         let found = search.values(start.first, chunk)?;
         let [value] = &found[..] else { return Ok(None) };
-        let is_of_start = |part: &Part<'_>| (part.chunks, part.format) == (start.chunks, start.format);
+        let is_of_start = |part: &ValuePart<'_>| (part.chunks, part.format) == (start.chunks, start.format);
         let Some(part) = part_of(value, start.first, chunk).filter(is_of_start) else {
             return Ok(None);
         };
@@ -157,6 +157,6 @@ fn join_chunks(start: Part<'_>, search: &Search) -> io::Result<Option<Vec<u8>>> 
     Ok(Some(joined))
 }
 
-fn part_of(value: &[u8], first: Position, chunk: u16) -> Option<Part<'_>> {
-    Part::decode(value).ok().filter(|part| (part.first, part.chunk) == (first, chunk))
+fn part_of(value: &[u8], first: Position, chunk: u16) -> Option<ValuePart<'_>> {
+    ValuePart::decode(value).ok().filter(|part| (part.first, part.chunk) == (first, chunk))
 }

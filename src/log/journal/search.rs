@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-use super::value::{Part, VALUE_BYTES_MAX};
+use super::value::{VALUE_BYTES_MAX, ValuePart};
 use crate::event::Position;
 
 /// Number of bytes that are given up at a time where the disk cannot read.
@@ -36,7 +36,8 @@ impl Search {
         let mut search = Self { file: File::open(db)?, places: BTreeMap::new() };
         let end = search.file.metadata()?.len();
         let mut window = vec![0; WINDOW_BYTES + VALUE_BYTES_MAX];
-        let (mut at, mut skip) = (0, 0);
+        let mut at = 0;
+        let mut skip = 0;
         while at < end {
             let read = read_up_to(&search.file, &mut window, at)?;
             // A value that is found may end after the part of the window that is searched.
@@ -51,7 +52,7 @@ impl Search {
     fn look_through(&mut self, window: &[u8], base: u64, from: usize) -> usize {
         let mut at = from;
         while at < window.len().min(WINDOW_BYTES) {
-            let Ok(part) = Part::begin(&window[at..]) else {
+            let Ok(part) = ValuePart::begin(&window[at..]) else {
                 at += 1;
                 continue;
             };
@@ -87,7 +88,7 @@ impl Search {
         for at in self.places.get(&(first, chunk)).into_iter().flat_map(|place| &place.offsets) {
             let mut value = vec![0; VALUE_BYTES_MAX];
             let read = read_up_to(&self.file, &mut value, *at)?;
-            let Ok(part) = Part::begin(&value[..read]) else { continue };
+            let Ok(part) = ValuePart::begin(&value[..read]) else { continue };
             value.truncate(part.value_bytes());
             if !values.contains(&value) {
                 values.push(value);

@@ -12,7 +12,7 @@ use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
-use super::value::{Part, VALUE_BYTES_MAX, join, key};
+use super::value::{VALUE_BYTES_MAX, ValuePart, join, key};
 use super::*;
 use crate::event::{Hash, Position, Timestamp};
 use crate::segment::{FRAME_BYTES_MAX, Frame, FrameHeader};
@@ -25,7 +25,9 @@ const SEQUENCE: u64 = 12;
 /// bytes.
 fn frames(shapes: impl IntoIterator<Item = (u32, usize)>) -> Vec<JournalFrame> {
     let mut random = StdRng::seed_from_u64(1);
-    let (mut first, mut before, mut micros) = (1, BEFORE, 1_000_000);
+    let mut first = 1;
+    let mut before = BEFORE;
+    let mut micros = 1_000_000;
     let mut frames = Vec::new();
     for (count, bytes) in shapes {
         let mut private = vec![0; bytes];
@@ -45,7 +47,9 @@ fn frames(shapes: impl IntoIterator<Item = (u32, usize)>) -> Vec<JournalFrame> {
         let frame = Bytes::from(Frame { header, columns: &[], private: &private }.encode().unwrap());
         let keys = (0..count).map(|_| JournalKey { digest: random.random(), fingerprint: random.random() }).collect();
         frames.push(JournalFrame { generation: 7, frame, keys });
-        (first, before, micros) = (first + u64::from(count), after, micros + 10);
+        first += u64::from(count);
+        before = after;
+        micros += 10;
     }
     frames
 }
@@ -230,7 +234,7 @@ fn values_decode_to_what_was_encoded_and_other_bytes_to_nothing() {
     let mut random = StdRng::seed_from_u64(4);
     for frame in frames([(1, 0), (3, 500), (2, 20_000)]) {
         let values = value::encode(&frame).unwrap();
-        let mut parts: Vec<_> = values.iter().map(|(_, value)| Part::decode(value).unwrap()).collect();
+        let mut parts: Vec<_> = values.iter().map(|(_, value)| ValuePart::decode(value).unwrap()).collect();
         parts.reverse();
         let joined: Vec<u8> = parts.iter().flat_map(|part| part.bytes).copied().collect();
         assert_eq!(join(2, &joined).unwrap(), frame);
@@ -240,14 +244,14 @@ fn values_decode_to_what_was_encoded_and_other_bytes_to_nothing() {
             let mut value = values[0].1.clone();
             let at = random.random_range(0..value.len());
             value[at] ^= 1 << random.random_range(0..8);
-            assert!(Part::decode(&value).is_err());
-            assert!(Part::decode(&values[0].1[..at]).is_err());
-            assert!(Part::begin(&values[0].1[at..]).is_err() || at == 0);
+            assert!(ValuePart::decode(&value).is_err());
+            assert!(ValuePart::decode(&values[0].1[..at]).is_err());
+            assert!(ValuePart::begin(&values[0].1[at..]).is_err() || at == 0);
         }
         let keys = vec![JournalKey::default(); frame.keys.len() + 1];
         assert!(value::encode(&JournalFrame { keys, ..frame }).is_err());
     }
-    assert!(join(2, &[0xff; 40]).is_err() && Part::decode(&[]).is_err());
+    assert!(join(2, &[0xff; 40]).is_err() && ValuePart::decode(&[]).is_err());
 }
 
 #[test]

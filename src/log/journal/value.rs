@@ -61,7 +61,7 @@ pub struct JournalFrame {
 
 /// One value, checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Part<'a> {
+pub struct ValuePart<'a> {
     pub format: u8,
     pub first: Position,
     pub chunk: u16,
@@ -108,7 +108,7 @@ pub fn encode(frame: &JournalFrame) -> Result<Vec<(ValueKey, Vec<u8>)>, DecodeEr
     let parts: Vec<&[u8]> = joined.chunks(PART_BYTES_MAX).collect();
     let chunks = u16::try_from(parts.len()).map_err(too_large)?;
     let values = parts.into_iter().enumerate().rev().map(|(chunk, bytes)| {
-        let part = Part {
+        let part = ValuePart {
             format: FORMAT,
             first: header.first,
             chunk: u16::try_from(chunk).map_err(too_large)?,
@@ -137,7 +137,7 @@ pub fn join(format: u8, joined: &[u8]) -> Result<JournalFrame, DecodeError> {
     Ok(JournalFrame { generation, frame: Bytes::copy_from_slice(frame), keys })
 }
 
-impl<'a> Part<'a> {
+impl<'a> ValuePart<'a> {
     fn encode(&self) -> Result<Vec<u8>, DecodeError> {
         let length = u16::try_from(self.bytes.len()).map_err(|_| DecodeError("a part is too long"))?;
         let mut out = Vec::with_capacity(HEADER_BYTES + self.bytes.len());
@@ -164,15 +164,18 @@ impl<'a> Part<'a> {
         if !matches!(format, FORMAT_WITHOUT_FINGERPRINTS | FORMAT) {
             return Err(DecodeError("no value of a known format begins here"));
         }
-        let (first, chunk, chunks) = (take.u64()?, take.u16()?, take.u16()?);
-        let (length, crc) = (usize::from(take.u16()?), take.u32()?);
+        let first = take.u64()?;
+        let chunk = take.u16()?;
+        let chunks = take.u16()?;
+        let length = usize::from(take.u16()?);
+        let crc = take.u32()?;
         let is_last = u32::from(chunk) + 1 == u32::from(chunks);
-        let possible = first > 0
+        let is_possible = first > 0
             && chunk < chunks
             && usize::from(chunks) <= CHUNKS_MAX
             && (1..=PART_BYTES_MAX).contains(&length)
             && (is_last || length == PART_BYTES_MAX);
-        if !possible {
+        if !is_possible {
             return Err(DecodeError("a value's fields are invalid"));
         }
         let part = take.bytes(length)?;

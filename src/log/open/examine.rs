@@ -11,7 +11,7 @@ use super::error::OpenError;
 use super::identity::{self, Naming};
 use super::journals::{self, Unsealed};
 use super::notes::{Notes, SeenPoint};
-use super::segments::{self, Named, SealedLog};
+use super::segments::{self, LogName, SealedLog};
 use crate::event::{Event, Hash, Identity, Point, Position};
 use crate::log::dedup::key::RunOrigin;
 use crate::log::files::anchor::{self, AnchorRead};
@@ -59,8 +59,8 @@ pub(in crate::log) fn gather(files: &DataFiles) -> Result<Examined, OpenError> {
         _ => notes.note("the file `witness` is not whole: a start writes it again from the log".to_owned()),
     }
     let named = identity::find(files, witness.as_ref(), &mut notes)?;
-    let (secret, is_secret_damaged) = read_secret(files, &mut notes)?;
-    let mut sealed = segments::open(&log, Named { log_id: named.log_id, epochs: &named.epochs }, &mut notes)?;
+    let FoundSecret { secret, is_damaged: is_secret_damaged } = read_secret(files, &mut notes)?;
+    let mut sealed = segments::open(&log, LogName { log_id: named.log_id, epochs: &named.epochs }, &mut notes)?;
     let sequences = journal::list(&log).map_err(|error| StoreError::new("list the journals", error))?;
     let sources = sealed.segments().map(|segment| segment.header().source);
     let highest = journal::highest(&log).map_err(|error| StoreError::new("list the journals", error))?;
@@ -153,7 +153,8 @@ impl Examined {
         if seen.identity.log_id != self.named.log_id {
             return Err(OpenError::Foreign { what: seen.by.clone() });
         }
-        let (ends, position) = (self.head().position, seen.head.position);
+        let ends = self.head().position;
+        let position = seen.head.position;
         if position > ends {
             return Err(OpenError::Shorter { ends, seen: position, by: seen.by.clone() });
         }
@@ -207,22 +208,29 @@ pub(super) fn newer(path: &Path, format: u32) -> OpenError {
     OpenError::Newer { what: path.display().to_string(), format }
 }
 
-/// Returns the secret, if a copy is whole, and whether it must be written again.
-fn read_secret(files: &DataFiles, notes: &mut Notes) -> Result<(Option<LogSecret>, bool), OpenError> {
+/// Secret as the file SECRET has it.
+struct FoundSecret {
+    /// Secret of the log. `None` if no copy is whole.
+    secret: Option<LogSecret>,
+    /// True if the secret must be written again.
+    is_damaged: bool,
+}
+
+fn read_secret(files: &DataFiles, notes: &mut Notes) -> Result<FoundSecret, OpenError> {
     match secret::read(&files.secret())? {
-        SecretRead::Whole(secret) => Ok((Some(secret), false)),
+        SecretRead::Whole(secret) => Ok(FoundSecret { secret: Some(secret), is_damaged: false }),
         SecretRead::Damaged(secret) => {
             notes.note(
                 "a copy of the secret in the file SECRET is damaged: a start writes it again from the other".to_owned(),
             );
-            Ok((Some(secret), true))
+            Ok(FoundSecret { secret: Some(secret), is_damaged: true })
         }
         SecretRead::Newer { format } => Err(newer(&files.secret(), format)),
         SecretRead::Lost | SecretRead::Missing => {
             notes.note(
                 "the file SECRET is lost: a start makes a new one, and reads all keys from the log again".to_owned(),
             );
-            Ok((None, true))
+            Ok(FoundSecret { secret: None, is_damaged: true })
         }
     }
 }

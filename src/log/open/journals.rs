@@ -83,7 +83,7 @@ pub(in crate::log) fn read(
         secret,
         sealed,
         notes,
-        end: End { position: 0, chain: None },
+        end: ChainEnd { position: 0, chain: None },
         unsealed: Unsealed {
             journals: Vec::new(),
             head: Point { position: 0, chain: Hash::default(), recorded_at: Timestamp::default() },
@@ -127,7 +127,7 @@ pub(super) fn are_foreign(frames: &[JournalFrame], secret: &LogSecret) -> bool {
 
 /// Point from which the next frame continues. `chain` is `None` if damage hides it.
 #[derive(Clone, Copy)]
-struct End {
+struct ChainEnd {
     position: Position,
     chain: Option<Hash>,
 }
@@ -142,14 +142,14 @@ struct JournalReading<'a> {
     secret: Option<&'a LogSecret>,
     sealed: &'a mut SealedLog,
     notes: &'a mut Notes,
-    end: End,
+    end: ChainEnd,
     unsealed: Unsealed,
 }
 
 impl JournalReading<'_> {
     fn begin(&mut self) {
         let end = self.sealed.end;
-        self.end = End { position: end.position, chain: end.chain };
+        self.end = ChainEnd { position: end.position, chain: end.chain };
         self.unsealed.head.recorded_at = end.recorded_at;
     }
 
@@ -212,7 +212,7 @@ impl JournalReading<'_> {
         if found.frames.is_empty() {
             return;
         }
-        self.end = End { position: found.reached, chain: found.chain };
+        self.end = ChainEnd { position: found.reached, chain: found.chain };
         self.unsealed.head.recorded_at = found.recorded_at.unwrap_or(self.unsealed.head.recorded_at);
         self.unsealed.journals.push((sequence, found));
     }
@@ -222,9 +222,9 @@ impl JournalReading<'_> {
     /// segment or journal before it.
     fn push_beyond_holes(&mut self, sequence: u64, recovered: &Recovered) {
         let is_last = sequence == self.named;
-        let mut looked = self.end.position;
-        while let Some(next) = recovered.next_after(looked) {
-            looked = next;
+        let mut searched = self.end.position;
+        while let Some(next) = recovered.next_after(searched) {
+            searched = next;
             let has_begun = recovered.first().is_some_and(|first| first <= self.end.position);
             if (is_last && has_begun) || self.goes_on_later(sequence) {
                 return;
@@ -243,7 +243,7 @@ impl JournalReading<'_> {
             self.unsealed.damaged.extend(self.unsealed.journals.last().map(|(before, _)| *before));
             self.unsealed.damaged.push(sequence);
             self.push(sequence, found);
-            looked = self.end.position;
+            searched = self.end.position;
         }
     }
 

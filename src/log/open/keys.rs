@@ -150,21 +150,27 @@ impl Collector<'_> {
 
     /// Takes the end of the sealed part, which no run covers.
     fn take_tail(&mut self, examined: &Examined, tail: Span) {
-        let is_short = tail.positions() <= self.run_events.saturating_mul(TAIL_RUNS);
-        let collected = is_short.then(|| dedup::collect(&examined.store, self.secret, tail, false));
-        match collected {
-            Some(Ok(Collected { entries, head, is_complete })) => {
+        if tail.positions() <= self.run_events.saturating_mul(TAIL_RUNS) {
+            self.read_tail(examined, tail);
+        } else {
+            self.lost.push(tail);
+        }
+        self.recent.skip_to(tail.through);
+    }
+
+    /// Reads the keys of a range into memory. If the system refuses to read them now, the range is lost.
+    fn read_tail(&mut self, examined: &Examined, tail: Span) {
+        match dedup::collect(&examined.store, self.secret, tail, false) {
+            Ok(Collected { entries, head, is_complete }) => {
                 let nowhere = Point { position: tail.through, chain: [0; 32], recorded_at: Timestamp::default() };
                 let is_whole = is_complete && head.is_some();
                 self.recent.add(KeyTable::of(tail.after, head.unwrap_or(nowhere), is_whole, &entries));
             }
-            Some(Err(error)) => {
+            Err(error) => {
                 tracing::warn!(%error, "the newest keys cannot be read from the log; trying again");
                 self.lost.push(tail);
             }
-            None => self.lost.push(tail),
         }
-        self.recent.skip_to(tail.through);
     }
 
     /// Takes the unsealed part after a position. No table knows a hole.

@@ -33,14 +33,14 @@ pub(in crate::log) struct SealedLog {
     pub refusal: Option<OpenError>,
 }
 
-/// Name of a log.
+/// Name of a log: its id and its epochs.
 #[derive(Clone, Copy)]
-pub(in crate::log) struct Named<'a> {
+pub(in crate::log) struct LogName<'a> {
     pub log_id: u128,
     pub epochs: &'a Epochs,
 }
 
-impl Named<'_> {
+impl LogName<'_> {
     /// Returns the identity in the epoch that a position belongs to.
     fn identity_at(&self, position: Position) -> Identity {
         let epoch = self.epochs.of(position).unwrap_or_else(|| self.epochs.last());
@@ -73,14 +73,14 @@ pub(in crate::log) fn list(directory: &Path) -> Result<Vec<SegmentName>, OpenErr
 }
 
 /// Opens all segments. Damage costs only its own range. A foreign or newer segment is refused.
-pub(in crate::log) fn open(directory: &Path, named: Named<'_>, notes: &mut Notes) -> Result<SealedLog, OpenError> {
-    let end = SealedEnd { position: 0, chain: Some(format::genesis(named.log_id)), recorded_at: Timestamp::default() };
-    let begin = end;
+pub(in crate::log) fn open(directory: &Path, log_name: LogName<'_>, notes: &mut Notes) -> Result<SealedLog, OpenError> {
+    let genesis = format::genesis(log_name.log_id);
+    let begin = SealedEnd { position: 0, chain: Some(genesis), recorded_at: Timestamp::default() };
     let mut log = SealedLog {
         directory: directory.to_owned(),
         sealed: Vec::new(),
         begin,
-        end,
+        end: begin,
         covered: Vec::new(),
         unusable: Vec::new(),
         refusal: None,
@@ -91,21 +91,22 @@ pub(in crate::log) fn open(directory: &Path, named: Named<'_>, notes: &mut Notes
         let within = names[index + 1..].iter().take_while(|other| other.last <= name.last).count();
         let parts = &names[index + 1..=index + within];
         index += 1;
-        if parts.is_empty() || log.takes_covering(*name, parts, named, notes)? {
-            log.push(*name, open_one(directory, *name, named)?, notes);
+        if parts.is_empty() || log.accept_covering(*name, parts, log_name, notes)? {
+            log.push(*name, open_one(directory, *name, log_name)?, notes);
             index += within;
         }
     }
     Ok(log)
 }
 
-/// Opens one segment. The inner `Err` is the reason if it is damaged.
-fn open_one(directory: &Path, name: SegmentName, named: Named<'_>) -> Result<Result<Segment, &'static str>, OpenError> {
+/// Opens one segment.
+fn open_one(directory: &Path, name: SegmentName, log_name: LogName<'_>) -> Result<Sealed, OpenError> {
     let path = directory.join(name.to_string());
-    match Segment::open(&path, named.identity_at(name.first)) {
-        Ok(segment) => Ok(Ok(segment)),
-        Err(SegmentError::Damaged { reason, .. }) => Ok(Err(reason)),
-        Err(error) if is_unreadable(&error) => Ok(Err("the disk cannot read it")),
+    let damaged = |reason| Sealed::Damaged { range: name.first..=name.last, reason };
+    match Segment::open(&path, log_name.identity_at(name.first)) {
+        Ok(segment) => Ok(Sealed::Segment(Arc::new(segment))),
+        Err(SegmentError::Damaged { reason, .. }) => Ok(damaged(reason)),
+        Err(error) if is_unreadable(&error) => Ok(damaged("the disk cannot read it")),
         Err(SegmentError::Foreign { path }) => {
             Err(OpenError::Foreign { what: format!("{}, or the file CLEAT or EPOCHS,", path.display()) })
         }
@@ -145,7 +146,10 @@ impl SealedLog {
 
     /// Returns whether verified segments hold everything that a journal holds, on the same chain.
     pub fn holds(&self, journal: &Recovered) -> Result<bool, SegmentError> {
-        let Some(first) = journal.first().filter(|_| journal.is_complete()) else { return Ok(false) };
+        let Some(first) = journal.first() else { return Ok(false) };
+        if !journal.is_complete() {
+            return Ok(false);
+        }
         let all = journal.follow(first - 1, None);
         let holding =
             self.segments().filter(|segment| segment.last() >= first && segment.header().first <= all.reached);
@@ -188,13 +192,13 @@ impl SealedLog {
         has_any
     }
 
-    /// Returns whether to take a segment in place of the parts that it covers: if it is whole, or if not all parts are
-    /// there.
-    fn takes_covering(
+    /// Accepts a segment in place of the parts that it covers, if it is whole, or if not all parts are there. Returns
+    /// whether it is accepted.
+    fn accept_covering(
         &mut self,
         name: SegmentName,
         parts: &[SegmentName],
-        named: Named<'_>,
+        log_name: LogName<'_>,
         notes: &mut Notes,
     ) -> Result<bool, OpenError> {
         let path = self.directory.join(name.to_string());
@@ -203,16 +207,13 @@ impl SealedLog {
         if parts.windows(2).any(|pair| pair[1].first <= pair[0].last) {
             self.refusal.get_or_insert(overlap(parts[0].first, name.last));
         }
-        let is_whole = match open_one(&self.directory, name, named)? {
-            Ok(segment) => {
-                let goes_on = self.end.chain.is_none_or(|chain| chain == segment.header().before);
-                goes_on && is_whole(&segment)?
-            }
-            Err(_) => false,
+        let is_whole = match open_one(&self.directory, name, log_name)? {
+            Sealed::Segment(segment) => self.is_continued_by(&segment) && is_whole(&segment)?,
+            Sealed::Damaged { .. } => false,
         };
         if is_whole {
             // A part of another log is here by mistake. It is refused, not removed.
-            parts.iter().try_for_each(|part| open_one(&self.directory, *part, named).map(drop))?;
+            parts.iter().try_for_each(|part| open_one(&self.directory, *part, log_name).map(drop))?;
             self.covered.extend(parts.iter().map(|part| self.directory.join(part.to_string())));
             return Ok(true);
         }
@@ -224,7 +225,12 @@ impl SealedLog {
         Ok(!are_complete)
     }
 
-    fn push(&mut self, name: SegmentName, segment: Result<Segment, &'static str>, notes: &mut Notes) {
+    /// Returns whether the chain of a segment continues that of the segment before it, as far as that is known.
+    fn is_continued_by(&self, segment: &Segment) -> bool {
+        self.end.chain.is_none_or(|chain| chain == segment.header().before)
+    }
+
+    fn push(&mut self, name: SegmentName, sealed: Sealed, notes: &mut Notes) {
         if name.first <= self.end.position {
             self.refusal.get_or_insert(overlap(name.first, self.end.position.min(name.last)));
             return;
@@ -232,20 +238,20 @@ impl SealedLog {
         if name.first > self.end.position + 1 {
             self.push_damaged(self.end.position + 1, name.first - 1, "no segment and no journal holds them", notes);
         }
-        let segment = segment.and_then(|segment| {
-            let goes_on = self.end.chain.is_none_or(|chain| chain == segment.header().before);
-            if goes_on { Ok(segment) } else { Err("its chain does not continue that of the segment before it") }
-        });
-        match segment {
-            Ok(segment) => {
+        match sealed {
+            Sealed::Segment(segment) if self.is_continued_by(&segment) => {
                 if segment.after().is_none() {
                     notes.lose(segment.readable_through() + 1..=name.last, "its segment is damaged there");
                 } else if segment.is_footer_damaged() {
                     notes.note(format!("the footer of {name} is damaged: the frames are found without it"));
                 }
-                self.sealed.push(Sealed::Segment(Arc::new(segment)));
+                self.sealed.push(Sealed::Segment(segment));
             }
-            Err(reason) => self.push_damaged(name.first, name.last, reason, notes),
+            Sealed::Segment(_) => {
+                let reason = "its chain does not continue that of the segment before it";
+                self.push_damaged(name.first, name.last, reason, notes);
+            }
+            Sealed::Damaged { reason, .. } => self.push_damaged(name.first, name.last, reason, notes),
         }
         self.end = self.sealed.last().map_or(self.begin, end_of);
     }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::log::dedup::key::{Claim, Digest, Fingerprint, Known};
+use crate::log::dedup::key::{Claim, Digest, Fingerprint, KnownKey};
 use crate::log::dedup::{KeyEntry, KeyTable, RecentKeys, Span};
 use crate::log::files::secret::LogSecret;
 use crate::log::write::applier::{Verdict, apply};
@@ -42,7 +42,7 @@ fn step() -> impl Strategy<Value = Step> {
 struct Caller {
     key: u8,
     content: u8,
-    known: Known,
+    known: KnownKey,
     /// Number of the set of runs that it saw.
     runs: usize,
 }
@@ -86,24 +86,24 @@ impl World {
         Point { position: self.next - 1, chain: [0; 32], recorded_at: Timestamp::default() }
     }
 
-    fn look_up(&self, claim: Claim) -> Known {
+    fn look_up(&self, claim: Claim) -> KnownKey {
         self.decide(self.runs.len(), claim, self.runs[self.runs.len() - 1].get(&claim.digest.to_bytes()).copied())
     }
 
     /// Returns the entries for a claim with this first entry, as set number `runs` has them.
-    fn decide(&self, runs: usize, claim: Claim, first: Option<KeyEntry>) -> Known {
+    fn decide(&self, runs: usize, claim: Claim, first: Option<KeyEntry>) -> KnownKey {
         let runs = &self.runs[runs - 1];
         let conflict = first.map(|first| Digest::of_conflict(&self.secret, first.position, claim.fingerprint));
         let has_conflict = conflict.is_some_and(|digest| runs.contains_key(&digest.to_bytes()));
         let through = runs.values().map(|entry| entry.position).max().unwrap_or(0);
-        Known { first, has_conflict, through }
+        KnownKey { first, has_conflict, through }
     }
 
     fn expected(&self, key: u8, content: u8, may_stamp: bool) -> Result<Verdict, ()> {
         let stamped = |verdict| if may_stamp { Ok(verdict) } else { Err(()) };
         match self.firsts.get(&key) {
             None => stamped(Verdict::New),
-            Some((first, told)) if *told == content => Ok(Verdict::Duplicate { first: *first }),
+            Some((first, first_content)) if *first_content == content => Ok(Verdict::Duplicate { first: *first }),
             Some((first, _)) if self.conflicts.contains_key(&(key, content)) => {
                 Ok(Verdict::KnownConflict { first: *first })
             }
@@ -121,10 +121,10 @@ impl World {
         let mut verdict = apply(&mut self.recent, &self.secret, claim, known, self.next, stamp);
         if let Ok(Verdict::Undecided { first }) = verdict {
             // The caller reads the first event.
-            let (position, told) = self.firsts[&key];
+            let (position, first_content) = self.firsts[&key];
             assert_eq!(first.position, position);
-            known =
-                self.decide(runs, claim, Some(KeyEntry { fingerprint: self.claim(key, told).fingerprint, ..first }));
+            let fingerprint = self.claim(key, first_content).fingerprint;
+            known = self.decide(runs, claim, Some(KeyEntry { fingerprint, ..first }));
             verdict = apply(&mut self.recent, &self.secret, claim, known, self.next, stamp);
         }
         assert_eq!(verdict, expected, "key {key}, content {content}");
@@ -224,11 +224,11 @@ fn the_lowest_position_of_a_key_is_its_first() {
     world.recent.add(KeyTable::of(0, head, true, &entries));
     world.recent.add(KeyTable::of(0, head, true, &[entry(6, other.fingerprint)]));
     let mut apply_with = |known| apply(&mut world.recent, &world.secret, claim, known, 103, Ok::<_, ()>(()));
-    assert_eq!(apply_with(Known::default()), Ok(Verdict::Duplicate { first: 5 }));
-    let in_run = Known { first: Some(entry(3, other.fingerprint)), ..Known::default() };
+    assert_eq!(apply_with(KnownKey::default()), Ok(Verdict::Duplicate { first: 5 }));
+    let in_run = KnownKey { first: Some(entry(3, other.fingerprint)), ..KnownKey::default() };
     assert!(matches!(apply_with(in_run), Ok(Verdict::Conflict { first: 3, .. })));
     // The runs have a conflict with an entry that is not the first.
-    let later = Known { first: Some(entry(9, claim.fingerprint)), has_conflict: true, through: 100 };
+    let later = KnownKey { first: Some(entry(9, claim.fingerprint)), has_conflict: true, through: 100 };
     let third = world.claim(1, 3);
     let verdict = apply(&mut world.recent, &world.secret, third, later, 104, Ok::<_, ()>(()));
     assert_eq!(verdict, Ok(Verdict::Undecided { first: entry(5, claim.fingerprint) }));
@@ -238,9 +238,9 @@ fn the_lowest_position_of_a_key_is_its_first() {
 fn a_record_without_a_key_is_always_new() {
     let mut world = World::new();
     for next in 1..4 {
-        let verdict = apply(&mut world.recent, &world.secret, Claim::NONE, Known::default(), next, Ok::<_, ()>(()));
+        let verdict = apply(&mut world.recent, &world.secret, Claim::NONE, KnownKey::default(), next, Ok::<_, ()>(()));
         assert_eq!(verdict, Ok(Verdict::New));
     }
-    let refused = apply(&mut world.recent, &world.secret, Claim::NONE, Known::default(), 4, Err(()));
+    let refused = apply(&mut world.recent, &world.secret, Claim::NONE, KnownKey::default(), 4, Err(()));
     assert_eq!(refused, Err(()));
 }

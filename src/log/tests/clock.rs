@@ -45,8 +45,10 @@ impl Machine {
         if let Some(log) = self.log.take() {
             close(log);
         }
-        let (now, step_after_read) = (self.now.clone(), self.step_after_read.clone());
-        let (uptime, synchronised) = (self.uptime.clone(), self.synchronised.clone());
+        let now = self.now.clone();
+        let step_after_read = self.step_after_read.clone();
+        let uptime = self.uptime.clone();
+        let synchronised = self.synchronised.clone();
         let time = TimeSource {
             now: Arc::new(move || {
                 let seconds = now.fetch_add(step_after_read.swap(0, Ordering::SeqCst), Ordering::SeqCst);
@@ -83,19 +85,19 @@ impl Machine {
         clock_error(self.append(Delivery { provenance, ..delivery(id, b"{}") }, evidence))
     }
 
-    fn development(&self, id: &str) -> Result<Appended, ClockError> {
+    fn append_development(&self, id: &str) -> Result<Appended, ClockError> {
         clock_error(self.append(delivery(id, b"{}"), TimeEvidence::Development))
     }
 
-    fn webhook(&self, id: &str) -> Result<Appended, ClockError> {
+    fn append_webhook(&self, id: &str) -> Result<Appended, ClockError> {
         self.append_as(Provenance::Webhook, id)
     }
 
-    fn import(&self, id: &str) -> Result<Appended, ClockError> {
+    fn append_import(&self, id: &str) -> Result<Appended, ClockError> {
         self.append_as(Provenance::Import, id)
     }
 
-    fn local(&self, id: &str) -> Result<Appended, ClockError> {
+    fn append_local(&self, id: &str) -> Result<Appended, ClockError> {
         self.append_as(Provenance::Local, id)
     }
 }
@@ -115,102 +117,102 @@ impl Drop for Machine {
 #[test]
 fn an_unconfirmed_clock_stamps_only_webhooks_in_an_empty_log() {
     let machine = Machine::start();
-    assert_eq!(machine.import("a").unwrap_err(), ClockError::Unconfirmed);
-    assert_eq!(machine.local("a").unwrap_err(), ClockError::Unconfirmed);
-    assert_eq!(machine.webhook("b").unwrap().position, 1);
+    assert_eq!(machine.append_import("a").unwrap_err(), ClockError::Unconfirmed);
+    assert_eq!(machine.append_local("a").unwrap_err(), ClockError::Unconfirmed);
+    assert_eq!(machine.append_webhook("b").unwrap().position, 1);
     // The webhook confirms the clock for the others, and the refused delivery has not claimed its key.
-    let imported = machine.import("a").unwrap();
+    let imported = machine.append_import("a").unwrap();
     assert_eq!((imported.position, imported.is_duplicate()), (2, false));
 }
 
 #[test]
 fn a_clock_far_ahead_stamps_no_import_after_a_restart() {
     let mut machine = Machine::start();
-    machine.webhook("a").unwrap();
+    machine.append_webhook("a").unwrap();
     machine.restart();
     machine.step(50 * 365 * DAY);
-    assert_eq!(machine.import("b").unwrap_err(), ClockError::Unconfirmed);
+    assert_eq!(machine.append_import("b").unwrap_err(), ClockError::Unconfirmed);
     // A duplicate is not stamped.
-    assert_eq!(machine.import("a").map(|first| (first.position, first.is_duplicate())), Ok((1, true)));
+    assert_eq!(machine.append_import("a").map(|first| (first.position, first.is_duplicate())), Ok((1, true)));
     assert_eq!(read_all(&machine.log.as_ref().unwrap().reader).len(), 1);
 }
 
 #[test]
 fn a_log_that_was_quiet_for_weeks_takes_webhooks_at_once() {
     let mut machine = Machine::start();
-    machine.webhook("a").unwrap();
+    machine.append_webhook("a").unwrap();
     machine.restart();
     machine.pass(50 * DAY);
-    assert_eq!(machine.import("b").unwrap_err(), ClockError::Unconfirmed);
-    machine.webhook("c").unwrap();
-    machine.import("b").unwrap();
+    assert_eq!(machine.append_import("b").unwrap_err(), ClockError::Unconfirmed);
+    machine.append_webhook("c").unwrap();
+    machine.append_import("b").unwrap();
     // In one process, the time since the last event confirms the clock, however long the log was quiet.
     machine.pass(50 * DAY);
-    machine.local("d").unwrap();
+    machine.append_local("d").unwrap();
 }
 
 #[test]
 fn a_clock_set_while_the_log_is_open_stamps_no_import() {
     for step in [-2 * HOUR, 2 * HOUR] {
         let machine = Machine::start();
-        machine.webhook("a").unwrap();
+        machine.append_webhook("a").unwrap();
         machine.pass(5 * HOUR);
         machine.step(step);
-        assert_eq!(machine.import("b").unwrap_err(), ClockError::Unconfirmed, "{step}");
+        assert_eq!(machine.append_import("b").unwrap_err(), ClockError::Unconfirmed, "{step}");
         machine.step(-step);
-        machine.import("b").unwrap();
+        machine.append_import("b").unwrap();
         machine.step(step / 24);
-        machine.import("c").unwrap();
+        machine.append_import("c").unwrap();
     }
 }
 
 #[test]
 fn a_clock_that_is_set_back_to_the_last_event_stamps_no_import() {
     let machine = Machine::start();
-    machine.webhook("a").unwrap();
+    machine.append_webhook("a").unwrap();
     machine.pass(2 * HOUR);
     machine.step(-2 * HOUR);
-    assert_eq!(machine.import("b").unwrap_err(), ClockError::Unconfirmed);
+    assert_eq!(machine.append_import("b").unwrap_err(), ClockError::Unconfirmed);
 }
 
 #[test]
 fn small_steps_of_the_clock_do_not_add_up() {
     let machine = Machine::start();
-    machine.webhook("a").unwrap();
+    machine.append_webhook("a").unwrap();
     machine.step(9 * MINUTE);
-    machine.import("b").unwrap();
-    assert!(machine.import("b").unwrap().is_duplicate());
+    machine.append_import("b").unwrap();
+    assert!(machine.append_import("b").unwrap().is_duplicate());
     machine.step(9 * MINUTE);
-    assert_eq!(machine.import("c").unwrap_err(), ClockError::Unconfirmed);
-    machine.webhook("d").unwrap();
-    machine.import("c").unwrap();
+    assert_eq!(machine.append_import("c").unwrap_err(), ClockError::Unconfirmed);
+    machine.append_webhook("d").unwrap();
+    machine.append_import("c").unwrap();
 }
 
 #[test]
 fn a_clock_that_begins_in_1970_stamps_no_import() {
     let machine = Machine::start();
     machine.now.store(MINUTE, Ordering::SeqCst);
-    assert_eq!(machine.import("a").unwrap_err(), ClockError::Unconfirmed);
+    assert_eq!(machine.append_import("a").unwrap_err(), ClockError::Unconfirmed);
 }
 
 #[test]
 fn a_development_webhook_is_stamped_and_confirms_no_clock() {
     let machine = Machine::start();
-    assert_eq!(machine.development("a").unwrap().position, 1);
-    assert_eq!(machine.import("b").unwrap_err(), ClockError::Unconfirmed);
+    assert_eq!(machine.append_development("a").unwrap().position, 1);
+    assert_eq!(machine.append_import("b").unwrap_err(), ClockError::Unconfirmed);
     machine.step(50 * 365 * DAY);
-    machine.development("c").unwrap();
-    assert_eq!(machine.import("d").unwrap_err(), ClockError::Unconfirmed);
+    machine.append_development("c").unwrap();
+    assert_eq!(machine.append_import("d").unwrap_err(), ClockError::Unconfirmed);
 }
 
 #[test]
 fn development_webhook_is_not_stamped_against_other_evidence() {
     let machine = Machine::start();
-    machine.webhook("a").unwrap();
+    machine.append_webhook("a").unwrap();
     machine.step(2 * HOUR);
-    assert_eq!(machine.development("b").unwrap_err(), ClockError::Unconfirmed);
+    assert_eq!(machine.append_development("b").unwrap_err(), ClockError::Unconfirmed);
     machine.step(-2 * HOUR);
-    machine.development("b").unwrap();
+    machine.append_development("b").unwrap();
 }
 
 #[test]
@@ -230,29 +232,29 @@ fn a_clock_set_after_verification_does_not_stamp_the_webhook() {
 #[test]
 fn clock_near_the_last_event_before_a_restart_stamps_no_import() {
     let mut machine = Machine::start();
-    machine.webhook("a").unwrap();
+    machine.append_webhook("a").unwrap();
     machine.restart();
     machine.pass(MINUTE);
-    assert_eq!(machine.import("b").unwrap_err(), ClockError::Unconfirmed);
+    assert_eq!(machine.append_import("b").unwrap_err(), ClockError::Unconfirmed);
 }
 
 #[test]
 fn a_duplicate_webhook_confirms_no_clock() {
     let mut machine = Machine::start();
-    machine.webhook("a").unwrap();
+    machine.append_webhook("a").unwrap();
     machine.restart();
-    assert!(machine.webhook("a").unwrap().is_duplicate());
-    assert_eq!(machine.import("b").unwrap_err(), ClockError::Unconfirmed);
+    assert!(machine.append_webhook("a").unwrap().is_duplicate());
+    assert_eq!(machine.append_import("b").unwrap_err(), ClockError::Unconfirmed);
 }
 
 #[test]
 fn a_clock_set_while_a_webhook_waits_does_not_stamp_it() {
     let machine = Machine::start();
-    machine.webhook("a").unwrap();
+    machine.append_webhook("a").unwrap();
     machine.step_after_read.store(HOUR, Ordering::SeqCst);
-    assert_eq!(machine.webhook("b").unwrap_err(), ClockError::Unconfirmed);
+    assert_eq!(machine.append_webhook("b").unwrap_err(), ClockError::Unconfirmed);
     machine.step(-HOUR);
-    assert_eq!(machine.webhook("b").unwrap().position, 2);
+    assert_eq!(machine.append_webhook("b").unwrap().position, 2);
 }
 
 #[test]
@@ -294,7 +296,7 @@ fn an_import_has_no_gap_although_a_webhook_confirms_the_clock() {
 fn a_clock_behind_the_log_stamps_nothing() {
     for is_restarted in [false, true] {
         let mut machine = Machine::start();
-        machine.webhook("a").unwrap();
+        machine.append_webhook("a").unwrap();
         if is_restarted {
             machine.restart();
         }
@@ -304,9 +306,9 @@ fn a_clock_behind_the_log_stamps_nothing() {
         for provenance in [Provenance::Webhook, Provenance::Import, Provenance::Local] {
             assert_eq!(machine.append_as(provenance, "b").unwrap_err(), behind, "{provenance:?}, {is_restarted}");
         }
-        assert!(machine.webhook("a").unwrap().is_duplicate());
+        assert!(machine.append_webhook("a").unwrap().is_duplicate());
         machine.step(2 * MINUTE);
-        assert_eq!(machine.webhook("b").unwrap().position, 2);
+        assert_eq!(machine.append_webhook("b").unwrap().position, 2);
     }
 }
 
@@ -314,12 +316,12 @@ fn a_clock_behind_the_log_stamps_nothing() {
 fn clock_once_synchronised_needs_no_webhook_until_a_restart() {
     let mut machine = Machine::start();
     machine.synchronised.store(true, Ordering::SeqCst);
-    machine.import("a").unwrap();
+    machine.append_import("a").unwrap();
     machine.synchronised.store(false, Ordering::SeqCst);
     machine.pass(DAY);
-    machine.import("b").unwrap();
+    machine.append_import("b").unwrap();
     machine.restart();
-    assert_eq!(machine.import("c").unwrap_err(), ClockError::Unconfirmed);
+    assert_eq!(machine.append_import("c").unwrap_err(), ClockError::Unconfirmed);
 }
 
 #[test]
@@ -328,8 +330,8 @@ fn a_trusted_clock_is_never_refused() {
     machine.trusted = true;
     machine.restart();
     machine.step(50 * 365 * DAY);
-    let first = machine.import("a").unwrap();
+    let first = machine.append_import("a").unwrap();
     machine.step(-50 * 365 * DAY);
     // Time does not go back.
-    assert_eq!(machine.webhook("b").unwrap().reached.recorded_at, first.reached.recorded_at);
+    assert_eq!(machine.append_webhook("b").unwrap().reached.recorded_at, first.reached.recorded_at);
 }

@@ -15,10 +15,10 @@ fn body(n: u64) -> Vec<u8> {
 /// Creates a closed log: three segments, and a journal that is not sealed.
 fn filled() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
-    for life in 0..4 {
+    for start in 0..4 {
         let log = open(directory.path(), options()).unwrap();
         wait_until_sealed(&log);
-        for n in life * EVENTS / 4 + 1..=(life + 1) * EVENTS / 4 {
+        for n in start * EVENTS / 4 + 1..=(start + 1) * EVENTS / 4 {
             append(&log, &n.to_string(), &body(n)).unwrap();
         }
         close(log);

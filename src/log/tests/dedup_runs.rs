@@ -450,7 +450,7 @@ fn a_retry_of_an_event_that_cannot_be_read_is_answered() {
     let again = append(&log, "120", b"{}").unwrap();
     assert_eq!((again.position, again.is_duplicate()), (120, true), "a run has its key");
     let other = append(&log, "120", br#"{"data":1}"#).unwrap();
-    assert_eq!((other.position, other.outcome), (120, AppendOutcome::Conflict), "and what it tells");
+    assert_eq!((other.position, other.outcome), (120, AppendOutcome::Conflict), "and its content");
     close(log);
 }
 

@@ -58,7 +58,7 @@ fn body() -> impl Strategy<Value = Body> {
 fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         6 => prop::collection::vec((0..400u16, body()), 1..120).prop_map(Operation::Append),
-        1 => (0..400u16, 0..3u8).prop_map(|(key, told)| Operation::Contradict(key, told)),
+        1 => (0..400u16, 0..3u8).prop_map(|(key, content)| Operation::Contradict(key, content)),
         2 => any::<u64>().prop_map(Operation::Get),
         2 => (0..400u16).prop_map(Operation::Find),
         1 => Just(Operation::ReadAll),
@@ -79,12 +79,12 @@ struct Model {
 
 fn check_append(log: &Log, model: &mut Model, given: &[(u16, Body)]) {
     let mut first = HashMap::new();
-    let mut told = |key: &u16, body: &Body| match model.positions.get(key) {
+    let mut content = |key: &u16, body: &Body| match model.positions.get(key) {
         Some(position) => model.events[usize::try_from(position - 1).unwrap()].1.body.to_vec(),
         None => first.entry(*key).or_insert(*body).bytes(),
     };
     // A delivery that is sent again has the same content.
-    let deliveries: Vec<_> = given.iter().map(|(key, body)| delivery(&key.to_string(), &told(key, body))).collect();
+    let deliveries: Vec<_> = given.iter().map(|(key, body)| delivery(&key.to_string(), &content(key, body))).collect();
     let results = append_all(log, deliveries.clone());
     let results: Vec<Appended> = results.into_iter().map(Result::unwrap).collect();
     let mut new: Vec<_> =
@@ -103,9 +103,9 @@ fn check_append(log: &Log, model: &mut Model, given: &[(u16, Body)]) {
     }
 }
 
-fn check_contradiction(log: &Log, model: &mut Model, key: u16, told: u8) {
+fn check_contradiction(log: &Log, model: &mut Model, key: u16, content: u8) {
     let Some(first) = model.positions.get(&key).copied() else { return };
-    let body = format!("{{\"data\":{told}}}");
+    let body = format!("{{\"data\":{content}}}");
     let appended = append(log, &key.to_string(), body.as_bytes()).unwrap();
     assert_eq!((appended.position, appended.outcome), (first, AppendOutcome::Conflict));
     let next = model.events.len() as u64 + 1;
@@ -142,7 +142,7 @@ fn run(operations: Vec<Operation>) {
     for operation in operations {
         match operation {
             Operation::Append(given) => check_append(&log, &mut model, &given),
-            Operation::Contradict(key, told) => check_contradiction(&log, &mut model, key, told),
+            Operation::Contradict(key, content) => check_contradiction(&log, &mut model, key, content),
             Operation::Get(at) => {
                 let position = at % (model.events.len() as u64 + 3);
                 let expected =

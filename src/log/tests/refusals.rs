@@ -43,7 +43,7 @@ fn contents(directory: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     found
 }
 
-fn opens_whole(directory: &Path) {
+fn check_opens_whole(directory: &Path) {
     let log = open(directory, LogOptions { create: false, ..options() }).unwrap();
     let events = read_all(&log.reader);
     assert_eq!(events.iter().map(|event| event.position).collect::<Vec<_>>(), (1..=EVENTS).collect::<Vec<_>>());
@@ -83,15 +83,15 @@ fn an_init_makes_a_log_once() {
 #[test]
 fn a_log_put_back_from_an_older_copy_is_refused() {
     let directory = filled();
-    let older = tempfile::tempdir().unwrap();
-    copy_tree(directory.path(), older.path());
+    let old_copy = tempfile::tempdir().unwrap();
+    copy_tree(directory.path(), old_copy.path());
     let log = open(directory.path(), options()).unwrap();
     for n in EVENTS + 1..=EVENTS + 20 {
         append(&log, &n.to_string(), b"{}").unwrap();
     }
     close(log);
     fs::remove_dir_all(directory.path().join("log")).unwrap();
-    copy_tree(&older.path().join("log"), &directory.path().join("log"));
+    copy_tree(&old_copy.path().join("log"), &directory.path().join("log"));
     let error = refused(directory.path());
     assert!(matches!(&error, OpenError::Shorter { ends: 60, seen: 80, .. }), "{error}");
     assert!(error.to_string().contains("witness") && error.to_string().contains("older copy"), "{error}");
@@ -125,15 +125,15 @@ fn a_log_that_ends_before_what_another_file_has_seen_is_refused() {
 #[test]
 fn a_whole_directory_put_back_is_found_by_the_anchor() {
     let directory = filled();
-    let older = copy_of(directory.path());
+    let old_copy = copy_of(directory.path());
     let volume = tempfile::tempdir().unwrap();
     let anchor = Some(volume.path().join("anchor"));
     let log = open(directory.path(), LogOptions { anchor: anchor.clone(), ..options() }).unwrap();
     append(&log, "later", b"{}").unwrap();
     close(log);
-    let error = open(older.path(), LogOptions { anchor: anchor.clone(), ..options() }).err().unwrap();
+    let error = open(old_copy.path(), LogOptions { anchor: anchor.clone(), ..options() }).err().unwrap();
     assert!(matches!(&error, OpenError::Shorter { ends: 60, seen: 61, by } if by.contains("anchor")), "{error}");
-    close(open(older.path(), options()).unwrap());
+    close(open(old_copy.path(), options()).unwrap());
     close(open(directory.path(), LogOptions { anchor: anchor.clone(), ..options() }).unwrap());
     let fresh = Fresh { identity: Identity { log_id: 2, epoch: 2 }, ..options().fresh };
     let other = tempfile::tempdir().unwrap();
@@ -190,7 +190,7 @@ fn a_lost_or_damaged_witness_is_written_again() {
     for harm in harms {
         let directory = filled();
         harm(&directory.path().join("witness"));
-        opens_whole(directory.path());
+        check_opens_whole(directory.path());
         let inspection = open_read_only(directory.path()).unwrap().inspection;
         assert_eq!((inspection.witnessed, inspection.problems), (Some(EVENTS), Vec::<String>::new()));
     }
@@ -208,7 +208,7 @@ fn a_lost_or_damaged_name_of_the_log_is_made_again() {
             } else {
                 fs::write(&path, &whole[..20]).unwrap();
             }
-            opens_whole(directory.path());
+            check_opens_whole(directory.path());
             assert_eq!(fs::read(&path).unwrap(), whole);
         }
     }
@@ -250,7 +250,8 @@ fn foreign_segment_within_our_range_is_refused_and_kept() {
         }
         directory
     };
-    let (ours, other) = (sealed(60, IDENTITY), sealed(3, Identity { log_id: 2, epoch: 2 }));
+    let ours = sealed(60, IDENTITY);
+    let other = sealed(3, Identity { log_id: 2, epoch: 2 });
     let name = "log/00000000000000000001-00000000000000000003.seg";
     fs::copy(other.path().join(name), ours.path().join(name)).unwrap();
     let error = refused(ours.path());
@@ -278,7 +279,7 @@ fn a_secret_of_another_log_is_taken_for_lost() {
         }
         fs::copy(&secret, directory.path().join("SECRET")).unwrap();
         for _ in 0..2 {
-            opens_whole(directory.path());
+            check_opens_whole(directory.path());
         }
         assert_ne!(fs::read(&secret).unwrap(), fs::read(directory.path().join("SECRET")).unwrap());
     }
@@ -311,7 +312,7 @@ fn a_directory_of_each_landed_format_is_opened() {
         // A start raises the format, and the next one finds it raised.
         for _ in 0..2 {
             let log = open(directory.path(), LogOptions { create: false, ..options() }).unwrap();
-            all_are_known(&log);
+            check_all_are_known(&log);
             close(log);
             let cleat = fs::read_to_string(directory.path().join("CLEAT")).unwrap();
             assert!(cleat.contains("\nformat 3\n"), "{cleat}");
@@ -322,7 +323,7 @@ fn a_directory_of_each_landed_format_is_opened() {
 const CHAIN_OF_FORMAT_3: [u8; 8] = [0xe5, 0xb7, 0x2c, 0x22, 0x05, 0x17, 0x2b, 0xa2];
 
 /// Sends each of the nine events again, and expects the answer that it had.
-fn all_are_known(log: &Log) {
+fn check_all_are_known(log: &Log) {
     let events = read_all(&log.reader);
     assert_eq!(events.len(), 9);
     for (position, event) in (1..).zip(events) {

@@ -78,9 +78,9 @@ fn the_next_journal_is_opened_once_the_active_one_is_half_full() {
 #[test]
 fn a_start_seals_what_the_last_life_left_and_begins_a_journal() {
     let directory = tempfile::tempdir().unwrap();
-    for life in 1..=3 {
+    for start in 1..=3 {
         let log = open(directory.path(), options()).unwrap();
-        check(&log, (life - 1) * 10);
+        check(&log, (start - 1) * 10);
         fill(&log, 10);
         close(log);
     }
@@ -95,9 +95,9 @@ fn a_start_seals_what_the_last_life_left_and_begins_a_journal() {
 #[test]
 fn many_small_segments_are_merged_at_most_twice() {
     let directory = tempfile::tempdir().unwrap();
-    for life in 0..70 {
+    for start in 0..70 {
         let log = open(directory.path(), options()).unwrap();
-        check(&log, life * 2);
+        check(&log, start * 2);
         fill(&log, 2);
         close(log);
     }
@@ -118,8 +118,13 @@ fn many_small_segments_are_merged_at_most_twice() {
     assert!(inspection.problems.is_empty(), "{:?}", inspection.problems);
 }
 
-/// Returns a copy of a directory from before its journal was sealed, and the directory after that.
-fn before_and_after_sealing() -> (tempfile::TempDir, tempfile::TempDir) {
+/// A log before and after its journal was sealed.
+struct AroundSealing {
+    before: tempfile::TempDir,
+    after: tempfile::TempDir,
+}
+
+fn around_sealing() -> AroundSealing {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path(), options()).unwrap();
     fill(&log, 30);
@@ -128,12 +133,12 @@ fn before_and_after_sealing() -> (tempfile::TempDir, tempfile::TempDir) {
     let log = open(directory.path(), options()).unwrap();
     wait_until_sealed(&log);
     close(log);
-    (before, directory)
+    AroundSealing { before, after: directory }
 }
 
 #[test]
 fn crash_before_a_journal_is_removed_leaves_its_named_segment() {
-    let (before, after) = before_and_after_sealing();
+    let AroundSealing { before, after } = around_sealing();
     let journals: Vec<_> =
         names(&before.path().join("log")).into_iter().filter(|name| name.starts_with("journal")).collect();
     for journal in &journals {
@@ -151,7 +156,7 @@ fn crash_before_a_journal_is_removed_leaves_its_named_segment() {
 
 #[test]
 fn damaged_segment_is_sealed_again_if_its_journal_is_there() {
-    let (before, after) = before_and_after_sealing();
+    let AroundSealing { before, after } = around_sealing();
     for journal in names(&before.path().join("log")) {
         let place = after.path().join("log").join(&journal);
         if !place.exists() {
@@ -174,7 +179,7 @@ fn damaged_segment_is_sealed_again_if_its_journal_is_there() {
 
 #[test]
 fn half_written_segments_and_dropped_journals_are_swept() {
-    let (_, directory) = before_and_after_sealing();
+    let AroundSealing { after: directory, .. } = around_sealing();
     let log_directory = directory.path().join("log");
     fs::write(log_directory.join("00000000000000000031.0.new"), b"half").unwrap();
     fs::create_dir(log_directory.join("journal-00000000000000000001.gone")).unwrap();
@@ -207,12 +212,12 @@ fn a_kill_at_any_commit_keeps_all_that_was_acknowledged() {
 fn a_crash_between_the_removals_of_merged_segments_is_finished() {
     let directory = tempfile::tempdir().unwrap();
     let mut parts = Vec::new();
-    for life in 0..68 {
+    for start in 0..68 {
         let log = open(directory.path(), options()).unwrap();
         fill(&log, 1);
         wait_until_sealed(&log);
         close(log);
-        if life == 60 {
+        if start == 60 {
             let log_directory = directory.path().join("log");
             let names = names(&log_directory).into_iter().filter(|name| ends_with(name, ".seg"));
             parts = names.map(|name| (name.clone(), fs::read(log_directory.join(name)).unwrap())).collect();

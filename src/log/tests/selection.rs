@@ -35,7 +35,9 @@ fn mixed(directory: &Path) -> Log {
 
 /// Selects by a walk, as a reader of a filtered range does it.
 fn selected(log: &Log, is_wanted: impl Fn(&EventHeader<'_>) -> bool) -> Vec<Event> {
-    let (mut tail, mut last, mut events) = (log.reader.tail(0), 0, Vec::new());
+    let mut tail = log.reader.tail(0);
+    let mut last = 0;
+    let mut events = Vec::new();
     while let Some(selection) = tail.select(&is_wanted).unwrap() {
         assert!(selection.events.iter().all(|event| (last + 1..=selection.through).contains(&event.position)));
         last = selection.through;
@@ -56,23 +58,24 @@ fn selection_by_headers_equals_selection_among_all_events() {
     let kind = |event: &Event| event.delivery.body.parsed().kind;
     assert!(selected(&log, |_| true) == all);
     assert!(selected(&log, |_| false).is_empty());
-    assert!(selected(&log, |it| it.tenant == "other") == of(|it| it.delivery.tenant == "other"));
-    assert!(selected(&log, |it| it.endpoint == "second") == of(|it| it.delivery.endpoint == "second"));
-    assert!(
-        selected(&log, |it| it.provenance == Provenance::Import).len()
-            == of(|it| it.delivery.endpoint == "second").len()
-    );
-    assert!(selected(&log, |it| it.mode == ModeVerdict::Unknown) == of(|it| it.delivery.mode == ModeVerdict::Unknown));
-    assert!(selected(&log, |it| it.is_conflict) == of(|it| it.conflict_of.is_some()));
-    assert_eq!(selected(&log, |it| it.is_unreadable).iter().map(|it| it.position).collect::<Vec<_>>(), [EVENTS]);
+    assert!(selected(&log, |header| header.tenant == "other") == of(|event| event.delivery.tenant == "other"));
+    let second = of(|event| event.delivery.endpoint == "second");
+    assert!(selected(&log, |header| header.endpoint == "second") == second);
+    assert!(selected(&log, |header| header.provenance == Provenance::Import).len() == second.len());
+    let unknown = of(|event| event.delivery.mode == ModeVerdict::Unknown);
+    assert!(selected(&log, |header| header.mode == ModeVerdict::Unknown) == unknown);
+    assert!(selected(&log, |header| header.is_conflict) == of(|event| event.conflict_of.is_some()));
+    let unreadable = selected(&log, |header| header.is_unreadable);
+    assert_eq!(unreadable.iter().map(|event| event.position).collect::<Vec<_>>(), [EVENTS]);
     for wanted in [Kind::UNKNOWN, Kind::WEBHOOK_TEST, Kind::EHI_EXPORT_FAILED] {
         let expected: Vec<_> = all.iter().filter(|event| kind(event) == wanted).cloned().collect();
-        assert!(expected.len() > 50 && selected(&log, |it| it.kind == wanted) == expected, "{wanted:?}");
+        assert!(expected.len() > 50 && selected(&log, |header| header.kind == wanted) == expected, "{wanted:?}");
     }
-    let (from, to) = (all[40].recorded_at, all[170].recorded_at);
-    let within = selected(&log, |it| (from..=to).contains(&it.recorded_at));
-    assert!(within.iter().all(|it| (from..=to).contains(&it.recorded_at)) && within.len() >= 131);
-    assert!(selected(&log, |it| it.contents == Contents::Whole) == all);
+    let from = all[40].recorded_at;
+    let to = all[170].recorded_at;
+    let within = selected(&log, |header| (from..=to).contains(&header.recorded_at));
+    assert!(within.iter().all(|event| (from..=to).contains(&event.recorded_at)) && within.len() >= 131);
+    assert!(selected(&log, |header| header.contents == Contents::Whole) == all);
     close(log);
 }
 
@@ -82,7 +85,8 @@ fn a_range_ends_where_it_is_asked_to() {
     let log = mixed(directory.path());
     for (from, to) in [(1, 1), (7, 30), (33, 34), (EVENTS, EVENTS), (EVENTS - 3, u64::MAX)] {
         for is_any_wanted in [true, false] {
-            let (mut next, mut found) = (from, Vec::new());
+            let mut next = from;
+            let mut found = Vec::new();
             while let Some(selection) = log.reader.select(next, to, |_| is_any_wanted).unwrap() {
                 found.extend(selection.events.iter().map(|event| event.position));
                 next = selection.through + 1;

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::clock::{ClockError, ClockReading, DatedEvidence, TimeEvidence, TimeSource};
 use crate::event::{Delivery, Identity, ParsedBody, Point, Position, Provenance};
-use crate::log::dedup::key::{Claim, Digest, Fingerprint, Known};
+use crate::log::dedup::key::{Claim, Digest, Fingerprint, KnownKey};
 use crate::log::dedup::{Coverage, KeyEntry, RunSet};
 use crate::log::files::secret::LogSecret;
 use crate::log::format::Record;
@@ -73,14 +73,14 @@ pub enum AppendError {
 pub(in crate::log) struct Pending {
     pub prepared: Prepared,
     pub claim: Claim,
-    pub looked_up: LookedUp,
+    pub lookup: KeyLookup,
     pub origin: DeliveryOrigin,
     pub reply: AppendReply,
 }
 
 /// Entries that the runs have for a delivery's key.
-pub(in crate::log) struct LookedUp {
-    pub known: Known,
+pub(in crate::log) struct KeyLookup {
+    pub known: KnownKey,
     /// Runs that were searched. While this is held, memory keeps the keys that they do not have.
     pub runs: Arc<RunSet>,
 }
@@ -127,7 +127,7 @@ pub enum QueueOutcome {
 pub(in crate::log) struct Undecided {
     pub prepared: Prepared,
     pub claim: Claim,
-    pub looked_up: LookedUp,
+    pub lookup: KeyLookup,
     pub first: KeyEntry,
 }
 
@@ -162,10 +162,10 @@ fn unconfirmed(error: ReadError) -> AppendError {
 
 /// A cheap handle; the log closes when the last one is dropped.
 #[derive(Clone)]
-pub struct Appender(Arc<Way>);
+pub struct Appender(Arc<AppenderState>);
 
 /// State shared by the appenders of a log.
-struct Way {
+struct AppenderState {
     queue: mpsc::Sender<Pending>,
     time: TimeSource,
     /// Reader for key look-ups.
@@ -180,7 +180,7 @@ impl Appender {
         reader: Reader,
         secret: Arc<LogSecret>,
     ) -> Self {
-        Self(Arc::new(Way { queue, time, reader, secret }))
+        Self(Arc::new(AppenderState { queue, time, reader, secret }))
     }
 
     /// Appends a delivery. Returns once the event, or the first event with its key, is on stable storage. A delivery
@@ -220,19 +220,19 @@ impl Appender {
         }
         let runs = self.runs_for(delivery.provenance)?;
         let (prepared, claim) = self.prepare(delivery)?;
-        let looked_up = self.look_up(runs, claim).await?;
-        self.queue(prepared, claim, looked_up, origin).await
+        let lookup = self.look_up(runs, claim).await?;
+        self.queue(prepared, claim, lookup, origin).await
     }
 
     async fn queue(
         &self,
         prepared: Prepared,
         claim: Claim,
-        looked_up: LookedUp,
+        lookup: KeyLookup,
         origin: DeliveryOrigin,
     ) -> Result<Enqueued, AppendError> {
         let (reply, answer) = oneshot::channel();
-        let pending = Pending { prepared, claim, looked_up, origin: origin.clone(), reply: AppendReply(reply) };
+        let pending = Pending { prepared, claim, lookup, origin: origin.clone(), reply: AppendReply(reply) };
         self.0.queue.send(pending).await.map_err(|_| AppendError::Closed)?;
         Ok(Enqueued { appender: self.clone(), origin, answer })
     }
@@ -256,29 +256,29 @@ impl Appender {
     }
 
     /// Searches the runs for a claim. Reads a run only if its filter says that it may have the key.
-    async fn look_up(&self, runs: Arc<RunSet>, claim: Claim) -> Result<LookedUp, AppendError> {
+    async fn look_up(&self, runs: Arc<RunSet>, claim: Claim) -> Result<KeyLookup, AppendError> {
         if claim == Claim::NONE || !runs.may_contain(claim.digest) {
-            return Ok(LookedUp { known: Known { through: runs.through(), ..Known::default() }, runs });
+            return Ok(KeyLookup { known: KnownKey { through: runs.through(), ..KnownKey::default() }, runs });
         }
         let reader = self.0.reader.clone();
-        let looked_up = tokio::task::spawn_blocking(move || {
+        let lookup = tokio::task::spawn_blocking(move || {
             let known = reader.look_up(&runs, claim)?;
-            Ok(LookedUp { known, runs })
+            Ok(KeyLookup { known, runs })
         });
         // Only the end of the runtime cuts this short.
-        looked_up.await.map_err(|_| AppendError::Closed)?.map_err(unconfirmed)
+        lookup.await.map_err(|_| AppendError::Closed)?.map_err(unconfirmed)
     }
 
     /// Reads the first event with the delivery's key, compares the two, and queues the delivery again.
     async fn decide(&self, undecided: Undecided, origin: DeliveryOrigin) -> Result<Enqueued, AppendError> {
-        let Undecided { prepared, claim, mut looked_up, first } = undecided;
+        let Undecided { prepared, claim, mut lookup, first } = undecided;
         let reader = self.0.reader.clone();
         let decided = tokio::task::spawn_blocking(move || {
-            looked_up.known = reader.decide(&looked_up.runs, claim, first)?;
-            Ok(looked_up)
+            lookup.known = reader.decide(&lookup.runs, claim, first)?;
+            Ok(lookup)
         });
-        let looked_up = decided.await.map_err(|_| AppendError::Closed)?.map_err(unconfirmed)?;
-        self.queue(prepared, claim, looked_up, origin).await
+        let lookup = decided.await.map_err(|_| AppendError::Closed)?.map_err(unconfirmed)?;
+        self.queue(prepared, claim, lookup, origin).await
     }
 
     pub fn identity(&self) -> Identity {
@@ -321,7 +321,7 @@ impl Enqueued {
 
 /// Reference to an appender that does not keep the log open.
 #[derive(Clone)]
-pub struct WeakAppender(Weak<Way>);
+pub struct WeakAppender(Weak<AppenderState>);
 
 impl WeakAppender {
     /// Returns an appender. `None` if the log is closed, or closing.

@@ -3,7 +3,7 @@
 //! a clock, a disk or a queue.
 
 use crate::event::Position;
-use crate::log::dedup::key::{Claim, Digest, Fingerprint, Known};
+use crate::log::dedup::key::{Claim, Digest, Fingerprint, KnownKey};
 use crate::log::dedup::{KeyEntry, RecentKeys};
 use crate::log::files::secret::LogSecret;
 
@@ -29,7 +29,7 @@ pub fn apply<E>(
     recent: &mut RecentKeys,
     secret: &LogSecret,
     claim: Claim,
-    known: Known,
+    known: KnownKey,
     next: Position,
     may_stamp: Result<(), E>,
 ) -> Result<Verdict, E> {
@@ -47,12 +47,12 @@ pub fn apply<E>(
     }
     // The runs know only the conflicts with the entry that is the first for them. If a run was lost, only memory may
     // know the first.
-    let is_asked = known.first.is_some_and(|known| known.position == first);
-    if fingerprint == Fingerprint::UNKNOWN || (!is_asked && first < known.through) {
+    let is_first_in_runs = known.first.is_some_and(|known| known.position == first);
+    if fingerprint == Fingerprint::UNKNOWN || (!is_first_in_runs && first < known.through) {
         return Ok(Verdict::Undecided { first: entry });
     }
     let conflict = Claim { digest: Digest::of_conflict(secret, first, claim.fingerprint), ..claim };
-    if (is_asked && known.has_conflict) || recent.find(conflict.digest).is_some() {
+    if (is_first_in_runs && known.has_conflict) || recent.find(conflict.digest).is_some() {
         return Ok(Verdict::KnownConflict { first });
     }
     may_stamp?;
@@ -62,7 +62,7 @@ pub fn apply<E>(
 
 /// Returns the first entry with a key, in memory or in the runs: the lowest position, with the fingerprint if either
 /// knows it.
-fn first_of(recent: &RecentKeys, digest: Digest, known: Known) -> Option<KeyEntry> {
+fn first_of(recent: &RecentKeys, digest: Digest, known: KnownKey) -> Option<KeyEntry> {
     let found = recent.find(digest).into_iter().chain(known.first);
     found.min_by_key(|entry| (entry.position, entry.fingerprint == Fingerprint::UNKNOWN))
 }

@@ -1,7 +1,7 @@
 //! Assembles one commit from deliveries: assigns positions, gathers records into frames, and keeps the commit within
 //! its bounds.
 //!
-//! Must not know the disk. The assembly is committed whole or not at all.
+//! Must not know the disk. A batch is committed whole or not at all.
 
 use super::append::{AppendError, AppendOutcome, AppendReply, Appended, Pending, Prepared, QueueOutcome, Undecided};
 use crate::event::{ParsedEvent, Point, Position, Timestamp};
@@ -47,7 +47,7 @@ pub struct CommitBatch {
 }
 
 impl CommitBatch {
-    /// Creates an empty assembly for the positions after `head`. Time never goes back, whatever the clock does.
+    /// Creates an empty batch for the positions after `head`. Time never goes back, whatever the clock does.
     /// `generation` is that of the log secret that made the claims.
     pub fn after(head: &Point, now: Timestamp, generation: u32) -> Self {
         let first = head.position + 1;
@@ -99,7 +99,8 @@ impl CommitBatch {
         if !self.builder.fits(record.size()) {
             self.close_frame();
         }
-        let (position, recorded_at) = (self.next(), self.recorded_at);
+        let position = self.next();
+        let recorded_at = self.recorded_at;
         let chain = self.builder.push(recorded_at, conflict_of, &record);
         self.building_bytes += record.size();
         self.keys.push(JournalKey { digest: claim.digest.to_bytes(), fingerprint: claim.fingerprint.0 });
@@ -109,8 +110,8 @@ impl CommitBatch {
         let outcome = if is_conflict { AppendOutcome::Conflict } else { AppendOutcome::New };
         let appended = Appended { position: first, outcome, reached };
         self.news.push((reply, appended));
-        let (provenance, mode) = (record.header().provenance, record.header().mode);
-        let applies_to = mode.applies_to().filter(|_| !is_conflict);
+        let provenance = record.header().provenance;
+        let applies_to = if is_conflict { None } else { record.header().mode.applies_to() };
         self.parsed.push(ParsedEvent { position, recorded_at, chain, tenant, provenance, applies_to, body });
     }
 
@@ -136,7 +137,10 @@ impl CommitBatch {
     /// Takes the frames of the commit, once.
     pub fn take_frames(&mut self) -> Result<Vec<NewFrame>, DecodeError> {
         self.close_frame();
-        self.fault.map_or_else(|| Ok(std::mem::take(&mut self.frames)), Err)
+        match self.fault {
+            Some(fault) => Err(fault),
+            None => Ok(std::mem::take(&mut self.frames)),
+        }
     }
 
     /// Takes the new events, once.
@@ -157,7 +161,7 @@ impl CommitBatch {
                 let journal_frame = JournalFrame { generation: self.generation, frame: frame.into(), keys };
                 self.frames.push(NewFrame { first, events, journal_frame });
             }
-            Err(garbled) => self.fault = Some(garbled),
+            Err(error) => self.fault = Some(error),
         }
         self.building_bytes = 0;
     }
@@ -178,8 +182,8 @@ impl CommitBatch {
             let appended = Appended { position: first, outcome, reached };
             reply.send(result.clone().map(|()| QueueOutcome::Appended(appended)));
         }
-        for (Pending { prepared, claim, looked_up, reply, .. }, first) in self.undecided {
-            let undecided = Undecided { prepared, claim, looked_up, first };
+        for (Pending { prepared, claim, lookup, reply, .. }, first) in self.undecided {
+            let undecided = Undecided { prepared, claim, lookup, first };
             reply.send(result.clone().map(|()| QueueOutcome::Undecided(Box::new(undecided))));
         }
         for (reply, error) in self.refusals {

@@ -33,23 +33,23 @@ impl Committer {
         room
     }
 
-    /// Commits an assembly. Returns `Ok` once its deliveries may be answered.
-    pub fn commit(&mut self, assembly: &mut CommitBatch) -> Result<(), AppendError> {
+    /// Commits a batch. Returns `Ok` once its deliveries may be answered.
+    pub fn commit(&mut self, batch: &mut CommitBatch) -> Result<(), AppendError> {
         self.poison.check()?;
-        if assembly.is_empty() {
+        if batch.is_empty() {
             return Ok(());
         }
         let started = (self.clock)();
-        self.make_durable(assembly).map_err(|error| {
+        self.make_durable(batch).map_err(|error| {
             self.poison.fail(&error);
             AppendError::Failed(error.to_string().into())
         })?;
         // The witness's own sync runs next to this one, and may have failed meanwhile.
         self.poison.check()?;
         // Readers that see the head find its event handed over.
-        self.hand_over.offer(assembly.take_parsed());
-        self.head.send_replace(assembly.head());
-        (self.on_commit)(assembly.summarize((self.clock)().as_micros() - started.as_micros()));
+        self.hand_over.offer(batch.take_parsed());
+        self.head.send_replace(batch.head());
+        (self.on_commit)(batch.summarize((self.clock)().as_micros() - started.as_micros()));
         Ok(())
     }
 
@@ -61,15 +61,14 @@ impl Committer {
     /// Makes the frames durable, then writes the witness: it is never ahead of durable data. The first commit to a
     /// journal is answered only once the synced witness names that journal. So a journal that no witness names holds
     /// nothing acknowledged.
-    fn make_durable(&mut self, assembly: &mut CommitBatch) -> Result<(), StoreError> {
-        let frames: Vec<NewFrame> =
-            assembly.take_frames().map_err(|error| StoreError::new("encode a frame", error.0))?;
-        let Some((journal, is_first)) = self.journals.active() else {
+    fn make_durable(&mut self, batch: &mut CommitBatch) -> Result<(), StoreError> {
+        let frames: Vec<NewFrame> = batch.take_frames().map_err(|error| StoreError::new("encode a frame", error.0))?;
+        let Some(target) = self.journals.target() else {
             return Err(StoreError::new("write the journal", "no journal is open"));
         };
         self.journals.commit(&frames)?;
-        let witness = Witness { identity: self.identity, journal, head: assembly.head() };
-        if is_first {
+        let witness = Witness { identity: self.identity, journal: target.sequence, head: batch.head() };
+        if target.is_unused {
             self.witness.mark_synced(&witness)?;
         } else {
             self.witness.mark(&witness)?;

@@ -48,16 +48,16 @@ impl Sequencer {
         let mut left = None;
         while let Some(first) = left.take().or_else(|| queue.blocking_recv()) {
             let reading = self.clock.source().read();
-            let mut assembly = CommitBatch::after(&self.head, reading.now, self.secret.generation);
+            let mut batch = CommitBatch::after(&self.head, reading.now, self.secret.generation);
             if let Err(no_room) = self.committer.make_room(reading.uptime) {
-                assembly.refuse(first, no_room.into());
-                assembly.answer(&Ok(()));
+                batch.refuse(first, no_room.into());
+                batch.answer(&Ok(()));
                 continue;
             }
-            left = self.fill(&mut assembly, reading, first, &mut queue);
-            let result = self.committer.commit(&mut assembly);
-            self.head = assembly.head();
-            assembly.answer(&result);
+            left = self.fill(&mut batch, reading, first, &mut queue);
+            let result = self.committer.commit(&mut batch);
+            self.head = batch.head();
+            batch.answer(&result);
             if result.is_ok() && self.index.close_if_full(self.head, self.run_events) {
                 self.index.wake();
             }
@@ -72,7 +72,7 @@ impl Sequencer {
     /// Takes `first` and the deliveries that wait after it, as many as fit. Returns the first one that does not fit.
     fn fill(
         &mut self,
-        assembly: &mut CommitBatch,
+        batch: &mut CommitBatch,
         reading: ClockReading,
         first: Pending,
         queue: &mut mpsc::Receiver<Pending>,
@@ -81,11 +81,11 @@ impl Sequencer {
         let mut yields = 0;
         let mut next = Some(first);
         while let Some(pending) = next {
-            if !assembly.has_room(pending.prepared.record.size()) {
+            if !batch.has_room(pending.prepared.record.size()) {
                 return Some(pending);
             }
             self.answered += 1;
-            self.take(pending, assembly, reading);
+            self.take(pending, batch, reading);
             next = self.next_waiting(queue, expected, &mut yields);
         }
         None
@@ -112,27 +112,27 @@ impl Sequencer {
         }
     }
 
-    fn take(&mut self, pending: Pending, assembly: &mut CommitBatch, reading: ClockReading) {
+    fn take(&mut self, pending: Pending, batch: &mut CommitBatch, reading: ClockReading) {
         let may_stamp = self.may_stamp(&pending, reading);
-        let Pending { claim, looked_up, .. } = &pending;
+        let Pending { claim, lookup, .. } = &pending;
         let verdict = {
             let mut recent = self.index.recent_mut();
-            applier::apply(&mut recent, &self.secret, *claim, looked_up.known, assembly.next(), may_stamp)
+            applier::apply(&mut recent, &self.secret, *claim, lookup.known, batch.next(), may_stamp)
         };
         match verdict {
             Ok(Verdict::New) => {
                 self.clock.observe_stamp(reading, pending.origin.evidence);
-                assembly.add(pending, None);
+                batch.add(pending, None);
             }
             Ok(Verdict::Conflict { first, digest }) => {
                 self.clock.observe_stamp(reading, pending.origin.evidence);
                 let claim = Claim { digest, ..pending.claim };
-                assembly.add(Pending { claim, ..pending }, Some(first));
+                batch.add(Pending { claim, ..pending }, Some(first));
             }
-            Ok(Verdict::Duplicate { first }) => assembly.repeat(pending.reply, first, AppendOutcome::Duplicate),
-            Ok(Verdict::KnownConflict { first }) => assembly.repeat(pending.reply, first, AppendOutcome::Conflict),
-            Ok(Verdict::Undecided { first }) => assembly.give_back(pending, first),
-            Err(error) => assembly.refuse(pending, error),
+            Ok(Verdict::Duplicate { first }) => batch.repeat(pending.reply, first, AppendOutcome::Duplicate),
+            Ok(Verdict::KnownConflict { first }) => batch.repeat(pending.reply, first, AppendOutcome::Conflict),
+            Ok(Verdict::Undecided { first }) => batch.give_back(pending, first),
+            Err(error) => batch.refuse(pending, error),
         }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::caller::Caller;
@@ -59,7 +59,7 @@ impl Quota {
         // Declared before the receiver, so it is dropped after the receiver has been closed.
         let _leaving = ServeOnDrop(self);
         let (grant, granted) = oneshot::channel();
-        self.lock().waiting.push_back(WaitingReservation { caller, amount: amount.min(self.share), grant });
+        self.used.lock().waiting.push_back(WaitingReservation { caller, amount: amount.min(self.share), grant });
         self.serve_waiting();
         // The queue keeps the sender until it grants.
         granted.await.unwrap_or_else(|_| Reservation::empty(self, caller))
@@ -68,8 +68,9 @@ impl Quota {
     fn serve_waiting(self: &Arc<Self>) {
         // Grants that were not taken. Declared before the lock, so they are given back without it.
         let mut untaken = Vec::new();
-        let mut used = self.lock();
-        let (mut waiting, mut full) = (std::mem::take(&mut used.waiting), HashSet::new());
+        let mut used = self.used.lock();
+        let mut waiting = std::mem::take(&mut used.waiting);
+        let mut full = HashSet::new();
         while let Some(next) = waiting.pop_front() {
             let WaitingReservation { caller, amount, .. } = next;
             if next.grant.is_closed() {
@@ -97,11 +98,7 @@ impl Quota {
 
     /// Returns the amount that all callers have reserved.
     pub fn used(&self) -> usize {
-        self.lock().total
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Used> {
-        self.used.lock()
+        self.used.lock().total
     }
 }
 
@@ -112,8 +109,9 @@ impl Reservation {
 
     /// Changes the amount. Keeps the old one if the new one does not fit. A smaller amount always fits.
     pub fn resize(&mut self, amount: usize) -> Result<(), QuotaFull> {
-        let mut used = self.quota.lock();
-        let (others, own) = (used.total - self.amount, used.of(self.caller) - self.amount);
+        let mut used = self.quota.used.lock();
+        let others = used.total - self.amount;
+        let own = used.of(self.caller) - self.amount;
         let fits = others.saturating_add(amount) <= self.quota.total && own.saturating_add(amount) <= self.quota.share;
         if amount > self.amount && !fits {
             return Err(QuotaFull);
@@ -132,7 +130,7 @@ impl Reservation {
         if amount == 0 {
             return;
         }
-        self.quota.lock().change(self.caller, amount, 0);
+        self.quota.used.lock().change(self.caller, amount, 0);
         self.quota.serve_waiting();
     }
 }
@@ -203,7 +201,8 @@ mod tests {
     #[test]
     fn a_waiting_reservation_is_granted_once_enough_is_returned() {
         let quota = Quota::new(10, 6);
-        let (mut first, second) = (quota.reserve(ONE, 6).unwrap(), quota.reserve(TWO, 4).unwrap());
+        let mut first = quota.reserve(ONE, 6).unwrap();
+        let second = quota.reserve(TWO, 4).unwrap();
         let woken = Arc::new(Woken::default());
         let mut waiting = pin!(quota.wait_for(ONE, 3));
         assert!(granted(&mut waiting, &woken).is_none());
@@ -215,10 +214,14 @@ mod tests {
 
     #[test]
     fn a_small_reservation_does_not_overtake_a_large_one() {
-        let (quota, woken) = (Quota::new(10, 6), Arc::new(Woken::default()));
-        let (first, second) = (quota.reserve(ONE, 2).unwrap(), quota.reserve(TWO, 5).unwrap());
-        let (mut much, mut little) = (pin!(quota.wait_for(ONE, 6)), pin!(quota.wait_for(ONE, 1)));
-        let (mut most, mut least) = (pin!(quota.wait_for(Caller::User(3), 6)), pin!(quota.wait_for(TWO, 1)));
+        let quota = Quota::new(10, 6);
+        let woken = Arc::new(Woken::default());
+        let first = quota.reserve(ONE, 2).unwrap();
+        let second = quota.reserve(TWO, 5).unwrap();
+        let mut much = pin!(quota.wait_for(ONE, 6));
+        let mut little = pin!(quota.wait_for(ONE, 1));
+        let mut most = pin!(quota.wait_for(Caller::User(3), 6));
+        let mut least = pin!(quota.wait_for(TWO, 1));
         for waiting in [&mut much as &mut (dyn Future<Output = _> + Unpin), &mut little, &mut most, &mut least] {
             assert!(granted(&mut &mut *waiting, &woken).is_none());
         }
@@ -237,7 +240,8 @@ mod tests {
 
     #[test]
     fn an_abandoned_wait_blocks_no_other() {
-        let (quota, woken) = (Quota::new(10, 6), Arc::new(Woken::default()));
+        let quota = Quota::new(10, 6);
+        let woken = Arc::new(Woken::default());
         let _held = quota.reserve(ONE, 4).unwrap();
         let mut little = Box::pin(quota.wait_for(ONE, 2));
         {
@@ -265,6 +269,6 @@ mod tests {
         reservation.resize(2).unwrap();
         assert_eq!(quota.used(), 2);
         drop(reservation);
-        assert_eq!((quota.used(), quota.lock().by_caller.len()), (0, 0));
+        assert_eq!((quota.used(), quota.used.lock().by_caller.len()), (0, 0));
     }
 }

@@ -76,7 +76,7 @@ impl Scans {
     ) -> Result<T, Refusal> {
         let scans = self.clone();
         let run = independently(async move {
-            let place = scans.place(caller).await?;
+            let place = scans.take_place(caller).await?;
             // Held until the result becomes an answer, which is charged by its own size.
             let bytes = scans.inflight.reserve(caller, SCAN_BYTES).map_err(|_| Refusal::InflightBytesFull)?;
             let cancel = CancelOnDrop(Cancellation::default());
@@ -102,8 +102,8 @@ impl Scans {
         .await
     }
 
-    /// Returns a place for a scan that the calling code runs itself.
-    pub async fn place(&self, caller: Caller) -> Result<ScanPlace, Refusal> {
+    /// Takes a place for a scan that the calling code runs itself.
+    pub async fn take_place(&self, caller: Caller) -> Result<ScanPlace, Refusal> {
         let place = timeout(self.wait_max, self.acquire(caller)).await.map_err(|_| Refusal::TooManyScans)?;
         place.map_err(|_| Refusal::Internal)
     }
@@ -177,35 +177,35 @@ mod tests {
     }
 
     /// Starts a scan that runs until the sender is dropped.
-    async fn begun(scans: &Arc<Scans>, caller: Caller) -> SyncSender<()> {
+    async fn begin_scan(scans: &Arc<Scans>, caller: Caller) -> SyncSender<()> {
         let (hold, held): (SyncSender<()>, Receiver<()>) = sync_channel(0);
-        let (tell, told) = tokio::sync::oneshot::channel();
+        let (begin, has_begun) = tokio::sync::oneshot::channel();
         let scans = scans.clone();
         tokio::spawn(async move {
             let scan = move |_: &Cancellation| {
-                tell.send(()).unwrap();
+                begin.send(()).unwrap();
                 held.recv().unwrap_err();
             };
             scans.run(caller, scan).await.unwrap();
         });
-        told.await.unwrap();
+        has_begun.await.unwrap();
         hold
     }
 
     #[tokio::test]
     async fn a_caller_has_no_more_scans_than_its_share() {
         let scans = scans(1, Duration::from_millis(50));
-        let running = begun(&scans, ONE).await;
+        let running = begin_scan(&scans, ONE).await;
         let refused = scans.run(ONE, |_| ()).await;
         assert!(matches!(refused, Err(Refusal::TooManyScans)));
         scans.run(TWO, |_| ()).await.expect("another caller has places of its own");
         drop(running);
-        let waited = Arc::new(Scans { wait_max: LONG, ..Arc::into_inner(scans_when_idle(scans).await).unwrap() });
+        let waited = Arc::new(Scans { wait_max: LONG, ..Arc::into_inner(wait_until_idle(scans).await).unwrap() });
         waited.run(ONE, |_| ()).await.unwrap();
     }
 
     /// Waits until no task uses the scans any more.
-    async fn scans_when_idle(scans: Arc<Scans>) -> Arc<Scans> {
+    async fn wait_until_idle(scans: Arc<Scans>) -> Arc<Scans> {
         while Arc::strong_count(&scans) > 1 {
             tokio::task::yield_now().await;
         }
@@ -215,7 +215,9 @@ mod tests {
     #[tokio::test]
     async fn there_are_no_more_scans_than_all_may_have() {
         let scans = scans(1, Duration::from_millis(50));
-        let _running = [begun(&scans, ONE).await, begun(&scans, TWO).await, begun(&scans, Caller::User(3)).await];
+        let _first = begin_scan(&scans, ONE).await;
+        let _second = begin_scan(&scans, TWO).await;
+        let _third = begin_scan(&scans, Caller::User(3)).await;
         let refused = scans.run(Caller::User(4), |_| ()).await;
         assert!(matches!(refused, Err(Refusal::TooManyScans)));
     }
@@ -223,7 +225,7 @@ mod tests {
     #[tokio::test]
     async fn a_turn_that_nobody_polls_keeps_no_place() {
         let scans = scans(1, LONG);
-        let running = begun(&scans, ONE).await;
+        let running = begin_scan(&scans, ONE).await;
         let mut parked = pin!(scans.take_turn(ONE, || ()));
         let polled = poll_fn(|context| Poll::Ready(parked.as_mut().poll(context).is_pending())).await;
         assert!(polled, "it waits for its turn");

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::filter::FilterHasher;
-use crate::event::{Contents, Event, Kind};
+use crate::event::{BodySummary, Contents, Event, Kind};
 use crate::log::EventHeader;
-use crate::proto::{self, ModeVerdict};
+use crate::proto;
 use crate::serve::principal::Principal;
 use crate::serve::refusal::Refusal;
 use crate::serve::wire;
@@ -16,7 +16,7 @@ const TYPES_MAX: usize = 20;
 
 #[derive(PartialEq, Eq, Hash)]
 pub struct EventFilter {
-    caller: Principal,
+    principal: Principal,
     tenant: Arc<str>,
     /// Empty allows any.
     types: BTreeSet<String>,
@@ -28,21 +28,21 @@ pub struct EventFilter {
 }
 
 impl EventFilter {
-    pub fn read(caller: Principal, tenant: &str, filter: Option<proto::EventFilter>) -> Result<Self, Refusal> {
-        let tenant = caller.tenant(tenant)?;
+    pub fn read(principal: Principal, tenant: &str, filter: Option<proto::EventFilter>) -> Result<Self, Refusal> {
+        let tenant = principal.tenant(tenant)?;
         let proto::EventFilter { types, unreadable, mismatched, conflicting } = filter.unwrap_or_default();
         if types.len() > TYPES_MAX {
             return Err(Refusal::InvalidFilter { field: "filter.types", problem: "more than 20 values" });
         }
         let kinds = types.iter().map(|word| Kind::of_word(Some(word))).collect();
-        Ok(Self { caller, tenant, types: types.into_iter().collect(), kinds, unreadable, mismatched, conflicting })
+        Ok(Self { principal, tenant, types: types.into_iter().collect(), kinds, unreadable, mismatched, conflicting })
     }
 
     pub fn hash(&self) -> u64 {
         let mut hasher = FilterHasher::of_tenant("watch events", &self.tenant);
-        hasher.texts(&self.types);
+        hasher.add_texts(&self.types);
         for flag in [self.unreadable, self.mismatched, self.conflicting] {
-            hasher.number(u64::from(flag));
+            hasher.add_number(u64::from(flag));
         }
         hasher.finish()
     }
@@ -61,11 +61,14 @@ impl EventFilter {
         if event.delivery.tenant != *self.tenant {
             return None;
         }
-        let event = wire::event(event, &self.caller);
-        let wanted = (self.types.is_empty() || self.types.contains(&event.r#type))
-            && (event.unreadable || !self.unreadable)
-            && (event.mode_verdict() != ModeVerdict::Matched || !self.mismatched)
-            && (event.conflict_of > 0 || !self.conflicting);
-        wanted.then_some(event)
+        let summary = BodySummary::read(&event.delivery.body);
+        self.matches(&event, &summary).then(|| wire::event(event, summary, &self.principal))
+    }
+
+    fn matches(&self, event: &Event, summary: &BodySummary) -> bool {
+        (self.types.is_empty() || self.types.contains(&summary.kind))
+            && (summary.is_unreadable || !self.unreadable)
+            && (event.delivery.mode.applies_to().is_none() || !self.mismatched)
+            && (event.conflict_of.is_some() || !self.conflicting)
     }
 }

@@ -7,7 +7,7 @@ mod read;
 use std::collections::BTreeSet;
 
 use crate::event::{Position, Timestamp};
-use crate::fold::{Connection, Export, ExportSlot, ExportStatus, Status};
+use crate::fold::{Connection, Export, ExportQuery, ExportStatus, Status};
 use crate::proto;
 use crate::serve::refusal::Refusal;
 pub use hash::FilterHasher;
@@ -74,10 +74,10 @@ impl ConnectionFilter {
     }
 
     pub fn matches(&self, connection: &Connection) -> bool {
-        let any = |wanted: &BTreeSet<String>, told: Option<&str>| {
-            wanted.is_empty() || told.is_some_and(|told| wanted.contains(told))
+        let any = |wanted: &BTreeSet<String>, value: Option<&str>| {
+            wanted.is_empty() || value.is_some_and(|value| wanted.contains(value))
         };
-        let is = |wanted: Option<bool>, told| wanted.is_none_or(|wanted| wanted == told);
+        let is = |wanted: Option<bool>, value| wanted.is_none_or(|wanted| wanted == value);
         let until = |before: Option<Timestamp>, at: Option<Timestamp>| {
             before.is_none_or(|before| at.is_some_and(|at| at < before))
         };
@@ -90,7 +90,7 @@ impl ConnectionFilter {
             && is(self.needs_reconnect, connection.needs_reconnect)
             && is(self.order_ambiguous, connection.order_ambiguous)
             && until(self.consent_expires_before, connection.attempt.consent_expires_at)
-            && changed_after.is_none_or(|after| connection.trail.last.recorded_at > after)
+            && changed_after.is_none_or(|after| connection.lineage.last.recorded_at > after)
             && awaiting_export
                 .as_ref()
                 .is_none_or(|ago| connection.awaits_export_since().is_some_and(|since| since <= ago.time))
@@ -103,16 +103,16 @@ impl ConnectionFilter {
     }
 
     pub fn hash_into(&self, hasher: &mut FilterHasher) {
-        hasher.texts(&self.external_ids);
-        hasher.number(self.statuses.iter().fold(0, |bits, status| bits | 1 << *status as u64));
+        hasher.add_texts(&self.external_ids);
+        hasher.add_number(self.statuses.iter().fold(0, |bits, status| bits | 1 << *status as u64));
         for texts in [&self.platform_types, &self.request_ids, &self.external_states] {
-            hasher.texts(texts);
+            hasher.add_texts(texts);
         }
-        hasher.flag(self.needs_reconnect);
-        hasher.flag(self.order_ambiguous);
-        hasher.time(self.consent_expires_before);
-        hasher.time(self.changed_after);
-        hasher.micros(self.awaiting_export.as_ref().map(|ago| ago.micros));
+        hasher.add_flag(self.needs_reconnect);
+        hasher.add_flag(self.order_ambiguous);
+        hasher.add_time(self.consent_expires_before);
+        hasher.add_time(self.changed_after);
+        hasher.add_micros(self.awaiting_export.as_ref().map(|ago| ago.micros));
     }
 }
 
@@ -156,22 +156,21 @@ impl ExportFilter {
         Self { connection, ..Self::default() }
     }
 
-    /// Whether the slot alone leaves a match possible. The links of a settled export are dead, so `deadline_within`
-    /// excludes it.
-    pub fn may_match(&self, slot: &ExportSlot) -> bool {
-        slot.position() > self.after_position && (self.deadline_within.is_none() || matches!(slot, ExportSlot::Open(_)))
-    }
-
-    /// Returns the range of the deadlines asked for. `None` if any deadline matches.
-    pub fn deadlines(&self) -> Option<(Timestamp, Timestamp)> {
-        self.deadline_within.as_ref().map(|within| (within.from, within.to))
+    /// Returns the conditions that need no look at an export's state.
+    pub fn query(&self) -> ExportQuery<'_> {
+        ExportQuery {
+            connection_ids: &self.connection_ids,
+            external_ids: &self.connection.external_ids,
+            after_position: self.after_position,
+            deadlines: self.deadline_within.as_ref().map(|within| (within.from, within.to)),
+        }
     }
 
     pub fn matches(&self, export: &Export, connection: Option<&Connection>) -> bool {
         let wanted = |id: &str| self.connection_ids.contains(id);
         let in_time = |within: &Within| {
-            let deadline = export.deadline.filter(|_| export.status == ExportStatus::Ready);
-            deadline.is_some_and(|deadline| within.from <= deadline && deadline <= within.to)
+            export.status == ExportStatus::Ready
+                && export.deadline.is_some_and(|deadline| within.from <= deadline && deadline <= within.to)
         };
         (self.statuses.is_empty() || self.statuses.contains(&export.status))
             && (self.connection_ids.is_empty() || export.connection_id.as_deref().is_some_and(wanted))
@@ -180,10 +179,10 @@ impl ExportFilter {
     }
 
     pub fn hash_into(&self, hasher: &mut FilterHasher) {
-        hasher.texts(&self.connection_ids);
-        hasher.number(self.statuses.iter().fold(0, |bits, status| bits | 1 << *status as u64));
-        hasher.time(self.changed_after);
-        hasher.micros(self.deadline_within.as_ref().map(|within| within.micros));
+        hasher.add_texts(&self.connection_ids);
+        hasher.add_number(self.statuses.iter().fold(0, |bits, status| bits | 1 << *status as u64));
+        hasher.add_time(self.changed_after);
+        hasher.add_micros(self.deadline_within.as_ref().map(|within| within.micros));
         self.connection.hash_into(hasher);
     }
 }

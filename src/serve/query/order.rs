@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::event::Timestamp;
-use crate::fold::{Connection, Export, ExportSlot, Id};
+use crate::fold::{Connection, ExportCandidate, Id};
 use crate::serve::refusal::Refusal;
 
 /// Place of a row: rank first, then id. In the order of ids all rows have the same rank.
@@ -73,20 +73,19 @@ impl Order {
 
     pub fn rank_of_connection(self, connection: &Connection) -> i64 {
         self.rank(|field| match field {
-            Field::LastRecordedAt => Some(connection.trail.last.position.cast_signed()),
+            Field::LastRecordedAt => Some(connection.lineage.last.position.cast_signed()),
             Field::ConsentExpiresAt => connection.attempt.consent_expires_at.map(Timestamp::as_micros),
             Field::Deadline => None,
         })
     }
 
-    /// Returns the rank of an export, from its slot alone.
-    pub fn rank_of_export(self, slot: &ExportSlot) -> i64 {
-        let deadline = |export: &Export| export.deadline.map(Timestamp::as_micros);
-        self.rank(|field| match (field, slot) {
+    /// Returns the rank of an export, without its state.
+    pub fn rank_of_export(self, candidate: &ExportCandidate) -> i64 {
+        self.rank(|field| match field {
             // Events are recorded in the order of their positions.
-            (Field::LastRecordedAt, slot) => Some(slot.position().cast_signed()),
-            (Field::Deadline, ExportSlot::Open(export)) => deadline(export),
-            _ => None,
+            Field::LastRecordedAt => Some(candidate.changed_at().cast_signed()),
+            Field::Deadline => candidate.deadline().map(Timestamp::as_micros),
+            Field::ConsentExpiresAt => None,
         })
     }
 
@@ -113,11 +112,11 @@ pub fn first<T>(
     count: usize,
 ) -> impl Iterator<Item = (RowPlace, T)> {
     let mut first = BTreeMap::new();
-    for (place, it) in all.filter(|(place, _)| after.is_none_or(|after| place > after)) {
+    for (place, row) in all.filter(|(place, _)| after.is_none_or(|after| place > after)) {
         if first.len() < count {
-            first.insert(place, it);
+            first.insert(place, row);
         } else if first.last_key_value().is_some_and(|(last, _)| place < *last) {
-            first.insert(place, it);
+            first.insert(place, row);
             first.pop_last();
         }
     }

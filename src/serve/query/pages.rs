@@ -55,14 +55,14 @@ impl PageToken {
         if token.is_empty() {
             return Ok(None);
         }
-        let cursor = Self::decode(token).ok_or(Refusal::InvalidPageToken("it was cut or changed on its way"))?;
-        if cursor.filter_hash != filter_hash {
+        let token = Self::decode(token).ok_or(Refusal::InvalidPageToken("it was cut or changed on its way"))?;
+        if token.filter_hash != filter_hash {
             return Err(Refusal::InvalidPageToken("the filter, the tenant or the mode is another"));
         }
-        if cursor.position > last {
+        if token.position > last {
             return Err(Refusal::InvalidPageToken("it is from after the head of the log"));
         }
-        Ok(Some(cursor))
+        Ok(Some(token))
     }
 
     pub fn place(&self) -> RowPlace {
@@ -103,10 +103,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_survives_its_token_and_a_changed_token_is_noticed() {
-        let cursor = PageToken { filter_hash: u64::MAX - 1, position: 7, rank: -9, last: "a1b2-\u{e9}".into() };
-        let token = cursor.encode();
-        assert_eq!(PageToken::decode(&token), Some(cursor));
+    fn a_page_token_is_read_back_and_a_changed_one_is_noticed() {
+        let page_token = PageToken { filter_hash: u64::MAX - 1, position: 7, rank: -9, last: "a1b2-\u{e9}".into() };
+        let token = page_token.encode();
+        assert_eq!(PageToken::decode(&token), Some(page_token));
         for at in 0..token.len() {
             let mut changed = token.clone().into_bytes();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };

@@ -20,7 +20,7 @@ pub async fn views(
     as_of: Option<&AsOf>,
 ) -> Result<(Arc<Views>, Position), Refusal> {
     let views = consistency::views(context, consistency).await?;
-    let asked = match as_of.and_then(|as_of| as_of.moment.as_ref()) {
+    let position = match as_of.and_then(|as_of| as_of.moment.as_ref()) {
         None => return Ok((views.clone(), views.position())),
         Some(Moment::Position(position)) => *position,
         Some(Moment::Time(time)) => {
@@ -28,8 +28,8 @@ pub async fn views(
             context.read(move |reader| reader.position_at(time)).await?
         }
     };
-    if asked > context.reader.head().position {
+    if position > context.sources.reader.head().position {
         return Err(Refusal::InvalidField { field: "as_of.position", problem: "it is after the head of the log" });
     }
-    Ok((consistency::reached(context, asked, consistency).await?, asked))
+    Ok((consistency::views_at_least(context, position, consistency).await?, position))
 }

@@ -18,19 +18,21 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Returns views that are as fresh as required.
 pub async fn views(context: &Context, consistency: Option<&ReadConsistency>) -> Result<Arc<Views>, Refusal> {
-    let wait = wait(consistency)?;
+    let max_wait = max_wait(consistency)?;
     match consistency.and_then(|consistency| consistency.requirement.as_ref()) {
         Some(Requirement::MinimizeLatency(false) | Requirement::FullyConsistent(false)) => {
             Err(Refusal::InvalidField { field: "consistency", problem: "false has no meaning" })
         }
         None | Some(Requirement::MinimizeLatency(true)) => context.views(),
-        Some(Requirement::FullyConsistent(true)) => reach(context, context.reader.head().position, wait).await,
+        Some(Requirement::FullyConsistent(true)) => {
+            wait_for(context, context.sources.reader.head().position, max_wait).await
+        }
         Some(Requirement::AtLeastAsFresh(token)) => {
             let token = Token::decode(token).map_err(|error| Refusal::InvalidReadToken(fault(error)))?;
-            if token.identity != context.reader.identity() {
+            if token.identity != context.sources.reader.identity() {
                 return Err(Refusal::LogEpochChanged);
             }
-            let views = reach(context, token.cursor.position, wait).await?;
+            let views = wait_for(context, token.cursor.position, max_wait).await?;
             check_history(context, &views, token).await?;
             Ok(views)
         }
@@ -38,21 +40,21 @@ pub async fn views(context: &Context, consistency: Option<&ReadConsistency>) -> 
 }
 
 /// Returns views that have reached this position. Waits as long as the request allows.
-pub async fn reached(
+pub async fn views_at_least(
     context: &Context,
     wanted: Position,
     consistency: Option<&ReadConsistency>,
 ) -> Result<Arc<Views>, Refusal> {
-    reach(context, wanted, wait(consistency)?).await
+    wait_for(context, wanted, max_wait(consistency)?).await
 }
 
 /// Returns the views for a page: those of the previous page while they are kept, else views as fresh as required.
 pub async fn page_views(
     context: &Context,
-    cursor: Option<&PageToken>,
+    page_token: Option<&PageToken>,
     consistency: Option<&ReadConsistency>,
 ) -> Result<Arc<Views>, Refusal> {
-    match cursor.and_then(|cursor| context.snapshots.kept(cursor.position)) {
+    match page_token.and_then(|token| context.snapshots.kept(token.position)) {
         Some(kept) => Ok(kept),
         None => views(context, consistency).await,
     }
@@ -66,17 +68,17 @@ pub fn fault(error: TokenError) -> &'static str {
     }
 }
 
-fn wait(consistency: Option<&ReadConsistency>) -> Result<Duration, Refusal> {
+fn max_wait(consistency: Option<&ReadConsistency>) -> Result<Duration, Refusal> {
     let Some(wait) = consistency.and_then(|consistency| consistency.max_wait) else { return Ok(WAIT_DEFAULT) };
     let wait = Duration::try_from(wait).ok().filter(|wait| *wait <= WAIT_MAX);
     wait.ok_or(Refusal::InvalidField { field: "consistency.max_wait", problem: "not between 0 and 60 s" })
 }
 
-async fn reach(context: &Context, wanted: Position, wait: Duration) -> Result<Arc<Views>, Refusal> {
-    let mut views = context.views.clone();
+async fn wait_for(context: &Context, wanted: Position, max_wait: Duration) -> Result<Arc<Views>, Refusal> {
+    let mut views = context.sources.views.clone();
     let is_reached = |views: &Arc<Views>| views.is_readable() && views.position() >= wanted;
     let reached = async { views.wait_for(is_reached).await.ok().map(|views| views.clone()) };
-    if let Ok(Some(views)) = tokio::time::timeout(wait, reached).await {
+    if let Ok(Some(views)) = tokio::time::timeout(max_wait, reached).await {
         return Ok(views);
     }
     Err(Refusal::StaleRead { at: context.views()?.position(), wanted })

@@ -21,13 +21,18 @@ use crate::serve::refusal::Refusal;
 use crate::serve::serving_state::ServingState;
 use crate::token::Token;
 
-pub struct Context {
+/// Sources of the answers.
+pub struct Sources {
     pub views: watch::Receiver<Arc<Views>>,
     pub reader: Reader,
     pub rebuild: Rebuild,
     pub rejections: Rejections,
     pub backfill: Backfill,
     pub state: watch::Receiver<ServingState>,
+}
+
+pub struct Context {
+    pub sources: Sources,
     pub snapshots: RetainedViews,
     pub scans: Arc<Scans>,
     /// Bytes of requests and answers.
@@ -60,7 +65,7 @@ impl Drop for WatchSlot {
 impl Context {
     /// Returns the published views, readable or not.
     pub fn published(&self) -> Arc<Views> {
-        self.views.borrow().clone()
+        self.sources.views.borrow().clone()
     }
 
     /// Returns the published views for a request.
@@ -73,7 +78,7 @@ impl Context {
     /// follows a moment later.
     pub fn readable(&self) -> Result<Arc<Views>, Refusal> {
         let views = self.published();
-        if views.is_readable() { Ok(views) } else { Err(self.catching_up(self.reader.head().position)) }
+        if views.is_readable() { Ok(views) } else { Err(self.catching_up(self.sources.reader.head().position)) }
     }
 
     fn catching_up(&self, of: Position) -> Refusal {
@@ -82,7 +87,7 @@ impl Context {
 
     /// Refuses while there is no state to answer from.
     pub fn gate(&self) -> Result<(), Refusal> {
-        match &*self.state.borrow() {
+        match &*self.sources.state.borrow() {
             ServingState::Serving | ServingState::ReadOnly { .. } => Ok(()),
             ServingState::CatchingUp { of } => Err(self.catching_up(*of)),
             ServingState::Stalled { position, reason } => {
@@ -95,28 +100,28 @@ impl Context {
 
     /// Refuses only at a shutdown: the log can be read while there is no state, and around its damage.
     pub fn gate_of_the_log(&self) -> Result<(), Refusal> {
-        if *self.state.borrow() == ServingState::ShuttingDown { Err(Refusal::ShuttingDown) } else { Ok(()) }
+        if *self.sources.state.borrow() == ServingState::ShuttingDown { Err(Refusal::ShuttingDown) } else { Ok(()) }
     }
 
     /// Reserves room for bytes that a watch reads from disk. Waits for the watch's turn, but no shutdown waits for
     /// that.
-    pub async fn room_to_catch_up(&self, caller: Caller, bytes: usize) -> Result<Reservation, Refusal> {
+    pub async fn reserve_catch_up(&self, caller: Caller, bytes: usize) -> Result<Reservation, Refusal> {
         tokio::select! {
             biased;
             room = self.catch_up.wait_for(caller, bytes) => Ok(room),
-            () = self.shut_down() => Err(Refusal::ShuttingDown),
+            () = self.wait_for_shutdown() => Err(Refusal::ShuttingDown),
         }
     }
 
     /// Resolves once the daemon is to stop.
-    pub async fn shut_down(&self) {
+    pub async fn wait_for_shutdown(&self) {
         // A closed channel is just as final.
-        drop(self.state.clone().wait_for(|state| *state == ServingState::ShuttingDown).await);
+        drop(self.sources.state.clone().wait_for(|state| *state == ServingState::ShuttingDown).await);
     }
 
     /// Returns the token of the page after the one that ended at `last`, and keeps the views for that page. Empty if
     /// there is no next page.
-    pub fn next_page(&self, filter_hash: u64, views: &Arc<Views>, last: Option<RowPlace>) -> String {
+    pub fn prepare_next_page(&self, filter_hash: u64, views: &Arc<Views>, last: Option<RowPlace>) -> String {
         let Some(RowPlace { rank, id }) = last else { return String::new() };
         self.snapshots.keep(views);
         PageToken { filter_hash, position: views.position(), rank, last: id.text().as_ref().to_owned() }.encode()
@@ -124,28 +129,28 @@ impl Context {
 
     /// Returns the latest position that any answer can have reported.
     pub fn last_position(&self) -> Position {
-        self.reader.head().position.max(self.published().position())
+        self.sources.reader.head().position.max(self.published().position())
     }
 
     /// Returns the position of everything that is durable now, and a token for it.
     pub fn head(&self) -> (Position, String) {
-        let head = self.reader.head();
-        (head.position, Token::read(self.reader.identity(), head.cursor()).encode())
+        let head = self.sources.reader.head();
+        (head.position, Token::read(self.sources.reader.identity(), head.cursor()).encode())
     }
 
     /// Returns a token for everything up to the position of these views.
     pub fn read_token(&self, views: &Views) -> String {
-        Token::read(self.reader.identity(), views.cursor()).encode()
+        Token::read(self.sources.reader.identity(), views.cursor()).encode()
     }
 
     /// Returns a token for everything up to a position that these views have reached.
     pub async fn token_at(&self, views: &Views, position: Position) -> Result<String, Refusal> {
-        let identity = self.reader.identity();
+        let identity = self.sources.reader.identity();
         if let Some(cursor) = views.cursor_at(position) {
             return Ok(Token::read(identity, cursor).encode());
         }
         let event = self.read(move |reader| reader.get(position)).await?;
-        let chain = event.map_or_else(|| self.reader.genesis(), |event| event.chain);
+        let chain = event.map_or_else(|| self.sources.reader.genesis(), |event| event.chain);
         Ok(Token::read(identity, Cursor::new(position, &chain)).encode())
     }
 
@@ -154,12 +159,12 @@ impl Context {
         &self,
         read: impl FnOnce(&Reader) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let reader = self.reader.clone();
-        off_runtime(move || read(&reader)).await?.map_err(Self::unreadable)
+        let reader = self.sources.reader.clone();
+        off_runtime(move || read(&reader)).await?.map_err(Self::report_unreadable)
     }
 
     /// Logs why the log cannot be read, and returns the refusal.
-    pub fn unreadable(error: ReadError) -> Refusal {
+    pub fn report_unreadable(error: ReadError) -> Refusal {
         tracing::error!(%error, "an event cannot be read");
         error.into()
     }
@@ -167,7 +172,8 @@ impl Context {
     pub fn take_watch_slot(&self, caller: Caller) -> Result<WatchSlot, Refusal> {
         let permit = self.watches.reserve(caller, 1).map_err(|_| Refusal::TooManyWatches)?;
         self.watches_gauge.inc();
-        let (gauge, ordinal) = (self.watches_gauge.clone(), self.watches_open());
+        let gauge = self.watches_gauge.clone();
+        let ordinal = self.watches_open();
         let expires = Instant::now() + age(self.watch_max_age, ordinal);
         Ok(WatchSlot { _permit: permit, gauge, ordinal, expires })
     }

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::event::Position;
@@ -40,14 +40,14 @@ pub struct Loan(Arc<Lent>);
 impl Loan {
     /// Returns the views. `None` if the time is up.
     pub fn views(&self) -> Option<Arc<Views>> {
-        lock(&self.0).clone()
+        self.0.lock().clone()
     }
 }
 
 impl RetainedViews {
     /// Keeps the views for the next page.
     pub fn keep(&self, views: &Arc<Views>) {
-        let mut kept = lock(&self.0);
+        let mut kept = self.0.lock();
         kept.pages.retain(|(_, page)| page.position() != views.position());
         kept.pages.push_back((Instant::now() + PAGES_KEPT, views.clone()));
         if kept.pages.len() > PAGES_KEPT_MAX {
@@ -57,13 +57,13 @@ impl RetainedViews {
 
     /// Returns the views of this position. `None` if they are no longer kept.
     pub fn kept(&self, position: Position) -> Option<Arc<Views>> {
-        let kept = lock(&self.0);
+        let kept = self.0.lock();
         kept.pages.iter().find(|(_, views)| views.position() == position).map(|(_, views)| views.clone())
     }
 
     pub fn lend(&self, views: Arc<Views>) -> Loan {
         let loan = Arc::new(Mutex::new(Some(views)));
-        lock(&self.0).loans.push((Instant::now() + LOAN_MAX, Arc::downgrade(&loan)));
+        self.0.lock().loans.push((Instant::now() + LOAN_MAX, Arc::downgrade(&loan)));
         Loan(loan)
     }
 
@@ -77,19 +77,18 @@ impl RetainedViews {
     }
 
     fn release(&self, now: Instant) {
-        let mut kept = lock(&self.0);
+        let mut kept = self.0.lock();
         kept.pages.retain(|(until, _)| *until > now);
         kept.loans.retain(|(until, loan)| {
-            let Some(loan) = loan.upgrade().filter(|_| *until <= now) else { return loan.strong_count() > 0 };
-            lock(&loan).take();
+            if *until > now {
+                return loan.strong_count() > 0;
+            }
+            if let Some(loan) = loan.upgrade() {
+                loan.lock().take();
+            }
             false
         });
     }
-}
-
-/// Locks the mutex. Its data is consistent at every moment, so a panic elsewhere leaves nothing to repair.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock()
 }
 
 #[cfg(test)]
@@ -102,12 +101,13 @@ mod tests {
         let snapshots = RetainedViews::default();
         let views = Fold::new(1).publish();
         snapshots.keep(&views);
-        let (loan, dropped) = (snapshots.lend(views.clone()), snapshots.lend(views.clone()));
+        let loan = snapshots.lend(views.clone());
+        let dropped = snapshots.lend(views.clone());
         drop(dropped);
 
         snapshots.release(Instant::now() + PAGES_KEPT - Duration::from_secs(1));
         assert!(snapshots.kept(0).is_some() && loan.views().is_some());
-        assert_eq!(lock(&snapshots.0).loans.len(), 1);
+        assert_eq!(snapshots.0.lock().loans.len(), 1);
 
         snapshots.release(Instant::now() + LOAN_MAX);
         assert!(snapshots.kept(0).is_none() && loan.views().is_none());

@@ -1,8 +1,8 @@
 //! `AdminService`: the daemon's status, rejected deliveries, imports, readmissions and rebuilds of the views. Knows
 //! nothing of how an import or a rebuild is done.
 //!
-//! `GetStatus` and `ListRejectedDeliveries` answer in every state. Imports and readmissions are refused at a shutdown, and
-//! `RebuildViews` whenever queries of the state are.
+//! `GetStatus` and `ListRejectedDeliveries` answer in every state. Imports and readmissions are refused at a shutdown,
+//! and `RebuildViews` whenever queries of the state are.
 
 use std::sync::Arc;
 
@@ -22,15 +22,16 @@ use crate::serve::principal::Principal;
 use crate::serve::read::Context;
 use crate::serve::refusal::Refusal;
 use crate::serve::serving_state::ServingState;
-use crate::serve::wire;
+use crate::serve::wire::{self, IdentityText};
 
 pub struct AdminRpc(pub Arc<Context>);
 
 impl AdminRpc {
     fn status(&self) -> GetStatusResponse {
-        let (state, state_reason) = told(&self.0.state.borrow());
-        let (log_id, epoch) = wire::identity(self.0.reader.identity());
-        let (head, views) = (self.0.reader.head(), self.0.published());
+        let (state, state_reason) = describe(&self.0.sources.state.borrow());
+        let IdentityText { log_id, epoch } = wire::identity(self.0.sources.reader.identity());
+        let head = self.0.sources.reader.head();
+        let views = self.0.published();
         GetStatusResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             state: state.into(),
@@ -45,15 +46,15 @@ impl AdminRpc {
             watches: u32::try_from(self.0.watches_open()).unwrap_or(u32::MAX),
             started_at: Some(wire::timestamp(self.0.started_at)),
             views_lag: prost_types::Duration::try_from(views.lag(&head)).ok(),
-            rebuild_position: self.0.rebuild.reached(),
+            rebuild_position: self.0.sources.rebuild.reached(),
         }
     }
 }
 
 /// Returns the principal, if it may administer, and the request.
 fn administrator<T>(request: Request<T>) -> Result<(Principal, T), Refusal> {
-    let (caller, request) = Principal::of(request)?;
-    if caller.administers() { Ok((caller, request)) } else { Err(Refusal::ScopeRequired("admin")) }
+    let (principal, request) = Principal::of(request)?;
+    if principal.administers() { Ok((principal, request)) } else { Err(Refusal::ScopeRequired("admin")) }
 }
 
 fn rejected(rejected: Rejected) -> RejectedDelivery {
@@ -65,7 +66,8 @@ fn rejected(rejected: Rejected) -> RejectedDelivery {
     }
 }
 
-fn told(state: &ServingState) -> (proto::ServingState, String) {
+/// Returns the state as the wire names it, and its reason.
+fn describe(state: &ServingState) -> (proto::ServingState, String) {
     match state {
         ServingState::Serving => (proto::ServingState::Serving, String::new()),
         ServingState::CatchingUp { of } => {
@@ -83,7 +85,7 @@ fn told(state: &ServingState) -> (proto::ServingState, String) {
 #[tonic::async_trait]
 impl AdminService for AdminRpc {
     async fn get_status(&self, request: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
-        let (_caller, GetStatusRequest {}) = administrator(request)?;
+        let (_principal, GetStatusRequest {}) = administrator(request)?;
         Ok(Response::new(self.status()))
     }
 
@@ -91,9 +93,9 @@ impl AdminService for AdminRpc {
         &self,
         request: Request<ListRejectedDeliveriesRequest>,
     ) -> Result<Response<ListRejectedDeliveriesResponse>, Status> {
-        let (caller, request) = administrator(request)?;
-        let tenant = caller.tenant(&request.tenant)?;
-        let deliveries = self.0.rejections.of(&tenant).into_iter().map(rejected).collect();
+        let (principal, request) = administrator(request)?;
+        let tenant = principal.tenant(&request.tenant)?;
+        let deliveries = self.0.sources.rejections.of(&tenant).into_iter().map(rejected).collect();
         Ok(Response::new(ListRejectedDeliveriesResponse { deliveries }))
     }
 
@@ -110,21 +112,21 @@ impl AdminService for AdminRpc {
         &self,
         request: Request<ReadmitEventsRequest>,
     ) -> Result<Response<ReadmitEventsResponse>, Status> {
-        let (caller, request) = Principal::of(request)?;
-        Ok(Response::new(imports::readmit(&self.0, caller, request).await?))
+        let (principal, request) = Principal::of(request)?;
+        Ok(Response::new(imports::readmit(&self.0, principal, request).await?))
     }
 
     async fn rebuild_views(
         &self,
         request: Request<RebuildViewsRequest>,
     ) -> Result<Response<RebuildViewsResponse>, Status> {
-        let (_caller, RebuildViewsRequest {}) = administrator(request)?;
+        let (_principal, RebuildViewsRequest {}) = administrator(request)?;
         self.0.gate()?;
-        let rebuild = self.0.rebuild.clone();
-        let started = off_runtime(move || rebuild.start()).await?;
-        started
-            .inspect_err(|error| tracing::error!(%error, "cannot start a rebuild of the views"))
-            .map_err(|_| Refusal::Internal)?;
+        let rebuild = self.0.sources.rebuild.clone();
+        if let Err(error) = off_runtime(move || rebuild.start()).await? {
+            tracing::error!(%error, "cannot start a rebuild of the views");
+            return Err(Refusal::Internal.into());
+        }
         Ok(Response::new(RebuildViewsResponse {}))
     }
 }

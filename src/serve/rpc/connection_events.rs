@@ -27,42 +27,42 @@ pub async fn list(
     let realm = principal.realm(&request.tenant, request.api_mode)?;
     let limits = pages::limits(request.page_size)?;
     let mut hasher = FilterHasher::new("connection events", &realm);
-    hasher.log(context.reader.identity());
-    hasher.text(&request.org_connection_id);
+    hasher.add_log(context.sources.reader.identity());
+    hasher.add_text(&request.org_connection_id);
     let filter_hash = hasher.finish();
-    let cursor = PageToken::read(&request.page_token, filter_hash, context.last_position())?;
+    let page_token = PageToken::read(&request.page_token, filter_hash, context.last_position())?;
     let views = consistency::views(context, request.consistency.as_ref()).await?;
 
     let id = request.org_connection_id;
-    let start = match &cursor {
-        Some(cursor) => place(cursor)?,
-        None => views.connection(&realm, &id).ok_or(Refusal::ConnectionNotFound)?.trail.last.position,
+    let start = match &page_token {
+        Some(token) => page_start(token)?,
+        None => views.connection(&realm, &id).ok_or(Refusal::ConnectionNotFound)?.lineage.last.position,
     };
     // The page token may come from newer views than these. The walk needs views that have reached its position.
-    let walked = consistency::reached(context, start, request.consistency.as_ref()).await?;
-    let resumed = cursor.is_some();
-    let walk = HistoryWalk { views: walked, reader: context.reader.clone(), realm, id, principal };
+    let reached = consistency::views_at_least(context, start, request.consistency.as_ref()).await?;
+    let is_resumed = page_token.is_some();
+    let walk = HistoryWalk { views: reached, reader: context.sources.reader.clone(), realm, id, principal };
     let look = move |cancellation: &Cancellation| {
-        if resumed && !walk.views.is_changed_at(&walk.realm, &walk.id, start)? {
+        if is_resumed && !walk.views.is_changed_at(&walk.realm, &walk.id, start)? {
             return Err(Refusal::InvalidPageToken("its place is not one of this connection's events"));
         }
         walk.back_from(start, limits, cancellation)
     };
     let (events, next) = context.scans.run(caller, look).await??;
-    let cursor =
+    let next_page_token =
         |next: Position| PageToken { filter_hash, position: views.position(), rank: 0, last: next.to_string() };
     Ok(ListConnectionEventsResponse {
         events,
-        next_page_token: next.map_or_else(String::new, |next| cursor(next).encode()),
+        next_page_token: next.map_or_else(String::new, |next| next_page_token(next).encode()),
         position: views.position(),
         read_token: context.read_token(&views),
     })
 }
 
 /// Returns the position of the page's first event. The views of the previous page had reached it.
-fn place(cursor: &PageToken) -> Result<Position, Refusal> {
-    let place = cursor.last.parse().ok().filter(|place| (1..=cursor.position).contains(place));
-    place.ok_or(Refusal::InvalidPageToken("it tells no place"))
+fn page_start(token: &PageToken) -> Result<Position, Refusal> {
+    let start = token.last.parse().ok().filter(|start| (1..=token.position).contains(start));
+    start.ok_or(Refusal::InvalidPageToken("it tells no place"))
 }
 
 struct HistoryWalk {
@@ -81,13 +81,15 @@ impl HistoryWalk {
         limits: ScanLimits,
         cancellation: &Cancellation,
     ) -> Result<(Vec<ConnectionEvent>, Option<Position>), Refusal> {
-        let (mut events, mut bytes, mut next) = (Vec::new(), 0, Some(start));
-        while let Some(position) = next.filter(|_| events.len() < limits.rows && bytes < limits.bytes) {
-            if cancellation.is_cancelled() {
+        let mut events = Vec::new();
+        let mut bytes = 0;
+        let mut next = Some(start);
+        while let Some(position) = next {
+            if events.len() >= limits.rows || bytes >= limits.bytes || cancellation.is_cancelled() {
                 break;
             }
             let moment = self.views.moment(&self.realm, &self.id, position)?;
-            next = moment.previous.as_ref().map(|previous| previous.trail.last.position);
+            next = moment.previous.as_ref().map(|previous| previous.lineage.last.position);
             let event = self.event(position, &moment)?;
             bytes += event.encoded_len();
             events.push(event);

@@ -17,7 +17,7 @@ use crate::serve::wire;
 /// events, so their list is bounded.
 const PLATFORMS_MAX: usize = 100;
 
-pub async fn of(
+pub async fn summarize(
     context: &Context,
     caller: Caller,
     principal: Principal,
@@ -38,7 +38,7 @@ pub async fn of(
     Ok(SummarizeConnectionsResponse {
         position: views.position(),
         read_token: context.read_token(&views),
-        ..counts.told()
+        ..counts.into_response()
     })
 }
 
@@ -62,7 +62,7 @@ impl Counts {
         self.order_ambiguous += u64::from(connection.order_ambiguous);
     }
 
-    fn told(self) -> SummarizeConnectionsResponse {
+    fn into_response(self) -> SummarizeConnectionsResponse {
         let total = self.statuses.values().sum();
         let statuses = self.statuses.into_iter();
         let statuses = statuses.map(|(status, count)| StatusCount { status: wire::status(status).into(), count });

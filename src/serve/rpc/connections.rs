@@ -44,9 +44,9 @@ impl ConnectionsRpc {
         let connection = if at == views.position() {
             views.connection(&realm, &id)
         } else {
-            let looked_in = views.clone();
+            let scanned = views.clone();
             let look = move |cancellation: &Cancellation| {
-                looked_in.connection_at(&realm, &id, at, &|| cancellation.is_cancelled())
+                scanned.connection_at(&realm, &id, at, &|| cancellation.is_cancelled())
             };
             self.context.scans.run(caller, look).await??
         };
@@ -60,18 +60,18 @@ impl ConnectionsRpc {
 
     async fn batch_get(
         &self,
-        caller: Principal,
+        principal: Principal,
         request: BatchGetConnectionsRequest,
     ) -> Result<BatchGetConnectionsResponse, Refusal> {
         self.context.gate()?;
-        let realm = caller.realm(&request.tenant, request.api_mode)?;
+        let realm = principal.realm(&request.tenant, request.api_mode)?;
         let ids = request.org_connection_ids;
         if ids.len() > BATCH_MAX {
             return Err(Refusal::InvalidField { field: "org_connection_ids", problem: "more than 100 values" });
         }
         let views = consistency::views(&self.context, request.consistency.as_ref()).await?;
-        let find = |(at, id): (usize, &String)| {
-            let found = views.connection(&realm, id).ok_or(Refusal::ConnectionsNotFound(at))?;
+        let find = |(index, id): (usize, &String)| {
+            let found = views.connection(&realm, id).ok_or(Refusal::ConnectionsNotFound(index))?;
             Ok(wire::connection(&found))
         };
         Ok(BatchGetConnectionsResponse {
@@ -93,23 +93,23 @@ impl ConnectionsRpc {
         let order = Order::of_connections(&request.order_by)?;
         let limits = pages::limits(request.page_size)?;
         let mut hasher = FilterHasher::new("connections", &realm);
-        hasher.log(self.context.reader.identity());
-        hasher.number(order.number());
+        hasher.add_log(self.context.sources.reader.identity());
+        hasher.add_number(order.number());
         filter.hash_into(&mut hasher);
         let filter_hash = hasher.finish();
-        let cursor = PageToken::read(&request.page_token, filter_hash, self.context.last_position())?;
+        let page_token = PageToken::read(&request.page_token, filter_hash, self.context.last_position())?;
 
-        let views = consistency::page_views(&self.context, cursor.as_ref(), request.consistency.as_ref()).await?;
+        let views = consistency::page_views(&self.context, page_token.as_ref(), request.consistency.as_ref()).await?;
         let scanned = views.clone();
         let look = move |cancellation: &Cancellation| {
-            let after = cursor.as_ref().map(PageToken::place);
+            let after = page_token.as_ref().map(PageToken::place);
             let scanned = Scanned { views: &scanned, realm: &realm, cancellation };
             scan::connections(scanned, &filter, order, after, limits)
         };
         let step = self.context.scans.run(caller, look).await??;
         Ok(ListConnectionsResponse {
             connections: step.rows,
-            next_page_token: self.context.next_page(filter_hash, &views, step.next),
+            next_page_token: self.context.prepare_next_page(filter_hash, &views, step.next),
             position: views.position(),
             read_token: self.context.read_token(&views),
         })
@@ -133,8 +133,8 @@ impl ConnectionService for ConnectionsRpc {
         &self,
         request: Request<BatchGetConnectionsRequest>,
     ) -> Result<Response<BatchGetConnectionsResponse>, Status> {
-        let (caller, request) = Principal::of(request)?;
-        Ok(Response::new(self.batch_get(caller, request).await?))
+        let (principal, request) = Principal::of(request)?;
+        Ok(Response::new(self.batch_get(principal, request).await?))
     }
 
     async fn summarize_connections(
@@ -143,7 +143,7 @@ impl ConnectionService for ConnectionsRpc {
     ) -> Result<Response<SummarizeConnectionsResponse>, Status> {
         let caller = Caller::of(&request)?;
         let (principal, request) = Principal::of(request)?;
-        Ok(Response::new(connection_summary::of(&self.context, caller, principal, request).await?))
+        Ok(Response::new(connection_summary::summarize(&self.context, caller, principal, request).await?))
     }
 
     async fn list_connections(

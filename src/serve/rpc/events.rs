@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::read_events::{self, EventParts};
-use crate::event::EventKey;
+use crate::event::{BodySummary, EventKey};
 use crate::proto::event_service_server::EventService;
-use crate::proto::get_event_request::Event as Asked;
+use crate::proto::get_event_request::Event as RequestedEvent;
 use crate::proto::{
     GetEventRequest, GetEventResponse, GetHeadRequest, GetHeadResponse, ReadEventsRequest, WatchEventsRequest,
 };
@@ -16,7 +16,7 @@ use crate::serve::principal::Principal;
 use crate::serve::read::Context;
 use crate::serve::refusal::Refusal;
 use crate::serve::watch::events::{self, EventFeeds, EventMessages};
-use crate::serve::wire;
+use crate::serve::wire::{self, IdentityText};
 use crate::token::Token;
 
 /// Memory that one event may hold until it becomes an answer, which is charged by its own size.
@@ -37,23 +37,28 @@ impl EventsRpc {
         self.context.gate_of_the_log()?;
         let tenant = principal.tenant(&request.tenant)?;
         let missing = Refusal::InvalidField { field: "event", problem: "neither a position nor an event key" };
-        let asked = request.event.ok_or(missing)?;
+        let requested = request.event.ok_or(missing)?;
         let owner = tenant.clone();
         let _bytes = self.context.inflight.reserve(caller, EVENT_BYTES).map_err(|_| Refusal::InflightBytesFull)?;
-        let event = self.context.read(move |reader| match asked {
-            Asked::Position(position) => reader.get(position),
-            Asked::EventKey(key) => reader.find(&owner, &EventKey::from_text(key)),
+        let read = self.context.read(move |reader| match requested {
+            RequestedEvent::Position(position) => reader.get(position),
+            RequestedEvent::EventKey(key) => reader.find(&owner, &EventKey::from_text(key)),
         });
+        let event = read.await?.ok_or(Refusal::EventNotFound)?;
         // Another tenant's event counts as missing.
-        let event = event.await?.filter(|event| event.delivery.tenant == *tenant).ok_or(Refusal::EventNotFound)?;
+        if event.delivery.tenant != *tenant {
+            return Err(Refusal::EventNotFound);
+        }
         let (position, read_token) = self.context.head();
-        Ok(GetEventResponse { event: Some(wire::event(event, &principal)), position, read_token })
+        let summary = BodySummary::read(&event.delivery.body);
+        let event = wire::event(event, summary, &principal);
+        Ok(GetEventResponse { event: Some(event), position, read_token })
     }
 
     fn head(&self) -> GetHeadResponse {
-        let head = self.context.reader.head();
-        let identity = self.context.reader.identity();
-        let (log_id, epoch) = wire::identity(identity);
+        let head = self.context.sources.reader.head();
+        let identity = self.context.sources.reader.identity();
+        let IdentityText { log_id, epoch } = wire::identity(identity);
         GetHeadResponse {
             log_id,
             epoch,
@@ -88,7 +93,7 @@ impl EventService for EventsRpc {
     }
 
     async fn get_head(&self, request: Request<GetHeadRequest>) -> Result<Response<GetHeadResponse>, Status> {
-        let (_caller, GetHeadRequest {}) = Principal::of(request)?;
+        let (_principal, GetHeadRequest {}) = Principal::of(request)?;
         Ok(Response::new(self.head()))
     }
 }

@@ -31,12 +31,12 @@ impl ExportsRpc {
         self.0.gate()?;
         let realm = principal.realm(&request.tenant, request.api_mode)?;
         let (views, at) = as_of::views(&self.0, request.consistency.as_ref(), request.as_of.as_ref()).await?;
-        let looked_in = views.clone();
+        let scanned = views.clone();
         let export = if at == views.position() {
-            off_runtime(move || looked_in.export(&realm, &request.task_id)).await??
+            off_runtime(move || scanned.export(&realm, &request.task_id)).await??
         } else {
             let look = move |cancellation: &Cancellation| {
-                looked_in.export_at(&realm, &request.task_id, at, &|| cancellation.is_cancelled())
+                scanned.export_at(&realm, &request.task_id, at, &|| cancellation.is_cancelled())
             };
             self.0.scans.run(caller, look).await??
         };
@@ -50,17 +50,17 @@ impl ExportsRpc {
 
     async fn links(
         &self,
-        caller: Principal,
+        principal: Principal,
         request: GetExportLinksRequest,
     ) -> Result<GetExportLinksResponse, Refusal> {
         self.0.gate()?;
-        let realm = caller.realm(&request.tenant, request.api_mode)?;
-        if !caller.sees_links() {
+        let realm = principal.realm(&request.tenant, request.api_mode)?;
+        if !principal.sees_links() {
             return Err(Refusal::ScopeRequired("exports.links"));
         }
         let views = consistency::views(&self.0, request.consistency.as_ref()).await?;
-        let looked_in = views.clone();
-        let export = off_runtime(move || looked_in.export(&realm, &request.task_id)).await??;
+        let scanned = views.clone();
+        let export = off_runtime(move || scanned.export(&realm, &request.task_id)).await??;
         let export = export.ok_or(Refusal::ExportNotFound)?.export;
         let now = (self.0.clock)();
         Ok(GetExportLinksResponse {
@@ -82,32 +82,32 @@ impl ExportsRpc {
         let realm = principal.realm(&request.tenant, request.api_mode)?;
         let mut filter = ExportFilter::read(request.filter, (self.0.clock)())?;
         let order = Order::of_exports(&request.order_by)?;
-        if order.is_by_deadline() && filter.deadlines().is_none() {
+        if order.is_by_deadline() && filter.query().deadlines.is_none() {
             let problem = "deadline orders only what filter.deadline_within finds";
             return Err(Refusal::InvalidField { field: "order_by", problem });
         }
         let limits = pages::limits(request.page_size)?;
         let mut hasher = FilterHasher::new("exports", &realm);
-        hasher.log(self.0.reader.identity());
-        hasher.number(order.number());
+        hasher.add_log(self.0.sources.reader.identity());
+        hasher.add_number(order.number());
         filter.hash_into(&mut hasher);
         let filter_hash = hasher.finish();
-        let cursor = PageToken::read(&request.page_token, filter_hash, self.0.last_position())?;
+        let page_token = PageToken::read(&request.page_token, filter_hash, self.0.last_position())?;
         if let Some(time) = filter.changed_after {
             filter.after_position = self.0.read(move |reader| reader.position_at(time)).await?;
         }
 
-        let views = consistency::page_views(&self.0, cursor.as_ref(), request.consistency.as_ref()).await?;
+        let views = consistency::page_views(&self.0, page_token.as_ref(), request.consistency.as_ref()).await?;
         let scanned = views.clone();
         let look = move |cancellation: &Cancellation| {
-            let after = cursor.as_ref().map(PageToken::place);
+            let after = page_token.as_ref().map(PageToken::place);
             let scanned = Scanned { views: &scanned, realm: &realm, cancellation };
             scan::exports(scanned, &filter, &principal, order, after, limits)
         };
         let step = self.0.scans.run(caller, look).await??;
         Ok(ListExportsResponse {
             exports: step.rows,
-            next_page_token: self.0.next_page(filter_hash, &views, step.next),
+            next_page_token: self.0.prepare_next_page(filter_hash, &views, step.next),
             position: views.position(),
             read_token: self.0.read_token(&views),
         })
@@ -126,8 +126,8 @@ impl ExportService for ExportsRpc {
         &self,
         request: Request<GetExportLinksRequest>,
     ) -> Result<Response<GetExportLinksResponse>, Status> {
-        let (caller, request) = Principal::of(request)?;
-        Ok(Response::new(self.links(caller, request).await?))
+        let (principal, request) = Principal::of(request)?;
+        Ok(Response::new(self.links(principal, request).await?))
     }
 
     async fn list_exports(

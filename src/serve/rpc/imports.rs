@@ -4,9 +4,9 @@
 use bytes::Bytes;
 use tonic::{Status, Streaming};
 
-use crate::backfill::{BackfillError, Import, Readmitted, Summary};
+use crate::backfill::{BackfillError, Import, ReadmitError, Summary};
 use crate::event::Position;
-use crate::log::AppendError;
+use crate::log::{AppendError, Appended};
 use crate::proto::{
     ImportEventsRequest, ImportEventsResponse, ReadmitEventsRequest, ReadmitEventsResponse, ReadmittedEvent,
     RefusedPayload,
@@ -22,9 +22,9 @@ const PAYLOADS_MAX: usize = 5000;
 /// Memory that a waiting payload takes in addition to its bytes.
 const PAYLOAD_BYTES: usize = 2 * size_of::<Bytes>();
 
-fn allowed(context: &Context, caller: &Principal) -> Result<(), Refusal> {
+fn authorize(context: &Context, principal: &Principal) -> Result<(), Refusal> {
     context.gate_of_the_log()?;
-    if caller.writes_events() { Ok(()) } else { Err(Refusal::ScopeRequired("events.write")) }
+    if principal.writes_events() { Ok(()) } else { Err(Refusal::ScopeRequired("events.write")) }
 }
 
 pub async fn import(
@@ -33,10 +33,10 @@ pub async fn import(
     principal: Principal,
     mut requests: Streaming<ImportEventsRequest>,
 ) -> Result<ImportEventsResponse, Status> {
-    allowed(context, &principal)?;
+    authorize(context, &principal)?;
     let first = next(context, &mut requests).await?.unwrap_or_default();
     let tenant = principal.tenant(&first.tenant)?;
-    let import = context.backfill.import(&tenant, &first.endpoint, first.dry_run);
+    let import = context.sources.backfill.import(&tenant, &first.endpoint, first.dry_run);
     let problem = "the tenant has no such endpoint, or has several and none is named";
     let import = import.ok_or(Refusal::InvalidField { field: "endpoint", problem })?;
     let mut intake = PayloadIntake::new(context, caller, import);
@@ -74,7 +74,8 @@ impl<'a> PayloadIntake<'a> {
         let taken = std::mem::replace(&mut self.waiting, payloads);
         self.charge(taken.len())?;
         // The look-ups of a dry run count as a scan.
-        let _place = if self.import.is_dry_run() { Some(self.context.scans.place(self.caller).await?) } else { None };
+        let scans = &self.context.scans;
+        let _place = if self.import.is_dry_run() { Some(scans.take_place(self.caller).await?) } else { None };
         self.import.take(taken).await?;
         self.charge(0)
     }
@@ -115,7 +116,7 @@ async fn next(
 ) -> Result<Option<ImportEventsRequest>, Status> {
     let request = tokio::select! {
         biased;
-        () = context.shut_down() => return Err(Refusal::ShuttingDown.into()),
+        () = context.wait_for_shutdown() => return Err(Refusal::ShuttingDown.into()),
         request = requests.message() => request?,
     };
     if request.as_ref().is_some_and(|request| request.payloads.len() > PAYLOADS_MAX) {
@@ -126,32 +127,34 @@ async fn next(
 
 pub async fn readmit(
     context: &Context,
-    caller: Principal,
+    principal: Principal,
     request: ReadmitEventsRequest,
 ) -> Result<ReadmitEventsResponse, Refusal> {
-    allowed(context, &caller)?;
-    let tenant = caller.tenant(&request.tenant)?;
+    authorize(context, &principal)?;
+    let tenant = principal.tenant(&request.tenant)?;
     if request.positions.len() > READMITTED_MAX {
         return Err(Refusal::InvalidField { field: "positions", problem: "more than 1000 values" });
     }
     let mut events = Vec::with_capacity(request.positions.len());
     for position in request.positions {
         context.gate_of_the_log()?;
-        events.push(readmitted(position, context.backfill.readmit(&tenant, position).await?));
+        events.push(readmitted(position, context.sources.backfill.readmit(&tenant, position).await)?);
     }
     let (position, read_token) = context.head();
     Ok(ReadmitEventsResponse { events, position, read_token })
 }
 
-fn readmitted(position: Position, readmitted: Readmitted) -> ReadmittedEvent {
-    match readmitted {
-        Ok(applied) => ReadmittedEvent {
+/// Returns the answer about one event. A failure of the log fails the whole request.
+fn readmitted(position: Position, result: Result<Appended, ReadmitError>) -> Result<ReadmittedEvent, Refusal> {
+    match result {
+        Ok(applied) => Ok(ReadmittedEvent {
             position,
             applied_position: applied.position,
             duplicate: applied.is_duplicate(),
             problem: String::new(),
-        },
-        Err(why) => ReadmittedEvent { position, problem: why.to_string(), ..ReadmittedEvent::default() },
+        }),
+        Err(ReadmitError::Backfill(error)) => Err(error.into()),
+        Err(error) => Ok(ReadmittedEvent { position, problem: error.to_string(), ..ReadmittedEvent::default() }),
     }
 }
 

@@ -29,7 +29,7 @@ pub fn open(
     request: ReadEventsRequest,
 ) -> Result<EventParts, Refusal> {
     context.gate_of_the_log()?;
-    let head = context.reader.head().position;
+    let head = context.sources.reader.head().position;
     let walk = LogWalk {
         filter: EventFilter::read(principal, &request.tenant, request.filter)?,
         next: request.from_position.max(1),
@@ -47,11 +47,11 @@ fn messages(
         while walk.next <= walk.to {
             send_first().await;
             context.gate_of_the_log()?;
-            let reader = context.reader.clone();
-            let read = move |cancellation: &Cancellation| (walk.part(&reader, cancellation), walk);
-            let (read, read_on) = context.scans.run(caller, read).await?;
-            walk = read_on;
-            let part = read.map_err(Context::unreadable)?;
+            let reader = context.sources.reader.clone();
+            let read = move |cancellation: &Cancellation| (walk.read_part(&reader, cancellation), walk);
+            let (part, advanced) = context.scans.run(caller, read).await?;
+            walk = advanced;
+            let part = part.map_err(Context::report_unreadable)?;
             yield part;
         }
     }
@@ -65,15 +65,16 @@ struct LogWalk {
 
 impl LogWalk {
     /// Reads one part, bounded like a page of a list. A walk that finds nothing still reports its progress.
-    fn part(&mut self, reader: &Reader, cancellation: &Cancellation) -> Result<ReadEventsResponse, ReadError> {
-        let (mut events, mut bytes) = (Vec::new(), 0);
-        let begun = self.next;
-        let visited_max = begun.saturating_add(VISITS_MAX as u64);
+    fn read_part(&mut self, reader: &Reader, cancellation: &Cancellation) -> Result<ReadEventsResponse, ReadError> {
+        let mut events = Vec::new();
+        let mut bytes = 0;
+        let first = self.next;
+        let visited_max = first.saturating_add(VISITS_MAX as u64);
         while self.next <= self.to && self.next < visited_max && bytes < BYTES_MAX && !cancellation.is_cancelled() {
             let selected = reader.select(self.next, self.to, |header| self.filter.may_match(header));
             let selection = match selected {
                 // Events before the damage are sent; the next part reports the damage.
-                Err(_) if self.next > begun => break,
+                Err(_) if self.next > first => break,
                 selected => selected?,
             };
             let Some(Selection { events: selected, through, .. }) = selection else {

@@ -36,7 +36,8 @@ impl AnswerBody {
 
     /// Ends the answer with a refusal, in place of a message that the quota has no room for.
     fn refuse(&mut self) -> Frame<Bytes> {
-        (self.content, self.refused) = (Body::empty(), true);
+        self.content = Body::empty();
+        self.refused = true;
         let mut trailers = HeaderMap::new();
         if Status::from(Refusal::InflightBytesFull).add_header(&mut trailers).is_err() {
             tracing::error!("a refusal cannot be written as trailers");
@@ -44,10 +45,10 @@ impl AnswerBody {
         Frame::trailers(trailers)
     }
 
-    /// Returns at most [`FREE_BYTES`] of the current message.
-    fn next_piece(&mut self) -> Frame<Bytes> {
+    /// Takes at most [`FREE_BYTES`] of the current message.
+    fn take_piece(&mut self) -> Frame<Bytes> {
         let bytes = self.rest.split_to(self.rest.len().min(FREE_BYTES));
-        let piece = self.progress.piece(&bytes);
+        let piece = self.progress.hand_over(&bytes);
         if self.rest.is_empty() {
             self.rest = Bytes::new();
             self.charge.release();
@@ -90,7 +91,7 @@ impl HttpBody for AnswerBody {
                 return Poll::Ready(Some(Ok(this.refuse())));
             }
         }
-        Poll::Ready(Some(Ok(this.next_piece())))
+        Poll::Ready(Some(Ok(this.take_piece())))
     }
 
     fn is_end_stream(&self) -> bool {

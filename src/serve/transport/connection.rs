@@ -27,6 +27,7 @@ use super::socket::Socket;
 const HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
 /// Maximum number of streams of one connection, watches included.
 const STREAMS_MAX: u32 = 128;
+
 /// Service that answers the requests.
 pub trait Routed:
     tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>

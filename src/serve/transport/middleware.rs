@@ -47,7 +47,10 @@ where
 fn timeout(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let value: u64 = digits.parse().ok().filter(|_| digits.len() <= 8 && !digits.starts_with('+'))?;
+    if digits.len() > 8 || digits.starts_with('+') {
+        return None;
+    }
+    let value: u64 = digits.parse().ok()?;
     Some(match unit {
         "H" => Duration::from_secs(value * 3600),
         "M" => Duration::from_secs(value * 60),
@@ -60,7 +63,7 @@ fn timeout(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Replaces an error that tonic makes itself, before or instead of a handler. Leaves answers and refusals unchanged.
-pub fn explained(response: Response<Body>) -> Response<Body> {
+pub fn explain_error(response: Response<Body>) -> Response<Body> {
     let Some(status) = Status::from_header_map(response.headers()) else { return response };
     if status.code() == Code::Ok || !status.details().is_empty() {
         return response;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::rt::Executor;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 /// Time after which a stream is reset if its reader takes no whole piece.
@@ -49,7 +49,7 @@ impl AsRef<[u8]> for Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        let mut state = self.progress.lock();
+        let mut state = self.progress.0.lock();
         state.waiting_since = None;
         if let Some(body) = state.body.take() {
             body.wake();
@@ -58,15 +58,16 @@ impl Drop for Piece {
 }
 
 impl Progress {
-    /// Returns a copy of some bytes, so that a piece in the library's buffer does not keep the whole answer alive.
-    pub fn piece(self: &Arc<Self>, bytes: &[u8]) -> Bytes {
-        self.lock().waiting_since = Some(Instant::now());
+    /// Starts to wait for the reader. Returns a copy of the bytes, so that a piece in the library's buffer does not
+    /// keep the whole answer alive.
+    pub fn hand_over(self: &Arc<Self>, bytes: &[u8]) -> Bytes {
+        self.0.lock().waiting_since = Some(Instant::now());
         Bytes::from_owner(Piece { bytes: bytes.to_vec(), progress: self.clone() })
     }
 
     /// Returns `Ready` once the last piece has been taken.
     pub fn poll_taken(&self, context: &Context<'_>) -> Poll<()> {
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         if state.waiting_since.is_none() {
             return Poll::Ready(());
         }
@@ -76,23 +77,19 @@ impl Progress {
 
     /// Whether the stream must end with a reset.
     pub fn is_expired(&self) -> bool {
-        self.lock().expired
+        self.0.lock().expired
     }
 
     /// Returns when the reader has taken nothing for the timeout although a piece waits for it.
     async fn stalled(&self, timeout: Duration) {
         loop {
             let now = Instant::now();
-            let due = self.lock().waiting_since.unwrap_or(now) + timeout;
+            let due = self.0.lock().waiting_since.unwrap_or(now) + timeout;
             if due <= now {
                 return;
             }
             sleep_until(due).await;
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, StreamState> {
-        self.0.lock()
     }
 }
 
@@ -115,7 +112,7 @@ async fn run(stream: impl Future<Output = ()>, progress: Arc<Progress>, timeout:
         () = &mut stream => return,
         () = progress.stalled(timeout) => {}
     }
-    progress.lock().expired = true;
+    progress.0.lock().expired = true;
     // If the piece is in the library's buffer, the body is polled now and fails, which empties the buffer and resets
     // the stream. If the piece waits for a window, the body is not polled, and the drop of the stream resets it.
     std::future::poll_fn(|context| Poll::Ready(stream.as_mut().poll(context).is_ready())).await;
@@ -130,7 +127,8 @@ mod tests {
     #[tokio::test]
     async fn a_stream_without_waiting_data_is_never_stalled() {
         let progress = Arc::new(Progress::default());
-        let (piece, taken) = (progress.piece(b"x"), progress.clone());
+        let piece = progress.hand_over(b"x");
+        let taken = progress.clone();
         drop(piece);
         let idle = async {
             tokio::time::sleep(6 * SHORT).await;
@@ -143,7 +141,7 @@ mod tests {
     #[tokio::test]
     async fn a_stream_whose_piece_is_not_taken_ends() {
         let progress = Arc::new(Progress::default());
-        let _piece = progress.piece(b"x");
+        let _piece = progress.hand_over(b"x");
         run(std::future::pending(), progress.clone(), SHORT).await;
         assert!(progress.is_expired());
     }

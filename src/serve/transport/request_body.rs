@@ -182,7 +182,9 @@ mod tests {
 
     /// Returns the announced lengths and the number of complete messages, reading `data` in pieces of `piece` bytes.
     fn read(data: &[u8], piece: usize) -> (Vec<usize>, usize) {
-        let (mut framing, mut begun, mut complete) = (Framing::default(), Vec::new(), 0);
+        let mut framing = Framing::default();
+        let mut begun = Vec::new();
+        let mut complete = 0;
         for piece in data.chunks(piece) {
             let mut piece = Bytes::copy_from_slice(piece);
             while piece.has_remaining() {

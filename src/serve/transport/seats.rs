@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -76,7 +76,7 @@ impl GrpcSeats {
     /// Takes a seat. `None` if all seats that the caller may have are taken by connections with streams.
     pub fn take(self: &Arc<Self>, caller: Caller) -> Option<GrpcPermit> {
         let SeatBounds { ordinary, ordinary_share, reserve, reserve_share } = self.bounds;
-        let mut table = self.lock();
+        let mut table = self.table.lock();
         let kind = if table.make_room(SeatKind::Ordinary, caller, ordinary, ordinary_share) {
             SeatKind::Ordinary
         } else if table.make_room(SeatKind::Reserve, caller, reserve, reserve_share) {
@@ -91,10 +91,6 @@ impl GrpcSeats {
         table.taken.insert(number, taken);
         drop(table);
         Some(GrpcPermit { seats: self.clone(), number, caller, kind, evicted })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, SeatTable> {
-        self.table.lock()
     }
 }
 
@@ -117,12 +113,10 @@ impl SeatTable {
             let of_its_caller = by_caller.get(&taken.caller).copied().unwrap_or_default();
             (Reverse(of_its_caller), taken.idle_since)
         });
-        let first = first.map(|(number, _)| *number);
-        let evicted = first.and_then(|number| self.taken.remove(&number));
-        if let Some(evicted) = &evicted {
-            evicted.evicted.notify_one();
-        }
-        evicted.is_some()
+        let Some(number) = first.map(|(number, _)| *number) else { return false };
+        let Some(seat) = self.taken.remove(&number) else { return false };
+        seat.evicted.notify_one();
+        true
     }
 }
 
@@ -150,13 +144,13 @@ impl GrpcPermit {
 
     /// Returns the time since which the connection has had no stream. `None` if it has one.
     pub fn idle_since(&self) -> Option<Instant> {
-        let table = self.seats.lock();
+        let table = self.seats.table.lock();
         table.taken.get(&self.number).filter(|taken| taken.streams == 0).map(|taken| taken.idle_since)
     }
 
     /// Changes the connection's entry. An evicted connection has none.
     fn update(&self, change: impl FnOnce(&mut TakenSeat)) {
-        if let Some(taken) = self.seats.lock().taken.get_mut(&self.number) {
+        if let Some(taken) = self.seats.table.lock().taken.get_mut(&self.number) {
             change(taken);
         }
     }
@@ -164,7 +158,7 @@ impl GrpcPermit {
 
 impl Drop for GrpcPermit {
     fn drop(&mut self) {
-        self.seats.lock().taken.remove(&self.number);
+        self.seats.table.lock().taken.remove(&self.number);
     }
 }
 

@@ -104,9 +104,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Socket<S> {
             ready!(Pin::new(&mut *stream).poll_shutdown(context))?;
         }
         let farewell = farewell.get_or_insert_with(|| Box::pin(sleep(patience.farewell)));
-        let mut unheard = [0; 1024];
+        let mut discarded = [0; 1024];
         loop {
-            let mut buffer = ReadBuf::new(&mut unheard);
+            let mut buffer = ReadBuf::new(&mut discarded);
             match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
                 // The client has closed. The way it did so no longer matters.

@@ -4,7 +4,6 @@
 mod feeds;
 mod query;
 mod render;
-mod request;
 mod snapshot;
 mod source;
 mod stream;

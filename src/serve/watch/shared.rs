@@ -1,5 +1,5 @@
-//! Parts of every watch: where it starts, how it runs and ends, and the feeds that equal watches share. Knows nothing of
-//! what is watched.
+//! Parts of every watch: where it starts, how it runs and ends, and the feeds that equal watches share. Knows nothing
+//! of what is watched.
 
 pub mod feed;
 pub mod lifecycle;
@@ -11,6 +11,6 @@ pub mod start;
 pub use feed::{Feed, FeedEntry};
 pub use lifecycle::Lifecycle;
 pub use progress::ResumePoint;
-pub use registry::Feeds;
+pub use registry::FeedRegistry;
 pub use session::{Session, SessionMessage, WatchRun, WatchSource};
 pub use start::{Resumable, Start};

@@ -101,9 +101,9 @@ class Mended(TenPatients):
         type(self).endpoints = self.mended
         self.start()
         (applied,) = self.api.call(ADMIN + "ReadmitEvents", request).events
-        self.assertEqual((applied.is_duplicate(), applied.problem), (False, ""))
+        self.assertEqual((applied.duplicate, applied.problem), (False, ""))
         (again,) = self.api.call(ADMIN + "ReadmitEvents", request).events
-        self.assertEqual((again.applied_position, again.is_duplicate()), (applied.applied_position, True))
+        self.assertEqual((again.applied_position, again.duplicate), (applied.applied_position, True))
         row = self.connections(HARBOR_TEST)[ADA.connection]
         self.assertEqual(row["version"], str(version + 1))
         self.assertEqual(row["last_position"], str(applied.applied_position))

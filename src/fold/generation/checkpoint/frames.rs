@@ -23,7 +23,7 @@ impl<'a> FrameWriter<'a> {
     }
 
     /// Appends the bytes that `write` puts. An entry is never split.
-    pub fn entry(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
+    pub fn write_entry(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> io::Result<()> {
         write(&mut self.frame);
         if self.frame.len() < FRAME_BYTES { Ok(()) } else { self.close() }
     }
@@ -65,7 +65,9 @@ impl<'a> FrameReader<'a> {
         let mut header = [0; HEADER_BYTES];
         self.from.read_exact(&mut header)?;
         let mut take = Take(&header);
-        let (expanded, stored, crc) = (take.u32()? as usize, take.u32()? as usize, take.u32()?);
+        let expanded = take.u32()? as usize;
+        let stored = take.u32()? as usize;
+        let crc = take.u32()?;
         if expanded > FRAME_BYTES_MAX || stored > FRAME_BYTES_MAX {
             return Err(DecodeError("a frame is too large").into());
         }
@@ -77,6 +79,6 @@ impl<'a> FrameReader<'a> {
         let packed = unseal(&bytes)?;
         let frame =
             PLAIN.unpack(packed, expanded).ok_or(DecodeError("a frame does not expand to the stated length"))?;
-        Ok(Some(frame).filter(|frame| !frame.is_empty()))
+        Ok(if frame.is_empty() { None } else { Some(frame) })
     }
 }

@@ -59,12 +59,12 @@ impl Body {
     pub fn links(&self) -> Vec<Link> {
         let mut links: Vec<Link> = Vec::new();
         for name in ["download_links", "download_link"] {
-            let told = match self.fields.get(name) {
+            let values = match self.fields.get(name) {
                 None => vec![],
                 Some(Value::Array(several)) => several.clone(),
                 Some(one) => vec![one.clone()],
             };
-            for value in told {
+            for value in values {
                 let fields = match value {
                     Value::Object(fields) => fields,
                     bare => Map::from_iter([("url".to_owned(), bare)]),

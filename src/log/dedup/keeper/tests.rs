@@ -11,9 +11,16 @@ use crate::log::dedup::runs::{DedupRunError, RunSet};
 use crate::log::frame_store::JournalFrames;
 use crate::storage::{AtOnce, DecodeError};
 
-/// Returns a keeper that has lost these ranges of a log without frames, its directory, and the sender that keeps it
-/// running.
-fn keeper(lost: &[Span]) -> (KeeperWork, TempDir, SyncSender<()>) {
+/// Keeper, with its surroundings.
+struct TestKeeper {
+    work: KeeperWork,
+    directory: TempDir,
+    /// Keeps the keeper running.
+    waker: SyncSender<()>,
+}
+
+/// Returns a keeper that has lost these ranges of a log without frames.
+fn keeper(lost: &[Span]) -> TestKeeper {
     let directory = tempfile::tempdir().unwrap();
     let (waker, woken) = sync_channel(1);
     let options = KeeperOptions {
@@ -30,12 +37,12 @@ fn keeper(lost: &[Span]) -> (KeeperWork, TempDir, SyncSender<()>) {
     };
     let waiting = KeeperPace::new(woken, options.index.clone());
     let lost = lost.iter().copied().collect();
-    (KeeperWork::new(options, lost, waiting), directory, waker)
+    TestKeeper { work: KeeperWork::new(options, lost, waiting), directory, waker }
 }
 
 #[test]
 fn what_the_system_refuses_to_read_for_minutes_is_given_up() {
-    let (mut work, _directory, _waker) = keeper(&[Span { after: 0, through: 100 }]);
+    let TestKeeper { mut work, directory: _directory, waker: _waker } = keeper(&[Span { after: 0, through: 100 }]);
     work.options.index.set_coverage(Coverage::Newest);
     work.options.store.refuse_reads(u32::MAX);
     for _ in 1..READ_TRIES_MAX {
@@ -49,7 +56,7 @@ fn what_the_system_refuses_to_read_for_minutes_is_given_up() {
 
 #[test]
 fn what_is_damaged_is_given_up_at_once() {
-    let (mut work, _directory, _waker) = keeper(&[Span { after: 0, through: 100 }]);
+    let TestKeeper { mut work, directory: _directory, waker: _waker } = keeper(&[Span { after: 0, through: 100 }]);
     assert!(work.step());
     assert_eq!((work.lost.len(), work.coverage()), (0, Coverage::Whole));
     assert!(work.options.index.unsaved().is_empty(), "no run is made of it");
@@ -89,7 +96,7 @@ fn refused(run: &DedupRun) -> DedupRunError {
 
 #[test]
 fn a_run_with_repeated_read_errors_is_made_again() {
-    let (mut work, _directory, _waker) = keeper(&[]);
+    let TestKeeper { mut work, directory: _directory, waker: _waker } = keeper(&[]);
     let run = add_run(&work, 0, 100);
     let index = work.options.index.clone();
     for _ in 0..2 {
@@ -105,12 +112,12 @@ fn a_run_with_repeated_read_errors_is_made_again() {
 
 #[test]
 fn a_run_is_not_blamed_for_the_one_that_it_replaced() {
-    let (mut work, _directory, _waker) = keeper(&[]);
+    let TestKeeper { mut work, directory: _directory, waker: _waker } = keeper(&[]);
     let before = add_run(&work, 0, 100);
-    let asked = work.options.index.runs();
+    let old_runs = work.options.index.runs();
     let run = add_run(&work, 0, 100);
     let damaged = DedupRunError::Damaged { path: before.path().to_owned(), source: DecodeError("a test") };
-    work.options.index.note_damage(asked.runs(), &damaged);
+    work.options.index.note_damage(old_runs.runs(), &damaged);
     work.drop_damaged();
     assert!(work.options.index.runs().has(&run) && run.path().exists());
     assert!(work.lost.is_empty());
@@ -118,7 +125,7 @@ fn a_run_is_not_blamed_for_the_one_that_it_replaced() {
 
 #[test]
 fn damage_wakes_the_keeper() {
-    let (mut work, _directory, _waker) = keeper(&[]);
+    let TestKeeper { mut work, directory: _directory, waker: _waker } = keeper(&[]);
     let run = add_run(&work, 0, 100);
     let (waker, woken) = sync_channel(1);
     let waker = Arc::new(waker);
@@ -131,7 +138,7 @@ fn damage_wakes_the_keeper() {
 
 #[test]
 fn a_table_that_cannot_be_saved_does_not_stop_the_others() {
-    let (mut work, directory, _waker) = keeper(&[]);
+    let TestKeeper { mut work, directory, waker: _waker } = keeper(&[]);
     for after in [0, 100, 200] {
         let head = Point { position: after + 100, chain: [0; 32], recorded_at: Timestamp::default() };
         work.options.index.add(KeyTable::of(after, head, true, &[]));
@@ -150,7 +157,7 @@ fn a_table_that_cannot_be_saved_does_not_stop_the_others() {
 
 #[test]
 fn a_merge_is_cut_short_by_a_stop_and_by_damage() {
-    let (mut work, directory, _waker) = keeper(&[]);
+    let TestKeeper { mut work, directory, waker: _waker } = keeper(&[]);
     (0..8).for_each(|n| drop(add_run(&work, n * 10, n * 10 + 10)));
     let index = work.options.index.clone();
     let due = work.due().unwrap();

@@ -69,7 +69,9 @@ impl Filter {
             return Err(DecodeError("the checksum of a filter is wrong"));
         }
         let mut take = Take(covered);
-        let (seed, segment_length, segments) = (take.u64()?, take.u32()?, take.u32()?);
+        let seed = take.u64()?;
+        let segment_length = take.u32()?;
+        let segments = take.u32()?;
         let (prints, rest) = take.0.as_chunks();
         let length = (u64::from(segments) + 2).checked_mul(u64::from(segment_length));
         if !rest.is_empty() || length != Some(prints.len() as u64) || !segment_length.is_power_of_two() || segments == 0

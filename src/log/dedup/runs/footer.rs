@@ -117,11 +117,10 @@ impl Footer {
 
     /// Decodes the footer and the tail of a run with this number of keys.
     pub fn decode(bytes: &[u8], tail: RunTail, keys: u64) -> Result<Self, DecodeError> {
-        let (covered, mut crc) = bytes
+        let (covered, crc) = bytes
             .split_at_checked(bytes.len().wrapping_sub(4 + MAGIC.len()))
-            .map(|(covered, crc)| (covered, Take(crc)))
             .ok_or(DecodeError("the footer is too short"))?;
-        if crc.u32()? != crc32c::crc32c(covered) {
+        if Take(crc).u32()? != crc32c::crc32c(covered) {
             return Err(DecodeError("the checksum of the footer is wrong"));
         }
         let mut take = Take(covered);
@@ -129,7 +128,9 @@ impl Footer {
         let mut footer = Self { partitions: Vec::new(), firsts };
         for _ in 0..tail.partitions {
             let offset = footer.offset();
-            let (first, first_block, blocks) = (take.u64()?, take.u32()? as usize, take.u32()? as usize);
+            let first = take.u64()?;
+            let first_block = take.u32()? as usize;
+            let blocks = take.u32()? as usize;
             let filter_bytes = take.u32()? as usize;
             if !(1..=PARTITION_BLOCKS).contains(&blocks) {
                 return Err(DecodeError("a partition has an invalid number of blocks"));

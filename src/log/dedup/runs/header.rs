@@ -42,19 +42,19 @@ pub(super) enum UnreadableRun {
 }
 
 impl From<DecodeError> for UnreadableRun {
-    fn from(garbled: DecodeError) -> Self {
-        Self::DecodeError(garbled)
+    fn from(error: DecodeError) -> Self {
+        Self::DecodeError(error)
     }
 }
 
 /// Content of the header page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Page {
+pub(super) struct HeaderPage {
     pub header: RunHeader,
     pub keys: u64,
 }
 
-impl Page {
+impl HeaderPage {
     pub fn encode(&self) -> Vec<u8> {
         let RunHeader { origin, fingerprint_version, after, head } = self.header;
         let mut out = Vec::with_capacity(PAGE_BYTES);
@@ -97,13 +97,13 @@ impl Page {
         let origin = RunOrigin { identity, generation: take.u32()? };
         let fingerprint_version = take.u8()?;
         let after = take.u64()?;
-        let (position, chain) = (take.u64()?, take.array()?);
-        let head = Point { position, chain, recorded_at: Timestamp::from_micros(take.i64()?) };
+        let head =
+            Point { position: take.u64()?, chain: take.array()?, recorded_at: Timestamp::from_micros(take.i64()?) };
         let keys = take.u64()?;
         if bytes.len() != PAGE_BYTES || bytes[BYTES..].iter().any(|byte| *byte != 0) {
             return Err(DecodeError("the rest of the header page is not empty").into());
         }
-        if position <= after {
+        if head.position <= after {
             return Err(DecodeError("its range ends before it begins").into());
         }
         Ok(Self { header: RunHeader { origin, fingerprint_version, after, head }, keys })

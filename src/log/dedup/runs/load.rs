@@ -49,7 +49,8 @@ pub(in crate::log) fn prepare(directory: &Path) -> io::Result<()> {
 /// Opens the runs of a directory, which may be missing. `is_ours` decides by the header whether a run can be used.
 pub(in crate::log) fn load(directory: &Path, is_ours: impl Fn(&RunHeader) -> bool) -> Result<Loaded, LoadError> {
     let paths = list(directory).map_err(|source| LoadError::List { path: directory.to_owned(), source })?;
-    let (mut found, mut unusable) = (Vec::new(), Vec::new());
+    let mut found = Vec::new();
+    let mut unusable = Vec::new();
     for path in paths {
         match DedupRun::open(&path) {
             Ok(run) if is_ours(run.header()) => found.push(Arc::new(run)),
@@ -93,8 +94,8 @@ fn choose(mut found: Vec<Arc<DedupRun>>, unusable: Vec<UnusableFile>) -> Loaded 
             Ok(set) => loaded.set = set,
             Err(overlap) if overlap.existing.covers(overlap.new) => loaded.covered.push(run.path().to_owned()),
             Err(_) => {
-                let (path, source) = (run.path().to_owned(), UnusableRun::Overlapping);
-                loaded.unusable.push(UnusableFile { path, source });
+                let path = run.path().to_owned();
+                loaded.unusable.push(UnusableFile { path, source: UnusableRun::Overlapping });
             }
         }
     }

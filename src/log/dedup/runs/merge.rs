@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::header::RunHeader;
-use super::run::{DedupRun, DedupRunError, Entries};
+use super::run::{DedupRun, DedupRunError, RunEntries};
 use super::writer::{RunWriter, WriteRunError};
 use crate::log::dedup::key::KeyEntry;
 use crate::storage::Pace;
@@ -49,9 +49,9 @@ fn merged_header(inputs: &[Arc<DedupRun>]) -> Result<RunHeader, MergeError> {
     let (Some(first), Some(last)) = (inputs.first(), inputs.last()) else {
         return Err(MergeError::Apart("there are none"));
     };
-    let (first, last) = (first.header(), last.header());
     for pair in inputs.windows(2) {
-        let (one, next) = (pair[0].header(), pair[1].header());
+        let one = pair[0].header();
+        let next = pair[1].header();
         if one.head.position != next.after {
             return Err(MergeError::Apart("a run does not begin where the run before it ends"));
         }
@@ -59,18 +59,18 @@ fn merged_header(inputs: &[Arc<DedupRun>]) -> Result<RunHeader, MergeError> {
             return Err(MergeError::Apart("the runs differ in their origin or their version of fingerprints"));
         }
     }
-    Ok(RunHeader { after: first.after, ..*last })
+    Ok(RunHeader { after: first.header().after, ..*last.header() })
 }
 
 /// Remaining entries of a run.
 struct MergeSource<'a> {
     next: KeyEntry,
-    rest: Entries<'a>,
+    rest: RunEntries<'a>,
 }
 
 impl<'a> MergeSource<'a> {
     /// Takes the first entry. `None` if no entry is left.
-    fn of(mut rest: Entries<'a>) -> Result<Option<Self>, DedupRunError> {
+    fn of(mut rest: RunEntries<'a>) -> Result<Option<Self>, DedupRunError> {
         Ok(rest.next().transpose()?.map(|next| Self { next, rest }))
     }
 }

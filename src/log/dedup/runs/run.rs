@@ -9,7 +9,7 @@ use std::{fmt, io, vec};
 use super::block;
 use super::filter::Filter;
 use super::footer::{Footer, Partition, RunTail, TAIL_BYTES};
-use super::header::{PAGE_BYTES, Page, RunHeader, UnreadableRun};
+use super::header::{HeaderPage, PAGE_BYTES, RunHeader, UnreadableRun};
 use super::span::Span;
 use crate::log::dedup::key::{Digest, FINGERPRINT_VERSION, Fingerprint, KeyEntry};
 use crate::storage::DecodeError;
@@ -35,7 +35,7 @@ pub(in crate::log) enum UnusableRun {
 impl From<UnreadableRun> for UnusableRun {
     fn from(unreadable: UnreadableRun) -> Self {
         match unreadable {
-            UnreadableRun::DecodeError(garbled) => Self::Damaged(garbled),
+            UnreadableRun::DecodeError(error) => Self::Damaged(error),
             UnreadableRun::Older(format) => Self::Older(format),
             UnreadableRun::Newer(format) => Self::Newer(format),
         }
@@ -67,7 +67,7 @@ pub(in crate::log) struct DedupRun {
     path: PathBuf,
     file: File,
     file_bytes: u64,
-    page: Page,
+    page: HeaderPage,
     footer: Footer,
     /// Filter of each partition.
     filters: Vec<Filter>,
@@ -95,7 +95,7 @@ impl DedupRun {
     pub(super) fn open_under_any_name(path: &Path) -> Result<Self, UnusableRun> {
         let file = File::open(path)?;
         let file_bytes = file.metadata()?.len();
-        let page = Page::decode(&read(&file, file_bytes, 0, file_bytes.min(PAGE_BYTES as u64))?)?;
+        let page = HeaderPage::decode(&read(&file, file_bytes, 0, file_bytes.min(PAGE_BYTES as u64))?)?;
         let footer = read_footer(&file, file_bytes, page.keys)?;
         let filters = footer.partitions.iter().map(|partition| read_filter(&file, file_bytes, partition));
         let filters = filters.collect::<Result<_, _>>()?;
@@ -103,7 +103,7 @@ impl DedupRun {
     }
 
     /// Returns whether the run has the header and the footer that were written.
-    pub(super) fn is_as_written(&self, page: &Page, footer: &Footer) -> bool {
+    pub(super) fn is_as_written(&self, page: &HeaderPage, footer: &Footer) -> bool {
         self.page == *page && self.footer == *footer
     }
 
@@ -116,7 +116,7 @@ impl DedupRun {
     }
 
     /// Counts a read error. Returns whether the run must be rebuilt.
-    pub fn is_lost_by(&self, error: &DedupRunError) -> bool {
+    pub fn count_error(&self, error: &DedupRunError) -> bool {
         match error {
             DedupRunError::Damaged { .. } => true,
             DedupRunError::Io { .. } => self.io_errors.fetch_add(1, Ordering::Relaxed) + 1 >= IO_ERRORS_MAX,
@@ -171,8 +171,8 @@ impl DedupRun {
     }
 
     /// Reads all entries in order of digest, and checks each. Ends after an error.
-    pub fn entries(&self) -> Entries<'_> {
-        Entries { run: self, next: 0, block: Vec::new().into_iter(), last: None }
+    pub fn entries(&self) -> RunEntries<'_> {
+        RunEntries { run: self, next: 0, block: Vec::new().into_iter(), last: None }
     }
 
     /// Clears a fingerprint of another version, which cannot be compared.
@@ -191,7 +191,7 @@ impl DedupRun {
             }
             read => read.map_err(|source| DedupRunError::Io { path: self.path.clone(), source })?,
         }
-        let entries = block::decode(&page, self.span()).map_err(|garbled| self.damaged(garbled.0))?;
+        let entries = block::decode(&page, self.span()).map_err(|error| self.damaged(error.0))?;
         let keys = self.page.keys - (number * block::ENTRIES_MAX) as u64;
         let is_its_own = entries.len() as u64 == keys.min(block::ENTRIES_MAX as u64)
             && entries.first().map(|entry| entry.digest.prefix()) == self.footer.firsts.get(number).copied();
@@ -204,7 +204,7 @@ impl DedupRun {
 }
 
 /// Entries of a run.
-pub(in crate::log) struct Entries<'a> {
+pub(in crate::log) struct RunEntries<'a> {
     run: &'a DedupRun,
     /// Number of the block to read next.
     next: usize,
@@ -213,7 +213,7 @@ pub(in crate::log) struct Entries<'a> {
     last: Option<Digest>,
 }
 
-impl Entries<'_> {
+impl RunEntries<'_> {
     /// Reads the next block, which must begin after the last one.
     fn advance(&mut self) -> Result<(), DedupRunError> {
         let entries = self.run.block(self.next)?;
@@ -227,7 +227,7 @@ impl Entries<'_> {
     }
 }
 
-impl Iterator for Entries<'_> {
+impl Iterator for RunEntries<'_> {
     type Item = Result<KeyEntry, DedupRunError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -85,13 +85,19 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// Returns a run of three blocks, and its entries.
-fn small() -> (TempDir, PathBuf, Vec<KeyEntry>) {
+/// Run of three blocks, and its entries.
+struct SmallRun {
+    directory: TempDir,
+    path: PathBuf,
+    entries: Vec<KeyEntry>,
+}
+
+fn small() -> SmallRun {
     let directory = tempfile::tempdir().unwrap();
     let entries = entries(&mut StdRng::seed_from_u64(1), 100, 400);
     let run = write_run(directory.path(), 100, 400, &entries);
     let path = run.path().to_owned();
-    (directory, path, entries)
+    SmallRun { directory, path, entries }
 }
 
 #[test]
@@ -123,7 +129,7 @@ fn a_run_is_read_as_it_was_written() {
 /// Checks that every field is where `runs.rs` says.
 #[test]
 fn the_bytes_are_those_of_the_documented_format() {
-    let (_directory, path, entries) = small();
+    let SmallRun { directory: _directory, path, entries } = small();
     let bytes = fs::read(path).unwrap();
     let number =
         |at: usize, length: usize| bytes[at..at + length].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
@@ -142,7 +148,8 @@ fn the_bytes_are_those_of_the_documented_format() {
         assert_eq!(bytes[at..at + 16], second.digest.to_bytes());
         assert_eq!((number(at + 16, 5), &bytes[at + 21..at + 29]), (second.position, &second.fingerprint.0[..]));
     }
-    let (filter, tail) = (4 * 4096, bytes.len() - 26);
+    let filter = 4 * 4096;
+    let tail = bytes.len() - 26;
     let prints = usize::try_from((number(filter + 12, 4) + 2) * number(filter + 8, 4)).unwrap();
     let filter_end = filter + 16 + 2 * prints;
     assert_eq!(number(filter_end, 4), crc(filter, filter_end));
@@ -196,7 +203,8 @@ fn run_is_written_and_read_back_in_pieces_before_it_is_named() {
     let entries = entries(&mut StdRng::seed_from_u64(4), 0, 20_000);
     let mut pace = Lengths(directory.path(), Vec::new());
     let run = write(directory.path(), header(0, 20_000), entries, &mut pace).unwrap();
-    let (piece, whole) = (PIECE_BYTES as u64, run.file_bytes());
+    let piece = PIECE_BYTES as u64;
+    let whole = run.file_bytes();
     let pieces = whole / piece;
     let mut expected: Vec<_> = (1..=pieces).map(|number| number * piece).collect();
     expected.push(whole);

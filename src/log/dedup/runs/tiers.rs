@@ -21,14 +21,14 @@ pub(super) const MERGED_KEYS_MAX: u64 = 16 << 20;
 
 /// Size of a run, and whether it is joined to the run before it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Size {
+pub(super) struct RunSize {
     pub keys: u64,
     /// True if the run can be merged with the run before it, so that no run comes between them. For the first run: true
     /// if it begins the log.
     pub is_joined: bool,
 }
 
-impl Size {
+impl RunSize {
     pub fn tier(self) -> u32 {
         self.keys.max(1).ilog(FACTOR)
     }
@@ -43,18 +43,18 @@ pub(in crate::log) fn due(runs: &[Arc<DedupRun>]) -> Option<Range<usize>> {
                 && before.origin == run.header().origin
                 && before.fingerprint_version == run.header().fingerprint_version
         });
-        Size { keys: run.keys(), is_joined }
+        RunSize { keys: run.keys(), is_joined }
     });
     due_of(&sizes.collect::<Vec<_>>())
 }
 
-pub(super) fn due_of(runs: &[Size]) -> Option<Range<usize>> {
+pub(super) fn due_of(runs: &[RunSize]) -> Option<Range<usize>> {
     (0..FINAL_TIER).find_map(|tier| stretches(runs, tier).into_iter().find_map(|stretch| due_in(runs, stretch, tier)))
 }
 
 /// Returns the longest ranges of joined runs that are not above a tier.
-fn stretches(runs: &[Size], tier: u32) -> Vec<Range<usize>> {
-    let is_low = |run: &Size| run.tier() <= tier;
+fn stretches(runs: &[RunSize], tier: u32) -> Vec<Range<usize>> {
+    let is_low = |run: &RunSize| run.tier() <= tier;
     let mut found = Vec::new();
     let mut start = 0;
     for (number, run) in runs.iter().enumerate() {
@@ -71,7 +71,7 @@ fn stretches(runs: &[Size], tier: u32) -> Vec<Range<usize>> {
 }
 
 /// Returns which runs of a stretch to merge, at most as many as one run may hold.
-fn due_in(runs: &[Size], stretch: Range<usize>, tier: u32) -> Option<Range<usize>> {
+fn due_in(runs: &[RunSize], stretch: Range<usize>, tier: u32) -> Option<Range<usize>> {
     let is_joined = |number: usize| runs.get(number).is_some_and(|run| run.is_joined);
     let nth = stretch.clone().filter(|number| runs[*number].tier() == tier).nth(RUNS_MAX - 1);
     let is_between_larger = is_joined(stretch.start) && is_joined(stretch.end);

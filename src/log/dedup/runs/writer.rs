@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::block;
 use super::filter::Filter;
 use super::footer::{Footer, PARTITION_BLOCKS, Partition};
-use super::header::{PAGE_BYTES, Page, RunHeader};
+use super::header::{HeaderPage, PAGE_BYTES, RunHeader};
 use super::pieces::Pieces;
 use super::run::{DedupRun, DedupRunError, UnusableRun};
 use crate::log::dedup::key::{Digest, KeyEntry};
@@ -113,7 +113,7 @@ impl<'a> RunWriter<'a> {
         self.end_partition()?;
         let footer = self.footer.encode();
         self.put(&footer)?;
-        let page = Page { header: self.header, keys: self.keys };
+        let page = HeaderPage { header: self.header, keys: self.keys };
         let temporary = self.pieces.path().to_owned();
         self.pieces.finish(&page.encode()).map_err(failed("sync", &temporary))?;
         let not_as_written = |source| WriteRunError::NotAsWritten { path: temporary.clone(), source };
@@ -145,7 +145,8 @@ impl<'a> RunWriter<'a> {
         self.prefixes.clear();
         let mut pages = filter.encode();
         let blocks = self.footer.firsts.len() - first_block;
-        let (filter_bytes, offset) = (pages.len(), self.footer.offset());
+        let filter_bytes = pages.len();
+        let offset = self.footer.offset();
         self.footer.partitions.push(Partition { first, first_block, blocks, filter_bytes, offset });
         self.first_block += blocks;
         pages.resize(filter_bytes.next_multiple_of(PAGE_BYTES), 0);

@@ -132,7 +132,8 @@ fn epochs_of_a_newer_format_are_refused_by_name() {
 
 #[test]
 fn epochs_are_at_least_one_and_in_order() {
-    let (one, at_zero) = (first_epoch(), Epoch { from: 0, ..first_epoch() });
+    let one = first_epoch();
+    let at_zero = Epoch { from: 0, ..one };
     let later = Epoch { id: 8, from: 5, ..one };
     assert_eq!(Epochs::new(vec![]), Err(EpochsError::None));
     assert_eq!(Epochs::new(vec![at_zero]), Err(EpochsError::Order));

@@ -322,11 +322,11 @@ fn keeper_goes_on_in_a_file_where_the_last_one_ended() {
     let directory = tempdir().unwrap();
     let path = directory.path().join("witness");
     let mut next = FIRST;
-    for life in 0..5 {
+    for start in 0..5 {
         let (file, found) = WitnessFile::open(&path).unwrap();
         assert_eq!(found.next, next);
         let keeper = WitnessKeeper::spawn(Arc::new(file), found.next, None, |error| panic!("{error}"), NEVER).unwrap();
-        let position = 10 * life + 1;
+        let position = 10 * start + 1;
         keeper.mark_synced(&witness(position)).unwrap();
         assert_eq!(read(&path).unwrap().newest, Some(witness(position)));
         keeper.mark(&witness(position + 1)).unwrap();

@@ -26,7 +26,9 @@ fn fixtures() -> Vec<String> {
 
 /// Removes the space between values.
 fn compact(json: &str) -> String {
-    let (mut compact, mut is_in_text, mut is_escaped) = (String::new(), false, false);
+    let mut compact = String::new();
+    let mut is_in_text = false;
+    let mut is_escaped = false;
     for character in json.chars() {
         is_in_text ^= character == '"' && !is_escaped;
         is_escaped = character == '\\' && !is_escaped;

@@ -10,7 +10,8 @@ const EVENTS: usize = 20_000;
 /// Returns the mean bytes of an event in frames of at most `records_max` records and `bytes_max` bytes.
 fn bytes_per_event(records: &[Record], records_max: usize, bytes_max: usize) -> f64 {
     let mut builder = FrameBuilder::new(1, genesis(LOG_ID), records_max, bytes_max);
-    let (mut bytes, mut frames) = (0, 0);
+    let mut bytes = 0;
+    let mut frames = 0;
     for (at, record) in (0..).zip(records) {
         if !builder.fits(record.size()) {
             bytes += builder.finish().unwrap().len();
@@ -50,7 +51,9 @@ fn what_a_record_costs() {
     let deliveries = deliveries(9, EVENTS);
     for _ in 0..3 {
         let mut records = Vec::new();
-        micros("Record::new", || records = deliveries.iter().map(|it| Record::new(it).unwrap()).collect());
+        micros("Record::new", || {
+            records = deliveries.iter().map(|delivery| Record::new(delivery).unwrap()).collect();
+        });
         let mut frames = Vec::new();
         let mut builder = builder();
         micros("push and finish, 256 a frame", || {

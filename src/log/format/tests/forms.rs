@@ -96,7 +96,7 @@ fn what_a_newer_version_wrote_is_refused_only_when_it_is_opened() {
         let decoded = Frame::decode(&frame).unwrap();
         let records = records(&decoded).unwrap();
         assert_eq!((&records[0].header, records[0].chain), (&header, after));
-        assert!(records[0].event().is_err_and(|garbled| garbled.0.contains("newer version")));
+        assert!(records[0].event().is_err_and(|error| error.0.contains("newer version")));
     }
 }
 
@@ -115,7 +115,8 @@ fn an_invalid_frame_is_refused_when_it_is_finished() {
     let push = |times: [i64; 2], conflict_of: Option<u64>| {
         let mut builder = builder();
         for (at, time) in times.into_iter().enumerate() {
-            builder.push(Timestamp::from_micros(time), conflict_of.filter(|_| at == 1), &record);
+            let conflict_of = if at == 1 { conflict_of } else { None };
+            builder.push(Timestamp::from_micros(time), conflict_of, &record);
         }
         builder.finish()
     };

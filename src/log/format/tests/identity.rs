@@ -79,15 +79,25 @@ prop_compose! {
     }
 }
 
-/// Fields that the writer assigns: microseconds since the record before, and the earlier record that this one
-/// contradicts.
-type Assigned = (u32, Option<Position>);
+/// Fields that the writer assigns.
+#[derive(Debug, Clone, Copy)]
+struct Assigned {
+    /// Microseconds since the record before.
+    elapsed: u32,
+    /// Earlier record that this one contradicts: this number, modulo the position.
+    conflict_of: Option<Position>,
+}
+
+fn assigned() -> impl Strategy<Value = Assigned> {
+    (any::<u32>(), option::of(any::<Position>())).prop_map(|(elapsed, conflict_of)| Assigned { elapsed, conflict_of })
+}
 
 /// Makes frames of at most `records_max` records and `bytes_max` bytes. Returns them, and the chain value at their end.
 fn frames(records: &[(Delivery, Assigned)], records_max: usize, bytes_max: usize) -> (Vec<Vec<u8>>, Hash) {
     let mut builder = FrameBuilder::new(1, genesis(LOG_ID), records_max, bytes_max);
-    let (mut frames, mut micros) = (Vec::new(), BEGIN);
-    for (delivery, (elapsed, conflict_of)) in records {
+    let mut frames = Vec::new();
+    let mut micros = BEGIN;
+    for (delivery, Assigned { elapsed, conflict_of }) in records {
         let record = Record::new(delivery).unwrap();
         if !builder.fits(record.size()) {
             frames.push(builder.finish().unwrap());
@@ -102,12 +112,14 @@ fn frames(records: &[(Delivery, Assigned)], records_max: usize, bytes_max: usize
 }
 
 fn check(frames: &[Vec<u8>], last: Hash, records: &[(Delivery, Assigned)]) {
-    let (mut position, mut micros, mut chain) = (0, BEGIN, genesis(LOG_ID));
+    let mut position = 0;
+    let mut micros = BEGIN;
+    let mut chain = genesis(LOG_ID);
     for bytes in frames {
         let frame = Frame::decode(bytes).unwrap();
         assert_eq!((frame.header.first, frame.header.before), (position + 1, chain));
         for stored in super::records(&frame).unwrap() {
-            let (delivery, (elapsed, conflict_of)) = &records[usize::try_from(position).unwrap()];
+            let (delivery, Assigned { elapsed, conflict_of }) = &records[usize::try_from(position).unwrap()];
             position += 1;
             micros += i64::from(*elapsed);
             let event = stored.event().unwrap();
@@ -131,7 +143,7 @@ proptest! {
 
     #[test]
     fn any_deliveries_come_back_out_of_frames(
-        records in vec((any_delivery(), (any::<u32>(), option::of(any::<Position>()))), 1..20),
+        records in vec((any_delivery(), assigned()), 1..20),
         records_max in 1..8_usize,
         bytes_max in prop_oneof![Just(FRAME_BYTES_MAX), 0..2000_usize],
     ) {
@@ -154,7 +166,8 @@ proptest! {
 
 #[test]
 fn the_standard_workload_comes_back() {
-    let records: Vec<_> = deliveries(1, 1000).into_iter().map(|delivery| (delivery, (1000, None))).collect();
+    let assigned = Assigned { elapsed: 1000, conflict_of: None };
+    let records: Vec<_> = deliveries(1, 1000).into_iter().map(|delivery| (delivery, assigned)).collect();
     let (made, last) = frames(&records, RECORDS_MAX, 6 * 1024);
     assert!(made.iter().all(|bytes| bytes.len() <= 6 * 1024));
     check(&made, last, &records);
@@ -166,7 +179,7 @@ fn empty_and_large_deliveries_come_back() {
     let mut delivery = deliveries(1, 1).remove(0);
     for body in [Vec::new(), (0..400 * 1024).map(|_| random.random()).collect(), vec![b' '; 1000 * 1024]] {
         delivery.body = body.into();
-        let records = [(delivery.clone(), (0, None))];
+        let records = [(delivery.clone(), Assigned { elapsed: 0, conflict_of: None })];
         let (made, last) = frames(&records, RECORDS_MAX, 0);
         check(&made, last, &records);
     }

@@ -117,7 +117,7 @@ fn the_frame_of_the_vectors_is_read_whole() {
         assert_eq!(record.chain, vectors.hash(&format!("chain-{}", record.position)));
         assert_eq!(record.content, vectors.hash(&format!("{name}-content")));
         assert_eq!(record.recorded_at.as_micros(), UNIX * 1_000_000 + i64::try_from(record.position).unwrap());
-        assert_eq!(record.conflict_of, Some(2).filter(|_| record.position == 3));
+        assert_eq!(record.conflict_of, (record.position == 3).then_some(2));
     }
     let events: Vec<_> = records.iter().map(|record| record.event().unwrap()).collect();
     for (event, delivery) in events.iter().zip([odd(), delivery(2), delivery(3)]) {

@@ -93,7 +93,8 @@ fn search_finds_values_anywhere_but_none_inside_another() {
         let search = search::Search::of(&path).unwrap();
         for frame in &frames[1..] {
             for (key, value) in value::encode(frame).unwrap() {
-                let (first, chunk) = (header(frame).first, u16::from_be_bytes([key[8], key[9]]));
+                let first = header(frame).first;
+                let chunk = u16::from_be_bytes([key[8], key[9]]);
                 assert_eq!(search.values(first, chunk).unwrap(), [value], "at {at}");
             }
         }

@@ -1,4 +1,4 @@
-//! Many journals in the life of one process, which must leave nothing behind.
+//! Many journals in one process, which must leave nothing behind.
 
 use super::*;
 
@@ -26,7 +26,7 @@ impl Held {
     }
 }
 
-fn live(directory: &Path, sequence: u64, frames: &[JournalFrame]) {
+fn use_and_remove(directory: &Path, sequence: u64, frames: &[JournalFrame]) {
     let journal = Journal::create(directory, sequence).unwrap();
     for frame in frames {
         journal.put(frame).unwrap();
@@ -51,12 +51,13 @@ fn two_thousand_journals_leave_nothing_behind() {
     let frames = frames((0..60).map(|_| (1, 5000)));
     let mut warm = None;
     for sequence in 1..=JOURNALS {
-        live(directory.path(), sequence, &frames);
+        use_and_remove(directory.path(), sequence, &frames);
         if sequence == WARM {
             warm = Some(Held::now());
         }
     }
-    let (warm, end) = (warm.unwrap(), Held::now());
+    let warm = warm.unwrap();
+    let end = Held::now();
     assert!(end.resident_kib <= warm.resident_kib + GROWTH_KIB_MAX, "{warm:?}, then {end:?}");
     assert!(end.threads <= warm.threads && end.descriptors <= warm.descriptors, "{warm:?}, then {end:?}");
 }

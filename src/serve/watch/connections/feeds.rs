@@ -1,4 +1,4 @@
-//! Feeds of changes: follows the views for all watches of them, and matches each change against each query once. Knows
+//! Feeds of changes, shared by all watches: follows the views, and matches each change against each query once. Knows
 //! nothing of how a change is shown.
 
 use std::convert::Infallible;
@@ -12,12 +12,12 @@ use crate::event::Position;
 use crate::fold::{Stretch, Views};
 use crate::serve::limits::scans::off_runtime;
 use crate::serve::refusal::Refusal;
-use crate::serve::watch::shared::Feeds;
+use crate::serve::watch::shared::FeedRegistry;
 
 /// Maximum number of changes matched before other tasks may run, and watches may begin.
 const CHANGES_AT_ONCE: usize = 64;
 
-pub type ChangeFeeds = Feeds<Query, SharedChanges>;
+pub type ChangeFeeds = FeedRegistry<Query, SharedChanges>;
 
 impl ChangeFeeds {
     pub fn of_views(views: &Views) -> Self {
@@ -29,33 +29,40 @@ impl ChangeFeeds {
         loop {
             let through = self.through().position;
             let is_newer = |views: &Arc<Views>| views.is_readable() && views.position() > through;
-            let Ok(newer) = views.wait_for(is_newer).await.map(|views| views.clone()) else {
+            let Ok(newest) = views.wait_for(is_newer).await.map(|views| views.clone()) else {
                 // The views have come to their end, so there is nothing left to follow.
                 return std::future::pending().await;
             };
-            self.go_on(&newer).await;
+            self.advance_to(&newest).await;
         }
     }
 
-    async fn go_on(&self, views: &Arc<Views>) {
+    async fn advance_to(&self, views: &Arc<Views>) {
         let end = views.cursor();
-        while self.is_asked(end) && self.through().position < end.position {
-            match changes(views, self.through().position).await {
-                Ok(stretch) => self.take(&stretch, views),
+        loop {
+            self.retire_unused(end);
+            let through = self.through().position;
+            if through >= end.position {
+                return;
+            }
+            match changes(views, through).await {
+                Ok(stretch) => self.distribute(&stretch, views),
                 Err(error) => {
                     tracing::error!(%error, "changes cannot be read for a feed; each watch reads them on its own");
-                    self.miss(end);
+                    self.mark_missed(end);
                 }
             }
             tokio::task::yield_now().await;
         }
     }
 
-    fn take(&self, Stretch { changes, through }: &Stretch, views: &Views) {
-        let (external_ids, floor) = (external_ids(changes), views.floor());
+    /// Appends the changes to the feeds of the queries that see them.
+    fn distribute(&self, Stretch { changes, through }: &Stretch, views: &Views) {
+        let external_ids = external_ids(changes);
+        let floor = views.floor();
         self.advance(*through, |query, feed| {
             if query.may_see(&external_ids) {
-                feed.take(changes.iter().filter(|changes| query.sees(changes)).map(SharedChanges::new));
+                feed.append(changes.iter().filter(|changes| query.sees(changes)).map(SharedChanges::new));
             }
             feed.drop_to(floor);
         });

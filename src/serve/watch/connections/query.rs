@@ -4,14 +4,14 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use crate::fold::{Change, Connection, PositionChanges, Realm};
+use crate::fold::{Change, Connection, JoinedExport, PositionChanges, Realm};
 use crate::proto::change::Effect;
 use crate::serve::principal::Principal;
 use crate::serve::query::ExportFilter;
 
 #[derive(PartialEq, Eq, Hash)]
 pub struct Query {
-    pub caller: Principal,
+    pub principal: Principal,
     pub realm: Realm,
     /// Its connection part is the filter of the watch. An export matches when its connection does.
     pub filter: ExportFilter,
@@ -26,6 +26,13 @@ pub struct Query {
 pub struct Kinds {
     pub connections: bool,
     pub exports: bool,
+}
+
+/// Effect of a connection's change on its exports, with the connection before and after.
+pub struct ExportsEffect<'a> {
+    pub effect: Effect,
+    pub previous: &'a Arc<Connection>,
+    pub current: &'a Arc<Connection>,
 }
 
 impl Query {
@@ -61,23 +68,24 @@ impl Query {
                 effect(previous.as_deref().is_some_and(matches), matches(current))
             }
             Change::Export { previous, current } if self.kinds.exports => {
-                let shows = |export, connection| self.filter.matches(export, connection);
-                let before = previous.as_ref().is_some_and(|it| shows(&it.export, it.connection.as_deref()));
-                effect(before, shows(&current.export, current.connection.as_deref()))
+                let matches = |joined: &JoinedExport| self.filter.matches(&joined.export, joined.connection.as_deref());
+                effect(previous.as_ref().is_some_and(matches), matches(current))
             }
             Change::Connection { .. } | Change::Export { .. } => None,
         }
     }
 
-    /// Returns the effect of a connection's change on each of its exports that did not change itself, with the
-    /// connection before and after. `None` if it is not for this query.
-    pub fn effect_on_exports<'a>(&self, change: &'a Change) -> Option<(Effect, [&'a Arc<Connection>; 2])> {
+    /// Returns the effect of a connection's change on each of its exports that did not change itself. `None` if it is
+    /// not for this query.
+    pub fn effect_on_exports<'a>(&self, change: &'a Change) -> Option<ExportsEffect<'a>> {
         let Change::Connection { previous: Some(previous), current } = change else { return None };
         let matches = |connection: &Connection| self.kinds.exports && self.filter.connection.matches(connection);
-        let same = previous.facts.external_id == current.facts.external_id;
+        let effect = effect(matches(previous), matches(current))?;
         // An update counts only if the export shows another external id.
-        let effect = effect(matches(previous), matches(current)).filter(|effect| *effect != Effect::Updated || !same);
-        effect.map(|effect| (effect, [previous, current]))
+        if effect == Effect::Updated && previous.facts.external_id == current.facts.external_id {
+            return None;
+        }
+        Some(ExportsEffect { effect, previous, current })
     }
 }
 
@@ -86,7 +94,7 @@ pub fn external_ids(changes: &[Arc<PositionChanges>]) -> HashSet<&str> {
     let connections = changes.iter().flat_map(|changes| &changes.changes).flat_map(|change| match change {
         Change::Connection { previous, current } => [previous.as_ref(), Some(current)],
         Change::Export { previous, current } => {
-            [previous.as_ref().and_then(|it| it.connection.as_ref()), current.connection.as_ref()]
+            [previous.as_ref().and_then(|joined| joined.connection.as_ref()), current.connection.as_ref()]
         }
     });
     connections.flatten().filter_map(|connection| connection.facts.external_id.as_deref()).collect()

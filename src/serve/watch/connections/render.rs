@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use prost::Message as _;
 
-use super::query::Query;
-use crate::event::Position;
+use super::query::{ExportsEffect, Query};
+use crate::event::{BodySummary, Position};
 use crate::fold::{Change, Connection, Id, JoinedExport, PositionChanges, Views};
 use crate::log::ReadError;
 use crate::proto::change::{Effect, Entity, Previous};
@@ -34,8 +34,10 @@ pub async fn render(
         let changes = query.changes(changes, &*context.readable()?)?;
         return Ok(Some(Changes { changes, event: None }));
     }
-    let (read, query, changes) = (context.clone(), query.clone(), changes.clone());
-    context.scans.take_turn(caller, move || query.read_and_show(&changes, &read)).await?
+    let query = query.clone();
+    let changes = changes.clone();
+    let own_context = context.clone();
+    context.scans.take_turn(caller, move || query.read_and_show(&changes, &own_context)).await?
 }
 
 /// Whether rendering needs more than the changes themselves.
@@ -53,8 +55,10 @@ impl Query {
         if !self.asks_for_the_event() {
             return Ok(Some(Changes { changes, event: None }));
         }
-        let event = context.reader.get(position).map_err(Context::unreadable)?;
-        let event = wire::event(event.ok_or(Refusal::EventNotFound)?, &self.caller);
+        let event = context.sources.reader.get(position).map_err(Context::report_unreadable)?;
+        let event = event.ok_or(Refusal::EventNotFound)?;
+        let summary = BodySummary::read(&event.delivery.body);
+        let event = wire::event(event, summary, &self.principal);
         if !self.event_types.is_empty() && !self.event_types.contains(&event.r#type) {
             return Ok(None);
         }
@@ -68,7 +72,8 @@ impl Query {
     /// Returns the changes of a position that the query is shown. Stops at the size limit: a connection may have very
     /// many exports.
     pub fn changes(&self, changes: &PositionChanges, views: &Views) -> Result<Vec<proto::Change>, Refusal> {
-        let (mut seen, mut bytes) = (Vec::new(), 0);
+        let mut shown = Vec::new();
+        let mut bytes = 0;
         for change in &changes.changes {
             let own = self.change(change).map(Ok).into_iter();
             for change in own.chain(self.rejoined(change, changes.position, views)) {
@@ -77,10 +82,10 @@ impl Query {
                 if bytes > CHANGE_BYTES_MAX {
                     return Err(Refusal::ChangeTooLarge(changes.position));
                 }
-                seen.push(change);
+                shown.push(change);
             }
         }
-        Ok(seen)
+        Ok(shown)
     }
 
     /// Returns changes of the exports that did not change themselves while their connection did. An export that the
@@ -91,10 +96,10 @@ impl Query {
         position: Position,
         views: &'a Views,
     ) -> impl Iterator<Item = Result<proto::Change, ReadError>> + 'a {
-        self.effect_on_exports(change).into_iter().flat_map(move |(effect, [previous, current])| {
+        self.effect_on_exports(change).into_iter().flat_map(move |ExportsEffect { effect, previous, current }| {
             let exports = views.exports_of_at(&self.realm, Id::of(&current.id), position);
             exports.filter_map(move |export| match export {
-                Ok(export) if export.trail.last.position == position => None,
+                Ok(export) if export.lineage.last.position == position => None,
                 Ok(export) => {
                     let joined =
                         |to: &Arc<Connection>| JoinedExport { export: export.clone(), connection: Some(to.clone()) };
@@ -110,7 +115,7 @@ impl Query {
         let effect = self.effect(change)?;
         Some(match change {
             Change::Connection { previous, current } => {
-                let previous = previous.as_ref().filter(|_| self.include_previous);
+                let previous = if self.include_previous { previous.as_deref() } else { None };
                 proto::Change {
                     effect: effect.into(),
                     entity: Some(Entity::Connection(wire::connection(current))),
@@ -122,11 +127,11 @@ impl Query {
     }
 
     fn export(&self, effect: Effect, previous: Option<&JoinedExport>, current: &JoinedExport) -> proto::Change {
-        let previous = previous.filter(|_| self.include_previous);
+        let previous = if self.include_previous { previous } else { None };
         proto::Change {
             effect: effect.into(),
-            entity: Some(Entity::Export(wire::export(current, &self.caller))),
-            previous: previous.map(|previous| Previous::PreviousExport(wire::export(previous, &self.caller))),
+            entity: Some(Entity::Export(wire::export(current, &self.principal))),
+            previous: previous.map(|previous| Previous::PreviousExport(wire::export(previous, &self.principal))),
         }
     }
 }

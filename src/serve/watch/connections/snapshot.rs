@@ -55,8 +55,8 @@ impl Snapshot {
             send_first().await;
             self.context.gate()?;
             let batch = match std::mem::replace(&mut self.phase, SnapshotPhase::Ended) {
-                SnapshotPhase::Connections(after) => self.connections(after).await?,
-                SnapshotPhase::Exports(after) => self.exports(after).await?,
+                SnapshotPhase::Connections(after) => self.read_connections(after).await?,
+                SnapshotPhase::Exports(after) => self.read_exports(after).await?,
                 SnapshotPhase::End => return Ok(Body::SnapshotEnd(self.sent)),
                 SnapshotPhase::Ended => return Err(Refusal::Internal),
             };
@@ -66,8 +66,9 @@ impl Snapshot {
         }
     }
 
-    async fn connections(&mut self, after: Option<RowPlace>) -> Result<SnapshotBatch, Refusal> {
-        let (loan, query) = (self.loan.clone(), self.query.clone());
+    async fn read_connections(&mut self, after: Option<RowPlace>) -> Result<SnapshotBatch, Refusal> {
+        let loan = self.loan.clone();
+        let query = self.query.clone();
         let look = move || {
             let views = loan.views().ok_or(Refusal::WatchFellBehind)?;
             let scanned = Scanned { views: &views, realm: &query.realm, cancellation: &Cancellation::default() };
@@ -83,12 +84,13 @@ impl Snapshot {
         Ok(SnapshotBatch { connections: step.rows, exports: Vec::new() })
     }
 
-    async fn exports(&mut self, after: Option<RowPlace>) -> Result<SnapshotBatch, Refusal> {
-        let (loan, query) = (self.loan.clone(), self.query.clone());
+    async fn read_exports(&mut self, after: Option<RowPlace>) -> Result<SnapshotBatch, Refusal> {
+        let loan = self.loan.clone();
+        let query = self.query.clone();
         let look = move || {
             let views = loan.views().ok_or(Refusal::WatchFellBehind)?;
             let scanned = Scanned { views: &views, realm: &query.realm, cancellation: &Cancellation::default() };
-            scan::exports(scanned, &query.filter, &query.caller, Order::BY_ID, after, BATCH)
+            scan::exports(scanned, &query.filter, &query.principal, Order::BY_ID, after, BATCH)
         };
         let step = self.context.scans.take_turn(self.caller, look).await??;
         self.sent.exports += step.rows.len() as u64;

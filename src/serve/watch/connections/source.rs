@@ -1,4 +1,4 @@
-//! Changes of connections and exports as the source of a watch: read from the views, shown as a query asks. Knows
+//! Source of one watch: changes of connections and exports, read from the views and shown as its query asks. Knows
 //! nothing of when they are sent.
 
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub struct SharedChanges {
 
 impl SharedChanges {
     pub fn new(changes: &Arc<PositionChanges>) -> FeedEntry<Self> {
-        seen(changes, Self { changes: changes.clone(), shown: OnceCell::new() })
+        entry(changes, Self { changes: changes.clone(), shown: OnceCell::new() })
     }
 }
 
@@ -50,7 +50,7 @@ impl ChangeSource {
     async fn read_log(&self, after: Position) -> Result<(Stretch, Reservation), Refusal> {
         let mut bytes = READ_BYTES;
         loop {
-            let mut charge = self.context.room_to_catch_up(self.caller, bytes).await?;
+            let mut charge = self.context.reserve_catch_up(self.caller, bytes).await?;
             let context = self.context.clone();
             let work = move || Ok::<_, Refusal>(context.readable()?.changes_after(after, CHANGES_AT_ONCE)?);
             let stretch = self.context.scans.take_turn(self.caller, work).await??;
@@ -66,17 +66,17 @@ impl ChangeSource {
     async fn show(
         &self,
         feed: &Arc<Feed<SharedChanges>>,
-        shared: &FeedEntry<SharedChanges>,
+        entry: &FeedEntry<SharedChanges>,
     ) -> Result<Option<ChangeBatch>, Refusal> {
-        let mut first = false;
+        let mut is_first = false;
         let render = async || -> Result<_, Refusal> {
-            first = true;
-            let batch = render(&self.context, self.caller, &self.query, &shared.what.changes).await?;
+            is_first = true;
+            let batch = render(&self.context, self.caller, &self.query, &entry.content.changes).await?;
             Ok(batch.as_ref().map(ChangeBatch::encoded))
         };
-        let shown = shared.what.shown.get_or_try_init(render).await?;
-        if let (true, Some(shown)) = (first, shown) {
-            feed.weigh(shared.at.position, shown.encoded_len());
+        let shown = entry.content.shown.get_or_try_init(render).await?;
+        if is_first && let Some(shown) = shown {
+            feed.weigh(entry.at.position, shown.encoded_len());
         }
         Ok(shown.clone())
     }
@@ -94,7 +94,7 @@ impl WatchSource for ChangeSource {
 
     /// Resolves when the views grow. Views that have come to their end never do: then the serving state ends the watch.
     async fn grown(&self, after: Position) {
-        let mut views = self.context.views.clone();
+        let mut views = self.context.sources.views.clone();
         if views.wait_for(|views| views.is_readable() && views.position() > after).await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -109,30 +109,30 @@ impl WatchSource for ChangeSource {
             (self.context.readable()?.changes_after(after.position, CHANGES_AT_ONCE)?, None)
         };
         let Stretch { changes, through } = stretch;
-        let seen = changes.iter().map(|changes| seen(changes, changes.clone()));
-        Ok(WatchRun { seen: seen.collect(), through, charge })
+        let entries = changes.iter().map(|changes| entry(changes, changes.clone()));
+        Ok(WatchRun { entries: entries.collect(), through, charge })
     }
 
-    async fn tell(self: Arc<Self>, changes: Self::Own) -> Result<Option<ChangeBatch>, Refusal> {
+    async fn make_batch(self: Arc<Self>, changes: Self::Own) -> Result<Option<ChangeBatch>, Refusal> {
         if reads_disk(&self.query, &changes) {
             send_first().await;
         }
         Ok(render(&self.context, self.caller, &self.query, &changes).await?.map(ChangeBatch::from))
     }
 
-    async fn tell_all(
+    async fn make_shared_batch(
         self: Arc<Self>,
         feed: Arc<Feed<SharedChanges>>,
-        shared: Arc<FeedEntry<SharedChanges>>,
+        entry: Arc<FeedEntry<SharedChanges>>,
     ) -> Result<Option<ChangeBatch>, Refusal> {
-        if let Some(shown) = shared.what.shown.get() {
+        if let Some(shown) = entry.content.shown.get() {
             return Ok(shown.clone());
         }
-        if reads_disk(&self.query, &shared.what.changes) {
+        if reads_disk(&self.query, &entry.content.changes) {
             send_first().await;
-            return independently(async move { self.show(&feed, &shared).await }).await;
+            return independently(async move { self.show(&feed, &entry).await }).await;
         }
-        self.show(&feed, &shared).await
+        self.show(&feed, &entry).await
     }
 
     fn is_behind(&self, at: Position) -> bool {
@@ -140,7 +140,6 @@ impl WatchSource for ChangeSource {
     }
 }
 
-fn seen<T>(changes: &PositionChanges, what: T) -> FeedEntry<T> {
-    let at = changes.cursor();
-    FeedEntry { first: changes.position, at, what }
+fn entry<T>(changes: &PositionChanges, content: T) -> FeedEntry<T> {
+    FeedEntry { first: changes.position, at: changes.cursor(), content }
 }

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use super::feeds::ChangeFeeds;
 use super::query::Query;
-use super::request::WatchRequest;
 use super::source::SharedChanges;
+use super::stream::WatchRequest;
 use crate::event::{Contents, Cursor, Delivery, Event, EventKey, ModeVerdict, Position, Provenance, Timestamp};
 use crate::fold::{Fold, Views};
 use crate::proto::{ConnectionFilter, WatchConnectionsRequest};
@@ -20,11 +20,16 @@ use crate::serve::watch::shared::{Feed, FeedEntry};
 
 /// Returns a query for the connections with this external id. Empty means all connections.
 fn query(external_id: &str) -> Arc<Query> {
-    let external_ids = Some(external_id.to_owned()).filter(|id| !id.is_empty()).into_iter().collect();
+    let external_ids = if external_id.is_empty() { Vec::new() } else { vec![external_id.to_owned()] };
     let filter = Some(ConnectionFilter { external_ids, ..ConnectionFilter::default() });
     let request = WatchConnectionsRequest { filter, ..WatchConnectionsRequest::default() };
-    let Ok(plan) = WatchRequest::read(Principal::loopback([Arc::from("acme")]), request) else { panic!("a plan") };
-    plan.query
+    watch_request(request).query
+}
+
+fn watch_request(request: WatchConnectionsRequest) -> WatchRequest {
+    let principal = Principal::loopback([Arc::from("acme")]);
+    let Ok(watch_request) = WatchRequest::read(principal, request) else { panic!("the request is valid") };
+    watch_request
 }
 
 /// Returns views after `events` events of two patients in turn: "0", "1", "0"...
@@ -61,7 +66,7 @@ fn event(position: Position, body: String) -> Event {
 
 fn next<T>(feed: &Feed<T>, after: Position) -> Result<Option<Position>, &'static str> {
     match feed.next(after) {
-        NextEntry::Found(seen) => Ok(Some(seen.at.position)),
+        NextEntry::Found(entry) => Ok(Some(entry.at.position)),
         NextEntry::Nothing => Ok(None),
         NextEntry::Missed => Err("missed"),
     }
@@ -70,32 +75,35 @@ fn next<T>(feed: &Feed<T>, after: Position) -> Result<Option<Position>, &'static
 /// Advances the feeds to the position of some later views.
 async fn follow(feeds: &ChangeFeeds, feed: &Feed<SharedChanges>, views: Arc<Views>, newest: Position) {
     let (_views, later) = watch::channel(views);
+    let mut newest_of_feed = feed.subscribe();
     tokio::select! {
         never = feeds.follow(later) => match never {},
-        told = async { feed.newest().wait_for(|it| *it == newest).await.map(|it| *it) } => assert_eq!(told.unwrap(), newest),
+        reached = newest_of_feed.wait_for(|position| *position == newest) => assert_eq!(*reached.unwrap(), newest),
     }
 }
 
 #[tokio::test]
 async fn equal_queries_share_a_feed_and_other_queries_have_their_own() {
     let feeds = ChangeFeeds::of_views(&views(100, 0));
-    let (one, alike, another) = (feeds.of(&query("0")), feeds.of(&query("0")), feeds.of(&query("1")));
+    let one = feeds.open(&query("0"));
+    let alike = feeds.open(&query("0"));
+    let another = feeds.open(&query("1"));
     assert!(Arc::ptr_eq(&one, &alike) && !Arc::ptr_eq(&one, &another));
     follow(&feeds, &another, views(100, 6), 6).await;
     assert_eq!((next(&one, 0), next(&one, 1), next(&one, 5)), (Ok(Some(1)), Ok(Some(3)), Ok(None)));
     assert_eq!((next(&another, 0), next(&another, 4)), (Ok(Some(2)), Ok(Some(6))));
 
     // A new feed has no earlier entries. Once all its watches have gone, a feed is gone, too.
-    let all = feeds.of(&query(""));
+    let all = feeds.open(&query(""));
     assert_eq!((next(&all, 5), next(&all, 6)), (Err("missed"), Ok(None)));
     drop((one, alike));
-    assert_eq!(next(&feeds.of(&query("0")), 5), Err("missed"));
+    assert_eq!(next(&feeds.open(&query("0")), 5), Err("missed"));
 }
 
 #[tokio::test]
 async fn a_feed_drops_what_the_ring_has_dropped_and_says_so() {
     let feeds = ChangeFeeds::of_views(&views(100, 0));
-    let all = feeds.of(&query(""));
+    let all = feeds.open(&query(""));
     follow(&feeds, &all, views(100, 6), 6).await;
     assert_eq!(next(&all, 0), Ok(Some(1)));
     // The ring has the last four.
@@ -106,7 +114,7 @@ async fn a_feed_drops_what_the_ring_has_dropped_and_says_so() {
 #[test]
 fn watch_with_part_of_a_batch_reads_the_rest_itself() {
     let feed = Feed::after(2);
-    feed.take([FeedEntry { first: 4, at: Cursor { position: 6, chain: [0; 8] }, what: () }]);
+    feed.append([FeedEntry { first: 4, at: Cursor { position: 6, chain: [0; 8] }, content: () }]);
     assert_eq!((next(&feed, 2), next(&feed, 3)), (Ok(Some(6)), Ok(Some(6))));
     assert_eq!((next(&feed, 4), next(&feed, 5), next(&feed, 6)), (Err("missed"), Err("missed"), Ok(None)));
 }
@@ -116,8 +124,8 @@ fn a_feed_that_missed_changes_says_so() {
     let feed = Feed::after(2);
     assert_eq!((next(&feed, 1), next(&feed, 2)), (Err("missed"), Ok(None)));
     let stretch = views(100, 4).changes_after(2, 10).unwrap();
-    feed.take(stretch.changes.iter().map(SharedChanges::new));
-    assert_eq!((next(&feed, 2), *feed.newest().borrow()), (Ok(Some(3)), 4));
-    feed.miss(9);
-    assert_eq!((next(&feed, 4), next(&feed, 9), *feed.newest().borrow()), (Err("missed"), Ok(None), 9));
+    feed.append(stretch.changes.iter().map(SharedChanges::new));
+    assert_eq!((next(&feed, 2), *feed.subscribe().borrow()), (Ok(Some(3)), 4));
+    feed.mark_missed(9);
+    assert_eq!((next(&feed, 4), next(&feed, 9), *feed.subscribe().borrow()), (Err("missed"), Ok(None), 9));
 }

@@ -1,4 +1,4 @@
-//! Feeds of events: follows the log for all watches of it, and matches each event against each filter once. Knows
+//! Feeds of events, shared by all watches: follows the log, and matches each event against each filter once. Knows
 //! nothing of the views.
 
 use std::collections::HashMap;
@@ -13,12 +13,20 @@ use crate::proto::{EventBatch, Events};
 use crate::serve::limits::scans::off_runtime;
 use crate::serve::query::EventFilter;
 use crate::serve::refusal::Refusal;
-use crate::serve::watch::shared::{FeedEntry, Feeds};
+use crate::serve::watch::shared::{FeedEntry, FeedRegistry};
+
+pub type EventFeeds = FeedRegistry<EventFilter, EventBatch>;
 
 /// Matches of each filter among events that are stored together. `None` if there are none.
 type Matching = HashMap<Arc<EventFilter>, Option<FeedEntry<EventBatch>>>;
 
-pub type EventFeeds = Feeds<EventFilter, EventBatch>;
+/// Events that are stored together, matched against the filters.
+struct MatchedEvents {
+    /// Continues after these events.
+    tail: Tail,
+    through: Cursor,
+    matching: Matching,
+}
 
 impl EventFeeds {
     pub fn of_log(reader: &Reader) -> Self {
@@ -32,17 +40,20 @@ impl EventFeeds {
         while tail.wait().await {
             let head = reader.head();
             let end = head.cursor();
-            let next = if self.is_asked(end) { next(tail, self.queries()).await.map(Some) } else { Ok(None) };
-            tail = match next {
-                Ok(Some((tail, through, matching))) => {
-                    self.take(through, matching);
+            self.retire_unused(end);
+            if self.through().position >= end.position {
+                // No watch asks for these events.
+                tail = reader.tail(end.position);
+                continue;
+            }
+            tail = match match_next(tail, self.queries()).await {
+                Ok(MatchedEvents { tail, through, matching }) => {
+                    self.distribute(through, matching);
                     tail
                 }
-                // Continues after events that are not asked for, or cannot be read.
-                Ok(None) => reader.tail(end.position),
                 Err(error) => {
                     tracing::error!(%error, "events cannot be read for a feed; each watch reads them on its own");
-                    self.miss(end);
+                    self.mark_missed(end);
                     reader.tail(end.position)
                 }
             };
@@ -51,31 +62,33 @@ impl EventFeeds {
         std::future::pending().await
     }
 
-    fn take(&self, through: Cursor, mut matching: Matching) {
+    /// Appends the matches to the feeds of their filters.
+    fn distribute(&self, through: Cursor, mut matching: Matching) {
         self.advance(through, |filter, feed| match matching.remove(filter) {
-            Some(Some(seen)) => {
-                let bytes = seen.what.encoded_len();
-                feed.take([seen]);
+            Some(Some(entry)) => {
+                let bytes = entry.content.encoded_len();
+                feed.append([entry]);
                 feed.weigh(through.position, bytes);
             }
             Some(None) => {}
             // The filter came while events were matched against the others.
-            None => feed.miss(through.position),
+            None => feed.mark_missed(through.position),
         });
     }
 }
 
 /// Matches the next events that are stored together.
-async fn next(mut tail: Tail, filters: Vec<Arc<EventFilter>>) -> Result<(Tail, Cursor, Matching), Refusal> {
+async fn match_next(mut tail: Tail, filters: Vec<Arc<EventFilter>>) -> Result<MatchedEvents, Refusal> {
     off_runtime(move || {
         let selected = tail.select(|header| filters.iter().any(|filter| filter.may_match(header)))?;
         let Selection { events, through, chain, .. } = selected.ok_or(Refusal::Internal)?;
         let through = Cursor::new(through, &chain);
-        let seen = |filter: Arc<EventFilter>| {
-            let seen = matching(&filter, events.iter().cloned(), through, |events| EventBatch::encoded(&events));
-            (filter, seen)
+        let entry = |filter: Arc<EventFilter>| {
+            let entry = matching(&filter, events.iter().cloned(), through, |events| EventBatch::encoded(&events));
+            (filter, entry)
         };
-        Ok((tail, through, filters.iter().cloned().map(seen).collect()))
+        let matching = filters.iter().cloned().map(entry).collect();
+        Ok(MatchedEvents { tail, through, matching })
     })
     .await?
 }
@@ -89,5 +102,5 @@ pub fn matching(
 ) -> Option<FeedEntry<EventBatch>> {
     let events: Vec<_> = events.into_iter().filter_map(|event| filter.matching(event)).collect();
     let first = events.first()?.position;
-    Some(FeedEntry { first, at, what: batch(Events { events }) })
+    Some(FeedEntry { first, at, content: batch(Events { events }) })
 }

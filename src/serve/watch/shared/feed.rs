@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::event::{Cursor, Position};
@@ -21,12 +21,12 @@ pub struct Feed<T> {
 struct Window<T> {
     /// Everything that the query sees after this position is here, up to the position of the feeds.
     floor: Position,
-    seen: VecDeque<KeptEntry<T>>,
+    entries: VecDeque<KeptEntry<T>>,
     bytes: usize,
 }
 
 struct KeptEntry<T> {
-    seen: Arc<FeedEntry<T>>,
+    entry: Arc<FeedEntry<T>>,
     /// Size of the entry's encoded form. 0 until it is encoded.
     bytes: usize,
 }
@@ -38,7 +38,7 @@ pub struct FeedEntry<T> {
     pub first: Position,
     /// Progress of a watch once the batch has been sent.
     pub at: Cursor,
-    pub what: T,
+    pub content: T,
 }
 
 /// Result of looking for the next batch after a position.
@@ -53,22 +53,22 @@ pub enum NextEntry<T> {
 impl<T> Feed<T> {
     /// Creates a feed of everything after a position.
     pub fn after(floor: Position) -> Self {
-        let window = Mutex::new(Window { floor, seen: VecDeque::new(), bytes: 0 });
+        let window = Mutex::new(Window { floor, entries: VecDeque::new(), bytes: 0 });
         Self { window, newest: watch::Sender::new(floor) }
     }
 
     /// Returns a receiver of each new last position. Each watch has one, so their number is that of the watches.
-    pub fn newest(&self) -> watch::Receiver<Position> {
+    pub fn subscribe(&self) -> watch::Receiver<Position> {
         self.newest.subscribe()
     }
 
     /// Appends the batches that follow.
-    pub fn take(&self, seen: impl IntoIterator<Item = FeedEntry<T>>) {
-        let mut window = self.window();
+    pub fn append(&self, entries: impl IntoIterator<Item = FeedEntry<T>>) {
+        let mut window = self.window.lock();
         let mut newest = None;
-        for seen in seen {
-            newest = Some(seen.at.position);
-            window.seen.push_back(KeptEntry { seen: Arc::new(seen), bytes: 0 });
+        for entry in entries {
+            newest = Some(entry.at.position);
+            window.entries.push_back(KeptEntry { entry: Arc::new(entry), bytes: 0 });
         }
         drop(window);
         if let Some(newest) = newest {
@@ -80,24 +80,24 @@ impl<T> Feed<T> {
     /// Never evicts the newest.
     pub fn weigh(&self, position: Position, bytes: usize) {
         let watches = self.newest.receiver_count();
-        let mut window = self.window();
-        if let Ok(at) = window.seen.binary_search_by_key(&position, KeptEntry::position) {
+        let mut window = self.window.lock();
+        if let Ok(index) = window.entries.binary_search_by_key(&position, KeptEntry::position) {
             window.bytes += bytes;
-            window.seen[at].bytes += bytes;
+            window.entries[index].bytes += bytes;
         }
-        while window.bytes > BYTES_MAX * watches && window.seen.len() > 1 {
+        while window.bytes > BYTES_MAX * watches && window.entries.len() > 1 {
             window.drop_oldest();
         }
     }
 
     /// Drops the entries at `floor` or before.
     pub fn drop_to(&self, floor: Position) {
-        self.window().drop_to(floor);
+        self.window.lock().drop_to(floor);
     }
 
     /// Records that the feed may have missed entries up to a position.
-    pub fn miss(&self, through: Position) {
-        let mut window = self.window();
+    pub fn mark_missed(&self, through: Position) {
+        let mut window = self.window.lock();
         window.drop_to(through);
         window.floor = through;
         drop(window);
@@ -105,39 +105,34 @@ impl<T> Feed<T> {
     }
 
     pub fn next(&self, after: Position) -> NextEntry<T> {
-        let window = self.window();
+        let window = self.window.lock();
         if after < window.floor {
             return NextEntry::Missed;
         }
-        let next = window.seen.partition_point(|kept| kept.position() <= after);
-        match window.seen.get(next) {
+        let next = window.entries.partition_point(|kept| kept.position() <= after);
+        match window.entries.get(next) {
             None => NextEntry::Nothing,
-            Some(kept) if kept.seen.first <= after => NextEntry::Missed,
-            Some(kept) => NextEntry::Found(kept.seen.clone()),
+            Some(kept) if kept.entry.first <= after => NextEntry::Missed,
+            Some(kept) => NextEntry::Found(kept.entry.clone()),
         }
-    }
-
-    /// Locks the window. It is consistent at every moment, so a panic elsewhere leaves nothing to repair.
-    fn window(&self) -> MutexGuard<'_, Window<T>> {
-        self.window.lock()
     }
 }
 
 impl<T> KeptEntry<T> {
     fn position(&self) -> Position {
-        self.seen.at.position
+        self.entry.at.position
     }
 }
 
 impl<T> Window<T> {
     fn drop_to(&mut self, floor: Position) {
-        while self.seen.front().is_some_and(|kept| kept.position() <= floor) {
+        while self.entries.front().is_some_and(|kept| kept.position() <= floor) {
             self.drop_oldest();
         }
     }
 
     fn drop_oldest(&mut self) {
-        if let Some(kept) = self.seen.pop_front() {
+        if let Some(kept) = self.entries.pop_front() {
             self.bytes -= kept.bytes;
             self.floor = kept.position();
         }

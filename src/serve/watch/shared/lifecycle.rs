@@ -1,5 +1,5 @@
-//! Life of a running watch of any kind: heartbeats, catching up, age, and its end. Knows nothing of the content of its
-//! messages.
+//! Lifecycle of a running watch of any kind: heartbeats, catching up, age, and its end. Knows nothing of the content
+//! of its messages.
 
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use crate::serve::serving_state::ServingState;
 const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(15);
 const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
 const HEARTBEAT_MAX: Duration = Duration::from_secs(300);
+
 pub struct Lifecycle {
     state: watch::Receiver<ServingState>,
     /// Whether a state ends the watch.
@@ -41,11 +42,11 @@ impl Lifecycle {
         let mut interval = interval_at(now + heartbeat, heartbeat);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
-            state: context.state.clone(),
+            state: context.sources.state.clone(),
             is_end,
             heartbeat: interval,
             expires: slot.expires,
-            target: Some(context.reader.head().position),
+            target: Some(context.sources.reader.head().position),
             reconnect_after: reconnect_after(slot.ordinal),
             ending: None,
         }
@@ -86,8 +87,8 @@ impl Lifecycle {
         }
     }
 
-    /// Returns true once: when everything up to the target has been sent.
-    pub fn has_caught_up(&mut self, at: Position) -> bool {
+    /// Takes the target if everything up to it has been sent, and then returns true.
+    pub fn take_caught_up(&mut self, at: Position) -> bool {
         self.target.take_if(|target| at >= *target).is_some()
     }
 
@@ -98,10 +99,10 @@ impl Lifecycle {
 
     /// Records that changes the watch has not seen are no longer in memory. If it had caught up, returns true, and
     /// `head` becomes its new target.
-    pub fn has_fallen_behind(&mut self, head: Position) -> bool {
-        let caught_up = self.target.is_none();
+    pub fn restart_catch_up(&mut self, head: Position) -> bool {
+        let had_caught_up = self.target.is_none();
         self.target.get_or_insert(head);
-        caught_up
+        had_caught_up
     }
 
     /// Ends the watch. A planned end is announced, and then comes as the error of [`Self::check`]. Any other end is
@@ -142,8 +143,10 @@ async fn ended(state: &mut watch::Receiver<ServingState>, is_end: impl Fn(&Servi
 /// Reads the interval of heartbeats that a request asks for.
 pub fn heartbeat(interval: Option<prost_types::Duration>) -> Result<Duration, Refusal> {
     let Some(interval) = interval else { return Ok(HEARTBEAT_DEFAULT) };
-    let interval = Duration::try_from(interval).ok().filter(|it| (HEARTBEAT_MIN..=HEARTBEAT_MAX).contains(it));
-    interval.ok_or(Refusal::InvalidField { field: "heartbeat_interval", problem: "not between 1 s and 5 min" })
+    match Duration::try_from(interval) {
+        Ok(interval) if (HEARTBEAT_MIN..=HEARTBEAT_MAX).contains(&interval) => Ok(interval),
+        _ => Err(Refusal::InvalidField { field: "heartbeat_interval", problem: "not between 1 s and 5 min" }),
+    }
 }
 
 #[cfg(test)]
@@ -152,7 +155,7 @@ mod tests {
 
     use super::*;
 
-    fn life(heartbeat: Duration, age: Duration, state: &watch::Sender<ServingState>) -> Lifecycle {
+    fn lifecycle(heartbeat: Duration, age: Duration, state: &watch::Sender<ServingState>) -> Lifecycle {
         let now = Instant::now();
         Lifecycle {
             state: state.subscribe(),
@@ -171,20 +174,20 @@ mod tests {
     #[tokio::test]
     async fn long_work_neither_silences_a_watch_nor_keeps_it_open() {
         let state = watch::Sender::new(ServingState::Serving);
-        let mut life_of_heartbeats = life(SOON, LATE, &state);
-        assert!(matches!(life_of_heartbeats.finish(pending::<()>()).await, WaitOutcome::Heartbeat));
-        let mut short_life = life(LATE, SOON, &state);
-        assert!(matches!(short_life.finish(pending::<()>()).await, WaitOutcome::End(Refusal::WatchMaxAge)));
+        let mut with_heartbeats = lifecycle(SOON, LATE, &state);
+        assert!(matches!(with_heartbeats.finish(pending::<()>()).await, WaitOutcome::Heartbeat));
+        let mut short = lifecycle(LATE, SOON, &state);
+        assert!(matches!(short.finish(pending::<()>()).await, WaitOutcome::End(Refusal::WatchMaxAge)));
         state.send_replace(ServingState::Stalled { position: 1, reason: "a test".into() });
-        let stalled = life(LATE, LATE, &state).finish(pending::<()>()).await;
+        let stalled = lifecycle(LATE, LATE, &state).finish(pending::<()>()).await;
         assert!(matches!(stalled, WaitOutcome::End(Refusal::ViewsStalled { position: 1, .. })));
     }
 
     #[tokio::test]
     async fn a_stop_waits_for_what_is_being_sent() {
         let state = watch::Sender::new(ServingState::ShuttingDown);
-        let mut life = life(SOON, LATE, &state);
-        assert!(matches!(life.finish(pending::<()>()).await, WaitOutcome::Heartbeat), "and not the end");
-        assert!(matches!(life.finish(ready(7)).await, WaitOutcome::Done(7)));
+        let mut lifecycle = lifecycle(SOON, LATE, &state);
+        assert!(matches!(lifecycle.finish(pending::<()>()).await, WaitOutcome::Heartbeat), "and not the end");
+        assert!(matches!(lifecycle.finish(ready(7)).await, WaitOutcome::Done(7)));
     }
 }

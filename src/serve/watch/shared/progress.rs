@@ -1,4 +1,4 @@
-//! Progress of a watch, as its resume tokens have it.
+//! Progress of a watch, as its resume tokens have it. Knows nothing of what is watched.
 
 use crate::event::{Cursor, Identity};
 use crate::token::Token;

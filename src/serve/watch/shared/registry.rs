@@ -1,16 +1,16 @@
-//! All open feeds, one for each query, and the position up to which they have been filled. Knows nothing of their
-//! content.
+//! Registry of the open feeds: one for each query, and the position up to which they have been filled. Knows nothing of
+//! their content.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Weak};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::feed::Feed;
 use crate::event::Cursor;
 
-pub struct Feeds<Q, T>(Mutex<FeedTable<Q, T>>);
+pub struct FeedRegistry<Q, T>(Mutex<FeedTable<Q, T>>);
 
 struct FeedTable<Q, T> {
     /// Every feed has all matches of its query up to here.
@@ -19,14 +19,14 @@ struct FeedTable<Q, T> {
     open: HashMap<Arc<Q>, Weak<Feed<T>>>,
 }
 
-impl<Q: Eq + Hash, T> Feeds<Q, T> {
+impl<Q: Eq + Hash, T> FeedRegistry<Q, T> {
     pub fn after(through: Cursor) -> Self {
         Self(Mutex::new(FeedTable { through, open: HashMap::new() }))
     }
 
-    /// Returns the feed of a query, shared by all watches that ask it.
-    pub fn of(&self, query: &Arc<Q>) -> Arc<Feed<T>> {
-        let mut table = self.table();
+    /// Returns the feed of a query, shared by all watches that ask it. Opens the feed for the first of them.
+    pub fn open(&self, query: &Arc<Q>) -> Arc<Feed<T>> {
+        let mut table = self.0.lock();
         if let Some(feed) = table.open.get(query).and_then(Weak::upgrade) {
             return feed;
         }
@@ -37,27 +37,26 @@ impl<Q: Eq + Hash, T> Feeds<Q, T> {
 
     /// Returns the position up to which every feed has the matches of its query.
     pub fn through(&self) -> Cursor {
-        self.table().through
+        self.0.lock().through
     }
 
-    /// Whether any feed is in use. If none is, everything up to `end` counts as matched.
-    pub fn is_asked(&self, end: Cursor) -> bool {
-        let mut table = self.table();
+    /// Retires the feeds that no watch uses any more. If none is left, everything up to `end` counts as matched.
+    pub fn retire_unused(&self, end: Cursor) {
+        let mut table = self.0.lock();
         table.open.retain(|_, feed| feed.strong_count() > 0);
         if table.open.is_empty() {
             table.through = end;
         }
-        !table.open.is_empty()
     }
 
     /// Returns the queries of all feeds in use.
     pub fn queries(&self) -> Vec<Arc<Q>> {
-        self.table().open.keys().cloned().collect()
+        self.0.lock().open.keys().cloned().collect()
     }
 
     /// Advances to `through`, once `each` has given each feed the matches of its query up to there.
     pub fn advance(&self, through: Cursor, mut each: impl FnMut(&Arc<Q>, &Arc<Feed<T>>)) {
-        let mut table = self.table();
+        let mut table = self.0.lock();
         for (query, feed) in &table.open {
             if let Some(feed) = feed.upgrade() {
                 each(query, &feed);
@@ -67,12 +66,7 @@ impl<Q: Eq + Hash, T> Feeds<Q, T> {
     }
 
     /// Records that no feed can see the positions up to there.
-    pub fn miss(&self, through: Cursor) {
-        self.advance(through, |_, feed| feed.miss(through.position));
-    }
-
-    /// Locks the table. It is consistent at every moment, so a panic elsewhere leaves nothing to repair.
-    fn table(&self) -> MutexGuard<'_, FeedTable<Q, T>> {
-        self.0.lock()
+    pub fn mark_missed(&self, through: Cursor) {
+        self.advance(through, |_, feed| feed.mark_missed(through.position));
     }
 }

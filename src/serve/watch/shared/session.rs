@@ -11,15 +11,15 @@ use tokio::sync::watch;
 
 use super::feed::{Feed, FeedEntry, NextEntry};
 use super::lifecycle::{Lifecycle, WaitOutcome};
-use super::registry::Feeds;
+use super::registry::FeedRegistry;
 use crate::event::{Cursor, Position};
 use crate::proto::GoingAway;
 use crate::serve::limits::Reservation;
 use crate::serve::limits::scans::send_first;
 use crate::serve::refusal::Refusal;
 
-/// Source of a watch: how to read it, and how to make batches of it. Slow work goes on while heartbeats are sent, so it
-/// borrows nothing.
+/// Source of one watch: how to read it, and how to make batches of it. Slow work goes on while heartbeats are sent, so
+/// it borrows nothing.
 pub trait WatchSource: Send + Sync + 'static {
     type Query: Eq + Hash + Send + Sync;
     /// Item of a feed.
@@ -40,17 +40,17 @@ pub trait WatchSource: Send + Sync + 'static {
         after: Cursor,
     ) -> impl Future<Output = Result<WatchRun<Self::Own>, Refusal>> + Send + 'static;
 
-    /// Makes a batch of an item. `None` if nothing of it is for the query.
-    fn tell(
+    /// Makes a batch of an item that the watch has read for itself. `None` if nothing of it is for the query.
+    fn make_batch(
         self: Arc<Self>,
         own: Self::Own,
     ) -> impl Future<Output = Result<Option<Self::Batch>, Refusal>> + Send + 'static;
 
-    /// Like [`Self::tell`], but for all watches with the same query.
-    fn tell_all(
+    /// Makes a batch of an item of the feed, for all watches with the same query.
+    fn make_shared_batch(
         self: Arc<Self>,
         feed: Arc<Feed<Self::Shared>>,
-        shared: Arc<FeedEntry<Self::Shared>>,
+        entry: Arc<FeedEntry<Self::Shared>>,
     ) -> impl Future<Output = Result<Option<Self::Batch>, Refusal>> + Send + 'static;
 
     /// Whether the items after a position are no longer in memory, so that reading them takes long.
@@ -59,7 +59,7 @@ pub trait WatchSource: Send + Sync + 'static {
 
 /// All items after a position, up to another.
 pub struct WatchRun<T> {
-    pub seen: Vec<FeedEntry<T>>,
+    pub entries: Vec<FeedEntry<T>>,
     pub through: Cursor,
     /// Charge for items read from disk, until they have been sent. `None` if they were in memory.
     pub charge: Option<Reservation>,
@@ -74,21 +74,24 @@ pub enum SessionMessage<B> {
 }
 
 /// Work of a watch. Heartbeats are sent while it goes on.
-type SessionWork<S> = Pin<Box<dyn Future<Output = Result<Done<S>, Refusal>> + Send>>;
+type SessionWork<S> = Pin<Box<dyn Future<Output = Result<WorkResult<S>, Refusal>> + Send>>;
 
-/// Result of the work.
-enum Done<S: WatchSource> {
+enum WorkResult<S: WatchSource> {
     Read(WatchRun<S::Own>),
-    /// Progress after the batch, and the batch. `None` if there is nothing to send.
-    Batch(Cursor, Option<S::Batch>),
+    Made {
+        /// `None` if there is nothing to send.
+        batch: Option<S::Batch>,
+        /// Progress after the batch.
+        at: Cursor,
+    },
 }
 
 pub struct Session<S: WatchSource> {
     source: Arc<S>,
-    feeds: Arc<Feeds<S::Query, S::Shared>>,
+    feeds: Arc<FeedRegistry<S::Query, S::Shared>>,
     feed: Arc<Feed<S::Shared>>,
     newest: watch::Receiver<Position>,
-    life: Lifecycle,
+    lifecycle: Lifecycle,
     /// Everything up to here has been sent.
     at: Cursor,
     work: Option<SessionWork<S>>,
@@ -103,29 +106,31 @@ pub struct Session<S: WatchSource> {
 impl<S: WatchSource> Session<S> {
     pub fn new(
         source: S,
-        feeds: &Arc<Feeds<S::Query, S::Shared>>,
+        feeds: &Arc<FeedRegistry<S::Query, S::Shared>>,
         query: &Arc<S::Query>,
-        life: Lifecycle,
+        lifecycle: Lifecycle,
         at: Cursor,
     ) -> Self {
-        let feed = feeds.of(query);
-        let (newest, feeds, pending) = (feed.newest(), feeds.clone(), Vec::new().into_iter());
         let source = Arc::new(source);
-        Self { source, feeds, feed, newest, life, at, work: None, pending, through: at, charge: None }
+        let feeds = feeds.clone();
+        let feed = feeds.open(query);
+        let newest = feed.subscribe();
+        let pending = Vec::new().into_iter();
+        Self { source, feeds, feed, newest, lifecycle, at, work: None, pending, through: at, charge: None }
     }
 
     /// Returns the next message, and the progress after it.
     pub async fn next(&mut self) -> Result<(Cursor, SessionMessage<S::Batch>), Refusal> {
-        if let Some(going_away) = self.life.check()? {
+        if let Some(going_away) = self.lifecycle.check()? {
             return Ok((self.at, SessionMessage::GoingAway(going_away)));
         }
         loop {
             if self.work.is_none() {
-                self.work = self.tell();
+                self.work = self.begin_batch();
             }
-            let told = if let Some(work) = self.work.take() { self.finish(work).await } else { self.wait().await };
-            match told {
-                Ok(Some(told)) => return Ok((self.at, told)),
+            let next = if let Some(work) = self.work.take() { self.finish(work).await } else { self.wait().await };
+            match next {
+                Ok(Some(message)) => return Ok((self.at, message)),
                 Ok(None) => tokio::task::coop::consume_budget().await,
                 Err(refusal) => return self.end(refusal),
             }
@@ -134,8 +139,8 @@ impl<S: WatchSource> Session<S> {
 
     /// Continues the work until it is done, or a heartbeat is due first.
     async fn finish(&mut self, mut work: SessionWork<S>) -> Result<Option<SessionMessage<S::Batch>>, Refusal> {
-        match self.life.finish(work.as_mut()).await {
-            WaitOutcome::Done(done) => Ok(self.take(done?).map(SessionMessage::Batch)),
+        match self.lifecycle.finish(work.as_mut()).await {
+            WaitOutcome::Done(result) => Ok(self.take_result(result?).map(SessionMessage::Batch)),
             WaitOutcome::Heartbeat => {
                 self.work = Some(work);
                 Ok(Some(SessionMessage::Heartbeat))
@@ -146,28 +151,34 @@ impl<S: WatchSource> Session<S> {
 
     /// Waits for items after everything that was sent.
     async fn wait(&mut self) -> Result<Option<SessionMessage<S::Batch>>, Refusal> {
-        if self.life.has_caught_up(self.at.position) {
+        if self.lifecycle.take_caught_up(self.at.position) {
             return Ok(Some(SessionMessage::CaughtUp));
         }
-        let (after, by_itself) = (self.at.position, self.reads_for_itself());
-        let turn = if by_itself {
-            self.life.wait(self.source.grown(after)).await
+        let after = self.at.position;
+        let reads_for_itself = self.reads_for_itself();
+        let outcome = if reads_for_itself {
+            self.lifecycle.wait(self.source.grown(after)).await
         } else {
-            self.life.wait(told_beyond(&mut self.newest, after)).await
+            self.lifecycle.wait(wait_beyond(&mut self.newest, after)).await
         };
-        match turn {
-            WaitOutcome::Done(()) if !by_itself => {}
-            WaitOutcome::Done(()) if self.has_fallen_behind() => return Ok(Some(SessionMessage::FellBehind)),
+        match outcome {
+            WaitOutcome::Done(()) if !reads_for_itself => {}
+            WaitOutcome::Done(()) => {
+                if self.restart_catch_up() {
+                    return Ok(Some(SessionMessage::FellBehind));
+                }
+                self.work = Some(self.read());
+            }
             WaitOutcome::Heartbeat => {
-                self.pass();
+                self.advance_to_feeds();
                 return Ok(Some(SessionMessage::Heartbeat));
             }
             WaitOutcome::End(refusal) if !matches!(refusal, Refusal::ShuttingDown) || self.source.end() <= after => {
-                self.pass();
+                self.advance_to_feeds();
                 return Err(refusal);
             }
             // At a shutdown no more items come, and the feeds may not have reached the last one.
-            WaitOutcome::Done(()) | WaitOutcome::End(_) => self.work = Some(self.read()),
+            WaitOutcome::End(_) => self.work = Some(self.read()),
         }
         Ok(None)
     }
@@ -177,7 +188,7 @@ impl<S: WatchSource> Session<S> {
         &mut self,
         part: impl Future<Output = Result<T, Refusal>>,
     ) -> Result<Option<T>, Refusal> {
-        match self.life.finish(part).await {
+        match self.lifecycle.finish(part).await {
             WaitOutcome::Done(part) => part.map(Some),
             WaitOutcome::End(refusal) => Err(refusal),
             WaitOutcome::Heartbeat => Ok(None),
@@ -186,46 +197,55 @@ impl<S: WatchSource> Session<S> {
 
     /// Whether the end has been announced.
     pub fn is_ending(&self) -> bool {
-        self.life.is_ending()
+        self.lifecycle.is_ending()
     }
 
     /// Ends the watch. A planned end is announced first; then [`Self::next`] returns it.
     pub fn end(&mut self, refusal: Refusal) -> Result<(Cursor, SessionMessage<S::Batch>), Refusal> {
-        self.life.end(refusal).map(|going_away| (self.at, SessionMessage::GoingAway(going_away)))
+        self.lifecycle.end(refusal).map(|going_away| (self.at, SessionMessage::GoingAway(going_away)))
     }
 
     /// Begins to make the next batch, if there is an item.
-    fn tell(&mut self) -> Option<SessionWork<S>> {
+    fn begin_batch(&mut self) -> Option<SessionWork<S>> {
         let source = self.source.clone();
-        if let Some(FeedEntry { at, what, .. }) = self.pending.next() {
-            return Some(Box::pin(async move { Ok(Done::Batch(at, source.tell(what).await?)) }));
+        if let Some(FeedEntry { at, content, .. }) = self.pending.next() {
+            return Some(Box::pin(async move {
+                let batch = source.make_batch(content).await?;
+                Ok(WorkResult::Made { batch, at })
+            }));
         }
         self.at = self.through;
-        if self.life.is_catching_up() {
+        if self.lifecycle.is_catching_up() {
             return None;
         }
-        let NextEntry::Found(shared) = self.feed.next(self.at.position) else { return None };
-        let (at, feed) = (shared.at, self.feed.clone());
+        let NextEntry::Found(entry) = self.feed.next(self.at.position) else { return None };
+        let at = entry.at;
+        let feed = self.feed.clone();
         self.through = at;
-        Some(Box::pin(async move { Ok(Done::Batch(at, source.tell_all(feed, shared).await?)) }))
+        Some(Box::pin(async move {
+            let batch = source.make_shared_batch(feed, entry).await?;
+            Ok(WorkResult::Made { batch, at })
+        }))
     }
 
     fn read(&self) -> SessionWork<S> {
         let read = self.source.clone().read(self.at);
         Box::pin(async move {
             send_first().await;
-            Ok(Done::Read(read.await?))
+            Ok(WorkResult::Read(read.await?))
         })
     }
 
     /// Takes the result of the work. Returns the batch to send, if any.
-    fn take(&mut self, done: Done<S>) -> Option<S::Batch> {
-        let batch = match done {
-            Done::Read(WatchRun { seen, through, charge }) => {
-                (self.pending, self.through, self.charge) = (seen.into_iter(), through, charge);
+    fn take_result(&mut self, result: WorkResult<S>) -> Option<S::Batch> {
+        let batch = match result {
+            WorkResult::Read(WatchRun { entries, through, charge }) => {
+                self.pending = entries.into_iter();
+                self.through = through;
+                self.charge = charge;
                 None
             }
-            Done::Batch(at, batch) => {
+            WorkResult::Made { batch, at } => {
                 self.at = at;
                 batch
             }
@@ -237,25 +257,28 @@ impl<S: WatchSource> Session<S> {
     }
 
     fn reads_for_itself(&self) -> bool {
-        self.life.is_catching_up() || matches!(self.feed.next(self.at.position), NextEntry::Missed)
+        self.lifecycle.is_catching_up() || matches!(self.feed.next(self.at.position), NextEntry::Missed)
     }
 
     /// Advances to the position of the feeds, if there is nothing to send before it.
-    fn pass(&mut self) {
+    fn advance_to_feeds(&mut self) {
+        // Read first: a later entry must not be passed.
         let through = self.feeds.through();
-        let nothing = matches!(self.feed.next(self.at.position), NextEntry::Nothing);
-        if nothing && through.position > self.at.position {
-            (self.at, self.through) = (through, through);
+        let is_nothing_left = matches!(self.feed.next(self.at.position), NextEntry::Nothing);
+        if is_nothing_left && through.position > self.at.position {
+            self.at = through;
+            self.through = through;
         }
     }
 
-    fn has_fallen_behind(&mut self) -> bool {
-        self.source.is_behind(self.at.position) && self.life.has_fallen_behind(self.source.end())
+    /// Begins to catch up again, if the watch has fallen behind. Returns whether it has.
+    fn restart_catch_up(&mut self) -> bool {
+        self.source.is_behind(self.at.position) && self.lifecycle.restart_catch_up(self.source.end())
     }
 }
 
 /// Resolves when the feed has an item past a position.
-async fn told_beyond(newest: &mut watch::Receiver<Position>, position: Position) {
+async fn wait_beyond(newest: &mut watch::Receiver<Position>, position: Position) {
     if newest.wait_for(|newest| *newest > position).await.is_err() {
         std::future::pending::<()>().await;
     }

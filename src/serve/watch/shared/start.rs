@@ -4,12 +4,12 @@
 use super::progress::ResumePoint;
 use crate::event::{Cursor, Identity, Position};
 use crate::fold::Views;
-use crate::proto::watch_start::Position as Asked;
+use crate::proto::watch_start::Position as RequestedStart;
 use crate::proto::{WatchStart, WatchStarted};
 use crate::serve::read::Context;
 use crate::serve::read::consistency::{check_history, fault};
 use crate::serve::refusal::Refusal;
-use crate::serve::wire;
+use crate::serve::wire::{self, IdentityText};
 use crate::token::Token;
 
 pub enum Start {
@@ -46,12 +46,12 @@ pub async fn find(
 ) -> Result<Start, Refusal> {
     let meaningless = |field| Err(Refusal::InvalidField { field, problem: "false has no meaning" });
     match start.and_then(|start| start.position) {
-        None | Some(Asked::Live(true)) => Ok(Start::Live),
-        Some(Asked::Snapshot(true)) => Ok(Start::Snapshot),
-        Some(Asked::Live(false)) => meaningless("start.live"),
-        Some(Asked::Snapshot(false)) => meaningless("start.snapshot"),
-        Some(Asked::AfterPosition(position)) => after(context, position).await,
-        Some(Asked::ResumeToken(token)) => resume(context, resumable, views, &token).await,
+        None | Some(RequestedStart::Live(true)) => Ok(Start::Live),
+        Some(RequestedStart::Snapshot(true)) => Ok(Start::Snapshot),
+        Some(RequestedStart::Live(false)) => meaningless("start.live"),
+        Some(RequestedStart::Snapshot(false)) => meaningless("start.snapshot"),
+        Some(RequestedStart::AfterPosition(position)) => after(context, position).await,
+        Some(RequestedStart::ResumeToken(token)) => resume(context, resumable, views, &token).await,
     }
 }
 
@@ -67,7 +67,7 @@ async fn after(context: &Context, position: Position) -> Result<Start, Refusal> 
 
 async fn resume(context: &Context, resumable: &Resumable, views: &Views, text: &str) -> Result<Start, Refusal> {
     let token = Token::decode(text).map_err(|error| Refusal::InvalidResumeToken(fault(error)))?;
-    if token.identity != context.reader.identity() {
+    if token.identity != context.sources.reader.identity() {
         return Err(Refusal::LogEpochChanged);
     }
     if token.filter_hash == 0 {
@@ -89,6 +89,6 @@ async fn resume(context: &Context, resumable: &Resumable, views: &Views, text: &
 }
 
 pub fn started(context: &Context, snapshot: bool) -> WatchStarted {
-    let (log_id, epoch) = wire::identity(context.reader.identity());
+    let IdentityText { log_id, epoch } = wire::identity(context.sources.reader.identity());
     WatchStarted { log_id, epoch, snapshot }
 }

@@ -26,8 +26,16 @@ fn answers_only_what_was_written(path: &Path, model: &Model, probes: &[KeyEntry]
     all
 }
 
-/// Returns a run of two blocks and all of its entries. Its probes are one entry of each block and two absent ones.
-fn two_blocks() -> (TempDir, PathBuf, Model, Vec<KeyEntry>) {
+/// Run of two blocks and all of its entries.
+struct TwoBlocks {
+    directory: TempDir,
+    path: PathBuf,
+    model: Model,
+    /// One entry of each block, and two absent ones.
+    probes: Vec<KeyEntry>,
+}
+
+fn two_blocks() -> TwoBlocks {
     let directory = tempfile::tempdir().unwrap();
     let mut random = StdRng::seed_from_u64(5);
     let entries = entries(&mut random, 100, 250);
@@ -35,7 +43,7 @@ fn two_blocks() -> (TempDir, PathBuf, Model, Vec<KeyEntry>) {
     let model = model(&entries);
     let sorted: Vec<_> = model.values().copied().collect();
     let probes = vec![sorted[70], sorted[145], entry(&mut random, 101), entry(&mut random, 102)];
-    (directory, path, model, probes)
+    TwoBlocks { directory, path, model, probes }
 }
 
 fn open_to_change(path: &Path) -> File {
@@ -44,7 +52,7 @@ fn open_to_change(path: &Path) -> File {
 
 #[test]
 fn each_flipped_bit_is_found() {
-    let (_directory, path, model, probes) = two_blocks();
+    let TwoBlocks { directory: _directory, path, model, probes } = two_blocks();
     let good = fs::read(&path).unwrap();
     let file = open_to_change(&path);
     assert!(answers_only_what_was_written(&path, &model, &probes));
@@ -60,7 +68,7 @@ fn each_flipped_bit_is_found() {
 
 #[test]
 fn a_flipped_bit_of_an_open_run_costs_no_other_block() {
-    let (_directory, path, model, _) = two_blocks();
+    let TwoBlocks { directory: _directory, path, model, .. } = two_blocks();
     let run = DedupRun::open(&path).unwrap();
     let file = open_to_change(&path);
     file.write_all_at(&[0xff, 0xff], 4096).unwrap();
@@ -88,7 +96,7 @@ fn a_block_that_is_another_one_is_found() {
 
 #[test]
 fn each_shortened_or_lengthened_file_is_found() {
-    let (_directory, path, model, probes) = two_blocks();
+    let TwoBlocks { directory: _directory, path, model, probes } = two_blocks();
     let good = fs::read(&path).unwrap();
     let file = open_to_change(&path);
     for length in (0..good.len()).rev() {
@@ -107,7 +115,7 @@ fn each_shortened_or_lengthened_file_is_found() {
 
 #[test]
 fn impossible_lengths_take_no_memory() {
-    let (_directory, path, ..) = two_blocks();
+    let TwoBlocks { directory: _directory, path, .. } = two_blocks();
     let good = fs::read(&path).unwrap();
     let tail = good.len() - 26;
     for at in [tail, tail + 8, tail + 12] {
@@ -137,7 +145,7 @@ pub(super) fn set_format(path: &Path, format: u8) {
 
 #[test]
 fn a_header_that_does_not_fit_the_blocks_is_found() {
-    let (_directory, path, model, probes) = two_blocks();
+    let TwoBlocks { directory: _directory, path, model, probes } = two_blocks();
     for keys in [0, 1, 141, 283, u64::MAX] {
         change_header(&path, 97, &u64::to_be_bytes(keys));
         assert!(matches!(DedupRun::open(&path), Err(UnusableRun::Damaged(_))), "{keys} keys");
@@ -152,7 +160,7 @@ fn a_header_that_does_not_fit_the_blocks_is_found() {
 
 #[test]
 fn another_format_is_known_by_its_number() {
-    let (_directory, path, ..) = two_blocks();
+    let TwoBlocks { directory: _directory, path, .. } = two_blocks();
     set_format(&path, 4);
     assert!(matches!(DedupRun::open(&path), Err(UnusableRun::Newer(4))));
     open_to_change(&path).write_all_at(&[5], 3).unwrap();

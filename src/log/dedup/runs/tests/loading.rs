@@ -129,7 +129,8 @@ fn a_set_takes_no_run_that_overlaps_unless_it_covers() {
     let directory = tempfile::tempdir().unwrap();
     let all = runs(directory.path(), &[(0, 10), (10, 20), (5, 15), (0, 20), (30, 40)]);
     let set = RunSet::default().with(all[1].clone()).unwrap().with(all[0].clone()).unwrap();
-    let (new, existing) = (Span { after: 5, through: 15 }, Span { after: 0, through: 10 });
+    let new = Span { after: 5, through: 15 };
+    let existing = Span { after: 0, through: 10 };
     assert_eq!(set.with(all[2].clone()).unwrap_err(), Overlap { new, existing });
     assert_eq!(set.with_merged(all[2].clone()).unwrap_err(), Overlap { new, existing });
     assert!(set.with(all[3].clone()).is_err());

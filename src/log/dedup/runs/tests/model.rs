@@ -90,9 +90,15 @@ impl World {
 fn a_set_answers_as_a_map_does() {
     for seed in 0..3 {
         let mut random = StdRng::seed_from_u64(seed);
-        let (directory, pool) = (tempfile::tempdir().unwrap(), pool(&mut random));
-        let (set, model) = (RunSet::default(), Model::new());
-        let mut world = World { directory, random, pool, set, model, through: 0 };
+        let pool = pool(&mut random);
+        let mut world = World {
+            directory: tempfile::tempdir().unwrap(),
+            random,
+            pool,
+            set: RunSet::default(),
+            model: Model::new(),
+            through: 0,
+        };
         for _ in 0..24 {
             match world.random.random_range(0..6) {
                 0..4 => world.add(),

@@ -2,17 +2,17 @@
 
 use proptest::prelude::*;
 
-use crate::log::dedup::runs::tiers::{FINAL_TIER, MERGED_KEYS_MAX, RUNS_MAX, Size, due_of};
+use crate::log::dedup::runs::tiers::{FINAL_TIER, MERGED_KEYS_MAX, RUNS_MAX, RunSize, due_of};
 
 /// Run, with the tiers in which each of its original runs was copied.
 #[derive(Clone)]
 struct Simulated {
-    size: Size,
+    size: RunSize,
     copies: Vec<Vec<u32>>,
 }
 
 fn simulated(keys: u64, is_joined: bool) -> Simulated {
-    Simulated { size: Size { keys, is_joined }, copies: vec![Vec::new()] }
+    Simulated { size: RunSize { keys, is_joined }, copies: vec![Vec::new()] }
 }
 
 /// Merges until nothing is due.
@@ -30,7 +30,7 @@ fn settle(runs: &mut Vec<Simulated>) {
                 copies.push([&copied[..], &[run.size.tier()]].concat());
             }
         }
-        let size = Size { keys, is_joined: merged[0].size.is_joined };
+        let size = RunSize { keys, is_joined: merged[0].size.is_joined };
         runs.insert(range.start, Simulated { size, copies });
     }
 }
@@ -123,7 +123,7 @@ fn runs_that_come_as_on_a_ruler_stay_few() {
 
 #[test]
 fn the_largest_runs_are_left_alone() {
-    let run = |keys| Size { keys, is_joined: true };
+    let run = |keys| RunSize { keys, is_joined: true };
     let last_tier = 8u64.pow(FINAL_TIER);
     assert_eq!(due_of(&[run(last_tier); 20]), None);
     assert_eq!(due_of(&[run(last_tier - 1); 7]), None);
@@ -134,8 +134,8 @@ fn the_largest_runs_are_left_alone() {
 
 #[test]
 fn small_runs_merge_only_once_no_other_can_come_between() {
-    let run = |keys| Size { keys, is_joined: true };
-    let after_gap = |keys| Size { keys, is_joined: false };
+    let run = |keys| RunSize { keys, is_joined: true };
+    let after_gap = |keys| RunSize { keys, is_joined: false };
     assert_eq!(due_of(&[run(5), run(5)]), None, "more may follow");
     assert_eq!(due_of(&[run(5), run(5), run(50)]), Some(0..2), "from the first position on");
     assert_eq!(due_of(&[after_gap(5), run(5), run(50)]), None, "more may come before");

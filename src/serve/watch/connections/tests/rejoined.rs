@@ -9,6 +9,7 @@ use super::*;
 use crate::fold::Realm;
 use crate::proto::change::{Effect, Entity};
 use crate::proto::{self, ConnectionStatus, WatchKind};
+use crate::serve::query::ExportFilter;
 use crate::serve::wire;
 
 /// An event about an export, or about the status or the patient of a connection.
@@ -20,10 +21,12 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let (connection, task) = (0..3_u8, 0..5_u8);
+    let connection = 0..3_u8;
+    let task = 0..5_u8;
     let status = prop::sample::select(vec!["authorized", "revoked"]);
     prop_oneof![
-        4 => (prop::option::weighted(0.8, connection.clone()), task.clone()).prop_map(|(id, task)| Step::Exported(id, task)),
+        4 => (prop::option::weighted(0.8, connection.clone()), task.clone())
+            .prop_map(|(id, task)| Step::Exported(id, task)),
         // The failure asks for a reconnect: the event changes both, and the filter sees it.
         1 => (connection.clone(), task).prop_map(|(id, task)| Step::Failed(id, task)),
         4 => (connection, status, 0..2_u8).prop_map(|(id, status, patient)| Step::Connected(id, status, patient)),
@@ -60,8 +63,7 @@ fn queries() -> Vec<Arc<Query>> {
     let query = |filter| {
         let kinds = vec![WatchKind::Export.into()];
         let request = WatchConnectionsRequest { filter: Some(filter), kinds, ..WatchConnectionsRequest::default() };
-        let Ok(plan) = WatchRequest::read(Principal::loopback([Arc::from("acme")]), request) else { panic!("a plan") };
-        plan.query
+        watch_request(request).query
     };
     filters.into_iter().map(query).collect()
 }
@@ -71,9 +73,11 @@ type Exports = BTreeMap<String, proto::Export>;
 /// Returns all matching exports, by a look at every export.
 fn matching(query: &Query, views: &Views) -> Exports {
     let realm: &Realm = &query.realm;
-    let joined = views.exports(realm, None).map(|(task_id, slot)| views.join(realm, &task_id, &slot).unwrap());
-    let matching = joined.filter(|it| query.filter.matches(&it.export, it.connection.as_deref()));
-    matching.map(|it| (it.export.task_id.to_string(), wire::export(&it, &query.caller))).collect()
+    let filter = ExportFilter::default();
+    let found = views.find_exports(realm, &filter.query(), None);
+    let joined = found.map(|(task_id, candidate)| views.load(realm, &task_id, &candidate).unwrap());
+    let matching = joined.filter(|joined| query.filter.matches(&joined.export, joined.connection.as_deref()));
+    matching.map(|joined| (joined.export.task_id.to_string(), wire::export(&joined, &query.principal))).collect()
 }
 
 /// Applies the changes that a client is shown. A known export never enters, and an unknown one never leaves or is
