@@ -50,17 +50,16 @@ mod tests {
         started.elapsed()
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn errors_of_the_process_are_followed_by_a_pause() {
         let no_more_files = || io::Error::from_raw_os_error(24);
-        assert!(accepted_after(vec![no_more_files(), no_more_files()]).await >= 2 * PAUSE);
+        assert!((2 * PAUSE..3 * PAUSE).contains(&accepted_after(vec![no_more_files(), no_more_files()]).await));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_client_that_went_away_delays_no_other() {
         let gone = || io::Error::from(io::ErrorKind::ConnectionAborted);
         let many = std::iter::repeat_with(gone).take(1000).collect();
-        // With pauses it would take more than three minutes.
-        tokio::time::timeout(Duration::from_secs(30), accepted_after(many)).await.expect("no pauses");
+        assert_eq!(accepted_after(many).await, Duration::ZERO);
     }
 }

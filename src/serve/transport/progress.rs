@@ -124,7 +124,7 @@ mod tests {
 
     const SHORT: Duration = Duration::from_millis(50);
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_stream_without_waiting_data_is_never_stalled() {
         let progress = Arc::new(Progress::default());
         let piece = progress.hand_over(b"x");
@@ -138,7 +138,7 @@ mod tests {
         assert!(!progress.is_expired());
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_stream_whose_piece_is_not_taken_ends() {
         let progress = Arc::new(Progress::default());
         let _piece = progress.hand_over(b"x");

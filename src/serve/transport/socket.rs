@@ -137,7 +137,7 @@ mod tests {
         read.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut)
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_client_without_a_whole_preface_is_given_up() {
         let (_silent, reading) = connected(Patience { preface: SOON, ..LATE });
         assert!(times_out(reading).await);
@@ -146,7 +146,7 @@ mod tests {
         assert!(times_out(reading).await);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_client_that_sent_the_preface_may_be_silent() {
         let (mut client, mut reading) = connected(Patience { preface: SOON, ..LATE });
         client.write_all(&[0; PREFACE_BYTES]).await.unwrap();
@@ -171,13 +171,13 @@ mod tests {
         closes.await.unwrap().unwrap();
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_client_that_never_closes_is_left_after_a_while() {
         let (_client, mut server) = connected(Patience { farewell: SOON, ..LATE });
         server.shutdown().await.unwrap();
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_nothing_is_given_up() {
         let (_client, mut server) = connected(Patience { write: SOON, ..LATE });
         let error = server.write_all(&[0; 65]).await.unwrap_err();

@@ -171,7 +171,7 @@ mod tests {
     const SOON: Duration = Duration::from_millis(5);
     const LATE: Duration = Duration::from_secs(3600);
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn long_work_neither_silences_a_watch_nor_keeps_it_open() {
         let state = watch::Sender::new(ServingState::Serving);
         let mut with_heartbeats = lifecycle(SOON, LATE, &state);
@@ -183,7 +183,7 @@ mod tests {
         assert!(matches!(stalled, WaitOutcome::End(Refusal::ViewsStalled { position: 1, .. })));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_stop_waits_for_what_is_being_sent() {
         let state = watch::Sender::new(ServingState::ShuttingDown);
         let mut lifecycle = lifecycle(SOON, LATE, &state);
