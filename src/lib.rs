@@ -17,10 +17,11 @@ pub mod config;
 pub mod metrics;
 pub mod rejections;
 
-// The record: the log, its segments, and file access.
+// The record: the log, its segments, file access and threads.
 pub mod log;
 pub mod segment;
 mod storage;
+mod worker;
 
 // Input: the webhook door, imports and readmitted events.
 pub mod backfill;

@@ -1,8 +1,6 @@
 //! Owns the next events of the fold: those that the writer hands over, or those in the log while the fold is behind.
 //! The log is read and parsed on a separate thread, ahead of the fold. Must not apply events.
 
-use std::thread::{self, JoinHandle};
-
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -10,6 +8,7 @@ use crate::event::{ParsedEvent, Position};
 use crate::log::{HandOver, HandedOver, Reader, Tail};
 use crate::segment::ReadError;
 use crate::storage::StoreError;
+use crate::worker::Worker;
 
 /// Maximum number of batches that are read ahead.
 const WAITING_MAX: usize = 8;
@@ -92,13 +91,13 @@ impl Intake {
 /// Thread that reads and parses the log.
 struct Ahead {
     parsed: mpsc::Receiver<Result<Vec<ParsedEvent>, ReadError>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Worker>,
 }
 
 impl Ahead {
     fn spawn(mut tail: Tail, runtime: Handle) -> std::io::Result<Self> {
         let (sender, parsed) = mpsc::channel(WAITING_MAX);
-        let thread = thread::Builder::new().name("cleat-ahead".into()).spawn(move || {
+        let thread = Worker::spawn("cleat-ahead", move || {
             while runtime.block_on(wait_for_more(&mut tail, &sender)) {
                 let read = tail.read();
                 let has_ended = read.is_err();
@@ -113,7 +112,7 @@ impl Ahead {
 
     /// Waits for the end of the thread. Returns whether it panicked.
     fn take_panicked(&mut self) -> bool {
-        self.thread.take().is_some_and(|thread| thread.join().is_err())
+        self.thread.take().is_some_and(|thread| thread.join().is_none())
     }
 }
 

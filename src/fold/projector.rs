@@ -20,6 +20,7 @@ use super::views::Views;
 use crate::event::{ParsedEvent, Position};
 use crate::log::{HandOver, Reader};
 use crate::segment::ReadError;
+use crate::worker::Worker;
 
 /// Publish at most this often while catching up.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(20);
@@ -228,7 +229,7 @@ struct ProjectionAttempt {
 
 /// Checkpoint that is being written.
 struct Saving {
-    thread: JoinHandle<io::Result<()>>,
+    thread: Worker<io::Result<()>>,
     /// Position of the checkpoint before it.
     before: Position,
 }
@@ -346,7 +347,7 @@ impl ProjectionAttempt {
         }
         let before = self.generation.saved;
         let save = self.generation.prepare_checkpoint(&projector.reader, position >= self.target)?;
-        let thread = thread::Builder::new().name("cleat-checkpoint".into()).spawn(save);
+        let thread = Worker::spawn("cleat-checkpoint", save);
         let thread = thread.map_err(ProjectionError::files("start a thread"))?;
         self.saving = Some(Saving { thread, before });
         Ok(())
@@ -365,7 +366,7 @@ impl ProjectionAttempt {
     /// views are rebuilt.
     fn wait_until_saved(&mut self) -> bool {
         let Some(Saving { thread, before }) = self.saving.take() else { return true };
-        let saved = thread.join().unwrap_or_else(|_| Err(io::Error::other("the writing thread panicked")));
+        let saved = thread.join().unwrap_or_else(|| Err(io::Error::other("the writing thread panicked")));
         let Err(error) = saved else { return true };
         tracing::warn!(%error, position = self.generation.saved, "cannot write a checkpoint; trying again later");
         self.generation.saved = before;

@@ -5,7 +5,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread::{self, JoinHandle};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -14,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use super::generation::{Generation, Keeping, ProjectionError};
 use crate::event::Position;
 use crate::log::Reader;
+use crate::worker::Worker;
 
 /// Distance to the head, in events, that the projector can fold itself between two publications.
 const NEAR: u64 = 1000;
@@ -40,7 +40,7 @@ struct RebuildShared {
     runtime: Handle,
     /// Set once the projector has opened its generation. Until then the directory belongs to the projector.
     opened: OnceLock<()>,
-    running: Mutex<Option<JoinHandle<()>>>,
+    running: Mutex<Option<Worker>>,
     stop: AtomicBool,
     /// Position that the rebuild has reached. `None` if nothing is being rebuilt.
     reached: watch::Sender<Option<Position>>,
@@ -77,7 +77,7 @@ impl Rebuild {
         join(running.take());
         self.0.reached.send_replace(Some(0));
         let shared = self.0.clone();
-        let spawned = thread::Builder::new().name("cleat-rebuild".into()).spawn(move || {
+        let spawned = Worker::spawn("cleat-rebuild", move || {
             let made = catch_unwind(AssertUnwindSafe(|| shared.make())).unwrap_or(Err(ProjectionError::Panicked));
             match made {
                 Ok(generation) => shared.hand_over(generation),
@@ -138,9 +138,9 @@ impl Rebuilder {
     }
 }
 
-fn join(running: Option<JoinHandle<()>>) {
-    if running.is_some_and(|thread| thread.join().is_err()) {
-        tracing::error!("the thread that rebuilds the views panicked");
+fn join(running: Option<Worker>) {
+    if let Some(thread) = running {
+        thread.join();
     }
 }
 

@@ -8,7 +8,6 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::format::{self, FrameBuilder, StoredRecord};
@@ -20,6 +19,7 @@ use crate::event::Identity;
 use crate::segment::{Frame, Segment, SegmentError, SegmentHeader, SegmentName, SegmentWriter};
 use crate::storage::{AtOnce, DecodeError, Pace, Pacer, free_space};
 use crate::telemetry::with_causes;
+use crate::worker::Worker;
 
 /// Bounds of a sealed frame.
 const FRAME_RECORDS_MAX: usize = 256;
@@ -76,7 +76,7 @@ struct Sealer {
 }
 
 /// Starts the sealer's thread, which ends when the journals are dropped.
-pub(super) fn spawn(options: SealerOptions) -> std::io::Result<(Journals, JoinHandle<()>)> {
+pub(super) fn spawn(options: SealerOptions) -> std::io::Result<(Journals, Worker)> {
     let (spares, spare) = sync_channel(1);
     let (sender, messages) = sync_channel(4);
     let journals = Journals::new(options.store.clone(), options.directory.clone(), options.limits, spare, sender);
@@ -96,7 +96,7 @@ pub(super) fn spawn(options: SealerOptions) -> std::io::Result<(Journals, JoinHa
     };
     let first_sequence = options.next_sequence;
     let sealer = Sealer { options, link, first_sequence, is_failing: false, is_merge_due: false };
-    let thread = thread::Builder::new().name("cleat-sealer".into()).spawn(move || sealer.run())?;
+    let thread = Worker::spawn("cleat-sealer", move || sealer.run())?;
     Ok((journals, thread))
 }
 

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::source::{self, Source};
 
 /// Modules with the modules they may name. All of these are above the module in this list.
-const MAY_NAME: [(&str, &[&str]); 17] = [
+const MAY_NAME: [(&str, &[&str]); 18] = [
     ("proto", &[]),
+    ("worker", &[]),
     ("event", &[]),
     ("metrics", &[]),
     ("telemetry", &[]),
@@ -16,8 +17,8 @@ const MAY_NAME: [(&str, &[&str]); 17] = [
     ("http", &["metrics", "telemetry"]),
     ("storage", &[]),
     ("segment", &["event", "storage"]),
-    ("log", &["event", "segment", "storage", "telemetry"]),
-    ("fold", &["event", "log", "segment", "storage"]),
+    ("log", &["event", "segment", "storage", "telemetry", "worker"]),
+    ("fold", &["event", "log", "segment", "storage", "worker"]),
     ("backfill", &["config", "event", "log"]),
     ("ingest", &["config", "event", "http", "log", "metrics", "rejections", "telemetry", "token"]),
     ("serve", &["backfill", "event", "fold", "http", "log", "metrics", "proto", "rejections", "token"]),

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
-use std::thread::{self, JoinHandle};
 
 use super::change_log::ChangeLog;
 use super::frame::Recorded;
 use super::writer::Writer;
 use crate::event::Position;
 use crate::storage::StoreError;
+use crate::worker::Worker;
 
 /// Number of events that are handed over together. A restart folds these again.
 const HANDED_AT_ONCE: usize = 256;
@@ -33,7 +33,7 @@ pub struct Recorder {
     orders: Option<SyncSender<RecorderOrder>>,
     next_unwritten: Arc<AtomicU64>,
     /// `None` if the thread has ended.
-    thread: Option<JoinHandle<Result<(), StoreError>>>,
+    thread: Option<Worker<Result<(), StoreError>>>,
 }
 
 impl Recorder {
@@ -44,8 +44,7 @@ impl Recorder {
         let next_unwritten = Arc::new(AtomicU64::new(next));
         let (orders, received) = mpsc::sync_channel(WAITING_MAX);
         let written = next_unwritten.clone();
-        let thread =
-            thread::Builder::new().name("cleat-recorder".into()).spawn(move || run(writer, &received, &written))?;
+        let thread = Worker::spawn("cleat-recorder", move || run(writer, &received, &written))?;
         Ok(Self {
             next,
             gathered: Vec::new(),
@@ -97,8 +96,8 @@ impl Recorder {
 
     /// Waits for the end of the thread. Returns its error, the first time that this is called.
     fn take_failure(&mut self) -> StoreError {
-        match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(Err(error))) => error,
+        match self.thread.take().and_then(Worker::join) {
+            Some(Err(error)) => error,
             _ => StoreError::new("record changes", "the recording thread has ended"),
         }
     }
@@ -107,9 +106,8 @@ impl Recorder {
 impl Drop for Recorder {
     fn drop(&mut self) {
         self.orders = None;
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread that records changes panicked");
-        }
+        // Its error has been taken, or nobody asks for it any more.
+        drop(self.thread.take().map(Worker::join));
     }
 }
 

@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -23,6 +22,7 @@ use crate::log::files::secret::LogSecret;
 use crate::log::frame_store::FrameStore;
 use crate::storage::{Pace, Pacer, StoreError, free_space};
 use crate::telemetry::with_causes;
+use crate::worker::Worker;
 
 /// Interval at which a failed step is retried and memory is checked.
 const WAKE_EVERY: Duration = Duration::from_secs(1);
@@ -64,7 +64,7 @@ pub struct KeeperOptions {
 pub struct Keeper {
     /// Lets the index wake the thread. The thread ends after this is dropped.
     waker: Arc<SyncSender<()>>,
-    thread: JoinHandle<()>,
+    thread: Worker,
 }
 
 impl Keeper {
@@ -75,16 +75,14 @@ impl Keeper {
         let lost = options.lost.iter().flat_map(|span| parts(*span, options.run_events)).collect();
         let waiting = KeeperPace::new(woken, options.index.clone());
         let work = KeeperWork::new(options, lost, waiting);
-        let thread = thread::Builder::new().name("cleat-dedup".into()).spawn(move || work.run())?;
+        let thread = Worker::spawn("cleat-dedup", move || work.run())?;
         Ok(Self { waker, thread })
     }
 
     /// Stops the thread. Waits until the full tables are saved, or a step fails.
     pub fn stop(self) {
         drop(self.waker);
-        if self.thread.join().is_err() {
-            tracing::error!("the thread that keeps dedup runs panicked");
-        }
+        self.thread.join();
     }
 }
 

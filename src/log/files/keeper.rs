@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -15,13 +15,14 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::anchor::AnchorFile;
 use super::witness::{NextSlot, SLOTS, Witness, WitnessSlot, WitnessStore};
 use crate::storage::StoreError;
+use crate::worker::Worker;
 
 /// Writes the witness after each commit, and syncs it off the commit's path.
 pub struct WitnessKeeper {
     shared: Arc<SharedWitness>,
     /// Ends the thread when it is dropped.
     stop: SyncSender<()>,
-    thread: JoinHandle<()>,
+    thread: Worker,
     anchor: Option<AnchorKeeper>,
 }
 
@@ -67,7 +68,7 @@ impl WitnessKeeper {
                 on_failure(&error);
             }
         };
-        let thread = thread::Builder::new().name("cleat-witness".into()).spawn(move || {
+        let thread = Worker::spawn("cleat-witness", move || {
             while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
                 sync();
             }
@@ -101,9 +102,7 @@ impl WitnessKeeper {
     /// Syncs the rest, and ends the threads. Returns when done.
     pub fn stop(self) {
         drop(self.stop);
-        if self.thread.join().is_err() {
-            tracing::error!("the thread of the witness panicked");
-        }
+        self.thread.join();
         if let Some(anchor) = self.anchor {
             anchor.stop();
         }
@@ -167,13 +166,13 @@ const ANCHOR_LOOK_EVERY: Duration = Duration::from_millis(2);
 struct AnchorKeeper {
     /// Ends the thread when it is dropped.
     stop: SyncSender<()>,
-    thread: JoinHandle<()>,
+    thread: Worker,
 }
 
 impl AnchorKeeper {
     fn spawn(mut anchor: AnchorFile, shared: Arc<SharedWitness>, every: Duration) -> std::io::Result<Self> {
         let (stop, stopped) = sync_channel(0);
-        let thread = thread::Builder::new().name("cleat-anchor".into()).spawn(move || {
+        let thread = Worker::spawn("cleat-anchor", move || {
             let mut anchored = 0;
             let mut renew = || {
                 let newest = shared.slots.lock().newest.filter(|newest| newest.number != anchored);

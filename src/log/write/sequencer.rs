@@ -7,7 +7,6 @@
 //! that packs while the disk syncs was slower at 64 producers and no faster at 1024: it halves the batches.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
 
@@ -20,6 +19,7 @@ use crate::event::Point;
 use crate::log::dedup::key::Claim;
 use crate::log::dedup::{Keeper, KeyIndex};
 use crate::log::files::secret::LogSecret;
+use crate::worker::Worker;
 
 /// Maximum number of yields in which a commit waits for more deliveries: about 50 µs of an idle core. Half of a batch
 /// in a commit of its own would cost one more sync.
@@ -39,7 +39,7 @@ pub struct Sequencer {
     pub answered: usize,
     pub committer: Committer,
     /// Thread of the sealer. Ends once the committer's journals are dropped.
-    pub sealer: JoinHandle<()>,
+    pub sealer: Worker,
 }
 
 impl Sequencer {
@@ -64,9 +64,7 @@ impl Sequencer {
         }
         self.keeper.stop();
         self.committer.stop();
-        if self.sealer.join().is_err() {
-            tracing::error!("the sealer panicked");
-        }
+        self.sealer.join();
     }
 
     /// Takes `first` and the deliveries that wait after it, as many as fit. Returns the first one that does not fit.
