@@ -32,9 +32,12 @@ impl PlainFile {
 }
 
 fn run(mut file: File, mut queue: mpsc::Receiver<(Vec<u8>, oneshot::Sender<()>)>) {
-    let (mut bytes, mut replies, mut expected) = (Vec::new(), Vec::new(), 0);
+    let mut bytes = Vec::new();
+    let mut replies = Vec::new();
+    let mut expected = 0;
     while let Some(first) = queue.blocking_recv() {
-        let (mut next, mut yields) = (Some(first), 0);
+        let mut next = Some(first);
+        let mut yields = 0;
         while let Some((record, reply)) = next {
             bytes.extend(record);
             replies.push(reply);

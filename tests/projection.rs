@@ -27,7 +27,7 @@ async fn append(log: &Log, number: usize) {
 }
 
 /// Returns all connections of the views.
-fn told(views: &Views) -> Vec<Connection> {
+fn all_connections(views: &Views) -> Vec<Connection> {
     let connections = |realm| views.connections(&realm, None).map(|(_, connection)| Connection::clone(&connection));
     views.realms().into_iter().flat_map(connections).collect()
 }
@@ -67,12 +67,12 @@ async fn the_state_is_the_fold_of_the_log_live_and_after_a_restart() {
         append(&log, number).await;
     }
     let live = views.wait_for(|views| views.position() == 400).await.unwrap().clone();
-    assert!(told(&live) == told(&folded(&log.reader)));
+    assert!(all_connections(&live) == all_connections(&folded(&log.reader)));
     assert_eq!((live.connection_count(), live.chain()), (50, log.reader.head().chain));
 
     let Log { appender, reader, .. } = log;
     drop(appender);
     tokio::task::spawn_blocking(move || projection.thread.join().unwrap()).await.unwrap();
     assert!(views.has_changed().is_err(), "nothing more will come");
-    assert!(told(&views.borrow()) == told(&folded(&reader)), "and what is known stays");
+    assert!(all_connections(&views.borrow()) == all_connections(&folded(&reader)), "and what is known stays");
 }

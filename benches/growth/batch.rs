@@ -30,7 +30,8 @@ impl Batch {
         let file = File::from(memfd_create("deliveries", MemfdFlags::CLOEXEC).unwrap());
         let mut stream = stream.take(count).peekable();
         let like = common(stream.peek().expect("not an empty batch"));
-        let (mut out, mut begin) = (BufWriter::new(&file), 0);
+        let mut out = BufWriter::new(&file);
+        let mut begin = 0;
         let mut made = Vec::with_capacity(count);
         for delivery in stream {
             made.push(write(&mut out, begin, &delivery));

@@ -29,7 +29,8 @@ pub fn entries(directory: &Path) -> Vec<(String, u64)> {
 /// Waits until nothing is written to `directory` any more, and adds a row with the time that took.
 pub fn settle(table: &mut Table, directory: &Path) {
     let begun = Instant::now();
-    let (mut last, mut since) = (state(directory), Instant::now());
+    let mut last = state(directory);
+    let mut since = Instant::now();
     while since.elapsed() < STILL_FOR && begun.elapsed() < PATIENCE {
         thread::sleep(Duration::from_millis(100));
         let now = state(directory);
@@ -43,7 +44,8 @@ pub fn settle(table: &mut Table, directory: &Path) {
 
 /// Allocated bytes and newest modification time. Bytes alone miss overwrites, which keep the size.
 fn state(directory: &Path) -> (u64, (i64, i64)) {
-    let (mut sum, mut newest) = (0, (0, 0));
+    let mut sum = 0;
+    let mut newest = (0, 0);
     visit(directory, &mut |file| {
         sum += file.blocks() * 512;
         newest = newest.max((file.mtime(), file.mtime_nsec()));

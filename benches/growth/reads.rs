@@ -22,15 +22,15 @@ pub fn measure(table: &mut Table, address: SocketAddr, known: &[Known]) {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
         let mut client = Client::new(endpoint.connect().await.unwrap());
         let connections = known.iter().map(|known| known.connection.clone());
-        row(table, "GetConnection", get(&mut client, asked(connections)).await);
-        let few = asked(known.iter().map(|known| known.external_id.clone()));
+        row(table, "GetConnection", get(&mut client, repeated(connections)).await);
+        let few = repeated(known.iter().map(|known| known.external_id.clone()));
         list(table, &mut client, few).await;
-        list(table, &mut client, asked(crowds::external_ids())).await;
+        list(table, &mut client, repeated(crowds::external_ids())).await;
     });
 }
 
 /// Ids of all calls: `ids`, repeated.
-fn asked(ids: impl Iterator<Item = String> + Clone) -> impl Iterator<Item = String> {
+fn repeated(ids: impl Iterator<Item = String> + Clone) -> impl Iterator<Item = String> {
     ids.cycle().take(CALLS)
 }
 
@@ -52,7 +52,8 @@ async fn get(client: &mut Client, ids: impl Iterator<Item = String>) -> Vec<Dura
 }
 
 async fn list(table: &mut Table, client: &mut Client, external_ids: impl Iterator<Item = String>) {
-    let (mut times, mut rows) = (Vec::new(), 0);
+    let mut times = Vec::new();
+    let mut rows = 0;
     for external_id in external_ids {
         let filter = ConnectionFilter { external_ids: vec![external_id], ..Default::default() };
         let request = ListConnectionsRequest {

@@ -32,8 +32,8 @@ pub fn run(arguments: &[&str]) {
     }
     let mut table = Table::default();
     match arguments {
-        [] => whole(&mut table, EVENTS),
-        ["--events", events] => whole(&mut table, number(events)),
+        [] => measure_all(&mut table, EVENTS),
+        ["--events", events] => measure_all(&mut table, number(events)),
         ["--http", seconds] => http::measure(&mut table, number(seconds)),
         ["--light", events] => light::measure(&mut table, number(events)),
         ["--starts"] => light::measure_two_journals(&mut table),
@@ -52,7 +52,7 @@ fn number(argument: &str) -> u64 {
     argument.replace('_', "").parse().expect("a number")
 }
 
-fn whole(table: &mut Table, events: u64) {
+fn measure_all(table: &mut Table, events: u64) {
     {
         let home = home();
         let report = filler::measure(table, &home, events);

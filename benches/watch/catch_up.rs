@@ -24,7 +24,8 @@ pub fn measure(table: &mut Table) {
     let (changes, seconds) = runtime.block_on(async {
         let channel = watchers::connect(daemon.grpc).await;
         let mut stream = watchers::open(channel, Position::AfterPosition(0), Filter::All, 0).await;
-        let (begun, mut changes) = (Instant::now(), 0);
+        let begun = Instant::now();
+        let mut changes = 0;
         loop {
             let message = stream.message().await.unwrap().unwrap();
             changes += message.changes;

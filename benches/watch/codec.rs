@@ -51,23 +51,23 @@ impl<R> Decoder for Counting<R> {
     fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Counted>, Status> {
         let mut bytes = from.copy_to_bytes(from.remaining());
         let mut counted = Counted::default();
-        let garbled = |_| Status::internal("garbled");
+        let malformed = |_| Status::internal("garbled");
         while bytes.has_remaining() {
-            let (field, wire) = decode_key(&mut bytes).map_err(garbled)?;
+            let (field, wire) = decode_key(&mut bytes).map_err(malformed)?;
             match (field, wire) {
-                (POSITION, WireType::Varint) => counted.position = decode_varint(&mut bytes).map_err(garbled)?,
+                (POSITION, WireType::Varint) => counted.position = decode_varint(&mut bytes).map_err(malformed)?,
                 (field, WireType::LengthDelimited) if field == self.batch => {
-                    let len = decode_varint(&mut bytes).map_err(garbled)?;
+                    let len = decode_varint(&mut bytes).map_err(malformed)?;
                     let mut batch = bytes.split_to(usize::try_from(len).unwrap());
                     while batch.has_remaining() {
-                        let (field, wire) = decode_key(&mut batch).map_err(garbled)?;
+                        let (field, wire) = decode_key(&mut batch).map_err(malformed)?;
                         counted.changes += u64::from(field == CHANGES);
-                        skip_field(wire, field, &mut batch, DecodeContext::default()).map_err(garbled)?;
+                        skip_field(wire, field, &mut batch, DecodeContext::default()).map_err(malformed)?;
                     }
                 }
                 (field, wire) => {
                     counted.caught_up |= field == self.caught_up;
-                    skip_field(wire, field, &mut bytes, DecodeContext::default()).map_err(garbled)?;
+                    skip_field(wire, field, &mut bytes, DecodeContext::default()).map_err(malformed)?;
                 }
             }
         }

@@ -33,11 +33,11 @@ pub enum Filter {
 }
 
 /// Received positions, each with its number of changes and its time.
-type Told = Vec<(u64, u64, Instant)>;
+type Received = Vec<(u64, u64, Instant)>;
 
 pub struct Watchers {
     runtime: Runtime,
-    tasks: JoinSet<Told>,
+    tasks: JoinSet<Received>,
     /// Position at which the watchers end. 0 if it is not known yet.
     last: watch::Sender<u64>,
 }
@@ -119,19 +119,20 @@ impl Watchers {
     pub fn until(self, posted: &Posted) -> (Vec<Duration>, u64) {
         let Self { runtime, tasks, last } = self;
         last.send_replace(posted.count());
-        let told =
-            runtime.block_on(async { tokio::time::timeout(PATIENCE, tasks.join_all()).await.expect("all is told") });
-        let changes = told.iter().flatten().map(|(_, changes, _)| changes).sum();
-        (told.iter().flatten().map(|(position, _, at)| posted.lag(*position, *at)).collect(), changes)
+        let received = runtime.block_on(async { tokio::time::timeout(PATIENCE, tasks.join_all()).await });
+        let received = received.expect("all is received");
+        let changes = received.iter().flatten().map(|(_, changes, _)| changes).sum();
+        (received.iter().flatten().map(|(position, _, at)| posted.lag(*position, *at)).collect(), changes)
     }
 }
 
-async fn follow(mut stream: Streaming<Counted>, mut last: watch::Receiver<u64>) -> Told {
-    let (mut told, mut reached) = (Vec::new(), 0);
+async fn follow(mut stream: Streaming<Counted>, mut last: watch::Receiver<u64>) -> Received {
+    let mut received = Vec::new();
+    let mut reached = 0;
     loop {
         let until = *last.borrow_and_update();
         if until > 0 && reached >= until {
-            return told;
+            return received;
         }
         let message = tokio::select! {
             message = stream.message() => message.unwrap().unwrap(),
@@ -139,7 +140,7 @@ async fn follow(mut stream: Streaming<Counted>, mut last: watch::Receiver<u64>) 
         };
         reached = message.position;
         if message.changes > 0 {
-            told.push((message.position, message.changes, Instant::now()));
+            received.push((message.position, message.changes, Instant::now()));
         }
     }
 }

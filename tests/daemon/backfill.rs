@@ -14,8 +14,8 @@ fn payload(id: &str, date: &str, status: &str) -> Value {
 }
 
 fn counts(ended: &Ended) -> (i32, [u64; 4]) {
-    let told: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{}", ended.stderr));
-    let count = |name: &str| told[name].as_str().map_or(0, |count| count.parse().unwrap());
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{}", ended.stderr));
+    let count = |name: &str| report[name].as_str().map_or(0, |count| count.parse().unwrap());
     (ended.code, ["imported", "duplicates", "conflicts", "refused"].map(count))
 }
 
@@ -71,11 +71,11 @@ fn unreadable_file_is_named_with_its_place_and_nothing_imported() {
     let cli = Cli::of(&daemon);
     let ended = cli.call(&["import", good.to_str().unwrap(), bad.to_str().unwrap(), "missing.json"]);
     assert_eq!(ended.code, 1);
-    for told in [format!("{}:2:7: it is no JSON from here on", bad.display()), "missing.json: No such file".to_owned()]
-    {
-        assert!(ended.stderr.contains(&told), "{told} in {}", ended.stderr);
+    let unreadable = format!("{}:2:7: it is no JSON from here on", bad.display());
+    for problem in [unreadable.as_str(), "missing.json: No such file"] {
+        assert!(ended.stderr.contains(problem), "{problem} in {}", ended.stderr);
     }
-    assert!(!ended.stderr.contains("sentinel"), "what is in a file is not told");
+    assert!(!ended.stderr.contains("sentinel"), "the contents of a file are not shown");
     assert_eq!(Api::connect(daemon.grpc).head(), 0);
     assert_eq!(cli.call(&["import", good.to_str().unwrap(), "--endpoint", "nobody"]).code, 1);
     assert!(cli.succeeds(&["import", good.to_str().unwrap()]).contains("imported"));
@@ -205,9 +205,9 @@ fn mismatched_event_is_readmitted_once_its_endpoint_is_mended() {
 
     let daemon = launch("api_mode = \"any\"");
     let cli = Cli::of(&daemon);
-    for told in [&["1", "2"][..], &["1", "2", "it", "was", "there", "already"]] {
+    for expected in [&["1", "2"][..], &["1", "2", "it", "was", "there", "already"]] {
         let printed = cli.succeeds(&["events", "readmit", "1"]);
-        assert_eq!(printed.lines().last().unwrap().split_whitespace().collect::<Vec<_>>(), told);
+        assert_eq!(printed.lines().last().unwrap().split_whitespace().collect::<Vec<_>>(), expected);
     }
     assert!(cli.succeeds(&["connections", "get", "c", "--test"]).contains("authorized"));
     assert_eq!(cli.call(&["connections", "get", "c"]).code, 3, "it is no live one");

@@ -162,7 +162,7 @@ fn start_into(case: &Case, faults: &Faults, directory: &Path, env: &[(&str, &str
     faults.disarm();
     faults.arm();
     let mut daemon = start(directory, env);
-    let shows = |log: &str| ["\"serving\"", "the views are stalled"].iter().any(|it| log.contains(it));
+    let shows = |log: &str| ["\"serving\"", "the views are stalled"].iter().any(|text| log.contains(text));
     let what = format!("{} {}", case.operation, case.path);
     until(&what, || daemon.status().is_some() || shows(&daemon.log()));
     // Some operations come a little later.
@@ -171,7 +171,9 @@ fn start_into(case: &Case, faults: &Faults, directory: &Path, env: &[(&str, &str
         std::thread::sleep(Duration::from_millis(10));
     }
     std::thread::sleep(Duration::from_millis(300));
-    let (status, log, is_met) = (daemon.status(), daemon.log(), !faults.hits().is_empty());
+    let status = daemon.status();
+    let log = daemon.log();
+    let is_met = !faults.hits().is_empty();
     let last: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
     let is_right = match case.starting.unwrap_or(GoesOn) {
         GoesOn => status.is_none() && log.contains("the log is open"),
@@ -185,17 +187,17 @@ fn start_into(case: &Case, faults: &Faults, directory: &Path, env: &[(&str, &str
 }
 
 /// Checks that all acknowledged events are there, in order. Refused events may be between them.
-fn has_all(daemon: &Daemon, sent: &Sent, looked: &mut usize) {
+fn has_all(daemon: &Daemon, sent: &Sent, checked: &mut usize) {
     let keys = Api::connect(daemon.grpc).keys();
     let position = |id: &String| keys.iter().position(|key| *key == format!("id:{id}")).map(|index| index as u64 + 1);
     let positions: Vec<u64> = sent.ids.iter().map(|id| position(id).unwrap()).collect();
     assert!(positions.is_sorted());
     assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());
     let mut sender = Sender::connect(daemon.webhooks).unwrap();
-    for (id, position) in sent.ids.iter().zip(positions).skip(*looked) {
+    for (id, position) in sent.ids.iter().zip(positions).skip(*checked) {
         assert_eq!(sender.deliver_patiently(id, &body(id)).unwrap().as_duplicate(), Some(position));
     }
-    *looked = sent.ids.len();
+    *checked = sent.ids.len();
 }
 
 #[test]
@@ -204,14 +206,16 @@ fn disk_error_ends_it_only_in_a_commit_and_takes_nothing_back() {
     let Some(faults) = Faults::new(directory.path()) else {
         return skip("errors of the disk need a C compiler");
     };
-    let (mut sent, mut looked, mut wrong) = (Sent::default(), 0, Vec::new());
+    let mut sent = Sent::default();
+    let mut checked = 0;
+    let mut wrong = Vec::new();
     for case in CASES {
         let rule = Rule { operation: case.operation, path: case.path, nth: 1, action: "EIO" };
         let env = faults.env(&rule);
         let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
         faults.disarm();
         let mut daemon = start(directory.path(), &env).ready();
-        has_all(&daemon, &sent, &mut looked);
+        has_all(&daemon, &sent, &mut checked);
         sent.take(&mut Sender::connect(daemon.webhooks).unwrap(), "small");
         if let Some(then) = case.running {
             faults.arm();
@@ -228,7 +232,7 @@ fn disk_error_ends_it_only_in_a_commit_and_takes_nothing_back() {
         wrong.extend(start_into(case, &faults, directory.path(), &env).err());
     }
     assert!(wrong.is_empty(), "{} of {}: {wrong:#?}", wrong.len(), CASES.len());
-    has_all(&start(directory.path(), &[]).ready(), &sent, &mut looked);
+    has_all(&start(directory.path(), &[]).ready(), &sent, &mut checked);
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn masked(text: &str) -> String {
 
 /// Starts a daemon and sends the events of a patient, an export that failed, an unreadable body, and a delivery with a
 /// wrong signature.
-fn told(directory: &Path) -> (Daemon, Cli) {
+fn seeded_daemon(directory: &Path) -> (Daemon, Cli) {
     let daemon = Launch::new(directory).start().ready();
     let cli = Cli::of(&daemon);
     let unreadable = directory.join("unreadable");
@@ -40,7 +40,7 @@ fn told(directory: &Path) -> (Daemon, Cli) {
 #[test]
 fn each_command_prints_what_it_is_asked_for() {
     let directory = tempfile::tempdir().unwrap();
-    let (_daemon, cli) = told(directory.path());
+    let (_daemon, cli) = seeded_daemon(directory.path());
     let mut printed = String::new();
     for words in [
         "connections get a1b2c3d4-0000-4000-8000-000000000001",
@@ -81,7 +81,7 @@ fn each_command_prints_what_it_is_asked_for() {
 #[test]
 fn output_for_programs_is_json_with_the_names_of_the_api() {
     let directory = tempfile::tempdir().unwrap();
-    let (_daemon, cli) = told(directory.path());
+    let (_daemon, cli) = seeded_daemon(directory.path());
     for (words, field) in [
         ("connections summary", "statuses"),
         ("connections history a1b2c3d4-0000-4000-8000-000000000001", "connection"),

@@ -36,7 +36,8 @@ fn any_one_fault_in_data_is_refused_named_mended_or_harmless() {
     let judge = Judge::of(prepared()).unwrap();
     let cases = cases();
     let only = std::env::var("CLEAT_DAMAGE_CASE").ok().map(|number| number.parse::<usize>().unwrap());
-    let (next, results) = (AtomicUsize::new(0), Mutex::new((Counts::new(), Vec::new())));
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new((Counts::new(), Vec::new()));
     thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {

@@ -48,7 +48,7 @@ fn send_until_refused(webhooks: SocketAddr, sender: u64) -> Sent {
     panic!("the disk was never full");
 }
 
-fn is_our_trouble(answer: &Answer) {
+fn assert_storage_failure(answer: &Answer) {
     assert_eq!((answer.status, answer.body["reason"].as_str()), (503, Some("STORAGE_READ_ONLY")), "{}", answer.body);
     assert!(answer.retry_after.is_some());
 }
@@ -64,9 +64,9 @@ fn full_disk_acknowledges_nothing_allows_reads_and_then_ends_it() {
     let sent: Vec<Sent> = senders.into_iter().map(|sender| sender.join().unwrap()).collect();
 
     for sent in &sent {
-        is_our_trouble(&sent.refused);
+        assert_storage_failure(&sent.refused);
     }
-    is_our_trouble(&Sender::connect(webhooks).unwrap().deliver("later", b"{}").unwrap());
+    assert_storage_failure(&Sender::connect(webhooks).unwrap().deliver("later", b"{}").unwrap());
     assert_eq!(Cli::of(&daemon).call(&["send"]).code, 4, "it cannot answer now");
     let fixture = format!("{}/tests/fixtures/ehi_export_failed.json", env!("CARGO_MANIFEST_DIR"));
     let import = Cli::of(&daemon).call(&["import", &fixture]);
@@ -82,7 +82,7 @@ fn full_disk_acknowledges_nothing_allows_reads_and_then_ends_it() {
     drop(api);
     let status = daemon.ended();
     assert!(status.code().is_some_and(|code| code != 0), "{status}: {}", daemon.log());
-    tells_only_lines_of_json(&daemon);
+    logs_only_lines_of_json(&daemon);
 
     has_all(directory.path(), &sent);
 }
@@ -93,16 +93,16 @@ fn a_stop_while_reads_go_on_does_not_hide_the_failure() {
     let config = "[shutdown]\nafter_storage_failure = \"10m\"\n";
     let launch = Launch { wrapped: &LIMITED, config, ..Launch::new(directory.path()) };
     let daemon = launch.start().ready();
-    is_our_trouble(&send_until_refused(daemon.webhooks, 0).refused);
+    assert_storage_failure(&send_until_refused(daemon.webhooks, 0).refused);
     let log = directory.path().join("stderr");
     assert_eq!(daemon.terminate().code(), Some(1));
-    let told = std::fs::read_to_string(log).unwrap();
-    let last: serde_json::Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+    let logged = std::fs::read_to_string(log).unwrap();
+    let last: serde_json::Value = serde_json::from_str(logged.lines().last().unwrap()).unwrap();
     assert_eq!(last["level"], "ERROR");
     assert!(last["message"].as_str().unwrap().starts_with("the log accepts no more events: "), "{last}");
 }
 
-fn tells_only_lines_of_json(daemon: &Daemon) {
+fn logs_only_lines_of_json(daemon: &Daemon) {
     let log = daemon.log();
     let plain = log.lines().find(|line| serde_json::from_str::<serde_json::Value>(line).is_err());
     assert_eq!(plain, None);

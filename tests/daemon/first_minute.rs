@@ -171,12 +171,12 @@ fn without_a_configuration_it_listens_where_readme_says() {
     let mut daemon = Cli::in_directory(directory.path()).runs(&["serve"]);
     until("it listens, or has ended", || daemon.stderr().contains(r#""message":"listening""#) || daemon.has_ended());
     if daemon.has_ended() {
-        let told = daemon.stderr();
-        assert!(BUILT_IN.iter().any(|address| told.contains(&format!("cannot listen on {address} for "))), "{told}");
+        let log = daemon.stderr();
+        assert!(BUILT_IN.iter().any(|address| log.contains(&format!("cannot listen on {address} for "))), "{log}");
         return;
     }
-    let told = daemon.stderr();
-    let listening = json(told.lines().find(|line| line.contains(r#""message":"listening""#)).unwrap());
+    let log = daemon.stderr();
+    let listening = json(log.lines().find(|line| line.contains(r#""message":"listening""#)).unwrap());
     assert_eq!(["webhooks", "grpc", "operations"].map(|port| listening[port].as_str().unwrap()), BUILT_IN);
     until("it serves", || daemon.stderr().contains(r#""message":"serving""#));
     let cli = Cli::default();

@@ -73,7 +73,7 @@ fn plan(seed: u64) -> Plan {
 }
 
 #[track_caller]
-fn counted(counts: &mut Counts, plan: &Plan) {
+fn check(counts: &mut Counts, plan: &Plan) {
     let history = run(plan);
     counts.add(&history);
     let found = violations(&history);
@@ -86,7 +86,7 @@ fn counted(counts: &mut Counts, plan: &Plan) {
 fn every_watch_sees_what_the_log_has_through_every_fault() {
     let mut counts = Counts::default();
     for seed in SEEDS {
-        counted(&mut counts, &plan(seed));
+        check(&mut counts, &plan(seed));
     }
     counts.at_least(SEEDS.len(), &OF_EACH);
 }
@@ -95,7 +95,7 @@ fn every_watch_sees_what_the_log_has_through_every_fault() {
 fn a_thousand_watches_see_the_log_through_kills_and_a_stop() {
     let mut counts = Counts::default();
     let faults = vec![Fault::Kill, Fault::Stop, Fault::Kill];
-    counted(&mut counts, &Plan { watchers: 1000, faults, events: 60, pause: Duration::from_millis(400), ..plan(1000) });
+    check(&mut counts, &Plan { watchers: 1000, faults, events: 60, pause: Duration::from_millis(400), ..plan(1000) });
     counts.at_least(1, &[("cut off", 500), ("sent away by a stop", 100), ("resumes", 1500), ("changes", 30_000)]);
 }
 
@@ -104,7 +104,7 @@ fn histories_of_new_seeds_hold_as_well() {
     let count = std::env::var("CLEAT_HISTORIES").map_or(0, |count| count.parse().unwrap());
     let mut counts = Counts::default();
     for _ in 0..count {
-        counted(&mut counts, &plan(rand::rng().random()));
+        check(&mut counts, &plan(rand::rng().random()));
     }
     counts.at_least(count, &OF_EACH);
 }
@@ -112,7 +112,7 @@ fn histories_of_new_seeds_hold_as_well() {
 #[test]
 fn a_history_through_a_proxy_that_spoils_nothing_holds() {
     let mut counts = Counts::default();
-    counted(&mut counts, &Plan { proxy: Some(Spoiling::Nothing), ..plan(1) });
+    check(&mut counts, &Plan { proxy: Some(Spoiling::Nothing), ..plan(1) });
     // Both come only through the proxy.
     counts.at_least(1, &[("changes together", 1000), ("whole snapshots", 5)]);
 }

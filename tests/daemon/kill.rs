@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::support::{Api, Daemon, Launch, Sender, until};
-use crate::workload::{Sample, states, told};
+use crate::workload::{Sample, shown_states, states};
 
 const ROUNDS: u64 = 40;
 /// Rounds after which the daemon is also stopped in order.
@@ -65,7 +65,7 @@ fn kills_under_load_lose_no_acknowledged_event_and_double_none() {
         acknowledged += known.iter().map(|known| known.acknowledged.len()).sum::<usize>();
         rounds_in_flight += u64::from(known.iter().any(|known| known.in_flight));
         daemon = start(directory.path()).ready();
-        expected.survived(&daemon, known);
+        expected.check_after_kill(&daemon, known);
         if round % STOPS_EVERY == STOPS_EVERY - 1 {
             assert!(daemon.terminate().success());
             daemon = start(directory.path()).ready();
@@ -77,13 +77,14 @@ fn kills_under_load_lose_no_acknowledged_event_and_double_none() {
     expected.is_all_there(directory.path());
     let files = |directory: &str, ending: &str| {
         let entries = std::fs::read_dir(data.join(directory)).unwrap();
-        entries.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|it| it == ending)).count()
+        let paths = entries.map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.extension().is_some_and(|extension| extension == ending)).count()
     };
     let spans = std::fs::read_dir(data.join("dedup")).unwrap().filter_map(|entry| span(&entry.unwrap().path()));
     let spans: Vec<(u64, u64)> = spans.collect();
     let covered = spans.iter().map(|(after, through)| through - after).sum::<u64>();
     assert!(covered >= 2000 && spans.iter().any(|(after, through)| through - after >= 700), "{spans:?}");
-    assert_eq!(files("views/1", "checkpoint"), 2, "no start had to begin anew");
+    assert_eq!(files("views/1", "checkpoint"), 2, "no start had to begin again");
 }
 
 /// Returns the positions that a dedup run covers, from its name.
@@ -140,15 +141,15 @@ fn send_until_broken(mut connection: Sender, round: u64, sender: u64, count: &At
 
 impl Expected {
     /// Compares a daemon with the senders' deliveries, and sends these again.
-    fn survived(&mut self, daemon: &Daemon, known: Vec<Known>) {
+    fn check_after_kill(&mut self, daemon: &Daemon, known: Vec<Known>) {
         let api = Api::connect(daemon.grpc);
         let mut sender = Sender::connect(daemon.webhooks).unwrap();
-        let (acknowledged, unanswered) = self.grown(&api, known);
+        let (acknowledged, unanswered) = self.read_new_events(&api, known);
         assert!(acknowledged.iter().all(|(sample, position)| self.0[index(*position)].key == sample.key));
         let again: Vec<_> = acknowledged.iter().map(|(sample, position)| (*position, sample)).collect();
         are_duplicates(&mut sender, &again);
         for sample in unanswered {
-            let found = self.0.iter().position(|it| it.key == sample.key);
+            let found = self.0.iter().position(|known| known.key == sample.key);
             let delivered = sender.deliver_patiently(&sample.id, &sample.body).unwrap();
             let position = if found.is_some() { delivered.as_duplicate() } else { delivered.as_new() }.unwrap();
             assert_eq!(index(position), found.unwrap_or(self.0.len()));
@@ -158,11 +159,11 @@ impl Expected {
                 self.0.push(sample);
             }
         }
-        self.agrees(&api);
+        self.assert_agrees(&api);
     }
 
     /// Reads all events. Earlier ones must be where they were; new ones must have been sent, and none may come twice.
-    fn grown(&mut self, api: &Api, known: Vec<Known>) -> (Vec<(Sample, u64)>, Vec<Sample>) {
+    fn read_new_events(&mut self, api: &Api, known: Vec<Known>) -> (Vec<(Sample, u64)>, Vec<Sample>) {
         let (mut acknowledged, mut unanswered) = (Vec::new(), Vec::new());
         for known in known {
             acknowledged.extend(known.acknowledged);
@@ -178,9 +179,9 @@ impl Expected {
         (acknowledged, unanswered)
     }
 
-    fn agrees(&self, api: &Api) {
+    fn assert_agrees(&self, api: &Api) {
         assert_eq!(api.head(), self.0.len() as u64);
-        assert_eq!(told(&api.connections()), states((1..).zip(&self.0)));
+        assert_eq!(shown_states(&api.connections()), states((1..).zip(&self.0)));
     }
 
     /// Checks, after all rounds, that each of their events is there.
@@ -189,13 +190,13 @@ impl Expected {
         let api = Api::connect(daemon.grpc);
         assert!(self.0.iter().map(|sample| &sample.key).eq(&api.keys()));
         are_duplicates(&mut Sender::connect(daemon.webhooks).unwrap(), &(1..).zip(&self.0).collect::<Vec<_>>());
-        self.agrees(&api);
+        self.assert_agrees(&api);
     }
 }
 
 /// Checks that each is answered as a duplicate, with its position.
 fn are_duplicates(sender: &mut Sender, samples: &[(u64, &Sample)]) {
-    let deliveries: Vec<_> = samples.iter().map(|(_, it)| (it.id.as_str(), it.body.as_slice())).collect();
+    let deliveries: Vec<_> = samples.iter().map(|(_, sample)| (sample.id.as_str(), sample.body.as_slice())).collect();
     for ((position, _), answer) in samples.iter().zip(sender.deliver_all(&deliveries).unwrap()) {
         assert_eq!(answer.taken(), (*position, true));
     }

@@ -9,7 +9,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
 use crate::support::{Api, Launch, Sender, signed, until};
-use crate::workload::{Sample, states, told};
+use crate::workload::{Sample, shown_states, states};
 use follower::Followed;
 
 const DELIVERIES: u64 = 10_000;
@@ -40,7 +40,7 @@ fn ten_thousand_deliveries_are_taken_once_and_all_watches_agree() {
     let after = follow(daemon.grpc);
     let mut by_position: Vec<(u64, &Sample)> = positions.iter().copied().zip(&samples).collect();
     by_position.sort_by_key(|(position, _)| *position);
-    assert_eq!(told(&listed), states(by_position));
+    assert_eq!(shown_states(&listed), states(by_position));
     let [before, during, after] = [before, during.unwrap(), after].map(|watch| watch.join().unwrap());
     for followed in [&before, &during, &after] {
         assert!(followed.connections.values().eq(&listed));

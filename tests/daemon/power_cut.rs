@@ -117,7 +117,9 @@ fn acknowledged_event_survives_a_power_cut_at_each_named_point() {
         return skip("named points need a C compiler");
     };
     let mut named = Named::new(directory.path(), &faults);
-    let (mut torn, mut of_derived_files, mut lost) = (0, 0, Vec::new());
+    let mut torn = 0;
+    let mut of_derived_files = 0;
+    let mut lost = Vec::new();
     let by_hand = std::env::var_os(DISKS_BY_HAND).is_some();
     for point in POINTS {
         let all = [Left::Nothing, Left::Torn, Left::All];

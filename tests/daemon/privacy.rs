@@ -56,7 +56,7 @@ fn nothing_private_is_in_logs_metrics_readiness_or_refusals() {
     for text in sent.answers.iter().chain(&asked) {
         shows_none("an answer", text, &confidential);
     }
-    says_what_it_should(&log, &metrics);
+    assert_usual_output(&log, &metrics);
 }
 
 /// Stops the daemon and returns its complete log.
@@ -69,7 +69,7 @@ fn complete_log(daemon: Daemon, directory: &Path, requests: usize) -> String {
 }
 
 /// Checks the usual output, so that a daemon without any output is noticed.
-fn says_what_it_should(log: &str, metrics: &str) {
+fn assert_usual_output(log: &str, metrics: &str) {
     let outcomes = [
         "accepted",
         "duplicate",

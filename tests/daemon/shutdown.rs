@@ -65,7 +65,7 @@ fn reads_up_to_now(watch: &mut Watch) {
 fn is_sent_away(mut watch: Watch) {
     let deadline = Instant::now() + Duration::from_secs(60);
     let going = loop {
-        assert!(Instant::now() < deadline, "it is never told");
+        assert!(Instant::now() < deadline, "it is never sent away");
         match watch.next().unwrap().message {
             Some(Message::GoingAway(going)) => break going,
             message => assert!(matches!(message, Some(Message::ChangeBatch(_) | Message::Heartbeat(_))), "{message:?}"),

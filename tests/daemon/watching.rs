@@ -34,18 +34,18 @@ fn connects(daemon: &Daemon, numbers: std::ops::RangeInclusive<u64>) {
 }
 
 /// Returns the complete lines that `-o ndjson` has printed.
-fn told(printed: &str) -> impl Iterator<Item = Value> {
+fn messages(printed: &str) -> impl Iterator<Item = Value> {
     let whole = printed.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     whole.map(|line| serde_json::from_str(line).unwrap())
 }
 
-fn position(told: &Value) -> u64 {
-    told["position"].as_str().unwrap().parse().unwrap()
+fn position(message: &Value) -> u64 {
+    message["position"].as_str().unwrap().parse().unwrap()
 }
 
 /// Returns the positions of the changes.
 fn positions(printed: &str) -> Vec<u64> {
-    told(printed).filter(|message| message.get("changeBatch").is_some()).map(|message| position(&message)).collect()
+    messages(printed).filter(|message| message.get("changeBatch").is_some()).map(|message| position(&message)).collect()
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn watch_outlives_any_end_of_the_daemon_and_misses_nothing() {
             1 => assert_eq!(daemon.terminate().code(), Some(0)),
             _ => {
                 // The daemon is there, but sends nothing.
-                until("it has told all", || positions(&watch.stdout()).len() as u64 == last);
+                until("all is printed", || positions(&watch.stdout()).len() as u64 == last);
                 daemon.signal(Signal::STOP);
                 until("it is noticed", || watch.stderr().contains("the daemon says nothing"));
                 daemon.signal(Signal::CONT);
@@ -75,7 +75,7 @@ fn watch_outlives_any_end_of_the_daemon_and_misses_nothing() {
         }
         daemon = start(directory.path(), &grpc);
     }
-    until("all is told", || positions(&watch.stdout()).len() as u64 >= last);
+    until("all is printed", || positions(&watch.stdout()).len() as u64 >= last);
     assert!(positions(&watch.stdout()).into_iter().eq(1..=last), "{}", watch.stderr());
     assert!(!watch.has_ended());
 }
@@ -89,18 +89,18 @@ fn a_watch_of_events_outlives_the_daemon_too() {
     let place = directory.path().join("place");
     let words = ["events", "watch", "--after", "0", "-o", "ndjson", "--token-file", place.to_str().unwrap()];
     let mut watch = Cli::of(&daemon).runs(&words);
-    let told = |printed: &str| told(printed).map(|event| position(&event)).collect::<Vec<_>>();
-    until("it tells what was", || told(&watch.stdout()).len() == 10);
+    let all_positions = |printed: &str| messages(printed).map(|event| position(&event)).collect::<Vec<_>>();
+    until("it prints what was", || all_positions(&watch.stdout()).len() == 10);
     daemon.kill();
     let daemon = start(directory.path(), &grpc);
     connects(&daemon, 11..=20);
-    until("it tells what is", || told(&watch.stdout()).len() >= 20);
+    until("it prints what is", || all_positions(&watch.stdout()).len() >= 20);
     watch.interrupt();
     assert_eq!(watch.ended(), 0, "{}", watch.stderr());
     connects(&daemon, 21..=30);
     let later = Cli::of(&daemon).runs(&words);
-    until("another run goes on", || told(&later.stdout()).len() >= 10);
-    let all = [told(&watch.stdout()), told(&later.stdout())].concat();
+    until("another run goes on", || all_positions(&later.stdout()).len() >= 10);
+    let all = [all_positions(&watch.stdout()), all_positions(&later.stdout())].concat();
     assert!(all.iter().copied().eq(1..=30), "{all:?}");
 }
 
@@ -114,7 +114,7 @@ fn a_run_goes_on_where_the_last_one_with_its_file_ended() {
         let mut watch = Cli::of(&daemon).runs(&words);
         until("it watches", || watch.stdout().contains("caughtUp"));
         meanwhile();
-        until("it tells", || positions(&watch.stdout()).last() == Some(&reaches));
+        until("it prints", || positions(&watch.stdout()).last() == Some(&reaches));
         watch.interrupt();
         assert_eq!(watch.ended(), 0, "{}", watch.stderr());
         positions(&watch.stdout())
@@ -149,7 +149,7 @@ fn watch_comes_back_after_damaged_views_and_misses_nothing() {
     bytes.iter_mut().skip(500).step_by(97).for_each(|byte| *byte ^= 4);
     OpenOptions::new().write(true).open(changes).unwrap().write_all(&bytes).unwrap();
     let after = Cli::of(&daemon).runs(&words);
-    until("all is told", || positions(&after.stdout()).len() >= 100);
+    until("all is printed", || positions(&after.stdout()).len() >= 100);
     assert!(positions(&after.stdout()).into_iter().eq(1..=100), "{}", after.stderr());
     assert!(after.stderr().contains("damaged"), "{}", after.stderr());
 }
@@ -178,7 +178,8 @@ fn a_command_gets_each_change_after_it_took_the_one_before() {
     until("it takes all", || lines() == 5);
     let text = std::fs::read_to_string(&taken).unwrap();
     let changes = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let told = changes.map(|it| format!("{} {}", it["effect"], it["connection"]["orgConnectionId"]).replace('"', ""));
+    let shown = changes.map(|change| format!("{} {}", change["effect"], change["connection"]["orgConnectionId"]));
+    let shown = shown.map(|line| line.replace('"', ""));
     let expected = (1..=5).map(|number| format!("EFFECT_ENTERED c{number}"));
-    assert!(told.eq(expected), "{text}");
+    assert!(shown.eq(expected), "{text}");
 }

@@ -79,21 +79,23 @@ pub type States = BTreeMap<String, State>;
 pub fn states<'a, T: IntoIterator<Item = (u64, &'a Sample)>>(events: T) -> States {
     let mut states = States::new();
     for (position, sample) in events {
-        let Some((connection, told)) = &sample.names else { continue };
+        let Some((connection, status)) = &sample.names else { continue };
         let new = State { version: 0, first_position: position, last_position: 0, status: ConnectionStatus::Unknown };
         let state = states.entry(connection.clone()).or_insert(new);
         state.version += 1;
         state.last_position = position;
-        state.status = told.unwrap_or(state.status);
+        state.status = status.unwrap_or(state.status);
     }
     states
 }
 
 /// Returns the states that the API shows.
-pub fn told(connections: &[Connection]) -> States {
-    let state = |it: &Connection| {
-        let (first_position, last_position) = (it.first_position, it.last_position);
-        State { version: it.version, first_position, last_position, status: it.status() }
+pub fn shown_states(connections: &[Connection]) -> States {
+    let state = |connection: &Connection| State {
+        version: connection.version,
+        first_position: connection.first_position,
+        last_position: connection.last_position,
+        status: connection.status(),
     };
-    connections.iter().map(|it| (it.org_connection_id.clone(), state(it))).collect()
+    connections.iter().map(|connection| (connection.org_connection_id.clone(), state(connection))).collect()
 }

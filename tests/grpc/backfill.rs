@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Status};
 
-use crate::generated::something;
+use crate::generated::random_event;
 use crate::support::*;
 
 fn request(payloads: &[Value]) -> ImportEventsRequest {
@@ -47,13 +47,13 @@ async fn payloads_are_imported_in_order_once_and_marked() {
     let again = import(&api, all).await.unwrap();
     assert_eq!((counts(&again), again.position), ([0, 4, 0, 0], 4));
 
-    let told = event(&api, 2).await;
+    let imported = event(&api, 2).await;
     assert_eq!(
-        (told.provenance(), told.event_key.as_str(), told.endpoint.as_str()),
+        (imported.provenance(), imported.event_key.as_str(), imported.endpoint.as_str()),
         (Provenance::Import, "id:e2", "fasten")
     );
     assert_eq!(
-        (told.webhook_signature, told.secret_label, told.webhook_id),
+        (imported.webhook_signature, imported.secret_label, imported.webhook_id),
         (String::new(), String::new(), String::new())
     );
     assert!(event(&api, 4).await.event_key.starts_with("sha:"));
@@ -200,14 +200,14 @@ async fn payloads_that_are_no_events_are_left_out_by_index() {
     let payloads = [json!([1]), revoked("e3", "c"), json!({"id": "e4"}), test];
     let response = import(&api, vec![request(&payloads), request(&[large, revoked("e5", "c")])]).await.unwrap();
     assert_eq!((counts(&response), response.position), ([2, 0, 0, 4], 2));
-    let told: Vec<_> = response.refused_payloads.iter().map(|it| (it.index, it.problem.as_str())).collect();
+    let left_out = response.refused_payloads.iter().map(|payload| (payload.index, payload.problem.as_str()));
     let expected = [
         (0, "it is no JSON object"),
         (2, "it has no type: no webhook of Fasten's"),
         (3, "its api_mode is not the one of its endpoint"),
         (4, "it is larger than webhooks.body_limit"),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(left_out.collect::<Vec<_>>(), expected);
     let many = vec![json!(7); 300];
     let response = import(&api, vec![request(&many)]).await.unwrap();
     assert_eq!((response.refused, response.refused_payloads.len()), (300, 100));
@@ -217,14 +217,15 @@ async fn payloads_that_are_no_events_are_left_out_by_index() {
 async fn a_dry_run_reports_what_an_import_does_and_appends_nothing() {
     let mut random = StdRng::seed_from_u64(7);
     let api = TestApi::open().await;
-    let (mut seen, mut before) = ([0; 4], Vec::<Value>::new());
+    let mut seen = [0; 4];
+    let mut before = Vec::<Value>::new();
     for round in 0..20 {
         let mut made = || match random.random_range(0..10) {
             0 => json!({"id": "no type"}),
             1..4 if !before.is_empty() => before[random.random_range(0..before.len())].clone(),
             _ => {
                 let id = format!("e{}", random.random_range(0..30 + round * 10));
-                before.push(something(&mut random, &id));
+                before.push(random_event(&mut random, &id));
                 before[before.len() - 1].clone()
             }
         };
@@ -284,7 +285,9 @@ async fn only_a_mended_mismatched_event_is_readmitted_and_only_once() {
     let readmit = async || {
         let request = ReadmitEventsRequest { positions: vec![1, 2, 3, 4, 9, 1], ..Default::default() };
         let events = api.admin().readmit_events(request).await.unwrap().into_inner().events;
-        events.into_iter().map(|it| (it.position, it.applied_position, it.duplicate, it.problem)).collect::<Vec<_>>()
+        let events = events.into_iter();
+        let outcomes = events.map(|event| (event.position, event.applied_position, event.duplicate, event.problem));
+        outcomes.collect::<Vec<_>>()
     };
     let not = |position, problem: &str| (position, 0, false, problem.to_owned());
     let mut expected = vec![

@@ -204,14 +204,14 @@ async fn a_watch_that_takes_nothing_delays_none_of_the_same_request() {
     for event in &events {
         api.append(event).await;
     }
-    let told = async {
+    let all_changes = async {
         let mut changes = 0;
         while changes < events.len() {
             let message = watch.message().await.unwrap().unwrap().message;
             changes += usize::from(matches!(message, Some(Change::ChangeBatch(_))));
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), told).await.expect("before the other is reset");
+    tokio::time::timeout(Duration::from_secs(20), all_changes).await.expect("before the other is reset");
 }
 
 #[tokio::test]

@@ -67,7 +67,8 @@ async fn a_watch_that_begins_at_a_drain_is_refused_or_says_goodbye() {
         }
         api.state.send_replace(ServingState::ShuttingDown);
         let Ok(answer) = opening.await.unwrap() else { continue };
-        let (mut stream, mut last) = (answer.into_inner(), None);
+        let mut stream = answer.into_inner();
+        let mut last = None;
         while let Ok(Some(message)) = stream.message().await {
             last = message.message;
         }
@@ -144,7 +145,8 @@ async fn a_unix_socket_serves_the_same() {
     let (state, states) = watch::channel(ServingState::Serving);
     let (_, rebuild) = project(directory.path(), &log, 1);
     let backfill = backfill(&Setup::default().webhooks, &log.reader, &log.appender);
-    let (reader, rejections) = (log.reader.clone(), Rejections::default());
+    let reader = log.reader.clone();
+    let rejections = Rejections::default();
     let sources = Sources { views, reader, rebuild, rejections, backfill, state: states };
     let api = Api::new(sources, options(Principal::loopback([Arc::from("acme")]), 1));
     let serving = tokio::spawn(api.serve(Listener::Unix(UnixListener::bind(&path).unwrap())));

@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 use serde_json::json;
 use tonic::{Code, Streaming};
 
-use crate::generated::something;
+use crate::generated::random_event;
 use crate::support::*;
 
 fn starting(start: Start) -> WatchEventsRequest {
@@ -27,7 +27,8 @@ async fn watch(api: &TestApi, request: WatchEventsRequest) -> Streaming<WatchEve
 
 /// Returns all messages until the watch has caught up.
 async fn messages(api: &TestApi, request: WatchEventsRequest) -> Vec<WatchEventsResponse> {
-    let (mut stream, mut all) = (watch(api, request).await, Vec::<WatchEventsResponse>::new());
+    let mut stream = watch(api, request).await;
+    let mut all = Vec::<WatchEventsResponse>::new();
     while !all.iter().any(|message| matches!(message.message, Some(Message::CaughtUp(_)))) {
         all.push(stream.message().await.unwrap().unwrap());
     }
@@ -36,9 +37,9 @@ async fn messages(api: &TestApi, request: WatchEventsRequest) -> Vec<WatchEvents
 }
 
 fn events(messages: &[WatchEventsResponse]) -> Vec<Event> {
-    let batches = messages.iter().filter_map(|it| match &it.message {
+    let batches = messages.iter().filter_map(|message| match &message.message {
         Some(Message::EventBatch(batch)) => {
-            assert!(!batch.events.is_empty() && batch.events.iter().all(|event| event.position <= it.position));
+            assert!(!batch.events.is_empty() && batch.events.iter().all(|event| event.position <= message.position));
             Some(batch.events.clone())
         }
         _ => None,
@@ -55,7 +56,7 @@ async fn every_event_is_sent_once_in_order_wherever_a_watch_starts() {
     let api = TestApi::open().await;
     let mut random = StdRng::seed_from_u64(9);
     for number in 0..300 {
-        api.append(&something(&mut random, &format!("e{number}"))).await;
+        api.append(&random_event(&mut random, &format!("e{number}"))).await;
     }
     let whole = messages(&api, starting(Start::AfterPosition(0))).await;
     assert!(positions(&whole).into_iter().eq(1..=300));
@@ -85,11 +86,11 @@ async fn a_live_watch_shows_new_events_of_its_tenant_only() {
     }
     api.append_as("other", ModeVerdict::Live, &json!({"id": "theirs"})).await;
     api.append_as("acme", ModeVerdict::Mismatched, &json!({"id": "ours"})).await;
-    let mut told = Vec::new();
-    while told.is_empty() {
-        told.extend(events(&[stream.message().await.unwrap().unwrap()]));
+    let mut shown = Vec::new();
+    while shown.is_empty() {
+        shown.extend(events(&[stream.message().await.unwrap().unwrap()]));
     }
-    assert_eq!((told[0].position, told[0].tenant.as_str(), told[0].body.len()), (3, "acme", 0), "without the scope");
+    assert_eq!((shown[0].position, shown[0].tenant.as_str(), shown[0].body.len()), (3, "acme", 0), "without the scope");
     api.state.send_replace(ServingState::ShuttingDown);
     let going = loop {
         match stream.message().await.unwrap().unwrap().message.unwrap() {

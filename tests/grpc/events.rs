@@ -13,13 +13,14 @@ use crate::support::*;
 /// Returns all events read, and the positions of the messages.
 async fn read(api: &TestApi, request: ReadEventsRequest) -> (Vec<Event>, Vec<u64>) {
     let mut parts = api.events().read_events(request).await.unwrap().into_inner();
-    let (mut events, mut told) = (Vec::new(), Vec::new());
+    let mut events = Vec::new();
+    let mut message_positions = Vec::new();
     while let Some(part) = parts.message().await.unwrap() {
         assert!(part.events.iter().all(|event| event.position <= part.position));
-        told.push(part.position);
+        message_positions.push(part.position);
         events.extend(part.events);
     }
-    (events, told)
+    (events, message_positions)
 }
 
 fn filtered(filter: EventFilter) -> ReadEventsRequest {
@@ -27,7 +28,7 @@ fn filtered(filter: EventFilter) -> ReadEventsRequest {
 }
 
 fn of_types(types: &[&str]) -> EventFilter {
-    EventFilter { types: types.iter().map(|it| (*it).to_owned()).collect(), ..Default::default() }
+    EventFilter { types: types.iter().map(|name| (*name).to_owned()).collect(), ..Default::default() }
 }
 
 fn positions(events: &[Event]) -> Vec<u64> {
@@ -43,8 +44,8 @@ async fn a_stretch_is_read_in_order_and_to_its_end() {
         let body = if number % 2 == 0 { revoked(&id, "c") } else { exported(&id, "t", "c") };
         api.append(&body).await;
     }
-    let (all, told) = read(&api, ReadEventsRequest::default()).await;
-    assert!(positions(&all).into_iter().eq(1..=300) && told.last() == Some(&300));
+    let (all, reached) = read(&api, ReadEventsRequest::default()).await;
+    assert!(positions(&all).into_iter().eq(1..=300) && reached.last() == Some(&300));
     assert!(all.iter().all(|event| !event.body.is_empty() && !event.unreadable));
 
     let part = ReadEventsRequest { from_position: 17, to_position: 40, ..Default::default() };
@@ -66,9 +67,9 @@ async fn large_events_come_in_messages_that_a_client_takes() {
         large["id"] = format!("e{number}").into();
         api.append(&large).await;
     }
-    let (events, told) = read(&api, ReadEventsRequest::default()).await;
+    let (events, reached) = read(&api, ReadEventsRequest::default()).await;
     assert!(positions(&events).into_iter().eq(1..=12));
-    assert!(told.len() >= 4, "in {} messages", told.len());
+    assert!(reached.len() >= 4, "in {} messages", reached.len());
 }
 
 #[tokio::test]
@@ -78,8 +79,8 @@ async fn conflict_is_listed_with_its_first_event_and_changes_nothing() {
     api.append(&exported("e2", "t", "c")).await;
     assert!(api.append(&revoked("e1", "c")).await.outcome == cleat::log::AppendOutcome::Conflict);
     let request = filtered(EventFilter { conflicting: true, ..Default::default() });
-    let (found, told) = read(&api, request).await;
-    assert_eq!((positions(&found), found[0].conflict_of, told.last()), (vec![3], 1, Some(&3)));
+    let (found, reached) = read(&api, request).await;
+    assert_eq!((positions(&found), found[0].conflict_of, reached.last()), (vec![3], 1, Some(&3)));
     assert_eq!(found[0].r#type, "patient.authorization_revoked");
     let connection = every_connection(&api, ConnectionFilter::default(), 10).await.remove(0);
     assert_eq!((connection.status(), connection.version), (ConnectionStatus::Authorized, 2));
@@ -102,8 +103,8 @@ async fn unreadable_events_are_listed_but_not_those_of_other_tenants() {
         ..of(tenant)
     };
     assert_eq!(positions(&read(&api, of("acme")).await.0), [1, 2, 4]);
-    let (found, told) = read(&api, unreadable("acme")).await;
-    assert_eq!((positions(&found), told.last()), (vec![2], Some(&4)));
+    let (found, reached) = read(&api, unreadable("acme")).await;
+    assert_eq!((positions(&found), reached.last()), (vec![2], Some(&4)));
     assert_eq!((found[0].unreadable, &found[0].body[..]), (true, &br#"["no object"]"#[..]));
     assert_eq!(positions(&read(&api, unreadable("other")).await.0), [3]);
     let mismatched =

@@ -17,35 +17,35 @@ fn later(time: Option<Timestamp>, other: Timestamp) -> bool {
 }
 
 /// Whether a connection matches a filter, as the protos define it.
-fn connection_matches(filter: &ConnectionFilter, it: &Connection) -> bool {
+fn connection_matches(filter: &ConnectionFilter, connection: &Connection) -> bool {
     let awaits = |longer: &Duration| {
-        it.status() == ConnectionStatus::Authorized
-            && !later(it.status_recorded_at, before_now(longer.seconds))
-            && it.last_export_recorded_at.is_none_or(|ended| later(it.status_recorded_at, ended))
+        connection.status() == ConnectionStatus::Authorized
+            && !later(connection.status_recorded_at, before_now(longer.seconds))
+            && connection.last_export_recorded_at.is_none_or(|ended| later(connection.status_recorded_at, ended))
     };
-    (filter.external_ids.is_empty() || filter.external_ids.contains(&it.external_id))
-        && (filter.statuses.is_empty() || filter.statuses.contains(&it.status))
-        && (filter.platform_types.is_empty() || filter.platform_types.contains(&it.platform_type))
-        && (filter.request_ids.is_empty() || filter.request_ids.contains(&it.request_id))
-        && (filter.external_states.is_empty() || filter.external_states.contains(&it.external_state))
-        && filter.needs_reconnect.is_none_or(|wanted| wanted == it.needs_reconnect)
-        && filter.order_ambiguous.is_none_or(|wanted| wanted == it.order_ambiguous)
+    (filter.external_ids.is_empty() || filter.external_ids.contains(&connection.external_id))
+        && (filter.statuses.is_empty() || filter.statuses.contains(&connection.status))
+        && (filter.platform_types.is_empty() || filter.platform_types.contains(&connection.platform_type))
+        && (filter.request_ids.is_empty() || filter.request_ids.contains(&connection.request_id))
+        && (filter.external_states.is_empty() || filter.external_states.contains(&connection.external_state))
+        && filter.needs_reconnect.is_none_or(|wanted| wanted == connection.needs_reconnect)
+        && filter.order_ambiguous.is_none_or(|wanted| wanted == connection.order_ambiguous)
         && filter
             .consent_expires_before
-            .is_none_or(|before| it.consent_expires_at.is_some_and(|at| later(Some(before), at)))
-        && filter.changed_after.is_none_or(|after| later(it.last_recorded_at, after))
+            .is_none_or(|before| connection.consent_expires_at.is_some_and(|at| later(Some(before), at)))
+        && filter.changed_after.is_none_or(|after| later(connection.last_recorded_at, after))
         && filter.awaiting_export_for.as_ref().is_none_or(awaits)
 }
 
-fn export_matches(filter: &ExportFilter, it: &Export) -> bool {
+fn export_matches(filter: &ExportFilter, export: &Export) -> bool {
     let soon = |within: &Duration| {
-        it.status() == ExportStatus::Ready
-            && it.deadline.is_some_and(|at| (0..=within.seconds).contains(&(at.seconds - before_now(0).seconds)))
+        export.status() == ExportStatus::Ready
+            && export.deadline.is_some_and(|at| (0..=within.seconds).contains(&(at.seconds - before_now(0).seconds)))
     };
-    (filter.org_connection_ids.is_empty() || filter.org_connection_ids.contains(&it.org_connection_id))
-        && (filter.statuses.is_empty() || filter.statuses.contains(&it.status))
-        && (filter.external_ids.is_empty() || filter.external_ids.contains(&it.external_id))
-        && filter.changed_after.is_none_or(|after| later(it.last_recorded_at, after))
+    (filter.org_connection_ids.is_empty() || filter.org_connection_ids.contains(&export.org_connection_id))
+        && (filter.statuses.is_empty() || filter.statuses.contains(&export.status))
+        && (filter.external_ids.is_empty() || filter.external_ids.contains(&export.external_id))
+        && filter.changed_after.is_none_or(|after| later(export.last_recorded_at, after))
         && filter.deadline_within.as_ref().is_none_or(soon)
 }
 
@@ -58,12 +58,12 @@ async fn every_filter_finds_what_a_look_at_every_row_finds() {
     let (mut some, mut some_exports) = (0, 0);
     for _ in 0..300 {
         let filter = connection_filter(&mut random);
-        let expected: Vec<_> = all.iter().filter(|it| connection_matches(&filter, it)).cloned().collect();
+        let expected: Vec<_> = all.iter().filter(|row| connection_matches(&filter, row)).cloned().collect();
         assert_eq!(connections(&api, &filter).await, expected, "{filter:?}");
         some += usize::from(!expected.is_empty() && expected.len() < all.len());
 
         let filter = export_filter(&mut random);
-        let expected: Vec<_> = all_exports.iter().filter(|it| export_matches(&filter, it)).cloned().collect();
+        let expected: Vec<_> = all_exports.iter().filter(|row| export_matches(&filter, row)).cloned().collect();
         assert_eq!(exports(&api, &filter).await, expected, "{filter:?}");
         some_exports += usize::from(!expected.is_empty() && expected.len() < all_exports.len());
     }
@@ -79,19 +79,19 @@ async fn a_summary_counts_what_a_list_shows() {
         let rows = connections(&api, &filter).await;
         let request = SummarizeConnectionsRequest { filter: Some(filter), ..Default::default() };
         let summary = api.connections().summarize_connections(request).await.unwrap().into_inner();
-        let count = |matches: &dyn Fn(&Connection) -> bool| rows.iter().filter(|it| matches(it)).count() as u64;
+        let count = |matches: &dyn Fn(&Connection) -> bool| rows.iter().filter(|row| matches(row)).count() as u64;
         assert_eq!(summary.total, rows.len() as u64);
-        assert_eq!(summary.needs_reconnect, count(&|it| it.needs_reconnect));
-        assert_eq!(summary.order_ambiguous, count(&|it| it.order_ambiguous));
+        assert_eq!(summary.needs_reconnect, count(&|row| row.needs_reconnect));
+        assert_eq!(summary.order_ambiguous, count(&|row| row.order_ambiguous));
         for status in 1..6 {
-            let told = summary.statuses.iter().find(|told| told.status == status).map_or(0, |told| told.count);
-            assert_eq!(told, count(&|it| it.status == status));
+            let counted = summary.statuses.iter().find(|counted| counted.status == status);
+            assert_eq!(counted.map_or(0, |counted| counted.count), count(&|row| row.status == status));
         }
         for platform in PLATFORMS.into_iter().chain([""]) {
-            let told = summary.platforms.iter().find(|told| told.platform_type == platform);
-            assert_eq!(told.map_or(0, |told| told.count), count(&|it| it.platform_type == platform));
+            let counted = summary.platforms.iter().find(|counted| counted.platform_type == platform);
+            assert_eq!(counted.map_or(0, |counted| counted.count), count(&|row| row.platform_type == platform));
         }
-        assert!(summary.platforms.is_sorted_by_key(|told| std::cmp::Reverse(told.count)));
+        assert!(summary.platforms.is_sorted_by_key(|counted| std::cmp::Reverse(counted.count)));
     }
 }
 
@@ -107,7 +107,7 @@ async fn batch_is_whole_in_order_and_of_one_position_or_it_is_refused() {
         ..Default::default()
     };
     let answer = api.connections().batch_get_connections(request(&["c2", "c1", "c2"])).await.unwrap().into_inner();
-    let ids: Vec<_> = answer.connections.iter().map(|it| it.org_connection_id.as_str()).collect();
+    let ids: Vec<_> = answer.connections.iter().map(|connection| connection.org_connection_id.as_str()).collect();
     assert_eq!((ids, answer.position), (vec!["c2", "c1", "c2"], 2));
 
     let status = api.connections().batch_get_connections(request(&["c1", "c9"])).await.unwrap_err();
@@ -155,7 +155,7 @@ async fn pages_neither_skip_nor_repeat_while_webhooks_pour_in() {
         {
             for _ in 0..5 {
                 let all = connections(&api, &filter).await;
-                let ids: Vec<_> = all.iter().map(|it| it.org_connection_id.as_str()).collect();
+                let ids: Vec<_> = all.iter().map(|connection| connection.org_connection_id.as_str()).collect();
                 assert!(ids.is_sorted_by(|one, next| one < next), "in order, and none twice");
                 assert_eq!(ids.iter().filter(|id| !id.contains('-')).count(), 100, "none that was there is left out");
             }

@@ -39,8 +39,8 @@ impl Follower {
         let mut client = ConnectionServiceClient::new(channel);
         let mut stream = client.watch_connections(request).await.unwrap().into_inner();
         let started = stream.message().await.unwrap().unwrap();
-        let Some(Message::Started(told)) = started.message else { panic!("a watch begins with Started") };
-        assert_eq!(told.snapshot, in_snapshot);
+        let Some(Message::Started(beginning)) = started.message else { panic!("a watch begins with Started") };
+        assert_eq!(beginning.snapshot, in_snapshot);
         let (connections, exports) = (BTreeMap::new(), BTreeMap::new());
         Self { stream, connections, exports, position: started.position, in_snapshot, caught_up: false, fell_behind: 0 }
     }
@@ -54,8 +54,12 @@ impl Follower {
             Message::Started(_) => panic!("it started before"),
             Message::SnapshotBatch(batch) => {
                 assert!(self.in_snapshot && response.position == self.position && token.cursor.position == 0);
-                batch.connections.iter().for_each(|it| self.put(Entity::Connection(it.clone()), Effect::Entered));
-                batch.exports.iter().for_each(|it| self.put(Entity::Export(it.clone()), Effect::Entered));
+                for connection in &batch.connections {
+                    self.put(Entity::Connection(connection.clone()), Effect::Entered);
+                }
+                for export in &batch.exports {
+                    self.put(Entity::Export(export.clone()), Effect::Entered);
+                }
             }
             Message::SnapshotEnd(end) => {
                 let counts = (self.connections.len() as u64, self.exports.len() as u64);
@@ -82,17 +86,18 @@ impl Follower {
 
     fn put(&mut self, entity: Entity, effect: Effect) {
         let known = match entity {
-            Entity::Connection(it) => {
-                let (id, version) = (it.org_connection_id.clone(), it.version);
+            Entity::Connection(connection) => {
+                let id = connection.org_connection_id.clone();
+                let version = connection.version;
                 let left = effect == Effect::Left;
-                let before = if left { self.connections.remove(&id) } else { self.connections.insert(id, it) };
+                let before = if left { self.connections.remove(&id) } else { self.connections.insert(id, connection) };
                 assert!(before.as_ref().is_none_or(|before| before.version < version), "no state comes twice");
                 before.is_some()
             }
-            Entity::Export(it) => {
-                let id = it.task_id.clone();
+            Entity::Export(export) => {
+                let id = export.task_id.clone();
                 let left = effect == Effect::Left;
-                let before = if left { self.exports.remove(&id) } else { self.exports.insert(id, it) };
+                let before = if left { self.exports.remove(&id) } else { self.exports.insert(id, export) };
                 before.is_some()
             }
         };

@@ -11,7 +11,7 @@ pub const PATIENTS: u32 = 8;
 pub const PLATFORMS: [&str; 3] = ["epic", "cerner", "tefca"];
 
 /// Returns an event of one of 60 connections, or of one of 80 exports.
-pub fn something(random: &mut StdRng, id: &str) -> serde_json::Value {
+pub fn random_event(random: &mut StdRng, id: &str) -> serde_json::Value {
     let connection = format!("c{}", random.random_range(0..60));
     let task = format!("t{}", random.random_range(0..80));
     match random.random_range(0..8) {
@@ -38,7 +38,7 @@ pub fn something(random: &mut StdRng, id: &str) -> serde_json::Value {
 pub async fn populated(random: &mut StdRng) -> TestApi {
     let api = TestApi::open().await;
     for number in 0..400 {
-        api.append(&something(random, &format!("e{number}"))).await;
+        api.append(&random_event(random, &format!("e{number}"))).await;
     }
     api.applied().await;
     api

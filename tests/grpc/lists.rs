@@ -18,7 +18,8 @@ fn ids(connections: &[Connection]) -> Vec<&str> {
 async fn populated() -> TestApi {
     let api = TestApi::open().await;
     for number in 0..9 {
-        let (connection, patient) = (format!("c{number}"), format!("x{}", number % 3));
+        let connection = format!("c{number}");
+        let patient = format!("x{}", number % 3);
         api.append(&connected(&format!("a{number}"), &connection, &patient, "authorized")).await;
         api.append(&exported(&format!("b{number}"), &format!("t{}", 8 - number), &connection)).await;
         if number >= 6 {

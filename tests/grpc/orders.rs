@@ -30,10 +30,11 @@ async fn an_order_holds_over_all_rows_for_any_filter_and_page_size() {
         let filter = connection_filter(&mut random);
         let rows = connections(&api, &filter).await;
         for (field, rank) in [
-            ("last_recorded_at", (|it: &Connection| it.last_recorded_at) as fn(&Connection) -> Option<Timestamp>),
-            ("consent_expires_at", |it| it.consent_expires_at),
+            ("last_recorded_at", (|row: &Connection| row.last_recorded_at) as fn(&Connection) -> Option<Timestamp>),
+            ("consent_expires_at", |row| row.consent_expires_at),
         ] {
-            let (filter, page_size) = (Some(filter.clone()), 1 + i32::try_from(number % 9).unwrap());
+            let filter = Some(filter.clone());
+            let page_size = 1 + i32::try_from(number % 9).unwrap();
             let order_by = format!("{field}{direction}");
             let request = ListConnectionsRequest { filter, page_size, order_by, ..Default::default() };
             assert_eq!(every_page(&api, request).await, sorted(&rows, descending, rank), "{field}{direction}");
@@ -41,7 +42,7 @@ async fn an_order_holds_over_all_rows_for_any_filter_and_page_size() {
         let filter = export_filter(&mut random);
         let rows = exports(&api, &filter).await;
         let field = if filter.deadline_within.is_some() { "deadline" } else { "last_recorded_at" };
-        let rank = |it: &Export| if field == "deadline" { it.deadline } else { it.last_recorded_at };
+        let rank = |row: &Export| if field == "deadline" { row.deadline } else { row.last_recorded_at };
         let order_by = format!("{field}{direction}");
         let request = ListExportsRequest { filter: Some(filter), page_size: 7, order_by, ..Default::default() };
         assert_eq!(every_page_of_exports(&api, request).await, sorted(&rows, descending, rank), "{field}{direction}");

@@ -30,7 +30,8 @@ async fn two_tenants_and_two_modes_never_mix() {
     let last = api.append_as("other", ModeVerdict::Live, &body("e1", "other-live")).await;
 
     for (tenant, mode, patient) in [("acme", 0, "acme-live"), ("acme", 2, "acme-test"), ("other", 1, "other-live")] {
-        let (tenant, consistency) = (tenant.to_owned(), Some(fully()));
+        let tenant = tenant.to_owned();
+        let consistency = Some(fully());
         let request = ListConnectionsRequest { tenant, api_mode: mode, consistency, ..Default::default() };
         let page = api.connections().list_connections(request).await.unwrap().into_inner();
         let patients: Vec<_> = page.connections.iter().map(|connection| connection.external_id.as_str()).collect();

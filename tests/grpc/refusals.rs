@@ -328,7 +328,7 @@ async fn the_serving_state_is_the_reason_that_requests_get() {
         api.connections().get_connection(request).await
     };
     let damaged = (Code::DataLoss, "DATA_DAMAGED".to_owned(), false);
-    for (state, expected, told) in [
+    for (state, expected, name) in [
         (ServingState::CatchingUp { of: 9 }, unavailable("CATCHING_UP"), "SERVING_STATE_CATCHING_UP"),
         (ServingState::Damaged { reason: "from 3".into() }, damaged, "SERVING_STATE_DAMAGED"),
     ] {
@@ -339,7 +339,7 @@ async fn the_serving_state_is_the_reason_that_requests_get() {
         api.events().get_event(first).await.expect("the log can be read whatever the state is");
         assert_eq!(refused(api.connections().watch_connections(start(Start::Live(true))).await), expected);
         let status = api.admin().get_status(GetStatusRequest {}).await.unwrap().into_inner();
-        assert_eq!((status.state().as_str_name(), status.state_reason.is_empty()), (told, false));
+        assert_eq!((status.state().as_str_name(), status.state_reason.is_empty()), (name, false));
         api.events().get_head(GetHeadRequest {}).await.unwrap();
     }
     api.state.send_replace(ServingState::ReadOnly { reason: "the disk is gone".into() });

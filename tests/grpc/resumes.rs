@@ -19,7 +19,7 @@ use rand::rngs::StdRng;
 use tonic::Code;
 
 use crate::follower::snapshot;
-use crate::generated::something;
+use crate::generated::random_event;
 use crate::support::*;
 
 fn starting(start: Start, request: &WatchConnectionsRequest) -> WatchConnectionsRequest {
@@ -42,21 +42,21 @@ async fn messages(api: &TestApi, request: WatchConnectionsRequest) -> Vec<WatchC
 
 /// Returns only the messages with changes.
 fn changes(messages: &[WatchConnectionsResponse]) -> Vec<&WatchConnectionsResponse> {
-    messages.iter().filter(|it| matches!(it.message, Some(Message::ChangeBatch(_)))).collect()
+    messages.iter().filter(|message| matches!(message.message, Some(Message::ChangeBatch(_)))).collect()
 }
 
-async fn lived() -> TestApi {
+async fn api_with_history() -> TestApi {
     let mut random = StdRng::seed_from_u64(8);
     // The ring is small, so that most changes are read from the change log.
     let api = TestApi::with(Setup { ring_len: 20, ..Setup::default() }).await;
     for number in 0..300 {
-        api.append(&something(&mut random, &format!("e{number}"))).await;
+        api.append(&random_event(&mut random, &format!("e{number}"))).await;
     }
     api.applied().await;
     api
 }
 
-fn asked() -> [WatchConnectionsRequest; 3] {
+fn requests() -> [WatchConnectionsRequest; 3] {
     let authorized = ConnectionFilter { statuses: vec![ConnectionStatus::Authorized.into()], ..Default::default() };
     let filtered = WatchConnectionsRequest { filter: Some(authorized), include_previous: true, ..Default::default() };
     let exports = WatchConnectionsRequest { kinds: vec![WatchKind::Export.into()], ..Default::default() };
@@ -65,8 +65,8 @@ fn asked() -> [WatchConnectionsRequest; 3] {
 
 #[tokio::test]
 async fn a_watch_goes_on_after_any_message_and_after_any_position() {
-    let api = lived().await;
-    for request in asked() {
+    let api = api_with_history().await;
+    for request in requests() {
         let whole = messages(&api, starting(Start::AfterPosition(0), &request)).await;
         assert!(changes(&whole).len() > 50, "{}", changes(&whole).len());
         for (at, message) in whole.iter().enumerate().step_by(7) {
@@ -76,24 +76,24 @@ async fn a_watch_goes_on_after_any_message_and_after_any_position() {
         }
         for position in (0..=300).step_by(23) {
             let later = messages(&api, starting(Start::AfterPosition(position), &request)).await;
-            let expected = changes(&whole).into_iter().filter(|it| it.position > position).collect::<Vec<_>>();
-            assert_eq!(changes(&later), expected, "after position {position}");
+            let expected = changes(&whole).into_iter().filter(|message| message.position > position);
+            assert_eq!(changes(&later), expected.collect::<Vec<_>>(), "after position {position}");
         }
     }
 }
 
 #[tokio::test]
 async fn changes_bear_their_events_and_are_filtered_by_event_types() {
-    let api = lived().await;
+    let api = api_with_history().await;
     let request = WatchConnectionsRequest { include_event: true, ..Default::default() };
     let whole = messages(&api, starting(Start::AfterPosition(0), &request)).await;
-    let told = |message: &WatchConnectionsResponse| match &message.message {
+    let batch_of = |message: &WatchConnectionsResponse| match &message.message {
         Some(Message::ChangeBatch(batch)) => batch.clone(),
         other => panic!("{other:?}"),
     };
     let mut exported = Vec::new();
     for message in changes(&whole) {
-        let event = told(message).into_inner().event.unwrap();
+        let event = batch_of(message).into_inner().event.unwrap();
         assert!(event.position == message.position && !event.body.is_empty());
         if event.r#type == "patient.ehi_export_success" {
             exported.push(message.position);
@@ -106,16 +106,16 @@ async fn changes_bear_their_events_and_are_filtered_by_event_types() {
     let request = WatchConnectionsRequest { filter: filter.clone(), ..Default::default() };
     let some = messages(&api, starting(Start::AfterPosition(0), &request)).await;
     assert!(changes(&some).iter().map(|message| message.position).eq(exported));
-    assert!(changes(&some).iter().all(|message| told(message).event.is_none()));
+    assert!(changes(&some).iter().all(|message| batch_of(message).event.is_none()));
     let answer = api.connections().list_connections(ListConnectionsRequest { filter, ..Default::default() }).await;
     assert_eq!(refused(answer).1, "INVALID_FILTER");
 }
 
 #[tokio::test]
 async fn a_resume_from_inside_a_snapshot_repeats_the_whole_snapshot() {
-    let api = lived().await;
+    let api = api_with_history().await;
     let whole = messages(&api, snapshot()).await;
-    let end = whole.iter().position(|it| matches!(it.message, Some(Message::SnapshotEnd(_)))).unwrap();
+    let end = whole.iter().position(|message| matches!(message.message, Some(Message::SnapshotEnd(_)))).unwrap();
     assert!(end > 1);
     for (at, message) in whole.iter().enumerate() {
         let start = Start::ResumeToken(message.resume_token.clone());
@@ -138,7 +138,7 @@ async fn watch_from_before_the_first_event_resumes_without_a_snapshot() {
     api.applied().await;
     let start = Start::ResumeToken(first[0].resume_token.clone());
     let resumed = messages(&api, starting(start, &WatchConnectionsRequest::default())).await;
-    assert_eq!(resumed.iter().map(|it| it.position).collect::<Vec<_>>(), [0, 1, 1]);
+    assert_eq!(resumed.iter().map(|message| message.position).collect::<Vec<_>>(), [0, 1, 1]);
 }
 
 #[tokio::test]
@@ -150,7 +150,8 @@ async fn old_watch_is_sent_away_and_resumes_while_changes_pour_in() {
         }
     };
     let watching = async {
-        let (mut request, mut version) = (starting(Start::AfterPosition(0), &WatchConnectionsRequest::default()), 0);
+        let mut request = starting(Start::AfterPosition(0), &WatchConnectionsRequest::default());
+        let mut version = 0;
         for _ in 0..3 {
             let mut stream = api.connections().watch_connections(request.clone()).await.unwrap().into_inner();
             let token = loop {

@@ -54,7 +54,7 @@ async fn a_change_over_3_mib_ends_its_watch_and_no_other() {
         }
     };
     assert_eq!(ended, (Code::ResourceExhausted, "CHANGE_TOO_LARGE".into(), false));
-    let positions = [other.message().await, other.message().await].map(|it| it.unwrap().unwrap().position);
+    let positions = [other.message().await, other.message().await].map(|message| message.unwrap().unwrap().position);
     assert_eq!(positions, [change.position, later.position]);
     let snapshot = Follower::start(&api, WatchConnectionsRequest { filter: Some(patients(&[])), ..snapshot() });
     snapshot.await.until(later.position).await;
@@ -126,7 +126,7 @@ async fn assert_agrees(api: &TestApi, filter: &ConnectionFilter, follower: &Foll
     let request = ListExportsRequest { page_size: 1000, ..Default::default() };
     let exports = api.exports().list_exports(request).await.unwrap().into_inner().exports;
     let all = *filter == ConnectionFilter::default();
-    let shown = exports.iter().filter(|it| all || follower.connections.contains_key(&it.org_connection_id));
+    let shown = exports.iter().filter(|row| all || follower.connections.contains_key(&row.org_connection_id));
     assert!(follower.exports.values().eq(shown));
 }
 
@@ -164,14 +164,14 @@ async fn change_shows_its_effect_in_the_filter_and_the_state_before() {
     let mut seen = Vec::new();
     while seen.len() < 4 {
         let Message::ChangeBatch(batch) = follower.next().await else { panic!("nothing but changes") };
-        let told = |change: &cleat::proto::Change| {
+        let summary = |change: &cleat::proto::Change| {
             let before = match &change.previous {
                 Some(Previous::PreviousConnection(before)) => Some(before.version),
                 Some(Previous::PreviousExport(_)) | None => None,
             };
             (matches!(change.entity, Some(Entity::Export(_))), change.effect(), before)
         };
-        seen.push((follower.position, batch.changes.iter().map(told).collect::<Vec<_>>()));
+        seen.push((follower.position, batch.changes.iter().map(summary).collect::<Vec<_>>()));
     }
     let expected = [
         (2, vec![(false, Effect::Entered, Some(1)), (true, Effect::Entered, None)]),
@@ -274,7 +274,7 @@ async fn a_change_during_a_snapshot_comes_after_it() {
     publish.send_replace(views_of(bodies().chain(later), 10));
     while follower.in_snapshot {
         follower.next().await;
-        let is_revoked = |it: &Connection| it.status() == ConnectionStatus::Revoked;
+        let is_revoked = |connection: &Connection| connection.status() == ConnectionStatus::Revoked;
         assert!(follower.position == 10_000 && !follower.connections.values().any(is_revoked));
     }
     follower.until(10_002).await;

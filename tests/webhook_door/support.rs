@@ -122,9 +122,9 @@ impl TestDoor {
         until(|| self.count(endpoint, outcome) == counted + 1).await;
         assert_eq!((self.head(), self.inflight_bytes()), (head, 0));
         let tenant = if endpoint == "live" { "other" } else { "default" };
-        let Rejected { at, endpoint: told, reason, .. } = self.rejections.of(tenant).swap_remove(0);
-        let told = told.map_or_else(String::new, |(name, _)| name);
-        assert_eq!((at.as_micros(), told.as_str(), reason), (NOW * 1_000_000, endpoint, outcome));
+        let Rejected { at, endpoint: listed, reason, .. } = self.rejections.of(tenant).swap_remove(0);
+        let listed = listed.map_or_else(String::new, |(name, _)| name);
+        assert_eq!((at.as_micros(), listed.as_str(), reason), (NOW * 1_000_000, endpoint, outcome));
         answer
     }
 

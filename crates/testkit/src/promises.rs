@@ -57,10 +57,13 @@ pub fn fold(bodies: &[u8]) {
     let [one, other] = folds.map(|mut fold| fold.publish());
     assert_eq!((one.connection_count(), one.export_count()), (other.connection_count(), other.export_count()));
     for realm in one.realms() {
-        let connections =
-            |views: &cleat::fold::Views| views.connections(&realm, None).map(|(_, it)| it).collect::<Vec<_>>();
+        let connections = |views: &cleat::fold::Views| {
+            views.connections(&realm, None).map(|(_, connection)| connection).collect::<Vec<_>>()
+        };
         assert!(connections(&one) == connections(&other));
-        assert!(connections(&one).iter().all(|it| it.lineage.version <= events.len() as u64 && !it.id.is_empty()));
+        for connection in connections(&one) {
+            assert!(connection.lineage.version <= events.len() as u64 && !connection.id.is_empty());
+        }
         let any = BTreeSet::new();
         let all = ExportQuery { connection_ids: &any, external_ids: &any, after_position: 0, deadlines: None };
         for (task, candidate) in one.find_exports(&realm, &all, None) {

@@ -213,7 +213,8 @@ impl Open {
     /// Reads the changes of each position, from the log's first on, as a watch sends them. Asks again while changes are
     /// reported as damaged, until these have been rebuilt. Also returns whether any were damaged.
     pub fn changes(&self) -> Result<(Vec<Changed>, bool), Fault> {
-        let (deadline, mut was_damaged) = (Instant::now() + LIMIT, false);
+        let deadline = Instant::now() + LIMIT;
+        let mut was_damaged = false;
         loop {
             match self.wait("WatchConnections", self.watch_changes())? {
                 Ok(changes) => return Ok((changes, was_damaged)),

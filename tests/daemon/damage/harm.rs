@@ -96,7 +96,7 @@ impl Kind {
     /// Returns the files of this kind, or the part of the directory.
     pub fn paths(self, tree: &Tree) -> Vec<PathBuf> {
         let named = |name: &str| tree.files(|path| path == Path::new(name));
-        let ends = |path: &Path, ending: &str| path.extension().is_some_and(|it| it == ending);
+        let ends = |path: &Path, ending: &str| path.extension().is_some_and(|extension| extension == ending);
         match self {
             Self::Cleat => named("CLEAT"),
             Self::Epochs => named("EPOCHS"),

@@ -15,7 +15,7 @@ use super::prepared::Prepared;
 use super::table::Outcome;
 use super::tree::Tree;
 use crate::support::{Cli, Delivered, Sender};
-use crate::workload::{Sample, states, told};
+use crate::workload::{Sample, shown_states, states};
 
 const REDELIVERED: usize = 16;
 
@@ -105,7 +105,7 @@ impl<'a> Judge<'a> {
             child.terminate()?;
         }
         if !damaged.is_empty() {
-            are_named(&damaged, naming, &log, &data)?;
+            check_named(&damaged, naming, &log, &data)?;
         }
         self.second_start(directory.path(), &damaged, &mut added, seed)?;
         not_panicked(&log)?;
@@ -129,7 +129,7 @@ impl<'a> Judge<'a> {
         let mut damaged = BTreeSet::new();
         for ((position, sample), event) in (1..).zip(&self.prepared.events).zip(open.events(self.prepared.head())?) {
             match event {
-                Some(event) => is(&event, position, sample)?,
+                Some(event) => check_event(&event, position, sample)?,
                 None => drop(damaged.insert(position)),
             }
         }
@@ -138,7 +138,7 @@ impl<'a> Judge<'a> {
 
     fn views_are_right(&self, open: &Open) -> Result<(), Fault> {
         let expected = states((1..).zip(&self.prepared.events));
-        if told(&open.connections()?) == expected { Ok(()) } else { Err("the views are wrong".to_owned()) }
+        if shown_states(&open.connections()?) == expected { Ok(()) } else { Err("the views are wrong".to_owned()) }
     }
 
     /// Checks that all changes are as over the whole directory, once damaged ones have been rebuilt. Returns whether
@@ -217,7 +217,7 @@ impl<'a> Judge<'a> {
         let mut sender = Sender::connect(open.webhooks).map_err(|error| error.to_string())?;
         for (position, sample) in added.iter() {
             let event = open.event(*position).map_err(again)?.ok_or_else(|| again(format!("{position} is damaged")))?;
-            is(&event, *position, sample).map_err(again)?;
+            check_event(&event, *position, sample).map_err(again)?;
             if deliver(&mut sender, sample).map_err(again)?.as_duplicate() != Some(*position) {
                 return Err(again(format!("SILENT: {position} is no duplicate")));
             }
@@ -243,7 +243,7 @@ fn deliver(sender: &mut Sender, sample: &Sample) -> Result<Delivered, Fault> {
     }
 }
 
-fn is(event: &Event, position: u64, sample: &Sample) -> Result<(), Fault> {
+fn check_event(event: &Event, position: u64, sample: &Sample) -> Result<(), Fault> {
     let is_same = event.position == position && event.body == sample.body && event.event_key == sample.key;
     if is_same { Ok(()) } else { Err(format!("SILENT: {position} is {} at {}", event.event_key, event.position)) }
 }
@@ -263,7 +263,7 @@ fn refused(code: Option<i32>, log: &str, tree: &Tree, data: &Path) -> Result<Jud
 }
 
 /// Checks that the damaged events are named. `cleat log inspect` must find something in any case.
-fn are_named(damaged: &BTreeSet<u64>, naming: Naming, log: &str, data: &Path) -> Result<(), Fault> {
+fn check_named(damaged: &BTreeSet<u64>, naming: Naming, log: &str, data: &Path) -> Result<(), Fault> {
     let inspected = Cli::default().call(&["log", "inspect", data.to_str().unwrap()]);
     let inspection = format!("{}\n{}", inspected.stdout, inspected.stderr);
     if inspected.code == 0 {

@@ -147,7 +147,8 @@ impl Making {
     /// after its own journal was half full.
     fn closed(&self) -> Tree {
         let mut tree = Tree::read(&self.data());
-        let sealed = tree.files(|path| path.starts_with("log") && path.extension().is_some_and(|it| it == "seg"));
+        let is_segment = |path: &Path| path.extension().is_some_and(|extension| extension == "seg");
+        let sealed = tree.files(|path| path.starts_with("log") && is_segment(path));
         tree.remove(sealed.last().unwrap());
         tree.put(self.waiting.clone());
         let last = Kind::BlankJournal.paths(&self.blank).remove(0).parent().unwrap().to_owned();
@@ -184,7 +185,7 @@ impl Making {
 
 fn segments_in(data: &Path) -> usize {
     let names = std::fs::read_dir(data.join("log")).unwrap().map(|entry| entry.unwrap().path());
-    names.filter(|path| path.extension().is_some_and(|it| it == "seg")).count()
+    names.filter(|path| path.extension().is_some_and(|extension| extension == "seg")).count()
 }
 
 fn is_journal(path: &Path) -> bool {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::asks::Asks;
 use super::history::{End, Generation, History, Session, Start, What};
 use super::reading::Reading;
-use super::story::{Truth, must_tell};
+use super::story::{Truth, required_rows};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Property {
@@ -43,13 +43,13 @@ pub struct Violation {
 
 pub fn violations(history: &History) -> Vec<Violation> {
     let mut checker = Checker { history, truths: HashMap::new(), at: (0, 0, 0), found: Vec::new() };
-    checker.acknowledged();
+    checker.check_acknowledged();
     for (watcher, sessions) in history.watchers.iter().enumerate() {
         for (number, session) in sessions.iter().enumerate() {
             checker.at = (watcher, number, 0);
-            checker.session(session);
+            checker.check_session(session);
         }
-        checker.complete(sessions);
+        checker.check_complete(sessions);
     }
     checker.found
 }
@@ -62,45 +62,45 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    fn found(&mut self, property: Property, what: String) {
+    fn report(&mut self, property: Property, what: String) {
         self.found.push(Violation { property, at: self.at, what });
     }
 
-    fn acknowledged(&mut self) {
+    fn check_acknowledged(&mut self) {
         for (number, Generation { log, acknowledged, .. }) in self.history.generations.iter().enumerate() {
             for (position, id) in acknowledged {
                 let there = usize::try_from(position - 1).ok().and_then(|at| log.get(at));
                 if there.is_none_or(|there| there.id != *id) {
-                    self.found(Property::Durable, format!("{id} is not at {position} of generation {number}"));
+                    self.report(Property::Durable, format!("{id} is not at {position} of generation {number}"));
                 }
             }
         }
     }
 
-    fn session(&mut self, session: &Session) {
+    fn check_session(&mut self, session: &Session) {
         let wrong = self.must_be_refused(session);
         match (&session.end, wrong) {
-            (End::Unheard, _) => return,
+            (End::NoStream, _) => return,
             (End::Refused(reason), Some(right)) if reason == right => return,
             // The daemon may be about to stop.
             (End::Refused(reason), _) if reason == "SHUTTING_DOWN" => return,
             (End::Refused(reason), Some(right)) => {
-                return self.found(Property::EpochSafe, format!("{reason}, not {right}, for {:?}", session.start));
+                return self.report(Property::EpochSafe, format!("{reason}, not {right}, for {:?}", session.start));
             }
             (End::Refused(reason), None) => {
-                return self.found(Property::Resumable, format!("{reason} for {:?}", session.start));
+                return self.report(Property::Resumable, format!("{reason} for {:?}", session.start));
             }
             // A connection that broke before the first message is no answer.
-            (_, Some(right)) if !session.told.is_empty() => {
-                self.found(Property::EpochSafe, format!("taken, not {right}, for {:?}", session.start));
+            (_, Some(right)) if !session.received.is_empty() => {
+                self.report(Property::EpochSafe, format!("taken, not {right}, for {:?}", session.start));
             }
             (_, _) => {}
         }
-        self.end(session);
+        self.check_end(session);
         let key = (session.generation, session.asks);
         let log = &self.history.generations[session.generation].log;
-        let truth = self.truths.remove(&key).unwrap_or_else(|| must_tell(log, &session.asks));
-        self.told(session, &truth, log.len() as u64);
+        let truth = self.truths.remove(&key).unwrap_or_else(|| required_rows(log, &session.asks));
+        self.check_received(session, &truth, log.len() as u64);
         self.truths.insert(key, truth);
     }
 
@@ -118,48 +118,48 @@ impl Checker<'_> {
         }
     }
 
-    fn end(&mut self, session: &Session) {
+    fn check_end(&mut self, session: &Session) {
         let killed = self.history.killed.contains(&session.run);
-        let announced = matches!(session.told.last(), Some(told) if matches!(told.what, What::GoingAway));
+        let announced = matches!(session.received.last(), Some(last) if matches!(last.what, What::GoingAway));
         match &session.end {
-            End::Silent => self.found(Property::Reasoned, "nothing came, not even a heartbeat".to_owned()),
+            End::Silent => self.report(Property::Reasoned, "nothing came, not even a heartbeat".to_owned()),
             End::Broken(how) if !killed => {
-                self.found(Property::Reasoned, format!("after {:?}: {how}", session.told.last()));
+                self.report(Property::Reasoned, format!("after {:?}: {how}", session.received.last()));
             }
             End::Ended(reason) if !announced || !["SHUTTING_DOWN", "WATCH_MAX_AGE"].contains(&reason.as_str()) => {
-                self.found(Property::Reasoned, format!("{reason}, announced: {announced}"));
+                self.report(Property::Reasoned, format!("{reason}, announced: {announced}"));
             }
-            End::Unheard | End::Refused(_) | End::Ended(_) | End::Broken(_) | End::Left => {}
+            End::NoStream | End::Refused(_) | End::Ended(_) | End::Broken(_) | End::Left => {}
         }
     }
 
-    fn told(&mut self, session: &Session, truth: &Truth, last: u64) {
-        let Some(first) = session.told.first() else { return };
+    fn check_received(&mut self, session: &Session, truth: &Truth, last: u64) {
+        let Some(first) = session.received.first() else { return };
         let What::Started { snapshot } = first.what else {
-            return self.found(Property::Ordered, "it does not begin with Started".to_owned());
+            return self.report(Property::Ordered, "it does not begin with Started".to_owned());
         };
-        self.started(session, first.position, snapshot);
+        self.check_start(session, first.position, snapshot);
         let mut reading = Reading::from(first.position, snapshot, matches!(session.start, Start::Token(_)));
-        for (number, told) in session.told.iter().enumerate().skip(1) {
+        for (number, message) in session.received.iter().enumerate().skip(1) {
             self.at.2 = number;
-            if told.position > last {
-                return self.found(Property::Reliable, format!("the log never came to {}", told.position));
+            if message.position > last {
+                return self.report(Property::Reliable, format!("the log never came to {}", message.position));
             }
-            if told.position < reading.at {
-                self.found(Property::Ordered, format!("{} after {}", told.position, reading.at));
+            if message.position < reading.at {
+                self.report(Property::Ordered, format!("{} after {}", message.position, reading.at));
             }
-            if let Err((property, what)) = reading.take(told.position, &told.what, truth) {
-                self.found(property, what);
+            if let Err((property, what)) = reading.take(message.position, &message.what, truth) {
+                self.report(property, what);
             }
-            if matches!(told.what, What::CaughtUp) && told.position < session.durable {
-                let what = format!("caught up at {}, and {} was durable", told.position, session.durable);
-                self.found(Property::Bookmarkable, what);
+            if matches!(message.what, What::CaughtUp) && message.position < session.durable {
+                let what = format!("caught up at {}, and {} was durable", message.position, session.durable);
+                self.report(Property::Bookmarkable, what);
             }
-            reading.at = told.position;
+            reading.at = message.position;
         }
     }
 
-    fn started(&mut self, session: &Session, position: u64, snapshot: bool) {
+    fn check_start(&mut self, session: &Session, position: u64, snapshot: bool) {
         let (place, whole) = match &session.start {
             Start::Snapshot => (None, true),
             Start::Live | Start::Spoilt(_) => (None, false),
@@ -169,17 +169,18 @@ impl Checker<'_> {
         };
         if place.is_some_and(|place| place != position) || whole != snapshot {
             let what = format!("at {position}, with a snapshot: {snapshot}, for {:?}", session.start);
-            self.found(Property::Resumable, what);
+            self.report(Property::Resumable, what);
         }
     }
 
     /// Checks that the watcher has received everything. The driver has waited for this.
-    fn complete(&mut self, sessions: &[Session]) {
+    fn check_complete(&mut self, sessions: &[Session]) {
         let generation = self.history.generations.len() - 1;
         let last = self.history.generations[generation].log.len() as u64;
-        let told = sessions.last().filter(|it| it.generation == generation).and_then(|it| it.told.last());
-        if told.is_none_or(|told| told.position != last) {
-            self.found(Property::Reliable, format!("it is at {:?}, never at {last}", told.map(|told| told.position)));
+        let current = sessions.last().filter(|session| session.generation == generation);
+        let position = current.and_then(|session| session.received.last()).map(|message| message.position);
+        if position != Some(last) {
+            self.report(Property::Reliable, format!("it is at {position:?}, never at {last}"));
         }
     }
 }

@@ -21,9 +21,9 @@ impl Counts {
             };
             self.more(name, 1);
         }
-        self.more("events", history.generations.iter().map(|it| it.log.len()).sum());
+        self.more("events", history.generations.iter().map(|generation| generation.log.len()).sum());
         // A session that reached no daemon has tested nothing.
-        let answered = |it: &&Session| it.end != End::Unheard;
+        let answered = |session: &&Session| session.end != End::NoStream;
         for session in history.watchers.iter().flatten().filter(answered) {
             self.session(session);
         }
@@ -46,7 +46,7 @@ impl Counts {
             End::Refused(reason) if reason == "RESUME_TOKEN_FILTER_MISMATCH" => "refused for another filter",
             End::Refused(reason) if reason == "INVALID_RESUME_TOKEN" => "refused as damaged",
             End::Refused(_) => "refused at a stop",
-            End::Unheard | End::Broken(_) => "cut off",
+            End::NoStream | End::Broken(_) => "cut off",
             End::Ended(reason) if reason == "WATCH_MAX_AGE" => "sent away for their age",
             End::Ended(_) => "sent away by a stop",
             End::Left => "left",
@@ -54,8 +54,8 @@ impl Counts {
         };
         self.more(end, 1);
         self.more("slow reads", session.slow);
-        for told in &session.told {
-            match &told.what {
+        for message in &session.received {
+            match &message.what {
                 What::Changes(rows) => {
                     self.more("changes", rows.len());
                     self.more("changes together", usize::from(rows.len() > 1));
@@ -77,7 +77,8 @@ impl Counts {
     #[track_caller]
     pub fn at_least(&self, histories: usize, wanted: &[(&str, usize)]) {
         for (name, wanted) in wanted {
-            let (count, wanted) = (self.0.get(name).copied().unwrap_or_default(), wanted * histories);
+            let count = self.0.get(name).copied().unwrap_or_default();
+            let wanted = wanted * histories;
             assert!(count >= wanted, "{count} {name}, {wanted} are asked, in {self:#?}");
         }
     }

@@ -198,7 +198,8 @@ impl Driver {
     fn end_generation(&mut self) -> u64 {
         let log = self.log();
         let last = log.len() as u64;
-        let (acknowledged, copy_of) = (self.writers.acknowledged(), self.copy_of.take());
+        let acknowledged = self.writers.acknowledged();
+        let copy_of = self.copy_of.take();
         self.generations.push(Generation { log, copy_of, acknowledged });
         last
     }
@@ -223,8 +224,8 @@ impl Driver {
         let held = writers.hold();
         let last = self.end_generation();
         self.last.send_replace(Some(last));
-        let told = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, watchers.join_all()).await });
-        let watchers = told.expect("everybody is told everything");
+        let sessions = self.runtime.block_on(async { tokio::time::timeout(PATIENCE, watchers.join_all()).await });
+        let watchers = sessions.expect("every watcher receives everything");
         drop(held);
         self.stop();
         History { faults, generations: self.generations, killed: self.killed, watchers }

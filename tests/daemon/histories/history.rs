@@ -40,7 +40,7 @@ pub struct Row {
     pub id: String,
     pub version: u64,
     /// Fields of its state that a filter sees.
-    pub tells: String,
+    pub state: String,
     pub effect: Effect,
 }
 
@@ -91,7 +91,7 @@ pub enum What {
 }
 
 #[derive(Debug)]
-pub struct Told {
+pub struct Received {
     pub position: u64,
     pub what: What,
 }
@@ -103,8 +103,8 @@ pub enum End {
     /// Ended with this reason.
     Ended(String),
     /// No reason was given: the connection broke before there was a stream.
-    Unheard,
-    /// Like [`Self::Unheard`], but there was a stream. The text is the client's error.
+    NoStream,
+    /// Like [`Self::NoStream`], but there was a stream. The text is the client's error.
     Broken(String),
     /// Left by the watcher.
     Left,
@@ -122,7 +122,7 @@ pub struct Session {
     pub start: Start,
     /// Last position that was acknowledged before the request.
     pub durable: u64,
-    pub told: Vec<Told>,
+    pub received: Vec<Received>,
     /// How often the reader paused between two messages.
     pub slow: usize,
     pub end: End,

@@ -85,12 +85,12 @@ impl Reading {
     }
 
     fn end_of_snapshot(&mut self, position: u64, truth: &Truth) -> Result<(), (Property, String)> {
-        let told = self.snapshot.take();
+        let received = self.snapshot.take();
         let expected = state(truth, position);
-        if told.as_ref() == Some(&expected) {
+        if received.as_ref() == Some(&expected) {
             return Ok(());
         }
-        let what = format!("at {position} a snapshot of {told:?}, not {expected:?}");
+        let what = format!("at {position} a snapshot of {received:?}, not {expected:?}");
         Err((Property::GapFree, what))
     }
 }

@@ -99,7 +99,8 @@ impl SpoilingProxy {
     }
 
     fn spoilt(&self, mut messages: Streaming<WatchConnectionsResponse>) -> WatchMessages {
-        let (proxy, mut batches) = (self.clone(), 0);
+        let proxy = self.clone();
+        let mut batches = 0;
         Box::pin(try_stream! {
             while let Some(message) = messages.next().await {
                 let message = message?;

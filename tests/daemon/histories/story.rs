@@ -95,14 +95,14 @@ impl Sample {
 pub type Truth = BTreeMap<u64, Rows>;
 
 /// Returns all rows that a watch of this log must show for a request.
-pub fn must_tell(log: &[Arc<Sample>], asks: &Asks) -> Truth {
+pub fn required_rows(log: &[Arc<Sample>], asks: &Asks) -> Truth {
     let mut states = BTreeMap::<&str, State>::new();
     let mut all = BTreeMap::new();
     for (position, sample) in (1..).zip(log) {
         let mut rows = Rows::new();
         if asks.wants(Kind::Event) {
-            let (id, tells) = (sample.id.clone(), String::new());
-            rows.insert(Row { kind: Kind::Event, id, version: 0, tells, effect: Effect::Entered });
+            let id = sample.id.clone();
+            rows.insert(Row { kind: Kind::Event, id, version: 0, state: String::new(), effect: Effect::Entered });
         }
         if let Some(means) = &sample.means {
             let before = states.get(means.connection.as_str());
@@ -136,17 +136,21 @@ fn changes(before: Option<&State>, now: &State, means: &Means, asks: &Asks) -> R
     if asks.wants(Kind::Connection)
         && let Some(effect) = effect(was, is)
     {
-        let (id, tells) = (means.connection.clone(), format!("{:?} {}", now.status, now.external_id));
-        rows.insert(Row { kind: Kind::Connection, id, version: now.version, tells, effect });
+        let id = means.connection.clone();
+        let state = format!("{:?} {}", now.status, now.external_id);
+        rows.insert(Row { kind: Kind::Connection, id, version: now.version, state, effect });
     }
     if asks.wants(Kind::Export) {
         for (task, version) in &now.exports {
             let existed = before.is_some_and(|before| before.exports.contains_key(task));
-            let told = means.task.as_ref() == Some(task);
+            let is_named = means.task.as_ref() == Some(task);
             let borrows_another = before.is_some_and(|before| before.external_id != now.external_id);
-            let effect = effect(existed && was, is).filter(|it| *it != Effect::Updated || told || borrows_another);
-            let (id, version, tells) = (task.clone(), *version, now.external_id.clone());
-            rows.extend(effect.map(|effect| Row { kind: Kind::Export, id, version, tells, effect }));
+            let Some(effect) = effect(existed && was, is) else { continue };
+            if effect != Effect::Updated || is_named || borrows_another {
+                let id = task.clone();
+                let state = now.external_id.clone();
+                rows.insert(Row { kind: Kind::Export, id, version: *version, state, effect });
+            }
         }
     }
     rows

@@ -17,12 +17,12 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use super::asks::Asks;
-use super::history::{Effect, Kind, Row, Rows, Start, Told, What};
+use super::history::{Effect, Kind, Received, Row, Rows, Start, What};
 
 const HEARTBEAT: prost_types::Duration = prost_types::Duration { seconds: 1, nanos: 0 };
 
 /// A message, and its token.
-pub type Message = (Vec<Told>, String);
+pub type Message = (Vec<Received>, String);
 pub type Messages = Pin<Box<dyn Stream<Item = Result<Message, Status>> + Send>>;
 
 pub async fn open(channel: Channel, asks: &Asks, start: &Start) -> Result<Messages, Status> {
@@ -56,8 +56,9 @@ fn of_connections(message: WatchConnectionsResponse) -> Message {
     let what = match message.message.unwrap() {
         Connections::Started(started) => What::Started { snapshot: started.snapshot },
         Connections::SnapshotBatch(batch) => {
-            let connections = batch.connections.iter().map(|it| connection(it, Effect::Entered));
-            What::Snapshot(connections.chain(batch.exports.iter().map(|it| export(it, Effect::Entered))).collect())
+            let connections = batch.connections.iter().map(|row| connection(row, Effect::Entered));
+            let exports = batch.exports.iter().map(|row| export(row, Effect::Entered));
+            What::Snapshot(connections.chain(exports).collect())
         }
         Connections::SnapshotEnd(_) => What::SnapshotEnd,
         Connections::ChangeBatch(batch) => {
@@ -71,7 +72,7 @@ fn of_connections(message: WatchConnectionsResponse) -> Message {
         Connections::GoingAway(_) => What::GoingAway,
         Connections::FellBehind(_) => What::FellBehind,
     };
-    (vec![Told { position: message.position, what }], message.resume_token)
+    (vec![Received { position: message.position, what }], message.resume_token)
 }
 
 /// Splits a batch, so that each event is a message of its own.
@@ -79,21 +80,22 @@ fn of_events(message: WatchEventsResponse) -> Message {
     let what = match message.message.unwrap() {
         Events::Started(started) => What::Started { snapshot: started.snapshot },
         Events::EventBatch(batch) => {
-            let told: Vec<_> = batch.events.iter().map(event).collect();
-            assert_eq!(told.last().map(|told| told.position), Some(message.position), "it is at its last event");
-            return (told, message.resume_token);
+            let received: Vec<_> = batch.events.iter().map(event).collect();
+            let last = received.last().map(|last| last.position);
+            assert_eq!(last, Some(message.position), "it is at its last event");
+            return (received, message.resume_token);
         }
         Events::CaughtUp(_) => What::CaughtUp,
         Events::Heartbeat(_) => What::Heartbeat,
         Events::GoingAway(_) => What::GoingAway,
     };
-    (vec![Told { position: message.position, what }], message.resume_token)
+    (vec![Received { position: message.position, what }], message.resume_token)
 }
 
-fn event(event: &Event) -> Told {
+fn event(event: &Event) -> Received {
     let id = event.event_key.strip_prefix("id:").unwrap().to_owned();
-    let row = Row { kind: Kind::Event, id, version: 0, tells: String::new(), effect: Effect::Entered };
-    Told { position: event.position, what: What::Changes([row].into()) }
+    let row = Row { kind: Kind::Event, id, version: 0, state: String::new(), effect: Effect::Entered };
+    Received { position: event.position, what: What::Changes([row].into()) }
 }
 
 fn change(change: &Change) -> Row {
@@ -104,23 +106,24 @@ fn change(change: &Change) -> Row {
         change::Effect::Unspecified => panic!("a change without an effect"),
     };
     match change.entity.as_ref().unwrap() {
-        Entity::Connection(it) => {
+        Entity::Connection(current) => {
             if let Some(Previous::PreviousConnection(previous)) = &change.previous {
-                assert_eq!(previous.version + 1, it.version, "the state before it");
+                assert_eq!(previous.version + 1, current.version, "the state before it");
             }
-            connection(it, effect)
+            connection(current, effect)
         }
-        Entity::Export(it) => export(it, effect),
+        Entity::Export(current) => export(current, effect),
     }
 }
 
 fn connection(connection: &Connection, effect: Effect) -> Row {
-    let (id, version) = (connection.org_connection_id.clone(), connection.version);
-    let tells = format!("{:?} {}", connection.status(), connection.external_id);
-    Row { kind: Kind::Connection, id, version, tells, effect }
+    let id = connection.org_connection_id.clone();
+    let state = format!("{:?} {}", connection.status(), connection.external_id);
+    Row { kind: Kind::Connection, id, version: connection.version, state, effect }
 }
 
 fn export(export: &Export, effect: Effect) -> Row {
-    let (id, tells) = (export.task_id.clone(), export.external_id.clone());
-    Row { kind: Kind::Export, id, version: export.version, tells, effect }
+    let id = export.task_id.clone();
+    let state = export.external_id.clone();
+    Row { kind: Kind::Export, id, version: export.version, state, effect }
 }

@@ -16,7 +16,7 @@ use tonic::transport::Channel;
 use tonic_types::StatusExt as _;
 
 use super::asks::{Asks, ENTITIES};
-use super::history::{Bookmark, End, Session, Start, Told, What};
+use super::history::{Bookmark, End, Received, Session, Start, What};
 use super::streams::{self, Messages};
 
 /// Longest time without a message. Heartbeats come each second, but the daemon may be paused for a while.
@@ -67,7 +67,8 @@ impl Watcher {
         places: watch::Receiver<Place>,
         last: watch::Receiver<Option<u64>>,
     ) -> Self {
-        let (bookmarks, sessions) = (VecDeque::new(), Vec::new());
+        let bookmarks = VecDeque::new();
+        let sessions = Vec::new();
         Self { number, asks, random, places, last, bookmarks, sessions, in_snapshot: false, caught_up: false }
     }
 
@@ -79,14 +80,14 @@ impl Watcher {
             let durable = place.durable.load(Ordering::Acquire);
             let (generation, run, asks) = (place.generation, place.run, self.asks);
             let mut session =
-                Session { generation, run, asks, start, durable, told: Vec::new(), slow: 0, end: End::Left };
+                Session { generation, run, asks, start, durable, received: Vec::new(), slow: 0, end: End::Left };
             let channel = place.channel(self.number, &self.asks);
             session.end = match streams::open(channel, &self.asks, &session.start).await {
                 Ok(messages) => self.follow(messages, &mut session).await,
-                Err(status) => reason(&status).map_or(End::Unheard, End::Refused),
+                Err(status) => reason(&status).map_or(End::NoStream, End::Refused),
             };
             let complete = self.is_complete(&session);
-            let broken = session.end == End::Unheard;
+            let broken = session.end == End::NoStream;
             self.sessions.push(session);
             if complete {
                 return self.sessions;
@@ -108,7 +109,7 @@ impl Watcher {
                 message = tokio::time::timeout(SILENCE, messages.next()) => message,
                 Ok(()) = last.changed() => continue,
             };
-            let (told, token) = match message {
+            let (received, token) = match message {
                 Err(_) => return End::Silent,
                 Ok(None) => return End::Broken("no status".to_owned()),
                 Ok(Some(Err(status))) => {
@@ -116,7 +117,7 @@ impl Watcher {
                 }
                 Ok(Some(Ok(message))) => message,
             };
-            self.take(session, told, token);
+            self.take(session, received, token);
             if last.borrow().is_some() {
                 continue;
             }
@@ -132,9 +133,9 @@ impl Watcher {
         }
     }
 
-    fn take(&mut self, session: &mut Session, told: Vec<Told>, token: String) {
-        for told in &told {
-            match told.what {
+    fn take(&mut self, session: &mut Session, received: Vec<Received>, token: String) {
+        for message in &received {
+            match message.what {
                 What::Started { snapshot } => (self.in_snapshot, self.caught_up) = (snapshot, false),
                 What::SnapshotEnd => self.in_snapshot = false,
                 What::CaughtUp => self.caught_up = true,
@@ -142,9 +143,9 @@ impl Watcher {
             }
         }
         let (generation, asks, in_snapshot) = (session.generation, session.asks, self.in_snapshot);
-        let position = told.last().map_or(0, |told| told.position);
+        let position = received.last().map_or(0, |message| message.position);
         self.bookmarks.push_back(Bookmark { generation, asks, position, in_snapshot, token });
-        session.told.extend(told);
+        session.received.extend(received);
         if self.bookmarks.len() > BOOKMARKS {
             self.bookmarks.pop_front();
         }
@@ -152,29 +153,30 @@ impl Watcher {
 
     /// Whether everything has been received, and nothing more will come.
     fn is_complete(&self, session: &Session) -> bool {
-        let (last, told) = (*self.last.borrow(), session.told.last());
-        let at_the_end = last.is_some_and(|last| told.is_some_and(|told| told.position >= last));
+        let last = *self.last.borrow();
+        let newest = session.received.last();
+        let at_the_end = last.is_some_and(|last| newest.is_some_and(|newest| newest.position >= last));
         at_the_end && self.caught_up && session.generation == self.places.borrow().generation
     }
 
     fn start(&mut self, generation: usize) -> Start {
-        let Some(newest) = self.bookmarks.back().cloned() else { return self.anew() };
+        let Some(newest) = self.bookmarks.back().cloned() else { return self.fresh_start() };
         let refused = self.sessions.last().and_then(|last| match &last.end {
             End::Refused(reason) => Some(reason),
             _ => None,
         });
         if refused.is_some_and(|reason| reason != "SHUTTING_DOWN") {
             // The reason of this refusal does not pass.
-            return self.anew();
+            return self.fresh_start();
         }
         if self.last.borrow().is_some() {
             return Start::Token(newest);
         }
         match self.random.random_range(0..20) {
-            0 => self.anew(),
+            0 => self.fresh_start(),
             1 => {
-                let own = |it: &&Bookmark| it.generation == generation && !it.in_snapshot;
-                let own: Vec<_> = self.bookmarks.iter().filter(own).map(|it| it.position).collect();
+                let own = |bookmark: &&Bookmark| bookmark.generation == generation && !bookmark.in_snapshot;
+                let own: Vec<_> = self.bookmarks.iter().filter(own).map(|bookmark| bookmark.position).collect();
                 Start::After(own.choose(&mut self.random).copied().unwrap_or(0))
             }
             2 => Start::Spoilt(self.spoil(&newest.token)),
@@ -188,7 +190,7 @@ impl Watcher {
     }
 
     /// Returns a start that needs no earlier session.
-    fn anew(&mut self) -> Start {
+    fn fresh_start(&mut self) -> Start {
         match (self.asks.events, self.random.random_range(0..3)) {
             (true, 0) => Start::After(0),
             (true, _) | (false, 0) => Start::Live,

@@ -21,7 +21,8 @@ impl Followed {
         let first = watch.next().unwrap();
         assert!(matches!(first.message, Some(Message::Started(_))));
         let mut followed = Self { started: first.position, connections: BTreeMap::new() };
-        let (mut position, mut complete) = (first.position, false);
+        let mut position = first.position;
+        let mut complete = false;
         let deadline = Instant::now() + Duration::from_secs(60);
         while !complete || position < last {
             assert!(Instant::now() < deadline, "it is at {position}, and never at {last}");
@@ -29,7 +30,7 @@ impl Followed {
             match response.message.unwrap() {
                 Message::SnapshotBatch(batch) => {
                     let connections = batch.connections.into_iter();
-                    followed.connections.extend(connections.map(|it| (it.org_connection_id.clone(), it)));
+                    followed.connections.extend(connections.map(|row| (row.org_connection_id.clone(), row)));
                 }
                 Message::SnapshotEnd(end) => {
                     assert_eq!(end.connections, followed.connections.len() as u64);

@@ -116,7 +116,7 @@ pub fn write_back(directory: &Path) {
 /// Number of files below a directory with this extension.
 pub fn count(directory: &Path, ending: &str) -> usize {
     let paths = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let ends_so = |path: &Path| usize::from(path.extension().is_some_and(|it| it == ending));
+    let ends_so = |path: &Path| usize::from(path.extension().is_some_and(|extension| extension == ending));
     let count = |path: PathBuf| if path.is_dir() { count(&path, ending) } else { ends_so(&path) };
     paths.map(count).sum()
 }

@@ -79,10 +79,10 @@ impl<'a> Named<'a> {
     /// Checks the state that is left, and adds an event, so that the next start has a journal to seal.
     fn recover(&mut self, point: &Point) -> Result<(), String> {
         let daemon = self.machine.start(&self.data, &[]);
-        let looked = self.expected.look(&daemon, point.notes()).and_then(|()| self.expected.grow(&daemon));
-        let looked = looked.map_err(|lost| format!("{lost}\n{}", daemon.log()));
+        let checked = self.expected.check(&daemon, point.notes()).and_then(|()| self.expected.grow(&daemon));
+        let checked = checked.map_err(|lost| format!("{lost}\n{}", daemon.log()));
         daemon.kill();
-        looked
+        checked
     }
 
     /// Cuts the power once the daemon is frozen. The error is the daemon's log if it never is.
@@ -118,7 +118,8 @@ impl<'a> Named<'a> {
 
     /// Sends until the daemon is frozen. All answers come before the cut.
     fn load(&mut self, point: &Point, daemon: Daemon, left: Left) -> Result<(), String> {
-        let (acknowledged, number) = (Mutex::new(Vec::new()), self.cuts);
+        let acknowledged = Mutex::new(Vec::new());
+        let number = self.cuts;
         let length = if matches!(point.when, When::Filling) { 200_000 } else { 600 };
         let frozen = thread::scope(|scope| {
             // Killed with the closure, also if this panics, so that the senders end.
@@ -220,7 +221,7 @@ fn files(directory: &Path) -> impl Iterator<Item = PathBuf> {
 }
 
 fn is_segment(path: &Path) -> bool {
-    path.extension().is_some_and(|it| it == "seg")
+    path.extension().is_some_and(|extension| extension == "seg")
 }
 
 fn copy(from: &Path, to: &Path) {

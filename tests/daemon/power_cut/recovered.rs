@@ -44,7 +44,7 @@ impl Expected {
     }
 
     /// Checks everything. `notes` are warnings that the daemon may log in addition to the usual ones.
-    pub fn look(&mut self, daemon: &Daemon, notes: &[&str]) -> Result<(), String> {
+    pub fn check(&mut self, daemon: &Daemon, notes: &[&str]) -> Result<(), String> {
         serves(daemon, notes)?;
         let keys = keys(daemon)?;
         holds(daemon, &keys, &self.acknowledged)?;
@@ -136,7 +136,7 @@ fn holds(daemon: &Daemon, keys: &[String], acknowledged: &[Acknowledged]) -> Res
             return Err(format!("{id}, one of {all} acknowledged, was at {position}; there is {there:?}, head {head}"));
         }
     }
-    let deliveries: Vec<_> = acknowledged.iter().map(|it| (it.id.as_str(), it.body.as_slice())).collect();
+    let deliveries: Vec<_> = acknowledged.iter().map(|event| (event.id.as_str(), event.body.as_slice())).collect();
     let answers = Sender::connect(daemon.webhooks).unwrap().deliver_all(&deliveries).unwrap();
     for (Acknowledged { id, position, .. }, answer) in acknowledged.iter().zip(answers) {
         if answer.status != 200 || answer.taken() != (*position, true) {

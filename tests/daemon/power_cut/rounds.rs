@@ -81,12 +81,12 @@ impl Rounds<'_> {
     fn recover(&self, last: Option<Cut>, machine: &Machine, seen: &mut Seen, expected: &mut Expected) -> Daemon {
         let daemon = self.start(machine, seen);
         let notes: &[_] = if last.is_none() { &[NEW] } else { &[] };
-        let Err(lost) = expected.look(&daemon, notes).and_then(|()| expected.grow(&daemon)) else { return daemon };
+        let Err(lost) = expected.check(&daemon, notes).and_then(|()| expected.grow(&daemon)) else { return daemon };
         daemon.kill();
         seen.lost.push(format!("{last:?}: {lost}"));
         *expected = Expected::default();
         let daemon = self.start(machine, seen);
-        expected.look(&daemon, &[NEW]).and_then(|()| expected.grow(&daemon)).unwrap();
+        expected.check(&daemon, &[NEW]).and_then(|()| expected.grow(&daemon)).unwrap();
         daemon
     }
 

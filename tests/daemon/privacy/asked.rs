@@ -57,7 +57,7 @@ pub fn all(daemon: &Daemon) -> Vec<String> {
 fn answered(api: &Api) {
     let mut client = ConnectionServiceClient::new(api.channel());
     let everything = api.connections();
-    assert!(everything.iter().any(|it: &Connection| it.org_connection_id.contains(WORD)));
+    assert!(everything.iter().any(|connection: &Connection| connection.org_connection_id.contains(WORD)));
     let request =
         GetConnectionRequest { org_connection_id: everything[0].org_connection_id.clone(), ..Default::default() };
     api.wait(client.get_connection(marked(request))).unwrap();
@@ -120,9 +120,9 @@ fn import(api: &Api, payload: String) -> Result<Response<ImportEventsResponse>, 
 fn left_out(api: &Api) -> Vec<String> {
     let payloads =
         [word(), format!("\"{WORD}\""), format!("{{\"{WORD}\":\"{WORD}\"}}"), format!(r#"{{"type":"{WORD}"}}"#)];
-    let told = payloads.map(|payload| import(api, payload).unwrap().into_inner());
-    assert!(told.iter().all(|told| told.refused == 1));
-    told.iter().map(|told| told.refused_payloads[0].problem.clone()).collect()
+    let responses = payloads.map(|payload| import(api, payload).unwrap().into_inner());
+    assert!(responses.iter().all(|response| response.refused == 1));
+    responses.iter().map(|response| response.refused_payloads[0].problem.clone()).collect()
 }
 
 fn others(api: &Api) -> [String; 4] {

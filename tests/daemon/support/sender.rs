@@ -132,7 +132,8 @@ impl Sender {
     pub fn finish(&mut self) -> io::Result<Answer> {
         let status = self.line()?.split(' ').nth(1).and_then(|status| status.parse().ok());
         let status = status.ok_or(io::ErrorKind::UnexpectedEof)?;
-        let (mut length, mut retry_after) = (0, None);
+        let mut length = 0;
+        let mut retry_after = None;
         loop {
             let line = self.line()?.to_ascii_lowercase();
             if line.is_empty() {
