@@ -229,7 +229,7 @@ impl Stopping {
     /// Stops the parts in the order of the data flow: waiting requests still get an answer, and watches their last
     /// changes.
     async fn finish(self, deadline: Instant) -> Result<(), RunError> {
-        // The door's end drops the last appender, which closes the log.
+        // The door's end drops the last appender, which closes the log once imports have ended.
         let door = self.door.finish(deadline).await;
         let name = "the log and the views";
         let log = SupervisedTask::spawn(name, self.supervisor.join()).finish(deadline).await;

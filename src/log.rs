@@ -20,16 +20,16 @@ mod files;
 mod format;
 mod frame_store;
 mod hand_over;
-mod head;
 mod inspect;
 mod journal;
-mod journals;
+mod journal_rotation;
 mod open;
 mod reader;
 mod sealer;
 #[cfg(test)]
 mod tests;
 mod write;
+mod writer_state;
 
 pub use crate::segment::ReadError;
 pub use crate::storage::StoreError;
@@ -37,15 +37,15 @@ pub use crate::storage::StoreError;
 pub use dedup::DedupSize;
 pub use files::layout::Fresh;
 pub use hand_over::{HandOver, HandedOver};
-pub use head::{Commit, Health};
 pub use inspect::{InspectedJournal, InspectedSegment, Inspection, ReadOnlyLog, open_read_only};
-pub use journals::NoRoom;
+pub use journal_rotation::NoRoom;
 pub use open::{Log, LogOptions, OpenError, SeenPoint, find, init, open};
 pub use reader::{EventHeader, Reader, Selection, Tail};
 pub use write::{
     AppendError, AppendOutcome, Appended, Appender, ClockError, ClockReading, DatedEvidence, Enqueued, Sequence,
     TimeEvidence, TimeSource, WeakAppender,
 };
+pub use writer_state::{Commit, Health};
 
 /// Entry points for the fuzzer and the benchmarks. No interface.
 #[doc(hidden)]

@@ -9,14 +9,14 @@ mod codec;
 mod compression;
 mod disk_space;
 mod pacing;
-mod sealing;
+mod private_codec;
 
 pub use atomic_file::{sweep, write_private, write_whole};
 pub use codec::{DecodeError, Put, Take};
 pub use compression::{Compression, Contexts, Dictionary, PLAIN};
 pub use disk_space::free_space;
 pub use pacing::{AtOnce, PIECE_BYTES, Pace, Pacer};
-pub use sealing::{seal, unseal};
+pub use private_codec::{seal, unseal};
 
 /// Error of the disk or the system. Cheap to clone: every waiter gets it.
 #[derive(Debug, Clone, thiserror::Error)]

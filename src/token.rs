@@ -15,7 +15,7 @@ const LEN: usize = 1 + 16 + 16 + 8 + 8 + 8 + 2 + 4;
 pub struct Token {
     pub identity: Identity,
     pub cursor: Cursor,
-    /// Hash of the filter of a stream or list; 0 for a read token.
+    /// Hash of the filter of a watch; 0 for a read token. Pages of lists have tokens of their own.
     pub filter_hash: u64,
     /// Version of the fold whose states were shown; 0 for a token of the log alone.
     pub fold_version: u16,

@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 
-use super::load::BUILT_IN;
+use super::load::{BUILT_IN, ConfigError};
+use super::permissions;
 use super::secret::DEVELOPMENT_SECRET;
+use super::sections::Config;
 use super::value::Listen;
-use super::{Config, ConfigError, permissions};
 use crate::event::ApiMode;
 
 const SECRET: &str = "whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=";
@@ -26,7 +27,7 @@ fn problems(text: &str) -> Vec<String> {
     problems_in(text, &no_env)
 }
 
-fn problems_in(text: &str, env: super::Env<'_>) -> Vec<String> {
+fn problems_in(text: &str, env: super::value::Env<'_>) -> Vec<String> {
     match Config::parse("cleat.toml", text, env) {
         Err(ConfigError::Invalid { problems, .. }) => problems,
         other => panic!("{other:?}"),
@@ -343,7 +344,7 @@ fn absurd_numbers_sizes_and_durations_are_refused() {
 #[test]
 fn the_state_directory_stands_in_for_an_absent_key_only() {
     let env = |name: &str| (name == "STATE_DIRECTORY").then(|| OsString::from("/var/lib/cleat:/var/lib/other"));
-    let load = |text: &str, env: super::Env<'_>| Config::parse("cleat.toml", &with_endpoint(text), env).unwrap();
+    let load = |text: &str, env: super::value::Env<'_>| Config::parse("cleat.toml", &with_endpoint(text), env).unwrap();
     assert_eq!(load("", &no_env).data.directory().to_str(), Some("data"));
     assert_eq!(load("", &env).data.directory().to_str(), Some("/var/lib/cleat"));
     assert_eq!(load("[data]\ndirectory = \"here\"", &env).data.directory().to_str(), Some("here"));

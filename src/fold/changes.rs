@@ -4,13 +4,13 @@
 mod change_log;
 mod frame;
 mod lookup;
-mod recent;
 pub mod record;
 mod recorder;
+mod ring;
 mod writer;
 
 pub use change_log::ChangeLog;
 pub use frame::{Disposition, Recorded};
 pub use lookup::ChangeLookup;
-pub use recent::{Ring, Stretch};
 pub use recorder::Recorder;
+pub use ring::{Ring, Stretch};

@@ -1,5 +1,5 @@
 //! Owns the state of one realm, as it is now and as it was at each pinned position: its connections and exports in the
-//! order of their ids, and the indexes from one to the other. Knows no file and no rule by which events change
+//! order of their ids, the indexes from one to the other, and when an export settles. Knows no file and no rule by which events change
 //! entities.
 //!
 //! An entity is never changed, only replaced, and has the position of its last change. A superseded version is kept
@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use self::superseded::VersionStore;
+use self::superseded::SupersededVersions;
 use super::entities::{Change, Connection, Export, Id, Interner, JoinedExport, Realm};
 use crate::event::{Position, Timestamp};
 
@@ -109,8 +109,8 @@ pub(super) struct RealmState {
     moved: BTreeSet<Id>,
     /// Open exports, in the order in which they settle.
     open: BTreeSet<(Timestamp, Id)>,
-    superseded_connections: VersionStore<Arc<Connection>>,
-    superseded_exports: VersionStore<Arc<Export>>,
+    superseded_connections: SupersededVersions<Arc<Connection>>,
+    superseded_exports: SupersededVersions<Arc<Export>>,
 }
 
 /// A part of a walk: the entries found at a position, and the id after which the walk goes on. `None` if nothing is

@@ -19,7 +19,7 @@ mod runs;
 
 pub use index::DedupSize;
 pub(super) use index::{Coverage, KeyIndex, RunView};
-pub(super) use keeper::{Keeper, KeeperOptions};
+pub(super) use keeper::{KeeperOptions, RunKeeper};
 pub(super) use key::KeyEntry;
 pub(super) use lost::{Collected, collect};
 pub(super) use recent::{KeyTable, RecentKeys};

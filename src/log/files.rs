@@ -16,7 +16,6 @@ pub mod anchor;
 pub mod cleat_file;
 pub mod epochs;
 pub mod file;
-pub mod keeper;
 pub mod layout;
 pub mod secret;
 mod sector;
@@ -24,5 +23,6 @@ mod sector;
 mod tests;
 mod text;
 pub mod witness;
+pub mod witness_keeper;
 
 pub use file::FileError;

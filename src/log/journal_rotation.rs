@@ -1,5 +1,6 @@
-//! Journals that the writer commits to: the active one, and the next one, which the sealer opens beforehand. Knows
-//! nothing of the content of a frame, nor of how a closed journal is sealed.
+//! Rotation of the journals that the writer commits to: the active one, and the next one, which the sealer opens
+//! beforehand. Refuses events when the disk is nearly full or sealing is behind. Knows nothing of the content of a
+//! frame, nor of how a closed journal is sealed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Creates an empty journal with a sequence in a directory.
 pub(super) type CreateJournal = fn(&Path, u64) -> Result<Box<dyn JournalWriter>, StoreError>;
 
-/// Reason why nothing is taken now. It passes on its own.
+/// Reason why the log accepts nothing now. A later try may succeed: some of these pass without help, a full disk needs
+/// space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoom {
     #[error("the disk has less free space than log.disk_reserve")]
@@ -61,7 +63,7 @@ pub(super) enum SealerMessage {
 }
 
 /// Handle of the journals, which the writer holds.
-pub(super) struct Journals {
+pub(super) struct JournalRotation {
     store: Arc<FrameStore>,
     directory: PathBuf,
     limits: JournalLimits,
@@ -113,7 +115,7 @@ pub(super) struct CommitTarget {
     pub is_unused: bool,
 }
 
-impl Journals {
+impl JournalRotation {
     pub fn new(
         store: Arc<FrameStore>,
         directory: PathBuf,

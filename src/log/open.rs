@@ -4,11 +4,11 @@
 mod error;
 mod examine;
 mod identity;
-mod journals;
 pub(super) mod keys;
 mod mend;
 mod notes;
-mod segments;
+mod sealed;
+mod unsealed;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,19 +22,19 @@ pub(super) use self::examine::{Examined, gather};
 use self::keys::LoadedKeys;
 pub(super) use self::notes::Notes;
 pub use self::notes::SeenPoint;
-use super::dedup::{Keeper, KeeperOptions};
+use super::dedup::{KeeperOptions, RunKeeper};
 use super::files::anchor::{AnchorFile, AnchorRead};
-use super::files::keeper::WitnessKeeper;
 use super::files::layout::{self, DataFiles, DataLock, FoundDirectory, Fresh};
 use super::files::secret::LogSecret;
 use super::files::witness::{Witness, WitnessFile};
+use super::files::witness_keeper::WitnessKeeper;
 use super::hand_over::HandOver;
-use super::head::{Commit, Health};
 use super::journal::Journal;
-use super::journals::{CreateJournal, JournalLimits};
+use super::journal_rotation::{CreateJournal, JournalLimits};
 use super::reader::Reader;
 use super::sealer::{self, SealerOptions};
 use super::write::{Appender, ClockGuard, Committer, Poison, Sequencer, TimeSource, Watchman};
+use super::writer_state::{Commit, Health};
 use crate::storage::StoreError;
 
 /// Period of the witness's syncs. It bounds how much of the witness a power cut may take.
@@ -194,7 +194,7 @@ fn start(
     let poison = Poison::new(healths);
     let index = Arc::new(keys.index);
     let reader = Reader::new(store.clone(), index.clone(), secret.clone(), heads.subscribe(), identity);
-    let keeper = Keeper::spawn(KeeperOptions {
+    let keeper = RunKeeper::spawn(KeeperOptions {
         index: index.clone(),
         directory: files.dedup(),
         origin: keys.origin,

@@ -12,7 +12,7 @@ use super::dedup::{Coverage, DedupRunError, DedupSize, KeyEntry, KeyIndex, RunSe
 use super::files::secret::LogSecret;
 use super::format::{self, Listing, Row, StoredRecord};
 use super::frame_store::FrameStore;
-use super::journals::NoRoom;
+use super::journal_rotation::NoRoom;
 use crate::event::{
     Contents, Event, EventKey, Hash, Identity, Kind, ModeVerdict, Point, Position, Provenance, Timestamp,
 };

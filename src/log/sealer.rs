@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::format::{self, FrameBuilder, StoredRecord};
 use super::frame_store::{FrameStore, JournalFrames, Sealed};
 use super::journal::{self, JournalWriter};
-use super::journals::{self, CreateJournal, JournalLimits, Journals, NoRoom, SealerMessage};
+use super::journal_rotation::{self, CreateJournal, JournalLimits, JournalRotation, NoRoom, SealerMessage};
 use super::write::Poison;
 use crate::event::Identity;
 use crate::segment::{Frame, Segment, SegmentError, SegmentHeader, SegmentName, SegmentWriter};
@@ -76,10 +76,11 @@ struct Sealer {
 }
 
 /// Starts the sealer's thread, which ends when the journals are dropped.
-pub(super) fn spawn(options: SealerOptions) -> std::io::Result<(Journals, Worker)> {
+pub(super) fn spawn(options: SealerOptions) -> std::io::Result<(JournalRotation, Worker)> {
     let (spares, spare) = sync_channel(1);
     let (sender, messages) = sync_channel(4);
-    let journals = Journals::new(options.store.clone(), options.directory.clone(), options.limits, spare, sender);
+    let journals =
+        JournalRotation::new(options.store.clone(), options.directory.clone(), options.limits, spare, sender);
     let link = WriterLink {
         messages,
         spares,
@@ -118,7 +119,7 @@ impl Sealer {
     fn report(&self) {
         if !self.has_space() {
             self.options.poison.set_refusal(Some(NoRoom::DiskFull));
-        } else if !self.link.is_spare_needed && self.options.store.closed_journals() < journals::CLOSED_MAX {
+        } else if !self.link.is_spare_needed && self.options.store.closed_journals() < journal_rotation::CLOSED_MAX {
             self.options.poison.set_refusal(None);
         }
     }
@@ -321,7 +322,7 @@ impl WriterLink {
 /// writer would soon wait, too. There are none once the writer is gone.
 impl Pace for WriterLink {
     fn is_slow(&self) -> bool {
-        !self.has_ended && self.store.closed_journals() < journals::CLOSED_MAX
+        !self.has_ended && self.store.closed_journals() < journal_rotation::CLOSED_MAX
     }
 
     fn pause(&mut self) {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::journals::NoRoom;
+use super::journal_rotation::NoRoom;
 use crate::event::Point;
 
-/// Counts of one commit, for [`LogOptions::on_commit`](super::LogOptions::on_commit).
+/// Counts of one commit, for [`LogOptions::on_commit`](super::open::LogOptions::on_commit).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Commit {
     pub events: u64,
@@ -20,7 +20,7 @@ pub struct Commit {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
     Writable,
-    /// Appends are refused for now. The state ends on its own.
+    /// Appends are refused for now.
     Refusing(NoRoom),
     /// A commit failed, for this reason. Final: only a restart, which recovers, ends it.
     Failed(Arc<str>),

@@ -3,11 +3,11 @@
 mod event_filter;
 pub mod filter;
 mod order;
-pub mod pages;
+pub mod page_token;
 pub mod scan;
 
 pub use event_filter::EventFilter;
 pub use filter::{ConnectionFilter, ExportFilter, FilterHasher, Use};
 pub use order::{Order, RowPlace};
-pub use pages::PageToken;
+pub use page_token::PageToken;
 pub use scan::{ScanLimits, Scanned};

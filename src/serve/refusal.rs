@@ -105,10 +105,10 @@ pub enum Refusal {
 impl Refusal {
     /// Returns the stable name of the reason.
     pub fn reason(&self) -> &'static str {
-        self.kind().1
+        self.code_and_reason().1
     }
 
-    fn kind(&self) -> (Code, &'static str) {
+    fn code_and_reason(&self) -> (Code, &'static str) {
         match self {
             Self::ConnectionNotFound | Self::ConnectionsNotFound(_) => (Code::NotFound, "CONNECTION_NOT_FOUND"),
             Self::ExportNotFound => (Code::NotFound, "EXPORT_NOT_FOUND"),
@@ -178,7 +178,7 @@ impl Refusal {
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
-        let (code, reason) = refusal.kind();
+        let (code, reason) = refusal.code_and_reason();
         let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
         if let Some(delay) = refusal.retry_after() {
             details.set_retry_info(Some(delay));

@@ -20,13 +20,13 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::frame::{self, ChangeFrame, Disposition};
-use super::recent::Stretch;
 use super::record::Describe;
+use super::ring::Stretch;
 use crate::event::{Cursor, Hash, Identity, Position};
 use crate::fold::entities::{Connection, PositionChanges};
 use crate::segment::{GrowingSegment, ReadError, Segment, SegmentError, SegmentHeader, SegmentName};
 
-/// The change log. One thread appends to it through a [`Writer`]; any thread reads it. Its files stay readable after
+/// The change log. One thread appends to it through a [`Writer`](super::writer::Writer); any thread reads it. Its files stay readable after
 /// they are removed.
 pub struct ChangeLog {
     directory: PathBuf,
@@ -97,8 +97,10 @@ impl ChangeLog {
         segments.full.iter().map(|segment| segment.bytes()).sum::<u64>() + segments.growing.bytes()
     }
 
-    /// Notes that a read has failed. Only the first is logged: clients try the same read again.
-    pub fn note(&self, error: &ReadError) {
+    /// Reports a failed read, so that the projector has the views made again. Only the first is logged: clients try the
+    /// same read again. `dispositions` reports for itself; for the other reads, [`ChangeLookup`](super::ChangeLookup)
+    /// does.
+    pub fn report_failure(&self, error: &ReadError) {
         self.has_failed.send_if_modified(|has_failed| {
             if !*has_failed {
                 tracing::error!(%error, directory = %self.directory.display(), "the views' files cannot be read");
@@ -186,7 +188,7 @@ impl ChangeLog {
             return Ok(Vec::new());
         }
         let found = self.read(from).and_then(|bytes| frame::dispositions(&bytes, from));
-        found.inspect_err(|error| self.note(error))
+        found.inspect_err(|error| self.report_failure(error))
     }
 
     /// Returns the bytes of the frame that holds a position.

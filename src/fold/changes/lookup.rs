@@ -7,8 +7,8 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use super::change_log::ChangeLog;
-use super::recent::{Ring, Stretch};
 use super::record::Describe;
+use super::ring::{Ring, Stretch};
 use crate::event::{Cursor, Position};
 use crate::fold::entities::{Change, Connection, Export, Id, PositionChanges, Realm};
 use crate::fold::state::{ExportSlot, RealmState};
@@ -43,7 +43,7 @@ impl ChangeLookup<'_> {
     fn note_failure<T>(&self, read: Result<T, ReadError>) -> Result<T, ReadError> {
         read.inspect_err(|error| {
             if let Some(changes) = self.changes {
-                changes.note(error);
+                changes.report_failure(error);
             }
         })
     }

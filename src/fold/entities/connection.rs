@@ -229,7 +229,7 @@ impl Connection {
         if another {
             self.status_recorded_at = Some(now);
         }
-        self.place(date, another);
+        self.judge_order(date, another);
         self.needs_reconnect &= status != Status::Authorized;
         self.was_revoked = status == Status::Revoked || self.was_revoked && status != Status::Authorized;
         self.status = status;
@@ -237,7 +237,7 @@ impl Connection {
     }
 
     /// Records that a status was reported by `date`: certainly after all earlier statuses, or in an uncertain order.
-    fn place(&mut self, date: Timestamp, another: bool) {
+    fn judge_order(&mut self, date: Timestamp, another: bool) {
         let Some(current) = self.status_date else {
             self.status_date = Some(date);
             return;

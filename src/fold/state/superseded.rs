@@ -23,20 +23,20 @@ impl Version for Arc<Export> {
     }
 }
 
-pub struct VersionStore<T> {
+pub struct SupersededVersions<T> {
     /// Superseded versions of each entity, in order.
     versions: HashMap<Id, Vec<T>>,
     /// Ids that have superseded versions, in the order of their next check.
     waiting: VecDeque<Id>,
 }
 
-impl<T> Default for VersionStore<T> {
+impl<T> Default for SupersededVersions<T> {
     fn default() -> Self {
         Self { versions: HashMap::new(), waiting: VecDeque::new() }
     }
 }
 
-impl<T: Version> VersionStore<T> {
+impl<T: Version> SupersededVersions<T> {
     /// Returns the newest superseded version that is not newer than position `at`.
     pub fn at(&self, id: &Id, at: Position) -> Option<&T> {
         self.versions.get(id)?.iter().rev().find(|version| version.position() <= at)

@@ -61,13 +61,13 @@ pub struct KeeperOptions {
 }
 
 /// Handle of the thread, which the writer holds.
-pub struct Keeper {
+pub struct RunKeeper {
     /// Lets the index wake the thread. The thread ends after this is dropped.
     waker: Arc<SyncSender<()>>,
     thread: Worker,
 }
 
-impl Keeper {
+impl RunKeeper {
     pub fn spawn(options: KeeperOptions) -> std::io::Result<Self> {
         let (waker, woken) = sync_channel(1);
         let waker = Arc::new(waker);

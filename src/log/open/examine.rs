@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use super::error::OpenError;
 use super::identity::{self, Naming};
-use super::journals::{self, Unsealed};
 use super::notes::{Notes, SeenPoint};
-use super::segments::{self, LogName, SealedLog};
+use super::sealed::{self, LogName, SealedLog};
+use super::unsealed::{self, Unsealed};
 use crate::event::{Event, Hash, Identity, Point, Position};
 use crate::log::dedup::key::RunOrigin;
 use crate::log::files::anchor::{self, AnchorRead};
@@ -60,14 +60,14 @@ pub(in crate::log) fn gather(files: &DataFiles) -> Result<Examined, OpenError> {
     }
     let named = identity::find(files, witness.as_ref(), &mut notes)?;
     let FoundSecret { secret, is_damaged: is_secret_damaged } = read_secret(files, &mut notes)?;
-    let mut sealed = segments::open(&log, LogName { log_id: named.log_id, epochs: &named.epochs }, &mut notes)?;
+    let mut sealed = sealed::open(&log, LogName { log_id: named.log_id, epochs: &named.epochs }, &mut notes)?;
     let sequences = journal::list(&log).map_err(|error| StoreError::new("list the journals", error))?;
     let sources = sealed.segments().map(|segment| segment.header().source);
     let highest = journal::highest(&log).map_err(|error| StoreError::new("list the journals", error))?;
     let known = sources.chain([highest]).chain(witness.map(|witness| witness.journal));
     let exhausted = || StoreError::new("number the next journal", "a journal has the highest possible number");
     let next_sequence = known.max().unwrap_or(0).checked_add(1).ok_or_else(exhausted)?;
-    let unsealed = journals::read(&log, &sequences, &mut sealed, witness.as_ref(), secret.as_ref(), &mut notes)?;
+    let unsealed = unsealed::read(&log, &sequences, &mut sealed, witness.as_ref(), secret.as_ref(), &mut notes)?;
     Ok(Examined {
         named,
         secret,

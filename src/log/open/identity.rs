@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::error::OpenError;
 use super::notes::Notes;
-use super::segments;
+use super::sealed;
 use crate::event::Identity;
 use crate::log::files::cleat_file::{self, CleatFile, FORMAT};
 use crate::log::files::epochs::{self, Epoch, Epochs};
@@ -73,7 +73,7 @@ fn whole<T>(read: Result<T, FileError>, notes: &mut Notes) -> Result<Option<T>, 
 /// Returns the headers of all segments that have a whole one.
 fn headers(log: &Path) -> Result<Vec<SegmentHeader>, OpenError> {
     let mut headers = Vec::new();
-    for name in segments::list(log)? {
+    for name in sealed::list(log)? {
         match SegmentHeader::read(&log.join(name.to_string()), name) {
             Ok(header) => headers.push(header),
             Err(SegmentError::Damaged { .. }) => {}

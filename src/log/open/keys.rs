@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::error::OpenError;
 use super::examine::Examined;
-use super::journals::are_foreign;
 use super::notes::SeenPoint;
+use super::unsealed::are_foreign;
 use crate::event::{Point, Position, Timestamp};
 use crate::log::dedup::key::{Claim, Digest, Fingerprint, RunOrigin};
 use crate::log::dedup::{

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::error::OpenError;
 use super::notes::Notes;
-use super::segments::SealedLog;
+use super::sealed::SealedLog;
 use crate::event::{Hash, Point, Position, Timestamp};
 use crate::log::dedup::key::{Claim, Digest};
 use crate::log::files::secret::LogSecret;

@@ -9,7 +9,7 @@ use super::*;
 use crate::log::dedup::key::{Claim, Digest, Fingerprint, KnownKey};
 use crate::log::dedup::{KeyEntry, KeyTable, RecentKeys, Span};
 use crate::log::files::secret::LogSecret;
-use crate::log::write::applier::{Verdict, apply};
+use crate::log::write::applier::{KeyVerdict, apply};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -99,17 +99,17 @@ impl World {
         KnownKey { first, has_conflict, through }
     }
 
-    fn expected(&self, key: u8, content: u8, may_stamp: bool) -> Result<Verdict, ()> {
+    fn expected(&self, key: u8, content: u8, may_stamp: bool) -> Result<KeyVerdict, ()> {
         let stamped = |verdict| if may_stamp { Ok(verdict) } else { Err(()) };
         match self.firsts.get(&key) {
-            None => stamped(Verdict::New),
-            Some((first, first_content)) if *first_content == content => Ok(Verdict::Duplicate { first: *first }),
+            None => stamped(KeyVerdict::New),
+            Some((first, first_content)) if *first_content == content => Ok(KeyVerdict::Duplicate { first: *first }),
             Some((first, _)) if self.conflicts.contains_key(&(key, content)) => {
-                Ok(Verdict::KnownConflict { first: *first })
+                Ok(KeyVerdict::KnownConflict { first: *first })
             }
             Some((first, _)) => {
                 let digest = Digest::of_conflict(&self.secret, *first, self.claim(key, content).fingerprint);
-                stamped(Verdict::Conflict { first: *first, digest })
+                stamped(KeyVerdict::Conflict { first: *first, digest })
             }
         }
     }
@@ -119,7 +119,7 @@ impl World {
         let expected = self.expected(key, content, may_stamp);
         let stamp = if may_stamp { Ok(()) } else { Err(()) };
         let mut verdict = apply(&mut self.recent, &self.secret, claim, known, self.next, stamp);
-        if let Ok(Verdict::Undecided { first }) = verdict {
+        if let Ok(KeyVerdict::Undecided { first }) = verdict {
             // The caller reads the first event.
             let (position, first_content) = self.firsts[&key];
             assert_eq!(first.position, position);
@@ -129,8 +129,8 @@ impl World {
         }
         assert_eq!(verdict, expected, "key {key}, content {content}");
         match verdict {
-            Ok(Verdict::New) => drop(self.firsts.insert(key, (self.next, content))),
-            Ok(Verdict::Conflict { .. }) => drop(self.conflicts.insert((key, content), self.next)),
+            Ok(KeyVerdict::New) => drop(self.firsts.insert(key, (self.next, content))),
+            Ok(KeyVerdict::Conflict { .. }) => drop(self.conflicts.insert((key, content), self.next)),
             _ => return,
         }
         self.next += 1;
@@ -224,14 +224,14 @@ fn the_lowest_position_of_a_key_is_its_first() {
     world.recent.add(KeyTable::of(0, head, true, &entries));
     world.recent.add(KeyTable::of(0, head, true, &[entry(6, other.fingerprint)]));
     let mut apply_with = |known| apply(&mut world.recent, &world.secret, claim, known, 103, Ok::<_, ()>(()));
-    assert_eq!(apply_with(KnownKey::default()), Ok(Verdict::Duplicate { first: 5 }));
+    assert_eq!(apply_with(KnownKey::default()), Ok(KeyVerdict::Duplicate { first: 5 }));
     let in_run = KnownKey { first: Some(entry(3, other.fingerprint)), ..KnownKey::default() };
-    assert!(matches!(apply_with(in_run), Ok(Verdict::Conflict { first: 3, .. })));
+    assert!(matches!(apply_with(in_run), Ok(KeyVerdict::Conflict { first: 3, .. })));
     // The runs have a conflict with an entry that is not the first.
     let later = KnownKey { first: Some(entry(9, claim.fingerprint)), has_conflict: true, through: 100 };
     let third = world.claim(1, 3);
     let verdict = apply(&mut world.recent, &world.secret, third, later, 104, Ok::<_, ()>(()));
-    assert_eq!(verdict, Ok(Verdict::Undecided { first: entry(5, claim.fingerprint) }));
+    assert_eq!(verdict, Ok(KeyVerdict::Undecided { first: entry(5, claim.fingerprint) }));
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn a_record_without_a_key_is_always_new() {
     let mut world = World::new();
     for next in 1..4 {
         let verdict = apply(&mut world.recent, &world.secret, Claim::NONE, KnownKey::default(), next, Ok::<_, ()>(()));
-        assert_eq!(verdict, Ok(Verdict::New));
+        assert_eq!(verdict, Ok(KeyVerdict::New));
     }
     let refused = apply(&mut world.recent, &world.secret, Claim::NONE, KnownKey::default(), 4, Err(()));
     assert_eq!(refused, Err(()));

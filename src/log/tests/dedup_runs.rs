@@ -7,7 +7,7 @@ use std::sync::{Condvar, Mutex};
 use super::*;
 use crate::log::dedup::Span;
 use crate::log::files::layout::DataFiles;
-use crate::log::journals::NoRoom;
+use crate::log::journal_rotation::NoRoom;
 use crate::log::open::{gather, keys};
 
 const EVENTS: u64 = 350;

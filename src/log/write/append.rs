@@ -11,12 +11,12 @@ use crate::log::dedup::key::{Claim, Digest, Fingerprint, KnownKey};
 use crate::log::dedup::{Coverage, KeyEntry, RunSet};
 use crate::log::files::secret::LogSecret;
 use crate::log::format::Record;
-use crate::log::journals::NoRoom;
+use crate::log::journal_rotation::NoRoom;
 use crate::log::reader::Reader;
 use crate::segment::ReadError;
 use crate::storage::DecodeError;
 
-/// Maximum bytes of a delivery, headers and body. It must fit one commit even if none of it can be compressed.
+/// Maximum bytes of a delivery, all its texts included. It must fit one commit even if none of it can be compressed.
 pub const RECORD_BYTES_MAX: usize = 480 * 1024;
 
 /// Durable place of an event.
@@ -25,7 +25,8 @@ pub struct Appended {
     /// Position of the first event with the key.
     pub position: Position,
     pub outcome: AppendOutcome,
-    /// Durable point of the log, at or after the event. If the event is new, the event itself.
+    /// A durable point of the log. The event itself if it was stored by this append; otherwise a point at or after the
+    /// first event.
     pub reached: Point,
 }
 
@@ -40,7 +41,7 @@ pub enum AppendOutcome {
 }
 
 impl Appended {
-    /// Whether the log had the key already.
+    /// Returns whether the log had the key already, with any content.
     pub fn is_duplicate(&self) -> bool {
         self.outcome != AppendOutcome::New
     }
@@ -48,7 +49,8 @@ impl Appended {
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum AppendError {
-    /// The log failed, until a restart. Whether it has the event is unknown; sending the event again is safe.
+    /// A commit failed, and only a restart recovers. It is not known whether the log has the event; sending it again is
+    /// safe.
     #[error("the log accepts no more events: {0}")]
     Failed(Arc<str>),
     /// The log may have this event already, but cannot be read there.
@@ -56,10 +58,10 @@ pub enum AppendError {
     Unconfirmed(#[source] ReadError),
     #[error("the log is closed")]
     Closed,
-    /// Nothing was appended, and the event's key is free.
+    /// Nothing was appended.
     #[error(transparent)]
     Clock(#[from] ClockError),
-    /// Nothing was appended. The condition ends on its own.
+    /// Nothing was appended. A later try may succeed.
     #[error("the log accepts no events for now")]
     NoRoom(#[from] NoRoom),
     #[error("a record of {size} bytes is larger than the maximum of {RECORD_BYTES_MAX} bytes")]
@@ -101,8 +103,8 @@ pub struct DeliveryOrigin {
 }
 
 /// Deliveries none of which may be appended without those before it. Once one is refused, all later ones are refused,
-/// for the same reason. Otherwise a webhook that confirms the clock in between would let the later ones into the log
-/// first.
+/// for the same reason. Otherwise a webhook in between could confirm the clock, and later deliveries would be
+/// appended before earlier ones.
 #[derive(Clone, Default)]
 pub struct Sequence(Arc<OnceLock<AppendError>>);
 
@@ -186,7 +188,7 @@ impl Appender {
     /// Appends a delivery. Returns once the event, or the first event with its key, is on stable storage. A delivery
     /// whose content differs from that first event is stored as well, once.
     ///
-    /// Waits for room in the queue. Dropping the future does not take the event back.
+    /// Waits for room in the queue. Once the delivery is queued, dropping the future does not take it back.
     pub async fn append(&self, delivery: Delivery, evidence: TimeEvidence) -> Result<Appended, AppendError> {
         self.append_dated(delivery, self.read_clock().with(evidence)).await
     }
@@ -237,8 +239,8 @@ impl Appender {
         Ok(Enqueued { appender: self.clone(), origin, answer })
     }
 
-    /// Returns the runs to search. A key that is not known cannot be found again. So webhooks wait until the keys of
-    /// the last days are known, all other deliveries until all keys are.
+    /// Returns the runs to search. A duplicate is found only if its key is known. So webhooks are refused until the keys
+    /// of the last days are known, all other deliveries until all keys are.
     fn runs_for(&self, provenance: Provenance) -> Result<Arc<RunSet>, NoRoom> {
         let needed = if provenance == Provenance::Webhook { Coverage::Newest } else { Coverage::Whole };
         self.0.reader.check_coverage(needed)
@@ -269,8 +271,8 @@ impl Appender {
         lookup.await.map_err(|_| AppendError::Closed)?.map_err(unconfirmed)
     }
 
-    /// Reads the first event with the delivery's key, compares the two, and queues the delivery again.
-    async fn decide(&self, undecided: Undecided, origin: DeliveryOrigin) -> Result<Enqueued, AppendError> {
+    /// Reads what the first verdict lacked (the first event with the key, or the runs), and queues the delivery again.
+    async fn requeue(&self, undecided: Undecided, origin: DeliveryOrigin) -> Result<Enqueued, AppendError> {
         let Undecided { prepared, claim, mut lookup, first } = undecided;
         let reader = self.0.reader.clone();
         let decided = tokio::task::spawn_blocking(move || {
@@ -290,8 +292,8 @@ impl Appender {
     }
 }
 
-/// A delivery in the queue. It is appended whether or not this is awaited, unless its key is taken by an event that
-/// must be read.
+/// A delivery in the queue. It is appended whether or not this is awaited, unless its key is taken and the verdict
+/// needs a read.
 pub struct Enqueued {
     appender: Appender,
     origin: DeliveryOrigin,
@@ -309,8 +311,8 @@ impl Enqueued {
                 QueueOutcome::Undecided(undecided) => undecided,
             };
             let sequence = origin.sequence.clone();
-            // The second time decides, unless a lower position is found for the key meanwhile.
-            enqueued = appender.decide(*undecided, origin).await.inspect_err(|error| {
+            // The second verdict is final, unless an even earlier event with the key has been found meanwhile.
+            enqueued = appender.requeue(*undecided, origin).await.inspect_err(|error| {
                 if let Some(sequence) = sequence {
                     sequence.break_off(error);
                 }

@@ -9,7 +9,7 @@ use crate::log::files::secret::LogSecret;
 
 /// Decision about a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum KeyVerdict {
     /// The record is appended, and has claimed its key.
     New,
     /// The event at `first` has the key, and the same content.
@@ -32,32 +32,32 @@ pub fn apply<E>(
     known: KnownKey,
     next: Position,
     may_stamp: Result<(), E>,
-) -> Result<Verdict, E> {
+) -> Result<KeyVerdict, E> {
     if claim.digest == Digest::NONE {
-        return may_stamp.map(|()| Verdict::New);
+        return may_stamp.map(|()| KeyVerdict::New);
     }
     let Some(entry) = first_of(recent, claim.digest, known) else {
         may_stamp?;
         recent.claim(claim, next);
-        return Ok(Verdict::New);
+        return Ok(KeyVerdict::New);
     };
     let KeyEntry { position: first, fingerprint, .. } = entry;
     if fingerprint == claim.fingerprint {
-        return Ok(Verdict::Duplicate { first });
+        return Ok(KeyVerdict::Duplicate { first });
     }
     // The runs know only the conflicts with the entry that is the first for them. If a run was lost, only memory may
     // know the first.
     let is_first_in_runs = known.first.is_some_and(|known| known.position == first);
     if fingerprint == Fingerprint::UNKNOWN || (!is_first_in_runs && first < known.through) {
-        return Ok(Verdict::Undecided { first: entry });
+        return Ok(KeyVerdict::Undecided { first: entry });
     }
     let conflict = Claim { digest: Digest::of_conflict(secret, first, claim.fingerprint), ..claim };
     if (is_first_in_runs && known.has_conflict) || recent.find(conflict.digest).is_some() {
-        return Ok(Verdict::KnownConflict { first });
+        return Ok(KeyVerdict::KnownConflict { first });
     }
     may_stamp?;
     recent.claim(conflict, next);
-    Ok(Verdict::Conflict { first, digest: conflict.digest })
+    Ok(KeyVerdict::Conflict { first, digest: conflict.digest })
 }
 
 /// Returns the first entry with a key, in memory or in the runs: the lowest position, with the fingerprint if either

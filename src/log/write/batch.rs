@@ -7,9 +7,9 @@ use super::append::{AppendError, AppendOutcome, AppendReply, Appended, Pending, 
 use crate::event::{ParsedEvent, Point, Position, Timestamp};
 use crate::log::dedup::KeyEntry;
 use crate::log::format::FrameBuilder;
-use crate::log::head::Commit;
 use crate::log::journal::{JournalFrame, JournalKey, frame_bytes_max, values_bytes};
-use crate::log::journals::NewFrame;
+use crate::log::journal_rotation::NewFrame;
+use crate::log::writer_state::Commit;
 use crate::storage::DecodeError;
 
 /// Maximum bytes of values in one commit. sled reuses a freed segment by its own notion of stable, about two segments

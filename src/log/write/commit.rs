@@ -7,15 +7,15 @@ use super::append::AppendError;
 use super::batch::CommitBatch;
 use super::poison::Poison;
 use crate::event::{Clock, Identity, Point};
-use crate::log::files::keeper::WitnessKeeper;
 use crate::log::files::witness::Witness;
+use crate::log::files::witness_keeper::WitnessKeeper;
 use crate::log::hand_over::HandOver;
-use crate::log::head::Commit;
-use crate::log::journals::{Journals, NewFrame, NoRoom};
+use crate::log::journal_rotation::{JournalRotation, NewFrame, NoRoom};
+use crate::log::writer_state::Commit;
 use crate::storage::StoreError;
 
 pub struct Committer {
-    pub journals: Journals,
+    pub journals: JournalRotation,
     pub identity: Identity,
     pub head: watch::Sender<Point>,
     pub hand_over: HandOver,
@@ -26,7 +26,7 @@ pub struct Committer {
 }
 
 impl Committer {
-    /// Makes room for a commit. See [`Journals::make_room`].
+    /// Makes room for a commit. See [`JournalRotation::make_room`].
     pub fn make_room(&mut self, uptime: std::time::Duration) -> Result<(), NoRoom> {
         let room = self.journals.make_room(uptime);
         self.poison.set_refusal(room.err());

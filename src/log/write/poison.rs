@@ -4,8 +4,8 @@
 use tokio::sync::watch;
 
 use super::append::AppendError;
-use crate::log::head::Health;
-use crate::log::journals::NoRoom;
+use crate::log::journal_rotation::NoRoom;
+use crate::log::writer_state::Health;
 use crate::storage::StoreError;
 
 /// Guard that fails the log if its thread panics while holding it.

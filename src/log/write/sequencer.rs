@@ -11,13 +11,13 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::append::{AppendError, AppendOutcome, Pending, Sequence};
-use super::applier::{self, Verdict};
+use super::applier::{self, KeyVerdict};
 use super::batch::CommitBatch;
 use super::clock::{ClockGuard, ClockReading};
 use super::commit::Committer;
 use crate::event::Point;
 use crate::log::dedup::key::Claim;
-use crate::log::dedup::{Keeper, KeyIndex};
+use crate::log::dedup::{KeyIndex, RunKeeper};
 use crate::log::files::secret::LogSecret;
 use crate::worker::Worker;
 
@@ -27,7 +27,7 @@ const YIELDS_MAX: usize = 100;
 
 pub struct Sequencer {
     pub index: Arc<KeyIndex>,
-    pub keeper: Keeper,
+    pub keeper: RunKeeper,
     /// Number of positions whose keys make one run.
     pub run_events: u64,
     pub secret: Arc<LogSecret>,
@@ -118,18 +118,18 @@ impl Sequencer {
             applier::apply(&mut recent, &self.secret, *claim, lookup.known, batch.next(), may_stamp)
         };
         match verdict {
-            Ok(Verdict::New) => {
+            Ok(KeyVerdict::New) => {
                 self.clock.observe_stamp(reading, pending.origin.evidence);
                 batch.add(pending, None);
             }
-            Ok(Verdict::Conflict { first, digest }) => {
+            Ok(KeyVerdict::Conflict { first, digest }) => {
                 self.clock.observe_stamp(reading, pending.origin.evidence);
                 let claim = Claim { digest, ..pending.claim };
                 batch.add(Pending { claim, ..pending }, Some(first));
             }
-            Ok(Verdict::Duplicate { first }) => batch.repeat(pending.reply, first, AppendOutcome::Duplicate),
-            Ok(Verdict::KnownConflict { first }) => batch.repeat(pending.reply, first, AppendOutcome::Conflict),
-            Ok(Verdict::Undecided { first }) => batch.give_back(pending, first),
+            Ok(KeyVerdict::Duplicate { first }) => batch.repeat(pending.reply, first, AppendOutcome::Duplicate),
+            Ok(KeyVerdict::KnownConflict { first }) => batch.repeat(pending.reply, first, AppendOutcome::Conflict),
+            Ok(KeyVerdict::Undecided { first }) => batch.give_back(pending, first),
             Err(error) => batch.refuse(pending, error),
         }
     }

@@ -77,7 +77,7 @@ impl Scans {
         let scans = self.clone();
         let run = independently(async move {
             let place = scans.take_place(caller).await?;
-            // Held until the result becomes an answer, which is charged by its own size.
+            // Held until the scan has ended. The answer made of its result is charged by its own size.
             let bytes = scans.inflight.reserve(caller, SCAN_BYTES).map_err(|_| Refusal::InflightBytesFull)?;
             let cancel = CancelOnDrop(Cancellation::default());
             let cancellation = cancel.0.clone();
@@ -108,7 +108,7 @@ impl Scans {
         place.map_err(|_| Refusal::Internal)
     }
 
-    /// Takes the caller's place first, so that scans waiting for it do not block other callers.
+    /// Takes the caller's own place first: a caller that waits for one of its places blocks no other caller.
     async fn acquire(&self, caller: Caller) -> Result<ScanPlace, AcquireError> {
         let own = self.of_caller(caller).acquire_owned().await?;
         Ok(ScanPlace { _all: self.all.clone().acquire_owned().await?, _own: own })
@@ -139,9 +139,9 @@ async fn at_place<T: Send + 'static>(
     .await
 }
 
-/// Runs work in a task of its own, which goes on while the returned future is not polled. The stream of a watch is not
-/// polled while its reader takes nothing, and others wait for the resources that the work holds. Dropping the future
-/// aborts the work.
+/// Runs work in a task of its own, so that it goes on while the returned future is not polled. The stream of a watch is
+/// not polled while its reader takes nothing, and others wait for the resources that the work holds. Dropping the
+/// future aborts the task, but not a thread that it waits for.
 pub async fn independently<T: Send + 'static>(
     work: impl Future<Output = Result<T, Refusal>> + Send + 'static,
 ) -> Result<T, Refusal> {
@@ -150,11 +150,11 @@ pub async fn independently<T: Send + 'static>(
 
 /// Yields, so that the messages a stream has encoded are sent first. The stream continues only when its reader takes
 /// them: nothing is read from disk for a reader that takes nothing.
-pub async fn send_first() {
+pub async fn yield_to_sender() {
     tokio::task::yield_now().await;
 }
 
-/// Runs work that blocks, or that takes longer than other tasks should wait.
+/// Runs work that blocks, or that keeps a thread busy for long, outside the runtime's threads.
 pub async fn off_runtime<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
     tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Internal)
 }

@@ -35,7 +35,7 @@ pub struct Context {
     pub sources: Sources,
     pub snapshots: RetainedViews,
     pub scans: Arc<Scans>,
-    /// Bytes of requests and answers.
+    /// Bytes of requests, answers and scans.
     pub inflight: Arc<Quota>,
     /// Bytes that watches have read from disk and not sent yet. Separate from `inflight`: watches wait for this quota,
     /// and answers must not wait for watches.

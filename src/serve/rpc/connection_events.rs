@@ -11,8 +11,7 @@ use crate::log::Reader;
 use crate::proto::{ConnectionEvent, ListConnectionEventsRequest, ListConnectionEventsResponse};
 use crate::serve::limits::{Caller, Cancellation};
 use crate::serve::principal::Principal;
-use crate::serve::query::pages;
-use crate::serve::query::{FilterHasher, PageToken, ScanLimits};
+use crate::serve::query::{FilterHasher, PageToken, ScanLimits, page_token};
 use crate::serve::read::{Context, consistency};
 use crate::serve::refusal::Refusal;
 use crate::serve::wire;
@@ -25,7 +24,7 @@ pub async fn list(
 ) -> Result<ListConnectionEventsResponse, Refusal> {
     context.gate()?;
     let realm = principal.realm(&request.tenant, request.api_mode)?;
-    let limits = pages::limits(request.page_size)?;
+    let limits = page_token::limits(request.page_size)?;
     let mut hasher = FilterHasher::new("connection events", &realm);
     hasher.add_log(context.sources.reader.identity());
     hasher.add_text(&request.org_connection_id);

@@ -14,9 +14,7 @@ use crate::proto::{
 };
 use crate::serve::limits::{Caller, Cancellation};
 use crate::serve::principal::Principal;
-use crate::serve::query::pages;
-use crate::serve::query::scan;
-use crate::serve::query::{ConnectionFilter, FilterHasher, Order, PageToken, Scanned, Use};
+use crate::serve::query::{ConnectionFilter, FilterHasher, Order, PageToken, Scanned, Use, page_token, scan};
 use crate::serve::read::{Context, as_of, consistency};
 use crate::serve::refusal::Refusal;
 use crate::serve::watch::connections::{self, ChangeFeeds, ConnectionMessages};
@@ -91,7 +89,7 @@ impl ConnectionsRpc {
         let realm = principal.realm(&request.tenant, request.api_mode)?;
         let filter = ConnectionFilter::read(request.filter, Use::List { now: (self.context.clock)() })?;
         let order = Order::of_connections(&request.order_by)?;
-        let limits = pages::limits(request.page_size)?;
+        let limits = page_token::limits(request.page_size)?;
         let mut hasher = FilterHasher::new("connections", &realm);
         hasher.add_log(self.context.sources.reader.identity());
         hasher.add_number(order.number());

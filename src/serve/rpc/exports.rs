@@ -12,9 +12,7 @@ use crate::proto::{
 use crate::serve::limits::scans::off_runtime;
 use crate::serve::limits::{Caller, Cancellation};
 use crate::serve::principal::Principal;
-use crate::serve::query::pages;
-use crate::serve::query::scan;
-use crate::serve::query::{ExportFilter, FilterHasher, Order, PageToken, Scanned};
+use crate::serve::query::{ExportFilter, FilterHasher, Order, PageToken, Scanned, page_token, scan};
 use crate::serve::read::{Context, as_of, consistency};
 use crate::serve::refusal::Refusal;
 use crate::serve::wire;
@@ -86,7 +84,7 @@ impl ExportsRpc {
             let problem = "deadline orders only what filter.deadline_within finds";
             return Err(Refusal::InvalidField { field: "order_by", problem });
         }
-        let limits = pages::limits(request.page_size)?;
+        let limits = page_token::limits(request.page_size)?;
         let mut hasher = FilterHasher::new("exports", &realm);
         hasher.add_log(self.0.sources.reader.identity());
         hasher.add_number(order.number());

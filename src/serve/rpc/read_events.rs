@@ -12,11 +12,11 @@ use tonic::Status;
 use crate::event::Position;
 use crate::log::{ReadError, Reader, Selection};
 use crate::proto::{ReadEventsRequest, ReadEventsResponse};
-use crate::serve::limits::scans::send_first;
+use crate::serve::limits::scans::yield_to_sender;
 use crate::serve::limits::{Caller, Cancellation};
 use crate::serve::principal::Principal;
 use crate::serve::query::EventFilter;
-use crate::serve::query::pages::{BYTES_MAX, VISITS_MAX};
+use crate::serve::query::page_token::{BYTES_MAX, VISITS_MAX};
 use crate::serve::read::Context;
 use crate::serve::refusal::Refusal;
 
@@ -45,7 +45,7 @@ fn messages(
 ) -> impl Stream<Item = Result<ReadEventsResponse, Status>> + Send {
     try_stream! {
         while walk.next <= walk.to {
-            send_first().await;
+            yield_to_sender().await;
             context.gate_of_the_log()?;
             let reader = context.sources.reader.clone();
             let read = move |cancellation: &Cancellation| (walk.read_part(&reader, cancellation), walk);

@@ -21,8 +21,7 @@ use tempfile::TempDir;
 use super::load::UnusableFile;
 use super::*;
 use crate::event::{Identity, Point, Position, Timestamp};
-use crate::log::dedup::KeyEntry;
-use crate::log::dedup::key::{Digest, Fingerprint, RunOrigin};
+use crate::log::dedup::key::{Digest, Fingerprint, KeyEntry, RunOrigin};
 use crate::storage::{AtOnce, PIECE_BYTES, Pace};
 
 const ORIGIN: RunOrigin = RunOrigin { identity: Identity { log_id: 7, epoch: 8 }, generation: 5 };

@@ -10,10 +10,10 @@ use tempfile::tempdir;
 use super::witness;
 use crate::event::Position;
 use crate::log::files::anchor::{self, AnchorFile, AnchorRead};
-use crate::log::files::keeper::WitnessKeeper;
 use crate::log::files::witness::{
     NextSlot, WitnessFile, WitnessSlot, WitnessState, WitnessStore, decode, first_file, read,
 };
+use crate::log::files::witness_keeper::WitnessKeeper;
 use crate::storage::StoreError;
 
 const FIRST: NextSlot = NextSlot { slot: 0, number: 1 };

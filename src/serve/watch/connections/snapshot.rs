@@ -7,7 +7,7 @@ use super::query::Query;
 use crate::fold::Views;
 use crate::proto::watch_connections_response::Message as Body;
 use crate::proto::{SnapshotBatch, SnapshotEnd};
-use crate::serve::limits::scans::send_first;
+use crate::serve::limits::scans::yield_to_sender;
 use crate::serve::limits::{Caller, Cancellation};
 use crate::serve::query::scan;
 use crate::serve::query::{Order, RowPlace, ScanLimits, Scanned};
@@ -52,7 +52,7 @@ impl Snapshot {
     /// Returns the next batch; after the last one, the end. Fails if called after that.
     pub async fn next(&mut self) -> Result<Body, Refusal> {
         loop {
-            send_first().await;
+            yield_to_sender().await;
             self.context.gate()?;
             let batch = match std::mem::replace(&mut self.phase, SnapshotPhase::Ended) {
                 SnapshotPhase::Connections(after) => self.read_connections(after).await?,

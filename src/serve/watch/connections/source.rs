@@ -11,7 +11,7 @@ use super::render::{reads_disk, render};
 use crate::event::{Cursor, Position};
 use crate::fold::{PositionChanges, Stretch};
 use crate::proto::ChangeBatch;
-use crate::serve::limits::scans::{independently, send_first};
+use crate::serve::limits::scans::{independently, yield_to_sender};
 use crate::serve::limits::{Caller, Reservation};
 use crate::serve::read::Context;
 use crate::serve::refusal::Refusal;
@@ -115,7 +115,7 @@ impl WatchSource for ChangeSource {
 
     async fn make_batch(self: Arc<Self>, changes: Self::Own) -> Result<Option<ChangeBatch>, Refusal> {
         if reads_disk(&self.query, &changes) {
-            send_first().await;
+            yield_to_sender().await;
         }
         Ok(render(&self.context, self.caller, &self.query, &changes).await?.map(ChangeBatch::from))
     }
@@ -129,7 +129,7 @@ impl WatchSource for ChangeSource {
             return Ok(shown.clone());
         }
         if reads_disk(&self.query, &entry.content.changes) {
-            send_first().await;
+            yield_to_sender().await;
             return independently(async move { self.show(&feed, &entry).await }).await;
         }
         self.show(&feed, &entry).await

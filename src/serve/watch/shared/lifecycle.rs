@@ -66,7 +66,7 @@ impl Lifecycle {
     }
 
     /// Waits for the work on the next message. A shutdown does not end it: the message is sent first.
-    pub async fn finish<T>(&mut self, work: impl Future<Output = T>) -> WaitOutcome<T> {
+    pub async fn wait_for_work<T>(&mut self, work: impl Future<Output = T>) -> WaitOutcome<T> {
         let is_end = self.is_end;
         let fails = move |state: &ServingState| is_end(state) && *state != ServingState::ShuttingDown;
         tokio::select! {
@@ -175,11 +175,11 @@ mod tests {
     async fn long_work_neither_silences_a_watch_nor_keeps_it_open() {
         let state = watch::Sender::new(ServingState::Serving);
         let mut with_heartbeats = lifecycle(SOON, LATE, &state);
-        assert!(matches!(with_heartbeats.finish(pending::<()>()).await, WaitOutcome::Heartbeat));
+        assert!(matches!(with_heartbeats.wait_for_work(pending::<()>()).await, WaitOutcome::Heartbeat));
         let mut short = lifecycle(LATE, SOON, &state);
-        assert!(matches!(short.finish(pending::<()>()).await, WaitOutcome::End(Refusal::WatchMaxAge)));
+        assert!(matches!(short.wait_for_work(pending::<()>()).await, WaitOutcome::End(Refusal::WatchMaxAge)));
         state.send_replace(ServingState::Stalled { position: 1, reason: "a test".into() });
-        let stalled = lifecycle(LATE, LATE, &state).finish(pending::<()>()).await;
+        let stalled = lifecycle(LATE, LATE, &state).wait_for_work(pending::<()>()).await;
         assert!(matches!(stalled, WaitOutcome::End(Refusal::ViewsStalled { position: 1, .. })));
     }
 
@@ -187,7 +187,7 @@ mod tests {
     async fn a_stop_waits_for_what_is_being_sent() {
         let state = watch::Sender::new(ServingState::ShuttingDown);
         let mut lifecycle = lifecycle(SOON, LATE, &state);
-        assert!(matches!(lifecycle.finish(pending::<()>()).await, WaitOutcome::Heartbeat), "and not the end");
-        assert!(matches!(lifecycle.finish(ready(7)).await, WaitOutcome::Done(7)));
+        assert!(matches!(lifecycle.wait_for_work(pending::<()>()).await, WaitOutcome::Heartbeat), "and not the end");
+        assert!(matches!(lifecycle.wait_for_work(ready(7)).await, WaitOutcome::Done(7)));
     }
 }

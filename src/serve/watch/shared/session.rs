@@ -15,7 +15,7 @@ use super::registry::FeedRegistry;
 use crate::event::{Cursor, Position};
 use crate::proto::GoingAway;
 use crate::serve::limits::Reservation;
-use crate::serve::limits::scans::send_first;
+use crate::serve::limits::scans::yield_to_sender;
 use crate::serve::refusal::Refusal;
 
 /// Source of one watch: how to read it, and how to make batches of it. Slow work goes on while heartbeats are sent, so
@@ -139,7 +139,7 @@ impl<S: WatchSource> Session<S> {
 
     /// Continues the work until it is done, or a heartbeat is due first.
     async fn finish(&mut self, mut work: SessionWork<S>) -> Result<Option<SessionMessage<S::Batch>>, Refusal> {
-        match self.lifecycle.finish(work.as_mut()).await {
+        match self.lifecycle.wait_for_work(work.as_mut()).await {
             WaitOutcome::Done(result) => Ok(self.take_result(result?).map(SessionMessage::Batch)),
             WaitOutcome::Heartbeat => {
                 self.work = Some(work);
@@ -188,7 +188,7 @@ impl<S: WatchSource> Session<S> {
         &mut self,
         part: impl Future<Output = Result<T, Refusal>>,
     ) -> Result<Option<T>, Refusal> {
-        match self.lifecycle.finish(part).await {
+        match self.lifecycle.wait_for_work(part).await {
             WaitOutcome::Done(part) => part.map(Some),
             WaitOutcome::End(refusal) => Err(refusal),
             WaitOutcome::Heartbeat => Ok(None),
@@ -231,7 +231,7 @@ impl<S: WatchSource> Session<S> {
     fn read(&self) -> SessionWork<S> {
         let read = self.source.clone().read(self.at);
         Box::pin(async move {
-            send_first().await;
+            yield_to_sender().await;
             Ok(WorkResult::Read(read.await?))
         })
     }
