@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use cleat::event::{Delivery, Identity, Timestamp};
-use cleat::log::{Commit, Fresh, Log, LogOptions, TimeEvidence, TimeSource};
+use cleat::log::{Commit, Log, LogOptions, NewLog, TimeEvidence, TimeSource};
 use testkit::workload::Workload;
 use tokio::task::JoinSet;
 
@@ -57,7 +57,7 @@ static STORED: AtomicU64 = AtomicU64::new(0);
 fn open(directory: &Path) -> Log {
     let clock = || Timestamp::from_micros(jiff::Timestamp::now().as_microsecond());
     let time = TimeSource::trusted(Arc::new(clock));
-    let fresh = Fresh::new(Identity { log_id: rand::random(), epoch: rand::random() }, rand::random());
+    let fresh = NewLog::new(Identity { log_id: rand::random(), epoch: rand::random() }, rand::random());
     let on_commit = Box::new(|commit: Commit| {
         COMMITS.fetch_add(1, Ordering::Relaxed);
         STORED.fetch_add(commit.bytes, Ordering::Relaxed);

@@ -52,7 +52,7 @@ pub struct World {
     pub time: TimeSource,
     pub nonces: Nonces,
     /// Identity and secret for a log that does not exist yet.
-    pub fresh: log::Fresh,
+    pub fresh: log::NewLog,
 }
 
 /// A daemon that has bound its ports and does not run yet. Connections wait.

@@ -28,7 +28,7 @@ mod state;
 mod tests;
 mod views;
 
-pub use changes::{Disposition, Stretch};
+pub use changes::{ChangeRange, Disposition};
 pub use engine::Fold;
 pub use entities::{
     Change, Connection, EventRef, Export, ExportStatus, Id, JoinedExport, Lineage, PositionChanges, Realm, Status,

@@ -35,7 +35,7 @@ pub use crate::segment::ReadError;
 pub use crate::storage::StoreError;
 
 pub use dedup::DedupSize;
-pub use files::layout::Fresh;
+pub use files::layout::NewLog;
 pub use hand_over::{HandOver, HandedOver};
 pub use inspect::{InspectedJournal, InspectedSegment, Inspection, ReadOnlyLog, open_read_only};
 pub use journal_rotation::NoRoom;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use cleat::event::{Identity, Timestamp};
 use cleat::fold::{self, Connection, Fold, Views};
-use cleat::log::{Fresh, Log, LogOptions, Reader, TimeEvidence, TimeSource};
+use cleat::log::{Log, LogOptions, NewLog, Reader, TimeEvidence, TimeSource};
 use testkit::delivery::webhook;
 use tokio::runtime::Handle;
 
 fn open(directory: &Path) -> Log {
     let time = TimeSource::trusted(Arc::new(|| Timestamp::from_micros(1_790_000_000_000_000)));
-    let fresh = Fresh::new(Identity { log_id: 7, epoch: 8 }, [9; 32]);
+    let fresh = NewLog::new(Identity { log_id: 7, epoch: 8 }, [9; 32]);
     let options = LogOptions { batch_events: 16, dedup_run_events: 100, ..LogOptions::new(time, fresh) };
     cleat::log::open(directory, options).unwrap()
 }

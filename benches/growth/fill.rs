@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Instant;
 
 use cleat::event::{Delivery, Identity};
-use cleat::log::{Appender, Commit, Fresh, Log, LogOptions, TimeEvidence, TimeSource};
+use cleat::log::{Appender, Commit, Log, LogOptions, NewLog, TimeEvidence, TimeSource};
 use serde::{Deserialize, Serialize};
 use testkit::workload::Workload;
 use tokio::runtime::Runtime;
@@ -64,7 +64,7 @@ pub fn open(directory: &Path, year: Year) -> Log {
     let before = cleat::log::open_read_only(directory).map_or(0, |log| log.inspection.head.position);
     let position = Arc::new(AtomicU64::new(0));
     let time = TimeSource::trusted(year.clock(position.clone()));
-    let fresh = Fresh::new(Identity { log_id: rand::random(), epoch: rand::random() }, rand::random());
+    let fresh = NewLog::new(Identity { log_id: rand::random(), epoch: rand::random() }, rand::random());
     let on_commit = Box::new(move |commit: Commit| position.store(commit.head.position - before, Ordering::Relaxed));
     let options = LogOptions { on_commit, ..LogOptions::new(time, fresh) };
     cleat::log::open(directory, options).unwrap()

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use cleat::config::Config;
 use cleat::daemon::{Addresses, Daemon, World};
 use cleat::event::{Identity, Timestamp};
-use cleat::log::{Fresh, TimeSource};
+use cleat::log::{NewLog, TimeSource};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -121,8 +121,8 @@ pub(super) fn world(config: &Config, trust_clock: bool) -> World {
 }
 
 /// Identity and secret of a new log.
-fn fresh() -> Fresh {
-    Fresh::new(Identity { log_id: rand::random(), epoch: rand::random() }, rand::random())
+fn fresh() -> NewLog {
+    NewLog::new(Identity { log_id: rand::random(), epoch: rand::random() }, rand::random())
 }
 
 /// The current time: the only reading of the wall clock.

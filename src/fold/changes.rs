@@ -13,4 +13,4 @@ pub use change_log::ChangeLog;
 pub use frame::{Disposition, Recorded};
 pub use lookup::ChangeLookup;
 pub use recorder::Recorder;
-pub use ring::{Ring, Stretch};
+pub use ring::{ChangeRange, Ring};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 
-use super::changes::{ChangeLog, ChangeLookup, Disposition, Ring, Stretch};
+use super::changes::{ChangeLog, ChangeLookup, ChangeRange, Disposition, Ring};
 use super::entities::{Connection, Id, JoinedExport, PositionChanges, Realm};
 use super::state::pins::{Pin, Pins};
 use super::state::{ExportSlot, RealmState, ScanPart};
@@ -199,7 +199,7 @@ impl Views {
 
     /// Returns the changes after a position, in order, at most `count_max`. Reads the change log, which blocks, unless
     /// they are in memory: see [`Self::floor`].
-    pub fn changes_after(&self, position: Position, count_max: usize) -> Result<Stretch, ReadError> {
+    pub fn changes_after(&self, position: Position, count_max: usize) -> Result<ChangeRange, ReadError> {
         self.shared.lookup().between(position, self.cursor(), count_max)
     }
 

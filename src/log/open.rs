@@ -24,7 +24,7 @@ pub(super) use self::notes::Notes;
 pub use self::notes::SeenPoint;
 use super::dedup::{KeeperOptions, RunKeeper};
 use super::files::anchor::{AnchorFile, AnchorRead};
-use super::files::layout::{self, DataFiles, DataLock, FoundDirectory, Fresh};
+use super::files::layout::{self, DataFiles, DataLock, FoundDirectory, NewLog};
 use super::files::secret::LogSecret;
 use super::files::witness::{Witness, WitnessFile};
 use super::files::witness_keeper::WitnessKeeper;
@@ -43,7 +43,7 @@ const WITNESS_SYNC_EVERY: Duration = Duration::from_secs(1);
 pub struct LogOptions {
     pub time: TimeSource,
     /// Identity and secret of a log that does not exist yet. The secret also replaces a lost one.
-    pub fresh: Fresh,
+    pub fresh: NewLog,
     /// Whether to create a log where there is none.
     pub create: bool,
     /// Path of a witness on another volume.
@@ -66,7 +66,7 @@ pub struct LogOptions {
 
 impl LogOptions {
     /// Returns the usual bounds. The log is created where there is none, and may fill its disk.
-    pub fn new(time: TimeSource, fresh: Fresh) -> Self {
+    pub fn new(time: TimeSource, fresh: NewLog) -> Self {
         Self {
             time,
             fresh,
@@ -131,7 +131,7 @@ pub(super) fn open_with(
 }
 
 /// Creates an empty log, or finishes one whose creation was cut short. Refuses if the anchor has seen a log.
-pub fn init(directory: &Path, fresh: &Fresh, anchor: Option<&Path>) -> Result<(), OpenError> {
+pub fn init(directory: &Path, fresh: &NewLog, anchor: Option<&Path>) -> Result<(), OpenError> {
     // A directory that holds something is refused by `layout::init`, whatever the anchor says.
     if matches!(layout::look(directory)?, FoundDirectory::Missing | FoundDirectory::Empty | FoundDirectory::Unfinished)
     {

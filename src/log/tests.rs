@@ -34,7 +34,7 @@ fn options() -> LogOptions {
     let now = AtomicI64::new(1_700_000_000_000_000);
     LogOptions {
         time: TimeSource::trusted(Arc::new(move || Timestamp::from_micros(now.fetch_add(1_000, Ordering::Relaxed)))),
-        fresh: Fresh { identity: IDENTITY, secret: Zeroizing::new([5; 32]) },
+        fresh: NewLog { identity: IDENTITY, secret: Zeroizing::new([5; 32]) },
         create: true,
         anchor: None,
         seen: Vec::new(),

@@ -309,7 +309,7 @@ fn log_options(identity: Identity) -> cleat::log::LogOptions {
     let now = AtomicI64::new(1_790_000_000_000_000);
     let clock: Clock = Arc::new(move || Timestamp::from_micros(now.fetch_add(1_000_000, Ordering::Relaxed)));
     let time = cleat::log::TimeSource::trusted(clock);
-    let fresh = cleat::log::Fresh::new(identity, [9; 32]);
+    let fresh = cleat::log::NewLog::new(identity, [9; 32]);
     cleat::log::LogOptions { batch_events: 100, dedup_run_events: 1000, ..cleat::log::LogOptions::new(time, fresh) }
 }
 

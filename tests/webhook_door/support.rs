@@ -7,7 +7,7 @@ use std::time::Duration;
 use cleat::config::{Config, DEVELOPMENT_SECRET};
 use cleat::event::{Clock, Identity, Timestamp};
 use cleat::ingest::{Door, StaleSignal};
-use cleat::log::{Fresh, Log, LogOptions, Reader, TimeSource};
+use cleat::log::{Log, LogOptions, NewLog, Reader, TimeSource};
 use cleat::metrics::Metrics;
 use cleat::rejections::{Rejected, Rejections};
 use testkit::signer;
@@ -145,7 +145,7 @@ fn open_log(directory: &std::path::Path, disk_stalls: Arc<AtomicBool>, writer_di
         }
         Timestamp::from_micros(NOW * 1_000_000)
     });
-    let fresh = Fresh::new(Identity { log_id: 1, epoch: 2 }, [9; 32]);
+    let fresh = NewLog::new(Identity { log_id: 1, epoch: 2 }, [9; 32]);
     let options = LogOptions::new(TimeSource::trusted(clock), fresh);
     cleat::log::open(directory, LogOptions { batch_events: 16, dedup_run_events: 1000, ..options }).unwrap()
 }

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use super::frame::{self, ChangeFrame, Disposition};
 use super::record::Describe;
-use super::ring::Stretch;
+use super::ring::ChangeRange;
 use crate::event::{Cursor, Hash, Identity, Position};
 use crate::fold::entities::{Connection, PositionChanges};
 use crate::segment::{GrowingSegment, ReadError, Segment, SegmentError, SegmentHeader, SegmentName};
@@ -151,7 +151,7 @@ impl ChangeLog {
         to: Cursor,
         count_max: usize,
         describe: &Describe<'_>,
-    ) -> Result<Stretch, ReadError> {
+    ) -> Result<ChangeRange, ReadError> {
         let bytes = self.read(after + 1)?;
         let frame = ChangeFrame::decode(&bytes, after + 1)?;
         let mut changes = Vec::new();
@@ -173,12 +173,12 @@ impl ChangeLog {
             changes.extend(found.map(Arc::new));
             if changes.len() == count_max {
                 let through = changes.last().map_or(to, |last| last.cursor());
-                return Ok(Stretch { changes, through });
+                return Ok(ChangeRange { changes, through });
             }
         }
         let ends_first = frame.last() < to.position;
         let through = if ends_first { Cursor::new(frame.last(), &frame.after()) } else { to };
-        Ok(Stretch { changes, through })
+        Ok(ChangeRange { changes, through })
     }
 
     /// Returns how the fold treated the positions from `from` on, as far as one frame has them. Empty if none is

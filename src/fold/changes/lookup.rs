@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 
 use super::change_log::ChangeLog;
 use super::record::Describe;
-use super::ring::{Ring, Stretch};
+use super::ring::{ChangeRange, Ring};
 use crate::event::{Cursor, Position};
 use crate::fold::entities::{Change, Connection, Export, Id, PositionChanges, Realm};
 use crate::fold::state::{ExportSlot, RealmState};
@@ -86,7 +86,7 @@ impl ChangeLookup<'_> {
 
     /// Returns the changes after a position and up to another, in order, at most `count_max`. May return fewer if they
     /// are not in memory.
-    pub fn between(&self, after: Position, to: Cursor, count_max: usize) -> Result<Stretch, ReadError> {
+    pub fn between(&self, after: Position, to: Cursor, count_max: usize) -> Result<ChangeRange, ReadError> {
         let in_memory = self.ring.read().between(after, to, count_max);
         if let Some(stretch) = in_memory {
             return Ok(stretch);

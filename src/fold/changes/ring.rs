@@ -8,7 +8,7 @@ use crate::fold::entities::PositionChanges;
 
 /// A run of changes, for readers that follow: all after one position, up to another.
 #[derive(Debug)]
-pub struct Stretch {
+pub struct ChangeRange {
     pub changes: Vec<Arc<PositionChanges>>,
     /// Place up to which every change is included.
     pub through: Cursor,
@@ -17,7 +17,7 @@ pub struct Stretch {
 /// Approximate memory that the changes of a ring may keep alive. A single change can be much larger than others.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
 
-impl Stretch {
+impl ChangeRange {
     /// Returns the approximate memory of its changes if they share none with a state.
     pub fn bytes(&self) -> usize {
         self.changes.iter().map(|changes| 2 * changes.weight()).sum()
@@ -72,7 +72,7 @@ impl Ring {
 
     /// Returns the changes after a position and up to another, in order, at most `count_max`. `None` if the ring no
     /// longer holds all of them.
-    pub fn between(&self, after: Position, to: Cursor, count_max: usize) -> Option<Stretch> {
+    pub fn between(&self, after: Position, to: Cursor, count_max: usize) -> Option<ChangeRange> {
         if after < self.floor {
             return None;
         }
@@ -84,7 +84,7 @@ impl Ring {
             Some(last) if changes.len() == count_max => last.cursor(),
             _ => to,
         };
-        Some(Stretch { changes, through })
+        Some(ChangeRange { changes, through })
     }
 
     pub fn at(&self, position: Position) -> Option<&Arc<PositionChanges>> {

@@ -42,7 +42,7 @@ pub(super) struct Stall {
 pub(super) fn open_log(directory: &Path, clock: &Arc<AtomicI64>) -> Log {
     let clock = clock.clone();
     let time = log::TimeSource::trusted(Arc::new(move || Timestamp::from_micros(clock.load(Ordering::SeqCst))));
-    let fresh = log::Fresh::new(Identity { log_id: 7, epoch: 8 }, [9; 32]);
+    let fresh = log::NewLog::new(Identity { log_id: 7, epoch: 8 }, [9; 32]);
     let usual = log::LogOptions::new(time, fresh);
     let options = log::LogOptions { batch_events: 16, hand_over_events: 8, dedup_run_events: 1000, ..usual };
     log::open(directory, options).unwrap()

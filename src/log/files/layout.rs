@@ -240,14 +240,14 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Random values that a new log begins with.
 #[derive(Clone)]
-pub struct Fresh {
+pub struct NewLog {
     /// Two random numbers.
     pub identity: Identity,
     /// Random bytes.
     pub secret: Zeroizing<[u8; 32]>,
 }
 
-impl Fresh {
+impl NewLog {
     pub fn new(identity: Identity, secret: [u8; 32]) -> Self {
         Self { identity, secret: Zeroizing::new(secret) }
     }
@@ -271,7 +271,7 @@ pub enum InitError {
 
 /// Creates a data directory, or finishes one whose init was cut, and keeps it locked. Each step is durable before the
 /// next. `CLEAT` comes last, and says that everything is there.
-pub fn init(path: &Path, fresh: &Fresh) -> Result<DataLock, InitError> {
+pub fn init(path: &Path, fresh: &NewLog) -> Result<DataLock, InitError> {
     let files = DataFiles::at(path).map_err(failed("find", path))?;
     // Checked before anything is made, and again once no other process can make it.
     refuse(&files)?;
@@ -279,7 +279,7 @@ pub fn init(path: &Path, fresh: &Fresh) -> Result<DataLock, InitError> {
     let lock = files.lock_exclusively().map_err(|source| InitError::Lock { path: path.to_owned(), source })?;
     refuse(&files)?;
     make_directory(&files.log())?;
-    let Fresh { identity, secret } = fresh.clone();
+    let NewLog { identity, secret } = fresh.clone();
     secret::write(&files.secret(), &LogSecret { generation: 1, key: secret })?;
     let chain = format::genesis(identity.log_id);
     let first = Epoch { id: identity.epoch, from: 1, before: chain };

@@ -14,7 +14,7 @@ use crate::log::dedup::key::{Claim, Digest, Fingerprint, RunOrigin};
 use crate::log::dedup::{
     self, Collected, Coverage, KeyEntry, KeyIndex, KeyTable, LoadError, Loaded, RecentKeys, RunSet, Span, UnusableRun,
 };
-use crate::log::files::layout::Fresh;
+use crate::log::files::layout::NewLog;
 use crate::log::files::secret::LogSecret;
 use crate::log::format;
 use crate::log::journal::{JournalFrame, JournalKey};
@@ -49,7 +49,7 @@ pub(in crate::log) fn load(examined: &Examined, directory: &Path) -> Result<Load
 
 /// Returns the log's secret. Makes a new one if it is lost, or if the stored digests were made with another one. The
 /// new secret has a generation that no file names, so all stored digests are made again.
-pub(in crate::log) fn settle_secret(examined: &mut Examined, runs: &RunSet, fresh: &Fresh) -> LogSecret {
+pub(in crate::log) fn settle_secret(examined: &mut Examined, runs: &RunSet, fresh: &NewLog) -> LogSecret {
     if let Some(secret) = examined.secret.take() {
         if !is_foreign(&secret, examined, runs) {
             return secret;

@@ -271,7 +271,7 @@ fn foreign_journal_that_begins_beyond_our_end_is_refused() {
     for (before, ours) in [(70, SECOND), (10, FIRST_JOURNAL)] {
         let directory = two_journals();
         let other = tempfile::tempdir().unwrap();
-        let fresh = Fresh::new(Identity { log_id: 9, epoch: 1 }, [9; 32]);
+        let fresh = NewLog::new(Identity { log_id: 9, epoch: 1 }, [9; 32]);
         for range in [1..=before, before + 1..=before + 10] {
             let log = open(other.path(), LogOptions { fresh: fresh.clone(), ..options() }).unwrap();
             for n in range {
@@ -289,7 +289,7 @@ fn foreign_journal_that_begins_beyond_our_end_is_refused() {
 /// Creates a closed log of one journal, with this log id.
 fn filled_by(log_id: u128, events: u64) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
-    let fresh = Fresh::new(Identity { log_id, epoch: 1 }, [5; 32]);
+    let fresh = NewLog::new(Identity { log_id, epoch: 1 }, [5; 32]);
     let log = open(directory.path(), LogOptions { fresh, ..options() }).unwrap();
     for n in 1..=events {
         assert_eq!(append(&log, &n.to_string(), &body(n)).unwrap().position, n);

@@ -17,7 +17,7 @@ fn options() -> LogOptions {
 }
 
 /// Creates a closed, sealed log with runs up to 100, 200 and 300.
-fn filled(fresh: Fresh, prefix: &str) -> tempfile::TempDir {
+fn filled(fresh: NewLog, prefix: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let log = open(directory.path(), LogOptions { fresh: fresh.clone(), ..options() }).unwrap();
     for n in 1..=EVENTS {
@@ -84,7 +84,7 @@ fn flip(path: &Path, at: usize) {
 fn a_missing_damaged_or_foreign_run_is_made_again_and_no_other() {
     let whole = filled(options().fresh, "");
     let epoch = Identity { epoch: 2, ..IDENTITY };
-    let other = filled(Fresh { identity: epoch, ..options().fresh }, "");
+    let other = filled(NewLog { identity: epoch, ..options().fresh }, "");
     let foreign = fs::read(run(other.path(), 100)).unwrap();
     let harms: [&dyn Fn(&Path); 6] = [
         &|directory| fs::remove_file(run(directory, 100)).unwrap(),
@@ -421,7 +421,7 @@ fn a_lost_secret_is_made_again_and_every_key_is_known() {
     fs::remove_file(directory.path().join("SECRET")).unwrap();
     let log = open(
         directory.path(),
-        LogOptions { fresh: Fresh { secret: Zeroizing::new([9; 32]), ..options().fresh }, ..options() },
+        LogOptions { fresh: NewLog { secret: Zeroizing::new([9; 32]), ..options().fresh }, ..options() },
     );
     close(log.unwrap());
     check(directory.path());

@@ -30,7 +30,7 @@ fn keys_with(change: impl Fn(&mut JournalFrame)) -> (keys::LoadedKeys, LogSecret
     let (_, found) = examined.unsealed.journals.last_mut().unwrap();
     change(found.frames.last_mut().unwrap());
     let loaded = keys::load(&examined, &files.dedup()).unwrap();
-    let fresh = Fresh { secret: Zeroizing::new([9; 32]), ..options().fresh };
+    let fresh = NewLog { secret: Zeroizing::new([9; 32]), ..options().fresh };
     let secret = keys::settle_secret(&mut examined, &loaded.set, &fresh);
     let keys = keys::collect(&examined, &secret, loaded, &files.dedup(), 1).unwrap();
     (keys, secret)

@@ -135,7 +135,7 @@ fn a_whole_directory_put_back_is_found_by_the_anchor() {
     assert!(matches!(&error, OpenError::Shorter { ends: 60, seen: 61, by } if by.contains("anchor")), "{error}");
     close(open(old_copy.path(), options()).unwrap());
     close(open(directory.path(), LogOptions { anchor: anchor.clone(), ..options() }).unwrap());
-    let fresh = Fresh { identity: Identity { log_id: 2, epoch: 2 }, ..options().fresh };
+    let fresh = NewLog { identity: Identity { log_id: 2, epoch: 2 }, ..options().fresh };
     let other = tempfile::tempdir().unwrap();
     close(open(other.path(), LogOptions { fresh, ..options() }).unwrap());
     let error = open(other.path(), LogOptions { anchor, ..options() }).err().unwrap();
@@ -218,7 +218,7 @@ fn a_lost_or_damaged_name_of_the_log_is_made_again() {
 fn parts_of_another_log_are_refused() {
     let ours = filled();
     let other = tempfile::tempdir().unwrap();
-    let fresh = Fresh { identity: Identity { log_id: 2, epoch: 2 }, ..options().fresh };
+    let fresh = NewLog { identity: Identity { log_id: 2, epoch: 2 }, ..options().fresh };
     for _ in 0..2 {
         let log = open(other.path(), LogOptions { fresh: fresh.clone(), ..options() }).unwrap();
         append_all(&log, (0..60).map(|n| delivery(&n.to_string(), b"{}")).collect());
@@ -241,7 +241,7 @@ fn parts_of_another_log_are_refused() {
 fn foreign_segment_within_our_range_is_refused_and_kept() {
     let sealed = |events: u64, identity| {
         let directory = tempfile::tempdir().unwrap();
-        let fresh = Fresh { identity, ..options().fresh };
+        let fresh = NewLog { identity, ..options().fresh };
         for _ in 0..2 {
             let log = open(directory.path(), LogOptions { fresh: fresh.clone(), ..options() }).unwrap();
             append_all(&log, (0..events).map(|n| delivery(&n.to_string(), b"{}")).collect());
@@ -262,7 +262,7 @@ fn foreign_segment_within_our_range_is_refused_and_kept() {
 #[test]
 fn a_secret_of_another_log_is_taken_for_lost() {
     let other = tempfile::tempdir().unwrap();
-    init(&other.path().join("data"), &Fresh::new(Identity { log_id: 2, epoch: 2 }, [6; 32]), None).unwrap();
+    init(&other.path().join("data"), &NewLog::new(Identity { log_id: 2, epoch: 2 }, [6; 32]), None).unwrap();
     let secret = other.path().join("data/SECRET");
     // Once with the unsealed part, once with the dedup runs.
     for dedup_run_events in [u64::MAX, EVENTS / 3] {

@@ -12,5 +12,5 @@ pub use feed::{Feed, FeedEntry};
 pub use lifecycle::Lifecycle;
 pub use progress::ResumePoint;
 pub use registry::FeedRegistry;
-pub use session::{Session, SessionMessage, WatchRun, WatchSource};
+pub use session::{Session, SessionMessage, WatchRange, WatchSource};
 pub use start::{Resumable, Start};

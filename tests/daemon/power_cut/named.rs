@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use cleat::event::{Delivery, EventKey, Identity, Timestamp};
-use cleat::log::{Fresh, LogOptions, TimeEvidence, TimeSource};
+use cleat::log::{LogOptions, NewLog, TimeEvidence, TimeSource};
 use cleat::proto::RebuildViewsRequest;
 use cleat::proto::admin_service_client::AdminServiceClient;
 use testkit::delivery::webhook;
@@ -205,7 +205,7 @@ fn make_small_segments(directory: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for n in 0..=SMALL_MAX {
         let time = TimeSource::trusted(Arc::new(|| Timestamp::from_micros(1_790_000_000_000_000)));
-        let fresh = Fresh::new(Identity { log_id: 7, epoch: 8 }, [9; 32]);
+        let fresh = NewLog::new(Identity { log_id: 7, epoch: 8 }, [9; 32]);
         let log = cleat::log::open(directory, LogOptions::new(time, fresh)).unwrap();
         let id = seed_id(n);
         let (key, body) = (EventKey::of(Some(&id), ""), body(&id, n, 600));

@@ -9,7 +9,7 @@ use tempfile::tempdir;
 use super::{IDENTITY, flips, mode, witness};
 use crate::event::Identity;
 use crate::log::files::file::FileError;
-use crate::log::files::layout::{DataFiles, DataLock, FoundDirectory, Fresh, InitError, LockError, init, look};
+use crate::log::files::layout::{DataFiles, DataLock, FoundDirectory, InitError, LockError, NewLog, init, look};
 use crate::log::files::secret::{self, SecretRead};
 use crate::log::files::witness::{self, WitnessState};
 use crate::log::files::{cleat_file, epochs, sector, text};
@@ -18,7 +18,7 @@ use crate::log::files::{cleat_file, epochs, sector, text};
 const STEPS: [&str; 5] = ["log", "SECRET", "EPOCHS", "witness", "CLEAT"];
 
 fn make(path: &Path, identity: Identity) -> Result<DataLock, InitError> {
-    init(path, &Fresh::new(identity, [6; 32]))
+    init(path, &NewLog::new(identity, [6; 32]))
 }
 
 fn made(path: &Path) -> DataFiles {

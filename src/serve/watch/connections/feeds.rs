@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::query::{Query, external_ids};
 use super::source::SharedChanges;
 use crate::event::Position;
-use crate::fold::{Stretch, Views};
+use crate::fold::{ChangeRange, Views};
 use crate::serve::limits::scans::off_runtime;
 use crate::serve::refusal::Refusal;
 use crate::serve::watch::shared::FeedRegistry;
@@ -57,7 +57,7 @@ impl ChangeFeeds {
     }
 
     /// Appends the changes to the feeds of the queries that see them.
-    fn distribute(&self, Stretch { changes, through }: &Stretch, views: &Views) {
+    fn distribute(&self, ChangeRange { changes, through }: &ChangeRange, views: &Views) {
         let external_ids = external_ids(changes);
         let floor = views.floor();
         self.advance(*through, |query, feed| {
@@ -70,7 +70,7 @@ impl ChangeFeeds {
 }
 
 /// Returns the changes after a position: from the ring, or else, off the runtime, from the change log.
-async fn changes(views: &Arc<Views>, after: Position) -> Result<Stretch, Refusal> {
+async fn changes(views: &Arc<Views>, after: Position) -> Result<ChangeRange, Refusal> {
     if views.floor() <= after {
         return Ok(views.changes_after(after, CHANGES_AT_ONCE)?);
     }

@@ -9,13 +9,13 @@ use tokio::sync::OnceCell;
 use super::query::Query;
 use super::render::{reads_disk, render};
 use crate::event::{Cursor, Position};
-use crate::fold::{PositionChanges, Stretch};
+use crate::fold::{ChangeRange, PositionChanges};
 use crate::proto::ChangeBatch;
 use crate::serve::limits::scans::{independently, yield_to_sender};
 use crate::serve::limits::{Caller, Reservation};
 use crate::serve::read::Context;
 use crate::serve::refusal::Refusal;
-use crate::serve::watch::shared::{Feed, FeedEntry, WatchRun, WatchSource};
+use crate::serve::watch::shared::{Feed, FeedEntry, WatchRange, WatchSource};
 
 /// Maximum number of changes read before other tasks may run. A slow reader keeps no more than these alive.
 const CHANGES_AT_ONCE: usize = 256;
@@ -47,7 +47,7 @@ impl ChangeSource {
 
     /// Reads from the change log. The memory that this takes is charged first. One large position is read again once
     /// there is room for it: meanwhile neither its changes nor any views are kept in memory.
-    async fn read_log(&self, after: Position) -> Result<(Stretch, Reservation), Refusal> {
+    async fn read_log(&self, after: Position) -> Result<(ChangeRange, Reservation), Refusal> {
         let mut bytes = READ_BYTES;
         loop {
             let mut charge = self.context.reserve_catch_up(self.caller, bytes).await?;
@@ -101,16 +101,16 @@ impl WatchSource for ChangeSource {
     }
 
     /// Reads a few changes, and drops the views.
-    async fn read(self: Arc<Self>, after: Cursor) -> Result<WatchRun<Self::Own>, Refusal> {
+    async fn read(self: Arc<Self>, after: Cursor) -> Result<WatchRange<Self::Own>, Refusal> {
         let (stretch, charge) = if self.is_behind(after.position) {
             let (stretch, charge) = self.read_log(after.position).await?;
             (stretch, Some(charge))
         } else {
             (self.context.readable()?.changes_after(after.position, CHANGES_AT_ONCE)?, None)
         };
-        let Stretch { changes, through } = stretch;
+        let ChangeRange { changes, through } = stretch;
         let entries = changes.iter().map(|changes| entry(changes, changes.clone()));
-        Ok(WatchRun { entries: entries.collect(), through, charge })
+        Ok(WatchRange { entries: entries.collect(), through, charge })
     }
 
     async fn make_batch(self: Arc<Self>, changes: Self::Own) -> Result<Option<ChangeBatch>, Refusal> {

@@ -14,7 +14,7 @@ use crate::serve::limits::{Caller, Reservation};
 use crate::serve::query::EventFilter;
 use crate::serve::read::Context;
 use crate::serve::refusal::Refusal;
-use crate::serve::watch::shared::{Feed, FeedEntry, WatchRun, WatchSource};
+use crate::serve::watch::shared::{Feed, FeedEntry, WatchRange, WatchSource};
 
 /// Maximum memory that the events of one block take. A large event has a block of its own.
 const READ_BYTES: usize = 512 * 1024;
@@ -51,7 +51,7 @@ impl WatchSource for EventSource {
     }
 
     /// Reads events that are stored together: a block, or one large event.
-    async fn read(self: Arc<Self>, after: Cursor) -> Result<WatchRun<EventBatch>, Refusal> {
+    async fn read(self: Arc<Self>, after: Cursor) -> Result<WatchRange<EventBatch>, Refusal> {
         let Context { sources, scans, .. } = &*self.context;
         let reader = &sources.reader;
         let charge = self.context.reserve_catch_up(self.caller, READ_BYTES).await?;
@@ -91,7 +91,7 @@ fn read_run(
     filter: &EventFilter,
     after: Cursor,
     mut charge: Reservation,
-) -> Result<WatchRun<EventBatch>, ReadError> {
+) -> Result<WatchRange<EventBatch>, ReadError> {
     let (events, through) = match tail.select(|header| filter.may_match(header))? {
         Some(Selection { events, through, chain, .. }) => (events, Cursor::new(through, &chain)),
         None => (Vec::new(), after),
@@ -100,5 +100,5 @@ fn read_run(
     let bytes = entries.iter().map(|entry| entry.content.encoded_len()).sum::<usize>();
     // A smaller amount always fits.
     let charge = charge.resize(bytes.min(READ_BYTES)).is_ok().then_some(charge);
-    Ok(WatchRun { entries, through, charge })
+    Ok(WatchRange { entries, through, charge })
 }

@@ -38,7 +38,7 @@ pub trait WatchSource: Send + Sync + 'static {
     fn read(
         self: Arc<Self>,
         after: Cursor,
-    ) -> impl Future<Output = Result<WatchRun<Self::Own>, Refusal>> + Send + 'static;
+    ) -> impl Future<Output = Result<WatchRange<Self::Own>, Refusal>> + Send + 'static;
 
     /// Makes a batch of an item that the watch has read for itself. `None` if nothing of it is for the query.
     fn make_batch(
@@ -58,7 +58,7 @@ pub trait WatchSource: Send + Sync + 'static {
 }
 
 /// All items after a position, up to another.
-pub struct WatchRun<T> {
+pub struct WatchRange<T> {
     pub entries: Vec<FeedEntry<T>>,
     pub through: Cursor,
     /// Charge for items read from disk, until they have been sent. `None` if they were in memory.
@@ -77,7 +77,7 @@ pub enum SessionMessage<B> {
 type SessionWork<S> = Pin<Box<dyn Future<Output = Result<WorkResult<S>, Refusal>> + Send>>;
 
 enum WorkResult<S: WatchSource> {
-    Read(WatchRun<S::Own>),
+    Read(WatchRange<S::Own>),
     Made {
         /// `None` if there is nothing to send.
         batch: Option<S::Batch>,
@@ -239,7 +239,7 @@ impl<S: WatchSource> Session<S> {
     /// Takes the result of the work. Returns the batch to send, if any.
     fn take_result(&mut self, result: WorkResult<S>) -> Option<S::Batch> {
         let batch = match result {
-            WorkResult::Read(WatchRun { entries, through, charge }) => {
+            WorkResult::Read(WatchRange { entries, through, charge }) => {
                 self.pending = entries.into_iter();
                 self.through = through;
                 self.charge = charge;
