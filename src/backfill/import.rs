@@ -66,6 +66,7 @@ impl Backfill {
         let of_tenant: Vec<_> = self.endpoints.iter().filter(|found| found.tenant == tenant).collect();
         let found = match of_tenant[..] {
             [only] if endpoint.is_empty() => only,
+            _ if endpoint.is_empty() => return None,
             _ => of_tenant.into_iter().find(|found| found.name == endpoint)?,
         };
         Some(Import::new(self.clone(), found.clone(), dry_run))

@@ -181,8 +181,7 @@ impl Generation {
             };
             tracing::warn!(position, reason = %unusable, "a checkpoint cannot be used");
             if !unusable.is_damage() {
-                let operation = format!("use the checkpoint {}", files.name(position));
-                refused = refused.or(Some(StoreError::new(operation, unusable)));
+                refused = refused.or(Some(unusable.into_store_error(&files.name(position))));
             }
         }
         refused.map_or(Ok(None), |error| Err(error.into()))

@@ -1,6 +1,6 @@
 //! Owns the state of one realm, as it is now and as it was at each pinned position: its connections and exports in the
-//! order of their ids, the indexes from one to the other, and when an export settles. Knows no file and no rule by which events change
-//! entities.
+//! order of their ids, the indexes from one to the other, and when an export settles. Knows no file and
+//! no rule by which events change entities.
 //!
 //! An entity is never changed, only replaced, and has the position of its last change. A superseded version is kept
 //! while it is the newest at a pinned position. So a reader of that position sees the state of then. Copying the paths

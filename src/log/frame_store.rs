@@ -178,7 +178,9 @@ impl FrameStore {
     pub fn wait_for_sealing(&self, closed_max: usize, patience: Duration) -> bool {
         let mut waiting = self.sealing.lock();
         let is_behind = |(): &mut ()| self.closed_journals() >= closed_max;
-        !self.sealed.wait_while_for(&mut waiting, is_behind, patience).timed_out()
+        // The last seal may have ended just as the time was over, so the condition decides and not the clock.
+        self.sealed.wait_while_for(&mut waiting, is_behind, patience);
+        self.closed_journals() < closed_max
     }
 
     pub fn sealed(&self) -> Vec<Sealed> {

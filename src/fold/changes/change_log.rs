@@ -26,8 +26,8 @@ use crate::event::{Cursor, Hash, Identity, Position};
 use crate::fold::entities::{Connection, PositionChanges};
 use crate::segment::{GrowingSegment, ReadError, Segment, SegmentError, SegmentHeader, SegmentName};
 
-/// The change log. One thread appends to it through a [`Writer`](super::writer::Writer); any thread reads it. Its files stay readable after
-/// they are removed.
+/// The change log. One thread appends to it through a [`Writer`](super::writer::Writer); any thread reads it. Its open
+/// files stay readable after they are removed.
 pub struct ChangeLog {
     directory: PathBuf,
     segments: RwLock<Segments>,

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::segment::SegmentError;
-use crate::storage::{DecodeError, StoreFault};
+use crate::storage::{DecodeError, StoreError};
 
 /// Reason why a checkpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -28,14 +28,16 @@ impl Unusable {
             Self::DecodeError(_) | Self::History(_) | Self::ChangeLog(_) => true,
         }
     }
-}
 
-impl From<Unusable> for StoreFault {
-    fn from(unusable: Unusable) -> Self {
-        match unusable {
-            Unusable::Io(error) => error.into(),
-            Unusable::ChangeLog(SegmentError::Io { source, .. }) => source.into(),
-            other => other.to_string().as_str().into(),
+    /// Converts the error for the projector. `checkpoint` names the file.
+    pub fn into_store_error(self, checkpoint: &str) -> StoreError {
+        match self {
+            Self::ChangeLog(SegmentError::Io { operation, path, source }) => {
+                let operation = format!("use the checkpoint {checkpoint}: cannot {operation} {}", path.display());
+                StoreError::new(operation, source)
+            }
+            Self::Io(error) => StoreError::new(format!("read the checkpoint {checkpoint}"), error),
+            other => StoreError::new(format!("use the checkpoint {checkpoint}"), other.to_string().as_str()),
         }
     }
 }

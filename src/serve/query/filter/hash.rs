@@ -32,8 +32,7 @@ impl FilterHasher {
 
     /// Adds the log's identity. For tokens that do not carry it themselves.
     pub fn add_log(&mut self, identity: Identity) {
-        self.0.update(identity.log_id.to_be_bytes());
-        self.0.update(identity.epoch.to_be_bytes());
+        self.0.update(identity.to_bytes());
     }
 
     pub fn add_number(&mut self, number: u64) {
