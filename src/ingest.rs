@@ -30,7 +30,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::{Endpoint, Secret, Webhooks};
 use crate::event::{ApiMode, Body, Clock, Delivery, EventKey, ModeVerdict, Nonces, Provenance};
 use crate::http::{self, Drain, ListenerLimits, Observer, Reply, RequestBody};
-use crate::log::{AppendError, Appended, Appender, ClockReading, DatedEvidence, NoRoom, TimeEvidence};
+use crate::log::{AppendError, Appended, Appender, ClockReading, DatedEvidence, NotAccepting, TimeEvidence};
 use crate::metrics::Metrics;
 use crate::rejections::{Rejected, Rejections};
 use crate::token::Token;
@@ -257,9 +257,9 @@ fn refusal(error: &AppendError) -> WebhookRefusal {
         // With an appender alive, only a panic of its writer closes the log: a stop waits for the door.
         AppendError::Failed(_) | AppendError::Unconfirmed(_) | AppendError::Closed => WebhookRefusal::StorageFailed,
         AppendError::Clock(_) => WebhookRefusal::ClockRefused,
-        AppendError::NoRoom(NoRoom::DiskFull) => WebhookRefusal::DiskFull,
-        AppendError::NoRoom(NoRoom::KeysUnknown) => WebhookRefusal::KeysUnknown,
-        AppendError::NoRoom(_) => WebhookRefusal::StorageSlow,
+        AppendError::NotAccepting(NotAccepting::DiskFull) => WebhookRefusal::DiskFull,
+        AppendError::NotAccepting(NotAccepting::KeysUnknown) => WebhookRefusal::KeysUnknown,
+        AppendError::NotAccepting(_) => WebhookRefusal::StorageSlow,
         AppendError::TooLarge { .. } | AppendError::Unstorable(_) => WebhookRefusal::BodyTooLarge,
     }
 }

@@ -38,12 +38,12 @@ pub use dedup::DedupSize;
 pub use files::layout::NewLog;
 pub use hand_over::{HandOver, HandedOver};
 pub use inspect::{InspectedJournal, InspectedSegment, Inspection, ReadOnlyLog, open_read_only};
-pub use journal_rotation::NoRoom;
+pub use journal_rotation::NotAccepting;
 pub use open::{Log, LogOptions, OpenError, SeenPoint, find, init, open};
 pub use reader::{EventHeader, Reader, Selection, Tail};
 pub use write::{
-    AppendError, AppendOutcome, Appended, Appender, ClockError, ClockReading, DatedEvidence, Enqueued, Sequence,
-    TimeEvidence, TimeSource, WeakAppender,
+    AppendError, AppendOutcome, Appended, Appender, ClockError, ClockReading, DatedEvidence, Enqueued,
+    OrderedDeliveries, TimeEvidence, TimeSource, WeakAppender,
 };
 pub use writer_state::{Commit, Health};
 

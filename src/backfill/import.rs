@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::handle::{Backfill, BackfillEndpoint, BackfillError, off_runtime};
 use crate::event::{Body, Delivery, EventKey, Hash, ModeVerdict, Provenance, fingerprint};
-use crate::log::{AppendOutcome, ReadError, Reader, Sequence};
+use crate::log::{AppendOutcome, OrderedDeliveries, ReadError, Reader};
 
 /// Maximum number of payloads that wait for their commits at once. Each takes memory until then.
 const APPENDED_AT_ONCE: usize = 1000;
@@ -51,7 +51,7 @@ pub struct Summary {
 pub struct Import {
     backfill: Backfill,
     endpoint: BackfillEndpoint,
-    sequence: Sequence,
+    sequence: OrderedDeliveries,
     summary: Summary,
     /// Number of payloads processed up to now.
     given: u64,
@@ -78,7 +78,7 @@ impl Import {
         Self {
             backfill,
             endpoint,
-            sequence: Sequence::default(),
+            sequence: OrderedDeliveries::default(),
             summary: Summary::default(),
             given: 0,
             claimed: dry_run.then(Claimed::default),

@@ -216,8 +216,8 @@ impl Fold {
 fn disposition(changes: &[Change], occurrence: Occurrence<'_>) -> Disposition {
     let is_history = changes.last().is_some_and(|change| match change {
         Change::Export { previous, .. } => {
-            let previous = previous.as_ref().map(|joined| joined.export.outcome_heard_at());
-            previous.is_some_and(|previous| occurrence.heard_at() < previous)
+            let previous = previous.as_ref().map(|joined| joined.export.outcome_reported_at());
+            previous.is_some_and(|previous| occurrence.reported_at() < previous)
         }
         Change::Connection { current, .. } => current.last_was_late,
     });

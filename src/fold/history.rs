@@ -94,8 +94,8 @@ impl Views {
     ) -> impl Iterator<Item = Result<Arc<Export>, ReadError>> {
         // Exports that belong to another connection now are still among the members.
         let members = self.exports_of(realm, owner.clone(), None);
-        members.filter_map(move |(task_id, (slot, _))| {
-            let export = self.shared.lookup().resolve(realm, &task_id, &slot);
+        members.filter_map(move |(task_id, member)| {
+            let export = self.shared.lookup().resolve(realm, &task_id, &member.slot);
             let then = export.and_then(|export| self.rewind(realm, export, at, &|| false));
             then.map(|export| export.filter(|export| export.owner() == owner)).transpose()
         })

@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::entities::{Connection, Id, JoinedExport, Realm};
@@ -22,8 +23,8 @@ pub struct ExportQuery<'a> {
     pub external_ids: &'a BTreeSet<String>,
     /// Only exports that changed after this position.
     pub after_position: Position,
-    /// First and last deadline of links that still work. `None` if any export will do.
-    pub deadlines: Option<(Timestamp, Timestamp)>,
+    /// Deadlines of links that still work. `None` if any export will do.
+    pub deadlines: Option<RangeInclusive<Timestamp>>,
 }
 
 /// An export that may match. Its state may have to be read from disk: see [`Views::load`].
@@ -96,9 +97,9 @@ impl Views {
             // An export that has moved from one owner to another may come with both.
             let mut last = None;
             let is_new = move |(id, _): &(Id, _)| last.replace(id.clone()).as_ref() != Some(id);
-            return Box::new(IdMerge::new(runs).filter(is_new).map(|(id, (slot, _))| (id, slot)).map(candidate));
+            return Box::new(IdMerge::new(runs).filter(is_new).map(|(id, member)| (id, member.slot)).map(candidate));
         }
-        if let Some(deadlines) = query.deadlines {
+        if let Some(deadlines) = &query.deadlines {
             return Box::new(self.exports_settling(realm, deadlines, after.as_ref()).map(candidate));
         }
         Box::new(self.exports(realm, after).map(candidate))

@@ -113,9 +113,20 @@ pub(super) struct RealmState {
     superseded_exports: SupersededVersions<Arc<Export>>,
 }
 
-/// A part of a walk: the entries found at a position, and the id after which the walk goes on. `None` if nothing is
-/// left.
-pub(super) type ScanPart<T> = (Vec<(Id, T)>, Option<Id>);
+/// A part of a walk: the entries found at a position.
+pub(super) struct ScanPart<T> {
+    pub found: Vec<(Id, T)>,
+    /// Id after which the walk goes on. `None` if nothing is left.
+    pub next: Option<Id>,
+}
+
+/// An export among those of a connection.
+pub(super) struct MemberSlot {
+    pub slot: ExportSlot,
+    /// Whether the export may belong to another connection by now, or not yet to this one: only its own state shows
+    /// that.
+    pub has_moved: bool,
+}
 
 impl RealmState {
     pub fn connection(&self, id: &Id, at: Position) -> Option<&Arc<Connection>> {
@@ -181,22 +192,14 @@ impl RealmState {
         })
     }
 
-    /// Returns the exports of one connection after a task, in order. The flag says that an export may belong to another
-    /// connection by now, or not yet to this one: only its own state shows that. [`Id::Empty`] stands for no
-    /// connection.
-    pub fn exports_of(
-        &self,
-        owner: &Id,
-        after: Option<&Id>,
-        at: Position,
-        visits: usize,
-    ) -> ScanPart<(ExportSlot, bool)> {
+    /// Returns the exports of one connection after a task, in order. [`Id::Empty`] stands for no connection.
+    pub fn exports_of(&self, owner: &Id, after: Option<&Id>, at: Position, visits: usize) -> ScanPart<MemberSlot> {
         let members = match owner {
             Id::Empty => Some(&self.nobodys),
             owner => self.connections.get(owner).map(|connected| &connected.exports),
         };
         let ids = members.into_iter().flat_map(|members| members.after(after)).map(|id| (id, ()));
-        part(ids, visits, |id, ()| Some((self.export(id, at)?, self.moved.contains(id))))
+        part(ids, visits, |id, ()| Some(MemberSlot { slot: self.export(id, at)?, has_moved: self.moved.contains(id) }))
     }
 
     pub fn connection_count(&self) -> usize {
@@ -296,14 +299,14 @@ where
     let mut last: Option<&Id> = None;
     for (visited, (id, entry)) in all.enumerate() {
         if visited == visits {
-            return (found, last.cloned());
+            return ScanPart { found, next: last.cloned() };
         }
         last = Some(id);
         if let Some(value) = look(id, entry) {
             found.push((id.clone(), value));
         }
     }
-    (found, None)
+    ScanPart { found, next: None }
 }
 
 fn beyond(after: Option<&Id>) -> (Bound<&Id>, Bound<&Id>) {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use parking_lot::RwLock;
 use super::changes::{ChangeLog, ChangeLookup, ChangeRange, Disposition, Ring};
 use super::entities::{Connection, Id, JoinedExport, PositionChanges, Realm};
 use super::state::pins::{Pin, Pins};
-use super::state::{ExportSlot, RealmState, ScanPart};
+use super::state::{ExportSlot, MemberSlot, RealmState, ScanPart};
 use crate::event::{Cursor, Hash, Point, Position, Timestamp};
 use crate::segment::ReadError;
 
@@ -143,19 +144,20 @@ impl Views {
         self.walk(realm, after, |state, after, at| state.exports(after, at, VISITS))
     }
 
-    /// Returns exports after a task, in order, that may settle after one time and up to another. All with a deadline in
-    /// that range are among them.
+    /// Returns exports after a task, in order, that may settle in this range of times. All with a deadline in the range
+    /// are among them.
     pub(super) fn exports_settling(
         &self,
         realm: &Realm,
-        (from, to): (Timestamp, Timestamp),
+        deadlines: &RangeInclusive<Timestamp>,
         after: Option<&Id>,
     ) -> impl Iterator<Item = (Id, ExportSlot)> + use<> {
-        let (at, state) = (self.at.position, self.shared.state(realm));
+        let at = self.at.position;
+        let state = self.shared.state(realm);
         let mut ids = Vec::new();
-        let mut last = (from, Id::Empty);
+        let mut last = (*deadlines.start(), Id::Empty);
         while let Some(state) = &state {
-            let part = state.read().settling(&last, to, VISITS);
+            let part = state.read().settling(&last, *deadlines.end(), VISITS);
             let Some(end) = part.last() else { break };
             last = end.clone();
             ids.extend(part.into_iter().map(|(_, id)| id).filter(|id| after.is_none_or(|after| id > after)));
@@ -166,14 +168,13 @@ impl Views {
         ids.into_iter().filter_map(move |id| Some((id.clone(), state.as_ref()?.read().export(&id, at)?)))
     }
 
-    /// Returns the exports of one connection after a task, in order; for [`Id::Empty`], those of none. The flag says
-    /// that an export may belong to another connection at this position: only its state shows that.
+    /// Returns the exports of one connection after a task, in order; for [`Id::Empty`], those of none.
     pub(super) fn exports_of(
         &self,
         realm: &Realm,
         owner: Id,
         after: Option<Id>,
-    ) -> impl Iterator<Item = (Id, (ExportSlot, bool))> + use<> {
+    ) -> impl Iterator<Item = (Id, MemberSlot)> + use<> {
         self.walk(realm, after, move |state, after, at| state.exports_of(&owner, after, at, VISITS))
     }
 
@@ -183,12 +184,13 @@ impl Views {
     {
         let at = self.at.position;
         let mut state = self.shared.state(realm);
-        let (mut after, mut found) = (after, VecDeque::new());
+        let mut after = after;
+        let mut found = VecDeque::new();
         std::iter::from_fn(move || {
             while found.is_empty() {
-                let (part, next) = step(&state.as_ref()?.read(), after.as_ref(), at);
-                found.extend(part);
-                match next {
+                let part = step(&state.as_ref()?.read(), after.as_ref(), at);
+                found.extend(part.found);
+                match part.next {
                     Some(next) => after = Some(next),
                     None => state = None,
                 }

@@ -27,7 +27,7 @@ pub(super) type CreateJournal = fn(&Path, u64) -> Result<Box<dyn JournalWriter>,
 /// Reason why the log accepts nothing now. A later try may succeed: some of these pass without help, a full disk needs
 /// space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NoRoom {
+pub enum NotAccepting {
     #[error("the disk has less free space than log.disk_reserve")]
     DiskFull,
     #[error("closed journals wait to be sealed")]
@@ -127,10 +127,10 @@ impl JournalRotation {
     }
 
     /// Makes room. Returns once the active journal takes another commit.
-    pub fn make_room(&mut self, uptime: Duration) -> Result<(), NoRoom> {
+    pub fn make_room(&mut self, uptime: Duration) -> Result<(), NotAccepting> {
         // If the free space is not known, the commit finds out.
         if free_space(&self.directory).is_ok_and(|free| free < self.limits.disk_reserve) {
-            return Err(NoRoom::DiskFull);
+            return Err(NotAccepting::DiskFull);
         }
         match &self.active {
             Some(active) if !active.is_full(self.limits, uptime) => {
@@ -174,17 +174,17 @@ impl JournalRotation {
     }
 
     /// Waits until fewer than `closed_max` closed journals wait to be sealed.
-    fn wait_for_sealing(&mut self, closed_max: usize) -> Result<(), NoRoom> {
+    fn wait_for_sealing(&mut self, closed_max: usize) -> Result<(), NotAccepting> {
         let is_sealed = self.store.wait_for_sealing(closed_max, self.patience());
         self.has_waited |= !is_sealed;
-        if is_sealed { Ok(()) } else { Err(NoRoom::SealingBehind) }
+        if is_sealed { Ok(()) } else { Err(NotAccepting::SealingBehind) }
     }
 
     /// Waits for the next journal.
-    fn wait_for_spare(&mut self) -> Result<Box<dyn JournalWriter>, NoRoom> {
+    fn wait_for_spare(&mut self) -> Result<Box<dyn JournalWriter>, NotAccepting> {
         let spare = self.spares.recv_timeout(self.patience());
         self.has_waited |= spare.is_err();
-        spare.map_err(|_| NoRoom::NoJournal)
+        spare.map_err(|_| NotAccepting::NoJournal)
     }
 
     /// Returns the journal that the next commit goes to. `None` if no journal is open.

@@ -12,7 +12,7 @@ use super::dedup::{Coverage, DedupRunError, DedupSize, KeyEntry, KeyIndex, RunSe
 use super::files::secret::LogSecret;
 use super::format::{self, Listing, Row, StoredRecord};
 use super::frame_store::FrameStore;
-use super::journal_rotation::NoRoom;
+use super::journal_rotation::NotAccepting;
 use crate::event::{
     Contents, Event, EventKey, Hash, Identity, Kind, ModeVerdict, Point, Position, Provenance, Timestamp,
 };
@@ -152,17 +152,17 @@ impl Reader {
     }
 
     /// Returns the reason why webhooks wait for the keeper of dedup runs. `None` if they do not.
-    pub fn waits_for_keys(&self) -> Option<NoRoom> {
+    pub fn waits_for_keys(&self) -> Option<NotAccepting> {
         self.check_coverage(Coverage::Newest).err()
     }
 
     /// Returns the runs to search, if the needed keys are known and memory takes more.
-    pub(super) fn check_coverage(&self, needed: Coverage) -> Result<Arc<RunSet>, NoRoom> {
+    pub(super) fn check_coverage(&self, needed: Coverage) -> Result<Arc<RunSet>, NotAccepting> {
         let RunView { runs, coverage } = self.index.view();
         if self.index.is_full() {
-            Err(NoRoom::KeysUnsaved)
+            Err(NotAccepting::KeysUnsaved)
         } else if coverage < needed {
-            Err(NoRoom::KeysUnknown)
+            Err(NotAccepting::KeysUnknown)
         } else {
             Ok(runs)
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::format::{self, FrameBuilder, StoredRecord};
 use super::frame_store::{FrameStore, JournalFrames, Sealed};
 use super::journal::{self, JournalWriter};
-use super::journal_rotation::{self, CreateJournal, JournalLimits, JournalRotation, NoRoom, SealerMessage};
+use super::journal_rotation::{self, CreateJournal, JournalLimits, JournalRotation, NotAccepting, SealerMessage};
 use super::write::Poison;
 use crate::event::Identity;
 use crate::segment::{Frame, Segment, SegmentError, SegmentHeader, SegmentName, SegmentWriter};
@@ -118,7 +118,7 @@ impl Sealer {
     /// this reports that it cannot.
     fn report(&self) {
         if !self.has_space() {
-            self.options.poison.set_refusal(Some(NoRoom::DiskFull));
+            self.options.poison.set_refusal(Some(NotAccepting::DiskFull));
         } else if !self.link.is_spare_needed && self.options.store.closed_journals() < journal_rotation::CLOSED_MAX {
             self.options.poison.set_refusal(None);
         }

@@ -8,7 +8,7 @@ mod commit;
 mod poison;
 mod sequencer;
 
-pub use append::{AppendError, AppendOutcome, Appended, Appender, Enqueued, Sequence, WeakAppender};
+pub use append::{AppendError, AppendOutcome, Appended, Appender, Enqueued, OrderedDeliveries, WeakAppender};
 pub use clock::{ClockError, ClockGuard, ClockReading, DatedEvidence, TimeEvidence, TimeSource};
 pub use commit::Committer;
 pub use poison::{Poison, Watchman};

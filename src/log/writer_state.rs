@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::journal_rotation::NoRoom;
+use super::journal_rotation::NotAccepting;
 use crate::event::Point;
 
 /// Counts of one commit, for [`LogOptions::on_commit`](super::open::LogOptions::on_commit).
@@ -21,7 +21,7 @@ pub struct Commit {
 pub enum Health {
     Writable,
     /// Appends are refused for now.
-    Refusing(NoRoom),
+    Refusing(NotAccepting),
     /// A commit failed, for this reason. Final: only a restart, which recovers, ends it.
     Failed(Arc<str>),
 }

@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::event::Position;
-use crate::log::{ClockError, NoRoom, ReadError};
+use crate::log::{ClockError, NotAccepting, ReadError};
 
 const DOMAIN: &str = "cleat";
 
@@ -85,7 +85,7 @@ pub enum Refusal {
     #[error(transparent)]
     Clock(ClockError),
     #[error("no event is stored for now: {0}")]
-    NoRoom(NoRoom),
+    NotAccepting(NotAccepting),
     #[error("events cannot be stored: a write has failed")]
     StorageReadOnly,
     #[error("there is no such method")]
@@ -143,9 +143,9 @@ impl Refusal {
             Self::StorageFailed => (Code::Internal, "STORAGE_FAILED"),
             Self::Clock(ClockError::Behind { .. }) => (Code::FailedPrecondition, "CLOCK_BEHIND"),
             Self::Clock(ClockError::Unconfirmed) => (Code::FailedPrecondition, "CLOCK_UNCONFIRMED"),
-            Self::NoRoom(NoRoom::DiskFull) => (Code::Unavailable, "DISK_FULL"),
-            Self::NoRoom(NoRoom::KeysUnknown) => (Code::Unavailable, "KEYS_UNKNOWN"),
-            Self::NoRoom(_) => (Code::Unavailable, "STORAGE_SLOW"),
+            Self::NotAccepting(NotAccepting::DiskFull) => (Code::Unavailable, "DISK_FULL"),
+            Self::NotAccepting(NotAccepting::KeysUnknown) => (Code::Unavailable, "KEYS_UNKNOWN"),
+            Self::NotAccepting(_) => (Code::Unavailable, "STORAGE_SLOW"),
             Self::StorageReadOnly => (Code::Unavailable, "STORAGE_READ_ONLY"),
             Self::UnknownMethod => (Code::Unimplemented, "UNKNOWN_METHOD"),
             Self::UnknownService => (Code::NotFound, "UNKNOWN_SERVICE"),
@@ -169,7 +169,7 @@ impl Refusal {
             | Self::ViewsStalled { .. }
             | Self::TooManyWatches
             | Self::TooManyConnections
-            | Self::NoRoom(_)
+            | Self::NotAccepting(_)
             | Self::StorageReadOnly => Some(Duration::from_secs(5)),
             _ => None,
         }

@@ -66,7 +66,7 @@ impl ApplyStep<'_> {
             None => Export::new(self.realm, task_id, event_ref).touched(event_ref, &named_id, org_id),
         };
         let connection = named.or_else(|| previous.as_ref().and_then(|joined| joined.connection.clone()));
-        export.apply_outcome(outcome, self.occurrence.heard_at(), connection.as_deref());
+        export.apply_outcome(outcome, self.occurrence.reported_at(), connection.as_deref());
         Ok(Change::Export { previous, current: JoinedExport { export: Arc::new(export), connection } })
     }
 }

@@ -96,7 +96,7 @@ impl Connection {
             ReportKind::Attempt { status, facts, attempt } => connection.apply_attempt(status, facts, attempt, date),
             ReportKind::Revocation { status, facts } => connection.apply_revocation(status, facts, date),
             ReportKind::Export { org_id, outcome, .. } => {
-                let needs_reconnect = outcome.token_failed() && connection.had_status_by(occurrence.heard_at());
+                let needs_reconnect = outcome.token_failed() && connection.had_status_by(occurrence.reported_at());
                 connection.apply_export(org_id, needs_reconnect);
             }
             ReportKind::Unknown => {}

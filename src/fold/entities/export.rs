@@ -47,7 +47,7 @@ pub struct Export {
     pub after_revocation: bool,
     /// Time of the report of the outcome that counts, which is the latest one. `None` if it is the recording time of
     /// the last event.
-    pub heard_at: Option<Timestamp>,
+    pub reported_at: Option<Timestamp>,
     pub lineage: Lineage,
 }
 
@@ -65,7 +65,7 @@ impl Export {
             stats: None,
             deadline: None,
             after_revocation: false,
-            heard_at: None,
+            reported_at: None,
             lineage: Lineage { version: 0, first: event, last: event },
         }
     }
@@ -73,32 +73,32 @@ impl Export {
     /// Returns the export after an event, except for the outcome.
     #[must_use]
     pub fn touched(&self, event: EventRef, connection_id: &Text, org_id: &Text) -> Self {
-        let heard_at = if self.lineage.version > 0 { Some(self.outcome_heard_at()) } else { None };
-        let mut export = Self { lineage: Lineage::extend(Some(&self.lineage), event), heard_at, ..self.clone() };
+        let reported_at = if self.lineage.version > 0 { Some(self.outcome_reported_at()) } else { None };
+        let mut export = Self { lineage: Lineage::extend(Some(&self.lineage), event), reported_at, ..self.clone() };
         absorb(&mut export.connection_id, connection_id);
         absorb(&mut export.org_id, org_id);
         export
     }
 
     /// Returns the time of the report of the outcome that counts.
-    pub fn outcome_heard_at(&self) -> Timestamp {
-        self.heard_at.unwrap_or(self.lineage.last.recorded_at)
+    pub fn outcome_reported_at(&self) -> Timestamp {
+        self.reported_at.unwrap_or(self.lineage.last.recorded_at)
     }
 
-    /// Applies an outcome. `heard_at` is before the recording time of its event only if the event did not come by a
+    /// Applies an outcome. `reported_at` is before the recording time of its event only if the event did not come by a
     /// webhook. `connection` is the one that the export belongs to, as it is now.
-    pub fn apply_outcome(&mut self, outcome: &Outcome, heard_at: Timestamp, connection: Option<&Connection>) {
-        let before = self.heard_at;
-        let latest = before.map_or(heard_at, |before| before.max(heard_at));
-        self.heard_at = if latest == self.lineage.last.recorded_at { None } else { Some(latest) };
-        if before.is_some_and(|before| heard_at < before) {
-            return self.learn_history(outcome, heard_at);
+    pub fn apply_outcome(&mut self, outcome: &Outcome, reported_at: Timestamp, connection: Option<&Connection>) {
+        let before = self.reported_at;
+        let latest = before.map_or(reported_at, |before| before.max(reported_at));
+        self.reported_at = if latest == self.lineage.last.recorded_at { None } else { Some(latest) };
+        if before.is_some_and(|before| reported_at < before) {
+            return self.learn_history(outcome, reported_at);
         }
         match outcome {
             Outcome::Ready { links, stats } => {
-                self.set_ready(links, stats.as_ref(), heard_at);
+                self.set_ready(links, stats.as_ref(), reported_at);
                 self.after_revocation = connection.is_some_and(|connection| {
-                    connection.status == Status::Revoked && connection.had_status_by(heard_at)
+                    connection.status == Status::Revoked && connection.had_status_by(reported_at)
                 });
             }
             Outcome::Failed { reason } => self.set_failed(reason),
@@ -106,10 +106,10 @@ impl Export {
     }
 
     /// Takes from history only values that were never reported before.
-    fn learn_history(&mut self, outcome: &Outcome, heard_at: Timestamp) {
+    fn learn_history(&mut self, outcome: &Outcome, reported_at: Timestamp) {
         let Outcome::Ready { links, stats } = outcome else { return };
         if self.deadline.is_none() {
-            self.deadline = Some(heard_at.plus_micros(LIFETIME_MICROS));
+            self.deadline = Some(reported_at.plus_micros(LIFETIME_MICROS));
             self.links = links.clone();
         }
         if self.stats.is_none() {
@@ -117,14 +117,14 @@ impl Export {
         }
     }
 
-    fn set_ready(&mut self, links: &Arc<[Link]>, stats: Option<&Arc<Stats>>, heard_at: Timestamp) {
+    fn set_ready(&mut self, links: &Arc<[Link]>, stats: Option<&Arc<Stats>>, reported_at: Timestamp) {
         self.status = ExportStatus::Ready;
         self.failure_reason = None;
         // Before the deadline, this is another report of the same export. After it, Fasten has made the export again,
         // and the old links are dead.
-        let is_new = self.deadline.is_none_or(|deadline| deadline < heard_at);
+        let is_new = self.deadline.is_none_or(|deadline| deadline < reported_at);
         if is_new {
-            self.deadline = Some(heard_at.plus_micros(LIFETIME_MICROS));
+            self.deadline = Some(reported_at.plus_micros(LIFETIME_MICROS));
         }
         if is_new || !links.is_empty() {
             self.links = links.clone();

@@ -18,7 +18,7 @@ impl Occurrence<'_> {
     }
 
     /// Returns the time at which a webhook reported the event, or would have reported it.
-    pub fn heard_at(&self) -> Timestamp {
+    pub fn reported_at(&self) -> Timestamp {
         if self.is_second_hand { self.happened_by() } else { self.event_ref.recorded_at }
     }
 }

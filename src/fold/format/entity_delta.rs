@@ -141,7 +141,7 @@ entity!(
     stats,
     deadline,
     after_revocation,
-    heard_at,
+    reported_at,
     lineage.version,
     lineage.first,
     lineage.last,

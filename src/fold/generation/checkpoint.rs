@@ -24,7 +24,7 @@ use crate::event::{ApiMode, Identity, Point, Timestamp};
 use crate::fold::entities::{Connection, EventRef, Export, Id, Realm};
 use crate::fold::format::packed_text::{put_text, take_text};
 use crate::fold::format::{DeltaOrigin, Entity, FOLD_VERSION};
-use crate::fold::state::{ExportSlot, RestoredState, StateBuilder};
+use crate::fold::state::{ExportSlot, MemberSlot, RestoredState, StateBuilder};
 use crate::fold::views::Views;
 use crate::storage::{DecodeError, Put, Take};
 
@@ -119,9 +119,9 @@ fn write_exports(
     origin: &DeltaOrigin,
     frames: &mut FrameWriter<'_>,
 ) -> io::Result<()> {
-    for (task_id, (slot, moved)) in views.exports_of(realm, owner.clone(), None) {
+    for (task_id, MemberSlot { slot, has_moved }) in views.exports_of(realm, owner.clone(), None) {
         let is_owners = || views.join(realm, &task_id, &slot).map(|joined| joined.export.owner() == *owner);
-        if !moved || is_owners().map_err(io::Error::other)? {
+        if !has_moved || is_owners().map_err(io::Error::other)? {
             frames.write_entry(|out| put_slot(out, origin, realm, &task_id, &slot))?;
         } else {
             frames.write_entry(|out| {

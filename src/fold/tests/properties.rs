@@ -208,7 +208,7 @@ fn check_indexes(views: &Views) {
     for realm in realms() {
         let of = |owner: &Id| {
             let members = views.exports_of(&realm, owner.clone(), None);
-            let joined = members.map(|(task_id, (slot, _))| views.join(&realm, &task_id, &slot).unwrap());
+            let joined = members.map(|(task_id, member)| views.join(&realm, &task_id, &member.slot).unwrap());
             let owned = joined.filter(|joined| joined.export.owner() == *owner);
             owned.map(|joined| joined.export.task_id.clone()).collect::<Vec<_>>()
         };

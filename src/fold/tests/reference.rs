@@ -54,8 +54,8 @@ impl Reference {
                 _ => return,
             }
             let export = self.exports.get_mut(&(realm, task_id.to_string())).unwrap();
-            if export.heard_at == Some(event_ref.recorded_at) {
-                export.heard_at = None;
+            if export.reported_at == Some(event_ref.recorded_at) {
+                export.reported_at = None;
             }
         }
     }
@@ -64,8 +64,8 @@ impl Reference {
     fn touch_export(&mut self, realm: &Realm, task_id: &Arc<str>, body: &Body, event_ref: EventRef) -> &mut Export {
         let key = (realm.clone(), task_id.to_string());
         let export = self.exports.entry(key).or_insert_with(|| new_export(realm, task_id, event_ref));
-        if export.lineage.version > 0 && export.heard_at.is_none() {
-            export.heard_at = Some(export.lineage.last.recorded_at);
+        if export.lineage.version > 0 && export.reported_at.is_none() {
+            export.reported_at = Some(export.lineage.last.recorded_at);
         }
         export.lineage.version += 1;
         export.lineage.last = event_ref;
@@ -83,7 +83,7 @@ impl Reference {
         reported_at: Timestamp,
     ) {
         let export = self.touch_export(realm, task_id, body, event_ref);
-        if export.heard_at.is_some_and(|last| last > reported_at) {
+        if export.reported_at.is_some_and(|last| last > reported_at) {
             // History: takes only values that were never reported before.
             if export.deadline.is_none() {
                 export.deadline = Some(reported_at.plus_micros(24 * HOUR));
@@ -92,7 +92,7 @@ impl Reference {
             export.stats = export.stats.clone().or(body.stats().map(Arc::new));
             return;
         }
-        export.heard_at = Some(reported_at);
+        export.reported_at = Some(reported_at);
         export.status = ExportStatus::Ready;
         export.failure_reason = None;
         let links = body.links();
@@ -128,10 +128,10 @@ impl Reference {
         reported_at: Timestamp,
     ) {
         let export = self.touch_export(realm, task_id, body, event_ref);
-        if export.heard_at.is_some_and(|last| last > reported_at) {
+        if export.reported_at.is_some_and(|last| last > reported_at) {
             return;
         }
-        export.heard_at = Some(reported_at);
+        export.reported_at = Some(reported_at);
         export.status = ExportStatus::Failed;
         export.failure_reason = body.text("failure_reason");
         export.after_revocation = false;
@@ -181,7 +181,7 @@ fn new_export(realm: &Realm, task_id: &Arc<str>, event_ref: EventRef) -> Export 
         stats: None,
         deadline: None,
         after_revocation: false,
-        heard_at: None,
+        reported_at: None,
         lineage: Lineage { version: 0, first: event_ref, last: event_ref },
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::log::write::{ClockError, Sequence};
+use crate::log::write::{ClockError, OrderedDeliveries};
 
 const BOUND: Duration = Duration::from_secs(600);
 const MINUTE: i64 = 60;
@@ -263,7 +263,7 @@ fn an_import_has_no_gap_although_a_webhook_confirms_the_clock() {
     let Log { appender, .. } = machine.log.as_ref().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let results = runtime.block_on(async {
-        let sequence = Sequence::default();
+        let sequence = OrderedDeliveries::default();
         let mut enqueued = Vec::new();
         for (id, provenance, body) in [
             ("a", Provenance::Import, "{}"),

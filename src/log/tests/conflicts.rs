@@ -7,7 +7,7 @@ use super::*;
 use crate::event::ApiMode;
 use crate::log::dedup::key::{Claim, Digest, Fingerprint};
 use crate::log::files::secret::LogSecret;
-use crate::log::write::Sequence;
+use crate::log::write::OrderedDeliveries;
 
 const FIRST: &[u8] = br#"{"id":"a","date":"1","type":"t","data":{"x":1,"y":2}}"#;
 const AGAIN: &[u8] = br#"{"type":"t","id":"a","date":"2","data":{"y":2,"x":1}}"#;
@@ -67,14 +67,14 @@ fn an_event_that_cannot_be_compared_ends_its_sequence() {
     assert!(log.reader.index().recent_mut().claim(Claim { digest, fingerprint: Fingerprint::UNKNOWN }, 1).is_none());
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let sequence = Sequence::default();
+        let sequence = OrderedDeliveries::default();
         let import = |id| Delivery { provenance: Provenance::Import, ..delivery(id, OTHER) };
         let undecided = log.appender.enqueue_in(&sequence, import("b")).await.unwrap();
         log.reader.store().refuse_reads(1);
         assert!(matches!(undecided.durable().await, Err(AppendError::Unconfirmed(_))));
         let next = log.appender.enqueue_in(&sequence, import("c")).await.unwrap();
         assert!(matches!(next.durable().await, Err(AppendError::Unconfirmed(_))));
-        let again = log.appender.enqueue_in(&Sequence::default(), import("b")).await.unwrap();
+        let again = log.appender.enqueue_in(&OrderedDeliveries::default(), import("b")).await.unwrap();
         assert!(again.durable().await.unwrap().outcome == AppendOutcome::Conflict);
     });
     assert_eq!(log.reader.head().position, 2);

@@ -7,7 +7,7 @@ use std::sync::{Condvar, Mutex};
 use super::*;
 use crate::log::dedup::Span;
 use crate::log::files::layout::DataFiles;
-use crate::log::journal_rotation::NoRoom;
+use crate::log::journal_rotation::NotAccepting;
 use crate::log::open::{gather, keys};
 
 const EVENTS: u64 = 350;
@@ -128,7 +128,7 @@ fn a_run_that_is_found_damaged_while_it_is_read_is_made_again() {
     let directory = filled(options().fresh, "");
     flip(&run(directory.path(), 200), 4096 + 100);
     let log = open(directory.path(), options()).unwrap();
-    assert!(matches!(append(&log, "150", b"{}"), Err(AppendError::NoRoom(NoRoom::KeysUnknown))));
+    assert!(matches!(append(&log, "150", b"{}"), Err(AppendError::NotAccepting(NotAccepting::KeysUnknown))));
     for _ in 0..4000 {
         match append(&log, "150", b"{}") {
             Ok(appended) => {
@@ -136,7 +136,7 @@ fn a_run_that_is_found_damaged_while_it_is_read_is_made_again() {
                 close(log);
                 return check(directory.path());
             }
-            Err(AppendError::NoRoom(NoRoom::KeysUnknown)) => {
+            Err(AppendError::NotAccepting(NotAccepting::KeysUnknown)) => {
                 std::thread::sleep(std::time::Duration::from_millis(5));
             }
             Err(other) => panic!("{other}"),
@@ -193,10 +193,10 @@ fn possible_duplicates_are_refused_while_keys_are_missing() {
     let log = permits.open_later(directory.path(), 1);
     let is_refused = |delivery| {
         let refused = append_all(&log, vec![delivery]).remove(0);
-        matches!(refused, Err(AppendError::NoRoom(NoRoom::KeysUnknown)))
+        matches!(refused, Err(AppendError::NotAccepting(NotAccepting::KeysUnknown)))
     };
     assert!(is_refused(delivery("7", b"{}")) && is_refused(delivery("new", b"{}")) && is_refused(imported("7")));
-    assert_eq!(log.reader.waits_for_keys(), Some(NoRoom::KeysUnknown));
+    assert_eq!(log.reader.waits_for_keys(), Some(NotAccepting::KeysUnknown));
     permits.give(100);
     wait_until(&log, Coverage::Whole);
     assert_eq!(log.reader.waits_for_keys(), None);
@@ -221,12 +221,12 @@ fn webhooks_wait_for_the_keys_of_three_days_and_imports_for_all() {
     // The machine's clock may be any time later.
     let log = permits.open_later(directory.path(), 10 * hours);
     let refusal = |delivery| append_all(&log, vec![delivery]).remove(0).unwrap_err();
-    assert!(matches!(refusal(delivery("new", b"{}")), AppendError::NoRoom(NoRoom::KeysUnknown)));
+    assert!(matches!(refusal(delivery("new", b"{}")), AppendError::NotAccepting(NotAccepting::KeysUnknown)));
     // The newest two of five runs. The second of them has events of both times.
     permits.give(4);
     wait_until(&log, Coverage::Newest);
     assert_eq!(append(&log, "new", b"{}").unwrap().position, 451);
-    assert!(matches!(refusal(imported("7")), AppendError::NoRoom(NoRoom::KeysUnknown)));
+    assert!(matches!(refusal(imported("7")), AppendError::NotAccepting(NotAccepting::KeysUnknown)));
     permits.give(100);
     wait_until(&log, Coverage::Whole);
     assert_eq!(append_all(&log, vec![imported("7")]).remove(0).unwrap().position, 7);
@@ -336,10 +336,10 @@ fn memory_for_keys_that_cannot_be_saved_is_bounded() {
         }
         assert!(taken < 1000);
     };
-    assert!(matches!(refused, AppendError::NoRoom(NoRoom::KeysUnsaved)), "{refused}");
+    assert!(matches!(refused, AppendError::NotAccepting(NotAccepting::KeysUnsaved)), "{refused}");
     // An answer comes before its table is counted.
     assert!((96..=97).contains(&taken), "{taken}");
-    assert_eq!(log.reader.waits_for_keys(), Some(NoRoom::KeysUnsaved));
+    assert_eq!(log.reader.waits_for_keys(), Some(NotAccepting::KeysUnsaved));
     close(log);
     let log = open(directory.path(), options()).unwrap();
     while log.reader.waits_for_keys().is_some() {

@@ -147,10 +147,10 @@ fn webhooks_are_refused_only_while_the_disk_is_nearly_full() {
     let mut health = log.health.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     // True also while no webhook comes.
-    let is_full = health.wait_for(|health| *health == Health::Refusing(NoRoom::DiskFull));
+    let is_full = health.wait_for(|health| *health == Health::Refusing(NotAccepting::DiskFull));
     runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), is_full).await.unwrap().unwrap() });
     let refused = append(&log, "a", b"{}");
-    assert!(matches!(refused, Err(AppendError::NoRoom(NoRoom::DiskFull))), "{refused:?}");
+    assert!(matches!(refused, Err(AppendError::NotAccepting(NotAccepting::DiskFull))), "{refused:?}");
     close(log);
     let log = open(directory.path(), options()).unwrap();
     assert_eq!(append(&log, "a", b"{}").unwrap().position, 1);

@@ -11,7 +11,7 @@ use crate::log::dedup::key::{Claim, Digest, Fingerprint, KnownKey};
 use crate::log::dedup::{Coverage, KeyEntry, RunSet};
 use crate::log::files::secret::LogSecret;
 use crate::log::format::Record;
-use crate::log::journal_rotation::NoRoom;
+use crate::log::journal_rotation::NotAccepting;
 use crate::log::reader::Reader;
 use crate::segment::ReadError;
 use crate::storage::DecodeError;
@@ -63,7 +63,7 @@ pub enum AppendError {
     Clock(#[from] ClockError),
     /// Nothing was appended. A later try may succeed.
     #[error("the log accepts no events for now")]
-    NoRoom(#[from] NoRoom),
+    NotAccepting(#[from] NotAccepting),
     #[error("a record of {size} bytes is larger than the maximum of {RECORD_BYTES_MAX} bytes")]
     TooLarge { size: usize },
     /// A field is longer than a record can hold.
@@ -76,7 +76,7 @@ pub(in crate::log) struct Pending {
     pub prepared: Prepared,
     pub claim: Claim,
     pub lookup: KeyLookup,
-    pub origin: DeliveryOrigin,
+    pub origin: StampConditions,
     pub reply: AppendReply,
 }
 
@@ -97,18 +97,18 @@ pub(in crate::log) struct Prepared {
 
 /// Origin of a delivery. It decides whether the delivery may be stamped.
 #[derive(Clone)]
-pub struct DeliveryOrigin {
+pub struct StampConditions {
     pub evidence: DatedEvidence,
-    pub sequence: Option<Sequence>,
+    pub sequence: Option<OrderedDeliveries>,
 }
 
 /// Deliveries none of which may be appended without those before it. Once one is refused, all later ones are refused,
 /// for the same reason. Otherwise a webhook in between could confirm the clock, and later deliveries would be
 /// appended before earlier ones.
 #[derive(Clone, Default)]
-pub struct Sequence(Arc<OnceLock<AppendError>>);
+pub struct OrderedDeliveries(Arc<OnceLock<AppendError>>);
 
-impl Sequence {
+impl OrderedDeliveries {
     /// Breaks the sequence off. The first error stays.
     pub fn break_off(&self, error: &AppendError) {
         self.0.get_or_init(|| error.clone());
@@ -157,7 +157,7 @@ fn size(delivery: &Delivery) -> usize {
 fn unconfirmed(error: ReadError) -> AppendError {
     match error {
         // The damaged run is rebuilt.
-        ReadError::Store(error) if error.is_damage() => NoRoom::KeysUnknown.into(),
+        ReadError::Store(error) if error.is_damage() => NotAccepting::KeysUnknown.into(),
         error => AppendError::Unconfirmed(error),
     }
 }
@@ -195,7 +195,7 @@ impl Appender {
 
     /// Like [`Self::append`], but with evidence of an earlier time.
     pub async fn append_dated(&self, delivery: Delivery, evidence: DatedEvidence) -> Result<Appended, AppendError> {
-        self.put(delivery, DeliveryOrigin { evidence, sequence: None }).await?.durable().await
+        self.put(delivery, StampConditions { evidence, sequence: None }).await?.durable().await
     }
 
     /// Reads the clock, to date evidence. Call it at the moment at which the evidence is judged.
@@ -206,16 +206,16 @@ impl Appender {
     /// Puts a delivery in the queue and returns before it is durable. Calls that follow one another, each awaited,
     /// append in this order. Futures that are polled concurrently do not: the runtime may wake them in any order.
     pub async fn enqueue(&self, delivery: Delivery, evidence: TimeEvidence) -> Result<Enqueued, AppendError> {
-        self.put(delivery, DeliveryOrigin { evidence: self.read_clock().with(evidence), sequence: None }).await
+        self.put(delivery, StampConditions { evidence: self.read_clock().with(evidence), sequence: None }).await
     }
 
     /// Like [`Self::enqueue`], but without evidence, and never without the earlier deliveries of the sequence.
-    pub async fn enqueue_in(&self, sequence: &Sequence, delivery: Delivery) -> Result<Enqueued, AppendError> {
+    pub async fn enqueue_in(&self, sequence: &OrderedDeliveries, delivery: Delivery) -> Result<Enqueued, AppendError> {
         let evidence = self.read_clock().with(TimeEvidence::None);
-        self.put(delivery, DeliveryOrigin { evidence, sequence: Some(sequence.clone()) }).await
+        self.put(delivery, StampConditions { evidence, sequence: Some(sequence.clone()) }).await
     }
 
-    async fn put(&self, delivery: Delivery, origin: DeliveryOrigin) -> Result<Enqueued, AppendError> {
+    async fn put(&self, delivery: Delivery, origin: StampConditions) -> Result<Enqueued, AppendError> {
         let size = size(&delivery);
         if size > RECORD_BYTES_MAX {
             return Err(AppendError::TooLarge { size });
@@ -231,7 +231,7 @@ impl Appender {
         prepared: Prepared,
         claim: Claim,
         lookup: KeyLookup,
-        origin: DeliveryOrigin,
+        origin: StampConditions,
     ) -> Result<Enqueued, AppendError> {
         let (reply, answer) = oneshot::channel();
         let pending = Pending { prepared, claim, lookup, origin: origin.clone(), reply: AppendReply(reply) };
@@ -241,7 +241,7 @@ impl Appender {
 
     /// Returns the runs to search. A duplicate is found only if its key is known. So webhooks are refused until the keys
     /// of the last days are known, all other deliveries until all keys are.
-    fn runs_for(&self, provenance: Provenance) -> Result<Arc<RunSet>, NoRoom> {
+    fn runs_for(&self, provenance: Provenance) -> Result<Arc<RunSet>, NotAccepting> {
         let needed = if provenance == Provenance::Webhook { Coverage::Newest } else { Coverage::Whole };
         self.0.reader.check_coverage(needed)
     }
@@ -272,7 +272,7 @@ impl Appender {
     }
 
     /// Reads what the first verdict lacked (the first event with the key, or the runs), and queues the delivery again.
-    async fn requeue(&self, undecided: Undecided, origin: DeliveryOrigin) -> Result<Enqueued, AppendError> {
+    async fn requeue(&self, undecided: Undecided, origin: StampConditions) -> Result<Enqueued, AppendError> {
         let Undecided { prepared, claim, mut lookup, first } = undecided;
         let reader = self.0.reader.clone();
         let decided = tokio::task::spawn_blocking(move || {
@@ -296,7 +296,7 @@ impl Appender {
 /// needs a read.
 pub struct Enqueued {
     appender: Appender,
-    origin: DeliveryOrigin,
+    origin: StampConditions,
     answer: oneshot::Receiver<Result<QueueOutcome, AppendError>>,
 }
 

@@ -10,7 +10,7 @@ use crate::event::{Clock, Identity, Point};
 use crate::log::files::witness::Witness;
 use crate::log::files::witness_keeper::WitnessKeeper;
 use crate::log::hand_over::HandOver;
-use crate::log::journal_rotation::{JournalRotation, NewFrame, NoRoom};
+use crate::log::journal_rotation::{JournalRotation, NewFrame, NotAccepting};
 use crate::log::writer_state::Commit;
 use crate::storage::StoreError;
 
@@ -27,7 +27,7 @@ pub struct Committer {
 
 impl Committer {
     /// Makes room for a commit. See [`JournalRotation::make_room`].
-    pub fn make_room(&mut self, uptime: std::time::Duration) -> Result<(), NoRoom> {
+    pub fn make_room(&mut self, uptime: std::time::Duration) -> Result<(), NotAccepting> {
         let room = self.journals.make_room(uptime);
         self.poison.set_refusal(room.err());
         room

@@ -4,7 +4,7 @@
 use tokio::sync::watch;
 
 use super::append::AppendError;
-use crate::log::journal_rotation::NoRoom;
+use crate::log::journal_rotation::NotAccepting;
 use crate::log::writer_state::Health;
 use crate::storage::StoreError;
 
@@ -46,7 +46,7 @@ impl Poison {
     }
 
     /// Sets the reason why appends are refused for now. `None` if they are accepted.
-    pub fn set_refusal(&self, refusal: Option<NoRoom>) {
+    pub fn set_refusal(&self, refusal: Option<NotAccepting>) {
         let next = refusal.map_or(Health::Writable, Health::Refusing);
         self.0.send_if_modified(|health| {
             let changes = !matches!(health, Health::Failed(_)) && *health != next;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::append::{AppendError, AppendOutcome, Pending, Sequence};
+use super::append::{AppendError, AppendOutcome, OrderedDeliveries, Pending};
 use super::applier::{self, KeyVerdict};
 use super::batch::CommitBatch;
 use super::clock::{ClockGuard, ClockReading};
@@ -135,7 +135,7 @@ impl Sequencer {
     }
 
     fn may_stamp(&self, pending: &Pending, reading: ClockReading) -> Result<(), AppendError> {
-        pending.origin.sequence.as_ref().map_or(Ok(()), Sequence::check)?;
+        pending.origin.sequence.as_ref().map_or(Ok(()), OrderedDeliveries::check)?;
         Ok(self.clock.judge(reading, self.head.recorded_at, pending.origin.evidence)?)
     }
 }

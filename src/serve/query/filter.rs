@@ -162,7 +162,7 @@ impl ExportFilter {
             connection_ids: &self.connection_ids,
             external_ids: &self.connection.external_ids,
             after_position: self.after_position,
-            deadlines: self.deadline_within.as_ref().map(|within| (within.from, within.to)),
+            deadlines: self.deadline_within.as_ref().map(|within| within.from..=within.to),
         }
     }
 

@@ -176,7 +176,7 @@ impl From<BackfillError> for Refusal {
                 Self::InvalidField { field: "payloads", problem: "one is larger than the log takes" }
             }
             BackfillError::Append(AppendError::Clock(error)) => Self::Clock(error),
-            BackfillError::Append(AppendError::NoRoom(error)) => Self::NoRoom(error),
+            BackfillError::Append(AppendError::NotAccepting(error)) => Self::NotAccepting(error),
             BackfillError::Append(AppendError::Unstorable(_)) | BackfillError::Panicked => Self::Internal,
             BackfillError::TooManyKeys => Self::TooManyKeys,
         }
