@@ -97,7 +97,7 @@ impl Views {
             // An export that has moved from one owner to another may come with both.
             let mut last = None;
             let is_new = move |(id, _): &(Id, _)| last.replace(id.clone()).as_ref() != Some(id);
-            return Box::new(IdMerge::new(runs).filter(is_new).map(|(id, member)| (id, member.slot)).map(candidate));
+            return Box::new(IdMerge::new(runs).filter(is_new).map(|(id, member)| (id, ExportCandidate(member.slot))));
         }
         if let Some(deadlines) = &query.deadlines {
             return Box::new(self.exports_settling(realm, deadlines, after.as_ref()).map(candidate));

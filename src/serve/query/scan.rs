@@ -42,8 +42,6 @@ pub struct ScanStep<T> {
     pub next: Option<RowPlace>,
 }
 
-type Candidates<'a, T> = Box<dyn Iterator<Item = (Id, T)> + 'a>;
-
 pub fn connections(
     scanned: Scanned<'_>,
     filter: &ConnectionFilter,
@@ -77,7 +75,7 @@ fn candidates<'a>(
     scanned: Scanned<'a>,
     filter: &ConnectionFilter,
     after: Option<Id>,
-) -> Candidates<'a, Arc<Connection>> {
+) -> impl Iterator<Item = (Id, Arc<Connection>)> + use<'a> {
     let Scanned { views, realm, cancellation } = scanned;
     until_cancelled(views.find_connections(realm, &filter.external_ids, after), cancellation)
 }
@@ -85,8 +83,8 @@ fn candidates<'a>(
 fn until_cancelled<'a, T>(
     candidates: impl Iterator<Item = (Id, T)> + 'a,
     cancellation: &'a Cancellation,
-) -> Candidates<'a, T> {
-    Box::new(candidates.take_while(|_| !cancellation.is_cancelled()))
+) -> impl Iterator<Item = (Id, T)> + 'a {
+    candidates.take_while(|_| !cancellation.is_cancelled())
 }
 
 /// Scans exports. May read the change log, which blocks.
